@@ -1,0 +1,204 @@
+"""Initial values of learned arrays: an initializer is a callable ``(shape, rng) -> float64 array``.
+
+``shape`` is the shape of the array to fill and ``rng`` a ``numpy.random.Generator``; a function of
+your own is as good as one of these. Those without parameters are plain functions, passed as they
+are (``Dense(64, initializer=he_uniform)``); `constant`, `uniform` and `normal` are given their
+parameters first (``Dense(64, initializer=normal(stddev=0.02))``).
+
+The scaled ones keep the variance of a signal constant through the layer. They need the *fans*: the
+number of terms summed for one output and the number of outputs that one input feeds. For dense
+weights ``(n_in, n_out)`` and convolution kernels ``(kh, kw, c_in, c_out)``::
+
+    fan_in  = prod(shape[:-1])                 # n_in    or  kh kw c_in
+    fan_out = shape[-1] * prod(shape[:-2])     # n_out   or  kh kw c_out
+
+A uniform distribution on ``[-limit, limit]`` has the variance ``limit² / 3``, hence the pairs
+below: ``normal`` with variance v, ``uniform`` with ``limit = sqrt(3 v)``. No normal is truncated.
+"""
+
+from dataclasses import dataclass
+from math import isfinite, prod, sqrt
+
+import numpy as np
+
+__all__ = [
+    "constant",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "lecun_normal",
+    "normal",
+    "ones",
+    "orthogonal",
+    "uniform",
+    "zeros",
+]
+
+Shape = tuple[int, ...]
+
+
+def zeros(shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """All zeros: biases, shifts."""
+    return np.zeros(shape)
+
+
+def ones(shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """All ones: scales."""
+    return np.ones(shape)
+
+
+# The three below are classes with lower-case names: calling one reads like calling a function, and
+# a dataclass compares by value, pickles and prints as it was written.
+@dataclass(frozen=True)
+class constant:
+    """Every element is `value`, a finite number.
+
+    Examples
+    --------
+    >>> constant(0.25)
+    constant(value=0.25)
+    >>> constant(0.25)((2,), np.random.default_rng(0)).tolist()
+    [0.25, 0.25]
+    """
+
+    value: float
+
+    def __call__(self, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+        if not isfinite(self.value):
+            raise ValueError(f"{self}: value must be a finite number")
+        return np.full(shape, self.value, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class uniform:
+    """Uniform on ``[low, high)``; finite numbers with ``low <= high``.
+
+    Examples
+    --------
+    >>> bool(np.ptp(uniform(-1, 1)((1000,), np.random.default_rng(0))) > 1.9)
+    True
+    """
+
+    low: float = -0.05
+    high: float = 0.05
+
+    def __call__(self, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+        if not (isfinite(self.low) and isfinite(self.high) and self.low <= self.high):
+            raise ValueError(f"{self}: low and high must be finite numbers with low <= high")
+        return rng.uniform(self.low, self.high, shape)
+
+
+@dataclass(frozen=True)
+class normal:
+    """Normal with a finite `mean` and a standard deviation ``stddev >= 0``.
+
+    Examples
+    --------
+    >>> normal(stddev=0.02)
+    normal(mean=0.0, stddev=0.02)
+    """
+
+    mean: float = 0.0
+    stddev: float = 0.05
+
+    def __call__(self, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+        if not (isfinite(self.mean) and isfinite(self.stddev) and self.stddev >= 0):
+            raise ValueError(f"{self}: mean must be finite and stddev a finite number >= 0")
+        return rng.normal(self.mean, self.stddev, shape)
+
+
+def glorot_uniform(shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """Uniform with variance ``2 / (fan_in + fan_out)``: limit ``sqrt(6 / (fan_in + fan_out))``.
+
+    For tanh, sigmoid, softmax and linear layers: a compromise between a constant variance forward
+    (``1 / fan_in``) and backward (``1 / fan_out``). Also called Xavier.
+
+    References
+    ----------
+    Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks",
+    AISTATS 2010.
+    """
+    fan_in, fan_out = _fans(shape)
+    return _uniform_of_variance(2 / (fan_in + fan_out), shape, rng)
+
+
+def glorot_normal(shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """Normal with variance ``2 / (fan_in + fan_out)``; see `glorot_uniform`."""
+    fan_in, fan_out = _fans(shape)
+    return rng.normal(0, sqrt(2 / (fan_in + fan_out)), shape)
+
+
+def he_uniform(shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """Uniform with variance ``2 / fan_in``: limit ``sqrt(6 / fan_in)``.
+
+    For ReLU and its relatives: half of the inputs are zero, so twice the variance keeps the signal.
+    Also called Kaiming.
+
+    References
+    ----------
+    He, Zhang, Ren and Sun, "Delving deep into rectifiers", ICCV 2015, arXiv:1502.01852.
+
+    Examples
+    --------
+    >>> weights = he_uniform((600, 10), np.random.default_rng(0))
+    >>> weights.shape, bool(abs(weights).max() <= 0.1)
+    ((600, 10), True)
+    """
+    fan_in, _ = _fans(shape)
+    return _uniform_of_variance(2 / fan_in, shape, rng)
+
+
+def he_normal(shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """Normal with variance ``2 / fan_in``; see `he_uniform`."""
+    fan_in, _ = _fans(shape)
+    return rng.normal(0, sqrt(2 / fan_in), shape)
+
+
+def lecun_normal(shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """Normal with variance ``1 / fan_in``: what SELU needs to normalise itself.
+
+    References
+    ----------
+    LeCun, Bottou, Orr and Müller, "Efficient BackProp", 1998; Klambauer et al., "Self-normalizing
+    neural networks", NeurIPS 2017, arXiv:1706.02515.
+    """
+    fan_in, _ = _fans(shape)
+    return rng.normal(0, sqrt(1 / fan_in), shape)
+
+
+def orthogonal(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> np.ndarray:
+    """``gain`` times a random matrix Q with orthonormal columns, or rows where it is wide.
+
+    The array is seen as a matrix ``(fan_in, shape[-1])``. Q comes uniformly from all such matrices:
+    it is the Q of the QR decomposition of a normal matrix in which R has a positive diagonal.
+    Another `gain` is passed by ``functools.partial(orthogonal, gain=1.4)``.
+
+    References
+    ----------
+    Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep
+    linear neural networks", ICLR 2014, arXiv:1312.6120.
+
+    Examples
+    --------
+    >>> q = orthogonal((5, 3), np.random.default_rng(0))
+    >>> bool(np.allclose(q.T @ q, np.eye(3)))
+    True
+    """
+    if not isfinite(gain):
+        raise ValueError(f"orthogonal: gain must be a finite number, got {gain!r}")
+    rows, columns = _fans(shape)[0], shape[-1]
+    q, r = np.linalg.qr(rng.normal(size=(max(rows, columns), min(rows, columns))))
+    q *= np.where(np.diagonal(r) < 0, -gain, gain)
+    return (q if rows >= columns else q.T).reshape(shape)
+
+
+def _fans(shape: Shape) -> tuple[int, int]:
+    if len(shape) == 0 or prod(shape) == 0:
+        raise ValueError(f"the fans need at least one axis and no empty one, got shape {shape}")
+    return prod(shape[:-1]), shape[-1] * prod(shape[:-2])
+
+
+def _uniform_of_variance(variance: float, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    limit = sqrt(3 * variance)
+    return rng.uniform(-limit, limit, shape)
