@@ -1,0 +1,27 @@
+"""What every test file shares: a generator, headless figures, and no silent skips in CI."""
+
+import importlib
+import os
+
+import hypothesis
+import numpy as np
+import pytest
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# A deadline measures the machine's load, not the code. CI draws the same examples every time;
+# everywhere else hypothesis keeps looking for new ones.
+hypothesis.settings.register_profile("layerkit", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("layerkit")
+
+
+def pytest_configure(config):
+    """Import what LAYERKIT_REQUIRE names: in CI a missing oracle is an error, not a skip."""
+    for module in os.environ.get("LAYERKIT_REQUIRE", "").split():
+        importlib.import_module(module)
+
+
+@pytest.fixture
+def rng():
+    """A seeded generator, fresh for each test."""
+    return np.random.default_rng(0)
