@@ -1,0 +1,122 @@
+"""Hyper-parameters, read from a constructor's signature."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, Self
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class Parameterized:
+    """Gives a class `get_params`, `set_params` and a readable repr.
+
+    The constructor's arguments are the hyper-parameters. It stores each one, as given, under its
+    own name and does nothing else; that is all `sklearn.clone` and a grid search ask for.
+    The hyper-parameters of a parameter that has some itself are reached as ``name__parameter``.
+    A class whose children hide in a list names them by overriding `_nested` and `_set_nested`.
+
+    Examples
+    --------
+    >>> class Leaf(Parameterized):
+    ...     def __init__(self, size=1, colour="green"):
+    ...         self.size = size
+    ...         self.colour = colour
+    >>> class Tree(Parameterized):
+    ...     def __init__(self, leaf, height=10.0):
+    ...         self.leaf = leaf
+    ...         self.height = height
+    >>> tree = Tree(Leaf(size=3))
+    >>> tree
+    Tree(leaf=Leaf(size=3))
+    >>> sorted(tree.get_params())
+    ['height', 'leaf', 'leaf__colour', 'leaf__size']
+    >>> tree.set_params(leaf__size=5, height=2.0)
+    Tree(leaf=Leaf(size=5), height=2.0)
+    """
+
+    @classmethod
+    def _defaults(cls) -> dict[str, Any]:
+        """Each constructor argument with its default (`inspect.Parameter.empty` if it has none)."""
+        if cls.__init__ is object.__init__:
+            return {}
+        _, *arguments = inspect.signature(cls.__init__).parameters.values()
+        if any(argument.kind in _VARIADIC for argument in arguments):
+            raise TypeError(
+                f"{cls.__name__}.__init__ must name its hyper-parameters, without * or **"
+            )
+        return {argument.name: argument.default for argument in arguments}
+
+    def _nested(self) -> Iterator[tuple[str, Any]]:
+        """Name and object of every child whose parameters are reported as ``name__parameter``.
+
+        A class with a list of children overrides it, for instance to yield
+        ``("layers__dense_1", layer)`` for every layer, and `_set_nested` with it.
+        """
+        for name, value in self.get_params(deep=False).items():
+            if hasattr(value, "get_params") and not isinstance(value, type):
+                yield name, value
+
+    def _set_nested(self, name: str, value: Any) -> None:
+        """Replace the child that `_nested` calls ``name``, without changing the list it came in."""
+        setattr(self, name, value)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Hyper-parameters by name; with ``deep`` also those of the children."""
+        params = {name: getattr(self, name) for name in self._defaults()}
+        if deep:
+            for child_name, child in self._nested():
+                params[child_name] = child
+                for name, value in child.get_params(deep=True).items():
+                    params[f"{child_name}__{name}"] = value
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set hyper-parameters, also nested ones (``name__parameter``), and return self.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown; it lists the valid ones, and nothing has been set.
+        """
+        before = self.get_params(deep=False)
+        deeper = {}
+        for name in sorted(params):  # a parent comes before its children: "body", "body__units"
+            if name in before:
+                setattr(self, name, params[name])
+            elif name in dict(self._nested()):
+                self._set_nested(name, params[name])
+            else:
+                deeper[name] = params[name]
+
+        valid = self.get_params(deep=True)
+        if unknown := [name for name in deeper if name not in valid]:
+            for name, value in before.items():
+                setattr(self, name, value)
+            raise ValueError(
+                f"{type(self).__name__} has no parameter {', '.join(map(repr, unknown))}; "
+                f"valid parameters are {', '.join(valid) or '(none)'}"
+            )
+
+        children = dict(self._nested())
+        for name, value in deeper.items():
+            owner = max((c for c in children if name.startswith(f"{c}__")), key=len)
+            children[owner].set_params(**{name.removeprefix(f"{owner}__"): value})
+        return self
+
+    def check(self, ok: bool, name: str, expected: str) -> None:
+        """Raise a ValueError that names parameter ``name``, what it must be and what it is."""
+        if not ok:
+            raise ValueError(f"{self!r}: {name} must be {expected}, got {getattr(self, name)!r}")
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{name}={_short(getattr(self, name))}"
+            for name, default in self._defaults().items()
+            if _short(getattr(self, name)) != _short(default)
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _short(value: Any) -> str:
+    """`repr`, but a function or class by its name alone: ``he_uniform``."""
+    return value.__name__ if callable(value) and hasattr(value, "__name__") else repr(value)
