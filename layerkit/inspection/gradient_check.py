@@ -1,0 +1,304 @@
+"""Proof of a backward pass: compare it with central differences, in float64 and in both modes."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from layerkit.layer import Layer, Shape, as_seed_sequence
+
+if TYPE_CHECKING:
+    from layerkit.losses import Loss
+
+STEP = 1e-5
+"""Balances truncation (h² f''') against rounding (ε f / h) of a central difference in float64."""
+
+KINK = 1e-3
+"""One-sided slopes that differ by more than this share of the gradient's scale mark a kink."""
+
+
+class Comparison(NamedTuple):
+    """One array of one mode: where backward and the numerical slope differ most."""
+
+    mode: str
+    name: str
+    n_checked: int
+    n_kinks: int
+    error: float
+    where: str
+    backward: float
+    numerical: float
+
+
+@dataclass
+class GradientCheck:
+    """Report of a gradient check; true if every comparison is within the tolerance.
+
+    Attributes
+    ----------
+    subject : str
+        What was checked.
+    tolerance : float
+        Largest relative error that passes.
+    comparisons : list of Comparison
+        One per array and mode, with the coordinate or random direction of its largest error.
+    """
+
+    subject: str
+    tolerance: float
+    comparisons: list[Comparison] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return self.max_error < self.tolerance
+
+    @property
+    def max_error(self) -> float:
+        """Largest relative error over all arrays; NaN counts as infinite."""
+        errors = [c.error if math.isfinite(c.error) else math.inf for c in self.comparisons]
+        return max(errors, default=0.0)
+
+    @property
+    def failures(self) -> list[Comparison]:
+        """The comparisons that do not pass."""
+        return [c for c in self.comparisons if not c.error < self.tolerance]
+
+    def __str__(self) -> str:
+        verdict = "passed" if self else "FAILED"
+        lines = [
+            f"gradient check of {self.subject}: {verdict}, largest relative error "
+            f"{self.max_error:.1e} (allowed: {self.tolerance:.0e})",
+            f"{'mode':<10} {'array':<28} {'checked':>12} {'error':>9}  at",
+        ]
+        for c in self.comparisons:
+            kinks = f" ({c.n_kinks} kinks)" if c.n_kinks else ""
+            line = f"{c.mode:<10} {c.name:<28} {c.n_checked}{kinks}".ljust(52)
+            line = f"{line} {c.error:>9.1e}  {c.where}"
+            if c in self.failures:
+                line += f"  <-- backward {c.backward:.10g}, numerical {c.numerical:.10g}"
+            lines.append(line)
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def check_gradients(
+    layer: Layer,
+    input_shape: int | Shape | None = None,
+    *,
+    x: ArrayLike | None = None,
+    n_samples: int = 5,
+    tolerance: float = 1e-6,
+    max_coordinates: int = 100,
+    check_input: bool = True,
+    random_state: Any = 0,
+) -> GradientCheck:
+    """Compare a layer's or network's backward pass with central differences.
+
+    The outputs are projected on a fixed random direction r; for every coordinate θ of the input
+    and of each parameter, backward's answer must equal
+
+    .. math:: \\sum_j r_j \\frac{y_j(\\theta + h) - y_j(\\theta - h)}{2h}
+
+    in float64, in inference and in training mode. Noise layers run under a fixed stream. At a kink
+    any value between the one-sided slopes is accepted. Frozen layers are thawed for the check.
+
+    Parameters
+    ----------
+    layer : Layer
+        A layer or network, built or not; it stays as it is (a copy is checked). A built one is
+        checked at its own parameters, an unbuilt one at random ones.
+    input_shape : int or tuple of int, optional
+        Shape of one sample; needed for an unbuilt layer unless ``x`` is given.
+    x : array, optional
+        The input to check at, by default standard normal. Integer input (for Embedding) is not
+        differentiated.
+    n_samples : int, default=5
+        Rows of the default input.
+    tolerance : float, default=1e-6
+        Allowed error, relative to the value itself or to a thousandth of the array's largest.
+    max_coordinates : int, default=100
+        Larger arrays are checked along this many random directions instead of every coordinate.
+    check_input : bool, default=True
+        Whether the gradient of the input is checked too.
+    random_state : int or Generator, default=0
+
+    Returns
+    -------
+    report : GradientCheck
+        True or false, and printable: per array the largest error, where, and both numbers.
+
+    Examples
+    --------
+    >>> from layerkit import BatchNorm, Dense, Sequential, Sigmoid, check_gradients
+    >>> report = check_gradients(Sequential([Dense(8), BatchNorm(), Sigmoid()]), input_shape=4)
+    >>> bool(report), len(report.comparisons)
+    (True, 10)
+    """
+    rng = np.random.default_rng(as_seed_sequence(random_state))
+    network = _in_float64(layer, input_shape, x, rng)
+    if x is None:
+        x = rng.standard_normal((n_samples, *network.input_shape))  # type: ignore[misc]
+    x = np.asarray(x)
+    x = np.array(x, dtype=np.float64 if x.dtype.kind == "f" else x.dtype)  # own, writable
+    report = GradientCheck(layer.label, tolerance)
+    for mode in ("inference", "training"):
+        evaluate = _Evaluation(network, x, training=mode == "training")
+        direction = rng.standard_normal(evaluate().shape)
+        network.flat_grads.fill(np.nan)  # what backward forgets to write must not look like a zero
+        grad_input = network.backward(direction)
+        arrays = {
+            slot.path: (network.flat_params[slot.slice], network.flat_grads[slot.slice].copy(), slot.shape)
+            for slot in network.layout
+        }
+        if check_input and x.dtype.kind == "f":
+            arrays = {"input": (x.reshape(-1), np.array(grad_input).reshape(-1), x.shape), **arrays}
+        for name, (values, gradient, shape) in arrays.items():
+            if values.size:
+                found = _compare(evaluate, direction, values, gradient, max_coordinates, rng)
+                found = _with_index(found._replace(mode=mode, name=name), shape)
+                report.comparisons.append(found)
+    return report
+
+
+def check_loss_gradients(
+    loss: Loss,
+    y_pred: ArrayLike,
+    y_true: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    *,
+    tolerance: float = 1e-6,
+    max_coordinates: int = 100,
+    random_state: Any = 0,
+) -> GradientCheck:
+    """Compare a loss's ``backward`` with central differences of its ``forward``.
+
+    Parameters
+    ----------
+    loss : Loss
+        A loss, or any object with ``forward(y_pred, y_true, sample_weight)`` and ``backward()``.
+    y_pred, y_true, sample_weight : array
+        Where to check; ``y_pred`` is taken as float64.
+    tolerance, max_coordinates, random_state
+        As in `check_gradients`.
+
+    Returns
+    -------
+    report : GradientCheck
+
+    Examples
+    --------
+    >>> from layerkit import check_loss_gradients
+    >>> from layerkit.losses import CategoricalCrossEntropy
+    >>> bool(check_loss_gradients(CategoricalCrossEntropy(), [[1.0, 2.0], [0.5, -1.0]], [0, 1]))
+    True
+    """
+    y_pred = np.array(y_pred, dtype=np.float64)
+
+    def evaluate() -> np.ndarray:
+        return np.array([loss.forward(y_pred, y_true, sample_weight)])
+
+    evaluate()
+    gradient = np.array(loss.backward(), dtype=np.float64)
+    report = GradientCheck(repr(loss), tolerance)
+    if gradient.shape != y_pred.shape:
+        raise ValueError(f"{loss!r}: backward returned {gradient.shape} for y_pred {y_pred.shape}")
+    rng = np.random.default_rng(as_seed_sequence(random_state))
+    comparison = _compare(
+        evaluate, np.ones(1), y_pred.reshape(-1), gradient.reshape(-1), max_coordinates, rng
+    )
+    report.comparisons.append(
+        _with_index(comparison._replace(mode="loss", name="y_pred"), y_pred.shape)
+    )
+    return report
+
+
+def _in_float64(layer: Layer, input_shape: Any, x: Any, rng: np.random.Generator) -> Layer:
+    """Return a thawed float64 copy, built with random parameters if the layer was not built."""
+    network = copy.deepcopy(layer)
+    network.trainable = True
+    if network.is_built:
+        network._bind(np.dtype(np.float64))
+        return network
+    if input_shape is None:
+        if x is None:
+            raise ValueError(f"in {layer.where}: not built yet, so check_gradients needs input_shape or x")
+        input_shape = np.shape(x)[1:]
+    network.build(input_shape, random_state=rng, dtype=np.float64)
+    # Zeros and ones hide mistakes (a forgotten bias, a scale applied twice): move off them.
+    network.flat_params[...] += 0.1 * rng.standard_normal(network.flat_params.shape)
+    return network
+
+
+class _Evaluation:
+    """The network's output at its current input and parameters, the same noise every time."""
+
+    def __init__(self, network: Layer, x: np.ndarray, training: bool) -> None:
+        self.network, self.x, self.training = network, x, training
+        self.buffers = [
+            (buffer, buffer.copy()) for _, layer in network.walk() for buffer in layer.buffers.values()
+        ]
+
+    def __call__(self) -> np.ndarray:
+        for buffer, value in self.buffers:
+            buffer[...] = value
+        self.network.reseed(0)
+        return self.network.forward(self.x, training=self.training)
+
+
+def _compare(
+    evaluate: Callable[[], np.ndarray],
+    direction: np.ndarray,
+    values: np.ndarray,
+    gradient: np.ndarray,
+    max_coordinates: int,
+    rng: np.random.Generator,
+) -> Comparison:
+    """Compare along every coordinate of a small array, along random directions of a large one."""
+    every = values.size <= max_coordinates
+    steps = np.eye(values.size) if every else rng.standard_normal((max_coordinates, values.size))
+    steps /= np.linalg.norm(steps, axis=1, keepdims=True)
+    slopes = steps @ gradient
+    middle = evaluate()
+    rounding = 2 * np.finfo(np.float64).eps * np.linalg.norm(direction * middle) / STEP
+    floor = max(1e-3 * np.abs(slopes).max(), rounding / 1e-7, 1e-30)
+    comparisons, n_kinks = [], 0
+    for k, (step, slope) in enumerate(zip(steps, slopes.tolist(), strict=True)):
+        right, left = (direction * s for s in _one_sided_slopes(evaluate, values, step, middle))
+        numerical = float(np.sum(right + left)) / 2
+        if np.abs(right - left).sum() > KINK * max(abs(slope), abs(numerical), floor):
+            low, high = np.minimum(right, left).sum(), np.maximum(right, left).sum()
+            if abs(slope - numerical) > rounding and low - rounding <= slope <= high + rounding:
+                n_kinks, numerical = n_kinks + 1, slope
+        error = abs(slope - numerical) / max(abs(slope), abs(numerical), floor)
+        at = str(k) if every else f"direction {k}"
+        comparisons.append(Comparison("", "", len(steps), 0, float(error), at, slope, numerical))
+    worst = max(comparisons, key=lambda c: c.error if math.isfinite(c.error) else math.inf)
+    return worst._replace(n_kinks=n_kinks)
+
+
+def _one_sided_slopes(
+    evaluate: Callable[[], np.ndarray], values: np.ndarray, step: np.ndarray, middle: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    before = values.copy()
+    try:
+        values += STEP * step
+        above = evaluate()
+        values[...] = before - STEP * step
+        below = evaluate()
+    finally:
+        values[...] = before
+    return (above - middle) / STEP, (middle - below) / STEP
+
+
+def _with_index(comparison: Comparison, shape: Shape) -> Comparison:
+    """Name the coordinate by its index in the array's own shape."""
+    if not comparison.where.isdigit():
+        return comparison
+    index = np.unravel_index(int(comparison.where), shape)
+    return comparison._replace(where=f"[{', '.join(str(int(i)) for i in index)}]")

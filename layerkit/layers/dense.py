@@ -1,0 +1,105 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from layerkit import initializers
+from layerkit.layer import Initializer, Layer, Shape, is_size
+
+
+class Dense(Layer):
+    """Fully connected layer: one affine map of the last axis.
+
+    .. math:: y = x W + b
+
+    Parameters
+    ----------
+    units : int
+        Number of outputs, at least 1.
+    use_bias : bool, default=True
+    initializer : "auto" or callable (shape, rng) -> array, default="auto"
+        Initial ``W``; "auto" suits the activation that follows (He for the ReLU family, LeCun for
+        SELU, else Glorot). ``b`` starts at zero.
+
+    Notes
+    -----
+    Input ``(n_samples, ..., n_in)``, output ``(n_samples, ..., units)``; learned ``W``
+    ``(n_in, units)`` and ``b`` ``(units,)``, which weight decay leaves alone. As the first layer it
+    takes SciPy sparse rows and never makes them dense.
+
+    Backward, with G the gradient of the output and rows for all leading axes:
+
+    .. math:: \\frac{\\partial L}{\\partial x} = G W^\\top, \\quad
+              \\frac{\\partial L}{\\partial W} = x^\\top G, \\quad
+              \\frac{\\partial L}{\\partial b} = \\sum_{\\text{rows}} G
+
+    Raises
+    ------
+    ValueError
+        If ``units`` is not a positive integer, or the input has another shape than at ``build``.
+
+    References
+    ----------
+    Rumelhart, Hinton and Williams, "Learning representations by back-propagating errors",
+    Nature 323, 1986.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from layerkit import Dense
+    >>> layer = Dense(2).build(3, random_state=0, dtype=np.float64)
+    >>> layer.params["W"][...] = [[1, 0], [0, 1], [1, 1]]
+    >>> layer.forward([[1.0, 2.0, 3.0]]).tolist()
+    [[4.0, 5.0]]
+    >>> layer.backward([[1.0, 10.0]]).tolist()
+    [[1.0, 10.0, 11.0]]
+    >>> layer.grads["W"].tolist()
+    [[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]]
+    """
+
+    weight_init = staticmethod(initializers.glorot_uniform)
+
+    def __init__(
+        self, units: int, use_bias: bool = True, initializer: str | Initializer = "auto"
+    ) -> None:
+        self.units = units
+        self.use_bias = use_bias
+        self.initializer = initializer
+
+    def setup(self, input_shape: Shape) -> Shape:
+        self.check(is_size(self.units), "units", "a positive integer")
+        self.check_input(len(input_shape) >= 1, "(n_samples, ..., n_in)")
+        self.add_param("W", (input_shape[-1], self.units), self.resolve_initializer())
+        if self.use_bias:
+            self.add_param("b", (self.units,), initializers.zeros, decay=False)
+        return (*input_shape[:-1], self.units)
+
+    def convert_input(self, x: ArrayLike) -> np.ndarray:
+        if hasattr(x, "tocsr"):  # sparse rows stay sparse
+            return x.tocsr().astype(self.dtype, copy=False)
+        return super().convert_input(x)
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        self.cache = x
+        y = x @ self.params["W"]
+        if self.use_bias:
+            y += self.params["b"]
+        return y
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
+        x, rows = self.cache, grad_output.reshape(-1, self.units)
+        if x.ndim != 2:
+            x = x.reshape(len(rows), -1)
+        self.grads["W"][...] = x.T @ rows
+        if self.use_bias:
+            np.sum(rows, axis=0, out=self.grads["b"])
+        return grad_output @ self.params["W"].T if self.needs_input_grad else None
+
+    def multiply_adds(self) -> int:
+        """One product for every weight and every row."""
+        assert self.input_shape is not None
+        return math.prod(self.input_shape) * self.units
