@@ -1,8 +1,16 @@
 """The metadata is in setup.cfg. Here only: data/ travels inside the wheel, as layerkit/data."""
 
-from setuptools import find_packages, setup
+from pathlib import Path
 
-setup(
-    packages=[*find_packages(include=["layerkit*"]), "layerkit.data"],
-    package_dir={"layerkit.data": "data"},
-)
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+
+class BuildWithData(build_py):
+    def run(self):
+        super().run()
+        if not self.editable_mode:  # an editable install reads data/ where it lies
+            self.copy_tree("data", str(Path(self.build_lib, "layerkit", "data")))
+
+
+setup(cmdclass={"build_py": BuildWithData})
