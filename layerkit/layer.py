@@ -1,7 +1,8 @@
-"""The contract of a layer: an explicit ``forward``, its ``backward``, and views of two flat vectors."""
+"""The contract of a layer: explicit ``forward`` and ``backward``, views of two flat vectors."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 Initializer = Callable[[Shape, np.random.Generator], np.ndarray]
+Observer = Callable[["Layer", str, np.ndarray, np.ndarray], None]
 
 
 class Slot(NamedTuple):
@@ -52,6 +54,8 @@ def _guard_forward(forward: Callable) -> Callable:
                 f"but forward turned {x.shape} into {y.shape}"
             )
         self._forward_shape = y.shape
+        if self._observer is not None:
+            self._observer(self, "forward", x, y)
         return y
 
     return guarded
@@ -74,25 +78,27 @@ def _guard_backward(backward: Callable) -> Callable:
         if not self._trainable:
             for grad in self._own_grads.values():
                 grad.fill(0)
+        if self._observer is not None:
+            self._observer(self, "backward", grad_output, grad_input)
         return grad_input
 
     return guarded
 
 
 class Layer(Parameterized):
-    """Base class of all layers: a function with parameters and its own derivative.
+    r"""Base class of all layers: a function with parameters and its own derivative.
 
     A layer is a class with ``forward`` and ``backward``; one with parameters also has ``setup``.
     The constructor only stores hyper-parameters, under their own names. That is all: such a class
     works in containers, estimators, gradient checks, pickles and grid searches.
 
-    .. math:: \\text{forward: } y = f(x; \\theta) \\qquad
-              \\text{backward: } \\frac{\\partial L}{\\partial x} =
-              \\Big(\\frac{\\partial y}{\\partial x}\\Big)^{\\!\\top}
-              \\frac{\\partial L}{\\partial y}, \\quad
-              \\frac{\\partial L}{\\partial \\theta} =
-              \\Big(\\frac{\\partial y}{\\partial \\theta}\\Big)^{\\!\\top}
-              \\frac{\\partial L}{\\partial y}
+    .. math:: \text{forward: } y = f(x; \theta) \qquad
+              \text{backward: } \frac{\partial L}{\partial x} =
+              \Big(\frac{\partial y}{\partial x}\Big)^{\!\top}
+              \frac{\partial L}{\partial y}, \quad
+              \frac{\partial L}{\partial \theta} =
+              \Big(\frac{\partial y}{\partial \theta}\Big)^{\!\top}
+              \frac{\partial L}{\partial y}
 
     Attributes
     ----------
@@ -114,8 +120,8 @@ class Layer(Parameterized):
 
     Notes
     -----
-    ``backward`` overwrites ``grads`` in place (nothing accumulates, nothing to zero), differentiates
-    exactly what the last ``forward`` computed, and raises if there was none.
+    ``backward`` overwrites ``grads`` in place (nothing accumulates, nothing to zero),
+    differentiates exactly what the last ``forward`` computed, and raises if there was none.
 
     Examples
     --------
@@ -133,14 +139,14 @@ class Layer(Parameterized):
     """
 
     # What a Dense or convolution right before this layer should start from; None: look further.
-    weight_init: ClassVar[Initializer | None] = None
+    weight_init: ClassVar[Any] = None
 
     # The state of a built layer. Class-level defaults: a subclass needs no super().__init__().
     path: str = ""
     name: str = ""
-    input_shape: Shape | None = None
-    output_shape: Shape | None = None
-    dtype: np.dtype | None = None
+    input_shape: Shape = None  # type: ignore[assignment]
+    output_shape: Shape = None  # type: ignore[assignment]
+    dtype: np.dtype = None  # type: ignore[assignment]
     follower_init: Initializer | None = None
     _trainable = True
     _needs_input_grad = True
@@ -154,7 +160,15 @@ class Layer(Parameterized):
     _forward_shape: Shape | None = None
     _seed: np.random.SeedSequence | None = None
     _rng: np.random.Generator | None = None
-    _unpickled = ("_own_grads", "_flat_params", "_flat_grads", "_cache", "_forward_shape")
+    _observer: Observer | None = None
+    _unpickled = (
+        "_own_grads",
+        "_flat_params",
+        "_flat_grads",
+        "_cache",
+        "_forward_shape",
+        "_observer",
+    )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -165,14 +179,14 @@ class Layer(Parameterized):
     # ---------------------------------------------------------------- what a layer defines
 
     def setup(self, input_shape: Shape) -> Shape:
-        """Declare arrays for inputs of this shape (batch axis left out); return the output shape."""
+        """Declare arrays for an input shape (without the batch axis); return the output shape."""
         return input_shape
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         """Compute the output and cache what ``backward`` needs."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
-    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+    def backward(self, grad_output: np.ndarray) -> Any:
         """Turn dL/dy into dL/dx, overwriting ``grads`` with dL/dθ on the way."""
         raise NotImplementedError(f"{type(self).__name__} defines no backward")
 
@@ -188,13 +202,17 @@ class Layer(Parameterized):
         """Return ``x`` as an array of the network's dtype."""
         array = np.asarray(x)
         if array.dtype.kind not in "fiub":
-            raise TypeError(f"in {self.where}: expects numbers, got {type(x).__name__} of dtype {array.dtype}")
+            raise TypeError(
+                f"in {self.where}: expects numbers, got {type(x).__name__} of dtype {array.dtype}"
+            )
         own = array.dtype if array.dtype in (np.float32, np.float64) else np.dtype(np.float64)
         return array.astype(self.dtype or own, copy=False)
 
     # ---------------------------------------------------------------- inside setup
 
-    def add_param(self, name: str, shape: Shape, initializer: Initializer, decay: bool = True) -> None:
+    def add_param(
+        self, name: str, shape: Shape, initializer: Initializer, decay: bool = True
+    ) -> None:
         """Declare a learned array; ``decay=False`` exempts it from weight decay."""
         assert isinstance(self._declared, dict), "add_param belongs into setup"
         if name in self._declared or name in self._own_buffers:
@@ -211,21 +229,24 @@ class Layer(Parameterized):
     def check(self, ok: bool, name: str, expected: str) -> None:
         """Refuse the hyper-parameter ``name`` unless ``ok``, saying what it must be."""
         if not ok:
-            raise ValueError(f"in {self.where}: {name} must be {expected}, got {getattr(self, name)!r}")
+            value = getattr(self, name)
+            raise ValueError(f"in {self.where}: {name} must be {expected}, got {value!r}")
 
     def check_input(self, ok: bool, expected: str) -> None:
         """Refuse the input shape unless ``ok``, saying what it must be."""
         if not ok:
-            raise ValueError(f"in {self.where}: expects {expected}, got {batch_shape(self.input_shape)}")
+            came = batch_shape(self.input_shape)
+            raise ValueError(f"in {self.where}: expects {expected}, got {came}")
 
     def auto_initializer(self) -> Initializer:
-        """Initial weights that suit the activation that follows (Glorot uniform where none does)."""
+        """Initial weights that suit the activation that follows; without one, Glorot uniform."""
         return self.follower_init or initializers.glorot_uniform
 
     def resolve_initializer(self) -> Initializer:
         """``self.initializer``, where "auto" suits the activation that follows."""
         initializer = self.initializer  # type: ignore[attr-defined]
-        self.check(initializer == "auto" or callable(initializer), "initializer", '"auto" or a callable')
+        ok = callable(initializer) or initializer == "auto"
+        self.check(ok, "initializer", '"auto" or a callable (shape, rng) -> array')
         return self.auto_initializer() if initializer == "auto" else initializer
 
     # ---------------------------------------------------------------- building a tree
@@ -270,13 +291,13 @@ class Layer(Parameterized):
         for path, layer in self.walk():
             if id(layer) in places:
                 raise ValueError(
-                    f"the same {layer.label} instance stands at {places[id(layer)]!r} and at {path!r}; "
-                    "a layer owns one set of parameters and one cache: make two instances"
+                    f"the same {layer.label} instance stands at {places[id(layer)]!r} and at "
+                    f"{path!r}; a layer has one set of parameters and one cache: make two instances"
                 )
             if layer._own_params and not rebuild:
                 raise RuntimeError(
-                    f"in {layer.where}: already built; build(..., rebuild=True) draws new parameters "
-                    "and detaches the vectors handed out before"
+                    f"in {layer.where}: already built; build(..., rebuild=True) draws new "
+                    "parameters and detaches the vectors handed out before"
                 )
             places[id(layer)] = path
             layers.append(layer)
@@ -314,7 +335,8 @@ class Layer(Parameterized):
             held, layer.path, layer.dtype = layer._own_params or {}, path, dtype
             layer._own_params, layer._own_grads = {}, {}
             layer._flat_params = layer._flat_grads = None
-            layer._own_buffers = {k: v.astype(dtype, copy=False) for k, v in layer._own_buffers.items()}
+            buffers = layer._own_buffers.items()
+            layer._own_buffers = {name: b.astype(dtype, copy=False) for name, b in buffers}
             for name, declared in layer._declared.items():
                 where = slice(start, start + math.prod(declared.shape))
                 layer._own_params[name] = flat_params[where].reshape(declared.shape)
@@ -331,7 +353,8 @@ class Layer(Parameterized):
             value = np.asarray(initializer(shape, rng))
             if value.shape != shape:
                 raise ValueError(
-                    f"in {self.where}: the initializer of {name} returned {value.shape}, expected {shape}"
+                    f"in {self.where}: the initializer of {name} must return {shape}, "
+                    f"got {value.shape}"
                 )
             self.params[name][...] = value
             self._declared[name] = Declaration(shape, None, decay)  # type: ignore[index]
@@ -339,7 +362,8 @@ class Layer(Parameterized):
     def reseed(self, random_state: Any) -> Layer:
         """Restart every layer's stream of noise from one seed."""
         layers = [layer for _, layer in self.walk()]
-        for layer, seed in zip(layers, as_seed_sequence(random_state).spawn(len(layers)), strict=True):
+        seeds = as_seed_sequence(random_state).spawn(len(layers))
+        for layer, seed in zip(layers, seeds, strict=True):
             layer._seed, layer._rng = seed, None
         return self
 
@@ -417,7 +441,7 @@ class Layer(Parameterized):
 
     @property
     def needs_input_grad(self) -> bool:
-        """False when nobody asks for dL/dx, as for the data in training: backward may return None."""
+        """False when nobody asks for dL/dx (of the data, in training): backward may return None."""
         return self._needs_input_grad
 
     @needs_input_grad.setter
@@ -434,7 +458,7 @@ class Layer(Parameterized):
         """The layer's own stream of random numbers, for noise in training."""
         if self._rng is None:
             if self._seed is None:
-                raise RuntimeError(f"in {self.where}: draws random numbers in training; build it first")
+                raise RuntimeError(f"in {self.where}: draws random numbers, so build it first")
             self._rng = np.random.Generator(np.random.SFC64(self._seed))
         return self._rng
 
@@ -454,9 +478,25 @@ class Layer(Parameterized):
         for _, layer in self.walk():
             layer._cache = layer._forward_shape = None
 
+    @contextlib.contextmanager
+    def observed(self, observer: Observer) -> Iterator[None]:
+        """Within a ``with`` block, show ``observer`` all that passes through the tree.
+
+        It is called as ``observer(layer, direction, came_in, went_out)`` after each layer's forward
+        or backward, where ``direction`` is "forward" or "backward".
+        """
+        layers = [layer for _, layer in self.walk()]
+        try:
+            for layer in layers:
+                layer._observer = observer
+            yield
+        finally:
+            for layer in layers:
+                layer._observer = None
+
     def infer(self, x: ArrayLike) -> np.ndarray:
-        """Compute ``forward(x, training=False)`` leaving no trace: safe from many threads at once."""
-        return self._twin().forward(x, training=False)
+        """Compute ``forward(x, training=False)``, leaving no trace: safe in many threads."""
+        return self._twin().forward(x, training=False)  # type: ignore[arg-type]
 
     def summary(self, input_shape: int | Shape | None = None) -> Summary:
         """Table of names, output shapes, parameters and multiply-adds.
@@ -495,14 +535,15 @@ class Layer(Parameterized):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if self._own_params is not None:  # views do not survive a copy; new vectors, same values
-            assert self.dtype is not None
             self._bind(self.dtype)
 
     def __sklearn_clone__(self) -> Layer:
         """Return an unbuilt copy, as frozen as this layer (called by ``sklearn.clone``)."""
         from sklearn.base import clone
 
-        twin = type(self)(**{k: clone(v, safe=False) for k, v in self.get_params(deep=False).items()})
+        twin = type(self)(
+            **{k: clone(v, safe=False) for k, v in self.get_params(deep=False).items()}
+        )
         twin._trainable = self._trainable
         return twin
 
@@ -530,7 +571,9 @@ class Layer(Parameterized):
         if not self.is_built:
             self._set_up_without_build(array.shape[1:])
         elif array.shape[1:] != self.input_shape:
-            raise ValueError(f"in {self.where}: expects {batch_shape(self.input_shape)}, got {array.shape}")
+            raise ValueError(
+                f"in {self.where}: expects {batch_shape(self.input_shape)}, got {array.shape}"
+            )
         return array
 
     def _set_up_without_build(self, input_shape: Shape) -> None:
@@ -555,12 +598,16 @@ def batch_shape(shape: Shape | None) -> str:
 
 def is_size(value: Any, least: int = 1) -> bool:
     """Whether a hyper-parameter is an integer of at least ``least``."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int | np.integer) and value is not True and int(value) >= least
 
 
 def is_number(value: Any) -> bool:
     """Whether a hyper-parameter is a finite real number."""
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
+    return (
+        isinstance(value, (int, float, np.number))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
 
 
 def as_seed_sequence(random_state: Any) -> np.random.SeedSequence:
@@ -582,7 +629,9 @@ def as_seed_sequence(random_state: Any) -> np.random.SeedSequence:
 def _as_shape(input_shape: int | Shape) -> Shape:
     shape = (input_shape,) if isinstance(input_shape, (int, np.integer)) else tuple(input_shape)
     if not all(is_size(n) for n in shape):
-        raise ValueError(f"input_shape must hold positive integers, without the batch axis, got {input_shape!r}")
+        raise ValueError(
+            f"input_shape must hold positive integers, without the batch axis, got {input_shape!r}"
+        )
     return tuple(int(n) for n in shape)
 
 

@@ -55,7 +55,9 @@ class Summary:
     def totals(self) -> str:
         """One line: parameters, the trainable ones where some are frozen, multiply-adds."""
         frozen = "" if self.n_trainable == self.n_params else f" ({self.n_trainable:,} trainable)"
-        return f"{self.n_params:,} parameters{frozen}, {self.multiply_adds:,} multiply-adds a sample"
+        return (
+            f"{self.n_params:,} parameters{frozen}, {self.multiply_adds:,} multiply-adds a sample"
+        )
 
     def __str__(self) -> str:
         table = [self.header, *self._cells()]
@@ -74,11 +76,12 @@ class Summary:
 
     def _repr_html_(self) -> str:
         def line(cells: tuple[str, ...], tag: str) -> str:
-            aligned = "".join(
-                f'<{tag} style="text-align:{"left" if i < 3 else "right"}">{html.escape(cell)}</{tag}>'
-                for i, cell in enumerate(cells)
+            sides = ("left",) * 3 + ("right",) * 2
+            aligned = (
+                f'<{tag} style="text-align:{side}">{html.escape(cell)}</{tag}>'
+                for side, cell in zip(sides, cells, strict=True)
             )
-            return f"<tr>{aligned}</tr>"
+            return f"<tr>{''.join(aligned)}</tr>"
 
         body = "".join(line(cells, "td") for cells in self._cells())
         return (

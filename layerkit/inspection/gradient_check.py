@@ -98,12 +98,12 @@ def check_gradients(
     check_input: bool = True,
     random_state: Any = 0,
 ) -> GradientCheck:
-    """Compare a layer's or network's backward pass with central differences.
+    r"""Compare a layer's or network's backward pass with central differences.
 
     The outputs are projected on a fixed random direction r; for every coordinate θ of the input
     and of each parameter, backward's answer must equal
 
-    .. math:: \\sum_j r_j \\frac{y_j(\\theta + h) - y_j(\\theta - h)}{2h}
+    .. math:: \sum_j r_j \frac{y_j(\theta + h) - y_j(\theta - h)}{2h}
 
     in float64, in inference and in training mode. Noise layers run under a fixed stream. At a kink
     any value between the one-sided slopes is accepted. Frozen layers are thawed for the check.
@@ -152,10 +152,8 @@ def check_gradients(
         direction = rng.standard_normal(evaluate().shape)
         network.flat_grads.fill(np.nan)  # what backward forgets to write must not look like a zero
         grad_input = network.backward(direction)
-        arrays = {
-            slot.path: (network.flat_params[slot.slice], network.flat_grads[slot.slice].copy(), slot.shape)
-            for slot in network.layout
-        }
+        params, grads = network.flat_params, network.flat_grads.copy()
+        arrays = {s.path: (params[s.slice], grads[s.slice], s.shape) for s in network.layout}
         if check_input and x.dtype.kind == "f":
             arrays = {"input": (x.reshape(-1), np.array(grad_input).reshape(-1), x.shape), **arrays}
         for name, (values, gradient, shape) in arrays.items():
@@ -227,11 +225,13 @@ def _in_float64(layer: Layer, input_shape: Any, x: Any, rng: np.random.Generator
         return network
     if input_shape is None:
         if x is None:
-            raise ValueError(f"in {layer.where}: not built yet, so check_gradients needs input_shape or x")
+            raise ValueError(
+                f"in {layer.where}: not built yet, so check_gradients needs input_shape or x"
+            )
         input_shape = np.shape(x)[1:]
     network.build(input_shape, random_state=rng, dtype=np.float64)
     # Zeros and ones hide mistakes (a forgotten bias, a scale applied twice): move off them.
-    network.flat_params[...] += 0.1 * rng.standard_normal(network.flat_params.shape)
+    network.flat_params[...] += 0.1 * rng.standard_normal(network.n_params)
     return network
 
 
@@ -240,9 +240,8 @@ class _Evaluation:
 
     def __init__(self, network: Layer, x: np.ndarray, training: bool) -> None:
         self.network, self.x, self.training = network, x, training
-        self.buffers = [
-            (buffer, buffer.copy()) for _, layer in network.walk() for buffer in layer.buffers.values()
-        ]
+        buffers = [b for _, layer in network.walk() for b in layer.buffers.values()]
+        self.buffers = [(buffer, buffer.copy()) for buffer in buffers]
 
     def __call__(self) -> np.ndarray:
         for buffer, value in self.buffers:

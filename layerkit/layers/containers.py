@@ -14,9 +14,9 @@ from layerkit.layer import Initializer, Layer, Shape
 
 
 class Sequential(Layer):
-    """Layers in a chain: forward in order, backward in reverse.
+    r"""Layers in a chain: forward in order, backward in reverse.
 
-    .. math:: y = f_n(\\dots f_2(f_1(x)))
+    .. math:: y = f_n(\dots f_2(f_1(x)))
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Sequential(Layer):
     -----
     Backward is the chain rule, one layer at a time, from the last to the first:
 
-    .. math:: G_{k-1} = \\Big(\\frac{\\partial f_k}{\\partial x_{k-1}}\\Big)^{\\!\\top} G_k
+    .. math:: G_{k-1} = \Big(\frac{\partial f_k}{\partial x_{k-1}}\Big)^{\!\top} G_k
 
     ``net[0]``, ``net[-1]`` and ``net["dense_1"]`` are layers; ``net[:3]`` is a Sequential that
     shares them. Hyper-parameters inside are reached as ``layers__dense_1__units``.
@@ -56,7 +56,8 @@ class Sequential(Layer):
 
     def setup(self, input_shape: Shape) -> Shape:
         chain, names = self.chain, self.names
-        for i, (layer, layer.name) in enumerate(zip(chain, names, strict=True)):
+        for i, (layer, name) in enumerate(zip(chain, names, strict=True)):
+            layer.name = name
             after = (later.weight_init for later in chain[i + 1 :])
             layer.follower_init = next(filter(None, after), self.follower_init)
             input_shape = layer.declare(input_shape)
@@ -147,7 +148,7 @@ class Sequential(Layer):
 
 
 class Residual(Layer):
-    """A block and a way around it, added.
+    r"""A block and a way around it, added.
 
     .. math:: y = f(x) + s(x)
 
@@ -163,9 +164,9 @@ class Residual(Layer):
     Backward: the gradient goes both ways and is added, so it reaches x undiminished through the
     identity however deep f is:
 
-    .. math:: \\frac{\\partial L}{\\partial x} =
-              \\Big(\\frac{\\partial f}{\\partial x}\\Big)^{\\!\\top} G +
-              \\Big(\\frac{\\partial s}{\\partial x}\\Big)^{\\!\\top} G
+    .. math:: \frac{\partial L}{\partial x} =
+              \Big(\frac{\partial f}{\partial x}\Big)^{\!\top} G +
+              \Big(\frac{\partial s}{\partial x}\Big)^{\!\top} G
 
     Raises
     ------
@@ -189,7 +190,9 @@ class Residual(Layer):
         self.shortcut = shortcut
 
     def children(self) -> list[tuple[str, Layer]]:
-        _check_layers(body=self.body, **({} if self.shortcut is None else {"shortcut": self.shortcut}))
+        _check_layers(
+            body=self.body, **({} if self.shortcut is None else {"shortcut": self.shortcut})
+        )
         pairs = [("body", self.body), ("shortcut", self.shortcut)]
         return [(name, layer) for name, layer in pairs if layer is not None]
 
@@ -224,9 +227,9 @@ class Residual(Layer):
 
 
 class Concat(Layer):
-    """Branches side by side on the same input, joined along one axis.
+    r"""Branches side by side on the same input, joined along one axis.
 
-    .. math:: y = [f_1(x), f_2(x), \\dots]
+    .. math:: y = [f_1(x), f_2(x), \dots]
 
     Parameters
     ----------
@@ -238,8 +241,8 @@ class Concat(Layer):
     -----
     Backward: each branch gets its own slice of the gradient; what they return is added.
 
-    .. math:: \\frac{\\partial L}{\\partial x} =
-              \\sum_k \\Big(\\frac{\\partial f_k}{\\partial x}\\Big)^{\\!\\top} G_k
+    .. math:: \frac{\partial L}{\partial x} =
+              \sum_k \Big(\frac{\partial f_k}{\partial x}\Big)^{\!\top} G_k
 
     Raises
     ------
@@ -275,14 +278,14 @@ class Concat(Layer):
         self.check(
             isinstance(self.axis, int) and -rank < self.axis < rank and self.axis != 0,
             "axis",
-            f"an axis of the outputs other than the batch axis 0, between {1 - rank} and {rank - 1}",
+            f"between {1 - rank} and {rank - 1} and not the batch axis 0",
         )
         axis = self.axis % rank - 1
         rests = {(*shape[:axis], *shape[axis + 1 :]) for shape in shapes}
         if len(rests) > 1 or len({len(shape) for shape in shapes}) > 1:
             raise ValueError(
-                f"in {self.where}: branches give {', '.join(map(str, shapes))} a sample, which differ "
-                f"in more than axis {self.axis}"
+                f"in {self.where}: branches give {', '.join(map(str, shapes))} a sample; they may "
+                f"differ in axis {self.axis} only"
             )
         self._cuts = np.cumsum([shape[axis] for shape in shapes])
         return (*shapes[0][:axis], int(self._cuts[-1]), *shapes[0][axis + 1 :])
@@ -313,9 +316,9 @@ class Concat(Layer):
 
 
 class Columns(Layer):
-    """Route columns of a table to sub-networks of their own and join what they give.
+    r"""Route columns of a table to sub-networks of their own and join what they give.
 
-    .. math:: y = [f_1(x_{C_1}), f_2(x_{C_2}), \\dots]
+    .. math:: y = [f_1(x_{C_1}), f_2(x_{C_2}), \dots]
 
     Parameters
     ----------
@@ -330,8 +333,8 @@ class Columns(Layer):
 
     Backward: each route's gradient is added into the columns it read; unused columns get zero.
 
-    .. math:: \\frac{\\partial L}{\\partial x_{C_k}} \\mathrel{+}=
-              \\Big(\\frac{\\partial f_k}{\\partial x_{C_k}}\\Big)^{\\!\\top} G_k
+    .. math:: \frac{\partial L}{\partial x_{C_k}} \mathrel{+}=
+              \Big(\frac{\partial f_k}{\partial x_{C_k}}\Big)^{\!\top} G_k
 
     Raises
     ------
@@ -377,8 +380,8 @@ class Columns(Layer):
             positions = every[:0]
         if len(positions) == 0 or len(np.unique(positions)) < len(positions):
             raise ValueError(
-                f"in {self.where}: columns must name at least one of the {n_features} columns, each "
-                f"once, by position, slice or mask, got {columns!r}"
+                f"in {self.where}: columns must name at least one of the {n_features} columns, "
+                f"each once, by position, slice or mask, got {columns!r}"
             )
         return positions
 
@@ -389,15 +392,16 @@ class Columns(Layer):
         return self._join(self._accept(x), lambda layer, part: layer.infer(part))
 
     def _join(self, x: np.ndarray, run: Callable[[Layer, np.ndarray], np.ndarray]) -> np.ndarray:
-        parts = [run(layer, x[:, c]) for c, (_, layer) in zip(self._positions, self.routes, strict=True)]
+        routes = zip(self._positions, self.routes, strict=True)
+        parts = [run(layer, x[:, columns]) for columns, (_, layer) in routes]
         return np.concatenate([_flat(part) for part in parts], axis=1)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        grad_input = np.zeros((len(grad_output), *self.input_shape), self.dtype)  # type: ignore[misc]
+        grad_input = np.zeros((len(grad_output), *self.input_shape), self.dtype)
         pieces = np.split(grad_output, self._cuts[:-1], axis=1)
         for columns, (_, layer), piece in zip(self._positions, self.routes, pieces, strict=True):
             shape = layer.output_shape
-            grad_input[:, columns] += layer.backward(piece.reshape(len(piece), *shape))  # type: ignore[misc]
+            grad_input[:, columns] += layer.backward(piece.reshape(len(piece), *shape))
         return grad_input
 
     def _nested(self) -> Iterator[tuple[str, Any]]:
@@ -434,7 +438,9 @@ def _layer_of(entry: Any) -> Layer:
     if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], str):
         entry = entry[1]
     if not isinstance(entry, Layer):
-        raise TypeError(f"layers must be layers or (name, layer) pairs, got {entry!r}{_hint(entry)}")
+        raise TypeError(
+            f"layers must be layers or (name, layer) pairs, got {entry!r}{_hint(entry)}"
+        )
     return entry
 
 
@@ -449,7 +455,9 @@ def _named(layers: Sequence[Any]) -> list[tuple[str, Layer]]:
     given = [entry[0] for entry in layers if isinstance(entry, tuple)]
     for name in given:
         if given.count(name) > 1 or "__" in name or "." in name:
-            raise ValueError(f"layer names must be unique, without '__' or '.', got {name!r} in {given}")
+            raise ValueError(
+                f"layer names must be unique, without '__' or '.', got {name!r} in {given}"
+            )
     counts: Counter[str] = Counter()
     named = []
     for entry in layers:

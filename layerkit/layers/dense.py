@@ -12,7 +12,7 @@ from layerkit.layer import Initializer, Layer, Shape, is_size
 
 
 class Dense(Layer):
-    """Fully connected layer: one affine map of the last axis.
+    r"""Fully connected layer: one affine map of the last axis.
 
     .. math:: y = x W + b
 
@@ -33,9 +33,9 @@ class Dense(Layer):
 
     Backward, with G the gradient of the output and rows for all leading axes:
 
-    .. math:: \\frac{\\partial L}{\\partial x} = G W^\\top, \\quad
-              \\frac{\\partial L}{\\partial W} = x^\\top G, \\quad
-              \\frac{\\partial L}{\\partial b} = \\sum_{\\text{rows}} G
+    .. math:: \frac{\partial L}{\partial x} = G W^\top, \quad
+              \frac{\partial L}{\partial W} = x^\top G, \quad
+              \frac{\partial L}{\partial b} = \sum_{\text{rows}} G
 
     Raises
     ------
@@ -101,5 +101,4 @@ class Dense(Layer):
 
     def multiply_adds(self) -> int:
         """One product for every weight and every row."""
-        assert self.input_shape is not None
         return math.prod(self.input_shape) * self.units

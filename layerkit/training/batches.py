@@ -1,0 +1,171 @@
+"""Data in batches: rows of arrays in a shuffled order, or a stream of ready batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any
+
+import numpy as np
+
+from layerkit.layer import Shape, is_size
+
+Batch = tuple[Any, Any, Any, float | None]
+"""x, y, sample_weight and the normalizer that the loss divides by (None: the number of rows)."""
+
+
+class ArrayBatches:
+    """Batches of rows of X, y and sample_weight; a new order for every pass if ``rng`` is given.
+
+    A single row left over joins the last batch: no row is dropped and none comes alone.
+
+    Examples
+    --------
+    >>> batches = ArrayBatches(np.zeros((7, 2)), np.arange(7), None, batch_size=3)
+    >>> [y.tolist() for _, y, _, _ in batches]
+    [[0, 1, 2], [3, 4, 5, 6]]
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        batch_size: int = 32,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        if not is_size(batch_size):
+            raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}")
+        self.X, self.y, self.sample_weight = _checked(X, y, sample_weight)
+        self.mean_weight = 1.0
+        if self.sample_weight is not None:
+            self.mean_weight = float(self.sample_weight.mean())
+            if self.mean_weight == 0:
+                raise ValueError("sample_weight is zero for all rows")
+        self.rng = rng
+        n_rows = self.X.shape[0]
+        starts = list(range(0, n_rows, batch_size))
+        if len(starts) > 1 and n_rows % batch_size == 1:
+            starts.pop()
+        self.bounds = list(zip(starts, [*starts[1:], n_rows], strict=True))
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of one sample."""
+        return self.X.shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """What a network for these data computes in: float64 for float64, else float32."""
+        return np.dtype(np.float64 if self.X.dtype == np.float64 else np.float32)
+
+    def __len__(self) -> int:
+        return len(self.bounds)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = None if self.rng is None else self.rng.permutation(self.X.shape[0])
+        for start, stop in self.bounds:
+            yield self._batch(slice(start, stop) if order is None else order[start:stop])
+
+    def everything(self) -> Batch:
+        """All rows as one batch."""
+        return self._batch(slice(None))
+
+    def _batch(self, rows: Any) -> Batch:
+        y = self.y[rows]
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        return self.X[rows], y, weight, len(y) * self.mean_weight
+
+
+class StreamedBatches:
+    """Batches (x, y) or (x, y, sample_weight) from anything that can be iterated for every epoch.
+
+    Weights are taken as they are: the weighted sum is divided by the number of rows.
+    """
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        self.batches = batches
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of one sample, from the first batch."""
+        return self._first().shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """What a network for these data computes in: float64 for float64, else float32."""
+        return np.dtype(np.float64 if self._first().dtype == np.float64 else np.float32)
+
+    def _first(self) -> Any:
+        if isinstance(self.batches, Iterator):
+            raise ValueError(
+                "data is an iterator, whose first batch cannot be looked at without losing it: "
+                "build the network first, or pass something that can be iterated anew"
+            )
+        return next(iter(self))[0]
+
+    def __len__(self) -> int:
+        return len(self.batches) if isinstance(self.batches, Sized) else 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        n_batches = 0
+        for batch in self.batches:
+            if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+                raise ValueError(
+                    "data must be (X, y), (X, y, sample_weight) or an iterable of such batches; "
+                    f"batch {n_batches} is {_described(batch)}"
+                )
+            x, y, weight = _checked(*batch)
+            yield x, y, weight, float(len(y))
+            n_batches += 1
+        if n_batches == 0:
+            raise ValueError(
+                "data gave no batches: an iterator can be used up only once, so for several epochs "
+                "pass something that can be iterated anew (a list, an object with __iter__)"
+            )
+
+    def everything(self) -> Batch:
+        """Refuse: a stream has no end to wait for."""
+        raise ValueError("LBFGS needs all rows at once: pass data as (X, y), not as batches")
+
+
+def as_batches(
+    data: Any, batch_size: int, rng: np.random.Generator | None = None
+) -> ArrayBatches | StreamedBatches:
+    """Tell arrays from a stream of batches."""
+    if isinstance(data, tuple) and len(data) in (2, 3) and not isinstance(data[0], tuple):
+        return ArrayBatches(*data[:2], data[2] if data[2:] else None, batch_size, rng)
+    if isinstance(data, Iterable) and not hasattr(data, "dtype"):
+        return StreamedBatches(data)
+    raise ValueError(
+        "data must be (X, y), (X, y, sample_weight) or an iterable of such batches, "
+        f"got {_described(data)}"
+    )
+
+
+def _described(data: Any) -> str:
+    if hasattr(data, "shape"):
+        return f"an array of shape {data.shape}"
+    size = f" of {len(data)} entries" if hasattr(data, "__len__") else ""
+    return f"{type(data).__name__}{size}"
+
+
+def _checked(X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, np.ndarray, Any]:
+    """Return arrays (a memory map is not read, sparse rows stay sparse) with equally many rows."""
+    X = X.tocsr() if hasattr(X, "tocsr") else X if isinstance(X, np.ndarray) else np.asarray(X)
+    y = np.asarray(y)
+    if X.ndim == 0 or X.shape[0] == 0:
+        raise ValueError(f"X must have at least one row, its shape is {X.shape}")
+    n_rows = X.shape[0]
+    if y.ndim == 0 or len(y) != n_rows:
+        raise ValueError(f"y must have one row for each of the {n_rows} rows of X, got {y.shape}")
+    if sample_weight is None:
+        return X, y, None
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (n_rows,):
+        raise ValueError(
+            f"sample_weight must have one weight for each of the {n_rows} rows of X, "
+            f"got {weight.shape}"
+        )
+    if not np.isfinite(weight).all() or (weight < 0).any():
+        raise ValueError("sample_weight must be finite and not negative")
+    return X, y, weight

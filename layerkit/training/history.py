@@ -1,0 +1,61 @@
+"""The record of a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+
+class History:
+    """Record of a training run: one row per epoch.
+
+    Attributes
+    ----------
+    rows : list of dict
+        ``epoch`` (from 1), ``loss`` (mean over the epoch's batches, in training mode),
+        ``validation_loss``, ``validation_score`` (where there is such data), ``learning_rate`` (of
+        the epoch's last step) and ``seconds`` (of the epoch, validation included).
+    best_epoch : int or None
+        The epoch whose weights the network has now, where validation data chose one.
+    stopped : str
+        Why training ended before its last epoch; empty if it did not.
+
+    Examples
+    --------
+    >>> history = History([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
+    >>> history["loss"].tolist(), len(history)
+    ([0.5, 0.25], 2)
+    >>> print(history)
+    epoch    loss
+        1     0.5
+        2    0.25
+    """
+
+    def __init__(self, rows: Iterable[dict[str, float]] = ()) -> None:
+        self.rows = list(rows)
+        self.best_epoch: int | None = None
+        self.stopped = ""
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of what was recorded."""
+        return list(self.rows[0]) if self.rows else []
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        if column not in self.columns:
+            raise KeyError(f"no column {column!r} in the history, only {', '.join(self.columns)}")
+        return np.array([row[column] for row in self.rows])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __str__(self) -> str:
+        widths = [max(len(name), 7) for name in self.columns]
+        lines = ["  ".join(n.rjust(w) for n, w in zip(self.columns, widths, strict=True))]
+        for row in self.rows:
+            cells = zip(row.values(), widths, strict=True)
+            lines.append("  ".join(f"{value:.5g}".rjust(width) for value, width in cells))
+        return "\n".join(line[2:] if len(self.columns) else line for line in lines)
+
+    __repr__ = __str__
