@@ -1,0 +1,217 @@
+"""The contract of a loss: one number, and the exact derivative of that number."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from layerkit.parameters import Parameterized
+
+# A loss says by its value, inf or nan, that the numbers ran away; training looks at that.
+_let_nonfinite_pass = np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")
+
+
+class Loss(Parameterized):
+    """Base class of all losses.
+
+    A loss is a class with two formulas: ``value`` and its ``derivative``. The base class checks
+    the data, takes the mean and weights the samples.
+
+    Methods
+    -------
+    value(y_pred, y_true)
+        Losses of shape (n_samples, ...). Whatever follows the sample axis is averaged: a loss of
+        every output (n_samples, n_outputs), or one number a sample (n_samples,).
+    derivative(y_pred, y_true)
+        Derivative of ``value``, shaped like ``y_pred``. Each entry of ``y_pred`` takes part in a
+        single entry of ``value``.
+    prepare_targets(y_pred, y_true)
+        Targets as the two formulas want them: checked, encoded, in the dtype of ``y_pred``.
+        By default they have the shape of ``y_pred``.
+    check_params()
+        Refuse invalid hyper-parameters, with ``check``. By default there are none.
+    inverse_link(y_pred)
+        Predictions on the scale of the targets, or probabilities. By default ``y_pred`` itself.
+
+    Notes
+    -----
+    With v = value(y_pred, y_true), m entries of it a sample, and weights w:
+
+    - forward: ``sum_i w_i mean_j(v_ij) / normalizer``, in float64
+    - backward: ``w_i / (normalizer m) * derivative(y_pred, y_true)``
+
+    A weight of 2 counts as the row twice, a weight of 0 as no row at all.
+    A loss is not thread-safe: ``backward`` belongs to the last ``forward``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from layerkit.losses import Loss
+    >>> class Cauchy(Loss):
+    ...     def value(self, y_pred, y_true):
+    ...         return np.log1p((y_pred - y_true) ** 2)
+    ...
+    ...     def derivative(self, y_pred, y_true):
+    ...         error = y_pred - y_true
+    ...         return 2 * error / (1 + error**2)
+    >>> loss = Cauchy()
+    >>> round(loss.forward([[1.0], [2.0]], [[1.0], [1.0]]), 4)
+    0.3466
+    >>> loss.backward().tolist()
+    [[0.0], [0.5]]
+    """
+
+    _pass: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+
+    # ---------------------------------------------------------------- what a loss defines
+
+    def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+        """Losses of shape (n_samples, ...)."""
+        raise NotImplementedError(f"{type(self).__name__} defines no value")
+
+    def derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+        """Derivative of ``value`` with respect to ``y_pred``."""
+        raise NotImplementedError(f"{type(self).__name__} defines no derivative")
+
+    def check_params(self) -> None:
+        """Refuse invalid hyper-parameters."""
+
+    def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+        """Check and encode the targets."""
+        if y_true.shape != y_pred.shape:
+            raise ValueError(
+                f"{self!r}: y_true must have the shape of y_pred, "
+                f"got y_pred {y_pred.shape} and y_true {y_true.shape}"
+            )
+        return y_true.astype(y_pred.dtype, copy=False)
+
+    def inverse_link(self, y_pred: ArrayLike) -> np.ndarray:
+        """Predictions on the scale of the targets, or probabilities."""
+        return as_floats(y_pred)
+
+    # ---------------------------------------------------------------- what everyone calls
+
+    @_let_nonfinite_pass
+    def forward(
+        self,
+        y_pred: ArrayLike,
+        y_true: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        normalizer: float | None = None,
+    ) -> float:
+        """Weighted mean loss of the samples.
+
+        Parameters
+        ----------
+        y_pred : array of shape (n_samples, ...)
+            Raw outputs of the network; float32 and float64 are kept, all else becomes float64.
+        y_true : array
+            Targets; their shape is up to the loss, and most want that of ``y_pred``.
+        sample_weight : array of shape (n_samples,), default=None
+            Non-negative weights; None is 1 for every sample.
+        normalizer : float, default=None
+            What the weighted sum is divided by; None is the sum of the weights. Training gives
+            the number of samples times the mean weight of all the data, so that a weight means
+            the same in every batch; then a batch of zero weights has loss 0 and gradient 0.
+
+        Returns
+        -------
+        float
+            NaN or infinite where the predictions are.
+
+        Raises
+        ------
+        ValueError
+            If there is no sample, a shape does not fit, a target is outside the domain of the
+            loss or not finite, a weight is negative or not finite, all weights are zero and no
+            ``normalizer`` is given, or a hyper-parameter is invalid.
+        """
+        self.check_params()
+        predictions = as_floats(y_pred)
+        if predictions.size == 0 or predictions.ndim == 0:
+            raise ValueError(f"{self!r}: y_pred has no samples, its shape is {predictions.shape}")
+        n_samples = len(predictions)
+        targets = self.prepare_targets(predictions, np.asarray(y_true))
+        weights = self._weights(sample_weight, n_samples)
+        total = self._total(weights, normalizer)
+
+        values = self.value(predictions, targets)
+        if values.shape[:1] != (n_samples,):
+            raise ValueError(
+                f"{self!r}: value must have one row for each of the {n_samples} samples, "
+                f"got shape {values.shape}"
+            )
+        per_sample = values.reshape(n_samples, -1).mean(axis=1, dtype=np.float64)
+        per_sample[weights == 0] = 0  # even where it overflowed
+        loss = float(weights @ per_sample / total)
+        if not np.isfinite(loss):
+            self.check_targets(np.isfinite(targets), targets, "finite")
+
+        self._pass = predictions, targets, weights / (total * (values.size // n_samples))
+        return loss
+
+    @_let_nonfinite_pass
+    def backward(self) -> np.ndarray:
+        """Derivative of what the last ``forward`` returned, in shape and dtype of ``y_pred``.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no ``forward``.
+        """
+        if self._pass is None:
+            raise RuntimeError(f"{self!r}: backward needs a forward first")
+        y_pred, y_true, scale = self._pass
+        derivative = self.derivative(y_pred, y_true)
+        if derivative.shape != y_pred.shape:
+            raise ValueError(
+                f"{self!r}: derivative must have the shape of y_pred {y_pred.shape}, "
+                f"got {derivative.shape}"
+            )
+        per_row = scale.reshape(-1, *[1] * (y_pred.ndim - 1))
+        gradient = np.multiply(derivative, per_row, dtype=y_pred.dtype)
+        gradient[scale == 0] = 0
+        return gradient
+
+    # ---------------------------------------------------------------- checks
+
+    def _weights(self, sample_weight: ArrayLike | None, n_samples: int) -> np.ndarray:
+        if sample_weight is None:
+            return np.ones(n_samples)
+        weights = np.asarray(sample_weight, dtype=np.float64)
+        if weights.shape != (n_samples,):
+            raise ValueError(
+                f"{self!r}: sample_weight must have shape ({n_samples},), one weight for each "
+                f"sample of y_pred, got {weights.shape}"
+            )
+        refused = ~(np.isfinite(weights) & (weights >= 0))
+        if refused.any():
+            raise ValueError(
+                f"{self!r}: sample_weight must be finite and not negative, "
+                f"got {weights[refused][0]}"
+            )
+        return weights
+
+    def _total(self, weights: np.ndarray, normalizer: float | None) -> float:
+        if normalizer is None:
+            total = float(weights.sum())
+            if total == 0:
+                raise ValueError(f"{self!r}: sample_weight is zero for all samples")
+            return total
+        if not 0 < normalizer < np.inf:
+            raise ValueError(f"{self!r}: normalizer must be positive, got {normalizer!r}")
+        return float(normalizer)
+
+    def check_targets(self, ok: np.ndarray, y_true: np.ndarray, expected: str) -> None:
+        """Refuse targets unless ``ok`` everywhere, showing the first that is not."""
+        if not ok.all():
+            raise ValueError(f"{self!r}: y_true must be {expected}, got {y_true[~ok][0]}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_pass"}
+
+
+def as_floats(y_pred: ArrayLike) -> np.ndarray:
+    """Return an array that is float32 or float64."""
+    array = np.asarray(y_pred)
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
