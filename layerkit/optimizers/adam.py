@@ -1,0 +1,280 @@
+"""Adam and its descendants: an average of the gradient over an average of its size.
+
+All keep ``m ← beta1 m + (1 - beta1) g`` and, but for `Adamax`, ``v ← beta2 v + (1 - beta2) g²``,
+from 0 on. After t steps they are too small by the factors ``1 - beta1^t`` and ``1 - beta2^t``:
+hence the corrected ``m̂ = m / (1 - beta1^t)`` and ``v̂ = v / (1 - beta2^t)``.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from math import log, sqrt
+
+import numpy as np
+
+from layerkit.kernels._optimizers import adam_step, moving_average
+from layerkit.optimizers.optimizer import Optimizer, are_betas
+from layerkit.schedules.schedule import in_range, is_positive
+
+
+class Adam(Optimizer):
+    """Adaptive moments: ``p ← p - rate m̂ / (sqrt(v̂) + eps)``.
+
+    with ``m̂`` and ``v̂`` the bias-corrected moving averages of the gradient g and of g²::
+
+        m ← beta1 m + (1 - beta1) g          m̂ = m / (1 - beta1^t)
+        v ← beta2 v + (1 - beta2) g²         v̂ = v / (1 - beta2^t)
+
+    Parameters
+    ----------
+    learning_rate : float or callable, default=0.001
+        A number >= 0 or a schedule.
+    betas : pair of float, default=(0.9, 0.999)
+        beta1 and beta2, each in [0, 1).
+    eps : float, default=1e-8
+        Positive.
+    weight_decay, clip_norm, clip_value
+        See `Optimizer`; the decay is coupled, so that parameters with large gradients decay less.
+        `AdamW` decouples it.
+
+    References
+    ----------
+    Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, arXiv:1412.6980.
+
+    Examples
+    --------
+    The first step has the length of the rate, whatever the gradient.
+
+    >>> params = np.array([1.0, -2.0])
+    >>> Adam(learning_rate=0.1).step(params, np.array([30.0, -0.5]))
+    >>> params.round(6).tolist()
+    [0.9, -1.9]
+    """
+
+    memory: tuple[str, ...] = ("m", "v")
+
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        self.betas = betas
+        self.eps = eps
+
+    def update(
+        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray, v: np.ndarray
+    ) -> None:
+        beta1, beta2 = map(float, self.betas)
+        adam_step(p, g, m, v, rate, beta1, beta2, float(self.eps), t)
+
+    def validate(self) -> None:
+        super().validate()
+        self.check(are_betas(self.betas), "betas", "two numbers in [0, 1)")
+        self.check(is_positive(self.eps), "eps", "a positive finite number")
+
+
+class AdamW(Adam):
+    """`Adam` with decoupled weight decay: ``p ← (1 - rate weight_decay) p``, then Adam's step.
+
+    So the decay neither enters the moments nor is divided by the size of the gradient.
+
+    Parameters
+    ----------
+    learning_rate, betas, eps
+        As in `Adam`.
+    weight_decay : float, default=0.01
+        At least 0.
+    clip_norm, clip_value
+        See `Optimizer`.
+
+    References
+    ----------
+    Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019, arXiv:1711.05101.
+    As in PyTorch, the decay is multiplied by the whole learning rate, not only by its schedule.
+
+    Examples
+    --------
+    >>> params = np.array([1.0])
+    >>> AdamW(learning_rate=0.1, weight_decay=0.5).step(params, np.array([3.0]))
+    >>> round(float(params[0]), 6)
+    0.85
+    """
+
+    decoupled = True
+
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, betas, eps, weight_decay, clip_norm, clip_value)
+
+
+class NAdam(Adam):
+    """`Adam` with Nesterov's momentum: the average of the gradient as it will be one step later.
+
+    With a momentum that warms up, ``mu_t = beta1 (1 - 0.5 · 0.96^(t momentum_decay))``::
+
+        m̂ = mu_{t+1} m / (1 - mu_1 ⋯ mu_{t+1}) + (1 - mu_t) g / (1 - mu_1 ⋯ mu_t)
+        p ← p - rate m̂ / (sqrt(v̂) + eps)
+
+    Parameters
+    ----------
+    learning_rate : float or callable, default=0.002
+        A number >= 0 or a schedule.
+    betas, eps
+        As in `Adam`.
+    weight_decay : float, default=0.0
+        See `Optimizer`; coupled.
+    momentum_decay : float, default=0.004
+        At least 0.
+    clip_norm, clip_value
+        See `Optimizer`.
+
+    References
+    ----------
+    Dozat, "Incorporating Nesterov momentum into Adam", ICLR 2016 workshop.
+
+    Examples
+    --------
+    >>> params = np.array([1.0])
+    >>> NAdam(learning_rate=0.1, betas=(0.5, 0.5)).step(params, np.array([3.0]))
+    >>> round(float(params[0]), 3)
+    0.887
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 0.002,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum_decay: float = 0.004,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, betas, eps, weight_decay, clip_norm, clip_value)
+        self.momentum_decay = momentum_decay
+
+    def update(
+        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray, v: np.ndarray
+    ) -> None:
+        beta1, beta2 = map(float, self.betas)
+        moving_average(m, g, beta1)
+        moving_average(v, g * g, beta2)
+        mu, mu_next, product = _nadam_momenta(t, beta1, float(self.momentum_decay))
+        m_hat = mu_next / (1 - product * mu_next) * m + (1 - mu) / (1 - product) * g
+        p -= rate * m_hat / (np.sqrt(v / (1 - beta2**t)) + float(self.eps))
+
+    def validate(self) -> None:
+        super().validate()
+        self.check(in_range(self.momentum_decay, 0), "momentum_decay", "a finite number >= 0")
+
+
+@lru_cache(maxsize=8)  # the pieces of one step ask for the same
+def _nadam_momenta(t: int, beta1: float, decay: float) -> tuple[float, float, float]:
+    """``mu_t``, ``mu_{t+1}`` and the product ``mu_1 ⋯ mu_t``, which is at most ``beta1^t``."""
+    mu, mu_next = (beta1 * (1 - 0.5 * 0.96 ** (k * decay)) for k in (t, t + 1))
+    # Below exp(-40) the product is lost beside 1, so that later factors need no multiplying.
+    terms = min(t, int(-40 / log(beta1)) + 1) if beta1 > 0 else 1
+    first = beta1 * (1 - 0.5 * 0.96 ** (np.arange(1, terms + 1) * decay))
+    return mu, mu_next, float(first.prod())
+
+
+class RAdam(Adam):
+    """`Adam` that rectifies the variance of its early steps: a warm-up of its own.
+
+    With ``rho_inf = 2 / (1 - beta2) - 1`` and ``rho = rho_inf - 2 t beta2^t / (1 - beta2^t)``, the
+    length of the average v, while ``rho <= 5`` the step is ``p ← p - rate m̂``; after that::
+
+        r² = (rho - 4) (rho - 2) rho_inf / ((rho_inf - 4) (rho_inf - 2) rho)
+        p ← p - rate r m̂ sqrt(1 - beta2^t) / (sqrt(v) + eps)
+
+    Parameters
+    ----------
+    learning_rate, betas, eps
+        As in `Adam`.
+    weight_decay, clip_norm, clip_value
+        See `Optimizer`; the decay is coupled.
+
+    References
+    ----------
+    Liu et al., "On the variance of the adaptive learning rate and beyond", ICLR 2020,
+    arXiv:1908.03265. As in PyTorch, eps is added before the correction of v.
+
+    Examples
+    --------
+    >>> params = np.array([1.0])
+    >>> RAdam(learning_rate=0.1).step(params, np.array([3.0]))
+    >>> round(float(params[0]), 6)
+    0.7
+    """
+
+    def update(
+        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray, v: np.ndarray
+    ) -> None:
+        beta1, beta2 = map(float, self.betas)
+        moving_average(m, g, beta1)
+        moving_average(v, g * g, beta2)
+        direction = m / (1 - beta1**t)
+        rho_inf = 2 / (1 - beta2) - 1
+        rho = rho_inf - 2 * t * beta2**t / (1 - beta2**t)
+        if rho > 5:
+            r2 = (rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)
+            direction *= sqrt(r2 * (1 - beta2**t)) / (np.sqrt(v) + float(self.eps))
+        p -= rate * direction
+
+
+class Adamax(Adam):
+    """`Adam` with the maximum norm: ``p ← p - rate m̂ / u``, ``u ← max(beta2 u, |g| + eps)``.
+
+    Parameters
+    ----------
+    learning_rate : float or callable, default=0.002
+        A number >= 0 or a schedule.
+    betas, eps
+        As in `Adam`.
+    weight_decay, clip_norm, clip_value
+        See `Optimizer`; the decay is coupled.
+
+    References
+    ----------
+    Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, section 7.1,
+    arXiv:1412.6980; eps as in PyTorch.
+
+    Examples
+    --------
+    >>> params = np.array([1.0, -2.0])
+    >>> Adamax(learning_rate=0.1).step(params, np.array([30.0, -0.5]))
+    >>> params.round(6).tolist()
+    [0.9, -1.9]
+    """
+
+    memory = ("m", "u")
+
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 0.002,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, betas, eps, weight_decay, clip_norm, clip_value)
+
+    def update(  # type: ignore[override]  # u in the place of v
+        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray, u: np.ndarray
+    ) -> None:
+        beta1, beta2 = map(float, self.betas)
+        moving_average(m, g, beta1)
+        np.maximum(beta2 * u, np.abs(g) + float(self.eps), out=u)
+        p -= rate / (1 - beta1**t) * m / u

@@ -1,0 +1,216 @@
+"""Optimizers that divide the gradient by its own recent size."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from layerkit.kernels._optimizers import moving_average
+from layerkit.optimizers.optimizer import Optimizer
+from layerkit.schedules.schedule import in_range, is_positive
+
+
+class Adagrad(Optimizer):
+    """The rate divided by the root of the sum of all squared gradients so far.
+
+    ::
+
+        v ← v + g²
+        p ← p - rate g / (sqrt(v) + eps)
+
+    Rates fall as fast as ``1 / sqrt(t)``: good for sparse features, early to stop elsewhere.
+
+    Parameters
+    ----------
+    learning_rate : float or callable, default=0.01
+        A number >= 0 or a schedule.
+    eps : float, default=1e-10
+        Positive.
+    weight_decay, clip_norm, clip_value
+        See `Optimizer`; the decay is coupled.
+
+    References
+    ----------
+    Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and stochastic
+    optimization", JMLR 12, 2011.
+
+    Examples
+    --------
+    >>> params = np.array([1.0, -2.0])
+    >>> Adagrad(learning_rate=0.1).step(params, np.array([3.0, -0.5]))
+    >>> params.round(6).tolist()
+    [0.9, -1.9]
+    """
+
+    memory = ("v",)
+
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 0.01,
+        eps: float = 1e-10,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        self.eps = eps
+
+    def update(self, p: np.ndarray, g: np.ndarray, rate: float, t: int, v: np.ndarray) -> None:
+        v += g * g
+        p -= rate * g / (np.sqrt(v) + float(self.eps))
+
+    def validate(self) -> None:
+        super().validate()
+        self.check(is_positive(self.eps), "eps", "a positive finite number")
+
+
+class RMSProp(Optimizer):
+    """The gradient divided by the root of its mean square.
+
+    ::
+
+        v ← rho v + (1 - rho) g²
+        m ← rho m + (1 - rho) g                         (only if centered, else m = 0)
+        u ← momentum u + g / (sqrt(v - m²) + eps)
+        p ← p - rate u
+
+    Parameters
+    ----------
+    learning_rate : float or callable, default=0.01
+        A number >= 0 or a schedule.
+    rho : float, default=0.99
+        Decay of the averages (PyTorch's ``alpha``), in [0, 1).
+    momentum : float, default=0.0
+        In [0, 1).
+    centered : bool, default=False
+        Divide by the standard deviation of the gradient instead of its root mean square.
+    eps : float, default=1e-8
+        Positive.
+    weight_decay, clip_norm, clip_value
+        See `Optimizer`; the decay is coupled.
+
+    References
+    ----------
+    Tieleman and Hinton, "Lecture 6.5: rmsprop", Coursera, 2012; centered as in Graves, "Generating
+    sequences with recurrent neural networks", 2013, arXiv:1308.0850.
+
+    Examples
+    --------
+    >>> params = np.array([1.0, -2.0])
+    >>> RMSProp(learning_rate=0.1, rho=0.75).step(params, np.array([3.0, -0.5]))
+    >>> params.round(6).tolist()
+    [0.8, -1.8]
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 0.01,
+        rho: float = 0.99,
+        momentum: float = 0.0,
+        centered: bool = False,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        self.rho = rho
+        self.momentum = momentum
+        self.centered = centered
+        self.eps = eps
+
+    @property
+    def memory(self) -> tuple[str, ...]:
+        return ("v",) + ("m",) * bool(self.centered) + ("velocity",) * bool(self.momentum)
+
+    def update(
+        self,
+        p: np.ndarray,
+        g: np.ndarray,
+        rate: float,
+        t: int,
+        v: np.ndarray,
+        m: np.ndarray | None = None,
+        velocity: np.ndarray | None = None,
+    ) -> None:
+        rho, variance = float(self.rho), v
+        moving_average(v, g * g, rho)
+        if m is not None:
+            moving_average(m, g, rho)
+            variance = np.maximum(
+                v - m * m, 0
+            )  # a constant gradient leaves rounding errors below 0
+        u = g / (np.sqrt(variance) + float(self.eps))
+        if velocity is not None:
+            velocity *= float(self.momentum)
+            velocity += u
+            u = velocity
+        p -= rate * u
+
+    def validate(self) -> None:
+        super().validate()
+        self.check(in_range(self.rho, 0, 1), "rho", "a number in [0, 1)")
+        self.check(in_range(self.momentum, 0, 1), "momentum", "a number in [0, 1)")
+        self.check(is_positive(self.eps), "eps", "a positive finite number")
+
+
+class Adadelta(Optimizer):
+    """Steps in the units of the parameters: mean squared past steps over mean squared gradients.
+
+    ::
+
+        v ← rho v + (1 - rho) g²
+        d = g sqrt(w + eps) / sqrt(v + eps)
+        w ← rho w + (1 - rho) d²
+        p ← p - rate d
+
+    Parameters
+    ----------
+    learning_rate : float or callable, default=1.0
+        A number >= 0 or a schedule. The paper has none, that is 1.
+    rho : float, default=0.9
+        In [0, 1).
+    eps : float, default=1e-6
+        Positive; it also sets the length of the first steps.
+    weight_decay, clip_norm, clip_value
+        See `Optimizer`; the decay is coupled.
+
+    References
+    ----------
+    Zeiler, "ADADELTA: an adaptive learning rate method", 2012, arXiv:1212.5701.
+
+    Examples
+    --------
+    >>> params = np.array([1.0])
+    >>> Adadelta(rho=0.75, eps=1e-4).step(params, np.array([3.0]))
+    >>> round(float(params[0]), 4)
+    0.98
+    """
+
+    memory = ("v", "w")
+
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        self.rho = rho
+        self.eps = eps
+
+    def update(
+        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, v: np.ndarray, w: np.ndarray
+    ) -> None:
+        rho, eps = float(self.rho), float(self.eps)
+        moving_average(v, g * g, rho)
+        d = g * np.sqrt(w + eps) / np.sqrt(v + eps)
+        moving_average(w, d * d, rho)
+        p -= rate * d
+
+    def validate(self) -> None:
+        super().validate()
+        self.check(in_range(self.rho, 0, 1), "rho", "a number in [0, 1)")
+        self.check(is_positive(self.eps), "eps", "a positive finite number")

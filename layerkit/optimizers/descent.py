@@ -1,0 +1,215 @@
+"""Optimizers that follow the gradient, or its sign, without a second moment."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from layerkit.kernels._optimizers import moving_average, sgd_step
+from layerkit.optimizers.optimizer import Optimizer, are_betas
+from layerkit.schedules.schedule import in_range, is_positive
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with (Nesterov) momentum if wanted.
+
+    Without momentum ``p ← p - rate g``; with it::
+
+        u ← momentum u + g
+        p ← p - rate u                      (classical, the heavy ball)
+        p ← p - rate (g + momentum u)       (nesterov)
+
+    Parameters
+    ----------
+    learning_rate : float or callable, default=0.01
+        A number >= 0 or a schedule.
+    momentum : float, default=0.0
+        In [0, 1).
+    nesterov : bool, default=False
+        Needs a momentum above 0.
+    weight_decay, clip_norm, clip_value
+        See `Optimizer`; the decay is coupled.
+
+    References
+    ----------
+    Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep
+    learning", ICML 2013. As in PyTorch, the rate multiplies u and is not part of it.
+
+    Examples
+    --------
+    >>> params = np.array([1.0, -2.0])
+    >>> SGD(learning_rate=0.1).step(params, np.array([1.0, 5.0]))
+    >>> params.tolist()
+    [0.9, -2.5]
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        self.momentum = momentum
+        self.nesterov = nesterov
+
+    @property
+    def memory(self) -> tuple[str, ...]:
+        return ("velocity",) if self.momentum else ()
+
+    def update(
+        self,
+        p: np.ndarray,
+        g: np.ndarray,
+        rate: float,
+        t: int,
+        velocity: np.ndarray | None = None,
+    ) -> None:
+        if velocity is None:
+            p -= rate * g
+        else:
+            sgd_step(p, g, velocity, rate, float(self.momentum), self.nesterov)
+
+    def validate(self) -> None:
+        super().validate()
+        self.check(in_range(self.momentum, 0, 1), "momentum", "a number in [0, 1)")
+        self.check(bool(self.momentum or not self.nesterov), "nesterov", "False without momentum")
+
+
+class Lion(Optimizer):
+    """The sign of an interpolated momentum: every parameter moves by the rate.
+
+    ::
+
+        p ← p - rate sign(beta1 m + (1 - beta1) g)
+        m ← beta2 m + (1 - beta2) g
+
+    Weight decay is decoupled. Rates are three to ten times smaller, decays larger, than Adam's.
+
+    Parameters
+    ----------
+    learning_rate : float or callable, default=1e-4
+        A number >= 0 or a schedule.
+    betas : pair of float, default=(0.9, 0.99)
+        Each in [0, 1).
+    weight_decay, clip_norm, clip_value
+        See `Optimizer`.
+
+    References
+    ----------
+    Chen et al., "Symbolic discovery of optimization algorithms", NeurIPS 2023, arXiv:2302.06675.
+
+    Examples
+    --------
+    >>> params = np.array([1.0, -2.0])
+    >>> Lion(learning_rate=0.1).step(params, np.array([1e-3, -5.0]))
+    >>> params.tolist()
+    [0.9, -1.9]
+    """
+
+    memory = ("m",)
+    decoupled = True
+
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        self.betas = betas
+
+    def update(self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray) -> None:
+        beta1, beta2 = map(float, self.betas)
+        p -= rate * np.sign(beta1 * m + (1 - beta1) * g)
+        moving_average(m, g, beta2)
+
+    def validate(self) -> None:
+        super().validate()
+        self.check(are_betas(self.betas), "betas", "two numbers in [0, 1)")
+
+
+class Rprop(Optimizer):
+    """Resilient propagation: a step size for each parameter, and only the sign of the gradient.
+
+    A step size s grows while the sign of its gradient stays and shrinks when it turns; a step back
+    over a minimum is left out, by forgetting the gradient that turned::
+
+        agreement = sign(g) sign(g_previous)
+        s ← clip(s * {shrink, 1, grow}, smallest, largest)      for agreement -1, 0, 1
+        g ← 0 where agreement is -1
+        p ← p - s sign(g)
+
+    For full batches: the noise of small ones turns signs.
+
+    Parameters
+    ----------
+    learning_rate : float or callable, default=0.01
+        The first step size; a schedule's later rates have no effect.
+    etas : pair of float, default=(0.5, 1.2)
+        shrink in (0, 1) and grow > 1.
+    step_sizes : pair of float, default=(1e-6, 50.0)
+        smallest and largest, ``0 < smallest <= largest``.
+    weight_decay, clip_norm, clip_value
+        See `Optimizer`; the decay is coupled.
+
+    References
+    ----------
+    Riedmiller and Braun, "A direct adaptive method for faster backpropagation learning: the RPROP
+    algorithm", ICNN 1993; without the step back, as in PyTorch.
+
+    Examples
+    --------
+    >>> params, rprop = np.array([1.0]), Rprop(learning_rate=0.1)
+    >>> for _ in range(3):
+    ...     rprop.step(params, 2 * params)
+    >>> round(float(params[0]), 6)
+    0.636
+    """
+
+    memory = ("previous", "size")
+
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 0.01,
+        etas: tuple[float, float] = (0.5, 1.2),
+        step_sizes: tuple[float, float] = (1e-6, 50.0),
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        self.etas = etas
+        self.step_sizes = step_sizes
+
+    def update(
+        self,
+        p: np.ndarray,
+        g: np.ndarray,
+        rate: float,
+        t: int,
+        previous: np.ndarray,
+        size: np.ndarray,
+    ) -> None:
+        shrink, grow = map(float, self.etas)
+        if t == 1:
+            size[...] = rate
+        agreement = np.sign(g) * np.sign(previous)
+        size[agreement < 0] *= shrink
+        size[agreement > 0] *= grow
+        np.clip(size, *map(float, self.step_sizes), out=size)
+        previous[...] = np.where(agreement < 0, 0, g)
+        p -= size * np.sign(previous)
+
+    def validate(self) -> None:
+        super().validate()
+        shrink, grow = self.etas
+        smallest, largest = self.step_sizes
+        ok = in_range(shrink, 0, 1) and shrink > 0 and in_range(grow, 1) and grow > 1
+        self.check(ok, "etas", "a number in (0, 1) and one above 1")
+        ok = is_positive(smallest) and in_range(largest, smallest)
+        self.check(ok, "step_sizes", "two positive finite numbers, the smaller first")

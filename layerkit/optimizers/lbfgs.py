@@ -1,0 +1,145 @@
+"""L-BFGS, for full batches: SciPy's, on the flat vector."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from layerkit.layer import Slot
+from layerkit.optimizers.optimizer import check_vectors, single_slot
+from layerkit.parameters import Parameterized
+from layerkit.schedules.schedule import in_range, is_count
+
+
+class LBFGS(Parameterized):
+    """Quasi-Newton descent with a line search, on a loss that is the same at every call.
+
+    The step ``-H g`` uses an estimate H of the inverse second derivatives, built from the last
+    `history` changes of parameters and gradient, and is searched along until the loss has fallen
+    enough. Few parameters, all data at once, no dropout. It minimises ``loss +
+    weight_decay / 2 ||w||²`` over the trainable parameters; w are those of them that decay.
+
+    Parameters
+    ----------
+    max_iter : int, default=200
+        Iterations, at least 1.
+    tol : float, default=1e-5
+        Converged when no element of the gradient is larger; at least 0.
+    history : int, default=10
+        Pairs of changes remembered, at least 1.
+    max_fun : int, default=15000
+        Evaluations of loss and gradient, at least 1.
+    weight_decay : float, default=0.0
+        At least 0.
+
+    References
+    ----------
+    Byrd, Lu, Nocedal and Zhu, "A limited memory algorithm for bound constrained optimization", SIAM
+    Journal on Scientific Computing 16, 1995: ``method="L-BFGS-B"`` of ``scipy.optimize.minimize``.
+
+    Examples
+    --------
+    >>> params = np.zeros(2)
+    >>> def loss_and_grads(params):
+    ...     error = params - [3.0, -1.0]
+    ...     return error @ error, 2 * error
+    >>> LBFGS().minimize(loss_and_grads, params).success
+    True
+    >>> params.round(4).tolist()
+    [3.0, -1.0]
+    """
+
+    def __init__(
+        self,
+        max_iter: int = 200,
+        tol: float = 1e-5,
+        history: int = 10,
+        max_fun: int = 15000,
+        weight_decay: float = 0.0,
+    ) -> None:
+        self.max_iter = max_iter
+        self.tol = tol
+        self.history = history
+        self.max_fun = max_fun
+        self.weight_decay = weight_decay
+
+    def minimize(
+        self,
+        fun: Callable[[np.ndarray], tuple[float, np.ndarray]],
+        flat_params: np.ndarray,
+        layout: Sequence[Slot] | None = None,
+        callback: Callable[[Any], object] | None = None,
+    ) -> Any:
+        """Move `flat_params`, in place, to a minimum of `fun`.
+
+        Parameters
+        ----------
+        fun : callable
+            ``fun(flat_params) -> (loss, flat_grads)``, given the very vector `flat_params`, set to
+            the point to try. In float32 the search ends where rounding errors hide the descent.
+        flat_params : ndarray of shape (n_params,), float32 or float64
+            Start and result. If anything raises, Ctrl-C too, it is left at the last iterate.
+        layout : sequence of Slot or None, default=None
+            Slots with ``trainable=False`` stay bit-identical, and `weight_decay` acts where
+            ``decay=True``. None: everything moves and decays.
+        callback : callable or None, default=None
+            Called after every iteration, with `flat_params` at the iterate, on an object that has
+            ``fun``, the penalised loss, and ``x``, the trainable parameters. StopIteration ends it.
+
+        Returns
+        -------
+        scipy.optimize.OptimizeResult
+            With ``fun``, ``nit``, ``nfev``, ``success``, ``message``.
+        """
+        from scipy.optimize import minimize  # late: SciPy takes longer to import than NumPy
+
+        self.validate()
+        check_vectors(flat_params, flat_params)
+        trainable = np.zeros(len(flat_params), dtype=bool)
+        decay = np.zeros(len(flat_params))
+        for slot in single_slot(flat_params) if layout is None else layout:
+            trainable[slot.slice] = slot.trainable
+            decay[slot.slice] = self.weight_decay * slot.decay
+        decay = decay[trainable]
+
+        def penalised(x: np.ndarray) -> tuple[float, np.ndarray]:
+            flat_params[trainable] = x
+            loss, grads = fun(flat_params)
+            check_vectors(flat_params, grads)
+            return float(loss) + np.sum(decay * x * x) / 2, grads[trainable] + decay * x
+
+        iterate = flat_params[trainable].astype(np.float64)
+
+        def after_iteration(intermediate_result: Any) -> None:
+            nonlocal iterate
+            iterate = intermediate_result.x.copy()
+            if callback is not None:
+                flat_params[trainable] = iterate
+                callback(intermediate_result)
+
+        try:
+            result = minimize(
+                penalised,
+                iterate,
+                jac=True,
+                method="L-BFGS-B",
+                callback=after_iteration,
+                options={
+                    "maxiter": int(self.max_iter),
+                    "gtol": float(self.tol),
+                    "maxcor": int(self.history),
+                    "maxfun": int(self.max_fun),
+                },
+            )
+            iterate = result.x
+        finally:
+            flat_params[trainable] = iterate
+        return result
+
+    def validate(self) -> None:
+        """Refuse hyper-parameters out of range."""
+        for name in ("max_iter", "history", "max_fun"):
+            value = getattr(self, name)
+            self.check(is_count(value), name, "an integer >= 1")
+        for name in ("tol", "weight_decay"):
+            self.check(in_range(getattr(self, name), 0), name, "a finite number >= 0")

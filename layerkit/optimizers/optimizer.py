@@ -1,0 +1,315 @@
+"""What all first-order optimizers share: rate, clipping, weight decay, frozen slots and state."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isfinite, sqrt
+from typing import Any, ClassVar
+
+import numpy as np
+
+from layerkit.layer import Slot
+from layerkit.parameters import Parameterized
+from layerkit.schedules.schedule import Schedule, in_range, is_positive
+
+# Elements handled at a time: the parameters, the gradient, two moments and some temporaries of this
+# length stay in a core's cache while the rule passes over them a dozen times.
+CHUNK = 32_768
+
+
+class Optimizer(Parameterized):
+    """Base class: `step` prepares everything, a subclass states its rule in `update`.
+
+    A step takes the gradient g of the trainable parameters p through
+
+    1. ``clip_value``, then ``clip_norm``;
+    2. weight decay: ``g ← g + weight_decay p`` (coupled, an L2 penalty), or
+       ``p ← (1 - rate weight_decay) p`` where the class is `decoupled`;
+    3. `update`, piece by piece.
+
+    Parameters
+    ----------
+    learning_rate : float or callable
+        A number >= 0, or a schedule: a function of the number of steps already taken.
+    weight_decay : float, default=0.0
+        At least 0. With a layout it acts on the slots that have ``decay=True`` (no biases, no
+        normalisation parameters), without one on everything.
+    clip_norm : float or None, default=None
+        Largest Euclidean norm of the gradient; a longer one is scaled by
+        ``clip_norm / (norm + 1e-6)``, as in PyTorch. Positive.
+    clip_value : float or None, default=None
+        Every element of the gradient is clipped to ``[-clip_value, clip_value]``. Positive.
+
+    Attributes
+    ----------
+    memory : tuple of str
+        Names of the vectors that the rule keeps from step to step. They start as zeros, have the
+        dtype of the parameters and come to `update` by name.
+    decoupled : bool
+        Whether weight decay shrinks the parameters instead of joining the gradient.
+
+    Notes
+    -----
+    The state is no hyper-parameter: ``sklearn.clone`` leaves it behind, ``pickle`` and ``deepcopy``
+    take it along.
+
+    Examples
+    --------
+    A rule of your own. `p` is changed in place, `g` is read-only; NumPy scalars among the
+    hyper-parameters would turn float32 into float64, hence ``float``.
+
+    >>> class SignDescent(Optimizer):
+    ...     def __init__(self, learning_rate=0.1, momentum=0.5, clip_norm=None):
+    ...         super().__init__(learning_rate, clip_norm=clip_norm)
+    ...         self.momentum = momentum
+    ...     memory = ("velocity",)
+    ...     def update(self, p, g, rate, t, velocity):
+    ...         velocity *= float(self.momentum)
+    ...         velocity += np.sign(g)
+    ...         p -= rate * velocity
+    >>> params = np.array([1.0, 2.0])
+    >>> SignDescent().step(params, np.array([5.0, -0.1]))
+    >>> params.tolist()
+    [0.9, 2.1]
+    """
+
+    decoupled: ClassVar[bool] = False
+    _state: dict[str, Any] | None = None
+
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 0.01,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.clip_norm = clip_norm
+        self.clip_value = clip_value
+
+    @property
+    def memory(self) -> tuple[str, ...]:
+        return ()
+
+    def update(
+        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, *args: Any, **memory: Any
+    ) -> None:
+        """The rule: change `p` and the `memory` in place. `t` counts the steps of `p`, from 1."""
+        raise NotImplementedError(f"{type(self).__name__} has no update")
+
+    def validate(self) -> None:
+        """Refuse hyper-parameters out of range; a subclass adds its own. Called by every step."""
+        rate = self.learning_rate
+        self.check(
+            callable(rate) or in_range(rate, 0),
+            "learning_rate",
+            "a finite number >= 0 or a schedule",
+        )
+        self.check(in_range(self.weight_decay, 0), "weight_decay", "a finite number >= 0")
+        for name in ("clip_norm", "clip_value"):
+            bound = getattr(self, name)
+            self.check(
+                bound is None or is_positive(bound), name, "None or a positive finite number"
+            )
+
+    def step(
+        self,
+        flat_params: np.ndarray,
+        flat_grads: np.ndarray,
+        layout: Sequence[Slot] | None = None,
+    ) -> None:
+        """Change `flat_params` in place by one step; `flat_grads` stays as it is.
+
+        Parameters
+        ----------
+        flat_params, flat_grads : ndarray of shape (n_params,), float32 or float64
+            Of the same dtype. A gradient that is not finite is the caller's to notice: without
+            clipping it enters the parameters and the state.
+        layout : sequence of Slot or None, default=None
+            The network's ``layout``. Slots with ``trainable=False`` stay bit-identical, state
+            included, and when thawed start their bias corrections afresh. None: one slot, trainable
+            and decaying.
+
+        Raises
+        ------
+        ValueError
+            A hyper-parameter, the learning rate at this step, or a vector is not as described, or
+            not of the size, dtype or layout that the state was made for.
+        FloatingPointError
+            The gradient to be clipped is not finite. Nothing has been changed.
+        """
+        self.validate()
+        check_vectors(flat_params, flat_grads)
+        if layout is None:
+            layout = single_slot(flat_params)
+        state = self._state_for(flat_params, len(layout))
+        rate = self.rate
+        ages = state["ages"]
+        spans = _join((slot, age) for slot, age in zip(layout, ages, strict=True) if slot.trainable)
+        grads = self._clipped(flat_grads, spans)
+        self._state = state  # from here on nothing is refused
+        decay = float(self.weight_decay)
+        decaying = _join((s, 0) for s in layout if s.trainable and s.decay) if decay else []
+        if self.decoupled:
+            for start, stop, _ in decaying:
+                flat_params[start:stop] *= 1 - rate * decay
+            decaying = []
+
+        for start, stop, age in spans:
+            for low in range(start, stop, CHUNK):
+                here = slice(low, min(low + CHUNK, stop))
+                p, g = flat_params[here], grads[here]
+                if decaying:
+                    g = _plus_decay(g, p, decay, here, decaying)
+                self.update(p, g, rate, age + 1, **{n: state[n][here] for n in self.memory})
+        state["t"] += 1
+        state["ages"] = [age + slot.trainable for slot, age in zip(layout, ages, strict=True)]
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        if not callable(self.learning_rate):
+            return float(self.learning_rate)
+        t = 0 if self._state is None else self._state["t"]
+        rate = self.learning_rate(t)
+        if not in_range(rate, 0):
+            raise ValueError(
+                f"{self!r}: at step {t} the schedule must give a finite number >= 0, got {rate!r}"
+            )
+        return float(rate)
+
+    def reset(self) -> None:
+        """Forget the state, that of the schedule included: the next step is the first."""
+        self.state = {}
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """A copy of all that a later step depends on beside the hyper-parameters; settable.
+
+        ``t``, the number of steps; ``ages``, the number of steps that each slot took part in; the
+        vectors of `memory`; and what a schedule remembers, as ``schedule.<name>``. All are
+        numbers and arrays. Before the first step there is nothing but the schedule's.
+        """
+        state: dict[str, Any] = {}
+        if self._state is not None:
+            state = {name: self._state[name].copy() for name in self.memory if name in self._state}
+            state |= {"t": self._state["t"], "ages": np.array(self._state["ages"])}
+        if isinstance(self.learning_rate, Schedule):
+            state |= {f"schedule.{name}": x for name, x in self.learning_rate.state.items()}
+        return state
+
+    @state.setter
+    def state(self, state: Mapping[str, Any]) -> None:
+        own, schedule = dict(state), {}
+        if isinstance(self.learning_rate, Schedule):
+            for name in [name for name in own if name.startswith("schedule.")]:
+                schedule[name.removeprefix("schedule.")] = own.pop(name)
+        entries = {"t", "ages", *self.memory}
+        if own and own.keys() != entries:
+            raise ValueError(
+                f"{self!r}: a state has the entries {', '.join(sorted(entries))}, "
+                f"got {', '.join(sorted(own))}"
+            )
+        if isinstance(self.learning_rate, Schedule):
+            self.learning_rate.state = schedule
+        self._state = None
+        if own:
+            self._state = {name: np.array(own[name]) for name in self.memory}
+            self._state |= {"t": int(own["t"]), "ages": [int(age) for age in own["ages"]]}
+
+    def _state_for(self, params: np.ndarray, n_slots: int) -> dict[str, Any]:
+        """The state, new before the first step, else checked to belong to this vector."""
+        state: dict[str, Any] = self._state or {"t": 0, "ages": [0] * n_slots}
+        for name in self.memory:
+            if name not in state:
+                state[name] = np.zeros(params.shape, params.dtype)
+            held = state[name]
+            if held.shape != params.shape or held.dtype != params.dtype:
+                raise ValueError(
+                    f"{self!r} holds the state of {held.size} {held.dtype} parameters, got "
+                    f"{params.size} of {params.dtype}; reset() forgets it"
+                )
+        if len(state["ages"]) != n_slots:
+            raise ValueError(
+                f"{self!r} holds the state of a layout of {len(state['ages'])} slots, got "
+                f"{n_slots}; reset() forgets it"
+            )
+        return state
+
+    def _clipped(self, grads: np.ndarray, spans: list[tuple[int, int, int]]) -> np.ndarray:
+        if self.clip_value is not None or self.clip_norm is not None:
+            norm = _norm(grads, spans)
+            if not isfinite(norm):
+                raise FloatingPointError(
+                    f"{self!r}: cannot clip a gradient whose norm is {norm}; parameters and state "
+                    "are unchanged"
+                )
+        if self.clip_value is not None:
+            grads = np.clip(grads, -float(self.clip_value), float(self.clip_value))
+        if self.clip_norm is not None:
+            scale = float(self.clip_norm) / (_norm(grads, spans) + 1e-6)
+            if scale < 1:
+                grads = grads * scale
+        grads = grads.view()
+        grads.flags.writeable = False  # a rule must not write into its caller's gradient
+        return grads
+
+
+def are_betas(value: Any) -> bool:
+    """Whether `value` is a pair of numbers in [0, 1)."""
+    return np.shape(value) == (2,) and all(in_range(beta, 0, 1) for beta in value)
+
+
+def single_slot(params: np.ndarray) -> list[Slot]:
+    """The layout of a bare vector: everything is trainable and decays."""
+    return [Slot("", slice(0, len(params)), params.shape, decay=True, trainable=True)]
+
+
+def check_vectors(params: np.ndarray, grads: np.ndarray) -> None:
+    """Refuse what is not a vector of parameters and a gradient of the same size and dtype."""
+    for name, vector in (("flat_params", params), ("flat_grads", grads)):
+        if vector.ndim != 1 or vector.dtype not in (np.float32, np.float64):
+            raise ValueError(
+                f"{name} must be a vector of float32 or float64, got shape {vector.shape} "
+                f"of {vector.dtype}"
+            )
+    if grads.shape != params.shape or grads.dtype != params.dtype:
+        raise ValueError(
+            f"flat_grads must be like flat_params, {params.size} of {params.dtype}, "
+            f"got {grads.size} of {grads.dtype}"
+        )
+
+
+def _join(slots: Iterable[tuple[Slot, int]]) -> list[tuple[int, int, int]]:
+    """Spans ``(start, stop, age)``, neighbouring slots of equal age in one: calls cost time."""
+    spans: list[tuple[int, int, int]] = []
+    for slot, age in slots:
+        start = slot.slice.start
+        if spans and spans[-1][1:] == (start, age):
+            start = spans.pop()[0]
+        spans.append((start, slot.slice.stop, age))
+    return spans
+
+
+def _plus_decay(
+    g: np.ndarray,
+    p: np.ndarray,
+    decay: float,
+    here: slice,
+    decaying: list[tuple[int, int, int]],
+) -> np.ndarray:
+    """``g + decay p`` in those parts of the piece `here` that decay."""
+    g = g.copy()
+    for start, stop, _ in decaying:
+        part = slice(max(start, here.start) - here.start, max(min(stop, here.stop) - here.start, 0))
+        g[part] += decay * p[part]
+    return g
+
+
+def _norm(grads: np.ndarray, spans: list[tuple[int, int, int]]) -> float:
+    """Euclidean norm over `spans`; squares that overflow float32 are summed in float64."""
+    pieces = [grads[start:stop] for start, stop, _ in spans]
+    norm = sqrt(sum(float(np.dot(g, g)) for g in pieces))
+    if not isfinite(norm):
+        pieces = [g.astype(np.float64) for g in pieces]
+        norm = sqrt(sum(float(np.dot(g, g)) for g in pieces))
+    return norm

@@ -1,0 +1,25 @@
+"""Schedules: the learning rate as a function ``step -> rate``.
+
+``step`` counts the optimizer's steps (batches, not epochs) from 0: the rate of the very first one
+is ``schedule(0)``. Every optimizer takes a schedule as its ``learning_rate``, or any function of
+yours. Past its ``steps`` a schedule stays at its last value. Parameters are checked when used.
+"""
+
+from layerkit.schedules.cosine import CosineDecay, CosineRestarts, OneCycle
+from layerkit.schedules.decays import ExponentialDecay, InverseScaling, Polynomial, StepDecay
+from layerkit.schedules.plateau import ReduceOnPlateau
+from layerkit.schedules.schedule import Constant, Schedule, Warmup
+
+__all__ = [
+    "Constant",
+    "CosineDecay",
+    "CosineRestarts",
+    "ExponentialDecay",
+    "InverseScaling",
+    "OneCycle",
+    "Polynomial",
+    "ReduceOnPlateau",
+    "Schedule",
+    "StepDecay",
+    "Warmup",
+]

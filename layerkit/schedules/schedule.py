@@ -1,0 +1,134 @@
+"""What all schedules share, and those that make no shape of their own."""
+
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from layerkit.parameters import Parameterized
+
+
+class Schedule(Parameterized):
+    """Base class: a subclass defines ``__call__(step) -> float``.
+
+    `update` and `state` are there for schedules that listen to a metric; the others ignore them.
+    """
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of optimizer step `step`, counted from 0."""
+        raise NotImplementedError(f"{type(self).__name__} has no __call__")
+
+    def update(self, value: float) -> None:
+        """Hear the metric of the epoch that has just ended; the training loop calls it."""
+
+    @property
+    def state(self) -> dict[str, float]:
+        """What `update` has changed, as numbers; settable, ``{}`` starts over."""
+        return {}
+
+    @state.setter
+    def state(self, state: Mapping[str, float]) -> None:
+        if state:
+            raise ValueError(f"{self!r} has no state, got {', '.join(state)}")
+
+    def _check_numbers(self, *names: str) -> None:
+        for name in names:
+            self.check(in_range(getattr(self, name), 0), name, "a finite number >= 0")
+
+    def _check_fraction(self, name: str) -> None:
+        value = getattr(self, name)
+        self.check(in_range(value, 0) and value <= 1, name, "a number in [0, 1]")
+
+    def _check_count(self, name: str, low: int = 1) -> None:
+        self.check(is_count(getattr(self, name), low), name, f"an integer >= {low}")
+
+
+def in_range(value: Any, low: float, high: float = inf) -> bool:
+    """Whether `value` is a real number in ``[low, high)``; NaN is not."""
+    number = isinstance(value, (int, float, np.integer, np.floating))
+    return number and bool(low <= value < high)
+
+
+def is_positive(value: Any) -> bool:
+    """Whether `value` is a positive finite number."""
+    return in_range(value, 0) and value > 0
+
+
+def is_count(value: Any, low: int = 1) -> bool:
+    """Whether `value` is an integer of at least `low`."""
+    return isinstance(value, (int, np.integer)) and bool(value >= low)
+
+
+class Constant(Schedule):
+    """``rate = learning_rate``, the same at every step.
+
+    Parameters
+    ----------
+    learning_rate : float, default=0.01
+        At least 0.
+
+    Examples
+    --------
+    >>> Constant(0.1)(1000)
+    0.1
+    """
+
+    def __init__(self, learning_rate: float = 0.01) -> None:
+        self.learning_rate = learning_rate
+
+    def __call__(self, step: int) -> float:
+        self._check_numbers("learning_rate")
+        return float(self.learning_rate)
+
+
+class Warmup(Schedule):
+    """A linear rise to another schedule's first rate, then that schedule, as if it began there.
+
+    ``rate = schedule(0) (step + 1) / steps`` while ``step < steps``, then
+    ``rate = schedule(step - steps)``.
+
+    Parameters
+    ----------
+    schedule : callable
+        ``step -> rate``.
+    steps : int, default=100
+        At least 0.
+
+    References
+    ----------
+    Goyal et al., "Accurate, large minibatch SGD: training ImageNet in 1 hour", 2017,
+    arXiv:1706.02677.
+
+    Examples
+    --------
+    >>> schedule = Warmup(Constant(1.0), steps=4)
+    >>> [schedule(step) for step in range(6)]
+    [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    """
+
+    def __init__(self, schedule: Callable[[int], float], steps: int = 100) -> None:
+        self.schedule = schedule
+        self.steps = steps
+
+    def __call__(self, step: int) -> float:
+        self.check(callable(self.schedule), "schedule", "a function of the step")
+        self._check_count("steps", 0)
+        if step < self.steps:
+            return float(self.schedule(0) * (step + 1) / self.steps)
+        return float(self.schedule(step - self.steps))
+
+    def update(self, value: float) -> None:
+        if isinstance(self.schedule, Schedule):
+            self.schedule.update(value)
+
+    @property
+    def state(self) -> dict[str, float]:
+        return self.schedule.state if isinstance(self.schedule, Schedule) else {}
+
+    @state.setter
+    def state(self, state: Mapping[str, float]) -> None:
+        if isinstance(self.schedule, Schedule):
+            self.schedule.state = dict(state)
+        elif state:
+            raise ValueError(f"{self!r} has no state, got {', '.join(state)}")
