@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from layerkit.kernels._elementwise import log_softmax, sigmoid, softmax, softplus
+from layerkit.kernels import log_softmax, sigmoid, softmax, softplus
 from layerkit.losses.loss import Loss, as_floats
 
 

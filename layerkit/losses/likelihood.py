@@ -11,7 +11,7 @@ class Poisson(Loss):
 
     Notes
     -----
-    Shapes: ``y_pred`` and ``y_true`` (n_samples, ...), the same; ``y_true >= 0``.
+    ``y_pred`` and ``y_true`` ``(n_samples, ...)``, the same; ``y_true >= 0``.
 
     - value: ``exp(y_pred) - y_true y_pred``, without the constant ``log(y_true!)``
     - backward: ``exp(y_pred) - y_true``
@@ -49,7 +49,7 @@ class Gamma(Loss):
 
     Notes
     -----
-    Shapes: ``y_pred`` and ``y_true`` (n_samples, ...), the same; ``y_true > 0``.
+    ``y_pred`` and ``y_true`` ``(n_samples, ...)``, the same; ``y_true > 0``.
 
     - value: ``y_pred + y_true exp(-y_pred)``
     - backward: ``1 - y_true exp(-y_pred)``
@@ -93,7 +93,7 @@ class Tweedie(Loss):
 
     Notes
     -----
-    Shapes: ``y_pred`` and ``y_true`` (n_samples, ...), the same. ``y_true`` is positive if the
+    ``y_pred`` and ``y_true`` ``(n_samples, ...)``, the same. ``y_true`` is positive if the
     power is 2 or more, not negative if it is between 0 and 2, and any number otherwise.
 
     With p = power:
@@ -107,8 +107,8 @@ class Tweedie(Loss):
 
     References
     ----------
-    Jørgensen, B. (1987). Exponential dispersion models. Journal of the Royal Statistical Society
-    B 49, 127-162.
+    Jørgensen, "Exponential dispersion models", Journal of the Royal Statistical Society B 49,
+    1987.
 
     Examples
     --------
@@ -134,9 +134,8 @@ class Tweedie(Loss):
         return super().prepare_targets(y_pred, y_true)
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        return _integral_of_exp(2 - self.power, y_pred) - y_true * _integral_of_exp(
-            1 - self.power, y_pred
-        )
+        p = self.power
+        return _integral_of_exp(2 - p, y_pred) - y_true * _integral_of_exp(1 - p, y_pred)
 
     def derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         return np.exp((2 - self.power) * y_pred) - y_true * np.exp((1 - self.power) * y_pred)
@@ -155,8 +154,8 @@ class GaussianNLL(Loss):
 
     Notes
     -----
-    Shapes: ``y_pred`` (n_samples, ..., 2k), first the k means, then the k logarithms of the
-    variances; ``y_true`` (n_samples, ..., k).
+    ``y_pred`` ``(n_samples, ..., 2k)``, first the k means, then the k logarithms of the
+    variances; ``y_true`` ``(n_samples, ..., k)``.
 
     With mean m, log-variance s and error ``e = m - y_true``:
 
@@ -170,8 +169,8 @@ class GaussianNLL(Loss):
 
     References
     ----------
-    Nix, D. A. and Weigend, A. S. (1994). Estimating the mean and variance of the target
-    probability distribution. IEEE ICNN.
+    Nix and Weigend, "Estimating the mean and variance of the target probability distribution",
+    IEEE ICNN, 1994.
 
     Examples
     --------

@@ -12,7 +12,7 @@ class MeanSquaredError(Loss):
 
     Notes
     -----
-    Shapes: ``y_pred`` and ``y_true`` (n_samples, ...), the same.
+    ``y_pred`` and ``y_true`` ``(n_samples, ...)``, the same.
 
     - value: ``(y_pred - y_true)²``
     - backward: ``2 (y_pred - y_true)``
@@ -40,7 +40,7 @@ class MeanAbsoluteError(Loss):
 
     Notes
     -----
-    Shapes: ``y_pred`` and ``y_true`` (n_samples, ...), the same.
+    ``y_pred`` and ``y_true`` ``(n_samples, ...)``, the same.
 
     - value: ``|y_pred - y_true|``
     - backward: ``sign(y_pred - y_true)``, 0 at the kink
@@ -73,7 +73,7 @@ class Huber(Loss):
 
     Notes
     -----
-    Shapes: ``y_pred`` and ``y_true`` (n_samples, ...), the same.
+    ``y_pred`` and ``y_true`` ``(n_samples, ...)``, the same.
 
     With e = y_pred - y_true:
 
@@ -85,8 +85,7 @@ class Huber(Loss):
 
     References
     ----------
-    Huber, P. J. (1964). Robust estimation of a location parameter. Annals of Mathematical
-    Statistics 35, 73-101.
+    Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics 35, 1964.
 
     Examples
     --------
@@ -118,7 +117,7 @@ class LogCosh(Loss):
 
     Notes
     -----
-    Shapes: ``y_pred`` and ``y_true`` (n_samples, ...), the same.
+    ``y_pred`` and ``y_true`` ``(n_samples, ...)``, the same.
 
     With e = y_pred - y_true:
 
@@ -169,7 +168,7 @@ class Quantile(Loss):
 
     References
     ----------
-    Koenker, R. and Bassett, G. (1978). Regression quantiles. Econometrica 46, 33-50.
+    Koenker and Bassett, "Regression quantiles", Econometrica 46, 1978.
 
     Examples
     --------
@@ -217,7 +216,7 @@ class CosineSimilarity(Loss):
 
     Notes
     -----
-    Shapes: ``y_pred`` and ``y_true`` (n_samples, ..., k), the same; the vectors lie along the
+    ``y_pred`` and ``y_true`` ``(n_samples, ..., k)``, the same; the vectors lie along the
     last axis.
 
     With p = y_pred, t = y_true and unit vectors ``u = p / |p|``, ``v = t / |t|``:
