@@ -219,7 +219,7 @@ def check_loss_gradients(
 def _in_float64(layer: Layer, input_shape: Any, x: Any, rng: np.random.Generator) -> Layer:
     """Return a thawed float64 copy, built with random parameters if the layer was not built."""
     network = copy.deepcopy(layer)
-    network.trainable = True
+    network.trainable = network.needs_input_grad = True
     if network.is_built:
         network._bind(np.dtype(np.float64))
         return network
@@ -247,7 +247,8 @@ class _Evaluation:
         for buffer, value in self.buffers:
             buffer[...] = value
         self.network.reseed(0)
-        return self.network.forward(self.x, training=self.training)
+        # A copy: the output of Identity or Reshape is its input, which the comparison perturbs.
+        return self.network.forward(self.x.copy(), training=self.training)
 
 
 def _compare(
