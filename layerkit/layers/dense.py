@@ -79,8 +79,10 @@ class Dense(Layer):
         return (*input_shape[:-1], self.units)
 
     def convert_input(self, x: ArrayLike) -> np.ndarray:
-        if hasattr(x, "tocsr"):  # sparse rows stay sparse
-            return x.tocsr().astype(self.dtype, copy=False)
+        if hasattr(x, "tocsr"):  # sparse rows stay sparse; an array, as matrix + dense is a matrix
+            from scipy.sparse import csr_array
+
+            return csr_array(x).astype(self.dtype, copy=False)
         return super().convert_input(x)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
@@ -93,7 +95,7 @@ class Dense(Layer):
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
         x, rows = self.cache, grad_output.reshape(-1, self.units)
         if x.ndim != 2:
-            x = x.reshape(len(rows), -1)
+            x = x.reshape(-1, x.shape[-1])
         self.grads["W"][...] = x.T @ rows
         if self.use_bias:
             np.sum(rows, axis=0, out=self.grads["b"])
