@@ -47,6 +47,7 @@ def _guard_forward(forward: Callable) -> Callable:
     @functools.wraps(forward)
     def guarded(self: Layer, x: ArrayLike, training: bool = False) -> np.ndarray:
         x = self._accept(x)
+        self._forward_shape = None  # should this forward fail, no backward may follow
         y = forward(self, x, training)
         if y.shape[1:] != self.output_shape or y.shape[0] != x.shape[0]:
             raise ValueError(
@@ -75,12 +76,28 @@ def _guard_backward(backward: Callable) -> Callable:
                 f"{self._forward_shape}, got {grad_output.shape}"
             )
         grad_input = backward(self, grad_output)
+        if grad_input is not None and grad_input.shape != (len(grad_output), *self.input_shape):
+            raise ValueError(
+                f"in {self.where}: backward must return the gradient of the input, "
+                f"{(len(grad_output), *self.input_shape)}, but returned {grad_input.shape}"
+            )
         if not self._trainable:
             for grad in self._own_grads.values():
                 grad.fill(0)
         if self._observer is not None:
             self._observer(self, "backward", grad_output, grad_input)
         return grad_input
+
+    return guarded
+
+
+def _guard_infer(infer: Callable) -> Callable:
+    """Check what goes in; a layer that is not built finds its shapes on a copy of itself."""
+
+    @functools.wraps(infer)
+    def guarded(self: Layer, x: ArrayLike) -> np.ndarray:
+        layer = self if self.is_built else self._twin()
+        return infer(layer, layer._accept(x))
 
     return guarded
 
@@ -172,7 +189,8 @@ class Layer(Parameterized):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for method, guard in (("forward", _guard_forward), ("backward", _guard_backward)):
+        guards = {"forward": _guard_forward, "backward": _guard_backward, "infer": _guard_infer}
+        for method, guard in guards.items():
             if method in cls.__dict__:
                 setattr(cls, method, guard(cls.__dict__[method]))
 
@@ -206,7 +224,7 @@ class Layer(Parameterized):
                 f"in {self.where}: expects numbers, got {type(x).__name__} of dtype {array.dtype}"
             )
         own = array.dtype if array.dtype in (np.float32, np.float64) else np.dtype(np.float64)
-        return array.astype(self.dtype or own, copy=False)
+        return array.astype(self.dtype if self.is_built else own, copy=False)
 
     # ---------------------------------------------------------------- inside setup
 
@@ -307,6 +325,7 @@ class Layer(Parameterized):
         tree = list(self.walk())
         for path, layer in tree:
             layer.path, layer.dtype, layer._own_params = path, dtype, None
+            layer.name, layer.follower_init = "", None
         self.declare(input_shape)
         self._bind(dtype)
         init_seed, noise_seed = seed.spawn(2)
@@ -336,7 +355,7 @@ class Layer(Parameterized):
             layer._own_params, layer._own_grads = {}, {}
             layer._flat_params = layer._flat_grads = None
             buffers = layer._own_buffers.items()
-            layer._own_buffers = {name: b.astype(dtype, copy=False) for name, b in buffers}
+            layer._own_buffers = {name: np.array(b, dtype) for name, b in buffers}
             for name, declared in layer._declared.items():
                 where = slice(start, start + math.prod(declared.shape))
                 layer._own_params[name] = flat_params[where].reshape(declared.shape)
@@ -494,7 +513,7 @@ class Layer(Parameterized):
             for layer in layers:
                 layer._observer = None
 
-    def infer(self, x: ArrayLike) -> np.ndarray:
+    def infer(self, x: np.ndarray) -> np.ndarray:
         """Compute ``forward(x, training=False)``, leaving no trace: safe in many threads."""
         return self._twin().forward(x, training=False)  # type: ignore[arg-type]
 
@@ -588,6 +607,8 @@ class Layer(Parameterized):
 def _twins(value: Any) -> Any:
     if isinstance(value, Layer):
         return value._twin()
+    if type(value) is dict:
+        return dict(zip(value, map(_twins, value.values()), strict=True))
     return type(value)(map(_twins, value)) if type(value) in (list, tuple) else value
 
 

@@ -76,10 +76,10 @@ class Sequential(Layer):
             grad_output = layer.backward(grad_output)
         return grad_output
 
-    def infer(self, x: ArrayLike) -> np.ndarray:
+    def infer(self, x: np.ndarray) -> np.ndarray:
         for layer in self.chain:
             x = layer.infer(x)
-        return np.asarray(x)
+        return x
 
     @property
     def chain(self) -> list[Layer]:
@@ -200,7 +200,7 @@ class Residual(Layer):
         for name, layer in self.children():
             layer.name, layer.follower_init = name, self.follower_init
         body = self.body.declare(input_shape)
-        around = self.shortcut.declare(input_shape) if self.shortcut else input_shape
+        around = input_shape if self.shortcut is None else self.shortcut.declare(input_shape)
         if body != around:
             raise ValueError(
                 f"in {self.where}: body gives {body} a sample and the shortcut {around}, but they "
@@ -213,17 +213,16 @@ class Residual(Layer):
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         return self.body.forward(x, training) + (
-            self.shortcut.forward(x, training) if self.shortcut else x
+            x if self.shortcut is None else self.shortcut.forward(x, training)
         )
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         return self.body.backward(grad_output) + (
-            self.shortcut.backward(grad_output) if self.shortcut else grad_output
+            grad_output if self.shortcut is None else self.shortcut.backward(grad_output)
         )
 
-    def infer(self, x: ArrayLike) -> np.ndarray:
-        x = self._accept(x)
-        return self.body.infer(x) + (self.shortcut.infer(x) if self.shortcut else x)
+    def infer(self, x: np.ndarray) -> np.ndarray:
+        return self.body.infer(x) + (x if self.shortcut is None else self.shortcut.infer(x))
 
 
 class Concat(Layer):
@@ -300,8 +299,7 @@ class Concat(Layer):
         pieces = np.split(grad_output, self._cuts[:-1], axis=self.axis)
         return sum_of([f.backward(g) for f, g in zip(self.branches, pieces, strict=True)])
 
-    def infer(self, x: ArrayLike) -> np.ndarray:
-        x = self._accept(x)
+    def infer(self, x: np.ndarray) -> np.ndarray:
         return np.concatenate([f.infer(x) for f in self.branches], axis=self.axis)
 
     def _nested(self) -> Iterator[tuple[str, Any]]:
@@ -378,7 +376,7 @@ class Columns(Layer):
             positions = np.atleast_1d(every[columns])
         except IndexError:
             positions = every[:0]
-        if len(positions) == 0 or len(np.unique(positions)) < len(positions):
+        if positions.shape != np.unique(positions).shape or len(positions) == 0:
             raise ValueError(
                 f"in {self.where}: columns must name at least one of the {n_features} columns, "
                 f"each once, by position, slice or mask, got {columns!r}"
@@ -388,8 +386,8 @@ class Columns(Layer):
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         return self._join(x, lambda layer, part: layer.forward(part, training))
 
-    def infer(self, x: ArrayLike) -> np.ndarray:
-        return self._join(self._accept(x), lambda layer, part: layer.infer(part))
+    def infer(self, x: np.ndarray) -> np.ndarray:
+        return self._join(x, lambda layer, part: layer.infer(part))
 
     def _join(self, x: np.ndarray, run: Callable[[Layer, np.ndarray], np.ndarray]) -> np.ndarray:
         routes = zip(self._positions, self.routes, strict=True)
@@ -454,9 +452,10 @@ def _named(layers: Sequence[Any]) -> list[tuple[str, Layer]]:
     """Give every layer a name: its own, or one made from its class and a count."""
     given = [entry[0] for entry in layers if isinstance(entry, tuple)]
     for name in given:
-        if given.count(name) > 1 or "__" in name or "." in name:
+        if given.count(name) > 1 or "__" in name or "." in name or not name or name.isdigit():
             raise ValueError(
-                f"layer names must be unique, without '__' or '.', got {name!r} in {given}"
+                "layer names must be unique, not a number, not empty and without '__' or '.', "
+                f"got {name!r} in {given}"
             )
     counts: Counter[str] = Counter()
     named = []
