@@ -42,6 +42,8 @@ class BinaryCrossEntropy(Loss):
     [[0.5]]
     """
 
+    scores = "logits"
+
     def __init__(
         self, pos_weight: float | ArrayLike | None = None, label_smoothing: float = 0.0
     ) -> None:
@@ -89,6 +91,8 @@ class Categorical(Loss):
     one-hot rows are a case. With positions, ``y_pred`` ``(n_samples, ..., k)`` and labels
     ``(n_samples, ...)``, the loss of a sample is the mean over its positions.
     """
+
+    scores = "logits"
 
     def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         """Rows of probabilities, whichever form the targets came in."""

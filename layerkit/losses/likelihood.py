@@ -184,6 +184,9 @@ class GaussianNLL(Loss):
     [[1.0]]
     """
 
+    def output_shape(self, target_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*target_shape[:-1], 2 * target_shape[-1])
+
     def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         *outer, last = y_pred.shape
         if not outer or last % 2 or y_true.shape != (*outer, last // 2):

@@ -1,6 +1,6 @@
 """The contract of a loss: one number, and the exact derivative of that number."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,6 +32,8 @@ class Loss(Parameterized):
         Refuse invalid hyper-parameters, with ``check``. By default there are none.
     inverse_link(y_pred)
         Predictions on the scale of the targets, or probabilities. By default ``y_pred`` itself.
+    output_shape(target_shape)
+        Shape of a sample of ``y_pred``, for the head of an estimator. By default that of a target.
 
     Notes
     -----
@@ -61,6 +63,10 @@ class Loss(Parameterized):
     [[0.0], [0.5]]
     """
 
+    # What y_pred is to a classifier: "logits" (softmax or sigmoid gives probabilities), "margins"
+    # (the largest, or the sign, decides), or None: this loss does not classify.
+    scores: ClassVar[str | None] = None
+
     _pass: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     # ---------------------------------------------------------------- what a loss defines
@@ -88,6 +94,10 @@ class Loss(Parameterized):
     def inverse_link(self, y_pred: ArrayLike) -> np.ndarray:
         """Predictions on the scale of the targets, or probabilities."""
         return as_floats(y_pred)
+
+    def output_shape(self, target_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of a sample of ``y_pred`` for that of ``y_true``; by default the same."""
+        return target_shape
 
     # ---------------------------------------------------------------- what everyone calls
 

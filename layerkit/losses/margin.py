@@ -33,6 +33,8 @@ class Hinge(Loss):
     [[0.5], [-0.0]]
     """
 
+    scores = "margins"
+
     def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         targets = super().prepare_targets(y_pred, y_true)
         negative = 0 if (targets == 0).any() else -1
@@ -116,6 +118,8 @@ class MultiMargin(Categorical):
     >>> loss.backward().tolist()
     [[-0.5, 0.25, 0.0, 0.25]]
     """
+
+    scores = "margins"
 
     def __init__(self, margin: float = 1.0) -> None:
         self.margin = margin

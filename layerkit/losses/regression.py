@@ -188,6 +188,12 @@ class Quantile(Loss):
         ok = levels.ndim <= 1 and levels.size > 0 and bool(((levels > 0) & (levels < 1)).all())
         self.check(ok, "quantiles", "between 0 and 1, one number or a sequence of them")
 
+    def output_shape(self, target_shape: tuple[int, ...]) -> tuple[int, ...]:
+        if np.ndim(self.quantiles) == 0:
+            return target_shape
+        outer = () if target_shape == (1,) else target_shape
+        return (*outer, np.size(self.quantiles))
+
     def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         if np.ndim(self.quantiles) == 0:
             return super().prepare_targets(y_pred, y_true)
