@@ -1,0 +1,100 @@
+"""How windows slide over images: hyper-parameters as given, turned into numbers for the kernels.
+
+A sequence is an image of height 1, so everything here comes in pairs: (height, width).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from layerkit.kernels import Padding, Pair, output_size
+from layerkit.layer import Shape, is_size
+
+
+class Windows(NamedTuple):
+    """What the layer's hyper-parameters mean for its input, and the size of its output."""
+
+    size: Pair
+    stride: Pair
+    padding: Padding
+    dilation: Pair
+    outputs: Pair
+
+
+def slide(
+    layer: Any, spatial: Shape, size: str, stride: str, dilation: str | None = None
+) -> Windows:
+    """Lay windows over an input; the layer's ``padding`` and these hyper-parameters say how.
+
+    Raises
+    ------
+    ValueError
+        If a hyper-parameter is invalid, or if no window fits.
+    """
+    n_axes = len(spatial)
+    height, width = (1, *spatial)[-2:]
+    k, s = pair(layer, size, n_axes), pair(layer, stride, n_axes)
+    d = pair(layer, dilation, n_axes) if dilation else (1, 1)
+    reach = _reach(k, d)
+    padding = _padding(layer, (height, width), reach, s, n_axes)
+    outputs = (
+        output_size(height, k[0], s[0], padding[0], d[0]),
+        output_size(width, k[1], s[1], padding[1], d[1]),
+    )
+    least = [str(r - sum(p)) for r, p in zip(reach, padding, strict=True)][-n_axes:]
+    layer.check_input(min(outputs) > 0, f"at least {' x '.join(least)} cells, to fill one window")
+    return Windows(k, s, padding, d, outputs)
+
+
+def slide_back(layer: Any, spatial: Shape) -> Windows:
+    """Find the image on which as many windows fit as the input has cells: the output's size."""
+    height, width = spatial
+    k, s, d = (pair(layer, name, 2) for name in ("kernel_size", "stride", "dilation"))
+    more = pair(layer, "output_padding", 2, least=0)
+    layer.check(more[0] < s[0] and more[1] < s[1], "output_padding", f"less than the stride {s}")
+    reach = _reach(k, d)
+    whole = (height * s[0], width * s[1])
+    padding = _padding(layer, whole, reach, s, 2)
+    if layer.padding == "same":
+        layer.check(more == (0, 0), "output_padding", '0 where padding="same"')
+        return Windows(k, s, padding, d, whole)
+    outputs = (
+        (height - 1) * s[0] + reach[0] - sum(padding[0]) + more[0],
+        (width - 1) * s[1] + reach[1] - sum(padding[1]) + more[1],
+    )
+    layer.check(min(outputs) > 0, "padding", "small enough to leave an output")
+    return Windows(k, s, padding, d, outputs)
+
+
+def pair(layer: Any, name: str, n_axes: int, least: int = 1, also: str = "") -> Pair:
+    """Return the layer's hyper-parameter ``name``, which is given once or for each axis."""
+    value = getattr(layer, name)
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * n_axes
+    layer.check(
+        len(values) == n_axes and all(is_size(v, least) for v in values),
+        name,
+        f"{also}an integer of at least {least}" + " or a pair of them" * (n_axes == 2),
+    )
+    height, width = (least, *map(int, values))[-2:]
+    return height, width
+
+
+def _reach(size: Pair, dilation: Pair) -> Pair:
+    """Cells from the first to the last that a window touches."""
+    return dilation[0] * (size[0] - 1) + 1, dilation[1] * (size[1] - 1) + 1
+
+
+def _padding(layer: Any, cells: Pair, reach: Pair, stride: Pair, n_axes: int) -> Padding:
+    """Return ((top, bottom), (left, right))."""
+    if layer.padding == "valid":
+        return (0, 0), (0, 0)
+    if layer.padding == "same":
+        return _same(cells[0], reach[0], stride[0]), _same(cells[1], reach[1], stride[1])
+    height, width = pair(layer, "padding", n_axes, least=0, also='"valid", "same", ')
+    return (height, height), (width, width)
+
+
+def _same(n: int, reach: int, stride: int) -> Pair:
+    """Padding for ceil(n / stride) outputs, an odd cell of it at the end (TensorFlow's rule)."""
+    missing = max((-(-n // stride) - 1) * stride + reach - n, 0)
+    return missing // 2, missing - missing // 2

@@ -1,0 +1,382 @@
+"""Convolutions: the same small weights at every place of an image or a sequence."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from layerkit import initializers
+from layerkit.kernels import (
+    Padding,
+    Pair,
+    conv2d,
+    conv2d_input_grad,
+    conv2d_kernel_grad,
+    sum_rows,
+)
+from layerkit.layer import Initializer, Layer, Shape, is_size
+from layerkit.layers._windows import slide, slide_back
+
+Geometry = tuple[Pair, Padding, Pair, int]  # stride, padding, dilation, groups: for the kernels
+
+
+class Conv2D(Layer):
+    r"""Two-dimensional convolution (cross-correlation, as in every neural network library).
+
+    .. math:: y_{pqf} = b_f + \sum_{ijc} x_{p s + i d - P,\; q s + j d - P,\; c}\, W_{ijcf}
+
+    with stride s, dilation d and P cells of zero padding before the first.
+
+    Parameters
+    ----------
+    filters : int
+        Number of output channels, at least 1.
+    kernel_size, stride, dilation : int or pair of int (height, width), at least 1
+    padding : {"valid", "same"}, int or pair of int (height, width), default="valid"
+        Zeros around the image. "valid": none. "same": as many as give ``ceil(n / stride)`` outputs,
+        the odd one at the bottom and on the right. A number: so many on both sides.
+    groups : int, default=1
+        Cut channels and filters into so many groups; each group of filters reads its own group of
+        channels. Must divide both.
+    use_bias : bool, default=True
+    initializer : "auto" or callable (shape, rng) -> array, default="auto"
+        Initial ``W``, drawn group by group; "auto" suits the activation that follows. ``b`` starts
+        at zero.
+
+    Notes
+    -----
+    Input ``(n_samples, height, width, channels)``, output ``(n_samples, oh, ow, filters)`` with
+    ``oh = floor((height + padding - dilation (kh - 1) - 1) / stride) + 1``. Learned ``W``
+    ``(kh, kw, channels / groups, filters)`` and ``b`` ``(filters,)``, which weight decay leaves
+    alone.
+
+    Backward, with G the gradient of the output:
+
+    .. math:: \frac{\partial L}{\partial W_{ijcf}} = \sum_{npq} x_{n,ps+id-P,qs+jd-P,c} G_{npqf},
+        \quad \frac{\partial L}{\partial b_f} = \sum_{npq} G_{npqf},
+        \quad \frac{\partial L}{\partial x_{nuvc}} = \sum_{ijf} W_{ijcf} G_{npqf}
+
+    where p, q in the last sum are the outputs with ``ps + id - P = u`` and ``qs + jd - P = v``: for
+    stride 1 a convolution of G with the flipped kernel.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid, the groups do not divide channels and filters, or the padded
+        image is smaller than the kernel.
+
+    References
+    ----------
+    LeCun et al., "Gradient-based learning applied to document recognition", Proc. IEEE 86, 1998.
+    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from layerkit import Conv2D
+    >>> edges = Conv2D(1, kernel_size=(1, 2)).build((1, 4, 1), dtype=np.float64)
+    >>> edges.params["W"][...] = np.reshape([-1, 1], (1, 2, 1, 1))
+    >>> edges.forward(np.reshape([0.0, 0, 5, 5], (1, 1, 4, 1))).ravel().tolist()
+    [0.0, 5.0, 0.0]
+    >>> edges.backward(np.reshape([0.0, 1, 0], (1, 1, 3, 1))).ravel().tolist()
+    [0.0, -1.0, 1.0, 0.0]
+    """
+
+    weight_init = staticmethod(initializers.glorot_uniform)
+    geometry: Geometry
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: str | int | Pair = "valid",
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        use_bias: bool = True,
+        initializer: str | Initializer = "auto",
+    ) -> None:
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.padding = padding
+        self.dilation = dilation
+        self.groups = groups
+        self.use_bias = use_bias
+        self.initializer = initializer
+
+    def setup(self, input_shape: Shape) -> Shape:
+        self.check_input(len(input_shape) == 3, "(n_samples, height, width, channels)")
+        return set_up_convolution(self, input_shape)
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        self.cache = x
+        return conv2d(x, self.params["W"], self.params.get("b"), *self.geometry)
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
+        x = self.cache
+        conv2d_kernel_grad(x, grad_output, self.grads["W"], *self.geometry)
+        overwrite_bias_grad(self, grad_output)
+        if not self.needs_input_grad:
+            return None
+        return conv2d_input_grad(grad_output, self.params["W"], x.shape, *self.geometry)
+
+    def multiply_adds(self) -> int:
+        """One product for every output and every weight it is made with."""
+        assert self.output_shape is not None
+        return math.prod(self.output_shape) * math.prod(self._declared["W"].shape[:-1])
+
+
+class Conv1D(Layer):
+    r"""One-dimensional convolution over a sequence: `Conv2D` on an image of height 1.
+
+    .. math:: y_{tf} = b_f + \sum_{ic} x_{t s + i d - P,\; c}\, W_{icf}
+
+    Parameters
+    ----------
+    filters : int
+        Number of output channels, at least 1.
+    kernel_size, stride, dilation : int, at least 1
+    padding : {"valid", "same"} or int, default="valid"
+        Zeros before and after the sequence; "same" gives ``ceil(time / stride)`` outputs.
+    groups, use_bias, initializer
+        As in `Conv2D`.
+
+    Notes
+    -----
+    Input ``(n_samples, time, channels)``, output ``(n_samples, steps, filters)`` with
+    ``steps = floor((time + padding - dilation (k - 1) - 1) / stride) + 1``. Learned ``W``
+    ``(k, channels / groups, filters)`` and ``b`` ``(filters,)``, which weight decay leaves alone.
+
+    Backward, with G the gradient of the output:
+
+    .. math:: \frac{\partial L}{\partial W_{icf}} = \sum_{nt} x_{n,ts+id-P,c} G_{ntf}, \quad
+        \frac{\partial L}{\partial b_f} = \sum_{nt} G_{ntf}, \quad
+        \frac{\partial L}{\partial x_{nuc}} = \sum_{if,\; ts+id-P=u} W_{icf} G_{ntf}
+
+    Raises
+    ------
+    ValueError
+        As `Conv2D`.
+
+    References
+    ----------
+    Waibel et al., "Phoneme recognition using time-delay neural networks", IEEE ASSP 37, 1989.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from layerkit import Conv1D
+    >>> average = Conv1D(1, kernel_size=2, stride=2).build((4, 1), dtype=np.float64)
+    >>> average.params["W"][...] = 0.5
+    >>> average.forward(np.reshape([1.0, 3, 5, 7], (1, 4, 1))).ravel().tolist()
+    [2.0, 6.0]
+    >>> average.backward(np.reshape([1.0, 10], (1, 2, 1))).ravel().tolist()
+    [0.5, 0.5, 5.0, 5.0]
+    """
+
+    weight_init = staticmethod(initializers.glorot_uniform)
+    geometry: Geometry
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: str | int = "valid",
+        dilation: int = 1,
+        groups: int = 1,
+        use_bias: bool = True,
+        initializer: str | Initializer = "auto",
+    ) -> None:
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.padding = padding
+        self.dilation = dilation
+        self.groups = groups
+        self.use_bias = use_bias
+        self.initializer = initializer
+
+    def setup(self, input_shape: Shape) -> Shape:
+        self.check_input(len(input_shape) == 2, "(n_samples, time, channels)")
+        return set_up_convolution(self, input_shape)
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        self.cache = x = x[:, None]
+        return conv2d(x, self.params["W"][None], self.params.get("b"), *self.geometry)[:, 0]
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
+        x, grad = self.cache, grad_output[:, None]
+        conv2d_kernel_grad(x, grad, self.grads["W"][None], *self.geometry)
+        overwrite_bias_grad(self, grad)
+        if not self.needs_input_grad:
+            return None
+        return conv2d_input_grad(grad, self.params["W"][None], x.shape, *self.geometry)[:, 0]
+
+    def multiply_adds(self) -> int:
+        """One product for every output and every weight it is made with."""
+        assert self.output_shape is not None
+        return math.prod(self.output_shape) * math.prod(self._declared["W"].shape[:-1])
+
+
+class ConvTranspose2D(Layer):
+    r"""Transposed convolution: the linear map of `Conv2D` backwards, from its output to its input.
+
+    .. math:: y_{uvf} = b_f + \sum_{ijc} x_{pqc} W_{ijcf}, \quad
+        p s + i d - P = u, \; q s + j d - P = v
+
+    Each input cell lays its multiple of the kernel around ``stride`` times its place, and what
+    overlaps adds up: the image grows by ``stride``.
+
+    Parameters
+    ----------
+    filters : int
+        Number of output channels, at least 1.
+    kernel_size, stride, dilation : int or pair of int (height, width), at least 1
+    padding : {"valid", "same"}, int or pair of int (height, width), default="valid"
+        Cells cut off the result. "valid": none; "same": as many as leave ``stride * n``, the odd
+        one at the bottom and on the right (where the kernel is smaller than the stride, zeros are
+        added instead). A number: so many on both sides.
+    output_padding : int or pair of int (height, width), default=0
+        Rows and columns more at the bottom and on the right, fewer than ``stride``: `Conv2D` with a
+        stride maps several sizes to one, this says which to return to. 0 with "same".
+    use_bias : bool, default=True
+    initializer : "auto" or callable (shape, rng) -> array, default="auto"
+        Initial ``W``; "auto" suits the activation that follows. ``b`` starts at zero.
+
+    Notes
+    -----
+    Input ``(n_samples, height, width, channels)``, output ``(n_samples, oh, ow, filters)`` with
+    ``oh = (height - 1) stride + dilation (kh - 1) + 1 - 2 padding + output_padding``. Learned ``W``
+    ``(kh, kw, channels, filters)`` and ``b`` ``(filters,)``, which weight decay leaves alone.
+    A kernel size that the stride divides avoids checkerboard patterns (Odena et al., 2016).
+
+    Backward, with G the gradient of the output and u, v as above: what is `Conv2D` backwards is
+    `Conv2D` forward here.
+
+    .. math:: \frac{\partial L}{\partial x_{npqc}} = \sum_{ijf} W_{ijcf} G_{nuvf}, \quad
+        \frac{\partial L}{\partial W_{ijcf}} = \sum_{npq} x_{npqc} G_{nuvf}, \quad
+        \frac{\partial L}{\partial b_f} = \sum_{nuv} G_{nuvf}
+
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid, or the padding leaves nothing of the result.
+
+    References
+    ----------
+    Zeiler et al., "Deconvolutional networks", CVPR 2010.
+    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from layerkit import ConvTranspose2D
+    >>> spread = ConvTranspose2D(1, kernel_size=(1, 3), stride=2).build((1, 2, 1), dtype=np.float64)
+    >>> spread.params["W"][...] = np.reshape([1, 2, 1], (1, 3, 1, 1))
+    >>> spread.forward(np.reshape([1.0, 10], (1, 1, 2, 1))).ravel().tolist()
+    [1.0, 2.0, 11.0, 20.0, 10.0]
+    >>> spread.backward(np.reshape([0.0, 0, 1, 0, 0], (1, 1, 5, 1))).ravel().tolist()
+    [1.0, 1.0]
+    """
+
+    weight_init = staticmethod(initializers.glorot_uniform)
+    geometry: Geometry
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: str | int | Pair = "valid",
+        output_padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        use_bias: bool = True,
+        initializer: str | Initializer = "auto",
+    ) -> None:
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.padding = padding
+        self.output_padding = output_padding
+        self.dilation = dilation
+        self.use_bias = use_bias
+        self.initializer = initializer
+
+    def setup(self, input_shape: Shape) -> Shape:
+        self.check_input(len(input_shape) == 3, "(n_samples, height, width, channels)")
+        self.check(is_size(self.filters), "filters", "a positive integer")
+        windows = slide_back(self, input_shape[:-1])
+        self.geometry = (windows.stride, windows.padding, windows.dilation, 1)
+        shape = (*windows.size, input_shape[-1], self.filters)
+        self.add_param("W", shape, self.resolve_initializer())
+        add_bias(self)
+        return (*windows.outputs, self.filters)
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        self.cache = x
+        y_shape = (len(x), *self.output_shape)
+        y = conv2d_input_grad(x, self.params["W"].swapaxes(2, 3), y_shape, *self.geometry)
+        if self.use_bias:
+            y += self.params["b"]
+        return y
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
+        x = self.cache
+        conv2d_kernel_grad(grad_output, x, self.grads["W"].swapaxes(2, 3), *self.geometry)
+        overwrite_bias_grad(self, grad_output)
+        if not self.needs_input_grad:
+            return None
+        return conv2d(grad_output, self.params["W"].swapaxes(2, 3), None, *self.geometry)
+
+    def multiply_adds(self) -> int:
+        """One product for every input and every weight it is multiplied with."""
+        assert self.input_shape is not None
+        kh, kw, _, filters = self._declared["W"].shape
+        return math.prod(self.input_shape) * kh * kw * filters
+
+
+def set_up_convolution(layer: Any, input_shape: Shape) -> Shape:
+    """Check, lay out and declare a convolution over one or two axes."""
+    *spatial, channels = input_shape
+    filters, groups, n_axes = layer.filters, layer.groups, len(spatial)
+    layer.check(is_size(filters), "filters", "a positive integer")
+    layer.check(
+        is_size(groups) and channels % groups == 0 and filters % groups == 0,
+        "groups",
+        f"a positive integer that divides {channels} channels and {filters} filters",
+    )
+    windows = slide(layer, tuple(spatial), "kernel_size", "stride", "dilation")
+    layer.geometry = (windows.stride, windows.padding, windows.dilation, groups)
+    shape = (*windows.size[-n_axes:], channels // groups, filters)
+    layer.add_param("W", shape, by_group(layer.resolve_initializer(), groups))
+    add_bias(layer)
+    return (*windows.outputs[-n_axes:], filters)
+
+
+def by_group(initializer: Initializer, groups: int) -> Initializer:
+    """Draw each group as the convolution of its own that it is: its fans are those of the group."""
+    return initializer if groups == 1 else partial(_draw_groups, initializer, groups)
+
+
+def _draw_groups(
+    initializer: Initializer, groups: int, shape: Shape, rng: np.random.Generator
+) -> np.ndarray:
+    one = (*shape[:-1], shape[-1] // groups)
+    return np.concatenate([initializer(one, rng) for _ in range(groups)], axis=-1)
+
+
+def add_bias(layer: Any) -> None:
+    """Declare one bias per filter, if the layer has biases."""
+    if layer.use_bias:
+        layer.add_param("b", (layer.filters,), initializers.zeros, decay=False)
+
+
+def overwrite_bias_grad(layer: Any, grad_output: np.ndarray) -> None:
+    """Sum the gradient over samples and places, if the layer has biases."""
+    if layer.use_bias:
+        sum_rows(grad_output.reshape(-1, layer.filters), layer.grads["b"])

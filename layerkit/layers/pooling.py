@@ -1,0 +1,265 @@
+"""Pooling: the largest or the mean of every window."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from layerkit.kernels import (
+    Padding,
+    Pair,
+    avg_pool2d,
+    avg_pool2d_input_grad,
+    max_pool2d,
+    max_pool2d_input_grad,
+)
+from layerkit.layer import Layer, Shape
+from layerkit.layers._windows import slide
+
+IMAGE = "(n_samples, height, width, channels)"
+SEQUENCE = "(n_samples, time, channels)"
+
+
+class _Pool(Layer):
+    """Windows laid over one or two axes; a subclass says what becomes of each."""
+
+    n_axes: int
+    geometry: tuple[Pair, Pair, Padding]  # size, stride, padding: for the kernels
+
+    def __init__(
+        self,
+        pool_size: int | Pair = 2,
+        stride: int | Pair | None = None,
+        padding: str | int | Pair = "valid",
+    ) -> None:
+        self.pool_size = pool_size
+        self.stride = stride
+        self.padding = padding
+
+    def setup(self, input_shape: Shape) -> Shape:
+        n_axes = self.n_axes
+        self.check_input(len(input_shape) == n_axes + 1, IMAGE if n_axes == 2 else SEQUENCE)
+        stride = "pool_size" if self.stride is None else "stride"
+        size, strides, padding, _, outputs = slide(self, input_shape[:-1], "pool_size", stride)
+        every_window_sees = all(max(p) < k for p, k in zip(padding, size, strict=True))
+        self.check(every_window_sees, "padding", f"less than pool_size={self.pool_size}")
+        self.geometry = (size, strides, padding)
+        return (*outputs[-n_axes:], input_shape[-1])
+
+
+class MaxPool2D(_Pool):
+    r"""The largest cell of every window, channel by channel.
+
+    .. math:: y_{pqc} = \max_{ij} x_{p s + i - P,\; q s + j - P,\; c}
+
+    with stride s and P cells of padding before the first.
+
+    Parameters
+    ----------
+    pool_size : int or pair of int (height, width), default=2
+    stride : int or pair of int (height, width), default=None
+        None: ``pool_size``, windows side by side.
+    padding : {"valid", "same"}, int or pair of int (height, width), default="valid"
+        Less than ``pool_size``. "valid": none; cells that fill no window are left out. "same": as
+        much as gives ``ceil(n / stride)`` outputs, the odd row and column at the bottom and on the
+        right. A number: so many on both sides. Padding never wins.
+
+    Notes
+    -----
+    Input ``(n_samples, height, width, channels)``, output ``(n_samples, oh, ow, channels)`` with
+    ``oh = floor((height + padding - pool_size) / stride) + 1``.
+
+    Backward, with G the gradient of the output: each output passes its gradient to the cell that it
+    came from, of several equal ones to the first in reading order (the function has a kink there).
+
+    .. math:: \frac{\partial L}{\partial x_{uvc}} =
+        \sum_{pq:\; \operatorname{argmax}(p, q, c) = (u, v)} G_{pqc}
+
+    NaN wins over every number, so that divergence shows.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid or the padded image is smaller than a window.
+
+    References
+    ----------
+    Ranzato et al., "Unsupervised learning of invariant feature hierarchies", CVPR 2007.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from layerkit import MaxPool2D
+    >>> pool = MaxPool2D(pool_size=(1, 2))
+    >>> pool.forward(np.reshape([1.0, 4, 3, 3], (1, 1, 4, 1))).ravel().tolist()
+    [4.0, 3.0]
+    >>> pool.backward(np.reshape([10.0, 20], (1, 1, 2, 1))).ravel().tolist()
+    [0.0, 10.0, 20.0, 0.0]
+    """
+
+    n_axes = 2
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        y, argmax = max_pool2d(x, *self.geometry)
+        self.cache = x.shape, argmax
+        return y
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        x_shape, argmax = self.cache
+        return max_pool2d_input_grad(grad_output, argmax, x_shape, *self.geometry)
+
+
+class MaxPool1D(_Pool):
+    r"""The largest step of every window of a sequence, channel by channel.
+
+    .. math:: y_{tc} = \max_i x_{t s + i - P,\; c}
+
+    Parameters
+    ----------
+    pool_size : int, default=2
+    stride : int, default=None
+        None: ``pool_size``, windows side by side.
+    padding : {"valid", "same"} or int, default="valid"
+        As in `MaxPool2D`.
+
+    Notes
+    -----
+    Input ``(n_samples, time, channels)``, output ``(n_samples, steps, channels)`` with
+    ``steps = floor((time + padding - pool_size) / stride) + 1``. Backward, with G the gradient of
+    the output, as in `MaxPool2D`:
+
+    .. math:: \frac{\partial L}{\partial x_{uc}} =
+        \sum_{t:\; \operatorname{argmax}(t, c) = u} G_{tc}
+
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid or the padded sequence is shorter than a window.
+
+    References
+    ----------
+    As in `MaxPool2D`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from layerkit import MaxPool1D
+    >>> pool = MaxPool1D()
+    >>> pool.forward(np.reshape([1.0, 4, 3, 3], (1, 4, 1))).ravel().tolist()
+    [4.0, 3.0]
+    >>> pool.backward(np.reshape([10.0, 20], (1, 2, 1))).ravel().tolist()
+    [0.0, 10.0, 20.0, 0.0]
+    """
+
+    n_axes = 1
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        x = x[:, None]
+        y, argmax = max_pool2d(x, *self.geometry)
+        self.cache = x.shape, argmax
+        return y[:, 0]
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        x_shape, argmax = self.cache
+        return max_pool2d_input_grad(grad_output[:, None], argmax, x_shape, *self.geometry)[:, 0]
+
+
+class AvgPool2D(_Pool):
+    r"""The mean of every window, channel by channel.
+
+    .. math:: y_{pqc} = \frac{1}{N_{pq}} \sum_{ij} x_{p s + i - P,\; q s + j - P,\; c}
+
+    over the :math:`N_{pq}` cells of the image in the window: padding is not counted.
+
+    Parameters
+    ----------
+    pool_size, stride, padding
+        As in `MaxPool2D`.
+
+    Notes
+    -----
+    Input ``(n_samples, height, width, channels)``, output ``(n_samples, oh, ow, channels)`` with
+    ``oh = floor((height + padding - pool_size) / stride) + 1``. That padding does not count is
+    TensorFlow's "same", and ``count_include_pad=False`` in PyTorch.
+
+    Backward, with G the gradient of the output, over the windows that see the cell:
+
+    .. math:: \frac{\partial L}{\partial x_{uvc}} = \sum_{pq \ni uv} \frac{G_{pqc}}{N_{pq}}
+
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid or the padded image is smaller than a window.
+
+    References
+    ----------
+    LeCun et al., "Gradient-based learning applied to document recognition", Proc. IEEE 86, 1998.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from layerkit import AvgPool2D
+    >>> pool = AvgPool2D(pool_size=(1, 2), padding="same")
+    >>> pool.forward(np.reshape([1.0, 3, 5], (1, 1, 3, 1))).ravel().tolist()
+    [2.0, 5.0]
+    >>> pool.backward(np.reshape([10.0, 20], (1, 1, 2, 1))).ravel().tolist()
+    [5.0, 5.0, 20.0]
+    """
+
+    n_axes = 2
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        self.cache = x.shape
+        return avg_pool2d(x, *self.geometry)
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        return avg_pool2d_input_grad(grad_output, self.cache, *self.geometry)
+
+
+class AvgPool1D(_Pool):
+    r"""The mean of every window of a sequence, channel by channel.
+
+    .. math:: y_{tc} = \frac{1}{N_t} \sum_i x_{t s + i - P,\; c}
+
+    over the :math:`N_t` steps of the sequence in the window: padding is not counted.
+
+    Parameters
+    ----------
+    pool_size, stride, padding
+        As in `MaxPool1D`.
+
+    Notes
+    -----
+    Input ``(n_samples, time, channels)``, output ``(n_samples, steps, channels)`` with
+    ``steps = floor((time + padding - pool_size) / stride) + 1``. Backward, with G the gradient of
+    the output, over the windows that see the step:
+
+    .. math:: \frac{\partial L}{\partial x_{uc}} = \sum_{t \ni u} \frac{G_{tc}}{N_t}
+
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid or the padded sequence is shorter than a window.
+
+    References
+    ----------
+    As in `AvgPool2D`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from layerkit import AvgPool1D
+    >>> pool = AvgPool1D()
+    >>> pool.forward(np.reshape([1.0, 3, 5, 7], (1, 4, 1))).ravel().tolist()
+    [2.0, 6.0]
+    >>> pool.backward(np.reshape([10.0, 20], (1, 2, 1))).ravel().tolist()
+    [5.0, 5.0, 10.0, 10.0]
+    """
+
+    n_axes = 1
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        self.cache = x[:, None].shape
+        return avg_pool2d(x[:, None], *self.geometry)[:, 0]
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        return avg_pool2d_input_grad(grad_output[:, None], self.cache, *self.geometry)[:, 0]
