@@ -1,9 +1,40 @@
 """What makes backprop visible: gradients checked, traced and pictured."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from layerkit.inspection.gradient_check import (
     GradientCheck,
     check_gradients,
     check_loss_gradients,
 )
 
-__all__ = ["GradientCheck", "check_gradients", "check_loss_gradients"]
+if TYPE_CHECKING:
+    from layerkit.inspection.displays import (
+        GradientFlowDisplay,
+        GradientRecorder,
+        TrainingCurveDisplay,
+    )
+
+__all__ = [
+    "GradientCheck",
+    "GradientFlowDisplay",
+    "GradientRecorder",
+    "TrainingCurveDisplay",
+    "check_gradients",
+    "check_loss_gradients",
+]
+
+# Loaded on first use. No module may be called like a function in it: importing the module would
+# put it in the function's place.
+_LAZY = {
+    "GradientFlowDisplay": "displays",
+    "GradientRecorder": "displays",
+    "TrainingCurveDisplay": "displays",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -1,0 +1,103 @@
+"""What all displays share: matplotlib on demand, one style, one way to get axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+# Okabe and Ito's colours, which people with any kind of colour blindness can tell apart.
+BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
+ORANGE, SKY, PURPLE, GREY = "#E69F00", "#56B4E9", "#CC79A7", "#6E6E6E"
+PALETTE = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE)
+
+STYLE = {
+    "figure.constrained_layout.use": True,
+    "font.size": 12,
+    "axes.titlesize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 2,
+    "legend.fontsize": 11,
+    "legend.frameon": False,
+}
+
+
+class Display:
+    """Base of all pictures: the constructor takes computed arrays, `plot` draws them.
+
+    A subclass writes ``draw(axes)`` and, with more than one panel, ``panels``.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+    axes_ : array of Axes, of shape (n_rows, n_columns)
+        One for each panel.
+    ax_ : Axes
+        The first panel.
+    """
+
+    figure_: Any
+    axes_: np.ndarray
+    ax_: Any
+
+    @property
+    def figsize(self) -> tuple[float, float]:
+        """Width and height of a new figure in inches."""
+        return 6.4, 4.2
+
+    def panels(self) -> dict[str, Any]:
+        """Arguments of ``Figure.subplots``: rows, columns, shared axes, relative heights."""
+        return {}
+
+    def draw(self, axes: np.ndarray) -> None:
+        """Draw into the panels, an array of Axes of shape (n_rows, n_columns)."""
+        raise NotImplementedError(f"{type(self).__name__} defines no draw")
+
+    def plot(self, ax: Any = None) -> Display:
+        """Draw the picture.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; several panels share its place. A new figure if left out.
+
+        Returns
+        -------
+        self : Display
+            With ``figure_``, ``axes_`` and ``ax_``.
+        """
+        plt = pyplot(type(self).__name__)
+        panels = {"squeeze": False, **self.panels()}
+        with plt.rc_context(STYLE):
+            if ax is None:
+                figure, axes = plt.subplots(figsize=self.figsize, **panels)
+            elif panels.keys() == {"squeeze"}:
+                figure, axes = ax.figure, np.array([[ax]])
+            else:
+                figure, axes = ax.figure, _split(ax, **panels)
+            self.figure_, self.axes_, self.ax_ = figure, axes, axes[0, 0]
+            self.draw(axes)
+        return self
+
+
+def pyplot(name: str) -> Any:
+    """Import matplotlib now that a picture is asked for."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(f"{name}.plot needs matplotlib: pip install 'layerkit[plot]'") from error
+    return plt
+
+
+def _split(
+    ax: Any, nrows: int = 1, ncols: int = 1, gridspec_kw: Any = None, **shared: Any
+) -> np.ndarray:
+    """Put panels into the place of one Axes."""
+    ax.set_axis_off()
+    grid = ax.get_subplotspec().subgridspec(nrows, ncols, **(gridspec_kw or {}))
+    return grid.subplots(**shared)

@@ -1,0 +1,160 @@
+"""The picture of gradients on their way back: their norm in every layer over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from layerkit.inspection.displays.display import Display, pyplot
+from layerkit.inspection.naming import layer_names
+from layerkit.layer import Layer, is_size
+
+if TYPE_CHECKING:
+    from layerkit.training import TrainingState
+
+
+class GradientRecorder:
+    """A callback for `train` that notes the norm of every layer's gradient.
+
+    Parameters
+    ----------
+    every : int, default=1
+        Record every this many steps. One step costs one pass over the gradient vector.
+
+    Attributes
+    ----------
+    layers : list of str
+        Names of the layers with parameters, in forward order.
+    steps : list of int
+        Optimizer steps done when the norms were taken, from 1.
+    norms : list of list of float
+        For each of these steps the Euclidean norm of every layer's gradient: all its parameters
+        as one vector, before any clipping.
+
+    Examples
+    --------
+    >>> from layerkit import Dense, Sequential, Tanh
+    >>> from layerkit.datasets import load_two_spirals
+    >>> from layerkit.losses import CategoricalCrossEntropy
+    >>> from layerkit.optimizers import SGD
+    >>> from layerkit.training import train
+    >>> recorder = GradientRecorder()
+    >>> net = Sequential([Dense(8), Tanh(), Dense(2)])
+    >>> _ = train(net, CategoricalCrossEntropy(), SGD(), load_two_spirals(), epochs=1,
+    ...           callbacks=[recorder], random_state=0)
+    >>> recorder.layers, len(recorder.norms) == len(recorder.steps)
+    (['dense_1', 'dense_2'], True)
+    """
+
+    def __init__(self, every: int = 1) -> None:
+        if not is_size(every):
+            raise ValueError(f"every must be a positive integer, got {every!r}")
+        self.every = every
+        self.layers: list[str] = []
+        self.steps: list[int] = []
+        self.norms: list[list[float]] = []
+        self._slices: list[slice] = []
+
+    def __call__(self, state: TrainingState) -> None:
+        """Nothing happens at the end of an epoch."""
+
+    def on_batch(self, state: TrainingState) -> None:
+        """Note the norms of the step that was just done."""
+        if not self.layers:
+            spans = parameter_spans(state.network)
+            self.layers, self._slices = list(spans), list(spans.values())
+        if state.step % self.every == 0:
+            grads = state.network.flat_grads
+            self.steps.append(state.step)
+            self.norms.append([float(np.linalg.norm(grads[where])) for where in self._slices])
+
+
+class GradientFlowDisplay(Display):
+    """Norm of each layer's gradient over the steps of training, on a logarithmic scale.
+
+    Lines that fan out downwards, the first layers lowest, show a vanishing gradient; lines that
+    climb an exploding one. A thick line is the running geometric mean of the thin one.
+
+    Parameters
+    ----------
+    steps : array of shape (n_steps,)
+    norms : array of shape (n_steps, n_layers)
+    layers : sequence of str
+        Their names in forward order.
+
+    See Also
+    --------
+    Display : what ``plot`` takes and sets.
+
+    Examples
+    --------
+    >>> display = GradientFlowDisplay([1, 2], [[0.1, 1.0], [0.2, 0.9]], ["dense_1", "dense_2"])
+    >>> display.plot().ax_.get_yscale()  # doctest: +SKIP
+    'log'
+    """
+
+    def __init__(self, steps: ArrayLike, norms: ArrayLike, layers: Sequence[str]) -> None:
+        self.steps = np.asarray(steps)
+        self.norms = np.asarray(norms)
+        self.layers = list(layers)
+        expected = len(self.steps), len(self.layers)
+        if self.norms.shape != expected:
+            raise ValueError(
+                f"norms must have shape (n_steps, n_layers) = {expected}, got {self.norms.shape}"
+            )
+
+    @classmethod
+    def from_recorder(cls, recorder: GradientRecorder) -> GradientFlowDisplay:
+        """Take what a `GradientRecorder` noted while `train` ran."""
+        if not recorder.steps:
+            raise ValueError(
+                "the recorder has noted nothing: pass it to train(..., callbacks=[recorder])"
+            )
+        return cls(recorder.steps, recorder.norms, recorder.layers)
+
+    def draw(self, axes: np.ndarray) -> None:
+        ax, plt = axes[0, 0], pyplot(type(self).__name__)
+        depths = np.linspace(0, 0.85, len(self.layers))  # the light end of the map is hard to see
+        named = np.unique(np.linspace(0, len(self.layers) - 1, 12).round().astype(int))
+        window = max(len(self.steps) // 40, 1)
+        for k, (layer, color) in enumerate(
+            zip(self.layers, plt.colormaps["viridis"](depths), strict=True)
+        ):
+            norms = np.where(self.norms[:, k] > 0, self.norms[:, k], np.nan)  # log 0 has no place
+            label = layer + _share_of_zeros(self.norms[:, k])
+            if window > 1:
+                ax.plot(self.steps, norms, color=color, linewidth=0.6, alpha=0.35)
+            smooth = _running_geometric_mean(norms, window)
+            ax.plot(self.steps, smooth, color=color, label=label if k in named else None)
+        ax.set(yscale="log", xlabel="optimizer step", ylabel="norm of the gradient")
+        ax.legend(title="layer, first to last", loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def parameter_spans(network: Layer) -> dict[str, slice]:
+    """Where in the flat vectors each layer's own parameters lie, by the layer's name."""
+    spans: dict[str, slice] = {}
+    names = layer_names(network)
+    for slot in network.layout:
+        path = slot.path.rpartition(".")[0]
+        name = names[path]
+        start = spans[name].start if name in spans else slot.slice.start
+        spans[name] = slice(start, slot.slice.stop)
+    return spans
+
+
+def _share_of_zeros(norms: np.ndarray) -> str:
+    share = float(np.mean(norms == 0))
+    return f" (zero in {share:.0%})" if share else ""
+
+
+def _running_geometric_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean of the logarithms over a centred window, shorter at the ends; NaN counts as absent."""
+    ones = np.ones(window)
+    known = np.isfinite(values)
+    logs = np.log(np.where(known, values, 1.0))
+    counts = np.convolve(known, ones, mode="same")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.exp(np.convolve(logs, ones, mode="same") / counts)
