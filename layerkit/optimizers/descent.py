@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from layerkit.kernels._optimizers import moving_average, sgd_step
-from layerkit.optimizers.optimizer import Optimizer, are_betas
+from layerkit.optimizers.optimizer import Optimizer, are_betas, is_pair
 from layerkit.schedules.schedule import in_range, is_positive
 
 
@@ -207,9 +207,9 @@ class Rprop(Optimizer):
 
     def validate(self) -> None:
         super().validate()
-        shrink, grow = self.etas
-        smallest, largest = self.step_sizes
-        ok = in_range(shrink, 0, 1) and shrink > 0 and in_range(grow, 1) and grow > 1
+        etas, sizes = self.etas, self.step_sizes
+        ok = is_pair(etas) and is_positive(etas[0]) and etas[0] < 1
+        ok = ok and is_positive(etas[1]) and etas[1] > 1
         self.check(ok, "etas", "a number in (0, 1) and one above 1")
-        ok = is_positive(smallest) and in_range(largest, smallest)
+        ok = is_pair(sizes) and is_positive(sizes[0]) and in_range(sizes[1], sizes[0])
         self.check(ok, "step_sizes", "two positive finite numbers, the smaller first")

@@ -1,6 +1,7 @@
 """L-BFGS, for full batches: SciPy's, on the flat vector."""
 
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ class LBFGS(Parameterized):
         fun: Callable[[np.ndarray], tuple[float, np.ndarray]],
         flat_params: np.ndarray,
         layout: Sequence[Slot] | None = None,
-        callback: Callable[[Any], object] | None = None,
+        callback: Callable[[float], object] | None = None,
     ) -> Any:
         """Move `flat_params`, in place, to a minimum of `fun`.
 
@@ -83,13 +84,18 @@ class LBFGS(Parameterized):
             Slots with ``trainable=False`` stay bit-identical, and `weight_decay` acts where
             ``decay=True``. None: everything moves and decays.
         callback : callable or None, default=None
-            Called after every iteration, with `flat_params` at the iterate, on an object that has
-            ``fun``, the penalised loss, and ``x``, the trainable parameters. StopIteration ends it.
+            ``callback(loss)`` after every iteration, with `flat_params` at the iterate and without
+            the weight decay in the loss. What is true when returned ends the search.
 
         Returns
         -------
         scipy.optimize.OptimizeResult
             With ``fun``, ``nit``, ``nfev``, ``success``, ``message``.
+
+        Raises
+        ------
+        FloatingPointError
+            The loss is not finite at the start, or where the search went.
         """
         from scipy.optimize import minimize  # late: SciPy takes longer to import than NumPy
 
@@ -102,20 +108,28 @@ class LBFGS(Parameterized):
             decay[slot.slice] = self.weight_decay * slot.decay
         decay = decay[trainable]
 
-        def penalised(x: np.ndarray) -> tuple[float, np.ndarray]:
-            flat_params[trainable] = x
+        def penalty(w: np.ndarray) -> float:
+            return float(np.sum(decay * w * w)) / 2
+
+        def penalised(w: np.ndarray) -> tuple[float, np.ndarray]:
+            flat_params[trainable] = w
             loss, grads = fun(flat_params)
             check_vectors(flat_params, grads)
-            return float(loss) + np.sum(decay * x * x) / 2, grads[trainable] + decay * x
+            return float(loss) + penalty(w), grads[trainable] + decay * w
 
         iterate = flat_params[trainable].astype(np.float64)
 
-        def after_iteration(intermediate_result: Any) -> None:
+        def accept(result: Any) -> None:
             nonlocal iterate
-            iterate = intermediate_result.x.copy()
-            if callback is not None:
-                flat_params[trainable] = iterate
-                callback(intermediate_result)
+            if not isfinite(result.fun):  # a comparison with NaN can pass for descent
+                raise FloatingPointError(f"{self!r}: the loss is {result.fun}")
+            iterate = result.x.copy()
+            flat_params[trainable] = iterate
+
+        def after_iteration(intermediate_result: Any) -> None:
+            accept(intermediate_result)
+            if callback is not None and callback(intermediate_result.fun - penalty(iterate)):
+                raise StopIteration
 
         try:
             result = minimize(
@@ -131,7 +145,7 @@ class LBFGS(Parameterized):
                     "maxfun": int(self.max_fun),
                 },
             )
-            iterate = result.x
+            accept(result)
         finally:
             flat_params[trainable] = iterate
         return result

@@ -256,7 +256,12 @@ class Optimizer(Parameterized):
 
 def are_betas(value: Any) -> bool:
     """Whether `value` is a pair of numbers in [0, 1)."""
-    return np.shape(value) == (2,) and all(in_range(beta, 0, 1) for beta in value)
+    return is_pair(value) and all(in_range(beta, 0, 1) for beta in value)
+
+
+def is_pair(value: Any) -> bool:
+    """Whether `value` is a sequence of two."""
+    return isinstance(value, (tuple, list, np.ndarray)) and len(value) == 2
 
 
 def single_slot(params: np.ndarray) -> list[Slot]:
@@ -308,7 +313,8 @@ def _plus_decay(
 def _norm(grads: np.ndarray, spans: list[tuple[int, int, int]]) -> float:
     """Euclidean norm over `spans`; squares that overflow float32 are summed in float64."""
     pieces = [grads[start:stop] for start, stop, _ in spans]
-    norm = sqrt(sum(float(np.dot(g, g)) for g in pieces))
+    with np.errstate(over="ignore"):
+        norm = sqrt(sum(float(np.dot(g, g)) for g in pieces))
     if not isfinite(norm):
         pieces = [g.astype(np.float64) for g in pieces]
         norm = sqrt(sum(float(np.dot(g, g)) for g in pieces))
