@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         GradientRecorder,
         TrainingCurveDisplay,
     )
+    from layerkit.inspection.numerical_differentiation import numerical_gradient
 
 __all__ = [
     "GradientCheck",
@@ -23,6 +24,7 @@ __all__ = [
     "TrainingCurveDisplay",
     "check_gradients",
     "check_loss_gradients",
+    "numerical_gradient",
 ]
 
 # Loaded on first use. No module may be called like a function in it: importing the module would
@@ -31,6 +33,7 @@ _LAZY = {
     "GradientFlowDisplay": "displays",
     "GradientRecorder": "displays",
     "TrainingCurveDisplay": "displays",
+    "numerical_gradient": "numerical_differentiation",
 }
 
 
