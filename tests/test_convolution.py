@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerkit import Layer, check_gradients, initializers
+from layerkit import Layer, ReLU, Sequential, check_gradients, initializers
 from layerkit.layers.convolution import Conv1D, Conv2D, ConvTranspose2D
 from layerkit.layers.depthwise import DepthwiseConv2D, SeparableConv2D
 
@@ -376,6 +376,15 @@ def test_groups_start_from_their_own_fans():
     depthwise = DepthwiseConv2D(3).build((3, 3, 64), random_state=0)
     limit = math.sqrt(6 / (9 + 9))
     assert limit * 0.95 < abs(depthwise.params["W"]).max() <= limit
+
+
+def test_auto_suits_what_follows_each_step():
+    """What follows the depthwise step is linear, whatever follows the layer."""
+    layer = SeparableConv2D(64, 3)
+    Sequential([layer, ReLU()]).build((3, 3, 64), random_state=0)
+    glorot, he = math.sqrt(6 / (9 + 9)), math.sqrt(6 / 64)
+    assert glorot * 0.95 < abs(layer.params["W_depth"]).max() <= glorot
+    assert he * 0.95 < abs(layer.params["W_point"]).max() <= he
 
 
 def test_initializer_is_used():
