@@ -68,7 +68,8 @@ def conv2d(
     kh, kw, _, c_out = kernel.shape
     height, width = _output_sizes(x.shape[1:3], (kh, kw), stride, padding, dilation)
     y = np.empty((len(x), height, width, c_out), x.dtype)
-    row_bias = None if bias is None else np.tile(bias, width)  # long rows add faster than short
+    # Long rows add faster than short ones, so the bias is added to whole rows of an image.
+    row_bias = None if bias is None else bias[None].repeat(width, axis=0).ravel()
     for chunk in _chunks(len(x), height * width * kh * kw * x.shape[3], kernel):
         windows = _windows(_pad(x[chunk], padding), (kh, kw), stride, dilation)
         _multiply(windows, kernel, groups, out=y[chunk])
