@@ -322,6 +322,13 @@ def test_value_is_clipped_before_norm():
     np.testing.assert_allclose(params, [-3 * factor, 3 * factor, 0], rtol=1e-14)
 
 
+def test_small_norms_are_clipped_with_pytorchs_margin():
+    params = np.zeros(2)
+    SGD(1.0, clip_norm=1e-3).step(params, np.array([-3e-3, -4e-3]))
+    factor = 1e-3 / (5e-3 + 1e-6)
+    np.testing.assert_allclose(params, [3e-3 * factor, 4e-3 * factor], rtol=1e-12)
+
+
 def test_norm_is_that_of_the_trainable_part():
     params = np.zeros(2)
     layout = slots((1, True, True), (1, True, False))

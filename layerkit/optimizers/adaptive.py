@@ -136,9 +136,7 @@ class RMSProp(Optimizer):
         moving_average(v, g * g, rho)
         if m is not None:
             moving_average(m, g, rho)
-            variance = np.maximum(
-                v - m * m, 0
-            )  # a constant gradient leaves rounding errors below 0
+            variance = np.maximum(v - m * m, 0)  # rounding may leave it below 0
         u = g / (np.sqrt(variance) + float(self.eps))
         if velocity is not None:
             velocity *= float(self.momentum)
