@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from layerkit import BatchNorm, Dense, Dropout, Flatten, ReLU, Sequential, Sigmoid, Softmax, Tanh
+from layerkit import (
+    BatchNorm,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
 from layerkit.losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
@@ -198,10 +209,29 @@ def test_best_weights_are_restored(table):
 def test_the_score_chooses_the_best_epoch(table):
     scores = iter([0.1, 0.9, 0.3])
     history = fit(
-        classifier(), table, epochs=3, validation_data=table, score=lambda t, p: next(scores)
+        classifier(), table, epochs=3, validation_data=table, score=lambda t, p, w: next(scores)
     )
     assert history.best_epoch == 2
     assert history["validation_score"].tolist() == [0.1, 0.9, 0.3]
+
+
+def test_the_loss_can_choose_while_the_score_is_recorded(table):
+    X, y = table
+    weight = np.arange(len(y), dtype=float)
+    seen = []
+    history = fit(
+        classifier(),
+        table,
+        epochs=3,
+        validation_data=(X, y, weight),
+        score=lambda t, p, w: seen.append(w) or -1.0 * len(seen),
+        monitor="validation_loss",
+    )
+    assert history.best_epoch == 1 + int(np.argmin(history["validation_loss"]))
+    assert history.best_epoch > 1
+    np.testing.assert_array_equal(seen[0], weight)
+    with pytest.raises(ValueError, match="monitor must be one of loss here, got 'validation_loss'"):
+        fit(classifier(), table, monitor="validation_loss")
 
 
 def test_patience_with_validation_data(table):
@@ -290,7 +320,7 @@ def fit_lbfgs(table, epochs):
 def test_divergence_stops_names_the_layer_and_keeps_the_last_good_weights(table):
     network = Sequential([Dense(8), ReLU(), Dense(1)]).build(4, random_state=0)
     data = (table[0].astype(np.float32), table[1][:, None].astype(np.float32))
-    with pytest.warns(DivergenceWarning, match=r"diverged in epoch \d+.*first in .*Dense"):
+    with pytest.warns(DivergenceWarning, match=r"diverged in epoch \d+: .* in layers\.\d "):
         history = train(
             network, MeanSquaredError(), SGD(1e3), data, epochs=50, batch_size=10, random_state=0
         )
@@ -441,3 +471,18 @@ def test_images_train_too(rng):
 def test_a_tuple_of_batches_is_a_stream(table):
     batches = as_batches(((table[0], table[1]), (table[0], table[1])), 32)
     assert len(list(batches)) == 2
+
+
+def test_divergence_names_the_first_layer_whose_output_is_not_finite(table):
+    class Logarithm(Layer):
+        def forward(self, x, training=False):
+            self.cache = x
+            with np.errstate(all="ignore"):
+                return np.log(x)
+
+        def backward(self, grad_output):
+            return grad_output / self.cache
+
+    network = Sequential([Dense(4), Logarithm(), Tanh(), Dense(2)])
+    with pytest.warns(DivergenceWarning, match=r"first in the output of layers\.1 Logarithm"):
+        fit(network, table)

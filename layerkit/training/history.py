@@ -40,12 +40,20 @@ class History:
     @property
     def columns(self) -> list[str]:
         """Names of what was recorded."""
-        return list(self.rows[0]) if self.rows else []
+        return list(dict.fromkeys(name for row in self.rows for name in row))
 
     def __getitem__(self, column: str) -> np.ndarray:
         if column not in self.columns:
             raise KeyError(f"no column {column!r} in the history, only {', '.join(self.columns)}")
-        return np.array([row[column] for row in self.rows])
+        return np.array([row.get(column, np.nan) for row in self.rows])
+
+    def then(self, later: History) -> History:
+        """Return this record continued by another, whose epochs are counted on."""
+        n = len(self)
+        joined = History([*self.rows, *({**row, "epoch": row["epoch"] + n} for row in later.rows)])
+        joined.best_epoch = None if later.best_epoch is None else later.best_epoch + n
+        joined.stopped = later.stopped
+        return joined
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -54,7 +62,8 @@ class History:
         widths = [max(len(name), 7) for name in self.columns]
         lines = ["  ".join(n.rjust(w) for n, w in zip(self.columns, widths, strict=True))]
         for row in self.rows:
-            cells = zip(row.values(), widths, strict=True)
+            values = (row.get(name, np.nan) for name in self.columns)
+            cells = zip(values, widths, strict=True)
             lines.append("  ".join(f"{value:.5g}".rjust(width) for value, width in cells))
         return "\n".join(line[2:] if len(self.columns) else line for line in lines)
 

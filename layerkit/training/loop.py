@@ -25,7 +25,7 @@ from layerkit.training.batches import ArrayBatches, StreamedBatches, as_batches
 from layerkit.training.history import History
 
 Batches = ArrayBatches | StreamedBatches
-Score = Callable[[np.ndarray, np.ndarray], float]
+Score = Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]
 
 
 class DivergenceWarning(RuntimeWarning):
@@ -72,6 +72,7 @@ def train(
     shuffle: bool = True,
     validation_data: Any = None,
     score: Score | None = None,
+    monitor: str | None = None,
     patience: int | None = None,
     tol: float = 0.0,
     callbacks: Sequence[Callable[[TrainingState], Any]] = (),
@@ -100,12 +101,13 @@ def train(
         Draw a new order of the rows for every epoch.
     validation_data : like data, optional
         Evaluated after every epoch; the weights of the best epoch are restored at the end.
-    score : callable (y_true, y_pred) -> float, optional
-        What chooses the best epoch, greater is better, on raw outputs; the validation loss if left
-        out.
+    score : callable (y_true, y_pred, sample_weight) -> float, optional
+        Recorded for the validation data as ``validation_score``: greater is better, on raw outputs.
+    monitor : {"validation_score", "validation_loss", "loss"}, optional
+        What chooses the best epoch and what ``patience`` watches. Left out, the first of these
+        three that is recorded.
     patience : int, optional
-        Stop after this many epochs in a row without an improvement of more than ``tol`` in the
-        validation score or loss, or in the training loss if there is no validation data.
+        Stop after this many epochs in a row in which ``monitor`` improved by no more than ``tol``.
     tol : float, default=0.0
     callbacks : sequence of callables
         Each is called with the `TrainingState` after every epoch; its method ``on_batch``, if it
@@ -148,6 +150,7 @@ def train(
     True
     """
     _check_arguments(epochs, patience, tol)
+    monitor = _choose_monitor(monitor, validation_data is not None, score is not None)
     init_seed, shuffle_seed, noise_seed = as_seed_sequence(random_state).spawn(3)
     batches = as_batches(data, batch_size, np.random.default_rng(shuffle_seed) if shuffle else None)
     validation = None if validation_data is None else as_batches(validation_data, 1024)
@@ -159,7 +162,7 @@ def train(
 
     state = TrainingState(network, loss, optimizer, epochs)
     bar = [Progress(epochs, len(batches))] if verbose else []
-    run = _Run(state, validation, score, patience, tol, [*callbacks, *bar])
+    run = _Run(state, validation, score, monitor, patience, tol, [*callbacks, *bar])
     network.needs_input_grad = False
     try:
         if isinstance(optimizer, LBFGS):
@@ -212,7 +215,7 @@ def _minimize(run: _Run, batches: Batches) -> None:
     state = run.state
     network, loss = state.network, state.loss
     x, y, weight, normalizer = batches.everything()
-    noise = np.random.SeedSequence(network.rng.integers(2**32))
+    noise = int(network.rng.integers(2**32))
 
     def loss_and_grads(flat_params: np.ndarray) -> tuple[float, np.ndarray]:
         network.flat_params[...] = flat_params
@@ -236,11 +239,13 @@ class _Run:
         state: TrainingState,
         validation: Batches | None,
         score: Score | None,
+        monitor: str,
         patience: int | None,
         tol: float,
         callbacks: list[Callable[[TrainingState], Any]],
     ) -> None:
         self.state, self.validation, self.score = state, validation, score
+        self.monitor = monitor
         self.patience, self.tol, self.callbacks = patience, tol, callbacks
         self.on_batch = [c.on_batch for c in callbacks if hasattr(c, "on_batch")]  # type: ignore[attr-defined]
         self.started = time.perf_counter()
@@ -257,7 +262,7 @@ class _Run:
         self.started = time.perf_counter()
         state.history.rows.append(row)
         self.good = snapshot(state.network)
-        self._track(-row["validation_score"] if self.score else row.get("validation_loss", loss))
+        self._track(-row[self.monitor] if self.monitor == _GREATER else row[self.monitor])
         for callback in self.callbacks:
             callback(state)
         if state.stop and not state.history.stopped:
@@ -270,7 +275,7 @@ class _Run:
         y_pred, y_true, weight = infer_all(state.network, self.validation)
         found = {"validation_loss": state.loss.forward(y_pred, y_true, weight)}
         if self.score:
-            found["validation_score"] = float(self.score(y_true, y_pred))
+            found["validation_score"] = float(self.score(y_true, y_pred, weight))
         return found
 
     def _track(self, value: float) -> None:
@@ -332,6 +337,7 @@ def first_nonfinite(network: Layer, x: Any) -> str:
     if not np.isfinite(x.data if hasattr(x, "tocsr") else x).all():
         return "the input itself is not finite"
     found: list[str] = []
+    largest = {"": 0.0}
 
     def look(layer: Layer, direction: str, x: np.ndarray, y: np.ndarray) -> None:
         if found or layer.children():
@@ -341,10 +347,15 @@ def first_nonfinite(network: Layer, x: Any) -> str:
             found.append(f"{' and '.join(bad)} of {layer.where}")
         elif not np.isfinite(y).all():
             found.append(f"the output of {layer.where}")
+        else:
+            largest[layer.where] = float(np.abs(y).max(initial=0))
 
     with network.observed(look), np.errstate(all="ignore"):
         network.infer(x)
-    return f"first in {found[0]}" if found else "no layer's output, so in the loss or its gradient"
+    if found:
+        return f"first in {found[0]}"
+    where = max(largest, key=lambda layer: largest[layer])
+    return f"while all outputs are finite, the largest in {where}: {largest[where]:.1e}"
 
 
 def warn_of_double_link(network: Layer, loss: Loss) -> None:
@@ -392,6 +403,15 @@ class Progress:
 
 
 _SHOWN = ("loss", "validation_loss", "validation_score")
+_GREATER = "validation_score"  # the one column that is better when it is greater
+
+
+def _choose_monitor(monitor: str | None, validated: bool, scored: bool) -> str:
+    recorded = ["validation_score"] * (validated and scored)
+    recorded += [*["validation_loss"] * validated, "loss"]
+    if monitor is not None and monitor not in recorded:
+        raise ValueError(f"monitor must be one of {', '.join(recorded)} here, got {monitor!r}")
+    return monitor or recorded[0]
 
 
 def _check_arguments(epochs: int, patience: int | None, tol: float) -> None:
