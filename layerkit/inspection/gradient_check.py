@@ -305,7 +305,7 @@ def _one_sided(
 def _numerical_slope(
     right: np.ndarray, left: np.ndarray, slope: float, floor: float
 ) -> tuple[float, bool]:
-    """Return the central slope; at a kink what lies between the one-sided ones nearest ``slope``."""
+    """Return the central slope; at a kink, the nearest to ``slope`` between its two sides."""
     central = float(np.sum(right + left)) / 2
     if np.abs(right - left).sum() <= KINK * max(abs(slope), abs(central), floor):
         return central, False
