@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+pytest.register_assert_rewrite("contract", "loss_contract")  # show values there too
 
 # A deadline measures the machine's load, not the code. CI draws the same examples every time;
 # everywhere else hypothesis keeps looking for new ones.
