@@ -1,0 +1,36 @@
+"""The README's first command."""
+
+import numpy as np
+import pytest
+
+from layerkit.__main__ import main, split, train_convolutional_network
+from layerkit.datasets import load_digits
+
+
+def test_demo_prints_scores_and_writes_pictures(tmp_path, capsys):
+    main(["demo", "--out", str(tmp_path / "new" / "folder")])
+    shown = capsys.readouterr()
+    scores = [
+        float(line.split("%")[0].split()[-1]) for line in shown.out.splitlines() if "%" in line
+    ]
+    assert len(scores) == 3
+    assert min(scores) > 95
+    assert "100%" in shown.err  # the progress bar
+    for name in ("training_curve.png", "gradient_flow.png"):
+        assert (tmp_path / "new" / "folder" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_a_command_it_says_what_there_is(capsys):
+    with pytest.raises(SystemExit):
+        main([])
+    assert "command" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_convolutional_network_reads_digits():
+    accuracies = []
+    for seed in range(5):
+        X, X_test, y, y_test = split(*load_digits(), 0.2, seed)
+        network, _, _ = train_convolutional_network(X, y, seed)
+        accuracies.append(np.mean(network.infer(X_test).argmax(axis=1) == y_test))
+    assert np.mean(accuracies) >= 0.985
