@@ -14,6 +14,7 @@ from layerkit.kernels._numpy import (
     output_size,
     sum_rows,
 )
+from layerkit.kernels._random import keep_mask
 
 __all__ = [
     "Padding",
@@ -23,6 +24,7 @@ __all__ = [
     "conv2d",
     "conv2d_input_grad",
     "conv2d_kernel_grad",
+    "keep_mask",
     "log_sigmoid",
     "log_softmax",
     "max_pool2d",
