@@ -1,0 +1,257 @@
+"""Layers that only move values: same numbers, other places."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from layerkit.kernels import Padding, Pair
+from layerkit.layer import Layer, Shape, is_size
+from layerkit.layers._windows import pair
+
+Margins = int | Pair | Padding
+
+
+class Flatten(Layer):
+    r"""All values of a sample in one row.
+
+    .. math:: y_{(u w + v) c + k} = x_{uvk}
+
+    Notes
+    -----
+    Input ``(n_samples, ...)``, output ``(n_samples, n_features)``, the last axis running fastest.
+    Backward: the gradient in the shape of the input.
+
+    References
+    ----------
+    LeCun et al., "Gradient-based learning applied to document recognition", Proceedings of the IEEE
+    86, 1998 (from feature maps to fully connected layers).
+
+    Examples
+    --------
+    >>> from layerkit import Flatten
+    >>> layer = Flatten()
+    >>> layer.forward([[[1, 2], [3, 4]]]).tolist()
+    [[1.0, 2.0, 3.0, 4.0]]
+    >>> layer.backward([[5.0, 6.0, 7.0, 8.0]]).tolist()
+    [[[5.0, 6.0], [7.0, 8.0]]]
+    """
+
+    def setup(self, input_shape: Shape) -> Shape:
+        return (math.prod(input_shape),)
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        return x.reshape(len(x), *self.output_shape)
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        return grad_output.reshape(len(grad_output), *self.input_shape)
+
+
+class Reshape(Layer):
+    r"""The values of a sample in another shape.
+
+    .. math:: \operatorname{flatten}(y) = \operatorname{flatten}(x)
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+        Shape of a sample (batch axis left out). One entry may be -1: as long as the rest demands.
+
+    Notes
+    -----
+    Input ``(n_samples, ...)``, output ``(n_samples, *shape)``, the last axis running fastest.
+    Backward: the gradient in the shape of the input.
+
+    Raises
+    ------
+    ValueError
+        If a sample has another number of values than ``shape``.
+
+    Examples
+    --------
+    >>> from layerkit import Reshape
+    >>> Reshape((2, -1)).forward([[1, 2, 3, 4, 5, 6]]).tolist()
+    [[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]
+    """
+
+    def __init__(self, shape: int | Sequence[int]) -> None:
+        self.shape = shape
+
+    def setup(self, input_shape: Shape) -> Shape:
+        sizes = tuple(self.shape) if isinstance(self.shape, (tuple, list)) else (self.shape,)
+        known = [size for size in sizes if size != -1]
+        ok = all(map(is_size, known)) and len(sizes) - len(known) <= 1
+        self.check(ok, "shape", "positive integers, or -1 at most once")
+        n_values, product = math.prod(input_shape), math.prod(known)
+        fits = n_values % product == 0 if len(known) < len(sizes) else n_values == product
+        self.check(fits, "shape", f"a shape for the {n_values} values of a sample {input_shape}")
+        return tuple(n_values // product if size == -1 else int(size) for size in sizes)
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        return x.reshape(len(x), *self.output_shape)
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        return grad_output.reshape(len(grad_output), *self.input_shape)
+
+
+class Permute(Layer):
+    r"""The axes of a sample in another order.
+
+    .. math:: y_{n, i_{a_1}, i_{a_2}, \dots} = x_{n, i_1, i_2, \dots}
+
+    Parameters
+    ----------
+    axes : sequence of int
+        Which axis of the input comes first, second, ...; as in NumPy, the batch axis being 0, which
+        stays where it is. ``(2, 1)`` swaps time and features, ``(3, 1, 2)`` puts channels first.
+
+    Notes
+    -----
+    Input ``(n_samples, d_1, d_2, ...)``, output ``(n_samples, d_axes[0], d_axes[1], ...)``.
+    Backward: the gradient with its axes put back, that is, permuted by the inverse order.
+
+    Raises
+    ------
+    ValueError
+        If ``axes`` is not a permutation of 1, 2, ..., one for each axis of a sample.
+
+    Examples
+    --------
+    >>> from layerkit import Permute
+    >>> Permute((2, 1)).forward([[[1, 2, 3], [4, 5, 6]]]).tolist()
+    [[[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]]
+    """
+
+    def __init__(self, axes: Sequence[int]) -> None:
+        self.axes = axes
+
+    def setup(self, input_shape: Shape) -> Shape:
+        every = list(range(1, len(input_shape) + 1))
+        ok = isinstance(self.axes, (tuple, list)) and all(map(is_size, self.axes))
+        self.check(ok and sorted(self.axes) == every, "axes", f"a permutation of {tuple(every)}")
+        return tuple(input_shape[axis - 1] for axis in self.axes)
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        return x.transpose(0, *self.axes)
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        return grad_output.transpose(np.argsort([0, *self.axes]))
+
+
+class ZeroPad2D(Layer):
+    r"""Images in a frame of zeros.
+
+    .. math:: y_{u + t, v + l, c} = x_{uvc}, \qquad \text{0 elsewhere}
+
+    Parameters
+    ----------
+    padding : int, pair of int or ((top, bottom), (left, right))
+        Rows and columns to add: on all four sides, or (above and below, left and right), or each.
+
+    Notes
+    -----
+    Input ``(n_samples, height, width, channels)``, output
+    ``(n_samples, top + height + bottom, left + width + right, channels)``.
+    Backward: the gradient without the frame.
+
+    Raises
+    ------
+    ValueError
+        If ``padding`` is neither of the three, or negative; if the input is no batch of images.
+
+    Examples
+    --------
+    >>> from layerkit import ZeroPad2D
+    >>> ZeroPad2D(((1, 0), (0, 2))).forward([[[[7], [8]]]])[0, :, :, 0].tolist()
+    [[0.0, 0.0, 0.0, 0.0], [7.0, 8.0, 0.0, 0.0]]
+    """
+
+    def __init__(self, padding: Margins) -> None:
+        self.padding = padding
+
+    def setup(self, input_shape: Shape) -> Shape:
+        self.check_input(len(input_shape) == 3, "(n_samples, height, width, channels)")
+        self._margins = self._four_sides()
+        height, width, channels = input_shape
+        return height + sum(self._margins[0]), width + sum(self._margins[1]), channels
+
+    def _four_sides(self) -> Padding:
+        given: Any = self.padding
+        if is_size(given, least=0):
+            given = (given, given)
+        try:
+            rows, columns = ((m, m) if is_size(m, least=0) else tuple(m) for m in given)
+            ok = len(rows) == len(columns) == 2 and all(is_size(m, 0) for m in rows + columns)
+        except (TypeError, ValueError):
+            ok = False
+        self.check(ok, "padding", "an integer of at least 0, a pair, or a pair of pairs of them")
+        return rows, columns
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        return np.pad(x, ((0, 0), *self._margins, (0, 0)))
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        (top, _), (left, _) = self._margins
+        height, width, _ = self.input_shape
+        return grad_output[:, top : top + height, left : left + width]
+
+
+class UpSample2D(Layer):
+    r"""Images enlarged by repeating pixels (nearest neighbour).
+
+    .. math:: y_{uvc} = x_{\lfloor u / s \rfloor, \lfloor v / t \rfloor, c}
+
+    Parameters
+    ----------
+    size : int or pair of int
+        Factors s for the height and t for the width, at least 1.
+
+    Notes
+    -----
+    Input ``(n_samples, height, width, channels)``, output
+    ``(n_samples, s * height, t * width, channels)``.
+    Backward: a pixel gets the sum of the gradients of its copies.
+
+    .. math:: \frac{\partial L}{\partial x_{uvc}} =
+              \sum_{i < s} \sum_{j < t} \frac{\partial L}{\partial y_{su + i,\, tv + j,\, c}}
+
+    Raises
+    ------
+    ValueError
+        If ``size`` is not positive, or the input is no batch of images.
+
+    References
+    ----------
+    Odena, Dumoulin and Olah, "Deconvolution and checkerboard artifacts", Distill, 2016 (why to
+    enlarge first and convolve then).
+
+    Examples
+    --------
+    >>> from layerkit import UpSample2D
+    >>> layer = UpSample2D((1, 2))
+    >>> layer.forward([[[[7], [8]]]])[0, :, :, 0].tolist()
+    [[7.0, 7.0, 8.0, 8.0]]
+    >>> layer.backward([[[[1.0], [2.0], [3.0], [4.0]]]])[0, :, :, 0].tolist()
+    [[3.0, 7.0]]
+    """
+
+    def __init__(self, size: int | Pair) -> None:
+        self.size = size
+
+    def setup(self, input_shape: Shape) -> Shape:
+        self.check_input(len(input_shape) == 3, "(n_samples, height, width, channels)")
+        self._factors = pair(self, "size", n_axes=2)
+        height, width, channels = input_shape
+        return height * self._factors[0], width * self._factors[1], channels
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        s, t = self._factors
+        return x.repeat(s, axis=1).repeat(t, axis=2)
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        s, t = self._factors
+        copies = [grad_output[:, i::s, j::t] for i in range(s) for j in range(t)]
+        return sum(copies[1:], start=copies[0])
