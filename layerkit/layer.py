@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -216,8 +217,19 @@ class Layer(Parameterized):
         """Multiply-adds of one forward for one sample (products only, elementwise work is free)."""
         return sum(layer.multiply_adds() for _, layer in self.children())
 
+    def name_features(self, names: Sequence[str]) -> None:
+        """Hear what the columns of the input are called; containers pass it on, `Columns` uses it.
+
+        An estimator that was given a table with column names calls it before ``build``.
+        """
+
     def convert_input(self, x: ArrayLike) -> np.ndarray:
         """Return ``x`` as an array of the network's dtype."""
+        if hasattr(x, "tocsr"):
+            raise TypeError(
+                f"in {self.where}: takes no sparse rows, only Dense does, as the first layer; "
+                "use X.toarray()"
+            )
         array = np.asarray(x)
         if array.dtype.kind not in "fiub":
             raise TypeError(
@@ -557,9 +569,14 @@ class Layer(Parameterized):
             self._bind(self.dtype)
 
     def __sklearn_clone__(self) -> Layer:
-        """Return an unbuilt copy, as frozen as this layer (called by ``sklearn.clone``)."""
+        """Return an unbuilt copy (called by ``sklearn.clone``).
+
+        A layer that is built and frozen is a constant, so it is copied with its parameters.
+        """
         from sklearn.base import clone
 
+        if self.is_built and not self.trainable:
+            return copy.deepcopy(self)
         twin = type(self)(
             **{k: clone(v, safe=False) for k, v in self.get_params(deep=False).items()}
         )

@@ -63,6 +63,10 @@ class Sequential(Layer):
             input_shape = layer.declare(input_shape)
         return input_shape
 
+    def name_features(self, names: Sequence[str]) -> None:
+        for layer in self.chain[:1]:
+            layer.name_features(names)
+
     def convert_input(self, x: ArrayLike) -> np.ndarray:
         return self.chain[0].convert_input(x) if self.layers else super().convert_input(x)
 
@@ -208,6 +212,10 @@ class Residual(Layer):
             )
         return body
 
+    def name_features(self, names: Sequence[str]) -> None:
+        for _, layer in self.children():
+            layer.name_features(names)
+
     def convert_input(self, x: ArrayLike) -> np.ndarray:
         return self.body.convert_input(x)
 
@@ -289,6 +297,10 @@ class Concat(Layer):
         self._cuts = np.cumsum([shape[axis] for shape in shapes])
         return (*shapes[0][:axis], int(self._cuts[-1]), *shapes[0][axis + 1 :])
 
+    def name_features(self, names: Sequence[str]) -> None:
+        for layer in self.branches:
+            layer.name_features(names)
+
     def convert_input(self, x: ArrayLike) -> np.ndarray:
         return self.branches[0].convert_input(x)
 
@@ -322,7 +334,8 @@ class Columns(Layer):
     ----------
     routes : sequence of (columns, Layer)
         ``columns`` is a position, a list of positions (negative ones count from the end), a slice
-        or a boolean mask. Ranges may overlap; a column that no route names is not used.
+        or a boolean mask; or a name or list of names, where an estimator is fitted on a table whose
+        columns have names. Ranges may overlap; a column that no route names is not used.
 
     Notes
     -----
@@ -351,8 +364,13 @@ class Columns(Layer):
     (2, 7)
     """
 
+    _feature_names: Sequence[str] = ()
+
     def __init__(self, routes: Sequence[tuple[Any, Layer]]) -> None:
         self.routes = routes
+
+    def name_features(self, names: Sequence[str]) -> None:
+        self._feature_names = list(names)
 
     def children(self) -> list[tuple[str, Layer]]:
         _check_layers(**{f"routes[{i}]": layer for i, (_, layer) in enumerate(self.routes)})
@@ -365,6 +383,8 @@ class Columns(Layer):
         for i, (columns, layer) in enumerate(self.routes):
             positions = self._resolve(columns, input_shape[0])
             layer.name, layer.follower_init = f"route_{i + 1}", self.follower_init
+            if self._feature_names:
+                layer.name_features([self._feature_names[p] for p in positions])
             self._positions.append(positions)
             widths.append(int(np.prod(layer.declare((len(positions),)))))
         self._cuts = np.cumsum(widths)
@@ -373,7 +393,7 @@ class Columns(Layer):
     def _resolve(self, columns: Any, n_features: int) -> np.ndarray:
         every = np.arange(n_features)
         try:
-            positions = np.atleast_1d(every[columns])
+            positions = np.atleast_1d(every[self._without_names(columns)])
         except IndexError:
             positions = every[:0]
         if positions.shape != np.unique(positions).shape or len(positions) == 0:
@@ -382,6 +402,16 @@ class Columns(Layer):
                 f"each once, by position, slice or mask, got {columns!r}"
             )
         return positions
+
+    def _without_names(self, columns: Any) -> Any:
+        """Turn names of columns into positions; leave all else as it is."""
+        wanted = [columns] if isinstance(columns, str) else columns
+        if not isinstance(wanted, list | tuple) or not any(isinstance(c, str) for c in wanted):
+            return columns
+        if unknown := [c for c in wanted if c not in self._feature_names]:
+            known = ", ".join(self._feature_names) or "without names (fit an estimator on a table)"
+            raise ValueError(f"in {self.where}: no column {unknown[0]!r}, the input's are {known}")
+        return [list(self._feature_names).index(c) for c in wanted]
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         return self._join(x, lambda layer, part: layer.forward(part, training))
