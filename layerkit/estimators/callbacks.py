@@ -1,0 +1,138 @@
+"""The one place that speaks scikit-learn's callback protocol (experimental there)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sklearn.callback import CallbackSupportMixin, FitCallback, with_callbacks
+
+from layerkit.training import History, TrainingState
+
+__all__ = ["Callbacks", "EpochHooks", "print_epoch", "with_callbacks"]
+
+
+class Callbacks(CallbackSupportMixin):
+    """Gives an estimator `set_callbacks`, for scikit-learn's callbacks and for ours."""
+
+    def set_callbacks(self, *callbacks: Any) -> Any:
+        """Set what is called while the network learns.
+
+        Parameters
+        ----------
+        *callbacks : scikit-learn callbacks, or callables
+            Objects of scikit-learn's protocol (`sklearn.callback.ProgressBar`,
+            `sklearn.callback.ScoringMonitor`) see one task for every epoch. Callables are given the
+            `layerkit.training.TrainingState` after every epoch, as in `layerkit.training.train`;
+            their method ``on_batch``, if they have one, after every step. Without arguments:
+            forget them.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            If one is neither.
+        """
+        for callback in callbacks:
+            follows = isinstance(callback, FitCallback) or callable(callback)
+            if not follows or isinstance(callback, type):
+                raise TypeError(
+                    "callbacks must be instances that follow scikit-learn's FitCallback protocol, "
+                    f"or callables that take a TrainingState, got {callback!r}"
+                )
+        return super().set_callbacks(
+            *(c if isinstance(c, FitCallback) else PlainCallback(c) for c in callbacks)
+        )
+
+    def _own_callbacks(self) -> list[Callable[[TrainingState], Any]]:
+        """The callables among the callbacks."""
+        held = getattr(self, "_skl_callbacks", [])
+        return [callback.function for callback in held if isinstance(callback, PlainCallback)]
+
+
+class PlainCallback:
+    """Carries a callable of ours wherever scikit-learn carries callbacks: clones, processes."""
+
+    def __init__(self, function: Callable[[TrainingState], Any]) -> None:
+        self.function = function
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Do nothing: `train` calls the function."""
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """Do nothing: `train` calls the function."""
+
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+        """Do nothing: `train` calls the function."""
+
+    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
+        """Do nothing: `train` calls the function."""
+
+
+class EpochHooks:
+    """A callback of `train` that tells scikit-learn's callbacks of the fit and of every epoch.
+
+    Parameters
+    ----------
+    estimator : Callbacks
+    epochs : int
+        Planned; there may be fewer.
+    X, y, sample_weight : array
+        What is being fitted.
+    attributes : callable
+        Makes of the History so far the fitted attributes that the estimator would have if training
+        had ended just now.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        epochs: int,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        attributes: Callable[[History], dict[str, Any]],
+    ) -> None:
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        self.seen = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
+        self.attributes = attributes
+        self.history = History()
+        self.fit = estimator._init_callback_context(max_subtasks=epochs)
+        self.fit.call_on_fit_task_begin(**self.seen)
+        self.epoch: Any = None
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        """Open the task of the next epoch."""
+        self.epoch = self.fit.subcontext(task_name="epoch")
+        self.epoch.call_on_fit_task_begin(**self.seen)
+
+    def __call__(self, state: TrainingState) -> None:
+        self.history = state.history
+        if self._end(self.epoch):
+            state.stop = True
+        self.epoch = None
+        if not state.stop and state.epoch < state.epochs:
+            self.begin_epoch()
+
+    def close(self) -> None:
+        """Close the task of the fit, and of an epoch that never ended."""
+        if self.epoch is not None:
+            self.epoch.call_on_fit_task_end(**self.seen)
+        self._end(self.fit)
+
+    def _end(self, task: Any) -> bool:
+        return task.call_on_fit_task_end(
+            **self.seen, reconstruction_attributes=lambda: self.attributes(self.history)
+        )
+
+
+def print_epoch(state: TrainingState) -> None:
+    """Print one line for the epoch that just ended."""
+    row = state.history.rows[-1]
+    shown = {name.replace("_", " "): value for name, value in row.items() if name != "epoch"}
+    cells = (f"{name} {value:.4g}" for name, value in shown.items())
+    print(f"epoch {state.epoch}/{state.epochs}:", ", ".join(cells))

@@ -1,0 +1,382 @@
+"""What y holds, what a loss wants of it, and how raw outputs become labels and probabilities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import d2_pinball_score, r2_score
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+
+from layerkit.kernels._elementwise import log_softmax, sigmoid, softplus
+from layerkit.layer import Shape, batch_shape
+from layerkit.losses import (
+    BinaryCrossEntropy,
+    CategoricalCrossEntropy,
+    Focal,
+    GaussianNLL,
+    Loss,
+    MeanSquaredError,
+    Quantile,
+)
+from layerkit.losses.classification import Categorical
+
+
+class Target:
+    """Base of what y can be; `bind` settles the loss and the width of the network's output.
+
+    Attributes
+    ----------
+    loss : Loss
+        On the raw outputs and on what `encode` makes of y.
+    output_shape : tuple of int
+        Of a sample of the network's output.
+    """
+
+    loss: Loss
+    output_shape: Shape
+
+    def shapes(self, loss: Loss | None) -> list[Shape]:
+        """Output shapes that fit y and the loss (None: "auto"), the preferred one first."""
+        raise NotImplementedError
+
+    def default_loss(self, output_shape: Shape) -> Loss:
+        """What loss="auto" is."""
+        raise NotImplementedError
+
+    def check_loss(self, loss: Loss) -> None:
+        """Refuse a loss that does not suit y."""
+
+    def bind(self, loss: Loss | None, output_shape: Shape) -> None:
+        """Settle loss and output shape, or raise."""
+        shapes = self.shapes(loss)
+        if output_shape not in shapes:
+            wanted = " or ".join(batch_shape(shape) for shape in shapes)
+            hint = "; end `layers` in Flatten or a global pooling" if len(output_shape) > 1 else ""
+            raise ValueError(
+                f"the network must give {wanted} for this y with loss={_shown(loss)}, "
+                f"but its output is {batch_shape(output_shape)}{hint}"
+            )
+        self.output_shape = output_shape
+        self.loss = self.default_loss(output_shape) if loss is None else loss
+
+    def encode(self, y: np.ndarray) -> np.ndarray:
+        """Turn y into what the loss takes."""
+        raise NotImplementedError
+
+    def predict(self, raw: np.ndarray) -> np.ndarray:
+        """Turn raw outputs into predictions of y."""
+        raise NotImplementedError
+
+    def score(self, y: np.ndarray, raw: np.ndarray, weight: np.ndarray | None) -> float:
+        """Return how good the raw outputs are; greater is better."""
+        raise NotImplementedError
+
+
+class ClassTarget(Target):
+    """Base of the targets that are classes."""
+
+    classes: Any
+
+    def check_loss(self, loss: Loss) -> None:
+        if loss.scores is None:
+            raise ValueError(
+                f"loss={loss!r} does not classify; use a loss whose `scores` are 'logits' or "
+                "'margins', such as BinaryCrossEntropy, CategoricalCrossEntropy, Focal or Hinge"
+            )
+
+    def columns(self, y: np.ndarray) -> list[np.ndarray]:
+        """Return y as a list of label columns, one for each output."""
+        return [y] if y.ndim == 1 else list(y.T)
+
+    def score(self, y: np.ndarray, raw: np.ndarray, weight: np.ndarray | None) -> float:
+        return accuracy(y, self.predict(raw), weight)
+
+    def log_proba(self, raw: np.ndarray) -> Any:
+        """Return logarithms of the class probabilities, finite for finite outputs."""
+        raise NotImplementedError
+
+    def proba(self, raw: np.ndarray) -> Any:
+        """Return class probabilities."""
+        log_proba = self.log_proba(raw)
+        return list(map(np.exp, log_proba)) if isinstance(log_proba, list) else np.exp(log_proba)
+
+    def decision(self, raw: np.ndarray) -> np.ndarray:
+        """Return scores: positive means yes, the largest of several is the class."""
+        return raw
+
+
+class Labels(ClassTarget):
+    """One of k classes a sample.
+
+    The network gives one score, of the second of two classes; or k scores. With k scores a
+    categorical loss compares the classes, any other loss takes each against the rest.
+    """
+
+    def __init__(self, classes: np.ndarray) -> None:
+        self.classes = classes
+
+    def shapes(self, loss: Loss | None) -> list[Shape]:
+        k = len(self.classes)
+        if k > 2:
+            return [(k,)]
+        if loss is None or not isinstance(loss, Categorical):
+            return [(1,), (2,)]
+        return [(2,), (1,)] if isinstance(loss, Focal) else [(2,)]
+
+    def default_loss(self, output_shape: Shape) -> Loss:
+        return BinaryCrossEntropy() if output_shape == (1,) else CategoricalCrossEntropy()
+
+    def encode(self, y: np.ndarray) -> np.ndarray:
+        index = positions(self.classes, y)
+        if self.output_shape == (1,):
+            return index[:, np.newaxis]
+        if isinstance(self.loss, Categorical):
+            return index
+        return (index[:, np.newaxis] == np.arange(*self.output_shape)).astype(np.int8)
+
+    def predict(self, raw: np.ndarray) -> np.ndarray:
+        best = raw[:, 0] > 0 if self.output_shape == (1,) else raw.argmax(axis=1)
+        return self.classes[np.minimum(best.astype(np.intp), len(self.classes) - 1)]
+
+    def log_proba(self, raw: np.ndarray) -> np.ndarray:
+        if len(self.classes) == 1:
+            return np.zeros((len(raw), 1), raw.dtype)
+        if self.output_shape == (1,):
+            return log_softmax(np.hstack([np.zeros_like(raw), raw]))
+        return log_softmax(raw if isinstance(self.loss, Categorical) else -softplus(-raw))
+
+    def decision(self, raw: np.ndarray) -> np.ndarray:
+        if self.output_shape == (1,):
+            return raw[:, 0]
+        return raw[:, 1] - raw[:, 0] if len(self.classes) == 2 else raw
+
+
+class Multilabel(ClassTarget):
+    """Any number of k labels a sample: an indicator matrix, one score for each column."""
+
+    def __init__(self, n_labels: int) -> None:
+        self.classes = np.arange(n_labels)
+
+    def shapes(self, loss: Loss | None) -> list[Shape]:
+        return [(len(self.classes),)]
+
+    def default_loss(self, output_shape: Shape) -> Loss:
+        return BinaryCrossEntropy()
+
+    def check_loss(self, loss: Loss) -> None:
+        super().check_loss(loss)
+        if isinstance(loss, Categorical):
+            raise ValueError(
+                f"loss={loss!r} chooses one class, but y is a multilabel indicator: use "
+                "BinaryCrossEntropy, Hinge or another loss of each output"
+            )
+
+    def encode(self, y: np.ndarray) -> np.ndarray:
+        if y.ndim != 2 or y.shape[1] != len(self.classes) or not np.isin(y, [0, 1]).all():
+            raise ValueError(
+                f"y must be a multilabel indicator of 0 and 1 with {len(self.classes)} columns, "
+                f"got {type_of_target(y)} of shape {y.shape}"
+            )
+        return y.astype(np.int8)
+
+    def predict(self, raw: np.ndarray) -> np.ndarray:
+        return (raw > 0).astype(np.int64)
+
+    def log_proba(self, raw: np.ndarray) -> np.ndarray:
+        return -softplus(-raw)
+
+    def proba(self, raw: np.ndarray) -> np.ndarray:
+        return sigmoid(raw)
+
+
+class MultiOutput(ClassTarget):
+    """Several outputs, each one of its own classes: one categorical loss for each."""
+
+    def __init__(self, classes: list[np.ndarray]) -> None:
+        self.classes = classes
+        self.sizes = [max(len(labels), 2) for labels in classes]
+
+    def shapes(self, loss: Loss | None) -> list[Shape]:
+        return [(sum(self.sizes),)]
+
+    def default_loss(self, output_shape: Shape) -> Loss:
+        return CategoricalCrossEntropy()
+
+    def check_loss(self, loss: Loss) -> None:
+        super().check_loss(loss)
+        if not isinstance(loss, Categorical):
+            raise ValueError(
+                f"loss={loss!r} does not choose among several classes, but each column of y is "
+                "one of several: use CategoricalCrossEntropy, Focal or MultiMargin"
+            )
+
+    def bind(self, loss: Loss | None, output_shape: Shape) -> None:
+        super().bind(loss, output_shape)
+        self.loss = PerOutput(self.loss, self.sizes)
+
+    def encode(self, y: np.ndarray) -> np.ndarray:
+        if y.ndim != 2 or y.shape[1] != len(self.classes):
+            raise ValueError(f"y must have {len(self.classes)} columns, got shape {y.shape}")
+        columns = zip(self.classes, y.T, strict=True)
+        return np.column_stack([positions(labels, column) for labels, column in columns])
+
+    def predict(self, raw: np.ndarray) -> np.ndarray:
+        parts = zip(self.classes, split(raw, self.sizes), strict=True)
+        return np.column_stack(
+            [labels[part[:, : len(labels)].argmax(axis=1)] for labels, part in parts]
+        )
+
+    def log_proba(self, raw: np.ndarray) -> list[np.ndarray]:
+        parts = zip(self.classes, split(raw, self.sizes), strict=True)
+        return [log_softmax(part[:, : len(labels)]) for labels, part in parts]
+
+
+class PerOutput(Loss):
+    """One categorical loss for every output; the mean over outputs, like every loss.
+
+    Parameters
+    ----------
+    loss : Categorical
+    sizes : list of int
+        Number of classes of each output; ``y_pred`` holds their scores side by side,
+        ``(n_samples, sum(sizes))``, and ``y_true`` ``(n_samples, n_outputs)`` positions of classes.
+
+    Notes
+    -----
+    Backward: the derivatives of the parts, side by side.
+
+    Examples
+    --------
+    >>> loss = PerOutput(CategoricalCrossEntropy(), [2, 3])
+    >>> round(loss.forward([[0.0, 0.0, 0.0, 0.0, 0.0]], [[1, 2]]), 4)
+    0.8959
+    >>> loss.backward().round(3).tolist()
+    [[0.25, -0.25, 0.167, 0.167, -0.333]]
+    """
+
+    def __init__(self, loss: Loss, sizes: list[int]) -> None:
+        self.loss = loss
+        self.sizes = sizes
+
+    @property
+    def scores(self) -> str | None:  # type: ignore[override]
+        return self.loss.scores
+
+    def check_params(self) -> None:
+        self.loss.check_params()
+
+    def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+        parts = zip(split(y_pred, self.sizes), y_true.T, strict=True)
+        return np.hstack([self.loss.prepare_targets(part, column) for part, column in parts])
+
+    def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+        parts = zip(split(y_pred, self.sizes), split(y_true, self.sizes), strict=True)
+        return np.column_stack([self.loss.value(p, t) for p, t in parts])
+
+    def derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+        parts = zip(split(y_pred, self.sizes), split(y_true, self.sizes), strict=True)
+        return np.hstack([self.loss.derivative(p, t) for p, t in parts])
+
+
+class Numbers(Target):
+    """One number a sample, or several."""
+
+    def __init__(self, y: np.ndarray) -> None:
+        self.target_shape = y.shape[1:] or (1,)
+        self.is_vector = y.ndim == 1
+
+    def shapes(self, loss: Loss | None) -> list[Shape]:
+        return [self.target_shape if loss is None else loss.output_shape(self.target_shape)]
+
+    def default_loss(self, output_shape: Shape) -> Loss:
+        return MeanSquaredError()
+
+    def check_loss(self, loss: Loss) -> None:
+        if isinstance(loss, Categorical):
+            raise ValueError(f"loss={loss!r} is for classes; a regressor needs another")
+
+    def encode(self, y: np.ndarray) -> np.ndarray:
+        rows = y.reshape(len(y), -1)
+        if rows.shape[1:] != self.target_shape:
+            raise ValueError(f"y must have {self.target_shape[0]} columns, got shape {y.shape}")
+        return rows
+
+    def predict(self, raw: np.ndarray) -> np.ndarray:
+        y = self.loss.inverse_link(raw)
+        return y[:, 0] if self.is_vector and y.shape[1:] == (1,) else y
+
+    def std(self, raw: np.ndarray) -> np.ndarray:
+        """Return the standard deviation that GaussianNLL learned."""
+        if not isinstance(self.loss, GaussianNLL):
+            raise ValueError(f"return_std=True needs loss=GaussianNLL(), got {self.loss!r}")
+        std = np.exp(raw[:, raw.shape[1] // 2 :] / 2)
+        return std[:, 0] if self.is_vector else std
+
+    def score(self, y: np.ndarray, raw: np.ndarray, weight: np.ndarray | None) -> float:
+        y_pred = self.predict(raw)
+        if isinstance(self.loss, Quantile) and np.ndim(self.loss.quantiles) == 1:
+            levels = enumerate(np.ravel(self.loss.quantiles))
+            return float(np.mean([_d2(y, y_pred[..., i], q, weight) for i, q in levels]))
+        return float(r2_score(y, y_pred, sample_weight=weight))
+
+
+def _d2(y: np.ndarray, y_pred: np.ndarray, level: float, weight: np.ndarray | None) -> float:
+    """Return the fraction of the pinball loss that is explained, as R² is of the squared error."""
+    return d2_pinball_score(y, y_pred.reshape(y.shape), alpha=level, sample_weight=weight)
+
+
+def class_target(y: np.ndarray, classes: Any = None) -> ClassTarget:
+    """Tell what kind of classes y holds.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+    classes : array-like, or list of array-likes, optional
+        All classes there can be (of each output), where y need not have them all.
+    """
+    check_classification_targets(y)
+    if classes is not None and len(classes) and np.ndim(classes[0]) > 0:
+        return MultiOutput([np.unique(labels) for labels in classes])
+    kind = type_of_target(y)
+    if kind == "multilabel-indicator":
+        return Multilabel(y.shape[1])
+    if kind == "multiclass-multioutput":
+        return MultiOutput([np.unique(column) for column in y.T])
+    return Labels(np.unique(y if classes is None else np.asarray(classes)))
+
+
+def as_column(y: Any) -> np.ndarray:
+    """Make sparse y dense, and a single column a vector (scikit-learn warns of it)."""
+    y = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
+    return column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+
+
+def accuracy(y: np.ndarray, y_pred: np.ndarray, weight: np.ndarray | None = None) -> float:
+    """Weighted fraction of rows of which all outputs are right."""
+    right = y == y_pred
+    return float(np.average(right if right.ndim == 1 else right.all(axis=1), weights=weight))
+
+
+def positions(classes: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Position of every label among the sorted classes."""
+    if y.ndim != 1:
+        raise ValueError(f"y must hold one label a sample, got shape {y.shape}")
+    index = np.searchsorted(classes, y)
+    new = classes[np.minimum(index, len(classes) - 1)] != y
+    if new.any():
+        raise ValueError(
+            f"y has the new classes {np.unique(y[new]).tolist()}; "
+            f"the network knows {classes.tolist()}"
+        )
+    return index
+
+
+def split(columns: np.ndarray, sizes: list[int]) -> list[np.ndarray]:
+    """Cut columns into pieces of these sizes."""
+    return np.split(columns, np.cumsum(sizes)[:-1], axis=1)
+
+
+def _shown(loss: Loss | None) -> str:
+    return "'auto'" if loss is None else repr(loss)

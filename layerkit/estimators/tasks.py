@@ -1,0 +1,225 @@
+"""Classifying and predicting numbers with a network: what the two kinds of estimator add."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils import Tags
+from sklearn.utils.metaestimators import available_if
+
+from layerkit.estimators.base import NetworkEstimator, Task
+from layerkit.estimators.targets import Numbers, Target, class_target
+from layerkit.estimators.weights import class_weights
+from layerkit.layer import Layer
+from layerkit.optimizers import LBFGS
+from layerkit.training import History
+
+
+def _learns_in_batches(estimator: NetworkEstimator) -> bool:
+    if isinstance(estimator._make_optimizer(), LBFGS):
+        raise AttributeError("partial_fit needs an optimizer that steps in batches, not LBFGS")
+    return True
+
+
+def _has_probabilities(estimator: NetworkEstimator) -> bool:
+    loss = estimator._make_loss()
+    if loss is not None and loss.scores != "logits":
+        raise AttributeError(f"loss={loss!r} gives no probabilities, only decision_function")
+    return True
+
+
+class NetworkClassifier(ClassifierMixin, NetworkEstimator):
+    """Base of the classifiers."""
+
+    classes_: Any
+
+    def _make_target(self, y: np.ndarray, classes: Any = None) -> Target:
+        return class_target(y, classes)
+
+    def _weights(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
+        columns = [y] if y.ndim == 1 else list(y.T)
+        return class_weights(self.class_weight, columns, sample_weight)
+
+    def _fitted(self, task: Task, history: History, network: Layer) -> dict[str, Any]:
+        classes = task.target.classes  # type: ignore[attr-defined]
+        return super()._fitted(task, history, network) | {"classes_": classes}
+
+    @available_if(_learns_in_batches)
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Learn from the rows for one epoch, continuing what was learned before.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+        classes : array-like, or list of array-likes, optional
+            All labels there will be (of each output); needed at the first call, except for a
+            multilabel indicator.
+
+        Returns
+        -------
+        self
+        """
+        self._check_classes(y, classes)
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                "class_weight='balanced' needs all of y; with partial_fit give a dict of weights, "
+                f"got {self.class_weight!r}"
+            )
+        return self._partial_fit(X, y, sample_weight, classes)
+
+    def _check_classes(self, y: Any, classes: Any) -> None:
+        if not hasattr(self, "network_"):
+            if classes is None and np.ndim(y) < 2 and not hasattr(y, "toarray"):
+                raise ValueError("classes must be given at the first call to partial_fit")
+        elif classes is not None:
+            known = self.classes_ if isinstance(self.classes_, list) else [self.classes_]
+            given = classes if np.ndim(classes[0]) > 0 else [classes]
+            same = len(known) == len(given) and all(
+                np.array_equal(a, np.unique(b)) for a, b in zip(known, given, strict=True)
+            )
+            if not same:
+                raise ValueError(
+                    f"classes={classes!r} is not the same as on the first call to partial_fit, "
+                    f"which was {self.classes_!r}"
+                )
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable class of every row (of every output).
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shaped as in `fit`
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        raw = self._raw(X)
+        return self._target.predict(raw)
+
+    @available_if(_has_probabilities)
+    def predict_proba(self, X: Any) -> np.ndarray | list[np.ndarray]:
+        """Return the probability of every class, in the order of ``classes_``.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shaped as in `fit`
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            Rows sum to 1, except of a multilabel indicator, whose labels are independent. A list of
+            such arrays when y has several outputs of several classes.
+        """
+        raw = self._raw(X)
+        return self._target.proba(raw)
+
+    @available_if(_has_probabilities)
+    def predict_log_proba(self, X: Any) -> np.ndarray | list[np.ndarray]:
+        """Return the logarithms of `predict_proba`, finite even where that is 0.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shaped as in `fit`
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_samples, n_classes), or list of such arrays
+        """
+        raw = self._raw(X)
+        return self._target.log_proba(raw)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the network's scores: the largest, or the sign of a single one, decides.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shaped as in `fit`
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or (n_samples, n_scores)
+        """
+        raw = self._raw(X)
+        return self._target.decision(raw)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the fraction of rows that are predicted right, in all outputs.
+
+        Parameters
+        ----------
+        X, y : array-like, shaped as in `fit`
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        accuracy : float
+        """
+        return self._score(X, y, sample_weight)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class NetworkRegressor(RegressorMixin, NetworkEstimator):
+    """Base of the regressors."""
+
+    def _make_target(self, y: np.ndarray, classes: Any = None) -> Target:
+        return Numbers(y)
+
+    @available_if(_learns_in_batches)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Learn from the rows for one epoch, continuing what was learned before.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        self
+        """
+        return self._partial_fit(X, y, sample_weight)
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Return predictions, on the scale of y.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shaped as in `fit`
+        return_std : bool, default=False
+            Also return the standard deviation; with ``loss=GaussianNLL()`` only.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,), (n_samples, n_outputs)
+            With several quantiles they are the last axis.
+        std : ndarray shaped like y
+            If ``return_std``.
+        """
+        raw = self._raw(X)
+        y = self._target.predict(raw)
+        return (y, self._target.std(raw)) if return_std else y
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return R², the fraction of the variance of y that is explained.
+
+        For several quantiles it is D², the same for the pinball loss, averaged over them.
+
+        Parameters
+        ----------
+        X, y : array-like, shaped as in `fit`
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        score : float
+            At most 1.
+        """
+        return self._score(X, y, sample_weight)

@@ -1,0 +1,59 @@
+"""Weights of samples and classes, with one meaning: a weight of 2 is the row twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def class_weights(
+    class_weight: Any, columns: list[np.ndarray], sample_weight: np.ndarray | None
+) -> np.ndarray | None:
+    """Weight of every sample by its class, times ``sample_weight``.
+
+    Parameters
+    ----------
+    class_weight : None, "balanced", dict, or list of dict
+        "balanced" is ``W / (k W_c)``, with W the sum of all weights and W_c that of class c, for k
+        classes that occur. A dictionary maps a label to its weight, 1 where it has none. With
+        several outputs: "balanced" or a list with a dictionary for each; the weights of a sample's
+        outputs are multiplied.
+    columns : list of ndarray of shape (n_samples,)
+        Labels of each output.
+    sample_weight : ndarray of shape (n_samples,), optional
+    """
+    if class_weight is None:
+        return sample_weight
+    specs = _one_for_each(class_weight, len(columns))
+    given = np.ones(len(columns[0])) if sample_weight is None else sample_weight
+    weight = given.copy()
+    for spec, column in zip(specs, columns, strict=True):
+        labels, index = np.unique(column, return_inverse=True)
+        if isinstance(spec, dict):
+            factors = np.array([_factor(spec, label) for label in labels.tolist()])
+        else:
+            factors = given.sum() / (len(labels) * np.bincount(index, given))
+        weight *= factors[index]
+    return weight
+
+
+def _one_for_each(class_weight: Any, n_outputs: int) -> list[Any]:
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        return ["balanced"] * n_outputs
+    specs = [class_weight] if n_outputs == 1 else class_weight
+    if (
+        not isinstance(specs, list)
+        or len(specs) != n_outputs
+        or not all(isinstance(spec, dict) for spec in specs)
+    ):
+        expected = "a dict" if n_outputs == 1 else f"a list of {n_outputs} dicts"
+        raise ValueError(f"class_weight must be None, 'balanced' or {expected}, got {class_weight}")
+    return specs
+
+
+def _factor(spec: dict[Any, float], label: Any) -> float:
+    factor = spec.get(label, 1.0)
+    if not np.isfinite(factor) or factor < 0:
+        raise ValueError(f"class_weight must be finite and not negative, got {factor} for {label}")
+    return float(factor)

@@ -1,0 +1,48 @@
+"""scikit-learn's own checks of the estimator contract, on several configurations."""
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from layerkit import (
+    Concat,
+    Dense,
+    Identity,
+    LayerNorm,
+    ReLU,
+    Residual,
+    Sequential,
+    SequentialClassifier,
+    SequentialRegressor,
+    SiLU,
+    Tanh,
+)
+from layerkit.losses import BinaryCrossEntropy, Huber
+from layerkit.optimizers import LBFGS, SGD, Adam
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+QUICK = Adam(learning_rate=0.02)
+CONFIGURATIONS = [
+    SequentialClassifier([Dense(16), ReLU()], optimizer=QUICK, max_iter=60),
+    SequentialClassifier(Sequential([("hidden", Dense(16)), Tanh()]), optimizer=QUICK, max_iter=60),
+    SequentialClassifier(
+        [Concat([Identity(), Dense(8)]), LayerNorm(), SiLU()],
+        loss=BinaryCrossEntropy(label_smoothing=0.05),
+        optimizer=SGD(learning_rate=0.1, momentum=0.9),
+        max_iter=30,
+        n_iter_no_change=None,
+    ),
+    SequentialClassifier(
+        [Dense(8), Tanh()], optimizer=LBFGS(weight_decay=1e-3), max_iter=30, dtype="float64"
+    ),
+    SequentialRegressor([Dense(16), ReLU()], optimizer=QUICK, max_iter=100),
+    SequentialRegressor(
+        [Residual(Dense(16), Dense(16)), Tanh()], loss=Huber(), optimizer=QUICK, max_iter=100
+    ),
+    SequentialRegressor([Dense(8), Tanh()], optimizer="lbfgs", max_iter=50),
+]
+
+
+@parametrize_with_checks(CONFIGURATIONS)
+def test_scikit_learn_check(estimator, check):
+    check(estimator)
