@@ -16,8 +16,10 @@ if TYPE_CHECKING:
         TrainingCurveDisplay,
     )
     from layerkit.inspection.numerical_differentiation import numerical_gradient
+    from layerkit.inspection.tracing import BackpropTrace, trace
 
 __all__ = [
+    "BackpropTrace",
     "GradientCheck",
     "GradientFlowDisplay",
     "GradientRecorder",
@@ -25,15 +27,18 @@ __all__ = [
     "check_gradients",
     "check_loss_gradients",
     "numerical_gradient",
+    "trace",
 ]
 
 # Loaded on first use. No module may be called like a function in it: importing the module would
 # put it in the function's place.
 _LAZY = {
+    "BackpropTrace": "tracing",
     "GradientFlowDisplay": "displays",
     "GradientRecorder": "displays",
     "TrainingCurveDisplay": "displays",
     "numerical_gradient": "numerical_differentiation",
+    "trace": "tracing",
 }
 
 

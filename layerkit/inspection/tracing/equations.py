@@ -1,0 +1,360 @@
+"""The chain rule with the actual numbers in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from layerkit.inspection.tracing.local import is_small
+from layerkit.layer import Layer
+from layerkit.layers import Dense, Residual
+from layerkit.layers.activations import Elementwise
+from layerkit.losses import Loss
+
+if TYPE_CHECKING:
+    from layerkit.inspection.tracing.record import LayerStep, LossStep
+
+Index = tuple[int, ...]
+Branches = dict[str, np.ndarray | None]
+
+MOST_TERMS = 6
+"""A longer sum is cut short."""
+
+
+class Equation(NamedTuple):
+    """One number and where it comes from: ``left = symbols = numbers = value``."""
+
+    left: str
+    symbols: str
+    numbers: str
+    value: float
+
+    @property
+    def sides(self) -> tuple[str, str, str, str]:
+        """All four as text; empty where one only repeats the value."""
+        value = number(self.value)
+        symbols, numbers = (
+            "" if side in (value, f"({value})") else side for side in (self.symbols, self.numbers)
+        )
+        return self.left, symbols, numbers, value
+
+    def __str__(self) -> str:
+        return " = ".join(filter(None, self.sides))
+
+
+class Factor(NamedTuple):
+    """A number with its name."""
+
+    name: str
+    value: Any
+
+
+Equations = tuple[list[Equation], list[Equation], list[Equation]]
+
+
+def equations_of(layer: Layer, step: LayerStep, branches: Branches) -> Equations:
+    """Write out y, the local derivatives and the chain rule of a layer that is small enough.
+
+    ``branches`` holds the gradient that each layer inside sent back.
+    """
+    if not is_small(step.input, step.output, *step.params.values()):
+        return [], [], []
+    if isinstance(layer, Dense):
+        return _dense(step)
+    if isinstance(layer, Residual):
+        return [], [], list(_ways_added(step, branches))
+    if isinstance(layer, Elementwise):
+        return _elementwise(step)
+    return [], [], list(_any_layer(step))
+
+
+# ---------------------------------------------------------------- Dense
+
+
+class _Indices:
+    """Names with indices, as in the code: ``x[0, 1]``, ``W[1, 0]``."""
+
+    def x(self, row: Index, i: int) -> str:
+        return entry("x", (*row, i))
+
+    def W(self, i: int, j: int) -> str:
+        return entry("W", (i, j))
+
+    def b(self, j: int) -> str:
+        return entry("b", (j,))
+
+    def y(self, row: Index, j: int) -> str:
+        return entry("y", (*row, j))
+
+    def G(self, row: Index, j: int) -> str:
+        return entry("G", (*row, j))
+
+
+class _Neuron(_Indices):
+    """The textbook's names for one neuron and one sample: z = w1 x1 + w2 x2 + b."""
+
+    def x(self, row: Index, i: int) -> str:
+        return f"x{i + 1}"
+
+    def W(self, i: int, j: int) -> str:
+        return f"w{i + 1}"
+
+    def b(self, j: int) -> str:
+        return "b"
+
+    def y(self, row: Index, j: int) -> str:
+        return "z"
+
+    def G(self, row: Index, j: int) -> str:
+        return "dL/dz"
+
+
+def is_neuron(layer: Layer, x: np.ndarray) -> bool:
+    """Whether the layer is one neuron that sees one sample."""
+    return isinstance(layer, Dense) and layer.units == 1 and x.size == x.shape[-1]
+
+
+def _dense(step: LayerStep) -> Equations:
+    x, W, G = step.input, step.params["W"], step.grad_output
+    rows = list(np.ndindex(x.shape[:-1]))
+    n_in, units = W.shape
+    name = _Neuron() if step.is_neuron else _Indices()
+
+    def weight(i: int, j: int) -> Factor:
+        return Factor(name.W(i, j), W[i, j])
+
+    def inputs(row: Index, i: int) -> Factor:
+        return Factor(name.x(row, i), x[(*row, i)])
+
+    def upstream(row: Index, j: int) -> Factor:
+        return Factor(name.G(row, j), G[(*row, j)])
+
+    forward = []
+    for row in rows:
+        for j in range(units):
+            terms = [[inputs(row, i), weight(i, j)] for i in range(n_in)]
+            terms = [term[::-1] for term in terms] if step.is_neuron else terms
+            if "b" in step.params:
+                terms.append([Factor(name.b(j), step.params["b"][j])])
+            value = step.output[(*row, j)]
+            forward.append(sum_of_products(name.y(row, j), terms, value))
+    if step.is_neuron:
+        return forward, *_neuron(step, name, rows[0])
+    backward = []
+    if not step.frozen:
+        for i, j in np.ndindex(W.shape):
+            terms = [[inputs(row, i), upstream(row, j)] for row in rows]
+            backward.append(sum_of_products(f"dL/d{name.W(i, j)}", terms, step.grads["W"][i, j]))
+        for j in range(units if "b" in step.params else 0):
+            terms = [[upstream(row, j)] for row in rows]
+            backward.append(sum_of_products(f"dL/d{name.b(j)}", terms, step.grads["b"][j]))
+    if step.grad_input is not None:
+        for row in rows:
+            for i in range(n_in):
+                terms = [[upstream(row, j), weight(i, j)] for j in range(units)]
+                left = f"dL/d{name.x(row, i)}"
+                backward.append(sum_of_products(left, terms, step.grad_input[(*row, i)]))
+    return forward, [], backward
+
+
+def _neuron(step: LayerStep, name: _Indices, row: Index) -> tuple[list[Equation], list[Equation]]:
+    """Local derivatives of z with respect to all it depends on, then the chain rule."""
+    x, W = step.input.reshape(-1), step.params["W"][:, 0]
+    upstream = float(step.grad_output.reshape(-1)[0])
+    locals_ = []
+    if not step.frozen:
+        locals_ += [Equation(f"dz/dw{i + 1}", f"x{i + 1}", "", v) for i, v in enumerate(x)]
+        locals_ += [Equation("dz/db", "", "", 1.0)] * ("b" in step.params)
+    if step.grad_input is not None:
+        locals_ += [Equation(f"dz/dx{i + 1}", f"w{i + 1}", "", v) for i, v in enumerate(W)]
+    results = [step.grads["W"][:, 0], step.grads.get("b", np.zeros(0))] * (not step.frozen)
+    results += [] if step.grad_input is None else [step.grad_input.reshape(-1)]
+    backward = [
+        Equation(
+            left=local.left.replace("dz", "dL"),
+            symbols=f"dL/dz {local.left}",
+            numbers=f"{signed(upstream)} × {signed(local.value)}",
+            value=float(value),
+        )
+        for local, value in zip(locals_, np.concatenate(results), strict=True)
+    ]
+    return locals_, backward
+
+
+# ---------------------------------------------------------------- other layers
+
+
+def _elementwise(step: LayerStep) -> Equations:
+    function = step.label.partition("(")[0].lower()
+    slope = step.local.values
+    forward, derivatives, backward = [], [], list(_of_params(step))
+    for index in np.ndindex(step.input.shape):
+        x, y = step.input[index], step.output[index]
+        argument = entry("x", index)
+        symbols, numbers = f"{function}({argument})", f"{function}({number(x)})"
+        forward.append(Equation(entry("y", index), symbols, numbers, float(y)))
+        derivatives.append(Equation(f"f'({argument})", "", f"f'({number(x)})", float(slope[index])))
+        if step.grad_input is not None:
+            factors = [
+                Factor(entry("G", index), step.grad_output[index]),
+                Factor(f"f'({argument})", slope[index]),
+            ]
+            left, value = f"dL/d{argument}", step.grad_input[index]
+            backward.append(sum_of_products(left, [factors], value))
+    return forward, derivatives, backward
+
+
+def _any_layer(step: LayerStep) -> Iterator[Equation]:
+    """Sum over all outputs that depend on a number: G times the output's derivative."""
+    yield from _of_params(step)
+    if step.grad_input is not None and step.local.values is not None:
+        yield from _contracted(step, "x", step.local.values, step.grad_input)
+
+
+def _of_params(step: LayerStep) -> Iterator[Equation]:
+    for param, derivative in step.local.by_param.items():
+        if not step.frozen:
+            yield from _contracted(step, param, derivative, step.grads[param])
+
+
+def _contracted(
+    step: LayerStep, of: str, derivative: np.ndarray, gradient: np.ndarray
+) -> Iterator[Equation]:
+    for index in np.ndindex(gradient.shape):
+        target = entry(of, index)
+        terms = []
+        for out in np.ndindex(step.output.shape):
+            slope = derivative[(*out, *index)]
+            if slope:  # an output that does not depend on it
+                name = f"d{entry('y', out)}/d{target}"
+                factors = [Factor(entry("G", out), step.grad_output[out]), Factor(name, slope)]
+                terms.append(factors)
+        yield sum_of_products(f"dL/d{target}", terms, gradient[index])
+
+
+def _ways_added(step: LayerStep, branches: Branches) -> Iterator[Equation]:
+    ways: dict[str, Any] = {"shortcut": step.grad_output, **branches}
+    if step.grad_input is None or any(way is None for way in ways.values()):
+        return
+    for index in np.ndindex(step.grad_input.shape):
+        terms = [[Factor(f"{name}'s", way[index])] for name, way in sorted(ways.items())]
+        yield sum_of_products(f"dL/d{entry('x', index)}", terms, step.grad_input[index])
+
+
+# ---------------------------------------------------------------- the loss
+
+
+def formulas_of(loss: object) -> tuple[str, str]:
+    """Value and derivative for one sample, as the loss's documentation states them; or empty."""
+    found = []
+    for of in ("value", "backward"):
+        stated = re.search(rf"- {of}: (.+?)(?=\n\s*- |\n\s*\n|\Z)", loss.__doc__ or "", re.DOTALL)
+        found.append(" ".join(stated[1].replace("``", "").split()) if stated else "")
+    return found[0], found[1]
+
+
+def loss_equations(
+    loss: Loss, step: LossStep, sample_weight: ArrayLike | None
+) -> tuple[list[Equation], list[Equation]]:
+    """Write out the mean over the samples and its derivative."""
+    if not isinstance(loss, Loss) or not is_small(step.y_pred):
+        return [], []
+    y_pred = step.y_pred
+    targets = loss.prepare_targets(y_pred, step.y_true)
+    n_samples = len(y_pred)
+    values = loss.value(y_pred, targets).reshape(n_samples, -1)
+    slopes = loss.derivative(y_pred, targets)
+    weights = np.ones(n_samples) if sample_weight is None else np.asarray(sample_weight, float)
+    per_sample = values.mean(axis=1)
+
+    weighted = sample_weight is not None
+    numbers_known = not weighted and values.shape == (n_samples, y_pred.size // n_samples)
+    terms = [
+        [Factor(entry("w", (s,)), weights[s])] * weighted
+        + [Factor(entry("v", (s,)), per_sample[s])]
+        for s in range(n_samples)
+    ]
+    whole = sum_of_products("L", terms, step.value)
+    if numbers_known and values.shape[1] == 1:
+        places = list(np.ndindex(y_pred.shape))
+        filled = [_filled_in(step.value_formula, step, place, targets) for place in places]
+        if all(filled):
+            whole = whole._replace(numbers=" + ".join(filled[:MOST_TERMS]))
+    if n_samples > 1 or weighted:
+        total = number(float(weights.sum()))
+        whole = whole._replace(
+            symbols=f"({whole.symbols}) / {total}", numbers=f"({whole.numbers}) / {total}"
+        )
+
+    backward = []
+    count = number(float(weights.sum()) * values.shape[1])
+    for index in np.ndindex(y_pred.shape):
+        slope = Factor(f"dv/d{entry('y_pred', index)}", slopes[index])
+        factors = [Factor(entry("w", index[:1]), weights[index[0]])] * weighted + [slope]
+        left = f"dL/d{entry('y_pred', index)}"
+        equation = sum_of_products(left, [factors], step.gradient[index])
+        numbers = equation.numbers
+        if numbers_known:
+            numbers = _filled_in(step.derivative_formula, step, index, targets) or numbers
+        if count != "1":
+            equation = equation._replace(symbols=f"{equation.symbols} / {count}")
+            numbers = f"{numbers} / {count}"
+        backward.append(equation._replace(numbers=numbers))
+    return [whole], backward
+
+
+def _filled_in(formula: str, step: LossStep, index: Index, targets: np.ndarray) -> str:
+    """Put the numbers into a formula that knows only y_pred and y_true; else nothing."""
+    words = set(re.findall(r"[^\W\d²]\w*", formula))
+    if "y_pred" not in words or words - {"y_pred", "y_true", "exp"}:
+        return ""
+    formula = formula.replace("y_pred", signed(step.y_pred[index]))
+    return formula.replace("y_true", signed(targets[index]))
+
+
+# ---------------------------------------------------------------- numbers as text
+
+
+def sum_of_products(left: str, terms: Iterable[list[Factor]], value: Any) -> Equation:
+    """``left = a b + c d = 1 × 2 + 3 × 4 = 14``."""
+    terms = list(terms)
+    shown = terms[:MOST_TERMS]
+    more = [f"… ({len(terms) - MOST_TERMS} more)"] if len(terms) > MOST_TERMS else []
+    symbols = [" ".join(factor.name for factor in term) for term in shown]
+    numbers = [" × ".join(signed(factor.value) for factor in term) for term in shown]
+    return Equation(left, " + ".join(symbols + more), " + ".join(numbers + more), float(value))
+
+
+def entry(name: str, index: Index) -> str:
+    """``x[0, 1]``."""
+    return f"{name}[{', '.join(map(str, index))}]"
+
+
+def number(value: Any) -> str:
+    """Return four significant digits."""
+    return f"{float(value) + 0.0:.4g}"  # adding 0 turns -0 into 0
+
+
+def aligned(equations: list[Equation]) -> list[str]:
+    """One line each, the equals signs below one another."""
+    rows = [equation.sides for equation in equations]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            (" = " if cell else "   ") + cell.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+            if width
+        ]
+        lines.append("".join(cells)[3:].rstrip())
+    return lines
+
+
+def signed(value: Any) -> str:
+    """Return a number that can follow an operator."""
+    shown = number(value)
+    return f"({shown})" if shown.startswith("-") else shown

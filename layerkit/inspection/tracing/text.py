@@ -1,0 +1,232 @@
+"""A trace as text: small networks number by number, large ones as a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from layerkit.inspection.tracing.equations import aligned, number
+from layerkit.inspection.tracing.local import is_small
+
+if TYPE_CHECKING:
+    from layerkit.inspection.tracing.record import BackpropTrace, Descent, LayerStep, LossStep
+
+MOST_STEPS = 12
+"""A trace of more layers is shown as a table."""
+
+HEADER = ("layer", "output", "mean", "std", "min", "max", "norm of dL/dy", "norms of gradients")
+
+
+def render(trace: BackpropTrace) -> str:
+    """Both passes, in the order in which they run."""
+    lines = [heading(trace), ""]
+    if not is_walk(trace):
+        lines += table_lines([HEADER, *table_rows(trace)])
+        lines += ["", 'trace["name"] shows one layer in full.'] if trace.steps else []
+    else:
+        lines += ["FORWARD, downwards"]
+        for step in trace.steps:
+            lines += [title(step), *indented(forward_lines(step))]
+        lines += [f"loss  {trace.loss.label}", *indented(loss_forward_lines(trace.loss))]
+        lines += ["", "BACKWARD, upwards"]
+        lines += [f"loss  {trace.loss.label}", *indented(loss_backward_lines(trace.loss))]
+        for step in reversed(trace.steps):
+            lines += [title(step), *indented(backward_lines(step))]
+    if trace.descent is not None:
+        lines += ["", *descent_lines(trace.descent)]
+    return "\n".join(lines)
+
+
+def heading(trace: BackpropTrace) -> str:
+    """What was traced, and the loss."""
+    mode = "training" if trace.training else "inference"
+    return (
+        f"Backprop through {trace.network} in {mode} mode: "
+        f"L = {number(trace.loss.value)}, {trace.loss.label}"
+    )
+
+
+def is_walk(trace: BackpropTrace) -> bool:
+    """Whether all layers are few and small enough to show every number."""
+    small = all(is_small(s.input, s.output, *s.params.values()) for s in trace.steps)
+    return small and len(trace.steps) <= MOST_STEPS
+
+
+def title(step: LayerStep) -> str:
+    """Name, layer and shapes."""
+    frozen = ", frozen" if step.frozen else ""
+    return f"{step.name}  {step.label}{frozen}  {step.input.shape} -> {step.output.shape}"
+
+
+# ---------------------------------------------------------------- one layer
+
+
+def forward_lines(step: LayerStep) -> list[str]:
+    """What came in, the parameters, how they make what goes out."""
+    *before, after = forward_arrays(step)
+    return [*before, *aligned(step.forward), after]
+
+
+def forward_arrays(step: LayerStep) -> list[str]:
+    """Input, parameters and output, a text for each."""
+    arrays = {"x": step.input, **step.params, "z" if step.is_neuron else "y": step.output}
+    return [array_text(name, array) for name, array in arrays.items()]
+
+
+def backward_lines(step: LayerStep) -> list[str]:
+    """The gradient that came in, the local derivatives, the chain rule, what went out."""
+    before, *after = backward_arrays(step)
+    local = [] if step.is_neuron else [f"local: {step.local.formula}"]
+    return [before, *local, *aligned(step.derivatives), *aligned(step.backward), *after]
+
+
+def backward_arrays(step: LayerStep) -> list[str]:
+    """Gradient of the output, f'(x), gradients of parameters and of the input, a text for each."""
+    arrays = {"dL/dz" if step.is_neuron else "G = dL/dy": step.grad_output}
+    if step.local.elementwise:
+        arrays["f'(x)"] = step.local.values
+    arrays |= {f"dL/d{name}": grad for name, grad in step.grads.items()}
+    if step.grad_input is not None:
+        arrays["dL/dx"] = step.grad_input
+    return [array_text(name, array) for name, array in arrays.items()]
+
+
+def loss_forward_lines(loss: LossStep) -> list[str]:
+    """Prediction, target, value."""
+    *before, value = loss_forward_arrays(loss)
+    return [*before, *loss_formulas(loss)[:1], *(aligned(loss.forward) or [value])]
+
+
+def loss_forward_arrays(loss: LossStep) -> list[str]:
+    """Prediction, target and value, a text for each."""
+    arrays = {"y_pred": loss.y_pred, "y_true": loss.y_true}
+    if loss.prediction is not None:
+        arrays["predicted"] = loss.prediction
+    texts = [array_text(name, array) for name, array in arrays.items()]
+    return [*texts, f"L = {number(loss.value)}"]
+
+
+def loss_backward_lines(loss: LossStep) -> list[str]:
+    """Where the gradient starts."""
+    return [*loss_formulas(loss)[1:], *aligned(loss.backward), *loss_backward_arrays(loss)]
+
+
+def loss_backward_arrays(loss: LossStep) -> list[str]:
+    """The first gradient."""
+    return [array_text("dL/dy_pred", loss.gradient)]
+
+
+def loss_formulas(loss: LossStep) -> list[str]:
+    """Value and derivative of one sample, where the loss documents them."""
+    if not (loss.value_formula and loss.derivative_formula):
+        return []
+    return [f"v = {loss.value_formula}", f"dv/dy_pred = {loss.derivative_formula}"]
+
+
+def descent_lines(descent: Descent) -> list[str]:
+    """The step of the optimizer, number by number or by norms."""
+    return [
+        f"ONE STEP of {descent.optimizer}",
+        *indented(table_lines([descent_header(descent), *descent_rows(descent)])),
+        *indented([loss_change(descent)]),
+    ]
+
+
+def descent_header(descent: Descent) -> tuple[str, ...]:
+    """Columns, with the rule where it is that of plain gradient descent."""
+    step = f"step = -{number(descent.rate)} × gradient" if descent.is_plain else "step"
+    return "parameter", "before", "gradient", step, "after"
+
+
+def descent_rows(descent: Descent) -> Iterator[tuple[str, ...]]:
+    """One row a number for small parameters, a row of norms for large ones."""
+    for name, before in descent.before.items():
+        columns = before, descent.grads[name], descent.steps[name], descent.after[name]
+        if is_small(before):
+            for index in np.ndindex(before.shape):
+                place = f"{name}[{', '.join(map(str, index))}]"
+                yield place, *(number(column[index]) for column in columns)
+        else:
+            yield f"|{name}|", *(number(np.linalg.norm(column)) for column in columns)
+
+
+def loss_change(descent: Descent) -> str:
+    """The loss before and after."""
+    change = descent.loss_after - descent.loss_before
+    return (
+        f"L before {number(descent.loss_before)}, after {number(descent.loss_after)}: "
+        f"{'down' if change < 0 else 'up'} by {number(abs(change))}"
+    )
+
+
+# ---------------------------------------------------------------- the table of a large network
+
+
+def table_rows(trace: BackpropTrace) -> Iterator[tuple[str, ...]]:
+    """One row for the input, then one a layer, then the loss."""
+    first = trace.steps[0] if trace.steps else None
+    if first is not None:
+        yield _row("input", first.input, first.grad_input, "")
+    for step in trace.steps:
+        grads = ", ".join(
+            f"|dL/d{name}| {number(np.linalg.norm(grad))} (|{name}| "
+            f"{number(np.linalg.norm(step.params[name]))})"
+            for name, grad in step.grads.items()
+        )
+        yield _row(step.name, step.output, step.grad_output, grads)
+
+
+def _row(name: str, y: np.ndarray, grad: np.ndarray | None, grads: str) -> tuple[str, ...]:
+    norm = "" if grad is None else number(np.linalg.norm(grad))
+    statistics = [y.mean(), y.std(), y.min(), y.max()] if y.size else [np.nan] * 4
+    return name, str(y.shape), *map(number, statistics), norm, grads
+
+
+def table_lines(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Columns of numbers to the right, words to the left."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    numeric = [_is_number(cell) for cell in rows[-1]]
+    return [
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+# ---------------------------------------------------------------- arrays
+
+
+def array_text(name: str, array: np.ndarray) -> str:
+    """``name = [[...]]``, aligned; a large array by its shape and statistics."""
+    left = f"{name} = "
+    if array.dtype.kind == "f" and not is_small(array):
+        statistics = {
+            "mean": array.mean(),
+            "std": array.std(),
+            "min": array.min(),
+            "max": array.max(),
+            "norm": np.linalg.norm(array),
+        }
+        shown = ", ".join(f"{what} {number(value)}" for what, value in statistics.items())
+        return f"{name} {array.shape}: {shown}"
+    shown = np.array2string(array, precision=4, prefix=left, max_line_width=96, threshold=60)
+    return left + re.sub(r"\n\s*\n", "\n", shown)
+
+
+def indented(texts: Iterable[str]) -> list[str]:
+    """All lines two spaces in."""
+    return [f"  {line}" for text in texts for line in text.split("\n")]

@@ -1,0 +1,441 @@
+"""The trace shows the numbers of backpropagation: those of a hand calculation, one by one."""
+
+import copy
+import math
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from cases import CASES
+
+from layerkit import (
+    BatchNorm,
+    Concat,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    PReLU,
+    ReLU,
+    Residual,
+    Sequential,
+    Sigmoid,
+    Softmax,
+)
+from layerkit.inspection import trace
+from layerkit.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, MeanSquaredError
+from layerkit.optimizers import LBFGS, SGD, Adam
+
+
+def two_layers():
+    network = Sequential([Dense(2), Sigmoid(), Dense(1)]).build(2, dtype=np.float64)
+    network[0].params["W"][...] = [[0.5, -1.0], [0.25, 0.5]]
+    network[0].params["b"][...] = [0.1, -0.2]
+    network[2].params["W"][...] = [[2.0], [-3.0]]
+    network[2].params["b"][...] = 0.5
+    return network
+
+
+def close(actual, expected):
+    assert np.shape(actual) == np.shape(expected)
+    np.testing.assert_allclose(actual, expected, rtol=1e-13)
+
+
+# ---------------------------------------------------------------- by hand
+
+
+def test_two_layer_network_equals_the_hand_calculation():
+    """x = (1, 2), target 1: every number of both passes."""
+    # forward, layer 1: z = x W1 + b1
+    z1 = 1 * 0.5 + 2 * 0.25 + 0.1  # 1.1
+    z2 = 1 * -1.0 + 2 * 0.5 + -0.2  # -0.2
+    # the sigmoid
+    a1 = 1 / (1 + math.exp(-1.1))  # 0.7502601055951177
+    a2 = 1 / (1 + math.exp(0.2))  # 0.4501660026875221
+    # layer 2 and the loss
+    y = a1 * 2 + a2 * -3 + 0.5  # 0.6500222031276691
+    loss = (y - 1) ** 2  # 0.1224844582956297
+    # backward: the loss
+    d_y = 2 * (y - 1)
+    # layer 2
+    d_w1, d_w2, d_b = a1 * d_y, a2 * d_y, d_y
+    d_a1, d_a2 = d_y * 2, d_y * -3
+    # the sigmoid
+    slope1, slope2 = a1 * (1 - a1), a2 * (1 - a2)
+    d_z1, d_z2 = d_a1 * slope1, d_a2 * slope2
+    # layer 1
+    d_W11, d_W12 = 1 * d_z1, 1 * d_z2
+    d_W21, d_W22 = 2 * d_z1, 2 * d_z2
+    d_x1 = d_z1 * 0.5 + d_z2 * -1.0
+    d_x2 = d_z1 * 0.25 + d_z2 * 0.5
+
+    walk = trace(two_layers(), [[1.0, 2.0]], [[1.0]], MeanSquaredError())
+
+    assert walk.names == ["dense_1", "sigmoid_1", "dense_2"]
+    first, sigmoid, second = walk.steps
+    close(first.input, [[1, 2]])
+    close(first.params["W"], [[0.5, -1.0], [0.25, 0.5]])
+    close(first.params["b"], [0.1, -0.2])
+    close(first.output, [[z1, z2]])
+    close(sigmoid.input, [[z1, z2]])
+    close(sigmoid.output, [[a1, a2]])
+    close(second.input, [[a1, a2]])
+    close(second.params["W"], [[2], [-3]])
+    close(second.params["b"], [0.5])
+    close(second.output, [[y]])
+    close(walk.loss.y_pred, [[y]])
+    close(walk.loss.y_true, [[1]])
+    close(walk.loss.value, loss)
+
+    close(walk.loss.gradient, [[d_y]])
+    close(second.grad_output, [[d_y]])
+    close(second.local.values, [[2], [-3]])
+    close(second.grads["W"], [[d_w1], [d_w2]])
+    close(second.grads["b"], [d_b])
+    close(second.grad_input, [[d_a1, d_a2]])
+    close(sigmoid.grad_output, [[d_a1, d_a2]])
+    close(sigmoid.local.values, [[slope1, slope2]])
+    close(sigmoid.grad_input, [[d_z1, d_z2]])
+    assert sigmoid.params == sigmoid.grads == {}
+    close(first.grad_output, [[d_z1, d_z2]])
+    close(first.local.values, [[0.5, -1.0], [0.25, 0.5]])
+    close(first.grads["W"], [[d_W11, d_W12], [d_W21, d_W22]])
+    close(first.grads["b"], [d_z1, d_z2])
+    close(first.grad_input, [[d_x1, d_x2]])
+
+    # The same numbers stand in the equations, each beside what it is made of.
+    equations = [
+        *(e for step in walk.steps for e in (*step.forward, *step.derivatives, *step.backward)),
+        *walk.loss.forward,
+        *walk.loss.backward,
+    ]
+    by_hand = (
+        *(z1, z2, d_W11, d_W12, d_W21, d_W22, d_z1, d_z2, d_x1, d_x2),
+        *(a1, a2, slope1, slope2, d_z1, d_z2),
+        *(y, d_w1, d_w2, d_b, d_a1, d_a2),
+        *(loss, d_y),
+    )
+    close([e.value for e in equations], by_hand)
+    assert [str(e) for e in first.forward] == [
+        "y[0, 0] = x[0, 0] W[0, 0] + x[0, 1] W[1, 0] + b[0] = 1 × 0.5 + 2 × 0.25 + 0.1 = 1.1",
+        "y[0, 1] = x[0, 0] W[0, 1] + x[0, 1] W[1, 1] + b[1] = 1 × (-1) + 2 × 0.5 + (-0.2) = -0.2",
+    ]
+    assert [str(e) for e in sigmoid.backward] == [
+        "dL/dx[0, 0] = G[0, 0] f'(x[0, 0]) = (-1.4) × 0.1874 = -0.2623",
+        "dL/dx[0, 1] = G[0, 1] f'(x[0, 1]) = 2.1 × 0.2475 = 0.5198",
+    ]
+    assert str(walk.loss.forward[0]) == "L = v[0] = (0.65 - 1)² = 0.1225"
+    assert str(walk.loss.backward[0]) == "dL/dy_pred[0, 0] = dv/dy_pred[0, 0] = 2 (0.65 - 1) = -0.7"
+
+
+def test_one_neuron_in_the_words_of_a_textbook():
+    neuron = Sequential([Dense(1), Sigmoid()]).build(2, dtype=np.float64)
+    neuron[0].params["W"][...] = [[0.5], [-0.25]]
+    neuron[0].params["b"][...] = 0.1
+    step = trace(neuron, [[1.0, 2.0]], [[1.0]], MeanSquaredError())["dense_1"]
+    z = 1 * 0.5 + 2 * -0.25 + 0.1
+    a = 1 / (1 + math.exp(-z))
+    d_z = 2 * (a - 1) * a * (1 - a)
+    assert [str(e) for e in (*step.forward, *step.derivatives)] == [
+        "z = w1 x1 + w2 x2 + b = 0.5 × 1 + (-0.25) × 2 + 0.1 = 0.1",
+        "dz/dw1 = x1 = 1",
+        "dz/dw2 = x2 = 2",
+        "dz/db = 1",
+        "dz/dx1 = w1 = 0.5",
+        "dz/dx2 = w2 = -0.25",
+    ]
+    assert [e.left for e in step.backward] == ["dL/dw1", "dL/dw2", "dL/db", "dL/dx1", "dL/dx2"]
+    close([e.value for e in step.backward], [d_z, 2 * d_z, d_z, 0.5 * d_z, -0.25 * d_z])
+    assert str(step.backward[1]) == "dL/dw2 = dL/dz dz/dw2 = (-0.2369) × 2 = -0.4738"
+
+
+def test_gradient_descent_shows_before_and_after():
+    network = two_layers()
+    walk = trace(network, [[1.0, 2.0]], [[1.0]], MeanSquaredError(), optimizer=SGD(0.1))
+    a1, a2 = 1 / (1 + math.exp(-1.1)), 1 / (1 + math.exp(0.2))
+    d_y = 2 * (a1 * 2 + a2 * -3 + 0.5 - 1)
+    descent = walk.descent
+    close(descent.before["dense_2.W"], [[2], [-3]])
+    close(descent.grads["dense_2.W"], [[a1 * d_y], [a2 * d_y]])
+    close(descent.steps["dense_2.W"], [[-0.1 * a1 * d_y], [-0.1 * a2 * d_y]])
+    close(descent.after["dense_2.W"], [[2 - 0.1 * a1 * d_y], [-3 - 0.1 * a2 * d_y]])
+    close(descent.after["dense_2.b"], [0.5 - 0.1 * d_y])
+    assert descent.loss_before == walk.loss.value and descent.rate == 0.1
+
+    taken = copy.deepcopy(network)
+    loss = MeanSquaredError()
+    loss.forward(taken.forward([[1.0, 2.0]]), [[1.0]])
+    taken.backward(loss.backward())
+    SGD(0.1).step(taken.flat_params, taken.flat_grads)
+    assert descent.loss_after == loss.forward(taken.infer([[1.0, 2.0]]), [[1.0]])
+    assert "step = -0.1 × gradient" in str(walk)
+    assert "step = " not in str(
+        trace(network, [[1.0, 2.0]], [[1.0]], MeanSquaredError(), optimizer=Adam(0.1))
+    )
+
+
+def test_several_samples_with_weights_and_a_categorical_loss():
+    network = Sequential([Dense(2)]).build(1, dtype=np.float64)
+    network[0].params["W"][...] = [[1.0, -1.0]]
+    walk = trace(network, [[0.0], [1.0]], [0, 1], CategoricalCrossEntropy(), sample_weight=[1, 3])
+    p = 1 / (1 + math.exp(-2))  # softmax of (1, -1)
+    value = (1 * math.log(2) + 3 * -math.log(1 - p)) / 4
+    close(walk.loss.value, value)
+    gradient = [[1 * (0.5 - 1) / 4, 1 * 0.5 / 4], [3 * p / 4, 3 * (1 - p - 1) / 4]]
+    close(walk.loss.gradient, gradient)
+    close([e.value for e in walk.loss.backward], np.ravel(gradient))
+    close(walk.loss.prediction, [[0.5, 0.5], [p, 1 - p]])
+    assert str(walk.loss.forward[0]) == (
+        "L = (w[0] v[0] + w[1] v[1]) / 4 = (1 × 0.6931 + 3 × 2.127) / 4 = 1.768"
+    )
+    assert str(walk.loss.backward[2]) == (
+        "dL/dy_pred[1, 0] = w[1] dv/dy_pred[1, 0] / 4 = 3 × 0.8808 / 4 = 0.6606"
+    )
+    step = walk["dense_1"]
+    close(step.grads["W"], [[3 * p / 4, -3 * p / 4]])
+    assert str(step.backward[0]).startswith("dL/dW[0, 0] = x[0, 0] G[0, 0] + x[1, 0] G[1, 0] = 0 ×")
+
+
+def test_residual_adds_the_gradients_of_both_ways():
+    network = Sequential([Residual(ReLU()), Residual(Sequential([Dense(2)]), Dense(2))])
+    network.build(2, random_state=0, dtype=np.float64)
+    walk = trace(network, [[1.0, -2.0]], [[0.0, 0.0]], MeanSquaredError())
+    assert walk.names == [
+        "residual_1.body",
+        "residual_1",
+        "residual_2.body.dense_1",
+        "residual_2.shortcut",
+        "residual_2",
+    ]
+    first, second = walk["residual_1"], walk["residual_2"]
+    close(first.grad_input, first.grad_output * [[2, 1]])
+    ways = walk["residual_2.body.dense_1"].grad_input + walk["residual_2.shortcut"].grad_input
+    close(second.grad_input, ways)
+    for step in (first, second):
+        close([e.value for e in step.backward], step.grad_input.ravel())
+        assert step.backward[0].symbols == "body's + shortcut's"
+
+
+# ---------------------------------------------------------------- any layer
+
+
+class Cube(Layer):
+    """A layer of a user's own."""
+
+    def forward(self, x, training=False):
+        self.cache = x
+        return x**3
+
+    def backward(self, grad_output):
+        return grad_output * 3 * self.cache**2
+
+
+def test_users_own_layer_and_loss():
+    class Half(Loss):
+        def value(self, y_pred, y_true):
+            return (y_pred - y_true) ** 2 / 2
+
+        def derivative(self, y_pred, y_true):
+            return y_pred - y_true
+
+    walk = trace(Cube(), [[2.0, -1.0]], [[0.0, 0.0]], Half())
+    assert walk.names == ["cube"] and walk.loss.value_formula == ""
+    close(walk["cube"].local.values, [[[[12, 0]], [[0, 3]]]])
+    assert [str(e) for e in walk["cube"].backward] == [
+        "dL/dx[0, 0] = G[0, 0] dy[0, 0]/dx[0, 0] = 4 × 12 = 48",
+        "dL/dx[0, 1] = G[0, 1] dy[0, 1]/dx[0, 1] = (-0.5) × 3 = -1.5",
+    ]
+    start = walk.loss.backward[0]
+    assert str(start) == "dL/dy_pred[0, 0] = dv/dy_pred[0, 0] / 2 = 8 / 2 = 4"
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_local_derivatives_and_gradients_of_every_layer_fit_together(case, rng):
+    """The chain rule, in the numbers of the trace: G dy/dx = dL/dx and G dy/dθ = dL/dθ."""
+    layer = case.build()
+    x = case.sample(max(1, case.least_rows))
+    y = rng.standard_normal(layer.infer(x).shape)
+    walk = trace(layer, x, y, MeanSquaredError())
+    assert str(walk) and walk._repr_html_()
+    for step in walk.steps:
+        G, local = step.grad_output, step.local
+        if local.elementwise:
+            close(G * local.values, step.grad_input)
+        elif isinstance(local.values, np.ndarray) and local.values.shape[: G.ndim] == G.shape:
+            product = np.tensordot(G, local.values, G.ndim)
+            np.testing.assert_allclose(product, step.grad_input, atol=1e-14)
+        for name, derivative in local.by_param.items():
+            expected = 0 if step.frozen else np.tensordot(G, derivative, G.ndim)
+            np.testing.assert_allclose(step.grads[name], expected, atol=1e-14)
+        for equation in step.backward:
+            assert equation.left.startswith(("dL/dx", "dL/dz", *(f"dL/d{n}" for n in step.grads)))
+
+
+def test_equations_give_what_they_say():
+    """The rounded numbers on the right multiply out to the value."""
+    network = Sequential([Conv2D(2, 2), PReLU(), Flatten(), BatchNorm(), Dense(2), Softmax()])
+    network.build((3, 2, 1), random_state=0, dtype=np.float64)
+    x = np.random.default_rng(0).uniform(0.5, 2, (2, 3, 2, 1))
+    walk = trace(network, x, np.eye(2), MeanSquaredError())
+    equations = [e for step in walk.steps for e in step.backward]
+    assert len(equations) > 60
+    for equation in equations:
+        if "…" in equation.numbers or not equation.numbers:
+            continue
+        terms = eval(f"[{equation.numbers.replace('×', '*').replace(' + ', ', ')}]")
+        assert sum(terms) == pytest.approx(equation.value, abs=2e-3 * sum(map(abs, terms))), (
+            equation
+        )
+
+
+def test_frozen_layers_have_no_parameter_gradient():
+    network = two_layers()
+    network[0].trainable = False
+    step = trace(network, [[1.0, 2.0]], [[1.0]], MeanSquaredError())["dense_1"]
+    close(step.grads["W"], np.zeros((2, 2)))
+    assert [e.left for e in step.backward] == ["dL/dx[0, 0]", "dL/dx[0, 1]"]
+    assert "frozen" in str(step)
+
+
+# ---------------------------------------------------------------- what it leaves alone
+
+
+def test_everything_stays_as_it_was():
+    network = Sequential([Dense(4), BatchNorm(), Dropout(0.5), Dense(1)])
+    network.build(3, random_state=0, dtype=np.float64)
+    network.needs_input_grad = False
+    loss, optimizer = MeanSquaredError(), Adam()
+    x, y = np.random.default_rng(0).standard_normal((6, 3)), np.zeros((6, 1))
+    x.flags.writeable = False
+    before = copy.deepcopy(network)
+    walks = [trace(network, x, y, loss, optimizer=optimizer) for _ in range(2)]
+    assert network.flat_params.tolist() == before.flat_params.tolist()
+    assert not network.flat_grads.any() and network.needs_input_grad is False
+    assert network[1].buffers["running_mean"].tolist() == [0.0] * 4
+    assert optimizer.state == {}
+    with pytest.raises(RuntimeError, match="needs a forward"):
+        network.backward(y)
+    with pytest.raises(RuntimeError, match="needs a forward"):
+        loss.backward()
+    # The random streams did not move either: the same units are dropped again, and in training.
+    np.testing.assert_array_equal(walks[0]["dropout_1"].output, walks[1]["dropout_1"].output)
+    np.testing.assert_array_equal(walks[0].loss.y_pred, network.forward(x, training=True))
+    assert network._observer is None
+
+
+def test_loss_after_the_step_has_the_same_noise():
+    network = Sequential([Dense(8), Dropout(0.5), Dense(1)]).build(3, random_state=0)
+    x, y = np.ones((4, 3)), np.zeros((4, 1))
+    walk = trace(network, x, y, MeanSquaredError(), optimizer=SGD(0.0))
+    assert walk.descent.loss_after == walk.descent.loss_before
+
+
+def test_inference_mode():
+    network = Sequential([Dropout(0.9), Dense(1)]).build(3, random_state=0)
+    walk = trace(network, np.ones((1, 3)), [[0.0]], MeanSquaredError(), training=False)
+    assert walk["dropout_1"].output.tolist() == [[1, 1, 1]]
+    assert "in inference mode" in str(walk)
+
+
+def test_refusals():
+    network = two_layers()
+    with pytest.raises(ValueError, match="LBFGS does not take"):
+        trace(network, [[1.0, 2.0]], [[1.0]], MeanSquaredError(), optimizer=LBFGS())
+    with pytest.raises(RuntimeError, match="call build"):
+        trace(Sequential([Dense(1)]), [[1.0]], [[1.0]], MeanSquaredError())
+    with pytest.raises(ValueError, match="expects"):
+        trace(network, [[1.0]], [[1.0]], MeanSquaredError())
+    with pytest.raises(KeyError, match=r"no layer 'dense_9' in the trace, only dense_1, sigmoid_1"):
+        trace(network, [[1.0, 2.0]], [[1.0]], MeanSquaredError())["dense_9"]
+
+
+# ---------------------------------------------------------------- how it looks
+
+
+def test_text_walks_down_and_up_again():
+    text = str(trace(two_layers(), [[1.0, 2.0]], [[1.0]], MeanSquaredError()))
+    down, up = text.split("BACKWARD, upwards")
+    for half, order in ((down, 1), (up, -1)):
+        places = [half.index(name) for name in ("dense_1  ", "sigmoid_1  ", "dense_2  ", "loss  ")]
+        assert places == sorted(places, reverse=order < 0)
+    assert "W = [[ 0.5  -1.  ]\n       [ 0.25  0.5 ]]" in down
+    assert "dL/dx = " in up
+
+
+def test_large_network_becomes_a_table():
+    network = Sequential([Conv2D(8, 3), ReLU(), Flatten(), Dense(3)]).build((8, 8, 1), 0)
+    x = np.random.default_rng(0).standard_normal((16, 8, 8, 1))
+    walk = trace(network, x, np.arange(16) % 3, CategoricalCrossEntropy())
+    lines = str(walk).splitlines()
+    assert len(lines) < 12 and max(map(len, lines)) < 160
+    row = next(line for line in lines if line.startswith("conv2d_1")).split("  ")
+    cells = [cell.strip() for cell in row if cell]
+    step = walk["conv2d_1"]
+    assert cells[1:4] == [
+        "(16, 6, 6, 8)",
+        f"{step.output.mean():.4g}",
+        f"{step.output.std():.4g}",
+    ]
+    assert cells[6] == f"{np.linalg.norm(step.grad_output):.4g}"
+    assert f"|dL/dW| {np.linalg.norm(step.grads['W']):.4g}" in str(walk)
+    assert f"max {step.output.max():.4g}" in str(step)
+    input_row = next(line for line in lines if line.startswith("input")).split()
+    assert input_row[-1] == f"{np.linalg.norm(step.grad_input):.4g}"
+
+
+TAGS = "p b table thead tbody tr th td pre details summary"  # what notebook viewers keep
+
+
+class Cells(HTMLParser):
+    """Collects the table's cells and refuses tags that are not closed."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.rows, self.tags = [], [], set()
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.open.append(tag)
+        self.tags.add(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+
+
+def test_html_has_forward_on_the_left_and_backward_on_the_right():
+    walk = trace(two_layers(), [[1.0, 2.0]], [[1.0]], MeanSquaredError(), optimizer=SGD(0.1))
+    cells = Cells(walk._repr_html_())
+    assert cells.tags <= set(TAGS.split())
+    assert cells.rows[0] == ["forward ↓", "", "backward ↑"]
+    names = [row[1].split("Dense")[0].split("Sigmoid")[0] for row in cells.rows[1:6:2]]
+    assert names == ["dense_1", "sigmoid_1", "dense_2"]
+    assert cells.rows[2] == ["↓", "", "↑"]
+    left, _, right = cells.rows[1]
+    assert left.startswith("x = [[1. 2.]]") and left.endswith("y = [[ 1.1 -0.2]]")
+    assert right.startswith("dL/dx") and "G = dL/dy" in right.splitlines()[-1]
+    assert cells.rows[-9][0] == "dense_1.W[0, 0]" and len(cells.rows[-9]) == 5
+
+
+def test_html_escapes_what_it_shows():
+    class Odd(Cube):
+        def __repr__(self):
+            return "Odd(<b>)"
+
+    html = trace(Odd(), [[1.0]], [[0.0]], MeanSquaredError())._repr_html_()
+    assert "Odd(&lt;b&gt;)" in html and "Odd(<b>)" not in html
+
+
+def test_concat_and_binary_loss_print():
+    network = Sequential([Concat([Dense(1), Dense(1)]), Dense(1)]).build(2, random_state=0)
+    text = str(trace(network, [[1.0, 2.0]], [[1.0]], BinaryCrossEntropy()))
+    assert "concat_1.branch_1  Dense(units=1)" in text and "predicted = [[" in text
