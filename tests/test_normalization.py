@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from layerkit import check_gradients
-from layerkit.layers.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm, row_length
+from layerkit.layers._standardization import row_length
+from layerkit.layers.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 
 # The larger ones are divided into rows of several positions.
 SHAPES = [(5, 4), (3, 2, 4), (2, 3, 2, 4), (40, 12), (3, 50, 4), (4, 9, 8, 4)]

@@ -1,120 +1,16 @@
-"""Layers that standardise over a set of cells, then give every channel a scale and a shift.
-
-Batch, layer and group normalization are one formula. They differ in M, the mean over the cells that
-share their statistics::
-
-    x_hat = s (x - M x)        s = 1 / sqrt(M (x - M x)² + eps)        y = gamma x_hat + beta
-
-Backward. M puts the mean of a block of cells in place of each, so M M = M, and M is its own
-transpose. With M x_hat = 0 the differentials are::
-
-    ds      = -s² M(x_hat dx)
-    d x_hat = s (dx - M dx) + (x - M x) ds  =  s (dx - M dx - x_hat M(x_hat dx))
-
-This linear map of dx is its own transpose as well. So the same map takes g = gamma G, where G is
-the gradient of the output, to the gradient of the input::
-
-    dL/dx = s (g - M g - x_hat M(x_hat g))        dL/dgamma = sum G x_hat        dL/dbeta = sum G
-"""
+"""Layers that keep the values between two layers at a mean and deviation that can be learned."""
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
 
-from layerkit import initializers
-from layerkit.layer import Layer, Shape, is_number, is_size
+from layerkit.layer import Shape, is_number, is_size
+from layerkit.layers._standardization import PerChannel, Standardization, row_length, row_mean
 
 
-class _Normalization(Layer):
-    """A gain for every channel, and what depends only on the last axis."""
-
-    eps: float
-    channels: int
-
-    def setup(self, input_shape: Shape) -> Shape:
-        self.check_input(len(input_shape) >= 1, "(n_samples, ..., channels)")
-        self.check(is_number(self.eps) and self.eps > 0, "eps", "a positive number")
-        self.channels = input_shape[-1]
-        self.add_param("gamma", (self.channels,), initializers.ones, decay=False)
-        return input_shape
-
-    def long_rows(self, x: np.ndarray) -> np.ndarray:
-        """View the array as rows of several positions, each with all its channels."""
-        return x.reshape(-1, row_length(x.size // self.channels, self.channels))
-
-    def along(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Repeat one value per channel along a row."""
-        positions = rows.shape[-1] // self.channels
-        return values if positions == 1 else np.tile(values, positions)
-
-    def channel_sums(self, a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
-        """Sum ``a``, or ``a * b``, over all positions of arrays in long rows."""
-        # ones @ a: a matrix product adds rows several times faster than a.sum(0)
-        sums = np.ones(len(a), a.dtype) @ a if b is None else np.einsum("rw,rw->w", a, b)
-        return sums if len(sums) == self.channels else sums.reshape(-1, self.channels).sum(0)
-
-
-class _Standardization(_Normalization):
-    """The formula above; a subclass says how it arranges the cells, and what M is."""
-
-    def setup(self, input_shape: Shape) -> Shape:
-        output_shape = super().setup(input_shape)
-        self.add_param("beta", (self.channels,), initializers.zeros, decay=False)
-        return output_shape
-
-    def arrange(self, x: np.ndarray) -> np.ndarray:
-        """View the input in the shape in which M works."""
-        raise NotImplementedError
-
-    def mean(self, a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
-        """Return M a, or M(a b), in a shape that broadcasts against an arranged array."""
-        raise NotImplementedError
-
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        x_hat, inv_std, _, _ = self.standardize(self.arrange(x))
-        self.cache = x_hat, inv_std
-        return self.scale_and_shift(x_hat).reshape(x.shape)
-
-    def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        x_hat, inv_std = self.cache
-        grad = self.long_rows(grad_output)
-        self.parameter_gradients(grad, x_hat)
-        g = grad * self.along(grad, self.params["gamma"])
-        g = g.reshape(x_hat.shape)
-        mean, slope = self.mean(g), self.mean(g, x_hat)
-        g -= mean
-        g -= x_hat * slope
-        g *= inv_std
-        return g.reshape(grad_output.shape)
-
-    def standardize(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return x_hat and s, and the mean and variance behind them."""
-        mean = self.mean(x)
-        x_hat = x - mean
-        rounding = self.mean(x_hat)  # of the mean, which may be far larger than the deviations
-        x_hat -= rounding
-        var = self.mean(x_hat, x_hat)
-        inv_std = 1 / np.sqrt(var + self.eps)
-        x_hat *= inv_std
-        return x_hat, inv_std, mean + rounding, var
-
-    def scale_and_shift(self, x_hat: np.ndarray) -> np.ndarray:
-        """Return y of the formula, in long rows."""
-        rows = self.long_rows(x_hat)
-        y = rows * self.along(rows, self.params["gamma"])
-        y += self.along(y, self.params["beta"])
-        return y
-
-    def parameter_gradients(self, grad: np.ndarray, x_hat: np.ndarray) -> None:
-        """Write the gradients of gamma and beta."""
-        self.grads["gamma"][...] = self.channel_sums(grad, x_hat.reshape(grad.shape))
-        self.grads["beta"][...] = self.channel_sums(grad)
-
-
-class BatchNorm(_Standardization):
+class BatchNorm(Standardization):
     r"""Standardise every channel over the batch and all positions.
 
     .. math:: \hat x = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}, \qquad
@@ -240,7 +136,7 @@ class BatchNorm(_Standardization):
         return grad_input.reshape(grad_output.shape)
 
 
-class LayerNorm(_Standardization):
+class LayerNorm(Standardization):
     r"""Standardise every position over its channels, the same in training and inference.
 
     .. math:: \hat x = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}, \qquad
@@ -293,7 +189,7 @@ class LayerNorm(_Standardization):
         return row_mean(a, b)
 
 
-class GroupNorm(_Standardization):
+class GroupNorm(Standardization):
     r"""Standardise groups of channels over all positions of a sample, independent of the batch.
 
     .. math:: \hat x = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}, \qquad
@@ -365,7 +261,7 @@ class GroupNorm(_Standardization):
         return np.tile(means.repeat(size, axis=1), positions)[:, np.newaxis]
 
 
-class RMSNorm(_Normalization):
+class RMSNorm(PerChannel):
     r"""Scale every position to root-mean-square 1 over its channels, without centring.
 
     .. math:: y = \gamma \hat x, \qquad \hat x = s x, \qquad
@@ -424,22 +320,3 @@ class RMSNorm(_Normalization):
         g -= x_hat * row_mean(g, x_hat)
         g *= inv_rms
         return g.reshape(grad_output.shape)
-
-
-def row_mean(a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
-    """Mean of ``a``, or of ``a * b``, along the last axis, as a column."""
-    n = a.shape[-1]
-    sums = a @ np.ones(n, a.dtype) if b is None else np.einsum("rc,rc->r", a, b)
-    return sums[:, np.newaxis] / n
-
-
-@functools.lru_cache
-def row_length(n_positions: int, channels: int) -> int:
-    """Length of rows of whole positions into which an array is best divided.
-
-    NumPy combines a vector with the rows of a matrix 2 to 4 times faster if a row is longer than
-    half its buffer of 8192 elements; up to 16384 a row stays in the cache. Repeating values along
-    a row only pays if there are many rows.
-    """
-    longest = max(1, min(16384 // channels, n_positions // 16))
-    return channels * next(k for k in range(longest, 0, -1) if n_positions % k == 0)
