@@ -1,0 +1,47 @@
+"""No public name without a row in the table that proves it."""
+
+import importlib
+import pkgutil
+
+import loss_cases
+import optimizer_cases
+from cases import CASES
+
+import layerkit
+from layerkit import Layer, layers, losses, optimizers
+
+
+def test_every_layer_has_a_row_of_its_own():
+    assert {type(case.make()).__name__ for case in CASES} == set(layers.__all__)
+
+
+def test_every_loss_has_a_row():
+    rows = {type(case.loss()).__name__ for case in loss_cases.CASES}
+    assert rows | {"Loss"} == set(losses.__all__)
+
+
+def test_every_optimizer_has_a_row():
+    rows = {case.name for case in optimizer_cases.CASES}
+    bases_and_batch_methods = {"Optimizer", "LBFGS"}
+    assert rows | bases_and_batch_methods == set(optimizers.__all__)
+
+
+def test_every_row_has_a_name_of_its_own():
+    names = [case.id for case in CASES]
+    assert len(set(names)) == len(names)
+
+
+def test_every_layer_is_exported():
+    """A class that no other builds on is there for users: in layerkit.layers and in layerkit."""
+    modules = [
+        importlib.import_module(f"layerkit.layers.{module.name}")
+        for module in pkgutil.iter_modules(layers.__path__)
+    ]
+    written = {
+        kind.__name__
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Layer) and kind.__module__ == module.__name__
+        if not kind.__name__.startswith("_") and not kind.__subclasses__()
+    }
+    assert written <= set(layers.__all__) <= set(layerkit.__all__)
