@@ -1,0 +1,464 @@
+"""Layers broken on purpose, one classic mistake each, and the check that must notice it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from cases import Case, Sampler, ids, standard_normal
+from contract import (
+    check_arguments_are_untouched,
+    check_backward_follows_the_last_forward,
+    check_backward_ignores_later_buffers,
+    check_clone,
+    check_deepcopy,
+    check_dtypes_of_inputs,
+    check_frozen,
+    check_gradients_at_ties,
+    check_gradients_in_both_modes,
+    check_infer_is_forward,
+    check_infer_leaves_no_trace,
+    check_inference_keeps_buffers,
+    check_memory_layouts,
+    check_noise_is_unbiased,
+    check_nothing_accumulates,
+    check_one_dtype_throughout,
+    check_pickle,
+    check_pickle_does_not_grow,
+    check_results_are_kept,
+    check_samples_are_independent,
+    check_seeds,
+    check_shapes,
+    check_smallest_batches,
+    check_without_input_grad,
+)
+
+import layerkit.layers as nn
+from layerkit import Layer
+from layerkit.layer import Shape
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A layer with a mistake, and the check of the contract that notices."""
+
+    broken: type[Layer]
+    arguments: tuple
+    input_shape: Shape
+    caught_by: Callable[[Case], None]
+    sampler: Sampler = standard_normal
+    error: type[Exception] = AssertionError
+
+    def __str__(self) -> str:
+        return self.broken.__name__
+
+    @property
+    def sound(self) -> type[Layer]:
+        """The layer of ours that the broken one derives from."""
+        return next(c for c in self.broken.__mro__ if c.__module__.startswith("layerkit"))
+
+    def case(self, kind: type[Layer]) -> Case:
+        return Case(kind.__name__, lambda: kind(*self.arguments), self.input_shape, self.sampler)
+
+
+# ---------------------------------------------------------------- Dense and gradients in general
+
+
+class BiasForgotten(nn.Dense):
+    def backward(self, grad_output):
+        grad_input = super().backward(grad_output)
+        self.grads["b"][...] = 0
+        return grad_input
+
+
+class GradientNotWritten(nn.Dense):
+    def backward(self, grad_output):
+        return grad_output @ self.params["W"].T
+
+
+class MeanForSum(nn.Dense):
+    def backward(self, grad_output):
+        grad_input = super().backward(grad_output)
+        self.grads["b"][...] /= len(grad_output)
+        return grad_input
+
+
+class GradientRebound(nn.Dense):
+    """Puts a new array in the place of the view of the flat vector."""
+
+    def backward(self, grad_output):
+        grad_input = super().backward(grad_output)
+        self.grads["b"][...] = np.nan
+        self._own_grads = {**self._own_grads, "b": grad_output.sum(axis=0)}
+        return grad_input
+
+
+class Accumulating(nn.Dense):
+    """Adds to the gradients of the last backward; forward sets them to zero."""
+
+    def forward(self, x, training=False):
+        self.grads["W"][...] = 0
+        return super().forward(x, training)
+
+    def backward(self, grad_output):
+        before = self.grads["W"].copy()
+        grad_input = super().backward(grad_output)
+        self.grads["W"][...] += before
+        return grad_input
+
+
+class NoInputGradientNoGradients(nn.Dense):
+    """Spares too much when nobody asks for dL/dx."""
+
+    def backward(self, grad_output):
+        if self.needs_input_grad:
+            return super().backward(grad_output)
+        self.grads["W"][...] = self.grads["b"][...] = 0
+        return None
+
+
+class InDoublePrecision(nn.Dense):
+    def forward(self, x, training=False):
+        return super().forward(x, training) * np.float64(1)
+
+
+class HyperParameterChanged(nn.LeakyReLU):
+    def __init__(self, negative_slope=0.01):
+        self.negative_slope = negative_slope / 2
+
+
+class FirstInputKept(nn.Tanh):
+    """Backward at the first input that forward ever saw."""
+
+    def forward(self, x, training=False):
+        y = super().forward(x, training)
+        self.first = getattr(self, "first", self.cache)
+        self.cache = self.first
+        return y
+
+
+class EmptyBatchForgotten(nn.Dense):
+    """The bias gradient as mean times number, 0 / 0 for no rows."""
+
+    def backward(self, grad_output):
+        grad_input = super().backward(grad_output)
+        rows = np.float64(len(grad_output))
+        with np.errstate(invalid="ignore"):
+            self.grads["b"][...] = grad_output.sum(axis=0) / rows * rows
+        return grad_input
+
+
+class InputNotConverted(nn.Tanh):
+    """Computes in whatever dtype comes in."""
+
+    def convert_input(self, x):
+        return np.asarray(x)
+
+
+# ---------------------------------------------------------------- memory
+
+
+class InputMutated(nn.ReLU):
+    def forward(self, x, training=False):
+        return super().forward(np.maximum(x, 0, out=x), training)
+
+
+class GradOutputMutated(nn.ReLU):
+    def backward(self, grad_output):
+        grad_output *= super().backward(np.ones_like(grad_output))
+        return grad_output
+
+
+class BufferReused(nn.Tanh):
+    """Computes into one buffer and hands out a view of it."""
+
+    def forward(self, x, training=False):
+        y = super().forward(x, training)
+        if getattr(self, "buffer", y[:0]).shape != y.shape:
+            self.buffer = np.empty_like(y)
+        self.buffer[...] = y
+        return self.buffer[:]
+
+
+class MemoryOrder(nn.Flatten):
+    """Reads numbers in the order in which they happen to lie in memory."""
+
+    def forward(self, x, training=False):
+        return super().forward(x.ravel(order="K").reshape(x.shape), training)
+
+
+class ActivationsPickled(nn.Tanh):
+    def forward(self, x, training=False):
+        self.last_output = super().forward(x, training)
+        return self.last_output
+
+
+class SharedAfterDeepcopy(nn.Dense):
+    def __deepcopy__(self, memo):
+        return copy.copy(self)
+
+
+class BuffersNotPickled(nn.BatchNorm):
+    def __getstate__(self):
+        return super().__getstate__() | {"_own_buffers": {}}
+
+
+class InferRounds(nn.Dense):
+    def infer(self, x):
+        return super().infer(x).round(6)
+
+
+class InferLeavesCache(nn.Dense):
+    def infer(self, x):
+        return self.forward(x, training=False)
+
+
+# ---------------------------------------------------------------- noise
+
+
+class WithoutRescale(nn.Dropout):
+    """Its gradient is right: only statistics can tell."""
+
+    def forward(self, x, training=False):
+        self.scale = 1 - self.rate if training else 1.0
+        return super().forward(x, training) * self.scale
+
+    def backward(self, grad_output):
+        return super().backward(grad_output) * self.scale
+
+
+class FreshMaskInBackward(nn.Dropout):
+    def forward(self, x, training=False):
+        self.training = training
+        return super().forward(x, training)
+
+    def backward(self, grad_output):
+        super().forward(grad_output, self.training)
+        return super().backward(grad_output)
+
+
+class NoiseInInference(nn.Dropout):
+    def forward(self, x, training=False):
+        return super().forward(x, training=True)
+
+
+class GlobalRandomState(nn.GaussianNoise):
+    def forward(self, x, training=False):
+        y = super().forward(x, training)
+        return y + np.random.normal(size=x.shape) if training else y  # noqa: NPY002
+
+
+# ---------------------------------------------------------------- normalization
+
+
+class GradientOfTheOtherMode(nn.BatchNorm):
+    """Backward differentiates the function of inference in training, or the other way round."""
+
+    def forward(self, x, training=False):
+        self.other = None
+        self.other = copy.deepcopy(self)
+        mistaken = training == self.wrong_in_training
+        nn.BatchNorm.forward(self.other, x, not training if mistaken else training)
+        return super().forward(x, training)
+
+    def backward(self, grad_output):
+        grad_input = nn.BatchNorm.backward(self.other, grad_output)
+        for name, grad in self.other.grads.items():
+            self.grads[name][...] = grad
+        return grad_input
+
+
+class TrainingGradientInInference(GradientOfTheOtherMode):
+    wrong_in_training = False
+
+
+class InferenceGradientInTraining(GradientOfTheOtherMode):
+    wrong_in_training = True
+
+
+class StatisticsOfTheBatch(nn.BatchNorm):
+    """Standardises over the batch in inference too."""
+
+    def forward(self, x, training=False):
+        held = {name: buffer.copy() for name, buffer in self.buffers.items()}
+        y = super().forward(x, training=True)
+        for name, buffer in held.items():
+            self.buffers[name][...] = buffer
+        return y
+
+
+class StatisticsMoveInInference(nn.BatchNorm):
+    def forward(self, x, training=False):
+        y = super().forward(x, training)
+        if not training:
+            self.buffers["running_mean"][...] += 0.1
+        return y
+
+
+class StatisticsMoveWhenFrozen(nn.BatchNorm):
+    def forward(self, x, training=False):
+        y = super().forward(x, training)
+        if not self.trainable:
+            self.buffers["running_mean"][...] += 0.1
+        return y
+
+
+class StatisticsByReference(nn.BatchNorm):
+    """Keeps the running statistics themselves for backward, which may change until then."""
+
+    def forward(self, x, training=False):
+        y = super().forward(x, training)
+        self.training = training
+        return y
+
+    def backward(self, grad_output):
+        grad_input = super().backward(grad_output)
+        if self.training:
+            return grad_input
+        scale = self.params["gamma"] / np.sqrt(self.buffers["running_var"] + self.eps)
+        return grad_output * scale
+
+
+class MeanTermForgotten(nn.LayerNorm):
+    """dL/dx = s (g - x_hat M(x_hat g)), without the - M g."""
+
+    def backward(self, grad_output):
+        grad_input = super().backward(grad_output)
+        g = self.params["gamma"] * grad_output
+        return grad_input + g.mean(axis=-1, keepdims=True)
+
+
+# ---------------------------------------------------------------- convolution and pooling
+
+
+class KernelGradientTransposed(nn.Conv2D):
+    def backward(self, grad_output):
+        grad_input = super().backward(grad_output)
+        self.grads["W"][...] = self.grads["W"].transpose(1, 0, 2, 3).copy()
+        return grad_input
+
+
+class KernelNotFlipped(nn.Conv2D):
+    """Convolves the gradient with the kernel as it is."""
+
+    def backward(self, grad_output):
+        kernel = self.params["W"]
+        held = kernel.copy()
+        kernel[...] = held[::-1, ::-1]
+        grad_input = super().backward(grad_output)
+        kernel[...] = held
+        return grad_input
+
+
+class PaddingOffByOne(nn.ZeroPad2D):
+    def forward(self, x, training=False):
+        return super().forward(x, training)[:, 1:]
+
+
+class CroppedOffByOne(nn.ZeroPad2D):
+    def backward(self, grad_output):
+        return super().backward(np.roll(grad_output, 1, axis=1))
+
+
+class MaximumToAllCells(nn.MaxPool2D):
+    """Every cell of a 2x2 window gets its gradient."""
+
+    def backward(self, grad_output):
+        return grad_output.repeat(2, axis=1).repeat(2, axis=2)
+
+
+class MaximumToAllTies(nn.MaxPool2D):
+    """Every cell that equals the maximum gets the gradient."""
+
+    def forward(self, x, training=False):
+        y = super().forward(x, training)
+        self.cache = x == y.repeat(2, axis=1).repeat(2, axis=2)
+        return y
+
+    def backward(self, grad_output):
+        return self.cache * grad_output.repeat(2, axis=1).repeat(2, axis=2)
+
+
+# ---------------------------------------------------------------- softmax, embedding, containers
+
+
+class DiagonalOnly(nn.Softmax):
+    """dL/dx = y (1 - y) g, as if no output depended on the other inputs."""
+
+    def forward(self, x, training=False):
+        self.output = super().forward(x, training)
+        return self.output
+
+    def backward(self, grad_output):
+        return self.output * (1 - self.output) * grad_output
+
+
+class RepeatedIdsDropped(nn.Embedding):
+    def forward(self, x, training=False):
+        self.ids = x.astype(int)
+        return super().forward(x, training)
+
+    def backward(self, grad_output):
+        grad_input = super().backward(grad_output)
+        self.grads["W"][...] = 0
+        self.grads["W"][self.ids] += grad_output  # one of the repeated ids wins
+        return grad_input
+
+
+class ShortcutForgotten(nn.Residual):
+    def backward(self, grad_output):
+        return self.body.backward(grad_output)
+
+
+class LastBranchOnly(nn.Concat):
+    def backward(self, grad_output):
+        super().backward(grad_output)
+        width = self.branches[-1].output_shape[-1]
+        return self.branches[-1].backward(grad_output[..., -width:])
+
+
+MUTANTS = [
+    Mutant(BiasForgotten, (3,), (4,), check_gradients_in_both_modes),
+    Mutant(GradientNotWritten, (3,), (4,), check_gradients_in_both_modes),
+    Mutant(MeanForSum, (3,), (4,), check_gradients_in_both_modes),
+    Mutant(GradientRebound, (3,), (4,), check_gradients_in_both_modes),
+    Mutant(Accumulating, (3,), (4,), check_nothing_accumulates),
+    Mutant(NoInputGradientNoGradients, (3,), (4,), check_without_input_grad),
+    Mutant(InDoublePrecision, (3,), (4,), check_one_dtype_throughout),
+    Mutant(EmptyBatchForgotten, (3,), (4,), check_smallest_batches),
+    Mutant(InputNotConverted, (), (4,), check_dtypes_of_inputs),
+    Mutant(HyperParameterChanged, (0.1,), (4,), check_clone),
+    Mutant(FirstInputKept, (), (4,), check_backward_follows_the_last_forward),
+    Mutant(InputMutated, (), (4,), check_arguments_are_untouched),
+    Mutant(GradOutputMutated, (), (4,), check_arguments_are_untouched),
+    Mutant(BufferReused, (), (4,), check_results_are_kept),
+    Mutant(MemoryOrder, (), (2, 3), check_memory_layouts),
+    Mutant(ActivationsPickled, (), (4,), check_pickle_does_not_grow),
+    Mutant(SharedAfterDeepcopy, (3,), (4,), check_deepcopy),
+    Mutant(BuffersNotPickled, (), (4,), check_pickle, error=KeyError),
+    Mutant(InferRounds, (3,), (4,), check_infer_is_forward),
+    Mutant(InferLeavesCache, (3,), (4,), check_infer_leaves_no_trace),
+    Mutant(WithoutRescale, (0.5,), (6,), check_noise_is_unbiased),
+    Mutant(FreshMaskInBackward, (0.5,), (6,), check_gradients_in_both_modes),
+    Mutant(NoiseInInference, (0.5,), (6,), check_samples_are_independent),
+    Mutant(GlobalRandomState, (0.5,), (6,), check_seeds),
+    Mutant(TrainingGradientInInference, (), (4,), check_gradients_in_both_modes),
+    Mutant(InferenceGradientInTraining, (), (4,), check_gradients_in_both_modes),
+    Mutant(StatisticsOfTheBatch, (), (3, 2), check_samples_are_independent),
+    Mutant(StatisticsMoveInInference, (), (4,), check_inference_keeps_buffers),
+    Mutant(StatisticsMoveWhenFrozen, (), (4,), check_frozen),
+    Mutant(StatisticsByReference, (), (4,), check_backward_ignores_later_buffers),
+    Mutant(MeanTermForgotten, (), (4,), check_gradients_in_both_modes),
+    Mutant(KernelGradientTransposed, (2, 3), (4, 4, 2), check_gradients_in_both_modes),
+    Mutant(KernelNotFlipped, (2, 3), (4, 4, 2), check_gradients_in_both_modes),
+    Mutant(PaddingOffByOne, (1,), (2, 3, 2), check_shapes, error=ValueError),
+    Mutant(CroppedOffByOne, (1,), (2, 3, 2), check_gradients_in_both_modes),
+    Mutant(MaximumToAllCells, (2,), (4, 4, 2), check_gradients_in_both_modes),
+    Mutant(MaximumToAllTies, (2,), (4, 4, 2), check_gradients_at_ties),
+    Mutant(DiagonalOnly, (), (4,), check_gradients_in_both_modes),
+    Mutant(RepeatedIdsDropped, (5, 2), (4,), check_gradients_in_both_modes, sampler=ids),
+    Mutant(ShortcutForgotten, (nn.Tanh(),), (4,), check_gradients_in_both_modes),
+    Mutant(LastBranchOnly, ([nn.ReLU(), nn.Tanh()],), (4,), check_gradients_in_both_modes),
+]
