@@ -388,5 +388,5 @@ def _warn_of_softmax_below_the_head(body: Sequence[Any]) -> None:
         warnings.warn(
             f"the layers end in {last!r}, but head='auto' appends an output layer after it: leave "
             "the last layers out (the loss takes raw outputs), or set head=None",
-            stacklevel=6,
+            stacklevel=7,  # the caller of fit
         )

@@ -9,7 +9,8 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 
-from layerkit.estimators.base import NetworkEstimator, Task
+from layerkit.estimators.base import NetworkEstimator
+from layerkit.estimators.learning import Task
 from layerkit.estimators.targets import Numbers, Target, class_target
 from layerkit.estimators.weights import class_weights
 from layerkit.layer import Layer

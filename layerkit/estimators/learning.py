@@ -1,0 +1,403 @@
+"""How every estimator learns: data checked, a network built and trained, attributes set."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, is_regressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from layerkit.estimators.callbacks import Callbacks, EpochHooks, print_epoch, with_callbacks
+from layerkit.estimators.holdout import hold_out
+from layerkit.estimators.targets import Labels, Target, as_column
+from layerkit.layer import Layer, as_seed_sequence, is_number, is_size
+from layerkit.losses import Loss
+from layerkit.optimizers import LBFGS, Optimizer
+from layerkit.parameters import Parameterized
+from layerkit.training import History, train
+
+
+@dataclass(frozen=True)
+class Task:
+    """What there is to learn, checked."""
+
+    X: Any
+    y: np.ndarray
+    weight: np.ndarray | None
+    groups: np.ndarray | None
+    target: Target
+    seed: np.random.SeedSequence
+    fresh: bool
+    validation: tuple[Any, np.ndarray, np.ndarray | None] | None = None
+
+    def rows(self, rows: np.ndarray) -> Task:
+        """Return the same with some of the rows."""
+        weight = None if self.weight is None else self.weight[rows]
+        groups = None if self.groups is None else np.asarray(self.groups)[rows]
+        return replace(self, X=self.X[rows], y=self.y[rows], weight=weight, groups=groups)
+
+
+class Learner(Callbacks, Parameterized, BaseEstimator):
+    """The half of an estimator that learns.
+
+    A subclass has the constructor parameters ``batch_size``, ``max_iter``, ``shuffle``,
+    ``random_state``, ``tol``, ``n_iter_no_change``, ``early_stopping``, ``validation_fraction``,
+    ``warm_start``, ``dtype`` and ``verbose``, and says in a few methods what is particular to it:
+    `_make_target`, `_make_network`, `_make_loss` and `_make_optimizer`.
+    """
+
+    # The column of the history that chooses the best epoch where there is validation data.
+    _monitor: ClassVar[str] = "validation_loss"
+
+    network_: Layer
+    history_: History
+    optimizer_: Any
+    _target: Any
+    _seed: np.random.SeedSequence
+
+    # ---------------------------------------------------------------- what an estimator defines
+
+    def _make_target(self, y: np.ndarray, classes: Any = None) -> Target:
+        """Tell what y holds."""
+        raise NotImplementedError
+
+    def _make_network(self, output_shape: tuple[int, ...]) -> Layer:
+        """Return the network, not built, with an output of that shape where we choose it."""
+        raise NotImplementedError
+
+    def _make_loss(self) -> Loss | None:
+        """Return a loss of our own, or None for the one that suits y."""
+        raise NotImplementedError
+
+    def _make_optimizer(self) -> Optimizer | LBFGS:
+        """Return an optimizer of our own, without state."""
+        raise NotImplementedError
+
+    def _weights(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
+        """Return the weight of every sample."""
+        return sample_weight
+
+    def _check_params(self) -> None:
+        """Refuse constructor parameters that are out of range."""
+        patience, stopping = self.n_iter_no_change, self.early_stopping
+        fraction = self.validation_fraction
+        self.check(
+            self.batch_size == "auto" or is_size(self.batch_size),
+            "batch_size",
+            "'auto' or a positive integer",
+        )
+        self.check(is_size(self.max_iter), "max_iter", "a positive integer")
+        self.check(is_number(self.tol) and self.tol >= 0, "tol", "a finite number >= 0")
+        self.check(
+            patience is None or patience == np.inf or is_size(patience),
+            "n_iter_no_change",
+            "None or a positive integer",
+        )
+        self.check(
+            isinstance(stopping, bool | np.bool_) or hasattr(stopping, "split"),
+            "early_stopping",
+            "True, False or a splitter such as GroupShuffleSplit()",
+        )
+        self.check(
+            is_number(fraction) and 0 < fraction < 1,
+            "validation_fraction",
+            "between 0 and 1, exclusive",
+        )
+        for name in ("shuffle", "warm_start", "verbose"):
+            flag = isinstance(getattr(self, name), bool | np.bool_ | int)
+            self.check(flag, name, "True or False")
+        known = [np.float32, np.float64]
+        self.check(
+            self.dtype in ("auto", "float32", "float64", *known, *map(np.dtype, known)),
+            "dtype",
+            "'auto', 'float32' or 'float64'",
+        )
+
+    # ---------------------------------------------------------------- learning
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        groups: Any = None,
+    ) -> Self:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, ...)
+            A table, or images ``(n_samples, height, width, channels)`` and the like. Sparse rows
+            are taken by a network that begins with Dense.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), optional
+            Not negative. A weight of 2 counts as the row twice, 0 as no row.
+        X_val, y_val : array-like, optional
+            Validation data in place of a part of X, each row counting once: evaluated after every
+            epoch. Training stops after ``n_iter_no_change`` epochs without improvement, and the
+            weights of the best epoch are restored.
+        groups : array-like of shape (n_samples,), optional
+            For a splitter that is given as ``early_stopping``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range or the data do not fit; it says which, and what came.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If ``max_iter`` epochs were not enough (never with ``n_iter_no_change=None``).
+        DivergenceWarning
+            If numbers that are not finite turned up; the last good weights are kept.
+        """
+        self._check_params()
+        fresh = not (self.warm_start and hasattr(self, "network_"))
+        task = self._prepare(X, y, sample_weight, groups, fresh)
+        task = self._hold_out(task, X_val, y_val)
+        return self._learn(task, self.max_iter, keep=self.warm_start)
+
+    def refit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train anew, on all rows, for the ``best_iter_`` epochs that validation found.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`; nothing is held out.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self, "network_")
+        self._check_params()
+        task = self._prepare(X, y, sample_weight, fresh=True)
+        return self._learn(task, max(self.best_iter_, 1), patient=True)
+
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
+        """Learn from the rows for one epoch, continuing what was learned before."""
+        self._check_params()
+        fresh = not hasattr(self, "network_")
+        task = self._prepare(X, y, sample_weight, None, fresh, classes)
+        return self._learn(task, 1, keep=True, patient=True)
+
+    @with_callbacks
+    def _learn(self, task: Task, epochs: int, keep: bool = False, patient: bool = False) -> Self:
+        """Run `train` and set the fitted attributes.
+
+        ``keep`` keeps the optimizer's state, for a later call to go on with; ``patient`` runs all
+        epochs, whatever happens to the loss.
+        """
+        optimizer = self._make_optimizer()
+        if task.fresh:
+            network, past = self._build(task), History()
+        else:
+            network, past = self.network_, self.history_
+            if isinstance(optimizer, Optimizer) and type(optimizer) is type(self.optimizer_):
+                optimizer.state = self.optimizer_.state
+
+        def fitted(new: History) -> dict[str, Any]:
+            return self._fitted(task, past.then(new), copy.deepcopy(network))
+
+        y = task.target.encode(task.y)
+        hooks = EpochHooks(self, epochs, task.X, task.y, task.weight, fitted)
+        history = train(
+            network,
+            task.target.loss,
+            optimizer,
+            (task.X, y, task.weight),
+            epochs=epochs,
+            batch_size=self._auto_batch(len(y)) if self.batch_size == "auto" else self.batch_size,
+            shuffle=bool(self.shuffle),
+            patience=None if patient else self._patience(optimizer, task),
+            tol=float(self.tol),
+            callbacks=[*self._own_callbacks(), *[print_epoch] * bool(self.verbose), hooks],
+            random_state=_stream(task.seed, 2, len(past)),
+            **self._validating(task),
+        )
+        hooks.close()
+        if not keep and isinstance(optimizer, Optimizer):
+            optimizer.reset()
+        self._set(**self._fitted(task, past.then(history), network), optimizer_=optimizer)
+        if not patient and len(history) == epochs and not history.stopped:
+            self._warn_not_converged()
+        return self
+
+    def _set(self, **attributes: Any) -> None:
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def _prepare(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        groups: Any = None,
+        fresh: bool = True,
+        classes: Any = None,
+    ) -> Task:
+        """Check the data, tell what y holds, and leave out rows without weight."""
+        X, y = self._validate(X, y, reset=fresh)
+        if not fresh:
+            self._check_shape(X)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+        weight = self._weights(y, sample_weight)
+        target = self._make_target(y, classes) if fresh else self._target
+        seed = as_seed_sequence(self.random_state) if fresh else self._seed
+        task = Task(X, y, weight, groups, target, seed, fresh)
+        if weight is not None and not weight.all():
+            task = task.rows(np.flatnonzero(weight))
+            if len(task.y) == 0:
+                raise ValueError("sample_weight times class_weight is zero for all rows")
+        return task
+
+    def _validate(self, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            reset=reset,
+            accept_sparse="csr",
+            allow_nd=True,
+            multi_output=True,
+            y_numeric=is_regressor(self),
+        )
+        return X, as_column(y)
+
+    def _hold_out(self, task: Task, X_val: Any, y_val: Any) -> Task:
+        """Return the task with validation data, if there are to be some."""
+        if X_val is not None or y_val is not None:
+            if X_val is None or y_val is None:
+                missing = "X_val" if X_val is None else "y_val"
+                raise ValueError(f"X_val and y_val belong together, {missing} is None")
+            X_val, y_val = self._validate(X_val, y_val, reset=False)
+            return replace(task, validation=(X_val, y_val, None))
+        if not self.early_stopping:
+            if task.groups is not None:
+                raise ValueError(
+                    "groups are for a splitter: set early_stopping to one, such as "
+                    "GroupShuffleSplit(), got early_stopping=False"
+                )
+            return task
+        learn, validate = hold_out(
+            task.X,
+            task.y,
+            task.groups,
+            self.early_stopping,
+            self.validation_fraction,
+            stratify=isinstance(task.target, Labels),
+            seed=_stream(task.seed, 1),
+        )
+        held = task.rows(validate)
+        return replace(task.rows(learn), validation=(held.X, held.y, held.weight))
+
+    def _auto_batch(self, n_rows: int) -> int:
+        """Return batch_size="auto": about 32 steps an epoch, of 32 to 200 rows."""
+        return min(max(n_rows // 32, 32), 200)
+
+    def _validating(self, task: Task) -> dict[str, Any]:
+        """Return the arguments of `train` that concern validation."""
+        if task.validation is None:
+            return {}
+        (X, y, weight), target = task.validation, task.target
+        return {
+            "validation_data": (X, target.encode(y), weight),
+            "score": lambda _, y_pred, weight: target.score(y, y_pred, weight),
+            "monitor": self._monitor,
+        }
+
+    def _patience(self, optimizer: Any, task: Task) -> int | None:
+        """Return the epochs to wait for an improvement; L-BFGS has its own test of convergence."""
+        patience = self.n_iter_no_change
+        converges = isinstance(optimizer, LBFGS) and task.validation is None
+        return None if patience in (None, np.inf) or converges else int(patience)
+
+    def _build(self, task: Task) -> Layer:
+        """Return a new network for the data; the loss and the width of its output are settled."""
+        target, loss = task.target, self._make_loss()
+        if loss is not None:
+            target.check_loss(loss)
+            loss.check_params()
+        network = self._make_network(target.shapes(loss)[0])
+        if hasattr(self, "feature_names_in_"):
+            network.name_features(list(self.feature_names_in_))
+        dtype = np.result_type(task.X.dtype, np.float32) if self.dtype == "auto" else self.dtype
+        _build_around_frozen(network, task.X.shape[1:], _stream(task.seed, 0), dtype)
+        network.convert_input(task.X[:1])  # refuses sparse rows where the first layer cannot
+        target.bind(loss, network.output_shape)
+        return network
+
+    def _fitted(self, task: Task, history: History, network: Layer) -> dict[str, Any]:
+        """Return the fitted attributes."""
+        best = history.best_epoch
+        return {
+            "network_": network,
+            "history_": history,
+            "loss_curve_": [row["loss"] for row in history.rows],
+            "n_iter_": len(history),
+            "best_iter_": len(history) if best is None else best,
+            "_target": task.target,
+            "_seed": task.seed,
+        }
+
+    def _warn_not_converged(self) -> None:
+        if self.n_iter_no_change is not None:
+            warnings.warn(
+                f"{type(self).__name__}: max_iter={self.max_iter} epochs were not enough to "
+                "converge; raise it, or set n_iter_no_change=None to have exactly so many",
+                ConvergenceWarning,
+                stacklevel=5,  # the caller of fit
+            )
+
+    def _check_shape(self, X: Any) -> None:
+        if X.shape[1:] != self.network_.input_shape:
+            raise ValueError(
+                f"X has samples of shape {X.shape[1:]}, but {type(self).__name__} was fitted on "
+                f"samples of shape {self.network_.input_shape}"
+            )
+
+    def check(self, ok: bool, name: str, expected: str) -> None:
+        if not ok:
+            raise ValueError(
+                f"{type(self).__name__}: {name} must be {expected}, got {getattr(self, name)!r}"
+            )
+
+    __repr__ = BaseEstimator.__repr__
+
+
+def _build_around_frozen(network: Layer, input_shape: Any, seed: Any, dtype: Any) -> None:
+    """Build; layers that came built and frozen keep their parameters."""
+    frozen = [
+        (layer, dict(layer.params), dict(layer.buffers))
+        for _, layer in network.walk()
+        if layer.is_built and not layer.trainable
+    ]
+    network.build(input_shape, seed, dtype=dtype, rebuild=True)
+    for layer, params, buffers in frozen:
+        for now, kept in ((layer.params, params), (layer.buffers, buffers)):
+            for name, value in kept.items():
+                if now[name].shape != value.shape:
+                    raise ValueError(
+                        f"in {layer.where}: the frozen {name} has shape {value.shape}, but these "
+                        f"data need {now[name].shape}"
+                    )
+                now[name][...] = value
+
+
+def _stream(seed: np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
+    """One of several independent streams: 0 initial weights, 1 splitting, (2, epoch) training."""
+    return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, *key))
