@@ -8,14 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from cases import Case, Sampler, ids, standard_normal
-from contract import (
+from contract_of_objects import (
+    check_clone,
+    check_deepcopy,
+    check_frozen,
+    check_pickle,
+    check_pickle_does_not_grow,
+    check_seeds,
+)
+from contract_of_passes import (
     check_arguments_are_untouched,
     check_backward_follows_the_last_forward,
     check_backward_ignores_later_buffers,
-    check_clone,
-    check_deepcopy,
     check_dtypes_of_inputs,
-    check_frozen,
     check_gradients_at_ties,
     check_gradients_in_both_modes,
     check_infer_is_forward,
@@ -25,11 +30,8 @@ from contract import (
     check_noise_is_unbiased,
     check_nothing_accumulates,
     check_one_dtype_throughout,
-    check_pickle,
-    check_pickle_does_not_grow,
     check_results_are_kept,
     check_samples_are_independent,
-    check_seeds,
     check_shapes,
     check_smallest_batches,
     check_without_input_grad,
