@@ -1,69 +1,10 @@
-"""Layers broken on purpose, one classic mistake each, and the check that must notice it."""
-
-from __future__ import annotations
+"""Layers broken on purpose, one classic mistake each; test_mutants.py has them caught."""
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-from cases import Case, Sampler, ids, standard_normal
-from contract_of_objects import (
-    check_clone,
-    check_deepcopy,
-    check_frozen,
-    check_pickle,
-    check_pickle_does_not_grow,
-    check_seeds,
-)
-from contract_of_passes import (
-    check_arguments_are_untouched,
-    check_backward_follows_the_last_forward,
-    check_backward_ignores_later_buffers,
-    check_dtypes_of_inputs,
-    check_gradients_at_ties,
-    check_gradients_in_both_modes,
-    check_infer_is_forward,
-    check_infer_leaves_no_trace,
-    check_inference_keeps_buffers,
-    check_memory_layouts,
-    check_noise_is_unbiased,
-    check_nothing_accumulates,
-    check_one_dtype_throughout,
-    check_results_are_kept,
-    check_samples_are_independent,
-    check_shapes,
-    check_smallest_batches,
-    check_without_input_grad,
-)
 
 import layerkit.layers as nn
-from layerkit import Layer
-from layerkit.layer import Shape
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A layer with a mistake, and the check of the contract that notices."""
-
-    broken: type[Layer]
-    arguments: tuple
-    input_shape: Shape
-    caught_by: Callable[[Case], None]
-    sampler: Sampler = standard_normal
-    error: type[Exception] = AssertionError
-
-    def __str__(self) -> str:
-        return self.broken.__name__
-
-    @property
-    def sound(self) -> type[Layer]:
-        """The layer of ours that the broken one derives from."""
-        return next(c for c in self.broken.__mro__ if c.__module__.startswith("layerkit"))
-
-    def case(self, kind: type[Layer]) -> Case:
-        return Case(kind.__name__, lambda: kind(*self.arguments), self.input_shape, self.sampler)
-
 
 # ---------------------------------------------------------------- Dense and gradients in general
 
@@ -419,48 +360,3 @@ class LastBranchOnly(nn.Concat):
         super().backward(grad_output)
         width = self.branches[-1].output_shape[-1]
         return self.branches[-1].backward(grad_output[..., -width:])
-
-
-MUTANTS = [
-    Mutant(BiasForgotten, (3,), (4,), check_gradients_in_both_modes),
-    Mutant(GradientNotWritten, (3,), (4,), check_gradients_in_both_modes),
-    Mutant(MeanForSum, (3,), (4,), check_gradients_in_both_modes),
-    Mutant(GradientRebound, (3,), (4,), check_gradients_in_both_modes),
-    Mutant(Accumulating, (3,), (4,), check_nothing_accumulates),
-    Mutant(NoInputGradientNoGradients, (3,), (4,), check_without_input_grad),
-    Mutant(InDoublePrecision, (3,), (4,), check_one_dtype_throughout),
-    Mutant(EmptyBatchForgotten, (3,), (4,), check_smallest_batches),
-    Mutant(InputNotConverted, (), (4,), check_dtypes_of_inputs),
-    Mutant(HyperParameterChanged, (0.1,), (4,), check_clone),
-    Mutant(FirstInputKept, (), (4,), check_backward_follows_the_last_forward),
-    Mutant(InputMutated, (), (4,), check_arguments_are_untouched),
-    Mutant(GradOutputMutated, (), (4,), check_arguments_are_untouched),
-    Mutant(BufferReused, (), (4,), check_results_are_kept),
-    Mutant(MemoryOrder, (), (2, 3), check_memory_layouts),
-    Mutant(ActivationsPickled, (), (4,), check_pickle_does_not_grow),
-    Mutant(SharedAfterDeepcopy, (3,), (4,), check_deepcopy),
-    Mutant(BuffersNotPickled, (), (4,), check_pickle, error=KeyError),
-    Mutant(InferRounds, (3,), (4,), check_infer_is_forward),
-    Mutant(InferLeavesCache, (3,), (4,), check_infer_leaves_no_trace),
-    Mutant(WithoutRescale, (0.5,), (6,), check_noise_is_unbiased),
-    Mutant(FreshMaskInBackward, (0.5,), (6,), check_gradients_in_both_modes),
-    Mutant(NoiseInInference, (0.5,), (6,), check_samples_are_independent),
-    Mutant(GlobalRandomState, (0.5,), (6,), check_seeds),
-    Mutant(TrainingGradientInInference, (), (4,), check_gradients_in_both_modes),
-    Mutant(InferenceGradientInTraining, (), (4,), check_gradients_in_both_modes),
-    Mutant(StatisticsOfTheBatch, (), (3, 2), check_samples_are_independent),
-    Mutant(StatisticsMoveInInference, (), (4,), check_inference_keeps_buffers),
-    Mutant(StatisticsMoveWhenFrozen, (), (4,), check_frozen),
-    Mutant(StatisticsByReference, (), (4,), check_backward_ignores_later_buffers),
-    Mutant(MeanTermForgotten, (), (4,), check_gradients_in_both_modes),
-    Mutant(KernelGradientTransposed, (2, 3), (4, 4, 2), check_gradients_in_both_modes),
-    Mutant(KernelNotFlipped, (2, 3), (4, 4, 2), check_gradients_in_both_modes),
-    Mutant(PaddingOffByOne, (1,), (2, 3, 2), check_shapes, error=ValueError),
-    Mutant(CroppedOffByOne, (1,), (2, 3, 2), check_gradients_in_both_modes),
-    Mutant(MaximumToAllCells, (2,), (4, 4, 2), check_gradients_in_both_modes),
-    Mutant(MaximumToAllTies, (2,), (4, 4, 2), check_gradients_at_ties),
-    Mutant(DiagonalOnly, (), (4,), check_gradients_in_both_modes),
-    Mutant(RepeatedIdsDropped, (5, 2), (4,), check_gradients_in_both_modes, sampler=ids),
-    Mutant(ShortcutForgotten, (nn.Tanh(),), (4,), check_gradients_in_both_modes),
-    Mutant(LastBranchOnly, ([nn.ReLU(), nn.Tanh()],), (4,), check_gradients_in_both_modes),
-]
