@@ -14,6 +14,7 @@ import joblib
 import numpy as np
 import pytest
 from cases import Case
+from errors import error_of
 from numpy.testing import assert_allclose, assert_array_equal
 from passes import (
     MODES,
@@ -21,7 +22,6 @@ from passes import (
     assert_buffers,
     assert_close,
     assert_same,
-    error_of,
     grad_like,
     restore_buffers,
     run,

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from cases import Case
+from errors import error_of
 from numpy.testing import assert_allclose, assert_array_equal
 from passes import (
     MODES,
@@ -20,7 +21,6 @@ from passes import (
     assert_close,
     assert_same,
     buffers_of,
-    error_of,
     grad_like,
     restore_buffers,
     run,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from layerkit import Layer
@@ -47,12 +45,6 @@ def assert_same(actual: Pass, expected: Pass) -> None:
 def assert_close(actual: Pass, expected: Pass, rtol: float = 1e-9) -> None:
     for name, a, b in zip(Pass._fields, actual, expected, strict=True):
         assert_allclose(a, b, rtol=rtol, atol=rtol, err_msg=name)
-
-
-def error_of(kind: type[Exception], call: Callable, argument: object) -> str:
-    with pytest.raises(kind) as raised:
-        call(argument)
-    return str(raised.value)
 
 
 # ---------------------------------------------------------------- buffers

@@ -146,7 +146,7 @@ def test_columns_with_an_embedding(rng):
 
 
 class TorchNetwork:
-    """The network of `small_network` in PyTorch, from our parameters, with statistics of its own."""
+    """`small_network` in PyTorch, from our parameters, with running statistics of its own."""
 
     def __init__(self, network):
         self.p = parameters(network)
@@ -158,10 +158,8 @@ class TorchNetwork:
 
     def __call__(self, x, training=True):
         x = max_pool2d(torch.relu(self.norm("layers.1", self.conv("layers.0", x), training)))
-        body = self.norm(
-            "layers.block.body.layers.1", self.conv("layers.block.body.layers.0", x), training
-        )
-        x = torch.relu(body) + x
+        body = "layers.block.body.layers"
+        x = x + torch.relu(self.norm(f"{body}.1", self.conv(f"{body}.0", x), training))
         wide = [conv2d(self.p, "layers.wide.branches.0", x), self.conv("layers.wide.branches.1", x)]
         x = torch.cat(wide, dim=3).flatten(1)
         return linear(self.p, "layers.scores", x)
