@@ -99,7 +99,8 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
             "None or a positive integer",
         )
         self.check(
-            isinstance(stopping, bool | np.bool_) or hasattr(stopping, "split"),
+            isinstance(stopping, bool | np.bool_)
+            or (hasattr(stopping, "split") and not isinstance(stopping, str)),
             "early_stopping",
             "True, False or a splitter such as GroupShuffleSplit()",
         )

@@ -33,7 +33,7 @@ class SequentialEstimator(NetworkEstimator):
     layers: Any
 
     def _make_network(self, output_shape: tuple[int, ...]) -> Layer:
-        body = clone(self.layers)  # the user's layers stay as they are
+        body = clone(self.layers, safe=False)  # the user's layers stay as they are
         if isinstance(body, Layer):
             body = body.layers if isinstance(body, Sequential) else [body]
         if self.head is None:

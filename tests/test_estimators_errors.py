@@ -1,0 +1,225 @@
+"""What is refused: each message names the parameter, what is allowed and what came."""
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.datasets import load_iris
+from sklearn.model_selection import GroupShuffleSplit
+
+from layerkit import (
+    Conv2D,
+    Dense,
+    LogSoftmax,
+    ReLU,
+    Sequential,
+    SequentialClassifier,
+    SequentialRegressor,
+    Softmax,
+    Tanh,
+)
+from layerkit.losses import (
+    BinaryCrossEntropy,
+    CategoricalCrossEntropy,
+    GaussianNLL,
+    Hinge,
+    MeanSquaredError,
+    Poisson,
+    Quantile,
+)
+from layerkit.optimizers import LBFGS, Adam
+
+X, Y = load_iris(return_X_y=True)
+MULTILABEL = np.column_stack([Y > 0, Y > 1]).astype(int)
+SEVERAL = np.column_stack([Y, Y])
+WEIGHT = np.ones(150)
+
+
+def classifier(layers=(), **options):
+    options = {"max_iter": 2, "n_iter_no_change": None, "random_state": 0, **options}
+    return SequentialClassifier(list(layers) or [Dense(4), ReLU()], **options)
+
+
+def regressor(**options):
+    return SequentialRegressor([Dense(4)], max_iter=2, n_iter_no_change=None, **options)
+
+
+def fitted(**options):
+    return classifier(**options).fit(X, Y)
+
+
+def refused(message):
+    return pytest.raises((ValueError, TypeError), match=re.escape(message))
+
+
+PARAMETERS = [
+    ("max_iter", 0, "SequentialClassifier: max_iter must be a positive integer, got 0"),
+    ("max_iter", 2.5, "max_iter must be a positive integer, got 2.5"),
+    ("batch_size", -1, "batch_size must be 'auto' or a positive integer, got -1"),
+    ("batch_size", "all", "batch_size must be 'auto' or a positive integer, got 'all'"),
+    ("tol", -1e-4, "tol must be a finite number >= 0, got -0.0001"),
+    ("tol", "small", "tol must be a finite number >= 0, got 'small'"),
+    ("n_iter_no_change", 0, "n_iter_no_change must be None or a positive integer, got 0"),
+    ("early_stopping", "yes", "early_stopping must be True, False or a splitter such as"),
+    ("early_stopping", 5, "GroupShuffleSplit(), got 5"),
+    ("validation_fraction", 1.0, "validation_fraction must be between 0 and 1, exclusive, got 1.0"),
+    ("shuffle", "no", "shuffle must be True or False, got 'no'"),
+    ("warm_start", None, "warm_start must be True or False, got None"),
+    ("verbose", "loud", "verbose must be True or False, got 'loud'"),
+    ("dtype", "float16", "dtype must be 'auto', 'float32' or 'float64', got 'float16'"),
+    ("dtype", int, "dtype must be 'auto', 'float32' or 'float64', got <class 'int'>"),
+    ("head", Dense(3), "head must be 'auto' or None, got Dense(units=3)"),
+    ("random_state", -1, "random_state must be None, a non-negative integer, a numpy Generator"),
+    ("loss", "log_los", "loss must be 'auto', a Loss, or one of binary_cross_entropy, categorical"),
+    ("loss", 3, "loss must be 'auto', a name or a Loss, got 3"),
+    ("loss", CategoricalCrossEntropy(2.0), "label_smoothing must be between 0 and 1, got 2.0"),
+    ("loss", MeanSquaredError(), "loss=MeanSquaredError() does not classify; use a loss whose"),
+    ("optimizer", "adamm", "optimizer must be an Optimizer, or one of lbfgs, sgd, adadelta"),
+    ("optimizer", Adam, "optimizer must be a name or an Optimizer, got"),
+    ("optimizer", Adam(-1.0), "learning_rate must be a finite number >= 0 or a schedule, got -1.0"),
+    ("optimizer", LBFGS(history=0), "history must be an integer >= 1, got 0"),
+    ("layers", None, "layers must be a Layer or a list of layers or (name, layer) pairs, got None"),
+    ("layers", [Dense], "layers must be layers or (name, layer) pairs, got <class"),
+    ("layers", [Dense], "that is the class, write Dense(...)"),
+    ("layers", [Dense(3), 7], "layers must be layers or (name, layer) pairs, got 7"),
+    ("layers", [("a", Dense(3)), ("a", ReLU())], "layer names must be unique"),
+    ("layers", [Dense(0)], "in layers.0 Dense(units=0): units must be a positive integer, got 0"),
+    ("layers", [Conv2D(3, 2)], "in layers.0 Conv2D(filters=3, kernel_size=2): expects"),
+    ("class_weight", "even", "class_weight must be None, 'balanced' or a dict, got even"),
+    ("class_weight", {0: -1.0}, "class_weight must be finite and not negative, got -1.0 for 0"),
+    ("class_weight", {0: 0, 1: 0, 2: 0}, "sample_weight times class_weight is zero for all rows"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), PARAMETERS)
+def test_parameters(name, value, message):
+    with refused(message):
+        classifier().set_params(**{name: value}).fit(X, Y)
+
+
+DATA = {
+    "weights of the wrong length": (
+        lambda: classifier().fit(X, Y, sample_weight=WEIGHT[:9]), "sample_weight"),
+    "negative weights": (
+        lambda: classifier().fit(X, Y, sample_weight=-WEIGHT), "Negative values in data"),
+    "only X_val": (
+        lambda: classifier().fit(X, Y, X_val=X), "X_val and y_val belong together, y_val is None"),
+    "only y_val": (
+        lambda: classifier().fit(X, Y, y_val=Y), "X_val and y_val belong together, X_val is None"),
+    "X_val with other columns": (
+        lambda: classifier().fit(X, Y, X_val=X[:, :2], y_val=Y), "X has 2 features, but Sequentia"),
+    "new classes in y_val": (
+        lambda: classifier().fit(X, Y, X_val=X, y_val=Y + 1),
+        "y has the new classes [3]; the network knows [0, 1, 2]"),
+    "groups without a splitter": (
+        lambda: classifier().fit(X, Y, groups=Y), "groups are for a splitter: set early_stopping"),
+    "a splitter without groups": (
+        lambda: classifier(early_stopping=GroupShuffleSplit()).fit(X, Y), "'groups'"),
+    "too few rows to hold out": (
+        lambda: classifier(early_stopping=True).fit(X[::40], Y[::40]),
+        "early_stopping cannot hold out validation_fraction=0.1 of 4 rows"),
+    "numbers as classes": (
+        lambda: classifier().fit(X, X[:, 0] + 0.01), "Unknown label type: continuous"),
+    "no y": (lambda: classifier().fit(X, None), "requires y to be passed, but the target y is Non"),
+    "names as numbers": (lambda: regressor().fit(X, np.full(150, "a")), "could not convert"),
+    "NaN": (lambda: classifier().fit(np.where(X > 6, np.nan, X), Y), "Input X contains NaN"),
+    "sparse rows below Tanh": (
+        lambda: classifier([Tanh()]).fit(sp.csr_array(X), Y), "in layers.0 Tanh(): takes no spars"),
+    "a categorical loss for a multilabel indicator": (
+        lambda: classifier(loss=CategoricalCrossEntropy()).fit(X, MULTILABEL),
+        "CategoricalCrossEntropy() chooses one class, but y is a multilabel indicator"),
+    "a loss of single scores for several outputs": (
+        lambda: classifier(loss=Hinge()).fit(X, SEVERAL),
+        "loss=Hinge() does not choose among several classes, but each column of y is one of"),
+    "a dict of class weights for several outputs": (
+        lambda: classifier(class_weight={0: 1}).fit(X, SEVERAL),
+        "class_weight must be None, 'balanced' or a list of 2 dicts, got {0: 1}"),
+    "a categorical loss in a regressor": (
+        lambda: regressor(loss="focal").fit(X, Y), "loss=Focal() is for classes; a regressor need"),
+    "targets outside the domain of the loss": (
+        lambda: regressor(loss=Poisson()).fit(X, Y - 1.0), "Poisson(): y_true must be at least 0"),
+    "quantiles out of range": (
+        lambda: regressor(loss=Quantile([0.5, 1.5])).fit(X, Y), "quantiles must be between 0 and "),
+    "no head and the wrong width": (
+        lambda: classifier([Dense(4)], head=None).fit(X, Y),
+        "the network must give (n_samples, 3) for this y with loss='auto', but its output is (n_s"),
+    "no head and the wrong width for the loss": (
+        lambda: classifier([Dense(1)], head=None, loss=CategoricalCrossEntropy()).fit(X, Y > 0),
+        "the network must give (n_samples, 2) for this y with loss=CategoricalCrossEntropy()"),
+    "no head for mean and variance": (
+        lambda: SequentialRegressor([Dense(1)], head=None, loss=GaussianNLL()).fit(X, Y),
+        "the network must give (n_samples, 2)"),
+    "a body that is not flat": (
+        lambda: classifier([Conv2D(2, 3)]).fit(np.ones((9, 8, 8, 1)), np.arange(9) % 3),
+        "end `layers` in Flatten or a global pooling"),
+    "a standard deviation that was not learned": (
+        lambda: regressor().fit(X, Y).predict(X, return_std=True),
+        "return_std=True needs loss=GaussianNLL(), got MeanSquaredError()"),
+    "partial_fit without classes": (
+        lambda: classifier().partial_fit(X, Y), "classes must be given at the first call to parti"),
+    "partial_fit with other classes": (
+        lambda: fitted().partial_fit(X, Y, classes=[0, 1]), "classes=[0, 1] is not the same as on"),
+    "partial_fit with new classes": (
+        lambda: fitted().partial_fit(X, Y + 1), "y has the new classes [3]; the network knows"),
+    "partial_fit with balanced classes": (
+        lambda: fitted(class_weight="balanced").partial_fit(X, Y), "class_weight='balanced' needs"),
+    "partial_fit with other columns": (
+        lambda: fitted().partial_fit(X[:, :3], Y), "X has 3 features, but SequentialClassifier is"),
+    "partial_fit with another number of labels": (
+        lambda: classifier().fit(X, MULTILABEL).partial_fit(X, MULTILABEL[:, [0, 1, 1]]),
+        "y must be a multilabel indicator of 0 and 1 with 2 columns, got multilabel-indicator of"),
+    "partial_fit with another number of outputs": (
+        lambda: regressor().fit(X, X[:, :2]).partial_fit(X, X[:, :3]), "y must have 2 columns, go"),
+    "warm start with other columns": (
+        lambda: fitted(warm_start=True).fit(X[:, :3], Y), "X has 3 features, but SequentialClass"),
+    "warm start with other images": (
+        lambda: classifier([Dense(2)], warm_start=True).fit(X, Y).fit(X.reshape(150, 4, 1), Y),
+        "X has samples of shape (4, 1), but SequentialClassifier was fitted on samples of shape ("),
+    "an unknown parameter": (
+        lambda: classifier().set_params(layer__units=3),
+        "SequentialClassifier has no parameter 'layer__units'; valid parameters are layers, loss"),
+    "a parameter of an optimizer that is only named": (
+        lambda: classifier().set_params(optimizer__learning_rate=3), "'optimizer__learning_rate'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DATA)
+def test_data(case):
+    action, message = DATA[case]
+    with refused(message):
+        action()
+
+
+def test_partial_fit_needs_batches():
+    for optimizer in ("lbfgs", LBFGS()):
+        model = classifier(optimizer=optimizer)
+        assert not hasattr(model, "partial_fit")
+        with pytest.raises(AttributeError):
+            model.partial_fit(X, Y, classes=[0, 1, 2])
+
+
+@pytest.mark.parametrize("last", [Softmax(), LogSoftmax(), Sequential([Softmax()])])
+def test_softmax_below_the_head_is_warned_of(last):
+    with pytest.warns(UserWarning, match=r"head='auto' appends an output layer after it") as seen:
+        classifier([Dense(3), last]).fit(X, Y)
+    assert seen[0].filename == __file__
+
+
+def test_softmax_and_a_loss_of_logits_are_warned_of():
+    with pytest.warns(UserWarning, match="it takes raw outputs: leave the last layer out"):
+        classifier([Dense(3), Softmax()], head=None).fit(X, Y)
+
+
+def test_divergence_is_warned_of_and_the_last_good_weights_are_kept():
+    model = SequentialRegressor([Dense(8), Tanh()], optimizer="sgd", max_iter=20, random_state=0)
+    with pytest.warns(RuntimeWarning, match="training diverged in epoch 1"):
+        model.fit(X, Y * 1e200)
+    assert np.isfinite(model.predict(X)).all()
+
+
+def test_a_good_fit_warns_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier(loss=BinaryCrossEntropy()).fit(X, Y).predict(X)

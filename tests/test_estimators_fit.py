@@ -1,0 +1,527 @@
+"""Fitting: weights, continuing, early stopping, seeds, dtypes, forms of X, what is kept."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.model_selection import GroupShuffleSplit, StratifiedShuffleSplit
+from sklearn.preprocessing import StandardScaler
+
+import layerkit as lk
+from layerkit import Dense, Dropout, ReLU, Sequential, SequentialClassifier, SequentialRegressor
+from layerkit.layer import Layer
+from layerkit.losses import Huber
+from layerkit.optimizers import SGD, Adam
+
+X_IRIS, Y_IRIS = load_iris(return_X_y=True)
+X_IRIS = StandardScaler().fit_transform(X_IRIS)
+
+
+def classifier(*layers, **options):
+    options = {"max_iter": 20, "n_iter_no_change": None, "random_state": 0, **options}
+    return SequentialClassifier(list(layers) or [Dense(8), ReLU()], **options)
+
+
+def weights(model):
+    return model.network_.flat_params
+
+
+# ---------------------------------------------------------------- weights
+
+
+def test_a_weight_is_a_number_of_repetitions(rng):
+    times = rng.integers(0, 4, size=150)
+    options = {"batch_size": 1000, "optimizer": SGD(0.1)}
+    weighted = classifier(**options).fit(X_IRIS, Y_IRIS, sample_weight=times)
+    repeated = classifier(**options).fit(np.repeat(X_IRIS, times, axis=0), np.repeat(Y_IRIS, times))
+    np.testing.assert_allclose(weights(weighted), weights(repeated), rtol=1e-9)
+    scaled = classifier(**options).fit(X_IRIS, Y_IRIS, sample_weight=1000.0 * times)
+    np.testing.assert_allclose(weights(scaled), weights(repeated), rtol=1e-9)
+
+
+def test_rows_of_weight_zero_are_left_out_of_batch_norm_too():
+    keep = np.arange(150) % 3 > 0
+    network = [Dense(8), lk.BatchNorm(), ReLU(), Dropout(0.2)]
+    weighted = classifier(*network).fit(X_IRIS, Y_IRIS, sample_weight=keep)
+    without = classifier(*network).fit(X_IRIS[keep], Y_IRIS[keep])
+    np.testing.assert_allclose(weights(weighted), weights(without))
+
+
+@pytest.mark.parametrize("weight", ["balanced", {0: 2.0, 1: 0.5}])
+def test_class_weights_are_sample_weights(weight):
+    rows = np.r_[:50, 50:70, 100:110]
+    X, y = X_IRIS[rows], Y_IRIS[rows]
+    factors = np.array([80 / 150, 80 / 60, 80 / 30] if weight == "balanced" else [2.0, 0.5, 1.0])
+    by_class = classifier(class_weight=weight).fit(X, y)
+    by_sample = classifier().fit(X, y, sample_weight=factors[y])
+    np.testing.assert_allclose(weights(by_class), weights(by_sample))
+
+
+def test_balanced_class_weights_count_repetitions(rng):
+    times = rng.integers(0, 4, size=150)
+    options = {"batch_size": 1000, "class_weight": "balanced"}
+    weighted = classifier(**options).fit(X_IRIS, Y_IRIS, sample_weight=times)
+    repeated = classifier(**options).fit(np.repeat(X_IRIS, times, axis=0), np.repeat(Y_IRIS, times))
+    np.testing.assert_allclose(weights(weighted), weights(repeated), rtol=1e-8)
+
+
+def test_class_weights_of_several_outputs_multiply():
+    y = np.column_stack([Y_IRIS > 0, Y_IRIS == 2]).astype(int)
+    spec = [{0: 3.0}, {1: 0.5}]
+    by_class = classifier(class_weight=spec).fit(X_IRIS, y)
+    by_sample = classifier().fit(
+        X_IRIS, y, sample_weight=np.where(y[:, 0], 1, 3.0) * np.where(y[:, 1], 0.5, 1)
+    )
+    np.testing.assert_allclose(weights(by_class), weights(by_sample))
+
+
+# ---------------------------------------------------------------- continuing
+
+
+def test_partial_fit_is_fit_one_epoch_at_a_time():
+    whole = classifier(max_iter=5, shuffle=False).fit(X_IRIS, Y_IRIS)
+    pieces = classifier(shuffle=False)
+    for _ in range(5):
+        pieces.partial_fit(X_IRIS, Y_IRIS, classes=[0, 1, 2])
+    np.testing.assert_array_equal(weights(pieces), weights(whole))
+    assert pieces.n_iter_ == 5
+    np.testing.assert_array_equal(pieces.history_["epoch"], [1, 2, 3, 4, 5])
+    assert pieces.loss_curve_ == whole.loss_curve_
+
+
+def test_partial_fit_draws_a_new_order_every_time():
+    shuffled = [classifier(optimizer=SGD(0.1)) for _ in range(2)]
+    for model in shuffled:
+        for _ in range(3):
+            model.partial_fit(X_IRIS, Y_IRIS, classes=[0, 1, 2])
+    np.testing.assert_array_equal(weights(shuffled[0]), weights(shuffled[1]))
+    orders = []
+    seen = classifier(optimizer=SGD(0.0))
+    seen.set_callbacks(Recorder(orders))
+    for _ in range(2):
+        seen.partial_fit(X_IRIS, Y_IRIS, classes=[0, 1, 2])
+    half = len(orders) // 2
+    assert orders[:half] != orders[half:]
+
+
+class Recorder:
+    def __init__(self, losses):
+        self.losses = losses
+
+    def on_batch(self, state):
+        self.losses.append(state.batch_loss)
+
+    def __call__(self, state):
+        pass
+
+
+def test_partial_fit_knows_classes_that_come_later():
+    model = classifier(optimizer=Adam(0.05))
+    for _ in range(30):
+        for species in range(3):
+            rows = np.equal(Y_IRIS, species)
+            model.partial_fit(X_IRIS[rows], Y_IRIS[rows], classes=[0, 1, 2])
+    assert model.classes_.tolist() == [0, 1, 2]
+    assert set(model.predict(X_IRIS)) == {0, 1, 2}
+
+
+def test_partial_fit_of_multilabel_and_of_several_outputs():
+    indicator = np.column_stack([Y_IRIS > 0, Y_IRIS > 1]).astype(int)
+    model = classifier(optimizer=Adam(0.05))
+    for _ in range(30):
+        model.partial_fit(X_IRIS, indicator)
+    assert model.score(X_IRIS, indicator) > 0.8
+    several = np.column_stack([Y_IRIS, Y_IRIS > 1])
+    model = classifier(optimizer=Adam(0.05))
+    for _ in range(30):
+        model.partial_fit(X_IRIS, several, classes=[[0, 1, 2], [0, 1]])
+    assert model.score(X_IRIS, several) > 0.8
+
+
+def test_warm_start_goes_on():
+    whole = classifier(max_iter=6, shuffle=False).fit(X_IRIS, Y_IRIS)
+    halves = classifier(max_iter=3, shuffle=False, warm_start=True)
+    halves.fit(X_IRIS, Y_IRIS).fit(X_IRIS, Y_IRIS)
+    np.testing.assert_array_equal(weights(halves), weights(whole))
+    assert halves.n_iter_ == 6 == len(halves.history_)
+
+
+def test_warm_start_takes_a_changed_learning_rate():
+    model = classifier(optimizer=SGD(0.1), warm_start=True).fit(X_IRIS, Y_IRIS)
+    before = weights(model).copy()
+    model.set_params(optimizer__learning_rate=0.0).fit(X_IRIS, Y_IRIS)
+    np.testing.assert_array_equal(weights(model), before)
+
+
+def test_warm_start_takes_some_of_the_classes_but_no_new_ones():
+    model = classifier(warm_start=True).fit(X_IRIS, Y_IRIS)
+    model.fit(X_IRIS[:100], Y_IRIS[:100])
+    assert model.classes_.tolist() == [0, 1, 2]
+    assert model.predict_proba(X_IRIS).shape == (150, 3)
+    with pytest.raises(ValueError, match=r"y has the new classes \[7\]; the network knows \[0, 1"):
+        model.fit(X_IRIS, np.where(Y_IRIS == 2, 7, Y_IRIS))
+    assert model.n_iter_ == 40
+
+
+# ---------------------------------------------------------------- early stopping
+
+
+CANCER = load_breast_cancer(return_X_y=True)
+X_CANCER, Y_CANCER = StandardScaler().fit_transform(CANCER[0]), CANCER[1]
+
+
+def stopping(**options):
+    options = {"max_iter": 60, "n_iter_no_change": 5, "optimizer": Adam(0.02), **options}
+    return classifier(**options)
+
+
+def test_the_best_weights_are_restored():
+    X, y, X_val, y_val = X_CANCER[:400], Y_CANCER[:400], X_CANCER[400:], Y_CANCER[400:]
+    model = stopping().fit(X, y, X_val=X_val, y_val=y_val)
+    losses = model.history_["validation_loss"]
+    assert model.best_iter_ == 1 + int(losses.argmin())
+    assert model.best_iter_ < model.n_iter_ < 60
+    p = model.predict_proba(X_val)
+    assert losses.min() == pytest.approx(-np.log(p[np.arange(len(p)), y_val]).mean())
+    assert model.history_["validation_score"][model.best_iter_ - 1] == model.score(X_val, y_val)
+
+
+def test_early_stopping_holds_out_a_stratified_part():
+    y = np.r_[np.zeros(540, int), np.ones(29, int)]
+    model = stopping(early_stopping=True, validation_fraction=0.2)
+    held = []
+    target_score = model._hold_out
+    model._hold_out = lambda *a: held.append(target_score(*a)) or held[0]
+    model.fit(X_CANCER, y)
+    validation = held[0].validation
+    assert len(validation[1]) == 114
+    assert validation[1].sum() == 6
+    assert len(held[0].y) == 569 - 114
+
+
+def test_a_splitter_keeps_groups_together():
+    groups = np.arange(569) // 10
+    seen = []
+
+    class Splitter(GroupShuffleSplit):
+        def split(self, X, y=None, groups=None):
+            for learn, validate in super().split(X, y, groups):
+                seen.append((set(groups[learn]), set(groups[validate])))
+                yield learn, validate
+
+    splitter = Splitter(test_size=0.25, random_state=0)
+    model = stopping(early_stopping=splitter).fit(X_CANCER, Y_CANCER, groups=groups)
+    assert not seen[0][0] & seen[0][1]
+    assert model.best_iter_ < model.n_iter_
+    stopping(early_stopping=StratifiedShuffleSplit(random_state=0)).fit(X_CANCER, Y_CANCER)
+
+
+def test_refit_trains_on_everything_for_the_best_number_of_epochs():
+    model = stopping(early_stopping=True).fit(X_CANCER, Y_CANCER)
+    best = model.best_iter_
+    model.refit(X_CANCER, Y_CANCER)
+    plain = stopping(max_iter=best, n_iter_no_change=None).fit(X_CANCER, Y_CANCER)
+    assert model.n_iter_ == best == model.best_iter_
+    np.testing.assert_array_equal(weights(model), weights(plain))
+
+
+def test_partial_fit_after_early_stopping():
+    model = stopping(early_stopping=True).fit(X_CANCER, Y_CANCER)
+    n = model.n_iter_
+    model.partial_fit(X_CANCER, Y_CANCER)
+    assert model.n_iter_ == n + 1
+    assert np.isnan(model.history_["validation_loss"][-1])
+
+
+def test_warm_start_keeps_its_split():
+    model = stopping(early_stopping=True, warm_start=True, random_state=None, max_iter=3)
+    split = []
+    hold_out = model._hold_out
+    model._hold_out = lambda *a: split.append(hold_out(*a)) or split[-1]
+    model.set_params(n_iter_no_change=None).fit(X_CANCER, Y_CANCER).fit(X_CANCER, Y_CANCER)
+    np.testing.assert_array_equal(split[0].validation[0], split[1].validation[0])
+    np.testing.assert_array_equal(model.history_["epoch"], np.arange(1, 7))
+
+
+def test_it_says_that_it_did_not_converge():
+    with pytest.warns(ConvergenceWarning, match="SequentialClassifier: max_iter=2 epochs") as seen:
+        classifier(max_iter=2, n_iter_no_change=10).fit(X_IRIS, Y_IRIS)
+    assert seen[0].filename == __file__
+
+
+def test_training_stops_when_the_loss_does():
+    model = classifier(optimizer=SGD(0.0), n_iter_no_change=3, max_iter=50).fit(X_IRIS, Y_IRIS)
+    assert model.n_iter_ == 4
+    assert "no improvement" in model.history_.stopped
+
+
+# ---------------------------------------------------------------- seeds and dtypes
+
+
+@pytest.mark.parametrize("seed", [0, np.int64(3)])
+def test_a_seed_gives_the_same_weights(seed):
+    network = [Dense(8), Dropout(0.3), ReLU()]
+    first, second, other = (
+        classifier(*network, random_state=s).fit(X_IRIS, Y_IRIS) for s in (seed, seed, 99)
+    )
+    np.testing.assert_array_equal(weights(first), weights(second))
+    assert (weights(first) != weights(other)).any()
+
+
+def test_a_random_state_object_moves_on():
+    model = classifier(random_state=np.random.RandomState(0))
+    first = weights(model.fit(X_IRIS, Y_IRIS)).copy()
+    assert (first != weights(model.fit(X_IRIS, Y_IRIS))).any()
+
+
+@pytest.mark.parametrize(
+    ("x_dtype", "dtype", "expected"),
+    [
+        ("float32", "auto", "float32"),
+        ("float64", "auto", "float64"),
+        ("float16", "auto", "float32"),
+        ("uint8", "auto", "float32"),
+        ("int64", "auto", "float64"),
+        ("float64", "float32", "float32"),
+        ("float32", np.float64, "float64"),
+    ],
+)
+def test_dtypes(x_dtype, dtype, expected):
+    X = np.abs(X_IRIS * 10).astype(x_dtype)
+    model = classifier(dtype=dtype, max_iter=2).fit(X, Y_IRIS)
+    assert weights(model).dtype == expected
+    assert model.predict_proba(X).dtype == model.transform(X).dtype == expected
+    regressor = SequentialRegressor([Dense(3)], dtype=dtype, max_iter=2, n_iter_no_change=None)
+    assert regressor.fit(X, Y_IRIS).predict(X).dtype == expected
+
+
+# ---------------------------------------------------------------- forms of X
+
+
+def test_sparse_rows_give_what_dense_rows_give():
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:300] / 16, y[:300]
+    dense = classifier(max_iter=5).fit(X, y)
+    for form in (sp.csr_matrix, sp.csc_matrix, sp.csr_array, sp.coo_array):
+        sparse = classifier(max_iter=5).fit(form(X), y)
+        np.testing.assert_allclose(weights(sparse), weights(dense), rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(sparse.predict_proba(form(X)), dense.predict_proba(X))
+    assert dense.__sklearn_tags__().input_tags.sparse
+    assert not classifier(ReLU()).__sklearn_tags__().input_tags.sparse
+    assert classifier(Sequential([Dense(2)])).__sklearn_tags__().input_tags.sparse
+
+
+def test_images_as_four_dimensional_arrays():
+    X, y = load_digits(return_X_y=True)
+    images = (X[:400] / 16).reshape(-1, 8, 8, 1).astype(np.float32)
+    model = classifier(
+        lk.Conv2D(8, 3), ReLU(), lk.MaxPool2D(2), lk.Flatten(), optimizer=Adam(0.01), max_iter=8
+    )
+    model.fit(images, y[:400])
+    assert model.score(images, y[:400]) > 0.9
+    assert model.transform(images, layer=0).shape == (400, 6 * 6 * 8)
+    with pytest.raises(ValueError, match=r"X has samples of shape \(8, 4, 1\), but SequentialClas"):
+        model.predict(images[:, :, :4])
+
+
+@pytest.fixture
+def table(rng):
+    city = rng.integers(0, 5, size=300)
+    frame = pd.DataFrame(
+        {"age": rng.normal(size=300), "city": city, "income": rng.normal(size=300)}
+    )
+    return frame, np.where(city % 2 == 0, "even", "odd")
+
+
+def test_columns_by_name(table):
+    frame, y = table
+    named = lk.Columns([(["income", "age"], Dense(4)), ("city", lk.Embedding(5, 2))])
+    placed = lk.Columns([([2, 0], Dense(4)), (1, lk.Embedding(5, 2))])
+    model = classifier(named, ReLU(), optimizer=Adam(0.05)).fit(frame, y)
+    assert model.feature_names_in_.tolist() == ["age", "city", "income"]
+    assert model.score(frame, y) > 0.95
+    other = classifier(placed, ReLU(), optimizer=Adam(0.05)).fit(frame.to_numpy(), y)
+    np.testing.assert_array_equal(weights(model), weights(other))
+    np.testing.assert_array_equal(
+        clone(model).fit(frame, y).predict(frame), pickle.loads(pickle.dumps(model)).predict(frame)
+    )
+
+
+def test_names_of_columns_reach_nested_routes(table):
+    frame, y = table
+    inner = lk.Columns([("city", lk.Embedding(5, 2)), ("age", Dense(1))])
+    network = lk.Concat(
+        [lk.Columns([(["age", "city"], inner)]), lk.Columns([("income", Dense(2))])]
+    )
+    model = classifier(network, optimizer=Adam(0.05)).fit(frame, y)
+    assert model.transform(frame).shape == (300, 5)
+    embedded = model.network_[0].branches[0].routes[0][1].routes[0][1].params["W"]
+    np.testing.assert_array_equal(model.transform(frame)[:, :2], embedded[frame["city"].to_numpy()])
+
+
+def test_names_of_columns_that_are_not_there(table):
+    frame, y = table
+    named = classifier(lk.Columns([("aeg", Dense(2))]))
+    with pytest.raises(ValueError, match="no column 'aeg', the input's are age, city, income"):
+        named.fit(frame, y)
+    with pytest.raises(ValueError, match="no column 'aeg', the input's are without names"):
+        named.fit(frame.to_numpy(), y)
+
+
+# ---------------------------------------------------------------- layers and parameters
+
+
+@pytest.mark.parametrize("form", [list, Sequential])
+def test_parameters_inside_are_reached_by_name(form):
+    model = SequentialClassifier(form([Dense(4), ReLU(), ("last", Dense(2))]), loss=Huber())
+    params = model.get_params()
+    assert params["layers__dense_1__units"] == 4
+    assert params["layers__last__units"] == 2
+    assert params["loss__delta"] == 1.0
+    model.set_params(layers__dense_1__units=9, layers__last=Dense(5), loss__delta=0.5)
+    assert model.get_params()["layers__dense_1__units"] == 9
+    assert model.get_params()["layers__last__units"] == 5
+    assert model.loss.delta == 0.5
+    copy = clone(model).set_params(layers__dense_1__units=1)
+    assert model.get_params()["layers__dense_1__units"] == 9
+    assert type(copy.layers) is form
+    with pytest.raises(ValueError, match="has no parameter 'layers__dense_7__units'; valid param"):
+        model.set_params(layers__dense_7__units=1)
+
+
+def test_one_layer_is_a_body_too():
+    block = lk.Residual(Sequential([Dense(4), ReLU(), Dense(4)]))
+    model = SequentialClassifier(block, max_iter=3, n_iter_no_change=None).fit(X_IRIS, Y_IRIS)
+    assert "layers__body__layers__dense_1__units" in model.get_params()
+    assert model.network_.names == ["residual_1", "head"]
+
+
+def test_fit_leaves_the_given_layers_alone():
+    layers = [Dense(4), ReLU()]
+    model = classifier(*layers).fit(X_IRIS, Y_IRIS)
+    assert not any(layer.is_built for layer in layers)
+    assert model.layers[0] is layers[0]
+
+
+def test_frozen_layers_keep_their_weights_in_clones_and_fits():
+    source = classifier(Dense(8), lk.BatchNorm(), ReLU()).fit(X_IRIS, Y_IRIS)
+    body = source.network_[:3]
+    body.trainable = False
+    kept = [body[0].params["W"].copy(), body[1].buffers["running_mean"].copy()]
+    model = clone(classifier(*body, Dense(5), random_state=1)).fit(X_IRIS[:90], Y_IRIS[:90])
+    np.testing.assert_array_equal(model.network_[0].params["W"], kept[0])
+    np.testing.assert_array_equal(model.network_[1].buffers["running_mean"], kept[1])
+    assert model.network_["dense_2"].params["W"].any()
+    with pytest.raises(ValueError, match=r"the frozen W has shape \(4, 8\), but these data need"):
+        clone(model).fit(X_IRIS[:, :3], Y_IRIS)
+
+
+def test_a_layer_of_the_users_own():
+    class Square(Layer):
+        def forward(self, x, training=False):
+            self.cache = x
+            return x * x
+
+        def backward(self, grad_output):
+            return 2 * self.cache * grad_output
+
+    assert (
+        classifier(Dense(8), Square(), max_iter=60).fit(X_IRIS, Y_IRIS).score(X_IRIS, Y_IRIS) > 0.8
+    )
+
+
+# ---------------------------------------------------------------- after fit
+
+
+def test_hidden_activations():
+    model = classifier(Dense(8), ReLU(), ("code", Dense(3))).fit(X_IRIS, Y_IRIS)
+    code = model.transform(X_IRIS)
+    np.testing.assert_array_equal(code, model.transform(X_IRIS, layer="code"))
+    np.testing.assert_array_equal(code, model.transform(X_IRIS, layer=2))
+    hidden = np.maximum(model.transform(X_IRIS, layer=0), 0)
+    np.testing.assert_array_equal(model.transform(X_IRIS, layer="relu_1"), hidden)
+    np.testing.assert_allclose(model.network_["head"].infer(code)[:, 0], model._raw(X_IRIS)[:, 0])
+    assert model.get_feature_names_out().tolist() == [f"sequentialclassifier{i}" for i in range(3)]
+    for layer in (3, -4, "head", True):
+        with pytest.raises(ValueError, match="layer must be a position below 3 or one of the hid"):
+            model.transform(X_IRIS, layer=layer)
+
+
+def test_large_inputs_are_predicted_in_parts(monkeypatch):
+    model = classifier().fit(X_IRIS, Y_IRIS)
+    whole = model.predict_proba(X_IRIS)
+    monkeypatch.setattr("layerkit.estimators.base._BATCH_ELEMENTS", 100)
+    sizes = []
+    infer = Sequential.infer
+    monkeypatch.setattr(Sequential, "infer", lambda net, x: sizes.append(len(x)) or infer(net, x))
+    np.testing.assert_allclose(model.predict_proba(X_IRIS), whole, rtol=1e-12)
+    assert max(sizes) == 12  # the widest layer has 8 units
+
+
+def test_predict_is_safe_from_many_threads():
+    model = classifier(Dense(64), lk.BatchNorm(), ReLU(), Dropout(0.5)).fit(X_IRIS, Y_IRIS)
+    parts = [X_IRIS[i : i + 7] for i in range(100)]
+    expected = [model.predict_proba(part) for part in parts]
+    with ThreadPoolExecutor(8) as pool:
+        for got, wanted in zip(pool.map(model.predict_proba, parts), expected, strict=True):
+            np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": "lbfgs"}, {"early_stopping": True}])
+def test_a_pickle_is_little_more_than_the_weights(options):
+    X, y = load_digits(return_X_y=True)
+    model = classifier(Dense(300), ReLU(), Dense(200), ReLU(), max_iter=2, **options).fit(X, y)
+    before = pickle.dumps(model)
+    assert len(before) < 1.2 * weights(model).nbytes
+    model.predict_proba(X)
+    assert len(pickle.dumps(model)) == len(before)
+    again = pickle.loads(before)
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
+def test_the_optimizer_state_is_kept_where_it_is_asked_for():
+    assert classifier().fit(X_IRIS, Y_IRIS).optimizer_.state == {}
+    assert classifier(warm_start=True).fit(X_IRIS, Y_IRIS).optimizer_.state["t"] > 0
+    assert classifier().partial_fit(X_IRIS, Y_IRIS, [0, 1, 2]).optimizer_.state["t"] > 0
+
+
+def test_history_is_a_table(capsys):
+    model = classifier(max_iter=3, early_stopping=True, verbose=True).fit(X_IRIS, Y_IRIS)
+    assert model.history_.columns == [
+        "epoch", "loss", "validation_loss", "validation_score", "learning_rate", "seconds",
+    ]  # fmt: skip
+    assert model.loss_curve_ == model.history_["loss"].tolist()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[1].startswith("epoch 2/3: loss ")
+    assert "validation score" in lines[1]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "rprop", "sgd"])
+def test_every_kind_of_optimizer_prints_a_line_an_epoch(optimizer, capsys):
+    model = classifier(max_iter=4, optimizer=optimizer, verbose=True).fit(X_IRIS, Y_IRIS)
+    assert len(capsys.readouterr().out.splitlines()) == model.n_iter_ == 4
+
+
+def test_before_fit():
+    for method in ("predict", "predict_proba", "decision_function", "transform", "score"):
+        with pytest.raises(NotFittedError):
+            getattr(classifier(), method)(*([X_IRIS, Y_IRIS] if method == "score" else [X_IRIS]))
+    with pytest.raises(NotFittedError):
+        classifier().refit(X_IRIS, Y_IRIS)
+
+
+def test_a_failed_fit_leaves_the_fitted_network():
+    model = classifier().fit(X_IRIS, Y_IRIS)
+    before = model.predict_proba(X_IRIS)
+    with pytest.raises(ValueError, match="Negative values"):
+        model.fit(X_IRIS, Y_IRIS, sample_weight=-np.ones(150))
+    with pytest.raises(ValueError, match="units must be a positive integer"):
+        model.set_params(layers__dense_1__units=0).fit(X_IRIS, Y_IRIS)
+    np.testing.assert_array_equal(model.predict_proba(X_IRIS), before)
