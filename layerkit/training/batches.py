@@ -133,7 +133,8 @@ def as_batches(
 ) -> ArrayBatches | StreamedBatches:
     """Tell arrays from a stream of batches."""
     if isinstance(data, tuple) and len(data) in (2, 3) and not isinstance(data[0], tuple):
-        return ArrayBatches(*data[:2], data[2] if data[2:] else None, batch_size, rng)
+        X, y, sample_weight = (*data, None)[:3]
+        return ArrayBatches(X, y, sample_weight, batch_size, rng)
     if isinstance(data, Iterable) and not hasattr(data, "dtype"):
         return StreamedBatches(data)
     raise ValueError(
