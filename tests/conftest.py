@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # or scikit-learn skips its array-API check
 pytest.register_assert_rewrite("contract", "loss_contract")  # show values there too
 
 # A deadline measures the machine's load, not the code. CI draws the same examples every time;
