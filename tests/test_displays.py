@@ -7,13 +7,39 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from layerkit import Dense, ReLU, Residual, Sequential, Tanh
+from layerkit import (
+    GELU,
+    BatchNorm,
+    Conv1D,
+    Conv2D,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    Layer,
+    PReLU,
+    ReLU,
+    Residual,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
 from layerkit.inspection import (
+    ActivationDisplay,
+    DerivativeDisplay,
+    DerivativeErrorDisplay,
+    FilterDisplay,
     GradientFlowDisplay,
     GradientRecorder,
+    LossSurfaceDisplay,
+    SaliencyDisplay,
     TrainingCurveDisplay,
+    WeightRecorder,
+    input_gradient,
+    numerical_gradient,
 )
-from layerkit.losses import MeanSquaredError
+from layerkit.losses import CategoricalCrossEntropy, MeanSquaredError
 from layerkit.optimizers import SGD
 from layerkit.training import History, train
 
@@ -178,3 +204,341 @@ def test_gradient_flow_refuses_what_does_not_fit():
         GradientFlowDisplay([1, 2], [[1.0, 2.0]], ["dense_1"])
     with pytest.raises(ValueError, match="noted nothing"):
         GradientFlowDisplay.from_recorder(GradientRecorder())
+
+
+# -------------------------------------------------------------------------- derivatives
+
+
+def test_derivative_beside_its_function():
+    display = DerivativeDisplay.from_layer(Sigmoid(), -3, 3).plot()
+    left, right = display.axes_[0]
+    x, y = np.array(lines(left)["_child0"]).T
+    np.testing.assert_allclose(y, 1 / (1 + np.exp(-x)), rtol=1e-12)
+    x, slope = np.array(lines(right)["backward"]).T
+    y = 1 / (1 + np.exp(-x))
+    np.testing.assert_allclose(slope, y * (1 - y), rtol=1e-12)
+    label = next(label for label in lines(right) if label.startswith("numerical, off by ≤"))
+    x, slope = np.array(lines(right)[label]).T
+    y = 1 / (1 + np.exp(-x))
+    np.testing.assert_allclose(slope, y * (1 - y), rtol=1e-8)
+    assert len(x) == 24 and x.min() > -3 and x.max() < 3
+    assert "slope 0.197 at x = 1" in lines(left)
+    tangent = np.array(lines(left)["_child1"])
+    rise, run = np.diff(tangent, axis=0)[0][::-1]
+    assert rise / run == pytest.approx(0.19661, rel=1e-3)
+    assert left.get_title() == "Sigmoid(): f(x)"
+    assert_nothing_clipped(display.figure_)
+
+
+def test_derivative_of_a_wrong_backward_shows_the_error():
+    class Wrong(Layer):
+        def forward(self, x, training=False):
+            self.cache = x
+            return x**2
+
+        def backward(self, grad_output):
+            return grad_output * self.cache
+
+    display = DerivativeDisplay.from_layer(Wrong(), -2, 2)
+    assert display.max_error == pytest.approx(np.abs(display.x_numerical).max())
+
+
+@pytest.mark.parametrize("layer", [PReLU(), GELU(), PReLU().build((2, 3)), BatchNorm()])
+def test_derivative_works_with_parameters_built_or_not(layer):
+    was_built = layer.is_built
+    display = DerivativeDisplay.from_layer(layer)
+    assert display.max_error < 1e-8 and layer.is_built == was_built
+
+
+@pytest.mark.parametrize("layer", [Softmax(), Dense(2), Flatten().build((2, 2))])
+def test_derivative_refuses_functions_of_several_numbers(layer):
+    with pytest.raises(ValueError, match=f"{type(layer).__name__}.* no function of one number"):
+        DerivativeDisplay.from_layer(layer)
+
+
+def test_derivative_refuses_an_empty_interval():
+    with pytest.raises(ValueError, match="low must be below high, got 1 and 1"):
+        DerivativeDisplay.from_layer(Sigmoid(), 1, 1)
+
+
+def test_error_against_step_shows_truncation_and_rounding():
+    steps = [1e-17, 1e-12, 1e-8, 1e-5, 1e-1]
+    display = DerivativeErrorDisplay.from_function(np.sin, 1.0, np.cos(1.0), steps=steps).plot()
+    shown = lines(display.ax_)
+    for method in ("forward", "central"):
+        error = np.array(shown[method])[:, 1]
+        assert error[0] == 1  # 1 + h is 1: no digit is right
+        assert error[1] > 1e-6 > error[2] and error[4] > 1e-4
+        slope = float(numerical_gradient(np.sin, 1.0, method=method, step=1e-5))
+        assert error[3] == pytest.approx(abs(slope / np.cos(1.0) - 1), rel=1e-6)
+    complex_step = np.array(shown["complex"])[:, 1]
+    assert (complex_step[:3] < 3e-16).all() and complex_step[4] > 1e-4
+    assert [display.ax_.get_xscale(), display.ax_.get_yscale()] == ["log", "log"]
+    assert display.ax_.get_title() == "numerical derivative of sin at x = 1"
+    assert_nothing_clipped(display.figure_)
+
+
+def test_error_against_step_needs_a_slope_and_passes_on_errors_of_f():
+    with pytest.raises(ValueError, match="derivative is zero"):
+        DerivativeErrorDisplay.from_function(np.cos, 0.0, 0.0)
+    with pytest.raises(ValueError, match="real number for complex input"):
+        DerivativeErrorDisplay.from_function(np.abs, 1.0, 1.0)
+
+
+# -------------------------------------------------------------------------- activations
+
+
+def test_activations_of_every_layer_that_changes_something(rng):
+    network = Sequential([Dense(6), ReLU(), Dropout(0.5), Flatten(), Dense(2)])
+    network.build(3, random_state=0, dtype=np.float64)
+    x = rng.standard_normal((50, 3))
+    display = ActivationDisplay.from_network(network, x)
+    assert [h.name for h in display.histograms] == ["dense_1", "relu_1", "dense_2"]
+    hidden = network[:1].infer(x)
+    dense, relu, _ = display.histograms
+    assert dense.counts.sum() == hidden.size and dense.zeros == 0
+    assert (dense.mean, dense.std) == pytest.approx((hidden.mean(), hidden.std()))
+    assert relu.counts.sum() == (hidden > 0).sum()
+    assert relu.zeros == pytest.approx(np.mean(hidden <= 0))
+    assert relu.edges[-1] == hidden.max()
+
+    drawn = display.plot()
+    assert [ax.get_title() for ax in drawn.axes_[0]] == ["dense_1", "relu_1", "dense_2"]
+    assert f"zero: {relu.zeros:.0%}" in drawn.axes_[0, 1].texts[0].get_text()
+    assert_nothing_clipped(drawn.figure_)
+
+
+def test_activations_of_chosen_layers_leave_the_network_alone(rng):
+    network = Sequential([Residual(Sequential([Dense(3), Tanh()])), Dropout(0.5), Dense(1)])
+    network.build(3, random_state=0)
+    chosen = ["residual_1.body.tanh_1", "dropout_1", "residual_1"]
+    display = ActivationDisplay.from_network(network, rng.standard_normal((9, 3)), chosen)
+    assert [h.name for h in display.histograms] == [chosen[0], "residual_1", "dropout_1"]
+    with pytest.raises(RuntimeError, match="needs a forward"):
+        network.backward(np.ones((9, 1)))
+    with pytest.raises(ValueError, match=r"no layer 'relu_7' in the network, only sequential, res"):
+        ActivationDisplay.from_network(network, np.ones((2, 3)), ["relu_7"])
+
+
+def test_activations_that_are_not_finite_or_all_zero_are_counted():
+    network = Sequential([Dense(2), ReLU()]).build(1, dtype=np.float64)
+    network[0].params["W"][...] = [[-1.0, np.inf]]
+    display = ActivationDisplay.from_network(network, [[1.0], [2.0]])
+    dense, relu = display.histograms
+    assert dense.nonfinite == 0.5 and dense.mean == -1.5
+    assert relu.zeros == 0.5 and relu.counts.sum() == 0
+    assert "not finite: 50%" in display.plot().axes_[0, 0].texts[0].get_text()
+
+
+def test_many_layers_fill_rows():
+    layers = [Sequential([Dense(4), Tanh()]) for _ in range(5)]
+    display = ActivationDisplay.from_network(Sequential(layers).build(4), np.ones((3, 4))).plot()
+    assert display.axes_.shape == (3, 4)
+    assert [ax.axison for ax in display.axes_[2]] == [True, True, False, False]
+    assert_nothing_clipped(display.figure_)
+
+
+# -------------------------------------------------------------------------- filters
+
+
+def test_filters_of_the_first_convolution():
+    network = Sequential([Conv2D(5, (3, 2)), ReLU(), Conv2D(20, 3)]).build((9, 9, 1), 0)
+    display = FilterDisplay.from_network(network).plot()
+    W = network[0].params["W"]
+    images = display.ax_.images
+    assert len(images) == 5
+    for f, image in enumerate(images):
+        np.testing.assert_array_equal(image.get_array(), W[..., 0, f])
+        assert image.get_clim() == pytest.approx((-np.abs(W).max(), np.abs(W).max()))
+    assert display.ax_.get_title() == "conv2d_1: 5 kernels, 3 × 2"
+    assert_nothing_clipped(display.figure_)
+
+
+def test_filters_on_many_channels_have_a_row_each():
+    layer = Conv2D(20, 3).build((9, 9, 10), 0)
+    display = FilterDisplay.from_layer(layer).plot()
+    assert len(display.ax_.images) == 16 * 8
+    np.testing.assert_array_equal(
+        display.ax_.images[8 * 3 + 5].get_array(), layer.params["W"][..., 5, 3]
+    )
+    assert display.ax_.get_title() == "Conv2D: 16 of 20 kernels, 3 × 3"
+    assert display.ax_.get_xlabel() == "input channel (first 8 of 10)"
+    assert_nothing_clipped(display.figure_)
+
+
+def test_filters_on_three_channels_are_colours():
+    kernels = np.zeros((2, 2, 3, 2))
+    kernels[0, 0, :, 0] = [2, -2, 0]
+    image = FilterDisplay(kernels).plot().ax_.images[0].get_array()
+    assert image[0, 0].tolist() == [1, 0, 0.5] and image[1, 1].tolist() == [0.5, 0.5, 0.5]
+
+
+def test_filters_need_kernels():
+    with pytest.raises(ValueError, match="Sequential has no layer with kernels"):
+        FilterDisplay.from_network(Sequential([Conv1D(2, 3)]).build((9, 1)))
+    with pytest.raises(ValueError, match=r"Dense\(units=2\): has no kernels"):
+        FilterDisplay.from_layer(Dense(2).build(3))
+    with pytest.raises(ValueError, match=r"\(height, width, channels, filters\), got \(3, 3\)"):
+        FilterDisplay(np.ones((3, 3)))
+
+
+# -------------------------------------------------------------------------- saliency
+
+
+def image_network():
+    network = Sequential([Conv2D(3, 3), Tanh(), Dropout(0.5), Flatten(), Dense(4)])
+    return network.build((5, 5, 1), random_state=0, dtype=np.float64)
+
+
+def test_input_gradient_of_outputs_and_of_the_loss(rng):
+    network, x = image_network(), rng.standard_normal((3, 5, 5, 1))
+    network.needs_input_grad = False
+    before = network.flat_grads.copy()
+    targets = np.array([2, 0, 3])
+
+    def chosen(x):
+        return network.infer(x)[np.arange(3), targets].sum()
+
+    gradient = input_gradient(network, x, targets)
+    np.testing.assert_allclose(gradient, numerical_gradient(chosen, x), atol=1e-9)
+    loss = CategoricalCrossEntropy()
+    gradient = input_gradient(network, x, targets, loss)
+    expected = numerical_gradient(lambda x: loss.forward(network.infer(x), targets), x)
+    np.testing.assert_allclose(gradient, expected, atol=1e-9)
+    largest = network.infer(x).argmax(axis=1)
+    np.testing.assert_array_equal(input_gradient(network, x), input_gradient(network, x, largest))
+    assert network.flat_grads.tolist() == before.tolist() and not network.needs_input_grad
+
+
+def test_input_gradient_refuses_targets_that_do_not_fit(rng):
+    network, x = image_network(), rng.standard_normal((2, 5, 5, 1))
+    for targets in ([1], [0.5, 1.0]):
+        with pytest.raises(ValueError, match="one output for each of the 2 samples"):
+            input_gradient(network, x, targets)
+    with pytest.raises(ValueError, match="from 0 to 3, got"):
+        input_gradient(network, x, [0, 4])
+
+
+def test_saliency_shows_images_above_their_gradients(rng):
+    network, x = image_network(), rng.random((3, 5, 5, 1))
+    display = SaliencyDisplay.from_network(network, x, titles=["a", "b", "c"]).plot()
+    size = np.abs(input_gradient(network, x))[..., 0]
+    for k, (above, below) in enumerate(display.axes_.T):
+        np.testing.assert_array_equal(above.images[0].get_array(), x[k, ..., 0])
+        np.testing.assert_allclose(below.images[0].get_array(), size[k] / size[k].max())
+    assert [ax.get_title() for ax in display.axes_[0]] == ["a", "b", "c"]
+    assert_nothing_clipped(display.figure_)
+
+
+def test_saliency_takes_the_largest_channel_and_no_gradient_at_all():
+    images, gradients = np.zeros((2, 2, 2, 3)), np.zeros((2, 2, 2, 3))
+    gradients[0, 1, 0] = [1, -4, 2]
+    gradients[0, 0, 0] = [2, 0, 0]
+    saliency = SaliencyDisplay(images, gradients).saliency
+    assert saliency.tolist() == [[[0.5, 0], [1, 0]], [[0, 0], [0, 0]]]
+    with pytest.raises(ValueError, match=r"1 or 3\), got \(2, 2, 2, 3\) and \(2, 2, 2\)"):
+        SaliencyDisplay(images, gradients[..., 0])
+    with pytest.raises(ValueError, match="2 images need as many titles"):
+        SaliencyDisplay(images, gradients, titles=["a"])
+
+
+def test_no_input_gradient_through_an_embedding_of_integers():
+    network = Sequential([Embedding(5, 2), Flatten(), Dense(1)]).build(2, random_state=0)
+    assert not np.any(input_gradient(network, [[1, 2]]))
+
+
+# -------------------------------------------------------------------------- loss surface
+
+
+def test_loss_surface_is_the_loss_on_the_plane(rng):
+    network = Sequential([Dense(3), Tanh(), Dense(2)]).build(2, random_state=0, dtype=np.float64)
+    x, y, loss = rng.standard_normal((10, 2)), np.arange(10) % 2, CategoricalCrossEntropy()
+    start = network.flat_params.copy()
+    directions = rng.standard_normal((2, network.n_params))
+    display = LossSurfaceDisplay.from_network(
+        network, x, y, loss, directions=directions, span=0.5, n=3, path=[start + directions[1]]
+    )
+    assert network.flat_params.tolist() == start.tolist()
+    np.testing.assert_allclose(display.path, [[0, 1]], atol=1e-12)
+    for i, b in enumerate((-0.5, 0, 0.5)):
+        for j, a in enumerate((-0.5, 0, 0.5)):
+            network.flat_params[...] = start + a * directions[0] + b * directions[1]
+            assert display.losses[i, j] == pytest.approx(loss.forward(network.infer(x), y))
+    display.plot()
+    assert lines(display.ax_)["network"] == [[0, 0]]
+    np.testing.assert_allclose(lines(display.ax_)["start"], [[0, 1]], atol=1e-12)
+    assert_nothing_clipped(display.figure_)
+
+
+def test_loss_surface_along_random_directions_normalised_by_filter():
+    network = Sequential([Conv2D(4, 2), BatchNorm(), Flatten(), Dense(3)]).build((3, 3, 2), 0)
+    x, y = np.random.default_rng(0).standard_normal((6, 3, 3, 2)), np.zeros(6, int)
+    from layerkit.inspection.displays.loss_surface import _random_direction
+
+    direction = _random_direction(network, np.random.default_rng(1))
+    for slot in network.layout:
+        part = direction[slot.slice].reshape(-1, slot.shape[-1])
+        weights = network.flat_params[slot.slice].reshape(-1, slot.shape[-1])
+        expected = np.linalg.norm(weights, axis=0) if slot.path.endswith("W") else 0
+        np.testing.assert_allclose(np.linalg.norm(part, axis=0), expected, rtol=1e-6)
+
+    loss = CategoricalCrossEntropy()
+    first, again, other = (
+        LossSurfaceDisplay.from_network(network, x, y, loss, n=3, random_state=seed).losses
+        for seed in (0, 0, 1)
+    )
+    assert first.tolist() == again.tolist() != other.tolist()
+    assert first[1, 1] == pytest.approx(loss.forward(network.infer(x), y))
+
+
+def test_loss_surface_along_the_path(rng):
+    recorder = WeightRecorder(every=2)
+    network = Sequential([Dense(3), Tanh(), Dense(1)])
+    regression_run(network, rng, epochs=5, batch_size=10, callbacks=[recorder])
+    assert len(recorder.weights) == 10
+    np.testing.assert_array_equal(recorder.weights[-1], network.flat_params)
+    x = rng.standard_normal((10, 3))
+    y = x.sum(axis=1, keepdims=True)
+    display = LossSurfaceDisplay.from_network(
+        network, x, y, MeanSquaredError(), path=recorder.weights, n=4
+    )
+    moves = np.array(recorder.weights, float) - network.flat_params
+    variance = np.linalg.svd(moves, compute_uv=False) ** 2
+    share = variance[0] / variance.sum()
+    assert display.labels[0] == f"principal direction 1 ({share:.0%} of the path)"
+    # Both directions are orthonormal, so lengths along them are those of the first components.
+    assert (display.path[:, 0] ** 2).sum() == pytest.approx(variance[0])
+    np.testing.assert_allclose(display.path[-1], 0, atol=1e-12)
+    for points, grid in zip(display.path.T, (display.a, display.b), strict=True):
+        assert grid[0] < points.min() <= points.max() < grid[-1]
+    assert_nothing_clipped(display.plot().figure_)
+
+
+def test_loss_surface_refusals(rng):
+    network = Dense(1).build(2, random_state=0)
+    x, y, loss = np.ones((2, 2)), np.ones((2, 1)), MeanSquaredError()
+
+    def surface(**options):
+        return LossSurfaceDisplay.from_network(network, x, y, loss, **options)
+
+    with pytest.raises(ValueError, match="needs a path of at least two points"):
+        surface(directions="pca")
+    with pytest.raises(ValueError, match="straight line"):
+        surface(path=[network.flat_params + 2, network.flat_params + 1])
+    for directions in ("gradient", ([1.0, 2.0], [3.0, 4.0]), np.ones((3, 3))):
+        with pytest.raises(ValueError, match='"pca" or a pair of vectors of size 3'):
+            surface(directions=directions)
+    with pytest.raises(ValueError, match="n must be an integer of at least 2, got 1"):
+        surface(n=1)
+    with pytest.raises(ValueError, match="every must be a positive integer, got 0"):
+        WeightRecorder(every=0)
+    with pytest.raises(ValueError, match=r"\(n_b, n_a\) = \(1, 2\), got \(2, 1\)"):
+        LossSurfaceDisplay([0, 1], [0], [[1], [2]])
+    with pytest.raises(ValueError, match="nothing to draw"):
+        LossSurfaceDisplay([0, 1], [0, 1], np.ones((2, 2))).plot()
+
+
+def test_loss_surface_leaves_gaps_where_the_loss_is_not_finite():
+    losses = [[np.inf, 1.0, 2.0], [np.nan, 2.0, 3.0], [1.0, 2.0, 100.0]]
+    display = LossSurfaceDisplay([0, 1, 2], [0, 1, 2], losses).plot()
+    assert_nothing_clipped(display.figure_)

@@ -11,21 +11,37 @@ from layerkit.inspection.gradient_check import (
 
 if TYPE_CHECKING:
     from layerkit.inspection.displays import (
+        ActivationDisplay,
+        DerivativeDisplay,
+        DerivativeErrorDisplay,
+        FilterDisplay,
         GradientFlowDisplay,
         GradientRecorder,
+        LossSurfaceDisplay,
+        SaliencyDisplay,
         TrainingCurveDisplay,
+        WeightRecorder,
+        input_gradient,
     )
     from layerkit.inspection.numerical_differentiation import numerical_gradient
     from layerkit.inspection.tracing import BackpropTrace, trace
 
 __all__ = [
+    "ActivationDisplay",
     "BackpropTrace",
+    "DerivativeDisplay",
+    "DerivativeErrorDisplay",
+    "FilterDisplay",
     "GradientCheck",
     "GradientFlowDisplay",
     "GradientRecorder",
+    "LossSurfaceDisplay",
+    "SaliencyDisplay",
     "TrainingCurveDisplay",
+    "WeightRecorder",
     "check_gradients",
     "check_loss_gradients",
+    "input_gradient",
     "numerical_gradient",
     "trace",
 ]
@@ -33,10 +49,18 @@ __all__ = [
 # Loaded on first use. No module may be called like a function in it: importing the module would
 # put it in the function's place.
 _LAZY = {
+    "ActivationDisplay": "displays",
     "BackpropTrace": "tracing",
+    "DerivativeDisplay": "displays",
+    "DerivativeErrorDisplay": "displays",
+    "FilterDisplay": "displays",
     "GradientFlowDisplay": "displays",
     "GradientRecorder": "displays",
+    "LossSurfaceDisplay": "displays",
+    "SaliencyDisplay": "displays",
     "TrainingCurveDisplay": "displays",
+    "WeightRecorder": "displays",
+    "input_gradient": "displays",
     "numerical_gradient": "numerical_differentiation",
     "trace": "tracing",
 }

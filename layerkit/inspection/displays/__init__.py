@@ -1,7 +1,25 @@
 """Pictures, drawn with matplotlib; nothing here imports it before ``plot`` is called."""
 
+from layerkit.inspection.displays.activations import ActivationDisplay
+from layerkit.inspection.displays.derivatives import DerivativeDisplay, DerivativeErrorDisplay
 from layerkit.inspection.displays.display import Display
+from layerkit.inspection.displays.filters import FilterDisplay
 from layerkit.inspection.displays.gradient_flow import GradientFlowDisplay, GradientRecorder
+from layerkit.inspection.displays.loss_surface import LossSurfaceDisplay, WeightRecorder
+from layerkit.inspection.displays.saliency import SaliencyDisplay, input_gradient
 from layerkit.inspection.displays.training_curve import TrainingCurveDisplay
 
-__all__ = ["Display", "GradientFlowDisplay", "GradientRecorder", "TrainingCurveDisplay"]
+__all__ = [
+    "ActivationDisplay",
+    "DerivativeDisplay",
+    "DerivativeErrorDisplay",
+    "Display",
+    "FilterDisplay",
+    "GradientFlowDisplay",
+    "GradientRecorder",
+    "LossSurfaceDisplay",
+    "SaliencyDisplay",
+    "TrainingCurveDisplay",
+    "WeightRecorder",
+    "input_gradient",
+]

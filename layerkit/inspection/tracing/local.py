@@ -46,8 +46,9 @@ FORMULAS = {
     "GlobalAvgPool2D": "dy/dx = 1 / number of positions",
     "Conv1D": "dy/dx = the entry of W that lies over x when y is computed",
     "Conv2D": "dy/dx = the entry of W that lies over x when y is computed",
-    "BatchNorm": "dy[i]/dx[j] = gamma / s (δ[i, j] - (1 + x̂[i] x̂[j]) / n) over the n of a batch",
+    "BatchNorm": "dy[i]/dx[j] = gamma / s (δ[i, j] - (1 + x̂[i] x̂[j]) / n), inference: gamma / s",
     "LayerNorm": "dy[i]/dx[j] = gamma[i] / s (δ[i, j] - (1 + x̂[i] x̂[j]) / n) over n features",
+    "Embedding": "dy/dW = 1 for the row that x names, 0 for the others",
 }
 """For the layers whose Jacobian has a short name."""
 

@@ -223,6 +223,7 @@ def array_text(name: str, array: np.ndarray) -> str:
         }
         shown = ", ".join(f"{what} {number(value)}" for what, value in statistics.items())
         return f"{name} {array.shape}: {shown}"
+    array = array + 0.0 if array.dtype.kind == "f" else array  # adding 0 turns -0 into 0
     shown = np.array2string(array, precision=4, prefix=left, max_line_width=96, threshold=60)
     return left + re.sub(r"\n\s*\n", "\n", shown)
 
