@@ -89,6 +89,7 @@ PARAMETERS = [
     ("layers", [Conv2D(3, 2)], "in layers.0 Conv2D(filters=3, kernel_size=2): expects"),
     ("class_weight", "even", "class_weight must be None, 'balanced' or a dict, got even"),
     ("class_weight", {0: -1.0}, "class_weight must be finite and not negative, got -1.0 for 0"),
+    ("class_weight", {0: 2, 7: 1}, "class_weight has 7, but the classes are [0, 1, 2]"),
     ("class_weight", {0: 0, 1: 0, 2: 0}, "sample_weight times class_weight is zero for all rows"),
 ]
 
@@ -177,6 +178,12 @@ DATA = {
     "warm start with other images": (
         lambda: classifier([Dense(2)], warm_start=True).fit(X, Y).fit(X.reshape(150, 4, 1), Y),
         "X has samples of shape (4, 1), but SequentialClassifier was fitted on samples of shape ("),
+    "warm start with other layers": (
+        lambda: fitted(warm_start=True).set_params(layers__dense_1__units=9).fit(X, Y),
+        "layers was [Dense(units=4), ReLU()] when the network was built and is [Dense(units=9), R"),
+    "partial_fit with another loss": (
+        lambda: fitted().set_params(loss="focal").partial_fit(X, Y),
+        "loss was 'auto' when the network was built and is 'focal' now"),
     "an unknown parameter": (
         lambda: classifier().set_params(layer__units=3),
         "SequentialClassifier has no parameter 'layer__units'; valid parameters are layers, loss"),

@@ -1,6 +1,8 @@
 """Fitting: weights, continuing, early stopping, seeds, dtypes, forms of X, what is kept."""
 
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -259,6 +261,17 @@ def test_training_stops_when_the_loss_does():
     model = classifier(optimizer=SGD(0.0), n_iter_no_change=3, max_iter=50).fit(X_IRIS, Y_IRIS)
     assert model.n_iter_ == 4
     assert "no improvement" in model.history_.stopped
+
+
+def test_scikit_learn_is_imported_when_an_estimator_is():
+    program = (
+        "import sys, layerkit; assert 'sklearn' not in sys.modules; "
+        "assert 'SequentialClassifier' in dir(layerkit); "
+        "layerkit.SequentialClassifier; assert 'sklearn' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    with pytest.raises(AttributeError, match="module 'layerkit' has no attribute 'Classifier'"):
+        lk.Classifier  # noqa: B018
 
 
 # ---------------------------------------------------------------- seeds and dtypes

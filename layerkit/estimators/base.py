@@ -13,9 +13,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from layerkit.estimators.learning import Learner
 from layerkit.layer import Layer
+from layerkit.optimizers import LBFGS
 
 # Elements of the widest activation when predicting: bounds the memory, fills the caches.
 _BATCH_ELEMENTS = 2**22
+
+
+def learns_in_batches(estimator: NetworkEstimator) -> bool:
+    """Whether there is a partial_fit, for ``available_if``."""
+    if isinstance(estimator._make_optimizer(), LBFGS):
+        raise AttributeError("partial_fit needs an optimizer that steps in batches, not LBFGS")
+    return True
 
 
 class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Learner):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,31 +15,12 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from layerkit.estimators.callbacks import Callbacks, EpochHooks, print_epoch, with_callbacks
 from layerkit.estimators.holdout import hold_out
 from layerkit.estimators.targets import Labels, Target, as_column
+from layerkit.estimators.task import Task, stream
 from layerkit.layer import Layer, as_seed_sequence, is_number, is_size
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import Parameterized
 from layerkit.training import History, train
-
-
-@dataclass(frozen=True)
-class Task:
-    """What there is to learn, checked."""
-
-    X: Any
-    y: np.ndarray
-    weight: np.ndarray | None
-    groups: np.ndarray | None
-    target: Target
-    seed: np.random.SeedSequence
-    fresh: bool
-    validation: tuple[Any, np.ndarray, np.ndarray | None] | None = None
-
-    def rows(self, rows: np.ndarray) -> Task:
-        """Return the same with some of the rows."""
-        weight = None if self.weight is None else self.weight[rows]
-        groups = None if self.groups is None else np.asarray(self.groups)[rows]
-        return replace(self, X=self.X[rows], y=self.y[rows], weight=weight, groups=groups)
 
 
 class Learner(Callbacks, Parameterized, BaseEstimator):
@@ -53,12 +34,15 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
 
     # The column of the history that chooses the best epoch where there is validation data.
     _monitor: ClassVar[str] = "validation_loss"
+    # Parameters that make the network: to go on after a change of one needs a new fit.
+    _structure: ClassVar[tuple[str, ...]] = ("dtype",)
 
     network_: Layer
     history_: History
     optimizer_: Any
     _target: Any
     _seed: np.random.SeedSequence
+    _built_for: dict[str, str]
 
     # ---------------------------------------------------------------- what an estimator defines
 
@@ -78,7 +62,9 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
         """Return an optimizer of our own, without state."""
         raise NotImplementedError
 
-    def _weights(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
+    def _weights(
+        self, target: Any, y: np.ndarray, sample_weight: np.ndarray | None
+    ) -> np.ndarray | None:
         """Return the weight of every sample."""
         return sample_weight
 
@@ -204,6 +190,7 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
         if task.fresh:
             network, past = self._build(task), History()
         else:
+            self._check_structure()
             network, past = self.network_, self.history_
             if isinstance(optimizer, Optimizer) and type(optimizer) is type(self.optimizer_):
                 optimizer.state = self.optimizer_.state
@@ -224,7 +211,7 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
             patience=None if patient else self._patience(optimizer, task),
             tol=float(self.tol),
             callbacks=[*self._own_callbacks(), *[print_epoch] * bool(self.verbose), hooks],
-            random_state=_stream(task.seed, 2, len(past)),
+            random_state=stream(task.seed, 2, len(past)),
             **self._validating(task),
         )
         hooks.close()
@@ -256,8 +243,8 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
-        weight = self._weights(y, sample_weight)
         target = self._make_target(y, classes) if fresh else self._target
+        weight = self._weights(target, y, sample_weight)
         seed = as_seed_sequence(self.random_state) if fresh else self._seed
         task = Task(X, y, weight, groups, target, seed, fresh)
         if weight is not None and not weight.all():
@@ -301,7 +288,7 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
             self.early_stopping,
             self.validation_fraction,
             stratify=isinstance(task.target, Labels),
-            seed=_stream(task.seed, 1),
+            seed=stream(task.seed, 1),
         )
         held = task.rows(validate)
         return replace(task.rows(learn), validation=(held.X, held.y, held.weight))
@@ -337,7 +324,7 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
         if hasattr(self, "feature_names_in_"):
             network.name_features(list(self.feature_names_in_))
         dtype = np.result_type(task.X.dtype, np.float32) if self.dtype == "auto" else self.dtype
-        _build_around_frozen(network, task.X.shape[1:], _stream(task.seed, 0), dtype)
+        _build_around_frozen(network, task.X.shape[1:], stream(task.seed, 0), dtype)
         network.convert_input(task.X[:1])  # refuses sparse rows where the first layer cannot
         target.bind(loss, network.output_shape)
         return network
@@ -353,7 +340,18 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
             "best_iter_": len(history) if best is None else best,
             "_target": task.target,
             "_seed": task.seed,
+            "_built_for": {name: repr(getattr(self, name)) for name in self._structure},
         }
+
+    def _check_structure(self) -> None:
+        """Refuse to go on with a network that the parameters no longer describe."""
+        for name, built_for in self._built_for.items():
+            if repr(getattr(self, name)) != built_for:
+                raise ValueError(
+                    f"{name} was {built_for} when the network was built and is "
+                    f"{getattr(self, name)!r} now: a network that goes on learning cannot change; "
+                    "fit with warm_start=False builds a new one"
+                )
 
     def _warn_not_converged(self) -> None:
         if self.n_iter_no_change is not None:
@@ -397,8 +395,3 @@ def _build_around_frozen(network: Layer, input_shape: Any, seed: Any, dtype: Any
                         f"data need {now[name].shape}"
                     )
                 now[name][...] = value
-
-
-def _stream(seed: np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
-    """One of several independent streams: 0 initial weights, 1 splitting, (2, epoch) training."""
-    return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, *key))

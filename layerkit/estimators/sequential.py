@@ -13,7 +13,8 @@ from sklearn.utils import Tags
 
 from layerkit import losses, optimizers
 from layerkit.estimators.base import NetworkEstimator
-from layerkit.estimators.tasks import NetworkClassifier, NetworkRegressor
+from layerkit.estimators.classifier import NetworkClassifier
+from layerkit.estimators.regressor import NetworkRegressor
 from layerkit.layer import Layer
 from layerkit.layers import Dense, LogSoftmax, Sequential, Softmax
 from layerkit.layers.containers import _snake_case
@@ -29,6 +30,8 @@ _OPTIMIZERS = {
 
 class SequentialEstimator(NetworkEstimator):
     """What the two public estimators share: layers, head, loss, optimizer."""
+
+    _structure = ("layers", "head", "loss", "dtype")
 
     layers: Any
 

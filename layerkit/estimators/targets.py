@@ -79,16 +79,17 @@ class ClassTarget(Target):
 
     classes: Any
 
+    @property
+    def labels(self) -> list[np.ndarray]:
+        """Labels of every output."""
+        return [self.classes]
+
     def check_loss(self, loss: Loss) -> None:
         if loss.scores is None:
             raise ValueError(
                 f"loss={loss!r} does not classify; use a loss whose `scores` are 'logits' or "
                 "'margins', such as BinaryCrossEntropy, CategoricalCrossEntropy, Focal or Hinge"
             )
-
-    def columns(self, y: np.ndarray) -> list[np.ndarray]:
-        """Return y as a list of label columns, one for each output."""
-        return [y] if y.ndim == 1 else list(y.T)
 
     def score(self, y: np.ndarray, raw: np.ndarray, weight: np.ndarray | None) -> float:
         return accuracy(y, self.predict(raw), weight)
@@ -159,6 +160,10 @@ class Multilabel(ClassTarget):
     def __init__(self, n_labels: int) -> None:
         self.classes = np.arange(n_labels)
 
+    @property
+    def labels(self) -> list[np.ndarray]:
+        return [np.array([0, 1])] * len(self.classes)
+
     def shapes(self, loss: Loss | None) -> list[Shape]:
         return [(len(self.classes),)]
 
@@ -197,6 +202,10 @@ class MultiOutput(ClassTarget):
     def __init__(self, classes: list[np.ndarray]) -> None:
         self.classes = classes
         self.sizes = [max(len(labels), 2) for labels in classes]
+
+    @property
+    def labels(self) -> list[np.ndarray]:
+        return self.classes
 
     def shapes(self, loss: Loss | None) -> list[Shape]:
         return [(sum(self.sizes),)]

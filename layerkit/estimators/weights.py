@@ -8,7 +8,10 @@ import numpy as np
 
 
 def class_weights(
-    class_weight: Any, columns: list[np.ndarray], sample_weight: np.ndarray | None
+    class_weight: Any,
+    columns: list[np.ndarray],
+    classes: list[np.ndarray],
+    sample_weight: np.ndarray | None,
 ) -> np.ndarray | None:
     """Weight of every sample by its class, times ``sample_weight``.
 
@@ -20,7 +23,9 @@ def class_weights(
         several outputs: "balanced" or a list with a dictionary for each; the weights of a sample's
         outputs are multiplied.
     columns : list of ndarray of shape (n_samples,)
-        Labels of each output.
+        Label of every sample, for each output.
+    classes : list of ndarray
+        All labels there are, for each output.
     sample_weight : ndarray of shape (n_samples,), optional
     """
     if class_weight is None:
@@ -28,9 +33,10 @@ def class_weights(
     specs = _one_for_each(class_weight, len(columns))
     given = np.ones(len(columns[0])) if sample_weight is None else sample_weight
     weight = given.copy()
-    for spec, column in zip(specs, columns, strict=True):
+    for spec, column, known in zip(specs, columns, classes, strict=True):
         labels, index = np.unique(column, return_inverse=True)
         if isinstance(spec, dict):
+            _check_labels(spec, known)
             factors = np.array([_factor(spec, label) for label in labels.tolist()])
         else:
             factors = given.sum() / (len(labels) * np.bincount(index, given))
@@ -50,6 +56,16 @@ def _one_for_each(class_weight: Any, n_outputs: int) -> list[Any]:
         expected = "a dict" if n_outputs == 1 else f"a list of {n_outputs} dicts"
         raise ValueError(f"class_weight must be None, 'balanced' or {expected}, got {class_weight}")
     return specs
+
+
+def _check_labels(spec: dict[Any, float], classes: np.ndarray) -> None:
+    """Refuse what is a misspelt label: one that is no class, while a class has no weight."""
+    unknown = set(spec) - set(classes.tolist())
+    if unknown and set(classes.tolist()) - set(spec):
+        raise ValueError(
+            f"class_weight has {', '.join(map(repr, unknown))}, but the classes are "
+            f"{classes.tolist()}"
+        )
 
 
 def _factor(spec: dict[Any, float], label: Any) -> float:

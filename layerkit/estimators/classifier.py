@@ -1,27 +1,20 @@
-"""Classifying and predicting numbers with a network: what the two kinds of estimator add."""
+"""What a network needs to be a scikit-learn classifier."""
 
 from __future__ import annotations
 
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.base import ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 
-from layerkit.estimators.base import NetworkEstimator
-from layerkit.estimators.learning import Task
-from layerkit.estimators.targets import Numbers, Target, class_target
+from layerkit.estimators.base import NetworkEstimator, learns_in_batches
+from layerkit.estimators.targets import Target, class_target
+from layerkit.estimators.task import Task
 from layerkit.estimators.weights import class_weights
 from layerkit.layer import Layer
-from layerkit.optimizers import LBFGS
 from layerkit.training import History
-
-
-def _learns_in_batches(estimator: NetworkEstimator) -> bool:
-    if isinstance(estimator._make_optimizer(), LBFGS):
-        raise AttributeError("partial_fit needs an optimizer that steps in batches, not LBFGS")
-    return True
 
 
 def _has_probabilities(estimator: NetworkEstimator) -> bool:
@@ -39,15 +32,17 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     def _make_target(self, y: np.ndarray, classes: Any = None) -> Target:
         return class_target(y, classes)
 
-    def _weights(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
+    def _weights(
+        self, target: Any, y: np.ndarray, sample_weight: np.ndarray | None
+    ) -> np.ndarray | None:
         columns = [y] if y.ndim == 1 else list(y.T)
-        return class_weights(self.class_weight, columns, sample_weight)
+        return class_weights(self.class_weight, columns, target.labels, sample_weight)
 
     def _fitted(self, task: Task, history: History, network: Layer) -> dict[str, Any]:
         classes = task.target.classes  # type: ignore[attr-defined]
         return super()._fitted(task, history, network) | {"classes_": classes}
 
-    @available_if(_learns_in_batches)
+    @available_if(learns_in_batches)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Learn from the rows for one epoch, continuing what was learned before.
 
@@ -165,62 +160,3 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
-
-
-class NetworkRegressor(RegressorMixin, NetworkEstimator):
-    """Base of the regressors."""
-
-    def _make_target(self, y: np.ndarray, classes: Any = None) -> Target:
-        return Numbers(y)
-
-    @available_if(_learns_in_batches)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn from the rows for one epoch, continuing what was learned before.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As in `fit`.
-
-        Returns
-        -------
-        self
-        """
-        return self._partial_fit(X, y, sample_weight)
-
-    def predict(self, X: Any, return_std: bool = False) -> Any:
-        """Return predictions, on the scale of y.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix, shaped as in `fit`
-        return_std : bool, default=False
-            Also return the standard deviation; with ``loss=GaussianNLL()`` only.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,), (n_samples, n_outputs)
-            With several quantiles they are the last axis.
-        std : ndarray shaped like y
-            If ``return_std``.
-        """
-        raw = self._raw(X)
-        y = self._target.predict(raw)
-        return (y, self._target.std(raw)) if return_std else y
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return R², the fraction of the variance of y that is explained.
-
-        For several quantiles it is D², the same for the pinball loss, averaged over them.
-
-        Parameters
-        ----------
-        X, y : array-like, shaped as in `fit`
-        sample_weight : array-like of shape (n_samples,), optional
-
-        Returns
-        -------
-        score : float
-            At most 1.
-        """
-        return self._score(X, y, sample_weight)
