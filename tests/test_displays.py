@@ -98,6 +98,8 @@ def test_plot_draws_where_it_is_told():
     assert display.axes_.shape == (2, 1) and display.figure_ is figure
     assert not left.axison
     assert_nothing_clipped(figure)
+    with pytest.raises(ValueError, match="made by subplots"):
+        TrainingCurveDisplay([2.0], validation_score=[0.1]).plot(figure.add_axes((0, 0, 1, 1)))
 
 
 # -------------------------------------------------------------------------- training curve

@@ -98,6 +98,9 @@ def _split(
     ax: Any, nrows: int = 1, ncols: int = 1, gridspec_kw: Any = None, **shared: Any
 ) -> np.ndarray:
     """Put panels into the place of one Axes."""
+    place = ax.get_subplotspec()
+    if place is None:
+        raise ValueError("several panels need an ax that was made by subplots")
     ax.set_axis_off()
-    grid = ax.get_subplotspec().subgridspec(nrows, ncols, **(gridspec_kw or {}))
+    grid = place.subgridspec(nrows, ncols, **(gridspec_kw or {}))
     return grid.subplots(**shared)
