@@ -21,7 +21,7 @@ STEPS = (1e-5, 3e-7)
 float64; where it disagrees, the second comes closer to a point at which f'' jumps."""
 
 KINK = 1e-3
-"""One-sided slopes that differ by more than this share of the gradient's scale mark a kink."""
+"""One-sided slopes of an output that differ by more than this share of the largest mark a kink."""
 
 
 class Comparison(NamedTuple):
@@ -307,7 +307,8 @@ def _numerical_slope(
 ) -> tuple[float, bool]:
     """Return the central slope; at a kink, the nearest to ``slope`` between its two sides."""
     central = float(np.sum(right + left)) / 2
-    if np.abs(right - left).sum() <= KINK * max(abs(slope), abs(central), floor):
+    scale = max(np.abs(right).max(), np.abs(left).max(), floor)  # no cancelling between outputs
+    if np.abs(right - left).max() <= KINK * scale:
         return central, False
     low, high = np.minimum(right, left).sum(), np.maximum(right, left).sum()
     return float(np.clip(slope, low, high)), True
