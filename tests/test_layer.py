@@ -1,7 +1,6 @@
 """Layer in detail: what the contract suites do not sweep."""
 
 import copy
-import pickle
 
 import numpy as np
 import pytest
@@ -21,88 +20,6 @@ from layerkit import (
     check_gradients,
     initializers,
 )
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-class Swish(Layer):
-    """x sigmoid(beta x) with a learned beta, as a user writes it."""
-
-    def setup(self, input_shape):
-        self.add_param("beta", (1,), initializers.ones)
-        return input_shape
-
-    def forward(self, x, training=False):
-        s = sigmoid(self.params["beta"] * x)
-        self.cache = x, s
-        return x * s
-
-    def backward(self, grad_output):
-        (x, s), beta = self.cache, self.params["beta"]
-        self.grads["beta"][...] = np.sum(grad_output * x * x * s * (1 - s))
-        return grad_output * (s + beta * x * s * (1 - s))
-
-
-class WrongSwish(Swish):
-    """Forgets the outer x of d/dbeta."""
-
-    def backward(self, grad_output):
-        grad_input = super().backward(grad_output)
-        x, s = self.cache
-        self.grads["beta"][...] = np.sum(grad_output * x * s * (1 - s))
-        return grad_input
-
-
-# ---------------------------------------------------------------- a layer written by a user
-
-
-def test_a_users_layer_is_accepted():
-    report = check_gradients(Swish(), input_shape=(4,))
-    assert report and report.max_error < 1e-6
-    assert {c.name for c in report.comparisons} == {"input", "beta"}
-    assert check_gradients(Sequential([Dense(5), Swish(), Dense(2)]), input_shape=3)
-
-
-def test_a_wrong_backward_is_refused_with_both_numbers():
-    report = check_gradients(Sequential([Dense(3), WrongSwish()]), input_shape=4)
-    assert not report
-    assert {c.name for c in report.failures} == {"layers.1.beta"}
-    worst = report.failures[0]
-    [line] = [line for line in str(report).splitlines() if f"{worst.backward:.10g}" in line]
-    assert line.startswith("inference  layers.1.beta")
-    assert line.endswith(f"<-- backward {worst.backward:.10g}, numerical {worst.numerical:.10g}")
-    assert "FAILED" in str(report) and worst.error > 0.01
-
-
-def test_a_gradient_that_backward_forgets_is_refused():
-    class Forgetful(Swish):
-        def backward(self, grad_output):
-            x, s = self.cache
-            return grad_output * (s + self.params["beta"] * x * s * (1 - s))
-
-    report = check_gradients(Forgetful(), input_shape=(4,))
-    assert not report and report.max_error == np.inf
-
-
-def test_the_check_leaves_the_layer_alone():
-    layer = Sequential([Dense(3), Swish()]).build(4, random_state=0)
-    layer.trainable = False
-    before = pickle.dumps(layer)
-    assert check_gradients(layer)
-    assert pickle.dumps(layer) == before
-
-
-def test_the_check_asks_for_the_input_gradient_that_training_spares():
-    layer = Dense(3).build(4, random_state=0)
-    layer.needs_input_grad = False
-    assert "input" in {c.name for c in check_gradients(layer).comparisons}
-
-
-def test_the_check_needs_a_shape():
-    with pytest.raises(ValueError, match=r"in Dense\(units=3\): .* needs input_shape or x"):
-        check_gradients(Dense(3))
 
 
 class Shape(Layer):
