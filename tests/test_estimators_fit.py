@@ -466,6 +466,12 @@ def test_hidden_activations():
             model.transform(X_IRIS, layer=layer)
 
 
+def test_without_hidden_layers_the_input_is_what_they_make():
+    model = SequentialClassifier([], max_iter=2, n_iter_no_change=None).fit(X_IRIS, Y_IRIS)
+    np.testing.assert_array_equal(model.transform(X_IRIS), X_IRIS)
+    assert len(model.get_feature_names_out()) == 4
+
+
 def test_large_inputs_are_predicted_in_parts(monkeypatch):
     model = classifier().fit(X_IRIS, Y_IRIS)
     whole = model.predict_proba(X_IRIS)

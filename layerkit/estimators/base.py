@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from layerkit.estimators.learning import Learner
 from layerkit.layer import Layer
+from layerkit.layers import Identity
 from layerkit.optimizers import LBFGS
 
 # Elements of the widest activation when predicting: bounds the memory, fills the caches.
@@ -36,7 +37,8 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Learne
         ----------
         X : array-like or sparse matrix, shaped as in `fit`
         layer : int or str, default=-1
-            Position or name among the hidden layers, those before the head: -1 is the last.
+            Position or name among the hidden layers, those before the head: -1 is the last, or X
+            itself if there are none.
 
         Returns
         -------
@@ -48,6 +50,8 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Learne
     def _hidden(self, layer: int | str) -> Layer:
         """Return the network up to and including a hidden layer."""
         names = self.network_.names[: self._n_hidden]  # type: ignore[attr-defined]
+        if not names and layer == -1:
+            return Identity().build(self.network_.input_shape, dtype=self.network_.dtype)
         known = [*range(-len(names), len(names)), *names]
         if layer not in known or isinstance(layer, bool):
             raise ValueError(
