@@ -343,3 +343,23 @@ def test_a_frozen_built_layer_is_cloned_with_its_weights():
     assert_array_equal(twin[0].params["W"], network[0].params["W"])
     assert not np.shares_memory(twin[0].params["W"], network.flat_params)
     assert not twin[0].trainable and not twin[1].is_built
+
+
+def test_a_layer_that_calls_super_is_guarded_and_observed_once():
+    class Half(Dense):
+        def setup(self, input_shape):
+            return (*super().setup(input_shape)[:-1], self.units // 2)
+
+        def forward(self, x, training=False):
+            return super().forward(x, training)[:, ::2]
+
+        def backward(self, grad_output):
+            return super().backward(np.stack([grad_output, 0 * grad_output], axis=2).reshape(3, -1))
+
+    layer = Half(4).build(5, random_state=0)
+    seen = []
+    with layer.observed(lambda *event: seen.append(event[1])):
+        y = layer.forward(np.ones((3, 5)))
+        layer.backward(np.ones_like(y))
+    assert y.shape == (3, 2)
+    assert seen == ["forward", "backward"]
