@@ -121,6 +121,14 @@ def test_progress_bar(capsys):
     assert "SequentialClassifier" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_progress_bar_of_a_search_in_processes(capsys):
+    pytest.importorskip("rich")
+    search = GridSearchCV(classifier(), {"max_iter": [1, 3]}, cv=2, n_jobs=2)
+    search.set_callbacks(ProgressBar(max_propagation_depth=3)).fit(X, Y)
+    assert "GridSearchCV" in capsys.readouterr().out
+
+
 def test_our_own_callbacks_see_the_training_state():
     seen, steps = [], []
 

@@ -6,7 +6,7 @@ import pytest
 import sklearn
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
-from sklearn.datasets import load_diabetes, load_iris
+from sklearn.datasets import load_diabetes, load_digits, load_iris
 from sklearn.ensemble import (
     AdaBoostClassifier,
     BaggingClassifier,
@@ -31,9 +31,13 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from layerkit import (
     Columns,
+    Conv2D,
     Dense,
     Embedding,
+    Flatten,
+    MaxPool2D,
     ReLU,
+    Reshape,
     Sequential,
     SequentialClassifier,
     SequentialRegressor,
@@ -192,6 +196,16 @@ def test_html_repr():
     assert "SequentialClassifier" in html
     assert "Dense(units=8)" in html
     assert repr(classifier()).startswith("SequentialClassifier(layers=[Dense(units=8), ReLU()],")
+
+
+def test_images_as_rows_behind_a_scaler():
+    pixels, digits = load_digits(return_X_y=True)
+    network = [Reshape((8, 8, 1)), Conv2D(8, 3), ReLU(), MaxPool2D(2), Flatten()]
+    model = SequentialClassifier(
+        network, optimizer=Adam(0.01), max_iter=6, n_iter_no_change=None, random_state=0
+    )
+    pipeline = make_pipeline(StandardScaler(), model).fit(pixels[:600], digits[:600])
+    assert pipeline.score(pixels[600:900], digits[600:900]) > 0.85
 
 
 # ---------------------------------------------------------------- metadata

@@ -215,6 +215,7 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
             **self._validating(task),
         )
         hooks.close()
+        task.target.loss = copy.copy(task.target.loss)  # without what its last forward held
         if not keep and isinstance(optimizer, Optimizer):
             optimizer.reset()
         self._set(**self._fitted(task, past.then(history), network), optimizer_=optimizer)

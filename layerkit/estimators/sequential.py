@@ -208,6 +208,9 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
 
     Notes
     -----
+    `set_callbacks` takes scikit-learn's callbacks and plain callables; after a fit with validation
+    data `refit` trains on all rows for ``best_iter_`` epochs; `transform` gives hidden activations.
+
     Sample weights act on the loss. Layers that mix or drop samples at random (BatchNorm, Dropout)
     see rows, not weights, except that rows of weight 0 are left out everywhere.
 
@@ -329,6 +332,12 @@ class SequentialRegressor(NetworkRegressor, SequentialEstimator):
     See Also
     --------
     SequentialClassifier : The same for classes.
+
+    Notes
+    -----
+    `set_callbacks` takes scikit-learn's callbacks and plain callables; after a fit with validation
+    data `refit` trains on all rows for ``best_iter_`` epochs; `transform` gives hidden activations.
+    Targets are not scaled: ``TransformedTargetRegressor`` does it.
 
     Examples
     --------
