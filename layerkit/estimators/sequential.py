@@ -26,6 +26,7 @@ _LOSSES = {_snake_case(name): getattr(losses, name) for name in losses.__all__ i
 _OPTIMIZERS = {
     name.lower(): getattr(optimizers, name) for name in optimizers.__all__ if name != "Optimizer"
 }
+_SPARSE_ROW = csr_array((1, 1))
 
 
 class SequentialEstimator(NetworkEstimator):
@@ -100,7 +101,7 @@ class SequentialEstimator(NetworkEstimator):
     def _takes_sparse_rows(self) -> bool:
         first = self.layers if isinstance(self.layers, Layer) else self._chain()
         try:
-            return self.layers == [] or issparse(first.convert_input(csr_array((1, 1))))
+            return self.layers == [] or issparse(first.convert_input(_SPARSE_ROW))
         except TypeError:
             return False
 
