@@ -17,12 +17,12 @@ from layerkit.estimators.classifier import NetworkClassifier
 from layerkit.estimators.regressor import NetworkRegressor
 from layerkit.layer import Layer
 from layerkit.layers import Dense, LogSoftmax, Sequential, Softmax
-from layerkit.layers.containers import _snake_case
+from layerkit.layers.containers import snake_case
 from layerkit.layers.reshaping import Reshape
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
 
-_LOSSES = {_snake_case(name): getattr(losses, name) for name in losses.__all__ if name != "Loss"}
+_LOSSES = {snake_case(name): getattr(losses, name) for name in losses.__all__ if name != "Loss"}
 _OPTIMIZERS = {
     name.lower(): getattr(optimizers, name) for name in optimizers.__all__ if name != "Optimizer"
 }

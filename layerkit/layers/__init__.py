@@ -9,7 +9,8 @@ from layerkit.layers.activations import (
     Softsign,
     Tanh,
 )
-from layerkit.layers.containers import Columns, Concat, Residual, Sequential
+from layerkit.layers.branches import Columns, Concat, Residual
+from layerkit.layers.containers import Sequential
 from layerkit.layers.convolution import Conv1D, Conv2D, ConvTranspose2D
 from layerkit.layers.dense import Dense
 from layerkit.layers.depthwise import DepthwiseConv2D, SeparableConv2D
