@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from loss_cases import case_named
 
-from layerkit.kernels._elementwise import log_softmax, softmax
+from layerkit.kernels import log_softmax, softmax
 from layerkit.losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,

@@ -10,7 +10,7 @@ import pytest
 from optimizer_cases import CASES
 
 from layerkit import optimizers
-from layerkit.kernels import _optimizers as kernels
+from layerkit.kernels._numpy import optimizers as kernels
 from layerkit.layer import Slot
 from layerkit.optimizers import LBFGS, SGD, Adam, AdamW, Lion, NAdam, Optimizer, Rprop
 from layerkit.schedules import CosineDecay, ReduceOnPlateau, Schedule, Warmup

@@ -9,7 +9,7 @@ from sklearn.metrics import d2_pinball_score, r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from layerkit.kernels._elementwise import log_softmax, sigmoid, softplus
+from layerkit.kernels import log_softmax, sigmoid, softplus
 from layerkit.layer import Shape, batch_shape
 from layerkit.losses import (
     BinaryCrossEntropy,

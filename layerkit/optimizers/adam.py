@@ -11,7 +11,7 @@ from math import log, sqrt
 
 import numpy as np
 
-from layerkit.kernels._optimizers import adam_step, moving_average
+from layerkit.kernels import adam_step, moving_average
 from layerkit.optimizers.optimizer import Optimizer, are_betas
 from layerkit.schedules.schedule import in_range, is_positive
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from layerkit.kernels._optimizers import moving_average
+from layerkit.kernels import moving_average
 from layerkit.optimizers.optimizer import Optimizer
 from layerkit.schedules.schedule import in_range, is_positive
 

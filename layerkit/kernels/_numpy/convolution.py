@@ -1,4 +1,4 @@
-"""Convolution and pooling in NumPy: the versions that always work.
+"""Convolution in NumPy: the version that always works.
 
 Arrays in, arrays out. Images are ``(n_samples, height, width, channels)``, kernels
 ``(kh, kw, c_in / groups, c_out)``. Along one axis, with stride s, dilation d and p cells of padding
@@ -7,7 +7,7 @@ before the first, output o looks through tap t of its window at the cell ``o s +
     y[o] = Σ_t x[o s + t d - p] w[t],      o = 0 ... n_out - 1
     n_out = floor((n + p_before + p_after - d (k - 1) - 1) / s) + 1
 
-Everything here is this sum and its two derivatives, or the same windows with max or mean.
+Everything here is this sum and its two derivatives.
 
 References
 ----------
@@ -22,9 +22,7 @@ from math import prod
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-Pair = tuple[int, int]
-Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
-NO_PADDING: Padding = ((0, 0), (0, 0))
+from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_sizes, taps_of
 
 # Windows are copied out of so few samples at a time that the copy is still in the cache when the
 # matrix product reads it.
@@ -32,22 +30,6 @@ CHUNK_BYTES = 2**20
 # Copying window by window moves kw * channels neighbours at once. With so few channels it is faster
 # to copy tap by tap: whole rows of the cells that the windows see through one tap.
 FEW_CHANNELS = 4
-
-
-def output_size(n: int, size: int, stride: int, padding: Pair, dilation: int = 1) -> int:
-    """Return how many windows fit along one axis of n cells (none: 0 or less)."""
-    return (n + sum(padding) - dilation * (size - 1) - 1) // stride + 1
-
-
-def sum_rows(rows: np.ndarray, out: np.ndarray) -> None:
-    """Overwrite ``out`` with Σ_r rows[r], the gradient of a bias.
-
-    As a matrix product: several times faster than ``rows.sum(axis=0)``, and no less accurate.
-    """
-    np.matmul(np.ones(len(rows), rows.dtype), rows, out=out)
-
-
-# ---------------------------------------------------------------- convolution
 
 
 def conv2d(
@@ -66,7 +48,7 @@ def conv2d(
     x, groups = _spread(x, kernel, groups)
     kernel = np.ascontiguousarray(kernel)  # or it would be copied for every chunk
     kh, kw, _, c_out = kernel.shape
-    height, width = _output_sizes(x.shape[1:3], (kh, kw), stride, padding, dilation)
+    height, width = output_sizes(x.shape[1:3], (kh, kw), stride, padding, dilation)
     y = np.empty((len(x), height, width, c_out), x.dtype)
     # Long rows add faster than short ones, so the bias is added to whole rows of an image.
     row_bias = None if bias is None else bias[None].repeat(width, axis=0).ravel()
@@ -137,7 +119,7 @@ def conv2d_input_grad(
     # Scatter. Between strided outputs, or around few of them, a gather would mostly read zeros.
     dx = np.zeros(x_shape, grad.dtype)
     for chunk in _chunks(len(grad), prod(grad.shape[1:]), kernel):
-        for i, j, seers, seen in _taps((kh, kw), stride, padding, dilation, cells, outputs):
+        for i, j, seers, seen in taps_of((kh, kw), stride, padding, dilation, cells, outputs):
             share = conv2d(grad[chunk], transposed[i : i + 1, j : j + 1], groups=groups)
             dx[chunk][seen] += share[seers]
     return dx
@@ -204,116 +186,6 @@ def _spread(x: np.ndarray, kernel: np.ndarray, groups: int) -> tuple[np.ndarray,
     return x, groups
 
 
-# ---------------------------------------------------------------- pooling
-
-
-def max_pool2d(
-    x: np.ndarray, size: Pair, stride: Pair, padding: Padding = NO_PADDING
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the maximum of every window and the tap ``i * width + j`` where it first stands.
-
-    Each window starts from its first real cell, so padding never wins; NaN wins over everything.
-    """
-    taps, firsts, _ = zip(*_spans(x.shape, size, stride, padding), strict=True)
-    y = x.take(firsts[0], axis=1).take(firsts[1], axis=2)
-    argmax = np.empty(y.shape, np.min_scalar_type(prod(size) - 1))
-    argmax[...] = np.add.outer(taps[0] * size[1], taps[1])[:, :, None]
-    for i, j, seers, seen in _taps(size, stride, padding, (1, 1), x.shape[1:3], y.shape[1:3]):
-        if i == j == 0:
-            continue  # y started there
-        best, candidate, where = y[seers], x[seen], argmax[seers]
-        # Taps count up, so the last one that improved is the largest of those that did. (A masked
-        # copy of the tap says the same and takes five times longer.)
-        improved = (candidate > best) * where.dtype.type(i * size[1] + j)
-        np.maximum(where, improved, out=where)
-        np.maximum(best, candidate, out=best)
-    return y, argmax
-
-
-def max_pool2d_input_grad(
-    grad: np.ndarray,
-    argmax: np.ndarray,
-    x_shape: tuple[int, ...],
-    size: Pair,
-    stride: Pair,
-    padding: Padding = NO_PADDING,
-) -> np.ndarray:
-    """Return dL/dx: every output's gradient goes to the cell where its maximum stood."""
-    dx = np.zeros(x_shape, grad.dtype)
-    for i, j, seers, seen in _taps(size, stride, padding, (1, 1), x_shape[1:3], grad.shape[1:3]):
-        here = argmax[seers] == i * size[1] + j
-        if _are_disjoint(size, stride):
-            np.multiply(here, grad[seers], out=dx[seen])
-        else:
-            dx[seen] += here * grad[seers]
-    return dx
-
-
-def avg_pool2d(
-    x: np.ndarray, size: Pair, stride: Pair, padding: Padding = NO_PADDING
-) -> np.ndarray:
-    """Return the mean of the real cells of every window: padding does not count."""
-    counts = _window_counts(x.shape, size, stride, padding, x.dtype)
-    y = np.zeros((len(x), *counts.shape[:2], x.shape[3]), x.dtype)
-    for _, _, seers, seen in _taps(size, stride, padding, (1, 1), x.shape[1:3], counts.shape[:2]):
-        y[seers] += x[seen]
-    y /= counts
-    return y
-
-
-def avg_pool2d_input_grad(
-    grad: np.ndarray,
-    x_shape: tuple[int, ...],
-    size: Pair,
-    stride: Pair,
-    padding: Padding = NO_PADDING,
-) -> np.ndarray:
-    """Return dL/dx: every real cell of a window gets an equal share of its gradient."""
-    shares = grad / _window_counts(x_shape, size, stride, padding, grad.dtype)
-    dx = np.zeros(x_shape, grad.dtype)
-    for _, _, seers, seen in _taps(size, stride, padding, (1, 1), x_shape[1:3], grad.shape[1:3]):
-        if _are_disjoint(size, stride):
-            dx[seen] = shares[seers]
-        else:
-            dx[seen] += shares[seers]
-    return dx
-
-
-def _are_disjoint(size: Pair, stride: Pair) -> bool:
-    """Whether no cell is in two windows, so that gradients need not be added up."""
-    return size[0] <= stride[0] and size[1] <= stride[1]
-
-
-def _window_counts(
-    x_shape: tuple[int, ...], size: Pair, stride: Pair, padding: Padding, dtype: np.dtype
-) -> np.ndarray:
-    """Count the real cells of every window: (oh, ow, 1)."""
-    rows, columns = (stop - first for _, first, stop in _spans(x_shape, size, stride, padding))
-    return np.multiply.outer(rows, columns).astype(dtype)[:, :, None]
-
-
-def _spans(
-    x_shape: tuple[int, ...], size: Pair, stride: Pair, padding: Padding
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield, for height and width, where each window's real cells are.
-
-    That is the first tap that sees one, the cell it sees, and the cell after the last one seen.
-    """
-    for n, k, s, (before, after) in zip(x_shape[1:3], size, stride, padding, strict=True):
-        start = np.arange(output_size(n, k, s, (before, after))) * s - before
-        first = np.maximum(start, 0)
-        yield first - start, first, np.minimum(start + k, n)
-
-
-# ---------------------------------------------------------------- windows
-
-
-def _output_sizes(
-    cells: tuple[int, ...], size: Pair, stride: Pair, padding: Padding, dilation: Pair
-) -> tuple[int, ...]:
-    return tuple(map(output_size, cells, size, stride, padding, dilation))
-
-
 def _pad(x: np.ndarray, padding: Padding) -> np.ndarray:
     """Surround images with zeros; negative padding cuts cells off."""
     if padding == NO_PADDING:
@@ -333,7 +205,7 @@ def _windows(x: np.ndarray, size: Pair, stride: Pair, dilation: Pair) -> np.ndar
     by_sample, by_row, by_column, by_channel = x.strides
     return as_strided(
         x,
-        (n, *_output_sizes((h, w), size, stride, NO_PADDING, dilation), *size, c),
+        (n, *output_sizes((h, w), size, stride, NO_PADDING, dilation), *size, c),
         (
             by_sample,
             by_row * stride[0],
@@ -344,37 +216,6 @@ def _windows(x: np.ndarray, size: Pair, stride: Pair, dilation: Pair) -> np.ndar
         ),
         writeable=False,
     )
-
-
-def _taps(
-    size: Pair,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    cells: tuple[int, ...],
-    outputs: tuple[int, ...],
-) -> Iterator[tuple[int, int, tuple[slice, ...], tuple[slice, ...]]]:
-    """Yield (i, j, seers, seen): through tap (i, j) the outputs y[seers] see the cells x[seen].
-
-    Outputs that see padding through the tap are left out.
-    """
-    along = [
-        [_sight(t * d - before, s, n, n_out) for t in range(k)]
-        for k, s, (before, _), d, n, n_out in zip(
-            size, stride, padding, dilation, cells, outputs, strict=True
-        )
-    ]
-    for i, (rows, seen_rows) in enumerate(along[0]):
-        for j, (columns, seen_columns) in enumerate(along[1]):
-            yield i, j, (slice(None), rows, columns), (slice(None), seen_rows, seen_columns)
-
-
-def _sight(offset: int, stride: int, n_cells: int, n_outputs: int) -> tuple[slice, slice]:
-    """Outputs o for which the cell o * stride + offset exists, and those cells."""
-    first = max(0, -(offset // stride))  # -(a // b) is a / b rounded up, for -a
-    stop = max(first, min(n_outputs, (n_cells - 1 - offset) // stride + 1))
-    start = first * stride + offset
-    return slice(first, stop), slice(start, start + (stop - first) * stride, stride)
 
 
 def _chunks(n_samples: int, sample_size: int, kernel: np.ndarray) -> Iterator[slice]:

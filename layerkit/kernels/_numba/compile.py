@@ -1,0 +1,95 @@
+"""How kernels are compiled: once for a machine, cached on disk, and never in the way.
+
+A compiled kernel takes C-contiguous, writeable arrays of float32 or float64 (and integers), so that
+it is compiled at most twice. The Python function around it sees to that with `plain`.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numba
+import numpy as np
+from numba.core import event
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+# Sums may be reordered and contracted, signs of zero ignored. Not "nnan" and "ninf": they would let
+# LLVM assume that no NaN or infinity comes, and hide a network that diverges.
+FLAGS = {"contract", "reassoc", "nsz", "arcp"}
+NOTABLE_SECONDS = 1.0
+
+
+class _Cache(FunctionCache):
+    """Numba's cache on disk, but a folder that cannot be written or read costs time, not a crash.
+
+    Kernels inline functions of other modules, so what is cached is void when any of them changes.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = IndexDataCacheFile(
+            self._cache_path, self._impl.filename_base, _newest_source()
+        )
+
+    @contextmanager
+    def _guard_against_spurious_io_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, EOFError, UnpicklingError, ValueError):
+            self.disable()
+
+
+def _newest_source() -> tuple[int, int]:
+    sources = [path.stat() for path in Path(__file__).parent.glob("*.py")]
+    return max(s.st_mtime_ns for s in sources), sum(s.st_size for s in sources)
+
+
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a kernel when it is first called with a dtype."""
+    compiled: Any = numba.njit(nogil=True, fastmath=FLAGS, error_model="numpy")(function)
+    try:
+        compiled._cache = _Cache(function)
+    except RuntimeError:  # Numba found no folder for its cache
+        logging.getLogger("layerkit").debug("compiled kernels are not cached")
+    return compiled
+
+
+def inline(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function of numbers that kernels call; LLVM inlines and vectorises it."""
+    return numba.njit(fastmath=FLAGS, error_model="numpy")(function)
+
+
+def plain(x: np.ndarray) -> np.ndarray:
+    """Return the array, or a copy if a kernel would have to be compiled anew for it."""
+    return x if x.flags.carray else np.array(x, order="C")
+
+
+class _Listener(event.Listener):
+    """Adds up the time spent on compiling layerkit's kernels and says so once."""
+
+    def __init__(self) -> None:
+        self.depth, self.started, self.seconds, self.told = 0, 0.0, 0.0, False
+
+    def on_start(self, e: event.Event) -> None:
+        if self.depth == 0:
+            self.started = time.perf_counter()
+        self.depth += 1
+
+    def on_end(self, e: event.Event) -> None:
+        self.depth -= 1
+        function = e.data["dispatcher"].py_func
+        if self.depth or self.told or not function.__module__.startswith("layerkit."):
+            return
+        self.seconds += time.perf_counter() - self.started
+        if self.seconds > NOTABLE_SECONDS:
+            self.told = True
+            cache = getattr(e.data["dispatcher"]._cache, "cache_path", None)
+            kept = f"once; they are cached in {cache}" if cache else "anew in every process"
+            logging.getLogger("layerkit").warning("layerkit: compiling kernels, %s", kept)
+
+
+event.register("numba:compile", _Listener())

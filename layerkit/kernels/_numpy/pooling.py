@@ -1,0 +1,106 @@
+"""Pooling in NumPy: the maximum or the mean of every window."""
+
+from collections.abc import Iterator
+from math import prod
+
+import numpy as np
+
+from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_size, taps_of
+
+
+def max_pool2d(
+    x: np.ndarray, size: Pair, stride: Pair, padding: Padding = NO_PADDING
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the maximum of every window and the tap ``i * width + j`` where it first stands.
+
+    Each window starts from its first real cell, so padding never wins; NaN wins over everything.
+    """
+    taps, firsts, _ = zip(*_spans(x.shape, size, stride, padding), strict=True)
+    y = x.take(firsts[0], axis=1).take(firsts[1], axis=2)
+    argmax = np.empty(y.shape, np.min_scalar_type(prod(size) - 1))
+    argmax[...] = np.add.outer(taps[0] * size[1], taps[1])[:, :, None]
+    for i, j, seers, seen in taps_of(size, stride, padding, (1, 1), x.shape[1:3], y.shape[1:3]):
+        if i == j == 0:
+            continue  # y started there
+        best, candidate, where = y[seers], x[seen], argmax[seers]
+        # Taps count up, so the last one that improved is the largest of those that did. (A masked
+        # copy of the tap says the same and takes five times longer.)
+        improved = (candidate > best) * where.dtype.type(i * size[1] + j)
+        np.maximum(where, improved, out=where)
+        np.maximum(best, candidate, out=best)
+    return y, argmax
+
+
+def max_pool2d_input_grad(
+    grad: np.ndarray,
+    argmax: np.ndarray,
+    x_shape: tuple[int, ...],
+    size: Pair,
+    stride: Pair,
+    padding: Padding = NO_PADDING,
+) -> np.ndarray:
+    """Return dL/dx: every output's gradient goes to the cell where its maximum stood."""
+    dx = np.zeros(x_shape, grad.dtype)
+    for i, j, seers, seen in taps_of(size, stride, padding, (1, 1), x_shape[1:3], grad.shape[1:3]):
+        here = argmax[seers] == i * size[1] + j
+        if _are_disjoint(size, stride):
+            np.multiply(here, grad[seers], out=dx[seen])
+        else:
+            dx[seen] += here * grad[seers]
+    return dx
+
+
+def avg_pool2d(
+    x: np.ndarray, size: Pair, stride: Pair, padding: Padding = NO_PADDING
+) -> np.ndarray:
+    """Return the mean of the real cells of every window: padding does not count."""
+    counts = _window_counts(x.shape, size, stride, padding, x.dtype)
+    y = np.zeros((len(x), *counts.shape[:2], x.shape[3]), x.dtype)
+    for _, _, seers, seen in taps_of(size, stride, padding, (1, 1), x.shape[1:3], counts.shape[:2]):
+        y[seers] += x[seen]
+    y /= counts
+    return y
+
+
+def avg_pool2d_input_grad(
+    grad: np.ndarray,
+    x_shape: tuple[int, ...],
+    size: Pair,
+    stride: Pair,
+    padding: Padding = NO_PADDING,
+) -> np.ndarray:
+    """Return dL/dx: every real cell of a window gets an equal share of its gradient."""
+    shares = grad / _window_counts(x_shape, size, stride, padding, grad.dtype)
+    dx = np.zeros(x_shape, grad.dtype)
+    for _, _, seers, seen in taps_of(size, stride, padding, (1, 1), x_shape[1:3], grad.shape[1:3]):
+        if _are_disjoint(size, stride):
+            dx[seen] = shares[seers]
+        else:
+            dx[seen] += shares[seers]
+    return dx
+
+
+def _are_disjoint(size: Pair, stride: Pair) -> bool:
+    """Whether no cell is in two windows, so that gradients need not be added up."""
+    return size[0] <= stride[0] and size[1] <= stride[1]
+
+
+def _window_counts(
+    x_shape: tuple[int, ...], size: Pair, stride: Pair, padding: Padding, dtype: np.dtype
+) -> np.ndarray:
+    """Count the real cells of every window: (oh, ow, 1)."""
+    rows, columns = (stop - first for _, first, stop in _spans(x_shape, size, stride, padding))
+    return np.multiply.outer(rows, columns).astype(dtype)[:, :, None]
+
+
+def _spans(
+    x_shape: tuple[int, ...], size: Pair, stride: Pair, padding: Padding
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield, for height and width, where each window's real cells are.
+
+    That is the first tap that sees one, the cell it sees, and the cell after the last one seen.
+    """
+    for n, k, s, (before, after) in zip(x_shape[1:3], size, stride, padding, strict=True):
+        start = np.arange(output_size(n, k, s, (before, after))) * s - before
+        first = np.maximum(start, 0)
+        yield first - start, first, np.minimum(start + k, n)

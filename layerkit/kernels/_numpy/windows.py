@@ -1,0 +1,53 @@
+"""How windows lie on images, for convolution and pooling.
+
+Along one axis, with stride s, dilation d and p cells of padding before the first, output o looks
+through tap t of its window at the cell ``o s + t d - p``.
+"""
+
+from collections.abc import Iterator
+
+Pair = tuple[int, int]
+Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
+NO_PADDING: Padding = ((0, 0), (0, 0))
+
+
+def output_size(n: int, size: int, stride: int, padding: Pair, dilation: int = 1) -> int:
+    """Return how many windows fit along one axis of n cells (none: 0 or less)."""
+    return (n + sum(padding) - dilation * (size - 1) - 1) // stride + 1
+
+
+def output_sizes(
+    cells: tuple[int, ...], size: Pair, stride: Pair, padding: Padding, dilation: Pair
+) -> tuple[int, ...]:
+    return tuple(map(output_size, cells, size, stride, padding, dilation))
+
+
+def taps_of(
+    size: Pair,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    cells: tuple[int, ...],
+    outputs: tuple[int, ...],
+) -> Iterator[tuple[int, int, tuple[slice, ...], tuple[slice, ...]]]:
+    """Yield (i, j, seers, seen): through tap (i, j) the outputs y[seers] see the cells x[seen].
+
+    Outputs that see padding through the tap are left out.
+    """
+    along = [
+        [_sight(t * d - before, s, n, n_out) for t in range(k)]
+        for k, s, (before, _), d, n, n_out in zip(
+            size, stride, padding, dilation, cells, outputs, strict=True
+        )
+    ]
+    for i, (rows, seen_rows) in enumerate(along[0]):
+        for j, (columns, seen_columns) in enumerate(along[1]):
+            yield i, j, (slice(None), rows, columns), (slice(None), seen_rows, seen_columns)
+
+
+def _sight(offset: int, stride: int, n_cells: int, n_outputs: int) -> tuple[slice, slice]:
+    """Outputs o for which the cell o * stride + offset exists, and those cells."""
+    first = max(0, -(offset // stride))  # -(a // b) is a / b rounded up, for -a
+    stop = max(first, min(n_outputs, (n_cells - 1 - offset) // stride + 1))
+    start = first * stride + offset
+    return slice(first, stop), slice(start, start + (stop - first) * stride, stride)
