@@ -10,6 +10,7 @@ from layerkit.inspection.gradient_check import (
 )
 
 if TYPE_CHECKING:
+    from layerkit.inspection.catalogue import GradientCatalogue, gradient_catalogue
     from layerkit.inspection.displays import (
         ActivationDisplay,
         DerivativeDisplay,
@@ -32,6 +33,7 @@ __all__ = [
     "DerivativeDisplay",
     "DerivativeErrorDisplay",
     "FilterDisplay",
+    "GradientCatalogue",
     "GradientCheck",
     "GradientFlowDisplay",
     "GradientRecorder",
@@ -41,6 +43,7 @@ __all__ = [
     "WeightRecorder",
     "check_gradients",
     "check_loss_gradients",
+    "gradient_catalogue",
     "input_gradient",
     "numerical_gradient",
     "trace",
@@ -54,12 +57,14 @@ _LAZY = {
     "DerivativeDisplay": "displays",
     "DerivativeErrorDisplay": "displays",
     "FilterDisplay": "displays",
+    "GradientCatalogue": "catalogue",
     "GradientFlowDisplay": "displays",
     "GradientRecorder": "displays",
     "LossSurfaceDisplay": "displays",
     "SaliencyDisplay": "displays",
     "TrainingCurveDisplay": "displays",
     "WeightRecorder": "displays",
+    "gradient_catalogue": "catalogue",
     "input_gradient": "displays",
     "numerical_gradient": "numerical_differentiation",
     "trace": "tracing",

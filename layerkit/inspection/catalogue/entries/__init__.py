@@ -1,0 +1,33 @@
+"""The pages of the catalogue, one family of layers or losses a module."""
+
+from layerkit.inspection.catalogue.entries import (
+    activations,
+    classification,
+    containers,
+    convolution,
+    dropout,
+    linear,
+    normalization,
+    pooling,
+    rectifiers,
+    regression,
+    reshaping,
+)
+from layerkit.inspection.catalogue.entry import Entry
+
+FAMILIES: dict[str, list[Entry]] = {
+    "Linear layers and embedding": [*linear.ENTRIES],
+    "Saturating activations": [*activations.ENTRIES],
+    "Rectifiers": [*rectifiers.RECTIFIERS],
+    "Gated activations": [*rectifiers.GATED],
+    "Convolution": [*convolution.ENTRIES],
+    "Pooling": [*pooling.ENTRIES],
+    "Normalization": [*normalization.ENTRIES],
+    "Dropout and noise": [*dropout.ENTRIES],
+    "Reshaping": [*reshaping.ENTRIES],
+    "Containers": [*containers.ENTRIES],
+    "Losses for regression": [*regression.REGRESSION],
+    "Losses of distributions": [*regression.LIKELIHOOD],
+    "Losses for classification": [*classification.CLASSIFICATION],
+    "Losses with a margin": [*classification.MARGIN],
+}

@@ -1,0 +1,202 @@
+"""Cross-entropies and margins."""
+
+import numpy as np
+
+from layerkit.inspection.catalogue.loss_entry import MEAN_OF_SAMPLES, Data, LossEntry
+from layerkit.losses import (
+    BinaryCrossEntropy,
+    CategoricalCrossEntropy,
+    Focal,
+    Hinge,
+    KLDivergence,
+    MultiMargin,
+    NegativeLogLikelihood,
+    SquaredHinge,
+)
+
+ONE_HOT = "y_true holds rows of probabilities; a label stands for its one-hot row."
+STABLE = "against overflow it takes an absolute value"
+
+
+def bits(rng: np.random.Generator, n: int) -> Data:
+    """Logits and 0 or 1."""
+    return 2 * rng.standard_normal((n, 2)), rng.integers(2, size=(n, 2)).astype(float)
+
+
+def signs(rng: np.random.Generator, n: int) -> Data:
+    """Scores and -1 or 1."""
+    return 2 * rng.standard_normal((n, 2)), 2.0 * rng.integers(2, size=(n, 2)) - 1
+
+
+def one_hot(rng: np.random.Generator, n: int) -> Data:
+    """Scores and one-hot rows of three classes."""
+    return 2 * rng.standard_normal((n, 3)), np.eye(3)[rng.integers(3, size=n)]
+
+
+def probabilities(rng: np.random.Generator, n: int) -> Data:
+    """Scores and rows of probabilities of three classes."""
+    return 2 * rng.standard_normal((n, 3)), rng.dirichlet(np.ones(3), size=n)
+
+
+def binary(rng: np.random.Generator, n: int) -> Data:
+    """One logit a sample, and probabilities."""
+    return 2 * rng.standard_normal(n), rng.random(n)
+
+
+CLASSIFICATION = [
+    LossEntry(
+        BinaryCrossEntropy,
+        "Cross-entropy of independent yes/no outputs, each predicted by one logit.",
+        """
+        t = (1 - a) * y_true + a / 2
+        p = 1 / (1 + exp(-y_pred))
+        v = -q * t * log(p) - (1 - t) * log(1 - p)
+        dv/dy_pred = (1 - t) * p - q * t * (1 - p)
+        """,
+        make=lambda: BinaryCrossEntropy(pos_weight=3.0, label_smoothing=0.2),
+        letters={"a": "label_smoothing", "q": "pos_weight"},
+        data=bits,
+        assumes="Without smoothing and weight t = y_true and dv/dy_pred = p - t.",
+        not_complex=STABLE,
+        source="PyTorch's BCEWithLogitsLoss; the smoothing, which it lacks, is that of Keras",
+        torch="F.binary_cross_entropy_with_logits(y_pred, (1 - a) * y_true + a / 2, "
+        "pos_weight=y_pred.new_tensor(q), reduction='none')",
+    ),
+    LossEntry(
+        CategoricalCrossEntropy,
+        "Cross-entropy between the softmax of the logits and the target class.",
+        """
+        t = (1 - a) * y_true + a / K
+        p[n, k] = exp(y_pred[n, k]) / sum[j](exp(y_pred[n, j]))
+        v[n] = -sum[k](t[n, k] * log(p[n, k]))
+        dv/dy_pred[n, k] = p[n, k] * sum[j](t[n, j]) - t[n, k]
+        """,
+        reduction=MEAN_OF_SAMPLES,
+        make=lambda: CategoricalCrossEntropy(label_smoothing=0.1),
+        letters={"a": "label_smoothing"},
+        where={"K": "number of classes"},
+        given=lambda y_pred: {"K": y_pred.shape[-1]},
+        data=probabilities,
+        assumes=f"{ONE_HOT} They sum to 1, so dv/dy_pred = p - t.",
+        source="PyTorch's CrossEntropyLoss",
+        torch="F.cross_entropy(y_pred, y_true, label_smoothing=a, reduction='none')",
+    ),
+    LossEntry(
+        NegativeLogLikelihood,
+        "Negative log-probability of the target class, for a network that ends in LogSoftmax.",
+        """
+        v[n] = -sum[k](y_true[n, k] * y_pred[n, k])
+        dv/dy_pred[n, k] = -y_true[n, k]
+        """,
+        reduction=MEAN_OF_SAMPLES,
+        data=one_hot,
+        assumes=f"{ONE_HOT} y_pred holds log-probabilities.",
+        source="PyTorch's NLLLoss",
+        torch="F.nll_loss(y_pred, y_true.argmax(-1), reduction='none')",
+    ),
+    LossEntry(
+        KLDivergence,
+        "Kullback-Leibler divergence of the softmax of the logits from target probabilities.",
+        """
+        p[n, k] = exp(y_pred[n, k]) / sum[j](exp(y_pred[n, j]))
+        v[n] = sum[k](y_true[n, k] * (log(y_true[n, k]) - log(p[n, k])))
+        dv/dy_pred[n, k] = p[n, k] * sum[j](y_true[n, j]) - y_true[n, k]
+        """,
+        reduction=MEAN_OF_SAMPLES,
+        data=probabilities,
+        assumes="Rows of y_true sum to 1, so dv/dy_pred = p - y_true; 0 log 0 is 0.",
+        ranges={"v": "[0, inf)", "dv/dy_pred": "(-1, 1)"},
+        source='Kullback and Leibler, "On information and sufficiency", Annals of Mathematical '
+        "Statistics 22, 1951; PyTorch's KLDivLoss after a log-softmax",
+        torch="F.kl_div(F.log_softmax(y_pred, -1), y_true, reduction='none').sum(-1)",
+    ),
+    LossEntry(
+        Focal,
+        "Cross-entropy that turns away from examples which are already classified well.",
+        """
+        p[n, k] = exp(y_pred[n, k]) / sum[j](exp(y_pred[n, j]))
+        v[n] = -sum[k](y_true[n, k] * (1 - p[n, k])**gamma * log(p[n, k]))
+        s[n, k] = y_true[n, k] * (1 - p[n, k])**gamma *
+            (gamma * p[n, k] * log(p[n, k]) / (1 - p[n, k]) - 1)
+        dv/dy_pred[n, k] = s[n, k] - p[n, k] * sum[j](s[n, j])
+        """,
+        reduction=MEAN_OF_SAMPLES,
+        data=one_hot,
+        assumes=ONE_HOT,
+        ranges={"v": "(0, inf)"},
+        source='Lin, Goyal, Girshick, He and Dollár, "Focal loss for dense object detection" '
+        "(RetinaNet), ICCV 2017",
+    ),
+    LossEntry(
+        Focal,
+        "The focal loss of one logit a sample.",
+        """
+        p = 1 / (1 + exp(-y_pred))
+        f = (1 - p)**gamma
+        g = p**gamma
+        v = -y_true * f * log(p) - (1 - y_true) * g * log(1 - p)
+        dv/dy_pred = y_true * f * (gamma * p * log(p) - (1 - p)) -
+            (1 - y_true) * g * (gamma * (1 - p) * log(1 - p) - p)
+        """,
+        reduction="""
+        L = sum[n](w[n] * v[n]) / sum(w)
+        dL/dy_pred[n] = w[n] * (dv/dy_pred[n]) / sum(w)
+        """,
+        name="Focal (binary)",
+        data=binary,
+        assumes="The form for y_pred of shape (n_samples,), or with a last axis of length 1.",
+        source='Lin, Goyal, Girshick, He and Dollár, "Focal loss for dense object detection" '
+        "(RetinaNet), ICCV 2017",
+    ),
+]
+
+MARGIN = [
+    LossEntry(
+        Hinge,
+        "Distance by which a binary score misses the margin, as in a support vector machine.",
+        """
+        v = max(1 - y_true * y_pred, 0)
+        dv/dy_pred = -y_true if y_true * y_pred < 1 else 0
+        """,
+        data=signs,
+        target=1.0,
+        assumes="y_true holds -1 and 1; a 0 stands for -1. 0 at the kink.",
+        ranges={"v": "[0, inf)", "dv/dy_pred": "{-y_true, 0}"},
+        kinks=(1,),
+        source='Cortes and Vapnik, "Support-vector networks", Machine Learning 20, 1995',
+    ),
+    LossEntry(
+        SquaredHinge,
+        "Square of the hinge loss: it has no kink, and punishes large misses more.",
+        """
+        v = max(1 - y_true * y_pred, 0)**2
+        dv/dy_pred = -2 * y_true * max(1 - y_true * y_pred, 0)
+        """,
+        data=signs,
+        target=1.0,
+        assumes="y_true holds -1 and 1; a 0 stands for -1.",
+        ranges={"v": "[0, inf)", "dv/dy_pred": "(-inf, 0]"},
+        not_analytic="its second derivative jumps at the margin",
+        source='Tang, "Deep learning using linear support vector machines", 2013, arXiv:1306.0239',
+    ),
+    LossEntry(
+        MultiMargin,
+        "Hinge loss of K classes: the score of the target should lead all others by a margin.",
+        """
+        s[n] = sum[k](y_true[n, k] * y_pred[n, k])
+        r[n, k] = (1 - y_true[n, k]) * (margin - s[n] + y_pred[n, k])
+        v[n] = sum[k](max(r[n, k], 0)) / K
+        dv/dy_pred[n, k] = ([r[n, k] > 0] - y_true[n, k] * sum[j]([r[n, j] > 0])) / K
+        """,
+        reduction=MEAN_OF_SAMPLES,
+        where={"K": "number of classes"},
+        given=lambda y_pred: {"K": y_pred.shape[-1]},
+        data=one_hot,
+        assumes="y_true holds one-hot rows; a label stands for its own. 0 at the kinks.",
+        ranges={"v": "[0, inf)"},
+        not_analytic="a maximum has kinks",
+        source='Weston and Watkins, "Support vector machines for multi-class pattern '
+        "recognition\", ESANN 1999; PyTorch's MultiMarginLoss (p=1)",
+        torch="F.multi_margin_loss(y_pred, y_true.argmax(-1), margin=margin, reduction='none')",
+    ),
+]

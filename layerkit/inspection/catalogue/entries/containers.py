@@ -1,0 +1,137 @@
+"""Layers made of layers: the chain rule itself."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from layerkit.inspection.catalogue.layer_entry import LayerEntry
+from layerkit.layer import Layer
+from layerkit.layers import Columns, Concat, Dense, Residual, Sequential, Tanh
+
+REASON = "the layers inside are code"
+
+
+def jacobian(layer: Layer, x: np.ndarray) -> np.ndarray:
+    """Return dy[n, j]/dx[n, i] of a layer that does not mix samples."""
+    y = layer.forward(x)
+    rows = [layer.backward(np.broadcast_to(unit, y.shape)) for unit in np.eye(y.shape[1])]
+    return np.stack(rows, axis=1)
+
+
+def inside(**children: Callable[[Any], Layer]) -> Callable[[Any, np.ndarray], dict[str, Any]]:
+    """Name the layers inside as functions f1, f2 of x, and their Jacobians J1, J2."""
+
+    def given(layer: Any, x: np.ndarray) -> dict[str, Any]:
+        found = {name: child(layer) for name, child in children.items()}
+        names: dict[str, Any] = {name: child.infer for name, child in found.items()}
+        return names | {f"J{name[1:]}": jacobian(child, x) for name, child in found.items()}
+
+    return given
+
+
+def chain(layer: Any, x: np.ndarray) -> dict[str, Any]:
+    """Name both layers of a Sequential, the second with its Jacobian at z."""
+    first, second = layer
+    return {
+        "f1": first.infer,
+        "f2": second.infer,
+        "J1": jacobian(first, x),
+        "J2": jacobian(second, first.infer(x)),
+    }
+
+
+def routes(layer: Any, x: np.ndarray) -> dict[str, Any]:
+    """Name both routes of a Columns and the positions that they read."""
+    positions = [np.arange(x.shape[1])[columns] for columns, _ in layer.routes]
+    names: dict[str, Any] = {}
+    for k, (where, (_, route)) in enumerate(zip(positions, layer.routes, strict=True), 1):
+        names |= {f"C{k}": where, f"f{k}": route.infer, f"J{k}": jacobian(route, x[:, where])}
+    return names | {"m": layer.routes[0][1].output_shape[0]}
+
+
+ENTRIES = [
+    LayerEntry(
+        Sequential,
+        "Layers in a chain: forward in order, backward in reverse.",
+        """
+        z = f1(x)
+        y = f2(z)
+        dy[n, k]/dx[n, i] = sum[j](J2[n, k, j] * J1[n, j, i])
+        dL/dz[n, j] = sum[k](G[n, k] * J2[n, k, j])
+        dL/dx[n, i] = sum[j]((dL/dz[n, j]) * J1[n, j, i])
+        """,
+        make=lambda: Sequential([Dense(3), Tanh()]),
+        where={
+            "f1, f2": "the layers",
+            "J1, J2": "their Jacobians, each at its own input; never formed",
+        },
+        given=chain,
+        assumes="Shown for two layers; any number is possible.",
+        not_analytic=REASON,
+        source='Rumelhart, Hinton and Williams, "Learning representations by back-propagating '
+        'errors", Nature 323, 1986',
+    ),
+    LayerEntry(
+        Residual,
+        "A block and a way around it, added.",
+        """
+        y = f1(x) + f2(x)
+        dy[n, j]/dx[n, i] = J1[n, j, i] + J2[n, j, i]
+        dL/dx[n, i] = sum[j](G[n, j] * J1[n, j, i]) + sum[j](G[n, j] * J2[n, j, i])
+        """,
+        make=lambda: Residual(Sequential([Dense(3), Tanh()]), shortcut=Dense(3)),
+        where={"f1, f2": "body and shortcut", "J1, J2": "their Jacobians; never formed"},
+        given=inside(f1=lambda layer: layer.body, f2=lambda layer: layer.shortcut),
+        assumes="Without a shortcut the second term is x, and its gradient G.",
+        not_analytic=REASON,
+        source='He, Zhang, Ren and Sun, "Deep residual learning for image recognition", CVPR 2016',
+    ),
+    LayerEntry(
+        Concat,
+        "Branches side by side on the same input, joined along one axis.",
+        """
+        y[n, j] = f1(x)[n, j] if j < m else f2(x)[n, j - m]
+        dy[n, j]/dx[n, i] = J1[n, j, i] if j < m else J2[n, j - m, i]
+        dL/dx[n, i] = sum[j](G[n, j] * J1[n, j, i]) + sum[k](G[n, m + k] * J2[n, k, i])
+        """,
+        make=lambda: Concat([Dense(2), Tanh()]),
+        where={
+            "f1, f2": "the branches",
+            "J1, J2": "their Jacobians; never formed",
+            "m": "width of the first",
+        },
+        given=lambda layer, x: {
+            **inside(f1=lambda c: c.branches[0], f2=lambda c: c.branches[1])(layer, x),
+            "m": layer.branches[0].output_shape[0],
+        },
+        assumes="Shown for two branches; any number is possible.",
+        not_analytic=REASON,
+        source='Szegedy et al., "Going deeper with convolutions", CVPR 2015',
+    ),
+    LayerEntry(
+        Columns,
+        "Columns of a table routed to sub-networks of their own, and what these give joined.",
+        """
+        a[n, i] = x[n, C1[i]]
+        b[n, i] = x[n, C2[i]]
+        y[n, j] = f1(a)[n, j] if j < m else f2(b)[n, j - m]
+        dy[n, j]/dx[n, c] = sum[i](J1[n, j, i] * [C1[i] == c]) if j < m else
+            sum[k](J2[n, j - m, k] * [C2[k] == c])
+        dL/dx[n, c] = sum[j, i](G[n, j] * J1[n, j, i] * [C1[i] == c]) +
+            sum[l, k](G[n, m + l] * J2[n, l, k] * [C2[k] == c])
+        """,
+        make=lambda: Columns([([0, 2], Dense(2)), (slice(1, 4), Tanh())]),
+        input_shape=(5,),
+        where={
+            "C1, C2": "the columns that each reads",
+            "f1, f2": "the sub-networks",
+            "J1, J2": "their Jacobians; never formed",
+            "m": "width of the first",
+        },
+        given=routes,
+        assumes="Shown for two routes; any number is possible. Columns that no route reads get 0.",
+        not_analytic=REASON,
+        source='Guo and Berkhahn, "Entity embeddings of categorical variables", arXiv:1604.06737',
+    ),
+]

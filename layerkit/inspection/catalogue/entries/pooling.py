@@ -1,0 +1,152 @@
+"""Pooling: the largest or the mean of every window, or of everything."""
+
+import numpy as np
+
+from layerkit.inspection.catalogue.layer_entry import LayerEntry
+from layerkit.layers import (
+    AvgPool1D,
+    AvgPool2D,
+    GlobalAvgPool1D,
+    GlobalAvgPool2D,
+    GlobalMaxPool1D,
+    GlobalMaxPool2D,
+    MaxPool1D,
+    MaxPool2D,
+)
+
+LETTERS = {"k": "pool_size", "s": "stride"}
+TIES = "Of several largest the first takes the gradient."
+WINDOWS = "Without padding; windows may overlap, and be oblong."
+ZEROS = np.zeros(())
+
+RANZATO = 'Ranzato et al., "Unsupervised learning of invariant feature hierarchies", CVPR 2007'
+LECUN = (
+    'LeCun et al., "Gradient-based learning applied to document recognition", Proc. IEEE 86, 1998'
+)
+
+ENTRIES = [
+    LayerEntry(
+        MaxPool2D,
+        "The largest cell of every window, channel by channel.",
+        """
+        y[n, p, q, c] = max[i < k, j < k](x[n, s*p + i, s*q + j, c])
+        dy[n, p, q, c]/dx[n, u, v, c] = [s*p <= u < s*p + k] * [s*q <= v < s*q + k] *
+            [x[n, u, v, c] == y[n, p, q, c]]
+        dL/dx[n, u, v, c] = sum[p, q](G[n, p, q, c] * [s*p <= u < s*p + k] *
+            [s*q <= v < s*q + k] * [x[n, u, v, c] == y[n, p, q, c]])
+        """,
+        make=lambda: MaxPool2D(3, stride=2),
+        input_shape=(5, 5, 2),
+        letters=LETTERS,
+        assumes=f"{TIES} {WINDOWS} Padding never wins.",
+        kinks=(ZEROS,),
+        source=RANZATO,
+        torch="F.max_pool2d(x.movedim(-1, 1), k, s).movedim(1, -1)",
+    ),
+    LayerEntry(
+        MaxPool1D,
+        "The largest step of every window of a sequence, channel by channel.",
+        """
+        y[n, t, c] = max[i < k](x[n, s*t + i, c])
+        dy[n, t, c]/dx[n, u, c] = [s*t <= u < s*t + k] * [x[n, u, c] == y[n, t, c]]
+        dL/dx[n, u, c] =
+            sum[t](G[n, t, c] * [s*t <= u < s*t + k] * [x[n, u, c] == y[n, t, c]])
+        """,
+        make=lambda: MaxPool1D(3, stride=2),
+        input_shape=(7, 2),
+        letters=LETTERS,
+        assumes=f"{TIES} Without padding; windows may overlap. Padding never wins.",
+        kinks=(ZEROS,),
+        source=RANZATO,
+        torch="F.max_pool1d(x.mT, k, s).mT",
+    ),
+    LayerEntry(
+        AvgPool2D,
+        "The mean of every window, channel by channel.",
+        """
+        y[n, p, q, c] = mean[i < k, j < k](x[n, s*p + i, s*q + j, c])
+        dy[n, p, q, c]/dx[n, u, v, c] = [s*p <= u < s*p + k] * [s*q <= v < s*q + k] / k**2
+        dL/dx[n, u, v, c] = sum[p, q](
+            G[n, p, q, c] * [s*p <= u < s*p + k] * [s*q <= v < s*q + k]) / k**2
+        """,
+        make=lambda: AvgPool2D(3, stride=2),
+        input_shape=(5, 5, 2),
+        letters=LETTERS,
+        assumes=f"{WINDOWS} With padding, the mean is that of the cells that are not.",
+        source=LECUN,
+        torch="F.avg_pool2d(x.movedim(-1, 1), k, s).movedim(1, -1)",
+    ),
+    LayerEntry(
+        AvgPool1D,
+        "The mean of every window of a sequence, channel by channel.",
+        """
+        y[n, t, c] = mean[i < k](x[n, s*t + i, c])
+        dy[n, t, c]/dx[n, u, c] = [s*t <= u < s*t + k] / k
+        dL/dx[n, u, c] = sum[t](G[n, t, c] * [s*t <= u < s*t + k]) / k
+        """,
+        make=lambda: AvgPool1D(3, stride=2),
+        input_shape=(7, 2),
+        letters=LETTERS,
+        assumes="Without padding; windows may overlap. With padding, the mean is that of the steps "
+        "that are not.",
+        source=LECUN,
+        torch="F.avg_pool1d(x.mT, k, s).mT",
+    ),
+    LayerEntry(
+        GlobalMaxPool2D,
+        "The largest value of every channel over the whole image.",
+        """
+        y[n, c] = max[u, v](x[n, u, v, c])
+        dy[n, c]/dx[n, u, v, c] = [x[n, u, v, c] == y[n, c]]
+        dL/dx[n, u, v, c] = G[n, c] * [x[n, u, v, c] == y[n, c]]
+        """,
+        input_shape=(2, 3, 3),
+        assumes=TIES,
+        kinks=(ZEROS,),
+        source='Oquab et al., "Is object localization for free?", CVPR 2015',
+        torch="x.amax((1, 2))",
+    ),
+    LayerEntry(
+        GlobalMaxPool1D,
+        "The largest value of every channel over the whole sequence.",
+        """
+        y[n, c] = max[t](x[n, t, c])
+        dy[n, c]/dx[n, t, c] = [x[n, t, c] == y[n, c]]
+        dL/dx[n, t, c] = G[n, c] * [x[n, t, c] == y[n, c]]
+        """,
+        input_shape=(4, 3),
+        assumes=TIES,
+        kinks=(ZEROS,),
+        source='Collobert et al., "Natural language processing (almost) from scratch", JMLR 12, '
+        "2011",
+        torch="x.amax(1)",
+    ),
+    LayerEntry(
+        GlobalAvgPool2D,
+        "The mean of every channel over the whole image.",
+        """
+        y[n, c] = sum[u, v](x[n, u, v, c]) / (h * w)
+        dy[n, c]/dx[n, u, v, c] = 1 / (h * w)
+        dL/dx[n, u, v, c] = G[n, c] / (h * w)
+        """,
+        input_shape=(2, 3, 3),
+        where={"h, w": "height and width"},
+        given=lambda layer, x: {"h": x.shape[1], "w": x.shape[2]},
+        source='Lin, Chen and Yan, "Network in network", ICLR 2014, arXiv:1312.4400',
+        torch="x.mean((1, 2))",
+    ),
+    LayerEntry(
+        GlobalAvgPool1D,
+        "The mean of every channel over the whole sequence.",
+        """
+        y[n, c] = sum[t](x[n, t, c]) / T
+        dy[n, c]/dx[n, t, c] = 1 / T
+        dL/dx[n, t, c] = G[n, c] / T
+        """,
+        input_shape=(4, 3),
+        where={"T": "number of steps"},
+        given=lambda layer, x: {"T": x.shape[1]},
+        source='Lin, Chen and Yan, "Network in network", ICLR 2014, arXiv:1312.4400',
+        torch="x.mean(1)",
+    ),
+]

@@ -1,0 +1,89 @@
+"""The catalogue for a notebook: LaTeX between dollars, which Jupyter's MathJax sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from layerkit.inspection.catalogue import text
+from layerkit.inspection.catalogue.entry import Entry
+from layerkit.inspection.catalogue.formula import Formula
+from layerkit.inspection.catalogue.latex import name
+from layerkit.inspection.catalogue.ranges import range_latex
+
+if TYPE_CHECKING:
+    from layerkit.inspection.catalogue.gradients import GradientCatalogue
+
+# No style sheet and no scripts: the page's own theme, light or dark, applies.
+LEFT = ' style="text-align:left; vertical-align:top"'
+GREEN, RED, GREY = "#1a7f37", "#cf222e", "#6e7781"
+
+
+def catalogue_html(catalogue: GradientCatalogue) -> str:
+    """Return one table a family."""
+    parts = [f"<p><b>{escape(text.summary(catalogue))}</b></p><p>{escape(text.NOTATION)}</p>"]
+    head = _row("th", ["", "computes", "partial derivatives", "gradients", "verdict"])
+    for family, entries in catalogue.families.items():
+        rows = "".join(_row("td", _cells(entry)) for entry in entries)
+        parts.append(f"<h4>{escape(family)}</h4><table><thead>{head}</thead>{rows}</table>")
+    return "".join(parts)
+
+
+def _cells(entry: Entry) -> list[str]:
+    what = f"<b>{escape(entry.name)}</b><br>{escape(entry.computes)}"
+    formulas = (entry.forward, entry.partials, entry.gradients)
+    return [what, *map(_formulas, formulas), _verdict(entry.ok)]
+
+
+def entry_html(entry: Entry) -> str:
+    """Return the whole page of an entry."""
+    rows = [_row("td", [title, _formulas(lines)]) for title, lines in text.groups(entry).items()]
+    notes = dict(text.remarks(entry))
+    notes = {title: escape(remark) for title, remark in notes.items()}
+    if entry.ranges:
+        notes["ranges"] = ", ".join(f"${escape(range_latex(*r))}$" for r in entry.ranges.items())
+    if entry.legend:
+        notes["where"] = "; ".join(legend(entry, "${}$"))
+    rows += [_row("td", list(pair)) for pair in notes.items()]
+    checks = [
+        _row("td", [escape(c.method), _verdict(c.ok), escape(c.findings)])
+        for c in entry.record.checks
+    ]
+    return (
+        f"<p><b>{escape(entry.name)}</b> <code>{escape(entry.code)}</code><br>"
+        f"{escape(entry.computes)}</p><table>{''.join(rows)}</table>"
+        f"<p>{_verdict(entry.ok)}, on <code>{escape(repr(entry.example))}</code></p>"
+        f"<table>{''.join(checks)}</table>"
+    )
+
+
+def legend(entry: Entry, formula: str) -> list[str]:
+    """Return what the letters stand for, the letters set as ``formula`` says."""
+    return [
+        f"{formula.format(', '.join(map(name, letters.split(', '))))} = {escape(word)}"
+        for letters, word in entry.legend.items()
+    ]
+
+
+def aligned(lines: Sequence[Formula]) -> str:
+    """Return formulas below one another in LaTeX, the equals signs aligned."""
+    rows = " \\\\\n".join(line.latex for line in lines)
+    return f"\\begin{{aligned}}\n{rows}\n\\end{{aligned}}"
+
+
+def _formulas(lines: Sequence[Formula]) -> str:
+    return f"${escape(aligned(lines))}$" if lines else ""
+
+
+def _verdict(ok: bool | None) -> str:
+    colour, words = {
+        True: (GREEN, "✓ verified"),
+        False: (RED, "✗ WRONG"),
+        None: (GREY, "– skipped"),
+    }[ok]
+    return f'<span style="color:{colour}; white-space:nowrap">{words}</span>'
+
+
+def _row(tag: str, cells: list[str]) -> str:
+    return "<tr>" + "".join(f"<{tag}{LEFT}>{cell}</{tag}>" for cell in cells) + "</tr>"
