@@ -1,0 +1,410 @@
+"""Layers as a tree: two flat vectors at its root, views of them and streams of noise below."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from layerkit.parameters import Parameterized
+
+if TYPE_CHECKING:
+    from layerkit.layer import Layer
+
+Shape = tuple[int, ...]
+Initializer = Callable[[Shape, np.random.Generator], np.ndarray]
+Observer = Callable[["Layer", str, np.ndarray, np.ndarray], None]
+
+
+class Slot(NamedTuple):
+    """Where one parameter lives in the flat vectors of its root."""
+
+    path: str
+    slice: slice
+    shape: Shape
+    decay: bool
+    trainable: bool
+
+
+class Declaration(NamedTuple):
+    """What ``add_param`` was told."""
+
+    shape: Shape
+    initializer: Initializer | None
+    decay: bool
+
+
+class Tree(Parameterized):
+    """What every layer can do as the root, or a part, of a tree of layers.
+
+    ``build`` lets every layer declare its arrays (``setup``), allocates one vector of parameters
+    and one of gradients, hands out views and draws initial values. Copies and pickles bind the
+    views anew. The mathematics, and what a layer of your own defines, is in `layerkit.Layer`.
+    """
+
+    # The state of a built layer. Class-level defaults: a subclass needs no super().__init__().
+    path: str = ""
+    name: str = ""
+    input_shape: Shape = None  # type: ignore[assignment]
+    output_shape: Shape = None  # type: ignore[assignment]
+    dtype: np.dtype = None  # type: ignore[assignment]
+    follower_init: Initializer | None = None
+    _trainable = True
+    _needs_input_grad = True
+    _declared: Mapping[str, Declaration] = MappingProxyType({})
+    _own_params: dict[str, np.ndarray] | None = None
+    _own_grads: Mapping[str, np.ndarray] = MappingProxyType({})
+    _own_buffers: Mapping[str, np.ndarray] = MappingProxyType({})
+    _flat_params: np.ndarray | None = None
+    _flat_grads: np.ndarray | None = None
+    _cache: Any = None
+    _forward_shape: Shape | None = None
+    _seed: np.random.SeedSequence | None = None
+    _rng: np.random.Generator | None = None
+    _observer: Observer | None = None
+    _unpickled = (
+        "_own_grads",
+        "_flat_params",
+        "_flat_grads",
+        "_cache",
+        "_forward_shape",
+        "_observer",
+    )
+
+    def children(self) -> list[tuple[str, Layer]]:
+        """(path segment, layer) of every layer inside; containers override it."""
+        return []
+
+    # ---------------------------------------------------------------- building
+
+    def build(
+        self,
+        input_shape: int | Shape,
+        random_state: Any = None,
+        dtype: DTypeLike = np.float32,
+        rebuild: bool = False,
+    ) -> Self:
+        """Infer all shapes, allocate the two flat vectors and initialise the parameters.
+
+        Parameters
+        ----------
+        input_shape : int or tuple of int
+            Shape of one sample.
+        random_state : None, int, numpy Generator, RandomState or SeedSequence
+            Seeds one stream per layer for initial values and one for its noise.
+        dtype : float32 or float64
+        rebuild : bool, default=False
+            Draw everything anew although (part of) the tree is built. Vectors and views handed out
+            before then no longer belong to it.
+
+        Returns
+        -------
+        self : Layer
+        """
+        layers = self._claim(rebuild)
+        before = [(layer, layer.__dict__.copy()) for layer in layers]
+        try:
+            self._build(as_shape(input_shape), as_seed_sequence(random_state), _as_dtype(dtype))
+        except BaseException:  # leave the tree as it was
+            for layer, state in before:
+                layer.__dict__ = state
+            raise
+        return self
+
+    def _claim(self, rebuild: bool) -> list[Layer]:
+        places: dict[int, str] = {}
+        layers = []
+        for path, layer in self.walk():
+            if id(layer) in places:
+                raise ValueError(
+                    f"the same {layer.label} instance stands at {places[id(layer)]!r} and at "
+                    f"{path!r}; a layer has one set of parameters and one cache: make two instances"
+                )
+            if layer._own_params and not rebuild:
+                raise RuntimeError(
+                    f"in {layer.where}: already built; build(..., rebuild=True) draws new "
+                    "parameters and detaches the vectors handed out before"
+                )
+            places[id(layer)] = path
+            layers.append(layer)
+        return layers
+
+    def _build(self, input_shape: Shape, seed: np.random.SeedSequence, dtype: np.dtype) -> None:
+        tree = list(self.walk())
+        for path, layer in tree:
+            layer.path, layer.dtype, layer._own_params = path, dtype, None
+            layer.name, layer.follower_init = "", None
+        self.declare(input_shape)
+        self._bind(dtype)
+        init_seed, noise_seed = seed.spawn(2)
+        for (_, layer), layer_seed in zip(tree, init_seed.spawn(len(tree)), strict=True):
+            layer._initialize(layer_seed)
+        self.reseed(noise_seed)
+
+    def declare(self, input_shape: Shape) -> Shape:
+        """Run ``setup`` and remember the shapes; containers call it on their children."""
+        self._declared, self._own_buffers = {}, {}
+        self._cache = self._forward_shape = None
+        self.input_shape = tuple(input_shape)
+        self.output_shape = tuple(cast("Layer", self).setup(self.input_shape))
+        return self.output_shape
+
+    def _bind(self, dtype: np.dtype) -> None:
+        """Make this layer the root: two flat vectors, and views of them for every layer below.
+
+        Values that the layers hold already (after unpickling) move into the new vectors.
+        """
+        tree = list(self.walk())
+        size = sum(math.prod(d.shape) for _, layer in tree for d in layer._declared.values())
+        flat_params, flat_grads = np.zeros(size, dtype), np.zeros(size, dtype)
+        start = 0
+        for path, layer in tree:
+            held, layer.path, layer.dtype = layer._own_params or {}, path, dtype
+            layer._own_params, layer._own_grads = {}, {}
+            layer._flat_params = layer._flat_grads = None
+            buffers = layer._own_buffers.items()
+            layer._own_buffers = {name: np.array(b, dtype) for name, b in buffers}
+            for name, declared in layer._declared.items():
+                where = slice(start, start + math.prod(declared.shape))
+                layer._own_params[name] = flat_params[where].reshape(declared.shape)
+                layer._own_grads[name] = flat_grads[where].reshape(declared.shape)
+                if name in held:
+                    layer._own_params[name][...] = held[name]
+                start = where.stop
+        self._flat_params, self._flat_grads = flat_params, flat_grads
+
+    def _initialize(self, seed: np.random.SeedSequence) -> None:
+        rng = np.random.default_rng(seed)
+        for name, (shape, initializer, decay) in self._declared.items():
+            assert initializer is not None
+            value = np.asarray(initializer(shape, rng))
+            if value.shape != shape:
+                raise ValueError(
+                    f"in {self.where}: the initializer of {name} must return {shape}, "
+                    f"got {value.shape}"
+                )
+            self.params[name][...] = value
+            self._declared[name] = Declaration(shape, None, decay)  # type: ignore[index]
+
+    def reseed(self, random_state: Any) -> Self:
+        """Restart every layer's stream of noise from one seed."""
+        layers = [layer for _, layer in self.walk()]
+        seeds = as_seed_sequence(random_state).spawn(len(layers))
+        for layer, seed in zip(layers, seeds, strict=True):
+            layer._seed, layer._rng = seed, None
+        return self
+
+    # ---------------------------------------------------------------- looking at it
+
+    def walk(self, path: str = "") -> Iterator[tuple[str, Layer]]:
+        """Yield (path, layer) of this layer and of all inside it, in forward order."""
+        yield path, cast("Layer", self)
+        for name, child in self.children():
+            yield from child.walk(f"{path}.{name}" if path else name)
+
+    @property
+    def label(self) -> str:
+        """The layer in an error message: its repr, containers without their contents."""
+        return type(self).__name__ if self.children() else repr(self)
+
+    @property
+    def where(self) -> str:
+        """The layer's place and label, for error messages."""
+        return f"{self.path} {self.label}".strip()
+
+    @property
+    def params(self) -> Mapping[str, np.ndarray]:
+        """Views of this layer's parameters, by name."""
+        return MappingProxyType(self._built())
+
+    @property
+    def grads(self) -> Mapping[str, np.ndarray]:
+        """Views of this layer's gradients, by name."""
+        self._built()
+        return MappingProxyType(self._own_grads)
+
+    @property
+    def buffers(self) -> Mapping[str, np.ndarray]:
+        """Arrays outside the flat vectors, by name."""
+        return MappingProxyType(self._own_buffers)
+
+    @property
+    def flat_params(self) -> np.ndarray:
+        """All parameters of the tree, one contiguous vector; only the root has it."""
+        return self._root_vector("flat_params")
+
+    @property
+    def flat_grads(self) -> np.ndarray:
+        """All gradients of the tree, one contiguous vector; only the root has it."""
+        return self._root_vector("flat_grads")
+
+    @property
+    def layout(self) -> list[Slot]:
+        """What lies where in the flat vectors: (path, slice, shape, decay, trainable) each."""
+        self._root_vector("flat_params")
+        slots, start = [], 0
+        for path, layer in self.walk():
+            for name, declared in layer._declared.items():
+                where = slice(start, start + math.prod(declared.shape))
+                full = f"{path}.{name}" if path else name
+                slots.append(Slot(full, where, declared.shape, declared.decay, layer.trainable))
+                start = where.stop
+        return slots
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters in this layer and all inside it."""
+        return sum(p.size for _, layer in self.walk() for p in layer.params.values())
+
+    @property
+    def trainable(self) -> bool:
+        """False while the layer is frozen."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, flag: bool) -> None:
+        for _, layer in self.walk():
+            layer._trainable = bool(flag)
+
+    @property
+    def needs_input_grad(self) -> bool:
+        """False when nobody asks for dL/dx (of the data, in training): backward may return None."""
+        return self._needs_input_grad
+
+    @needs_input_grad.setter
+    def needs_input_grad(self, flag: bool) -> None:
+        self._needs_input_grad = flag
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the layer has its arrays."""
+        return self._own_params is not None
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """The layer's own stream of random numbers, for noise in training."""
+        if self._rng is None:
+            if self._seed is None:
+                raise RuntimeError(f"in {self.where}: draws random numbers, so build it first")
+            self._rng = np.random.Generator(np.random.SFC64(self._seed))
+        return self._rng
+
+    def clear_cache(self) -> None:
+        """Forget what forward left, in the whole tree (it can be large)."""
+        for _, layer in self.walk():
+            layer._cache = layer._forward_shape = None
+
+    # ---------------------------------------------------------------- copies and pickles
+
+    def __copy__(self) -> Self:
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def _twin(self) -> Self:
+        """Return a copy with the same arrays but a cache of its own, down to the layers inside."""
+        twin = self.__copy__()
+        if self.children():
+            twin.__dict__.update({name: _twins(value) for name, value in self.__dict__.items()})
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in self._unpickled}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._own_params is not None:  # views do not survive a copy; new vectors, same values
+            self._bind(self.dtype)
+
+    def __sklearn_clone__(self) -> Self:
+        """Return an unbuilt copy (called by ``sklearn.clone``).
+
+        A layer that is built and frozen is a constant, so it is copied with its parameters.
+        """
+        from sklearn.base import clone
+
+        if self.is_built and not self.trainable:
+            return copy.deepcopy(self)
+        twin = type(self)(
+            **{k: clone(v, safe=False) for k, v in self.get_params(deep=False).items()}
+        )
+        twin._trainable = self._trainable
+        return twin
+
+    # ---------------------------------------------------------------- checks
+
+    def _built(self) -> dict[str, np.ndarray]:
+        if self._own_params is None:
+            raise RuntimeError(f"in {self.where}: not built yet; call build(input_shape) first")
+        return self._own_params
+
+    def _root_vector(self, name: str) -> np.ndarray:
+        self._built()
+        vector = getattr(self, f"_{name}")
+        if vector is None:
+            raise AttributeError(f"in {self.where}: only the root of a tree has {name}")
+        return vector
+
+
+def _twins(value: Any) -> Any:
+    if isinstance(value, Tree):
+        return value._twin()
+    if type(value) is dict:
+        return dict(zip(value, map(_twins, value.values()), strict=True))
+    return type(value)(map(_twins, value)) if type(value) in (list, tuple) else value
+
+
+def batch_shape(shape: Shape | None) -> str:
+    """Print a shape with its batch axis: ``(n_samples, 28, 28, 1)``."""
+    return f"({', '.join(['n_samples', *map(str, shape or ())])}{'' if shape else ','})"
+
+
+def is_size(value: Any, least: int = 1) -> bool:
+    """Whether a hyper-parameter is an integer of at least ``least``."""
+    return isinstance(value, int | np.integer) and value is not True and int(value) >= least
+
+
+def is_number(value: Any) -> bool:
+    """Whether a hyper-parameter is a finite real number."""
+    return (
+        isinstance(value, (int, float, np.number))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
+
+
+def as_seed_sequence(random_state: Any) -> np.random.SeedSequence:
+    """Turn any common kind of random state into a root of independent streams."""
+    if isinstance(random_state, np.random.SeedSequence):
+        return random_state
+    if isinstance(random_state, np.random.Generator):
+        return np.random.SeedSequence(random_state.integers(2**32, size=4).tolist())
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.SeedSequence(random_state.randint(2**31, size=4).tolist())
+    if random_state is None or is_size(random_state, least=0):
+        return np.random.SeedSequence(random_state)
+    raise ValueError(
+        "random_state must be None, a non-negative integer, a numpy Generator, RandomState or "
+        f"SeedSequence, got {random_state!r}"
+    )
+
+
+def as_shape(input_shape: int | Shape) -> Shape:
+    """Return the shape of one sample as a tuple of positive integers."""
+    shape = (input_shape,) if isinstance(input_shape, (int, np.integer)) else tuple(input_shape)
+    if not all(is_size(n) for n in shape):
+        raise ValueError(
+            f"input_shape must hold positive integers, without the batch axis, got {input_shape!r}"
+        )
+    return tuple(int(n) for n in shape)
+
+
+def _as_dtype(dtype: DTypeLike) -> np.dtype:
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
+    return np.dtype(dtype)
