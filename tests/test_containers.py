@@ -244,6 +244,7 @@ def never_dense(monkeypatch):
 SPARSE_NETWORKS = {
     "Dense": lambda: Dense(3),
     "Sequential": lambda: Sequential([Sequential([Dense(3), Tanh()]), Dense(2)]),
+    "Residual around Dense": lambda: Residual(Dense(50)),
     "Concat": lambda: Concat([Dense(3), Sequential([Dense(2), Tanh()])]),
     "Residual": lambda: Residual(Sequential([Dense(4), Tanh(), Dense(3)]), shortcut=Dense(3)),
 }

@@ -190,6 +190,53 @@ def test_integer_input_is_not_differentiated():
     assert report and {c.name for c in report.comparisons} == {"W"}
 
 
+class Drifting(Layer):
+    """Multiplies by a number that every forward in training raises by one."""
+
+    def setup(self, input_shape):
+        self.add_buffer("factor", np.ones(1))
+        return input_shape
+
+    def forward(self, x, training=False):
+        self.cache = self.buffers["factor"].copy()
+        if training:
+            self.buffers["factor"][...] += 1
+        return x * self.cache
+
+    def backward(self, grad_output):
+        return grad_output * self.cache
+
+
+class DriftingUnseen(Drifting):
+    """Keeps that number where nobody knows of it."""
+
+    drift = 0.0
+
+    def forward(self, x, training=False):
+        self.drift += training
+        return super().forward(x, training=False) + self.drift
+
+
+class GlobalNoise(Drifting):
+    def forward(self, x, training=False):
+        noise = np.random.default_rng().normal(size=x.shape) if training else 0
+        return super().forward(x) + noise
+
+
+def test_buffers_that_forward_changes_are_put_back():
+    assert check_gradients(Drifting(), 3)
+
+
+@pytest.mark.parametrize("kind", [DriftingUnseen, GlobalNoise])
+def test_an_output_that_changes_by_itself_is_refused(kind):
+    with raises_exactly(
+        ValueError,
+        f"in {kind.__name__}(): forward gave two results for one input; noise must come from "
+        "self.rng, and what forward changes must be a buffer",
+    ):
+        check_gradients(kind(), 3)
+
+
 def test_nan_is_an_infinite_error():
     report = check_gradients(Scaled(np.nan), 2)
     assert not report and report.max_error == np.inf

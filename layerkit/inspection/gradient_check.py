@@ -134,6 +134,11 @@ def check_gradients(
     report : GradientCheck
         True or false, and printable: per array the largest error, where, and both numbers.
 
+    Raises
+    ------
+    ValueError
+        If ``forward`` gives two results for one input, or no shape is known.
+
     Examples
     --------
     >>> from layerkit import BatchNorm, Dense, Sequential, Sigmoid, check_gradients
@@ -150,7 +155,7 @@ def check_gradients(
     report = GradientCheck(layer.label, tolerance)
     for mode in ("inference", "training"):
         evaluate = _Evaluation(network, x, training=mode == "training")
-        direction = rng.standard_normal(evaluate().shape)
+        direction = rng.standard_normal(_repeatable(evaluate, layer).shape)
         network.flat_grads.fill(np.nan)  # what backward forgets to write must not look like a zero
         grad_input = network.backward(direction)
         params, grads = network.flat_params, network.flat_grads.copy()
@@ -250,6 +255,17 @@ class _Evaluation:
         self.network.reseed(0)
         # A copy: the output of Identity or Reshape is its input, which the comparison perturbs.
         return self.network.forward(self.x.copy(), training=self.training)
+
+
+def _repeatable(evaluate: Callable[[], np.ndarray], layer: Layer) -> np.ndarray:
+    """Return the output; refuse one that changes by itself, against which no slope can be held."""
+    output = evaluate()
+    if not np.array_equal(output, evaluate(), equal_nan=True):
+        raise ValueError(
+            f"in {layer.where}: forward gave two results for one input; noise must come from "
+            "self.rng, and what forward changes must be a buffer"
+        )
+    return output
 
 
 def _compare(
