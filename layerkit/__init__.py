@@ -8,7 +8,7 @@ from layerkit.layers import *  # noqa: F403
 from layerkit.layers import __all__ as _layers
 
 __version__ = "0.1.0.dev0"
-_estimators = ["SequentialClassifier", "SequentialRegressor"]
+_estimators = ["MLPClassifier", "MLPRegressor", "SequentialClassifier", "SequentialRegressor"]
 __all__ = ["Layer", "check_gradients", "check_loss_gradients", *_estimators, *_layers]
 
 

@@ -1,0 +1,247 @@
+"""The multilayer perceptron that classifies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from sklearn.utils.metaestimators import available_if
+
+from layerkit.estimators.base import learns_in_batches
+from layerkit.estimators.classifier import NetworkClassifier
+from layerkit.estimators.mlp.losses import LogLoss
+from layerkit.estimators.mlp.perceptron import Activation, MultilayerPerceptron
+from layerkit.estimators.targets import Multilabel
+from layerkit.estimators.task import Task
+from layerkit.layer import Layer
+from layerkit.losses import BinaryCrossEntropy, Loss
+
+
+class MLPClassifier(NetworkClassifier, MultilayerPerceptron):
+    """Multilayer perceptron that classifies, by minimising the log-loss.
+
+    Takes the place of ``sklearn.neural_network.MLPClassifier``, with the signature of scikit-learn
+    1.9 and a few parameters more. y may hold two classes, several, a multilabel indicator, or
+    several columns of classes each.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int, default=(100,)
+        Units of each hidden layer; an empty sequence makes a linear model.
+    activation : str, layer, or one for each hidden layer, default="relu"
+        "identity", "logistic", "tanh", "relu", or any layer of layerkit, as a class or an instance.
+    solver : {"lbfgs", "sgd", "adam"}, default="adam"
+    alpha : float, default=0.0001
+        L2 penalty on the weights, not the biases, at least 0: ``alpha / 2 ||W||²``, divided by the
+        samples of the batch.
+    batch_size : int or "auto", default="auto"
+        "auto" is ``min(200, n_samples)``. "lbfgs" takes all rows at once.
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        For "sgd". "invscaling" is ``learning_rate_init / (t_ + 1) ** power_t``; "adaptive" divides
+        the rate by 5 where training would stop, until it is 1e-6 or less.
+    learning_rate_init : float, default=0.001
+        Positive; for "sgd" and "adam".
+    power_t : float, default=0.5
+        At least 0.
+    max_iter : int, default=200
+        Epochs (of "lbfgs": iterations) at most.
+    shuffle : bool, default=True
+        Draw a new order of the rows for every epoch.
+    random_state : None, int, RandomState or Generator, default=None
+        An integer gives scikit-learn's initial weights, held-out rows and orders.
+    tol : float, default=1e-4
+        Least improvement that counts, at least 0; for "lbfgs" the largest element of the gradient
+        at which it has converged.
+    verbose : bool or int, default=False
+        Print a line for every epoch or iteration.
+    warm_start : bool, default=False
+        Let `fit` go on with the weights and the history of the last fit.
+    momentum : float, default=0.9
+        In [0, 1]; for "sgd".
+    nesterovs_momentum : bool, default=True
+        For "sgd".
+    early_stopping : bool or splitter, default=False
+        True holds out ``validation_fraction`` of the rows, stratified by class; a splitter such as
+        ``ShuffleSplit()`` gives its first split. The score on them decides when to stop, and the
+        weights of the best epoch are restored. "lbfgs" ignores True.
+    validation_fraction : float, default=0.1
+        In [0, 1).
+    beta_1, beta_2 : float, default=0.9, 0.999
+        In [0, 1); for "adam".
+    epsilon : float, default=1e-8
+        Positive; for "adam", added to the square root of the second moment.
+    n_iter_no_change : int, default=10
+        Epochs in a row that may miss ``tol``; with one more, training stops. ``numpy.inf`` turns
+        this off.
+    max_fun : int, default=15000
+        Evaluations of loss and gradient at most; for "lbfgs".
+    dropout : float or one for each hidden layer, default=0.0
+        Rate of `Dropout` after each hidden activation, in [0, 1). Not in scikit-learn, like all
+        that follows.
+    batch_norm : bool, default=False
+        Put `BatchNorm` before each hidden activation. A single row left over joins the last batch.
+    class_weight : None, "balanced", dict or list of dict, default=None
+        Factors on the sample weights; a dict maps labels to weights.
+    dtype : "auto", "float32" or "float64", default="auto"
+        Of the network; "auto" is that of X, float64 unless X is float32.
+
+    Attributes
+    ----------
+    classes_ : ndarray, or list of ndarray
+        Labels, of each output if there are several.
+    coefs_, intercepts_ : list of ndarray
+        W ``(n_in, n_out)`` and b ``(n_out,)`` of each layer: views of the network's parameters.
+        Writing to them, or assigning a list of arrays or an entry, changes the network.
+    loss_ : float
+        Loss of the last epoch, penalty included.
+    best_loss_ : float or None
+        Smallest so far; None with validation data.
+    loss_curve_ : list of float
+        Loss of every epoch, with "lbfgs" of every iteration.
+    validation_scores_ : list of float or None
+        Accuracy of the held-out rows after every epoch.
+    best_validation_score_ : float or None
+    n_iter_ : int
+        Epochs of the last call of `fit` or `partial_fit`.
+    best_iter_ : int
+        The epoch of the whole history whose weights the network has.
+    t_ : int
+        Samples seen; 0 with "lbfgs".
+    n_layers_, n_outputs_ : int
+    out_activation_ : str
+        "softmax" for several classes, else "logistic".
+    network_ : Sequential
+    history_ : History
+        A row for every epoch: loss, validation loss and score, learning rate, seconds.
+    optimizer_ : Optimizer or LBFGS
+        With its moments only after `partial_fit`, so that a pickle is little more than the weights.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        If X was a table with names of columns.
+
+    See Also
+    --------
+    MLPRegressor : The same for numbers.
+    SequentialClassifier : Any layers, losses and optimizers.
+
+    Notes
+    -----
+    The same initial weights and order of rows give scikit-learn's weights, step by step and to
+    rounding. Where scikit-learn has a known defect, this differs:
+
+    - Numbers that are not finite stop training with a `DivergenceWarning`, which names the epoch
+      and the layer; the last good weights are kept, and the epoch is recorded as NaN. In the first
+      epoch it is a ValueError, as in scikit-learn.
+    - With ``sample_weight`` a batch divides by its rows times the mean weight of all data, not by
+      the sum of its own weights: a weight means the same in every batch. With one batch that is
+      the same sum, and a weight of 2 is the row twice, in the penalty too.
+    - A warm start holds out the same rows as before, and counts epochs without improvement anew.
+    - `partial_fit` works with ``early_stopping=True`` (it holds nothing out), and after a fit.
+    - A warm start may see a subset of the classes; new ones are an error.
+    - Held-out rows are stratified with more than two classes too, as documented there.
+    - `predict_log_proba` is finite where a probability is 0.
+
+    References
+    ----------
+    Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks",
+    AISTATS 2010, for the initial weights. Kingma and Ba, "Adam", ICLR 2015.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from layerkit import MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> mlp = MLPClassifier((20, 10), activation="tanh", solver="lbfgs", random_state=0).fit(X, y)
+    >>> mlp.score(X, y) > 0.95, [W.shape for W in mlp.coefs_], mlp.out_activation_
+    (True, [(4, 20), (20, 10), (10, 3)], 'softmax')
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: Activation | Sequence[Activation] = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: Any = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dropout: float | Sequence[float] = 0.0,
+        batch_norm: bool = False,
+        class_weight: Any = None,
+        dtype: Any = "auto",
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+        self.class_weight = class_weight
+        self.dtype = dtype
+
+    def _make_loss(self) -> Loss | None:
+        return None
+
+    def _build(self, task: Task) -> Layer:
+        network = super()._build(task)
+        if isinstance(task.target, Multilabel):
+            task.target.loss = LogLoss()
+        return network
+
+    def _out_activation(self, task: Task) -> str:
+        return "logistic" if isinstance(task.target.loss, BinaryCrossEntropy) else "softmax"
+
+    @available_if(learns_in_batches)
+    def partial_fit(  # type: ignore[override]  # scikit-learn's order of the arguments
+        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
+    ) -> Self:
+        """Learn from the rows for one epoch, continuing what was learned before.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+        classes : array-like, optional
+            All labels there will be; needed at the first call, except for a multilabel indicator.
+
+        Returns
+        -------
+        self
+        """
+        return super().partial_fit(X, y, classes, sample_weight)

@@ -1,0 +1,146 @@
+"""An epoch as scikit-learn's MLPs run it: how rows make batches, and what happens at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from layerkit.estimators.mlp.losses import penalty
+from layerkit.training import TrainingState
+
+
+class MiniBatches:
+    """Batches of rows of arrays, cut as scikit-learn cuts them: one row left over comes alone.
+
+    Parameters
+    ----------
+    X, y : array or sparse rows, array
+    sample_weight : ndarray or None
+        With mean 1.
+    batch_size : int
+    rng : RandomState or None
+        For a new order in every pass.
+    lonely : bool
+        Whether one row may come alone; BatchNorm cannot learn from that.
+
+    Examples
+    --------
+    >>> batches = MiniBatches(np.zeros((5, 2)), np.arange(5), None, batch_size=2)
+    >>> [y.tolist() for _, y in batches]
+    [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        batch_size: int,
+        rng: np.random.RandomState | None = None,
+        lonely: bool = True,
+    ) -> None:
+        self.arrays = (X, y) if sample_weight is None else (X, y, sample_weight)
+        self.rng = rng
+        n_rows = len(y)
+        starts = list(range(0, n_rows, batch_size))
+        if not lonely and len(starts) > 1 and n_rows - starts[-1] == 1:
+            starts.pop()
+        self.slices = [slice(*ends) for ends in zip(starts, [*starts[1:], n_rows], strict=True)]
+        self.order = np.arange(n_rows)
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        if self.rng is not None:
+            indices = np.arange(len(self.order))
+            self.rng.shuffle(indices)  # this order of this order, as sklearn.utils.shuffle does
+            self.order = self.order[indices]
+        for rows in self.slices:
+            chosen = rows if self.rng is None else self.order[rows]
+            yield tuple([array[chosen] for array in self.arrays])
+
+
+class Convergence:
+    """scikit-learn's rules for when to stop, and for the learning rate from epoch to epoch.
+
+    An epoch whose loss is greater than the best so far less ``tol`` (or whose validation score is
+    less than the best so far plus ``tol``) is one without improvement. After more than ``patience``
+    of them in a row training stops; with the adaptive rate, the rate is divided by 5 and the count
+    starts anew, until the rate is 1e-6 or less.
+
+    Attributes
+    ----------
+    best_loss, best_score : float
+    waited : int
+        Epochs without improvement.
+    t : int
+        Samples seen.
+    cuts : int
+        How often the adaptive rate was divided by 5.
+    """
+
+    def __init__(self) -> None:
+        self.best_loss, self.best_score = np.inf, -np.inf
+        self.waited = self.t = self.cuts = 0
+
+    def rate(self, schedule: str, first: float, power_t: float) -> float:
+        """Learning rate of the next epoch."""
+        if schedule == "invscaling":
+            return float(first) / (self.t + 1) ** power_t
+        return float(first) / 5.0**self.cuts if schedule == "adaptive" else float(first)
+
+    def see(self, loss: float, score: float | None, tol: float) -> None:
+        """Count an epoch."""
+        if score is None:
+            missed = loss > self.best_loss - tol
+            self.best_loss = min(self.best_loss, loss)
+        else:
+            missed = score < self.best_score + tol
+            self.best_score = max(self.best_score, score)
+        self.waited = self.waited + 1 if missed else 0
+
+
+class EpochEnd:
+    """Callback of `train` that applies a `Convergence` to every epoch."""
+
+    def __init__(self, convergence: Convergence, estimator: Any, n_samples: int) -> None:
+        self.convergence, self.estimator, self.n_samples = convergence, estimator, n_samples
+
+    def __call__(self, state: TrainingState) -> None:
+        row, rule, mlp = state.history.rows[-1], self.convergence, self.estimator
+        is_sgd, adaptive = mlp.solver == "sgd", mlp.learning_rate == "adaptive"
+        rule.t += self.n_samples
+        rule.see(row["loss"], row.get("validation_score"), float(mlp.tol))
+        rate = state.optimizer.rate
+        if rule.waited > mlp.n_iter_no_change:
+            if is_sgd and adaptive and rate > 1e-6:
+                rule.cuts, rule.waited = rule.cuts + 1, 0
+            else:
+                state.stop = True
+                state.history.stopped = f"no improvement in {rule.waited} epochs"
+        if is_sgd:
+            state.optimizer.learning_rate = rule.rate(
+                mlp.learning_rate, mlp.learning_rate_init, mlp.power_t
+            )
+
+
+class SearchStep:
+    """Callback of `train` that records L-BFGS's whole loss, penalty included."""
+
+    def __init__(self, weights: Sequence[np.ndarray]) -> None:
+        self.weights = weights
+
+    def __call__(self, state: TrainingState) -> None:
+        state.history.rows[-1]["loss"] += penalty(state.optimizer.weight_decay, self.weights)
+
+
+def print_iteration(state: TrainingState) -> None:
+    """Print an epoch the way scikit-learn does."""
+    row = state.history.rows[-1]
+    print(f"Iteration {state.epoch}, loss = {row['loss']:.8f}")
+    if isfinite(score := row.get("validation_score", np.nan)):
+        print(f"Validation score: {score:f}")

@@ -1,0 +1,364 @@
+"""Everything that `MLPClassifier` and `MLPRegressor` share."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import clone, is_regressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import Tags
+from sklearn.utils.validation import validate_data
+
+from layerkit.estimators.base import NetworkEstimator
+from layerkit.estimators.callbacks import EpochHooks, with_callbacks
+from layerkit.estimators.mlp.epochs import (
+    Convergence,
+    EpochEnd,
+    MiniBatches,
+    SearchStep,
+    print_iteration,
+)
+from layerkit.estimators.mlp.losses import Penalized
+from layerkit.estimators.mlp.parameters import ACTIVATIONS, RULES, are_sizes
+from layerkit.estimators.mlp.steps import Momentum, PaperAdam, QuasiNewton
+from layerkit.estimators.targets import Labels, as_column
+from layerkit.estimators.task import Task, stream
+from layerkit.layer import Layer, Shape, is_size
+from layerkit.layers import BatchNorm, Dense, Dropout, Sequential
+from layerkit.losses import Loss
+from layerkit.optimizers import Optimizer
+from layerkit.training import History, train
+
+Activation = str | Layer | type[Layer]
+
+
+@dataclass(frozen=True)
+class MLPTask(Task):
+    """A task with its network and the stream that scikit-learn would draw from next."""
+
+    network: Any = None
+    rng: Any = None
+
+
+class Views(list):
+    """Views of a network's parameters; assigning to an entry writes into the network."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        view = self[key]
+        if np.shape(value) != view.shape:
+            raise ValueError(f"entry {key} has shape {view.shape}, got {np.shape(value)}")
+        view[...] = value
+
+
+class MultilayerPerceptron(NetworkEstimator):
+    """What `MLPClassifier` and `MLPRegressor` share: layers, solvers, attributes."""
+
+    _monitor = "validation_score"
+    _structure = ("hidden_layer_sizes", "activation", "dropout", "batch_norm", "dtype")
+    _convergence: Convergence
+
+    # ---------------------------------------------------------------- network and solver
+
+    def _make_network(self, output_shape: Shape) -> Layer:
+        layers: list[Layer] = []
+        sizes = self._sizes
+        activations = self._one_for_each_layer(self.activation)
+        rates = self._one_for_each_layer(self.dropout)
+        for units, activation, rate in zip(sizes, activations, rates, strict=True):
+            layers.append(Dense(int(units)))
+            if self.batch_norm:
+                layers.append(BatchNorm())
+            layers.append(_as_layer(activation))
+            if rate:
+                layers.append(Dropout(float(rate)))
+        return Sequential([*layers, ("head", Dense(int(np.prod(output_shape))))])
+
+    def _make_optimizer(self) -> Optimizer | QuasiNewton:
+        if self.solver == "lbfgs":
+            return QuasiNewton(max_iter=self.max_iter, tol=self.tol, max_fun=self.max_fun)
+        if self.solver == "sgd":
+            return Momentum(self.learning_rate_init, self.momentum, bool(self.nesterovs_momentum))
+        return PaperAdam(self.learning_rate_init, (self.beta_1, self.beta_2), self.epsilon)
+
+    @property
+    def _sizes(self) -> list[int]:
+        sizes = self.hidden_layer_sizes
+        return list(sizes) if isinstance(sizes, Iterable) else [sizes]
+
+    def _one_for_each_layer(self, value: Any) -> list[Any]:
+        several = isinstance(value, list | tuple | np.ndarray)
+        return list(value) if several else [value] * len(self._sizes)
+
+    def _build(self, task: Task) -> Layer:
+        """Return a network whose weights and biases are drawn as scikit-learn draws them."""
+        network = super()._build(task)
+        activations = [*self._one_for_each_layer(self.activation), "identity"]
+        for i, dense in enumerate(_dense_layers(network)):
+            nearest = activations[min(i, len(activations) - 2)] if len(activations) > 1 else None
+            factor = 2.0 if nearest == "logistic" else 6.0
+            bound = np.sqrt(factor / sum(dense.params["W"].shape))
+            for parameter in (dense.params["W"], dense.params["b"]):
+                parameter[...] = task.rng.uniform(-bound, bound, parameter.shape)  # type: ignore[attr-defined]
+        return network
+
+    # ---------------------------------------------------------------- preparing
+
+    def _check_params(self) -> None:
+        layers = len(self._sizes) if are_sizes(self.hidden_layer_sizes) else 0
+        for name, (ok, expected) in RULES.items():
+            if hasattr(self, name):
+                self.check(ok(getattr(self, name)), name, expected)
+        for name in ("activation", "dropout"):
+            count = len(self._one_for_each_layer(getattr(self, name)))
+            self.check(count == layers, name, f"one, or one for each of {layers} hidden layers")
+
+    def _prepare(self, *args: Any, **kwargs: Any) -> Task:
+        task = MLPTask(**vars(super()._prepare(*args, **kwargs)))
+        if task.fresh:
+            task = replace(task, rng=self._first_stream(task.seed))
+            return replace(task, network=self._build(task))
+        self._check_structure()
+        late = np.random.MT19937(stream(task.seed, 2, len(self.history_)))
+        return replace(task, rng=np.random.RandomState(late), network=self.network_)
+
+    def _first_stream(self, seed: np.random.SeedSequence) -> np.random.RandomState:
+        """Return the stream from which scikit-learn draws weights, then a split, then orders."""
+        if is_size(self.random_state, least=0):
+            return np.random.RandomState(self.random_state)
+        return np.random.RandomState(np.random.MT19937(stream(seed, 2)))
+
+    def _validate(self, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            reset=reset,
+            accept_sparse="csr",
+            multi_output=True,
+            dtype=(np.float64, np.float32),
+            y_numeric=is_regressor(self),
+        )
+        return X, as_column(y)
+
+    def _hold_out(self, task: Any, X_val: Any, y_val: Any) -> Task:
+        given = X_val is not None or y_val is not None
+        if not given and self.solver == "lbfgs":
+            return task
+        if given or task.groups is not None or self.early_stopping not in (True, 1):
+            return super()._hold_out(task, X_val, y_val)
+        rng = task.rng
+        if not task.fresh:  # the rows that were held out the first time
+            rng = self._first_stream(task.seed)
+            dense = _dense_layers(task.network)
+            rng.random_sample(sum(p.size for layer in dense for p in layer.params.values()))
+        learn, validate = self._split(task, rng)
+        if len(validate) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of "
+                f"your dataset. Got validation_fraction={self.validation_fraction} of "
+                f"{len(task.y)} rows"
+            )
+        held = task.rows(validate)
+        return replace(task.rows(learn), validation=(held.X, held.y, held.weight))
+
+    def _split(self, task: Task, rng: np.random.RandomState) -> Sequence[np.ndarray]:
+        """Return rows to learn from and rows to validate on, in proportion to the classes."""
+        rows = np.arange(len(task.y))
+        fraction = self.validation_fraction
+        if not isinstance(task.target, Labels):
+            return train_test_split(rows, test_size=fraction, random_state=rng)
+        two = len(task.target.classes) == 2
+        kinds = task.y == task.target.classes[1] if two else task.y
+        before = rng.get_state()
+        try:
+            return train_test_split(rows, test_size=fraction, stratify=kinds, random_state=rng)
+        except ValueError as reason:
+            if two:
+                raise
+            warnings.warn(f"the validation rows are not stratified: {reason}", stacklevel=5)
+            rng.set_state(before)
+            return train_test_split(rows, test_size=fraction, random_state=rng)
+
+    # ---------------------------------------------------------------- learning
+
+    @with_callbacks
+    def _learn(self, task: Any, epochs: int, keep: bool = False, patient: bool = False) -> Self:
+        network, optimizer = task.network, self._make_optimizer()
+        past = History() if task.fresh else self.history_
+        rule = Convergence() if task.fresh else copy.copy(self._convergence)
+        if not patient:  # a new fit; partial_fit goes on where it was
+            rule.waited = rule.cuts = 0
+        elif not task.fresh and type(optimizer) is type(self.optimizer_):
+            optimizer.state = self.optimizer_.state  # type: ignore[union-attr]
+        total = float(len(task.y)) if task.weight is None else float(task.weight.sum())
+
+        def fitted(new: History) -> dict[str, Any]:
+            return self._fitted_mlp(task, past, new, copy.deepcopy(network), rule)
+
+        hooks = EpochHooks(self, epochs, task.X, task.y, task.weight, fitted)
+        weights = [layer.params["W"] for layer in _dense_layers(network)]
+        y = np.asarray(task.target.encode(task.y))
+        X = task.X.astype(network.dtype, copy=False)
+        if isinstance(optimizer, QuasiNewton):
+            optimizer.weight_decay = float(self.alpha) / total
+            loss: Loss = task.target.loss
+            data: Any = (X, y, task.weight)
+            ends: list[Any] = [SearchStep(weights)]
+        else:
+            optimizer.learning_rate = rule.rate(
+                self.learning_rate if self.solver == "sgd" else "constant",
+                self.learning_rate_init,
+                self.power_t,
+            )
+            mean_weight = total / len(y)
+            loss = Penalized(task.target.loss, self.alpha / mean_weight, weights, optimizer)
+            relative = None if task.weight is None else task.weight / mean_weight
+            data = self._batches(X, y, relative, task.rng)
+            ends = []
+        if task.validation is not None or not isinstance(optimizer, QuasiNewton):
+            ends.append(EpochEnd(rule, self, len(y)))
+        history = train(
+            network,
+            loss,
+            optimizer,
+            data,
+            epochs=epochs,
+            callbacks=[
+                *ends,
+                *self._own_callbacks(),
+                *[print_iteration] * bool(self.verbose),
+                hooks,
+            ],
+            random_state=stream(task.seed, 3, len(past)),
+            **self._validating(task),
+        )
+        hooks.close()
+        task.target.loss = copy.copy(task.target.loss)  # without what its last forward held
+        _record_divergence(history, task.validation is not None)
+        if isinstance(optimizer, Optimizer):
+            optimizer.weight_decay = 0.0
+            if not patient:
+                optimizer.reset()
+        self._set(**self._fitted_mlp(task, past, history, network, rule), optimizer_=optimizer)
+        if not patient:
+            self._warn_unless_converged(history, epochs)
+        return self
+
+    def _batches(
+        self, X: Any, y: np.ndarray, weight: np.ndarray | None, rng: np.random.RandomState
+    ) -> MiniBatches:
+        size = 200 if self.batch_size == "auto" else int(self.batch_size)
+        if size > len(y) and self.batch_size != "auto":
+            warnings.warn(
+                f"batch_size={size} is larger than the sample size {len(y)}. It is going to be "
+                "clipped",
+                stacklevel=6,
+            )
+        order = rng if self.shuffle else None
+        return MiniBatches(X, y, weight, size, order, lonely=not self.batch_norm)
+
+    def _warn_unless_converged(self, history: History, epochs: int) -> None:
+        optimizer = self.optimizer_
+        if isinstance(optimizer, QuasiNewton):
+            unfinished = not optimizer.converged and not history.stopped
+            what = f"lbfgs: not converged after {len(history)} iterations"
+        else:
+            unfinished = len(history) == epochs and not history.stopped
+            what = (
+                f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the optimization "
+                "hasn't converged yet."
+            )
+        if unfinished:
+            warnings.warn(what, ConvergenceWarning, stacklevel=5)
+
+    # ---------------------------------------------------------------- fitted attributes
+
+    def _fitted_mlp(
+        self, task: Task, past: History, new: History, network: Layer, rule: Convergence
+    ) -> dict[str, Any]:
+        history = past.then(new)
+        scores = [row["validation_score"] for row in history.rows if "validation_score" in row]
+        validated = task.validation is not None
+        loss = history.rows[-1]["loss"] if len(history) else np.nan
+        return self._fitted(task, history, network) | {
+            "loss_": loss,
+            "best_loss_": None if validated else rule.best_loss,
+            "validation_scores_": scores if validated else None,
+            "best_validation_score_": rule.best_score if validated else None,
+            "n_iter_": len(new),
+            "t_": rule.t,
+            "n_layers_": len(self._sizes) + 2,
+            "n_outputs_": network.output_shape[0],
+            "out_activation_": self._out_activation(task),
+            "_convergence": rule,
+        }
+
+    def _out_activation(self, task: Task) -> str:
+        """Return the name of the loss's inverse link."""
+        raise NotImplementedError
+
+    @property
+    def coefs_(self) -> list[np.ndarray]:
+        """Weight matrices ``(n_in, n_out)``: views of the network's, to read and to write."""
+        return Views(layer.params["W"] for layer in self._fitted_layers("coefs_"))
+
+    @coefs_.setter
+    def coefs_(self, values: Sequence[np.ndarray]) -> None:
+        _assign(self.coefs_, values, "coefs_")
+
+    @property
+    def intercepts_(self) -> list[np.ndarray]:
+        """Bias vectors ``(n_out,)``: views of the network's, to read and to write."""
+        return Views(layer.params["b"] for layer in self._fitted_layers("intercepts_"))
+
+    @intercepts_.setter
+    def intercepts_(self, values: Sequence[np.ndarray]) -> None:
+        _assign(self.intercepts_, values, "intercepts_")
+
+    def _fitted_layers(self, name: str) -> list[Dense]:
+        if not hasattr(self, "network_"):
+            raise AttributeError(f"{type(self).__name__} has no {name} before it is fitted")
+        return _dense_layers(self.network_)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _dense_layers(network: Any) -> list[Dense]:
+    """The layers with the coefficients; those inside an activation are not among them."""
+    return [layer for layer in network if isinstance(layer, Dense)]
+
+
+def _as_layer(activation: Any) -> Layer:
+    """Make a new layer of a name, a class or an instance."""
+    if isinstance(activation, str):
+        return ACTIVATIONS[activation]()
+    return activation() if isinstance(activation, type) else clone(activation)
+
+
+def _assign(views: list[np.ndarray], values: Sequence[np.ndarray], name: str) -> None:
+    if len(values) != len(views):
+        raise ValueError(f"{name} has {len(views)} entries, got {len(values)}")
+    for i, value in enumerate(values):
+        views[i] = value
+
+
+def _record_divergence(history: History, validated: bool) -> None:
+    """Give the epoch that diverged its row, of NaN; refuse the fit if it was the first."""
+    if not history.stopped.startswith("diverged"):
+        return
+    if len(history) == 0:
+        raise ValueError(
+            "Solver produced non-finite parameter weights. The input data may contain large values "
+            f"and need to be preprocessed. Training {history.stopped}"
+        )
+    row = {"epoch": len(history) + 1, "loss": np.nan}
+    history.rows.append(row | {"validation_score": np.nan} if validated else row)

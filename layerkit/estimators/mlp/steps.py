@@ -1,0 +1,101 @@
+"""The steps of scikit-learn's solvers "sgd", "adam" and "lbfgs"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from layerkit.kernels import adam_step
+from layerkit.layer import Slot
+from layerkit.optimizers import LBFGS, Adam, Optimizer
+
+
+class Momentum(Optimizer):
+    """Descent with a velocity that has the learning rate in it, as in scikit-learn.
+
+    ::
+
+        u ← momentum u - rate g
+        p ← p + u                          (classical)
+        p ← p + momentum u - rate g        (nesterov)
+
+    `layerkit.optimizers.SGD` multiplies by the rate at the end, as PyTorch does: after a change of
+    the rate that one takes whole steps of the new length at once.
+
+    Examples
+    --------
+    >>> params, rule = np.array([1.0]), Momentum(learning_rate=0.1, momentum=0.5, nesterov=False)
+    >>> rule.step(params, np.array([1.0])); rule.step(params, np.array([1.0]))
+    >>> params.round(3).tolist()
+    [0.75]
+    """
+
+    memory = ("velocity",)
+
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        momentum: float = 0.9,
+        nesterov: bool = True,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay)
+        self.momentum = momentum
+        self.nesterov = nesterov
+
+    def update(
+        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, velocity: np.ndarray
+    ) -> None:
+        momentum = float(self.momentum)
+        velocity *= momentum
+        velocity -= rate * g
+        p += momentum * velocity - rate * g if self.nesterov else velocity
+
+
+class PaperAdam(Adam):
+    """`Adam` with eps beside the uncorrected ``sqrt(v)``, as in scikit-learn.
+
+    ``p ← p - rate sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + eps)``, the faster form at the
+    end of section 2 of the paper; `Adam`, like PyTorch, adds eps to the corrected ``sqrt(v̂)``.
+
+    Examples
+    --------
+    >>> params = np.array([1.0])
+    >>> PaperAdam(learning_rate=0.1, eps=1.0).step(params, np.array([1.0]))
+    >>> round(float(params[0]), 6)  # 1 - 0.1 * sqrt(0.001) / (sqrt(0.001) + 1)
+    0.996935
+    """
+
+    def update(
+        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray, v: np.ndarray
+    ) -> None:
+        beta1, beta2 = map(float, self.betas)
+        adam_step(p, g, m, v, rate, beta1, beta2, float(self.eps) / sqrt(1 - beta2**t), t)
+
+
+class QuasiNewton(LBFGS):
+    """`LBFGS` that remembers how its search ended.
+
+    Attributes
+    ----------
+    converged : bool
+    fun : float
+        The loss with its penalty at the end.
+    """
+
+    converged = False
+    fun = np.nan
+
+    def minimize(
+        self,
+        fun: Any,
+        flat_params: np.ndarray,
+        layout: Sequence[Slot] | None = None,
+        callback: Any = None,
+    ) -> Any:
+        result = super().minimize(fun, flat_params, layout, callback)
+        self.converged, self.fun = bool(result.success), float(result.fun)
+        return result
