@@ -25,6 +25,13 @@ avg_pool2d_input_grad = twin(pooling.avg_pool2d_input_grad)
 
 sgd_step = twin(optimizers.sgd_step)
 adam_step = twin(optimizers.adam_step)
+moments_step = twin(optimizers.moments_step)
+adamax_step = twin(optimizers.adamax_step)
+adagrad_step = twin(optimizers.adagrad_step)
+rmsprop_step = twin(optimizers.rmsprop_step)
+adadelta_step = twin(optimizers.adadelta_step)
+lion_step = twin(optimizers.lion_step)
+rprop_step = twin(optimizers.rprop_step)
 moving_average = twin(optimizers.moving_average)
 
 keep_mask = twin(random.keep_mask)
@@ -33,7 +40,10 @@ sum_rows = twin(sums.sum_rows)
 __all__ = [
     "Padding",
     "Pair",
+    "adadelta_step",
+    "adagrad_step",
     "adam_step",
+    "adamax_step",
     "avg_pool2d",
     "avg_pool2d_input_grad",
     "backend",
@@ -41,12 +51,16 @@ __all__ = [
     "conv2d_input_grad",
     "conv2d_kernel_grad",
     "keep_mask",
+    "lion_step",
     "log_sigmoid",
     "log_softmax",
     "max_pool2d",
     "max_pool2d_input_grad",
+    "moments_step",
     "moving_average",
     "output_size",
+    "rmsprop_step",
+    "rprop_step",
     "sgd_step",
     "sigmoid",
     "softmax",

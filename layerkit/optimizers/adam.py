@@ -11,7 +11,7 @@ from math import log, sqrt
 
 import numpy as np
 
-from layerkit.kernels import adam_step, moving_average
+from layerkit.kernels import adam_step, adamax_step, moments_step, moving_average
 from layerkit.optimizers.optimizer import Optimizer, are_betas
 from layerkit.schedules.schedule import in_range, is_positive
 
@@ -168,11 +168,11 @@ class NAdam(Adam):
         self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray, v: np.ndarray
     ) -> None:
         beta1, beta2 = map(float, self.betas)
-        moving_average(m, g, beta1)
-        moving_average(v, g * g, beta2)
         mu, mu_next, product = _nadam_momenta(t, beta1, float(self.momentum_decay))
-        m_hat = mu_next / (1 - product * mu_next) * m + (1 - mu) / (1 - product) * g
-        p -= rate * m_hat / (np.sqrt(v / (1 - beta2**t)) + float(self.eps))
+        c = sqrt(1 - beta2**t)
+        of_m = rate * c * mu_next / (1 - product * mu_next)
+        of_g = rate * c * (1 - mu) / (1 - product)
+        moments_step(p, g, m, v, beta1, beta2, of_m, of_g, c * float(self.eps))
 
     def validate(self) -> None:
         super().validate()
@@ -222,15 +222,17 @@ class RAdam(Adam):
         self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray, v: np.ndarray
     ) -> None:
         beta1, beta2 = map(float, self.betas)
-        moving_average(m, g, beta1)
-        moving_average(v, g * g, beta2)
-        direction = m / (1 - beta1**t)
+        of_m = rate / (1 - beta1**t)
         rho_inf = 2 / (1 - beta2) - 1
         rho = rho_inf - 2 * t * beta2**t / (1 - beta2**t)
         if rho > 5:
             r2 = (rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)
-            direction *= sqrt(r2 * (1 - beta2**t)) / (np.sqrt(v) + float(self.eps))
-        p -= rate * direction
+            of_m *= sqrt(r2 * (1 - beta2**t))
+            moments_step(p, g, m, v, beta1, beta2, of_m, 0.0, float(self.eps))
+        else:
+            moving_average(m, g, beta1)
+            moving_average(v, g * g, beta2)
+            p -= of_m * m
 
 
 class Adamax(Adam):
@@ -275,6 +277,4 @@ class Adamax(Adam):
         self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray, u: np.ndarray
     ) -> None:
         beta1, beta2 = map(float, self.betas)
-        moving_average(m, g, beta1)
-        np.maximum(beta2 * u, np.abs(g) + float(self.eps), out=u)
-        p -= rate / (1 - beta1**t) * m / u
+        adamax_step(p, g, m, u, rate / (1 - beta1**t), beta1, beta2, float(self.eps))

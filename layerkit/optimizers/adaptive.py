@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from layerkit.kernels import moving_average
+from layerkit.kernels import adadelta_step, adagrad_step, rmsprop_step
 from layerkit.optimizers.optimizer import Optimizer
 from layerkit.schedules.schedule import in_range, is_positive
 
@@ -55,8 +55,7 @@ class Adagrad(Optimizer):
         self.eps = eps
 
     def update(self, p: np.ndarray, g: np.ndarray, rate: float, t: int, v: np.ndarray) -> None:
-        v += g * g
-        p -= rate * g / (np.sqrt(v) + float(self.eps))
+        adagrad_step(p, g, v, rate, float(self.eps))
 
     def validate(self) -> None:
         super().validate()
@@ -132,17 +131,8 @@ class RMSProp(Optimizer):
         m: np.ndarray | None = None,
         velocity: np.ndarray | None = None,
     ) -> None:
-        rho, variance = float(self.rho), v
-        moving_average(v, g * g, rho)
-        if m is not None:
-            moving_average(m, g, rho)
-            variance = np.maximum(v - m * m, 0)  # rounding may leave it below 0
-        u = g / (np.sqrt(variance) + float(self.eps))
-        if velocity is not None:
-            velocity *= float(self.momentum)
-            velocity += u
-            u = velocity
-        p -= rate * u
+        rho, momentum = float(self.rho), float(self.momentum)
+        rmsprop_step(p, g, v, m, velocity, rate, rho, momentum, float(self.eps))
 
     def validate(self) -> None:
         super().validate()
@@ -202,11 +192,7 @@ class Adadelta(Optimizer):
     def update(
         self, p: np.ndarray, g: np.ndarray, rate: float, t: int, v: np.ndarray, w: np.ndarray
     ) -> None:
-        rho, eps = float(self.rho), float(self.eps)
-        moving_average(v, g * g, rho)
-        d = g * np.sqrt(w + eps) / np.sqrt(v + eps)
-        moving_average(w, d * d, rho)
-        p -= rate * d
+        adadelta_step(p, g, v, w, rate, float(self.rho), float(self.eps))
 
     def validate(self) -> None:
         super().validate()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from layerkit.kernels import moving_average, sgd_step
+from layerkit.kernels import lion_step, rprop_step, sgd_step
 from layerkit.optimizers.optimizer import Optimizer, are_betas, is_pair
 from layerkit.schedules.schedule import in_range, is_positive
 
@@ -125,8 +125,7 @@ class Lion(Optimizer):
 
     def update(self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray) -> None:
         beta1, beta2 = map(float, self.betas)
-        p -= rate * np.sign(beta1 * m + (1 - beta1) * g)
-        moving_average(m, g, beta2)
+        lion_step(p, g, m, rate, beta1, beta2)
 
     def validate(self) -> None:
         super().validate()
@@ -198,12 +197,7 @@ class Rprop(Optimizer):
         shrink, grow = map(float, self.etas)
         if t == 1:
             size[...] = rate
-        agreement = np.sign(g) * np.sign(previous)
-        size[agreement < 0] *= shrink
-        size[agreement > 0] *= grow
-        np.clip(size, *map(float, self.step_sizes), out=size)
-        previous[...] = np.where(agreement < 0, 0, g)
-        p -= size * np.sign(previous)
+        rprop_step(p, g, previous, size, shrink, grow, *map(float, self.step_sizes))
 
     def validate(self) -> None:
         super().validate()

@@ -1,8 +1,8 @@
 """What all first-order optimizers share: rate, clipping, weight decay, frozen slots and state."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite, sqrt
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -13,6 +13,43 @@ from layerkit.schedules.schedule import Schedule, in_range, is_positive
 # Elements handled at a time: the parameters, the gradient, two moments and some temporaries of this
 # length stay in a core's cache while the rule passes over them a dozen times.
 CHUNK = 32_768
+
+
+Span = tuple[int, int]
+
+
+class _Plan(NamedTuple):
+    """Which pieces of the vectors a step goes through, for one layout: calls cost time."""
+
+    layout: Sequence[Slot] | None
+    size: int
+    spans: list[Span]  # neighbouring trainable slots of equal age in one
+    leaders: list[int]  # the first slot of each span, whose age is that of all
+    trainable: list[int]
+    decaying: list[Span]
+
+    @classmethod
+    def of(cls, layout: Sequence[Slot] | None, params: np.ndarray, ages: list[int]) -> Self:
+        slots = list(enumerate(single_slot(params) if layout is None else layout))
+        trainable = [(i, slot) for i, slot in slots if slot.trainable]
+        spans, leaders = _join([(slot, ages[i]) for i, slot in trainable])
+        decaying, _ = _join([(slot, 0) for _, slot in trainable if slot.decay])
+        numbers = [i for i, _ in trainable]
+        return cls(layout, params.size, spans, [numbers[k] for k in leaders], numbers, decaying)
+
+
+def _join(slots: list[tuple[Slot, int]]) -> tuple[list[Span], list[int]]:
+    """Return spans of neighbouring slots of equal age, and which slot each begins with."""
+    spans: list[Span] = []
+    leaders: list[int] = []
+    for k, (slot, age) in enumerate(slots):
+        start, stop = slot.slice.start, slot.slice.stop
+        if spans and spans[-1][1] == start and slots[k - 1][1] == age:
+            spans[-1] = (spans[-1][0], stop)
+        else:
+            spans.append((start, stop))
+            leaders.append(k)
+    return spans, leaders
 
 
 class Optimizer(Parameterized):
@@ -73,6 +110,8 @@ class Optimizer(Parameterized):
 
     decoupled: ClassVar[bool] = False
     _state: dict[str, Any] | None = None
+    _plan: "_Plan | None" = None
+    _validated = False
 
     def __init__(
         self,
@@ -86,6 +125,11 @@ class Optimizer(Parameterized):
         self.clip_norm = clip_norm
         self.clip_value = clip_value
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if not name.startswith("_"):
+            self._validated = False
+
     @property
     def memory(self) -> tuple[str, ...]:
         return ()
@@ -97,7 +141,10 @@ class Optimizer(Parameterized):
         raise NotImplementedError(f"{type(self).__name__} has no update")
 
     def validate(self) -> None:
-        """Refuse hyper-parameters out of range; a subclass adds its own. Called by every step."""
+        """Refuse hyper-parameters out of range; a subclass adds its own.
+
+        Called by the first step after any of them was set.
+        """
         rate = self.learning_rate
         self.check(
             callable(rate) or in_range(rate, 0),
@@ -137,32 +184,33 @@ class Optimizer(Parameterized):
         FloatingPointError
             The gradient to be clipped is not finite. Nothing has been changed.
         """
-        self.validate()
+        if not self._validated:
+            self.validate()
+            self._validated = True
         check_vectors(flat_params, flat_grads)
-        if layout is None:
-            layout = single_slot(flat_params)
-        state = self._state_for(flat_params, len(layout))
+        state = self._state_for(flat_params, 1 if layout is None else len(layout))
+        plan = self._plan_for(layout, flat_params, state["ages"])
         rate = self.rate
-        ages = state["ages"]
-        spans = _join((slot, age) for slot, age in zip(layout, ages, strict=True) if slot.trainable)
-        grads = self._clipped(flat_grads, spans)
-        self._state = state  # from here on nothing is refused
+        grads = self._clipped(flat_grads, plan.spans)
+        self._state, self._plan = state, plan  # from here on nothing is refused
         decay = float(self.weight_decay)
-        decaying = _join((s, 0) for s in layout if s.trainable and s.decay) if decay else []
+        decaying = plan.decaying if decay else []
         if self.decoupled:
-            for start, stop, _ in decaying:
+            for start, stop in decaying:
                 flat_params[start:stop] *= 1 - rate * decay
             decaying = []
 
-        for start, stop, age in spans:
+        ages, memory = state["ages"], [(name, state[name]) for name in self.memory]
+        for (start, stop), slot in zip(plan.spans, plan.leaders, strict=True):
             for low in range(start, stop, CHUNK):
                 here = slice(low, min(low + CHUNK, stop))
                 p, g = flat_params[here], grads[here]
                 if decaying:
                     g = _plus_decay(g, p, decay, here, decaying)
-                self.update(p, g, rate, age + 1, **{n: state[n][here] for n in self.memory})
+                self.update(p, g, rate, ages[slot] + 1, **{n: held[here] for n, held in memory})
         state["t"] += 1
-        state["ages"] = [age + slot.trainable for slot, age in zip(layout, ages, strict=True)]
+        for slot in plan.trainable:
+            ages[slot] += 1
 
     @property
     def rate(self) -> float:
@@ -211,10 +259,13 @@ class Optimizer(Parameterized):
             )
         if isinstance(self.learning_rate, Schedule):
             self.learning_rate.state = schedule
-        self._state = None
+        self._state = self._plan = None
         if own:
             self._state = {name: np.array(own[name]) for name in self.memory}
             self._state |= {"t": int(own["t"]), "ages": [int(age) for age in own["ages"]]}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_plan"}
 
     def _state_for(self, params: np.ndarray, n_slots: int) -> dict[str, Any]:
         """The state, new before the first step, else checked to belong to this vector."""
@@ -235,7 +286,16 @@ class Optimizer(Parameterized):
             )
         return state
 
-    def _clipped(self, grads: np.ndarray, spans: list[tuple[int, int, int]]) -> np.ndarray:
+    def _plan_for(
+        self, layout: Sequence[Slot] | None, params: np.ndarray, ages: list[int]
+    ) -> "_Plan":
+        """The plan of the last step, if it was for this very layout, else a new one."""
+        plan = self._plan
+        if plan is not None and plan.layout is layout and plan.size == params.size:
+            return plan
+        return _Plan.of(layout, params, ages)
+
+    def _clipped(self, grads: np.ndarray, spans: list[Span]) -> np.ndarray:
         if self.clip_value is not None or self.clip_norm is not None:
             norm = _norm(grads, spans)
             if not isfinite(norm):
@@ -284,35 +344,25 @@ def check_vectors(params: np.ndarray, grads: np.ndarray) -> None:
         )
 
 
-def _join(slots: Iterable[tuple[Slot, int]]) -> list[tuple[int, int, int]]:
-    """Spans ``(start, stop, age)``, neighbouring slots of equal age in one: calls cost time."""
-    spans: list[tuple[int, int, int]] = []
-    for slot, age in slots:
-        start = slot.slice.start
-        if spans and spans[-1][1:] == (start, age):
-            start = spans.pop()[0]
-        spans.append((start, slot.slice.stop, age))
-    return spans
-
-
 def _plus_decay(
     g: np.ndarray,
     p: np.ndarray,
     decay: float,
     here: slice,
-    decaying: list[tuple[int, int, int]],
+    decaying: list[Span],
 ) -> np.ndarray:
     """``g + decay p`` in those parts of the piece `here` that decay."""
     g = g.copy()
-    for start, stop, _ in decaying:
+    for start, stop in decaying:
         part = slice(max(start, here.start) - here.start, max(min(stop, here.stop) - here.start, 0))
         g[part] += decay * p[part]
+    g.flags.writeable = False  # as it came
     return g
 
 
-def _norm(grads: np.ndarray, spans: list[tuple[int, int, int]]) -> float:
+def _norm(grads: np.ndarray, spans: list[Span]) -> float:
     """Euclidean norm over `spans`; squares that overflow float32 are summed in float64."""
-    pieces = [grads[start:stop] for start, stop, _ in spans]
+    pieces = [grads[start:stop] for start, stop in spans]
     with np.errstate(over="ignore"):
         norm = sqrt(sum(float(np.dot(g, g)) for g in pieces))
     if not isfinite(norm):

@@ -1,4 +1,4 @@
-"""Update rules hot enough to deserve a fused twin: on equally long vectors, in place, `grads` kept.
+"""Update rules on equally long vectors: parameters and memory change in place, `grads` is kept.
 
 The optimizer hands them pieces that fit a core's cache, where whole-array expressions with their
 temporaries run within a tenth of hand-written ``out=`` arithmetic.
@@ -40,10 +40,138 @@ def adam_step(
     ``sqrt(v̂) + eps = (sqrt(v) + c eps) / c`` with ``c = sqrt(1 - beta2^t)``, both corrections act
     on numbers instead of on vectors.
     """
+    c = sqrt(1 - beta2**t)
+    moments_step(params, grads, m, v, beta1, beta2, rate * c / (1 - beta1**t), 0.0, c * eps)
+
+
+def moments_step(
+    params: np.ndarray,
+    grads: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    beta1: float,
+    beta2: float,
+    of_m: float,
+    of_g: float,
+    eps: float,
+) -> None:
+    """Update the averages m of g and v of g², then ``p ← p - (of_m m + of_g g) / (sqrt(v) + eps)``.
+
+    Adam and its descendants differ in the three numbers only.
+    """
     moving_average(m, grads, beta1)
     moving_average(v, grads * grads, beta2)
-    c = sqrt(1 - beta2**t)
-    params -= rate * c / (1 - beta1**t) * m / (np.sqrt(v) + c * eps)
+    direction = of_m * m
+    if of_g:
+        direction += of_g * grads
+    direction /= np.sqrt(v) + eps
+    params -= direction
+
+
+def adamax_step(
+    params: np.ndarray,
+    grads: np.ndarray,
+    m: np.ndarray,
+    u: np.ndarray,
+    rate: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> None:
+    """One step ``p ← p - rate m / u``, m averaging g and ``u ← max(beta2 u, |g| + eps)``."""
+    moving_average(m, grads, beta1)
+    np.maximum(beta2 * u, np.abs(grads) + eps, out=u)
+    params -= rate * m / u
+
+
+def adagrad_step(
+    params: np.ndarray, grads: np.ndarray, v: np.ndarray, rate: float, eps: float
+) -> None:
+    """One step ``v ← v + g²;  p ← p - rate g / (sqrt(v) + eps)``."""
+    v += grads * grads
+    params -= rate * grads / (np.sqrt(v) + eps)
+
+
+def rmsprop_step(
+    params: np.ndarray,
+    grads: np.ndarray,
+    v: np.ndarray,
+    m: np.ndarray | None,
+    velocity: np.ndarray | None,
+    rate: float,
+    rho: float,
+    momentum: float,
+    eps: float,
+) -> None:
+    """One step ``u ← momentum u + g / (sqrt(v - m²) + eps);  p ← p - rate u``.
+
+    v is the average of g² and m that of g; without m it is 0, without a velocity u starts at 0.
+    """
+    variance = v
+    moving_average(v, grads * grads, rho)
+    if m is not None:
+        moving_average(m, grads, rho)
+        variance = np.maximum(v - m * m, 0)  # rounding may leave it below 0
+    u = grads / (np.sqrt(variance) + eps)
+    if velocity is not None:
+        velocity *= momentum
+        velocity += u
+        u = velocity
+    params -= rate * u
+
+
+def adadelta_step(
+    params: np.ndarray,
+    grads: np.ndarray,
+    v: np.ndarray,
+    w: np.ndarray,
+    rate: float,
+    rho: float,
+    eps: float,
+) -> None:
+    """One step ``d = g sqrt(w + eps) / sqrt(v + eps);  p ← p - rate d``.
+
+    v and w are the averages of g² and, after the step, of d².
+    """
+    moving_average(v, grads * grads, rho)
+    d = grads * np.sqrt(w + eps) / np.sqrt(v + eps)
+    moving_average(w, d * d, rho)
+    params -= rate * d
+
+
+def lion_step(
+    params: np.ndarray,
+    grads: np.ndarray,
+    m: np.ndarray,
+    rate: float,
+    beta1: float,
+    beta2: float,
+) -> None:
+    """One step ``p ← p - rate sign(beta1 m + (1 - beta1) g);  m ← beta2 m + (1 - beta2) g``."""
+    params -= rate * np.sign(beta1 * m + (1 - beta1) * grads)
+    moving_average(m, grads, beta2)
+
+
+def rprop_step(
+    params: np.ndarray,
+    grads: np.ndarray,
+    previous: np.ndarray,
+    size: np.ndarray,
+    shrink: float,
+    grow: float,
+    smallest: float,
+    largest: float,
+) -> None:
+    """One step against the sign of g, of a size that grows while the sign stays.
+
+    Where it turned, the size shrinks and the gradient is forgotten, so that the step is left out.
+    """
+    agreement = np.sign(grads) * np.sign(previous)
+    size[agreement < 0] *= shrink
+    size[agreement > 0] *= grow
+    np.clip(size, smallest, largest, out=size)
+    previous[...] = np.where(agreement < 0, 0, grads)
+    params -= size * np.sign(previous)
 
 
 def moving_average(mean: np.ndarray, x: np.ndarray, beta: float) -> None:

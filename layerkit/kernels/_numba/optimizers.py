@@ -1,0 +1,217 @@
+"""Update rules in one pass over parameters, gradient and memory, nothing stored in between.
+
+A rule is bound by memory: Adam's reads four vectors and writes three. Numbers are cast to the
+dtype of the vectors first, or float32 would be computed in float64, at half the speed.
+"""
+
+from math import sqrt
+
+import numpy as np
+
+from layerkit.kernels._numba.compile import inline, jit
+
+
+def sgd_step(
+    params: np.ndarray,
+    grads: np.ndarray,
+    velocity: np.ndarray,
+    rate: float,
+    momentum: float,
+    nesterov: bool,
+) -> None:
+    """One step of momentum: ``p ← p - (ahead u + now g)`` for both kinds."""
+    ahead, now = (rate * momentum, rate) if nesterov else (rate, 0.0)
+    _sgd(params, grads, velocity, momentum, ahead, now)
+
+
+@jit
+def _sgd(params, grads, velocity, momentum, ahead, now):
+    number = params.dtype.type
+    momentum, ahead, now = number(momentum), number(ahead), number(now)
+    for i in range(params.size):
+        u = momentum * velocity[i] + grads[i]
+        velocity[i] = u
+        params[i] -= ahead * u + now * grads[i]
+
+
+def adam_step(
+    params: np.ndarray,
+    grads: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    rate: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    t: int,
+) -> None:
+    """One step of Adam: `moments_step` with the numbers derived in the NumPy version."""
+    c = sqrt(1 - beta2**t)
+    moments_step(params, grads, m, v, beta1, beta2, rate * c / (1 - beta1**t), 0.0, c * eps)
+
+
+@jit
+def moments_step(params, grads, m, v, beta1, beta2, of_m, of_g, eps):
+    """One step of Adam or a descendant."""
+    number = params.dtype.type
+    new1, new2 = number(1 - beta1), number(1 - beta2)
+    beta1, beta2 = number(beta1), number(beta2)
+    of_m, of_g, eps = number(of_m), number(of_g), number(eps)
+    for i in range(params.size):
+        g = grads[i]
+        m[i] = beta1 * m[i] + new1 * g
+        v[i] = beta2 * v[i] + new2 * g * g
+        params[i] -= (of_m * m[i] + of_g * g) / (np.sqrt(v[i]) + eps)
+
+
+@jit
+def adamax_step(params, grads, m, u, rate, beta1, beta2, eps):
+    """One step of Adamax."""
+    number = params.dtype.type
+    new1, beta1, beta2 = number(1 - beta1), number(beta1), number(beta2)
+    rate, eps = number(rate), number(eps)
+    for i in range(params.size):
+        m[i] = beta1 * m[i] + new1 * grads[i]
+        old, new = beta2 * u[i], abs(grads[i]) + eps
+        u[i] = old if old > new or old != old else new  # NaN wins
+        params[i] -= rate * m[i] / u[i]
+
+
+@jit
+def adagrad_step(params, grads, v, rate, eps):
+    """One step of Adagrad."""
+    number = params.dtype.type
+    rate, eps = number(rate), number(eps)
+    for i in range(params.size):
+        v[i] += grads[i] * grads[i]
+        params[i] -= rate * grads[i] / (np.sqrt(v[i]) + eps)
+
+
+def rmsprop_step(
+    params: np.ndarray,
+    grads: np.ndarray,
+    v: np.ndarray,
+    m: np.ndarray | None,
+    velocity: np.ndarray | None,
+    rate: float,
+    rho: float,
+    momentum: float,
+    eps: float,
+) -> None:
+    """One step of RMSProp: a loop for each combination of memories, compiled when it is used."""
+    if m is None:
+        if velocity is None:
+            _rmsprop(params, grads, v, rate, rho, eps)
+        else:
+            _rmsprop_momentum(params, grads, v, velocity, rate, rho, momentum, eps)
+    elif velocity is None:
+        _rmsprop_centered(params, grads, v, m, rate, rho, eps)
+    else:
+        _rmsprop_centered_momentum(params, grads, v, m, velocity, rate, rho, momentum, eps)
+
+
+@jit
+def _rmsprop(params, grads, v, rate, rho, eps):
+    number = params.dtype.type
+    new, rho, rate, eps = number(1 - rho), number(rho), number(rate), number(eps)
+    for i in range(params.size):
+        g = grads[i]
+        v[i] = rho * v[i] + new * g * g
+        params[i] -= rate * g / (np.sqrt(v[i]) + eps)
+
+
+@jit
+def _rmsprop_momentum(params, grads, v, velocity, rate, rho, momentum, eps):
+    number = params.dtype.type
+    new, rho, rate, eps = number(1 - rho), number(rho), number(rate), number(eps)
+    momentum = number(momentum)
+    for i in range(params.size):
+        g = grads[i]
+        v[i] = rho * v[i] + new * g * g
+        velocity[i] = momentum * velocity[i] + g / (np.sqrt(v[i]) + eps)
+        params[i] -= rate * velocity[i]
+
+
+@inline
+def _centered(g, v, m, rho, new, eps):
+    """Return the new averages of g² and g, and g divided by its standard deviation."""
+    v = rho * v + new * g * g
+    m = rho * m + new * g
+    variance = v - m * m
+    variance = type(v)(0) if variance < 0 else variance
+    return v, m, g / (np.sqrt(variance) + eps)
+
+
+@jit
+def _rmsprop_centered(params, grads, v, m, rate, rho, eps):
+    number = params.dtype.type
+    new, rho, rate, eps = number(1 - rho), number(rho), number(rate), number(eps)
+    for i in range(params.size):
+        v[i], m[i], u = _centered(grads[i], v[i], m[i], rho, new, eps)
+        params[i] -= rate * u
+
+
+@jit
+def _rmsprop_centered_momentum(params, grads, v, m, velocity, rate, rho, momentum, eps):
+    number = params.dtype.type
+    new, rho, rate, eps = number(1 - rho), number(rho), number(rate), number(eps)
+    momentum = number(momentum)
+    for i in range(params.size):
+        v[i], m[i], u = _centered(grads[i], v[i], m[i], rho, new, eps)
+        velocity[i] = momentum * velocity[i] + u
+        params[i] -= rate * velocity[i]
+
+
+@jit
+def adadelta_step(params, grads, v, w, rate, rho, eps):
+    """One step of Adadelta."""
+    number = params.dtype.type
+    new, rho, rate, eps = number(1 - rho), number(rho), number(rate), number(eps)
+    for i in range(params.size):
+        g = grads[i]
+        v[i] = rho * v[i] + new * g * g
+        d = g * np.sqrt(w[i] + eps) / np.sqrt(v[i] + eps)
+        w[i] = rho * w[i] + new * d * d
+        params[i] -= rate * d
+
+
+@inline
+def _sign(x):
+    """Return the sign of x, NaN for NaN."""
+    return type(x)(1) if x > 0 else type(x)(-1) if x < 0 else x
+
+
+@jit
+def lion_step(params, grads, m, rate, beta1, beta2):
+    """One step of Lion."""
+    number = params.dtype.type
+    rate, new1, new2 = number(rate), number(1 - beta1), number(1 - beta2)
+    beta1, beta2 = number(beta1), number(beta2)
+    for i in range(params.size):
+        params[i] -= rate * _sign(beta1 * m[i] + new1 * grads[i])
+        m[i] = beta2 * m[i] + new2 * grads[i]
+
+
+@jit
+def rprop_step(params, grads, previous, size, shrink, grow, smallest, largest):
+    """One step of Rprop."""
+    number = params.dtype.type
+    shrink, grow = number(shrink), number(grow)
+    smallest, largest = number(smallest), number(largest)
+    for i in range(params.size):
+        agreement = _sign(grads[i]) * _sign(previous[i])
+        turned = agreement < 0
+        s = size[i] * (shrink if turned else grow if agreement > 0 else number(1))
+        s = smallest if s < smallest else largest if s > largest else s
+        size[i] = s
+        previous[i] = number(0) if turned else grads[i]
+        params[i] -= s * _sign(previous[i])
+
+
+@jit
+def moving_average(mean, x, beta):
+    """Exponential moving average."""
+    number = mean.dtype.type
+    new, beta = number(1 - beta), number(beta)
+    for i in range(mean.size):
+        mean[i] = beta * mean[i] + new * x[i]
