@@ -39,7 +39,10 @@ def class_weights(
             _check_labels(spec, known)
             factors = np.array([_factor(spec, label) for label in labels.tolist()])
         else:
-            factors = given.sum() / (len(labels) * np.bincount(index, given))
+            totals = np.bincount(index, given)
+            occurs = totals > 0
+            factors = np.zeros(len(labels))
+            factors[occurs] = given.sum() / (occurs.sum() * totals[occurs])
         weight *= factors[index]
     return weight
 
