@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
+import numpy as np
 from sklearn.utils.metaestimators import available_if
 
 from layerkit.estimators.base import learns_in_batches
@@ -227,6 +228,21 @@ class MLPClassifier(NetworkClassifier, MultilayerPerceptron):
     def _out_activation(self, task: Task) -> str:
         return "logistic" if isinstance(task.target.loss, BinaryCrossEntropy) else "softmax"
 
+    def predict_log_proba(self, X: Any) -> np.ndarray | list[np.ndarray]:
+        """Return the logarithm of `predict_proba`, finite even where that is 0.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shaped as in `fit`
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_samples, n_classes), or list of such arrays
+        """
+        raw = self._raw(X)
+        p, log_p = self._target.proba(raw), self._target.log_proba(raw)
+        return list(map(_log, p, log_p)) if isinstance(p, list) else _log(p, log_p)
+
     @available_if(learns_in_batches)
     def partial_fit(  # type: ignore[override]  # scikit-learn's order of the arguments
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
@@ -245,3 +261,8 @@ class MLPClassifier(NetworkClassifier, MultilayerPerceptron):
         self
         """
         return super().partial_fit(X, y, classes, sample_weight)
+
+
+def _log(p: np.ndarray, log_p: np.ndarray) -> np.ndarray:
+    """``log(p)``, as scikit-learn has it to the last digit, but the exact one where p is 0."""
+    return np.log(p, where=p > 0, out=log_p)

@@ -174,7 +174,7 @@ class MultilayerPerceptron(NetworkEstimator):
         if not isinstance(task.target, Labels):
             return train_test_split(rows, test_size=fraction, random_state=rng)
         two = len(task.target.classes) == 2
-        kinds = task.y == task.target.classes[1] if two else task.y
+        kinds = task.target.encode(task.y).astype(bool) if two else task.y
         before = rng.get_state()
         try:
             return train_test_split(rows, test_size=fraction, stratify=kinds, random_state=rng)
@@ -184,6 +184,16 @@ class MultilayerPerceptron(NetworkEstimator):
             warnings.warn(f"the validation rows are not stratified: {reason}", stacklevel=5)
             rng.set_state(before)
             return train_test_split(rows, test_size=fraction, random_state=rng)
+
+    def _validating(self, task: Task) -> dict[str, Any]:
+        """Score outputs that are not finite as NaN."""
+        arguments = super()._validating(task)
+        if arguments:
+            score = arguments["score"]
+            arguments["score"] = lambda y, raw, weight: (
+                score(y, raw, weight) if np.isfinite(raw).all() else np.nan
+            )
+        return arguments
 
     # ---------------------------------------------------------------- learning
 
