@@ -1,0 +1,192 @@
+"""One small product held in registers: the innermost loop of every convolution here.
+
+A tile of the result is `ROWS` rows times one or two vectors, and stays in registers while the sum
+runs; only then are a broadcast number of A and a vector of B loaded for `ROWS` times as many
+multiplications. 6 rows x 2 vectors use 12 of the 16 registers of AVX2, 2 hold B and 1 a number of
+A, and 12 independent sums hide the 4 cycles that a fused multiply-add takes twice at a time.
+LLVM does not find this by itself in plain loops (a fifth of the speed), hence the code generator.
+
+Rows of A and of C are found through tables of offsets, and so is the sum: nothing is copied to
+make it a matrix. So one tile serves convolutions of any stride, dilation and group, their
+gradients (rows are taps then, and the sum runs over pixels) and the products of Winograd.
+
+References
+----------
+Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34, 2008.
+Dukhan, "The indirect convolution algorithm", 2019, arXiv:1907.02129.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from layerkit.kernels._numba.compile import inline
+
+ROWS = 6
+VECTOR_BYTES = 32  # AVX2; other machines get the same vectors cut or joined by LLVM
+WIDE, NARROW = 2, 1  # vectors a row
+
+
+def lanes(itemsize: int, vectors: int) -> int:
+    """Return how many numbers a row of a tile has."""
+    return vectors * VECTOR_BYTES // itemsize
+
+
+def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """Emit a b + c of vectors, in one rounding where the machine can."""
+    kind = a.type
+    letter = "32" if isinstance(kind.element, ir.FloatType) else "64"
+    name = f"llvm.fmuladd.v{kind.count}f{letter}"
+    function = ir.FunctionType(kind, [kind] * 3)
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), [a, b, c])
+
+
+class Memory:
+    """Loads and stores of vectors at offsets, counted in numbers, from the start of an array."""
+
+    def __init__(self, context: Any, builder: Any, kind: Any, array: Any) -> None:
+        self.builder = builder
+        made = context.make_array(kind)(context, builder, array)
+        self.start, self.n_items = made.data, made.nitems
+        number = context.get_data_type(kind.dtype)
+        self.size = context.get_abi_sizeof(number)
+        self.kind = ir.VectorType(number, VECTOR_BYTES // self.size)
+
+    def at(self, offset: Any, start: Any = None) -> Any:
+        """Point to the number at an offset."""
+        return self.builder.gep(self.start if start is None else start, [offset])
+
+    def load(self, pointer: Any, i: int = 0) -> Any:
+        """Load the i-th vector from a pointer on."""
+        return self.builder.load(self._vector(pointer, i), align=self.size)
+
+    def store(self, vector: Any, pointer: Any, i: int = 0) -> None:
+        """Store the i-th vector from a pointer on."""
+        self.builder.store(vector, self._vector(pointer, i), align=self.size)
+
+    def broadcast(self, pointer: Any) -> Any:
+        """Load one number into every lane of a vector."""
+        number = self.builder.load(pointer)
+        unset = ir.Constant(self.kind, ir.Undefined)
+        first = self.builder.insert_element(unset, number, ir.IntType(32)(0))
+        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), self.kind.count), None)
+        return self.builder.shuffle_vector(first, unset, everywhere)
+
+    def _vector(self, pointer: Any, i: int) -> Any:
+        pointer = self.builder.gep(pointer, [ir.IntType(64)(i * self.kind.count)])
+        return self.builder.bitcast(pointer, self.kind.as_pointer())
+
+
+def _tile(vectors: int, by_channel: bool) -> Callable[..., Any]:
+    """Generate the tile with so many vectors a row; ``by_channel`` multiplies vectors of A."""
+
+    @intrinsic
+    def tile(  # type: ignore[no-untyped-def]
+        typing, a, a0, a_rows, row, runs, run0, n_runs, length, step,
+        b, b0, b_step, c, c0, c_rows, c_row, start, start0,
+    ):  # fmt: skip
+        given = (
+            a, a0, a_rows, row, runs, run0, n_runs, length, step,
+            b, b0, b_step, c, c0, c_rows, c_row, start, start0,
+        )  # fmt: skip
+        signature = types.void(
+            *(kind if isinstance(kind, types.Array) else types.intp for kind in given)
+        )
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            (a, a0, a_rows, row, runs, run0, n_runs, length, step,
+             b, b0, b_step, c, c0, c_rows, c_row, start, start0) = (
+                Memory(context, builder, kind, value) if isinstance(kind, types.Array) else value
+                for kind, value in zip(signature.args, args, strict=True)
+            )  # fmt: skip
+            add, zero = builder.add, ir.IntType(64)(0)
+            steps = [ir.IntType(64)(i) for i in range(ROWS)]
+            spots = [(i, v) for i in range(ROWS) for v in range(vectors)]
+            row_of = [a.at(add(a0, builder.load(a_rows.at(add(row, i))))) for i in steps]
+            out = [c.at(add(c0, builder.load(c_rows.at(add(c_row, i))))) for i in steps]
+
+            sums = {spot: cgutils.alloca_once(builder, c.kind) for spot in spots}
+            adds_to_c = builder.icmp_signed("<", start0, zero)
+            with builder.if_else(adds_to_c) as (yes, no):
+                with yes:
+                    for i, v in spots:
+                        builder.store(c.load(out[i], v), sums[i, v])
+                with no:
+                    first = start.at(start0)
+                    for i, v in spots:
+                        builder.store(start.load(first, v), sums[i, v])
+
+            where_b = cgutils.alloca_once_value(builder, b.at(b0))
+            with cgutils.for_range(builder, n_runs) as outer:
+                run = builder.load(runs.at(add(run0, outer.index)))
+                begins = [a.at(run, row) for row in row_of]
+                offset = cgutils.alloca_once_value(builder, zero)
+                with cgutils.for_range(builder, length):
+                    from_b, k = builder.load(where_b), builder.load(offset)
+                    bs = [b.load(from_b, v) for v in range(vectors)]
+                    for i in range(ROWS):
+                        from_a = a.at(k, begins[i])
+                        if not by_channel:
+                            factor = a.broadcast(from_a)
+                        for v in range(vectors):
+                            if by_channel:
+                                factor = a.load(from_a, v)
+                            total = builder.load(sums[i, v])
+                            builder.store(multiply_add(builder, factor, bs[v], total), sums[i, v])
+                    builder.store(b.at(b_step, from_b), where_b)
+                    builder.store(add(k, step), offset)
+
+            for i, v in spots:
+                c.store(builder.load(sums[i, v]), out[i], v)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return tile
+
+
+_wide_tile = _tile(WIDE, by_channel=False)
+_narrow_tile = _tile(NARROW, by_channel=False)
+_wide_tile_by_channel = _tile(WIDE, by_channel=True)
+_narrow_tile_by_channel = _tile(NARROW, by_channel=True)
+
+
+@inline
+def tile(
+    vectors, by_channel, a, a0, a_rows, row, runs, run0, n_runs, length, step,
+    b, b0, b_step, c, c0, c_rows, c_row, start, start0,
+):  # fmt: skip
+    """Overwrite or increase a tile of c, ``vectors`` vectors wide.
+
+    Its row i, at ``c[c0 + c_rows[c_row + i]:]``, becomes a start plus ::
+
+        Σ_(r < n_runs) Σ_(t < length) a[a0 + a_rows[row + i] + runs[run0 + r] + t step] B
+        B = b[b0 + (r length + t) b_step:]
+
+    The start is ``start[start0:]``, or what c holds if start0 is negative. By channel, a too is a
+    vector, and multiplied number by number.
+    """
+    if by_channel and vectors == WIDE:
+        _wide_tile_by_channel(
+            a, a0, a_rows, row, runs, run0, n_runs, length, step,
+            b, b0, b_step, c, c0, c_rows, c_row, start, start0,
+        )  # fmt: skip
+    elif by_channel:
+        _narrow_tile_by_channel(
+            a, a0, a_rows, row, runs, run0, n_runs, length, step,
+            b, b0, b_step, c, c0, c_rows, c_row, start, start0,
+        )  # fmt: skip
+    elif vectors == WIDE:
+        _wide_tile(
+            a, a0, a_rows, row, runs, run0, n_runs, length, step,
+            b, b0, b_step, c, c0, c_rows, c_row, start, start0,
+        )  # fmt: skip
+    else:
+        _narrow_tile(
+            a, a0, a_rows, row, runs, run0, n_runs, length, step,
+            b, b0, b_step, c, c0, c_rows, c_row, start, start0,
+        )  # fmt: skip
