@@ -1,0 +1,1 @@
+"""Timings side by side with PyTorch and scikit-learn: ``python -m benchmarks``."""

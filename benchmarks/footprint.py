@@ -1,0 +1,79 @@
+"""What a library costs before it computes anything: seconds to import, memory, disk."""
+
+import resource
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, distribution
+
+import numpy as np
+
+IMPORTS = {"layerkit": "layerkit", "torch": "torch", "sklearn": "sklearn.neural_network"}
+
+
+def import_seconds(side: str, runs: int = 5) -> float:
+    """Median seconds that importing takes in a fresh process, beyond starting Python."""
+    timed = f"t = time.perf_counter(); import {IMPORTS[side]}; print(time.perf_counter() - t)"
+    code = f"import time; {timed}"
+    outputs = [
+        subprocess.check_output([sys.executable, "-c", code], text=True) for _ in range(runs)
+    ]
+    return float(np.median([float(line) for line in outputs]))
+
+
+def peak_megabytes(side: str, kind: str, options: dict[str, object], repeats: int = 20) -> float:
+    """Peak resident memory of a process that does the work some times."""
+    code = (
+        f"from benchmarks.sides import {side}_side as side\n"
+        f"repeat = side.{kind}(**{options!r})\n"
+        f"for _ in range({repeats}): repeat()\n"
+        "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    return float(subprocess.check_output([sys.executable, "-c", code], text=True))
+
+
+def installed_megabytes(*packages: str) -> float:
+    """Size on disk of installed packages, as their own records list them."""
+    total = 0
+    for package in packages:
+        try:
+            files = distribution(package).files or []
+        except PackageNotFoundError:
+            return float("nan")
+        paths = {path for file in files if (path := file.locate().resolve()).is_file()}
+        total += sum(path.stat().st_size for path in paths)
+    return total / 2**20
+
+
+def own_megabytes() -> float:
+    """Size of layerkit's source files."""
+    from pathlib import Path
+
+    import layerkit
+
+    folder = Path(layerkit.__file__).parent
+    return sum(p.stat().st_size for p in folder.rglob("*.py")) / 2**20
+
+
+def report() -> str:
+    """Table of import times, memory and size."""
+    rows = [("import, seconds", {side: import_seconds(side) for side in IMPORTS})]
+    memory = {s: peak_megabytes(s, "cnn_step", {"batch": 64}) for s in ("layerkit", "torch")}
+    rows.append(("peak memory of CNN training, MB", memory))
+    sizes = {
+        "layerkit": own_megabytes(),
+        "torch": installed_megabytes("torch"),
+        "sklearn": installed_megabytes("scikit-learn"),
+    }
+    rows.append(("installed size without NumPy, SciPy, scikit-learn, Numba, MB", sizes))
+    lines = [f"{'footprint':<62}{'layerkit':>10}{'torch':>10}{'sklearn':>10}"]
+    for name, values in rows:
+        cells = (f"{values[side]:10.2f}" if side in values else f"{'':10}" for side in IMPORTS)
+        lines.append(f"{name:<62}{''.join(cells)}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(report())
+    print(
+        f"(this process itself: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB)"
+    )

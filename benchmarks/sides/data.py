@@ -1,0 +1,36 @@
+"""Made-up data, the same for every side."""
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+
+def rows(batch: int, n_in: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return float32 rows and their labels."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((batch, n_in), dtype=np.float32)
+    return X, rng.integers(0, classes, batch)
+
+
+def images(batch: int, size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return float32 images (batch, size, size, channels) and labels 0 to 9."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((batch, size, size, channels), dtype=np.float32)
+    return X, rng.integers(0, 10, batch)
+
+
+def like(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    """Return float32 noise of this shape."""
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+def quietly(function: Callable[..., object]) -> Callable[..., object]:
+    """Call without the warning that so few epochs did not converge."""
+
+    def call(*args: object) -> object:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return function(*args)
+
+    return call

@@ -1,0 +1,175 @@
+"""layerkit's side."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+import layerkit
+from benchmarks.sides import data
+from layerkit import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2D,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    Residual,
+    Sequential,
+    optimizers,
+)
+from layerkit.losses import CategoricalCrossEntropy
+
+Repeat = Callable[[], object]
+
+
+def perceptron(sizes: tuple[int, ...]) -> Sequential:
+    """Dense layers with ReLU between them."""
+    layers: list[Layer] = []
+    for units in sizes[1:]:
+        layers += [Dense(units), ReLU()]
+    return Sequential(layers[:-1]).build(sizes[0], random_state=0)
+
+
+def cnn() -> Sequential:
+    """Two convolutions, pooling, a dense layer, dropout."""
+    layers = [Conv2D(32, 3), ReLU(), Conv2D(64, 3), ReLU(), MaxPool2D(2), Flatten()]
+    layers += [Dense(128), ReLU(), Dropout(0.5), Dense(10)]
+    return Sequential(layers).build((28, 28, 1), random_state=0)
+
+
+def resnet() -> Sequential:
+    """Nine 3x3 convolutions with BatchNorm in residual blocks, at three resolutions."""
+
+    def unit(filters: int, stride: int = 1) -> list[Layer]:
+        return [Conv2D(filters, 3, stride=stride, padding="same", use_bias=False), BatchNorm()]
+
+    def block(filters: int, stride: int, change: bool) -> list[Layer]:
+        body = Sequential([*unit(filters, stride), ReLU(), *unit(filters)])
+        shortcut = Conv2D(filters, 1, stride=stride, use_bias=False) if change else None
+        return [Residual(body, shortcut), ReLU()]
+
+    layers = [*unit(32), ReLU(), *block(32, 1, False), *block(64, 2, True), *block(128, 2, True)]
+    layers += [*block(128, 1, False), GlobalAvgPool2D(), Dense(10)]
+    return Sequential(layers).build((32, 32, 3), random_state=0)
+
+
+def step(network: Sequential, X: np.ndarray, y: np.ndarray) -> Repeat:
+    """One step of training with Adam."""
+    loss, adam, layout = CategoricalCrossEntropy(), optimizers.Adam(1e-3), network.layout
+    network.needs_input_grad = False
+
+    def repeat() -> None:
+        loss.forward(network.forward(X, training=True), y)
+        network.backward(loss.backward())
+        adam.step(network.flat_params, network.flat_grads, layout)
+
+    return repeat
+
+
+def mlp_step(sizes: tuple[int, ...], batch: int) -> Repeat:
+    """Train a perceptron."""
+    return step(perceptron(sizes), *data.rows(batch, sizes[0], sizes[-1]))
+
+
+def cnn_step(batch: int) -> Repeat:
+    """Train the small convolutional network."""
+    return step(cnn(), *data.images(batch, 28, 1))
+
+
+def resnet_step(batch: int) -> Repeat:
+    """Train the residual network."""
+    return step(resnet(), *data.images(batch, 32, 3))
+
+
+def mlp_infer(sizes: tuple[int, ...], batch: int) -> Repeat:
+    """Run a perceptron."""
+    network, (X, _) = perceptron(sizes), data.rows(batch, sizes[0], sizes[-1])
+    return lambda: network.infer(X)
+
+
+def cnn_infer(batch: int) -> Repeat:
+    """Run the small convolutional network."""
+    network, (X, _) = cnn(), data.images(batch, 28, 1)
+    return lambda: network.infer(X)
+
+
+def resnet_infer(batch: int) -> Repeat:
+    """Run the residual network."""
+    network, (X, _) = resnet(), data.images(batch, 32, 3)
+    return lambda: network.infer(X)
+
+
+def predict(sizes: tuple[int, ...], batch: int) -> Repeat:
+    """Predict with a fitted estimator, all its checks included."""
+    X, y = data.rows(1000, sizes[0], sizes[-1])
+    model = layerkit.MLPClassifier(sizes[1:-1], max_iter=1)
+    data.quietly(model.fit)(X, y)
+    return lambda: model.predict(X[:batch])
+
+
+def fit(sizes: tuple[int, ...], rows: int, batch: int, epochs: int) -> Repeat:
+    """Fit an estimator."""
+    X, y = data.rows(rows, sizes[0], sizes[-1])
+    model = layerkit.MLPClassifier(sizes[1:-1], batch_size=batch, max_iter=epochs, random_state=0)
+    return lambda: data.quietly(model.fit)(X, y)
+
+
+def conv(
+    pass_: str,
+    size: int,
+    c_in: int,
+    c_out: int,
+    kernel: int,
+    batch: int,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+) -> Repeat:
+    """Run one convolution kernel."""
+    from layerkit.kernels import conv2d, conv2d_input_grad, conv2d_kernel_grad
+
+    x, _ = data.images(batch, size, c_in)
+    weights = data.like((kernel, kernel, c_in // groups, c_out))
+    pad = dilation * (kernel - 1) // 2
+    geometry = ((stride, stride), ((pad, pad), (pad, pad)), (dilation, dilation), groups)
+    grad, out = np.ones_like(conv2d(x, weights, None, *geometry)), np.empty_like(weights)
+    return {
+        "forward": lambda: conv2d(x, weights, None, *geometry),
+        "input gradient": lambda: conv2d_input_grad(grad, weights, x.shape, *geometry),
+        "kernel gradient": lambda: conv2d_kernel_grad(x, grad, out, *geometry),
+    }[pass_]
+
+
+def layer(name: str, shape: tuple[int, ...]) -> Repeat:
+    """Run one layer forward and backward in training mode."""
+    made = getattr(layerkit, name)().build(shape[1:], random_state=0)
+    x = data.like(shape)
+    grad = data.like(made.forward(x).shape, seed=1)
+
+    def repeat() -> None:
+        made.forward(x, training=True)
+        made.backward(grad)
+
+    return repeat
+
+
+def cross_entropy(batch: int, classes: int) -> Repeat:
+    """Compute the loss and its gradient."""
+    loss, (X, y) = CategoricalCrossEntropy(), data.rows(batch, classes, classes)
+
+    def repeat() -> None:
+        loss.forward(X, y)
+        loss.backward()
+
+    return repeat
+
+
+def optimizer(name: str, n: int) -> Repeat:
+    """Take one step."""
+    kind, *momentum = name.split()
+    rule = getattr(optimizers, kind)(**({"momentum": 0.9} if momentum else {}))
+    params, grads = data.like((n,)), 0.01 * data.like((n,), seed=1)
+    return lambda: rule.step(params, grads)

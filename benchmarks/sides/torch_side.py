@@ -1,0 +1,222 @@
+"""PyTorch's side: eager, channels-last memory format, fused optimizers where it has them."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from benchmarks.sides import data
+
+Repeat = Callable[[], object]
+
+
+def perceptron(sizes: tuple[int, ...]) -> nn.Module:
+    """Linear layers with ReLU between them."""
+    layers: list[nn.Module] = []
+    for n_in, n_out in pairwise(sizes):
+        layers += [nn.Linear(n_in, n_out), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def cnn() -> nn.Module:
+    """Two convolutions, pooling, a dense layer, dropout."""
+    body = [nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2)]
+    head = [nn.Flatten(), nn.Linear(9216, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10)]
+    return nn.Sequential(*body, *head).to(memory_format=torch.channels_last)
+
+
+class Block(nn.Module):
+    """A residual block."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int, change: bool) -> None:
+        super().__init__()
+        first, second = unit(c_in, c_out, stride), unit(c_out, c_out)
+        self.body = nn.Sequential(*first, nn.ReLU(), *second)
+        self.shortcut = nn.Conv2d(c_in, c_out, 1, stride, bias=False) if change else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.body(x) + self.shortcut(x))
+
+
+def unit(c_in: int, c_out: int, stride: int = 1) -> list[nn.Module]:
+    """A convolution and its normalisation."""
+    return [nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(c_out)]
+
+
+def resnet() -> nn.Module:
+    """Nine 3x3 convolutions with BatchNorm in residual blocks, at three resolutions."""
+    blocks = [Block(32, 32, 1, False), Block(32, 64, 2, True), Block(64, 128, 2, True)]
+    head = [Block(128, 128, 1, False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10)]
+    network = nn.Sequential(*unit(3, 32), nn.ReLU(), *blocks, *head)
+    return network.to(memory_format=torch.channels_last)
+
+
+def channels_last(x: np.ndarray) -> torch.Tensor:
+    """(n, h, w, c) in memory, (n, c, h, w) to PyTorch."""
+    return torch.from_numpy(x).permute(0, 3, 1, 2)
+
+
+def tensors(X: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and labels."""
+    return channels_last(X) if X.ndim == 4 else torch.from_numpy(X), torch.from_numpy(y)
+
+
+def step(network: nn.Module, X: torch.Tensor, y: torch.Tensor) -> Repeat:
+    """One step of training with fused Adam."""
+    adam = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+
+    def repeat() -> None:
+        adam.zero_grad(set_to_none=True)
+        F.cross_entropy(network(X), y).backward()
+        adam.step()
+
+    return repeat
+
+
+def infer(network: nn.Module, X: torch.Tensor) -> Repeat:
+    """Run it without keeping anything for backward."""
+    network.eval()
+
+    def repeat() -> None:
+        with torch.inference_mode():
+            network(X)
+
+    return repeat
+
+
+def mlp_step(sizes: tuple[int, ...], batch: int) -> Repeat:
+    """Train a perceptron."""
+    return step(perceptron(sizes), *tensors(*data.rows(batch, sizes[0], sizes[-1])))
+
+
+def cnn_step(batch: int) -> Repeat:
+    """Train the small convolutional network."""
+    return step(cnn(), *tensors(*data.images(batch, 28, 1)))
+
+
+def resnet_step(batch: int) -> Repeat:
+    """Train the residual network."""
+    return step(resnet(), *tensors(*data.images(batch, 32, 3)))
+
+
+def mlp_infer(sizes: tuple[int, ...], batch: int) -> Repeat:
+    """Run a perceptron."""
+    return infer(perceptron(sizes), tensors(*data.rows(batch, sizes[0], sizes[-1]))[0])
+
+
+def cnn_infer(batch: int) -> Repeat:
+    """Run the small convolutional network."""
+    return infer(cnn(), tensors(*data.images(batch, 28, 1))[0])
+
+
+def resnet_infer(batch: int) -> Repeat:
+    """Run the residual network."""
+    return infer(resnet(), tensors(*data.images(batch, 32, 3))[0])
+
+
+def predict(sizes: tuple[int, ...], batch: int) -> Repeat:
+    """Labels of an array with a bare module: PyTorch has no estimator."""
+    network, (X, _) = perceptron(sizes).eval(), data.rows(batch, sizes[0], sizes[-1])
+
+    def repeat() -> None:
+        with torch.inference_mode():
+            network(torch.from_numpy(X)).argmax(1).numpy()
+
+    return repeat
+
+
+def fit(sizes: tuple[int, ...], rows: int, batch: int, epochs: int) -> Repeat:
+    """Train from scratch with shuffled batches, the plain way."""
+    X, y = tensors(*data.rows(rows, sizes[0], sizes[-1]))
+
+    def repeat() -> None:
+        network = perceptron(sizes)
+        adam = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+        for _ in range(epochs):
+            for index in torch.randperm(rows).split(batch):
+                adam.zero_grad(set_to_none=True)
+                F.cross_entropy(network(X[index]), y[index]).backward()
+                adam.step()
+
+    return repeat
+
+
+def conv(
+    pass_: str,
+    size: int,
+    c_in: int,
+    c_out: int,
+    kernel: int,
+    batch: int,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+) -> Repeat:
+    """Run one convolution kernel."""
+    x = channels_last(data.images(batch, size, c_in)[0])
+    weights = torch.from_numpy(data.like((c_out, c_in // groups, kernel, kernel)))
+    weights = weights.to(memory_format=torch.channels_last)
+    pad = dilation * (kernel - 1) // 2
+    y = F.conv2d(x, weights, None, stride, pad, dilation, groups)
+    grad = torch.ones_like(y)
+
+    def backward(mask: list[bool]) -> object:
+        return torch.ops.aten.convolution_backward(
+            *(grad, x, weights, None, [stride] * 2, [pad] * 2, [dilation] * 2, False, [0, 0]),
+            *(groups, mask),
+        )
+
+    return {
+        "forward": lambda: F.conv2d(x, weights, None, stride, pad, dilation, groups),
+        "input gradient": lambda: backward([True, False, False]),
+        "kernel gradient": lambda: backward([False, True, False]),
+    }[pass_]
+
+
+def layer(name: str, shape: tuple[int, ...]) -> Repeat:
+    """Run one layer forward and backward in training mode."""
+    channels = shape[-1]
+    norm = nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d
+    made: nn.Module = {
+        "MaxPool2D": lambda: nn.MaxPool2d(2),
+        "AvgPool2D": lambda: nn.AvgPool2d(2),
+        "BatchNorm": lambda: norm(channels),
+        "LayerNorm": lambda: nn.LayerNorm(channels),
+        "Dropout": lambda: nn.Dropout(0.5),
+    }.get(name, lambda: getattr(nn, name)())()
+    values = data.like(shape)
+    x = (channels_last(values) if len(shape) == 4 else torch.from_numpy(values)).requires_grad_()
+    grad = torch.randn_like(made(x))
+
+    def repeat() -> None:
+        x.grad = None
+        made.zero_grad(set_to_none=True)
+        made(x).backward(grad)
+
+    return repeat
+
+
+def cross_entropy(batch: int, classes: int) -> Repeat:
+    """Compute the loss and its gradient."""
+    X, y = tensors(*data.rows(batch, classes, classes))
+    X.requires_grad_()
+
+    def repeat() -> None:
+        X.grad = None
+        F.cross_entropy(X, y).backward()
+
+    return repeat
+
+
+def optimizer(name: str, n: int) -> Repeat:
+    """Take one step: fused where PyTorch has it, else its batched version."""
+    kind, *momentum = name.replace("RMSProp", "RMSprop").split()
+    options = {"lr": 1e-3} | ({"momentum": 0.9} if momentum else {})
+    fused = kind in ("SGD", "Adam", "AdamW", "Adagrad")
+    options |= {"fused": True} if fused else {"foreach": True}
+    params = torch.from_numpy(data.like((n,))).requires_grad_()
+    params.grad = 0.01 * torch.from_numpy(data.like((n,), seed=1))
+    return getattr(torch.optim, kind)([params], **options).step
