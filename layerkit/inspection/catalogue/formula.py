@@ -79,7 +79,9 @@ class Formula:
     def __init__(self, text: str) -> None:
         left, _, right = text.partition(" = ")
         self.text = text
-        self.left, self.right = (ast.parse(side, mode="eval").body for side in (left, right))
+        self.left, self.right = (
+            ast.parse(side.strip(), mode="eval").body for side in (left, right)
+        )
         self.name = name_of(self.left)
         self.indices = list(_indices(self.left))
 
@@ -143,7 +145,8 @@ class Formula:
                 ranges[index.id] = min(size, ranges.get(index.id, size))
         for index in (*self.indices, *reductions):
             if isinstance(index, ast.Compare):
-                assert isinstance(index.left, ast.Name)
+                if not isinstance(index.ops[0], ast.Lt) or not isinstance(index.left, ast.Name):
+                    raise ValueError(f"a bound must read i < k, not {ast.unparse(index)}")
                 ranges[index.left.id] = int(value_of(index.comparators[0], names))
         wanted = [
             node.id

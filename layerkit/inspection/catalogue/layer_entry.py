@@ -47,7 +47,8 @@ class LayerEntry(Entry):
     given : callable (layer, x) -> dict
         Values of the letters in ``where``.
     sample : callable (rng, shape) -> array
-        Draws the input; by default normal with standard deviation 3.
+        Draws the input; by default normal with standard deviation 3, or uniform between -6 and 6
+        for elementwise functions.
     probe : callable (grid) -> array
         Inputs that reach the ends of the ranges.
     """
@@ -74,8 +75,11 @@ class LayerEntry(Entry):
         return layer
 
     def inputs(self, n_samples: int = 3) -> np.ndarray:
-        """Return the input at which formulas are verified."""
+        """Return the input at which formulas are verified, kinks included."""
         rng, shape = np.random.default_rng(2), (n_samples, *self.input_shape)
+        if self.is_elementwise:
+            kinks = [np.full((1, *self.input_shape), float(kink)) for kink in self.kinks]
+            return np.concatenate([rng.uniform(-6, 6, (12, *self.input_shape)), *kinks])
         return 3 * rng.standard_normal(shape) if self.sample is None else self.sample(rng, shape)
 
     @cached_property

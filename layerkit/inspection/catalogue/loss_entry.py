@@ -80,6 +80,13 @@ class LossEntry(Entry):
         """Return predictions and targets."""
         return self.data(np.random.default_rng(seed), n_samples)
 
+    def sample_with_kinks(self) -> Data:
+        """Return predictions and targets, the first at a kink."""
+        y_pred, y_true = self.sample()
+        for kink in self.kinks:
+            y_pred[0], y_true[0] = kink, self.target
+        return y_pred, y_true
+
     def _checks(self) -> Iterator[tuple[str, Callable[[], Check]]]:
         yield FORMULAS, partial(_formulas, self)
         yield CENTRAL, partial(_central, self)
@@ -107,7 +114,7 @@ def _names(entry: LossEntry, loss: Loss, y_pred: np.ndarray, y_true: np.ndarray)
 
 def _formulas(entry: LossEntry) -> Check:
     """Evaluate every written formula and compare it with forward or backward."""
-    errors, loss, (y_pred, y_true) = Errors(1e-10), entry.example, entry.sample()
+    errors, loss, (y_pred, y_true) = Errors(1e-10), entry.example, entry.sample_with_kinks()
     w = _weights(len(y_pred))
     prepared = loss.prepare_targets(y_pred, y_true)
     value = loss.value(y_pred, prepared)
@@ -130,7 +137,7 @@ def _formulas(entry: LossEntry) -> Check:
 
 def _central(entry: LossEntry) -> Check:
     """Compare backward with central differences of forward."""
-    y_pred, y_true = entry.sample()
+    y_pred, y_true = entry.sample_with_kinks()
     report = check_loss_gradients(entry.example, y_pred, y_true, _weights(len(y_pred)))
     note = f"at {report.failures[0].where}" if report.failures else "with sample weights"
     return Check(CENTRAL, bool(report), note, report.max_error, report.tolerance)
@@ -223,7 +230,7 @@ def _sympy(entry: LossEntry) -> Check:
 
 def _torch(entry: LossEntry) -> Check:
     """Compare forward and backward with PyTorch's."""
-    errors, loss, (y_pred, y_true) = Errors(1e-9), entry.example, entry.sample()
+    errors, loss, (y_pred, y_true) = Errors(1e-9), entry.example, entry.sample_with_kinks()
     w = _weights(len(y_pred))
     value = loss.forward(y_pred, y_true, w)
     names = _names(entry, loss, y_pred, y_true)

@@ -36,7 +36,7 @@ ENTRIES = [
             [s*q <= v < s*q + k] * [x[n, u, v, c] == y[n, p, q, c]])
         """,
         make=lambda: MaxPool2D(3, stride=2),
-        input_shape=(5, 5, 2),
+        input_shape=(7, 7, 2),
         letters=LETTERS,
         assumes=f"{TIES} {WINDOWS} Padding never wins.",
         kinks=(ZEROS,),
@@ -70,7 +70,7 @@ ENTRIES = [
             G[n, p, q, c] * [s*p <= u < s*p + k] * [s*q <= v < s*q + k]) / k**2
         """,
         make=lambda: AvgPool2D(3, stride=2),
-        input_shape=(5, 5, 2),
+        input_shape=(7, 7, 2),
         letters=LETTERS,
         assumes=f"{WINDOWS} With padding, the mean is that of the cells that are not.",
         source=LECUN,

@@ -28,8 +28,10 @@ def amounts(rng: np.random.Generator, n: int) -> Data:
 
 
 def vectors(rng: np.random.Generator, n: int) -> Data:
-    """Two sets of vectors."""
-    return rng.standard_normal((n, 3)), rng.standard_normal((n, 3))
+    """Two sets of vectors, the first target so short that what is added to its length counts."""
+    y_pred, y_true = rng.standard_normal((2, n, 3))
+    y_true[0] *= 1e-6
+    return y_pred, y_true
 
 
 def means_and_log_variances(rng: np.random.Generator, n: int) -> Data:

@@ -56,12 +56,12 @@ ENTRIES = [
         dy[n, u + t, v + l, c]/dx[n, u, v, c] = 1
         dL/dx[n, u, v, c] = G[n, u + t, v + l, c]
         """,
-        make=lambda: ZeroPad2D(((1, 2), (0, 3))),
+        make=lambda: ZeroPad2D(((1, 2), (3, 0))),
         input_shape=(2, 3, 2),
         where={"t, l": "rows added at the top, columns added on the left"},
         given=lambda layer, x: {"t": layer.padding[0][0], "l": layer.padding[1][0]},
         assumes="x is 0 outside of its array.",
-        torch="F.pad(x, (0, 0, 0, 3, 1, 2))",
+        torch="F.pad(x, (0, 0, 3, 0, 1, 2))",
     ),
     LayerEntry(
         UpSample2D,
