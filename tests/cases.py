@@ -268,12 +268,13 @@ CONTAINERS = [
         least_rows=1,
     ),
     Case("Concat", lambda: nn.Concat([nn.Identity(), nn.Dense(3), nn.Dense(2)]), (4,)),
+    Case("Concat of features", lambda: nn.Concat([nn.Dense(1), nn.Tanh()]), (3, 2)),
     Case(
         "Concat of channels",
         lambda: nn.Concat([nn.Conv2D(2, 1), nn.Conv2D(3, 3, padding="same"), nn.Tanh()], axis=3),
         (3, 2, 2),
     ),
-    Case("Concat along time", lambda: nn.Concat([nn.Dense(2), nn.Conv1D(2, 2)], axis=1), (3, 2)),
+    Case("Concat along time", lambda: nn.Concat([nn.Dense(2), nn.Conv1D(2, 2)], axis=-2), (3, 2)),
     Case("Columns", lambda: nn.Columns([([0, 2], nn.Dense(2)), (slice(1, 4), nn.Tanh())]), (5,)),
     Case(
         "Columns with an Embedding",

@@ -146,8 +146,8 @@ def test_between_the_slopes_of_a_kink(at_zero, ok):
 
 def test_a_smooth_network_has_no_kinks():
     """Many outputs whose slopes cancel make their curvature look large, but it is not a kink."""
-    network = Sequential([Dense(30), Tanh(), Dense(100), Tanh()])
-    report = check_gradients(network, 20, n_samples=10, max_coordinates=20)
+    network = Sequential([Dense(100), Tanh(), Dense(200), Tanh()])
+    report = check_gradients(network, 50, n_samples=20, max_coordinates=40)
     assert report
     assert sum(c.n_kinks for c in report.comparisons) == 0
 

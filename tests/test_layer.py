@@ -12,6 +12,7 @@ from layerkit import (
     Columns,
     Concat,
     Dense,
+    Dropout,
     Layer,
     ReLU,
     Residual,
@@ -184,6 +185,30 @@ def test_building_twice_is_named():
         Sequential([inner]).build(3)
     network = Sequential([inner]).build(3, rebuild=True)
     assert np.shares_memory(network.flat_params, inner.params["W"])
+    with pytest.raises(AttributeError, match="only the root of a tree has flat_params"):
+        _ = inner.flat_params
+
+
+def test_every_layer_has_streams_of_its_own():
+    network = Sequential([Dense(4), Dense(4), Dropout(), Dropout()]).build(4, random_state=0)
+    assert not np.intersect1d(network[0].params["W"], network[1].params["W"]).size
+    ones = np.ones((50, 4))
+    masks = [network[i].forward(ones, training=True) for i in (2, 3)]
+    assert not np.array_equal(*masks)
+
+
+def test_an_initializer_made_in_setup_is_not_pickled():
+    class Centred(Layer):
+        def setup(self, input_shape):
+            self.add_param("shift", input_shape, lambda shape, rng: np.full(shape, 3.0))
+            return input_shape
+
+        def forward(self, x, training=False):
+            return x + self.params["shift"]
+
+    layer = Centred().build(2)
+    assert "lambda" not in repr(layer.__getstate__())
+    assert layer.forward([[1.0, 2.0]]).tolist() == [[4.0, 5.0]]
 
 
 def test_a_layer_rebuilt_alone_forgets_who_followed_it():
