@@ -10,9 +10,9 @@ from sklearn.utils.metaestimators import available_if
 
 from layerkit.estimators.base import learns_in_batches
 from layerkit.estimators.classifier import NetworkClassifier
-from layerkit.estimators.mlp.losses import LogLoss
+from layerkit.estimators.mlp.losses import LogLoss, SoftmaxLogLoss
 from layerkit.estimators.mlp.perceptron import Activation, MultilayerPerceptron
-from layerkit.estimators.targets import Multilabel
+from layerkit.estimators.targets import MultiOutput
 from layerkit.estimators.task import Task
 from layerkit.layer import Layer
 from layerkit.losses import BinaryCrossEntropy, Loss
@@ -221,8 +221,9 @@ class MLPClassifier(NetworkClassifier, MultilayerPerceptron):
 
     def _build(self, task: Task) -> Layer:
         network = super()._build(task)
-        if isinstance(task.target, Multilabel):
-            task.target.loss = LogLoss()
+        if not isinstance(task.target, MultiOutput):
+            binary = isinstance(task.target.loss, BinaryCrossEntropy)
+            task.target.loss = LogLoss() if binary else SoftmaxLogLoss()
         return network
 
     def _out_activation(self, task: Task) -> str:

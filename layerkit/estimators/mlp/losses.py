@@ -7,12 +7,52 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.kernels import softplus
-from layerkit.losses import BinaryCrossEntropy, Loss, Poisson
+from layerkit.kernels import sigmoid, softplus
+from layerkit.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, Poisson
 from layerkit.optimizers import Optimizer
 
 
-class HalfSquaredError(Loss):
+class Canonical(Loss):
+    """Base of losses with a canonical link: the derivative is ``inverse_link(y_pred) - y_true``.
+
+    A subclass states both formulas at once, in `value_and_derivative`, since they share their
+    exponentials. Training, which is what gives a ``normalizer``, goes straight to it, with targets
+    that `prepare_targets` has checked once for all epochs.
+    """
+
+    def value_and_derivative(
+        self, y_pred: np.ndarray, y_true: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Losses of shape (n_samples,) and their derivative, shaped like ``y_pred``."""
+        raise NotImplementedError(f"{type(self).__name__} defines no value_and_derivative")
+
+    def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+        return self.value_and_derivative(y_pred, y_true)[0]
+
+    def derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+        return self.value_and_derivative(y_pred, y_true)[1]
+
+    @np.errstate(all="ignore")  # training looks whether the loss is finite
+    def forward(
+        self, y_pred: Any, y_true: Any, sample_weight: Any = None, normalizer: float | None = None
+    ) -> float:
+        if normalizer is None:
+            return super().forward(y_pred, y_true, sample_weight)
+        values, gradient = self.value_and_derivative(y_pred, y_true)
+        if sample_weight is None:
+            gradient /= normalizer
+            total = values.sum(dtype=np.float64)
+        else:
+            gradient *= (sample_weight / normalizer).astype(gradient.dtype)[:, np.newaxis]
+            total = sample_weight @ values
+        self._pass: Any = gradient
+        return float(total / normalizer)
+
+    def backward(self) -> np.ndarray:
+        return self._pass if isinstance(self._pass, np.ndarray) else super().backward()
+
+
+class HalfSquaredError(Canonical):
     """Half the squared error, summed over the outputs.
 
     Notes
@@ -27,15 +67,14 @@ class HalfSquaredError(Loss):
     (5.0, [[1.0, 3.0]])
     """
 
-    def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+    def value_and_derivative(
+        self, y_pred: np.ndarray, y_true: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         error = y_pred - y_true
-        return np.einsum("ij,ij->i", error, error) / 2
-
-    def derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        return y_pred - y_true
+        return np.einsum("ij,ij->i", error, error) / 2, error
 
 
-class HalfPoissonDeviance(Poisson):
+class HalfPoissonDeviance(Canonical, Poisson):
     """Half the Poisson deviance on the log of the mean, summed over the outputs.
 
     Notes
@@ -52,12 +91,15 @@ class HalfPoissonDeviance(Poisson):
     (1.0, [[0.0, 1.0]])
     """
 
-    def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+    def value_and_derivative(
+        self, y_pred: np.ndarray, y_true: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        error = np.exp(y_pred) - y_true
         y_log_y = y_true * np.log(np.where(y_true > 0, y_true, 1))
-        return np.sum(y_log_y - y_true - y_true * y_pred + np.exp(y_pred), axis=1)
+        return np.sum(y_log_y - y_true * y_pred + error, axis=1), error
 
 
-class LogLoss(BinaryCrossEntropy):
+class LogLoss(Canonical, BinaryCrossEntropy):
     """Cross-entropy of independent yes/no outputs, summed over them.
 
     Notes
@@ -75,8 +117,41 @@ class LogLoss(BinaryCrossEntropy):
     def __init__(self) -> None:
         super().__init__()
 
-    def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        return np.sum(softplus(y_pred) - y_true * y_pred, axis=1)
+    def value_and_derivative(
+        self, y_pred: np.ndarray, y_true: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        values = np.sum(softplus(y_pred) - y_true * y_pred, axis=1)
+        return values, sigmoid(y_pred) - y_true
+
+
+class SoftmaxLogLoss(Canonical, CategoricalCrossEntropy):
+    """Cross-entropy between the softmax of the outputs and the class.
+
+    Notes
+    -----
+    - value: ``log(Σ_k exp(y_pred_k)) - Σ_k y_true_k y_pred_k``
+    - backward: ``softmax(y_pred) - y_true``
+
+    Examples
+    --------
+    >>> loss = SoftmaxLogLoss()
+    >>> round(loss.forward([[0.0, 0.0]], [1]), 4), loss.backward().tolist()
+    (0.6931, [[0.5, -0.5]])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def value_and_derivative(
+        self, y_pred: np.ndarray, y_true: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        shifted = y_pred - y_pred.max(axis=1, keepdims=True)
+        p = np.exp(shifted)
+        total = p.sum(axis=1, keepdims=True)
+        values = np.log(total[:, 0]) - np.einsum("ij,ij->i", y_true, shifted)
+        p /= total
+        p -= y_true
+        return values, p
 
 
 class Penalized(Loss):
@@ -106,8 +181,10 @@ class Penalized(Loss):
         value = self.loss.forward(y_pred, y_true, sample_weight, normalizer)
         if normalizer is None:  # validation, not training
             return value
-        self.optimizer.weight_decay = self.alpha / normalizer
-        return value + penalty(self.optimizer.weight_decay, self.weights)
+        decay = self.alpha / normalizer
+        if decay != self.optimizer.weight_decay:  # a change makes it check its parameters
+            self.optimizer.weight_decay = decay
+        return value + penalty(decay, self.weights)
 
     def backward(self) -> np.ndarray:
         return self.loss.backward()

@@ -24,7 +24,7 @@ from layerkit.estimators.mlp.epochs import (
     SearchStep,
     print_iteration,
 )
-from layerkit.estimators.mlp.losses import Penalized
+from layerkit.estimators.mlp.losses import Canonical, Penalized
 from layerkit.estimators.mlp.parameters import ACTIVATIONS, RULES, are_sizes
 from layerkit.estimators.mlp.steps import Momentum, PaperAdam, QuasiNewton
 from layerkit.estimators.targets import Labels, as_column
@@ -213,7 +213,7 @@ class MultilayerPerceptron(NetworkEstimator):
 
         hooks = EpochHooks(self, epochs, task.X, task.y, task.weight, fitted)
         weights = [layer.params["W"] for layer in _dense_layers(network)]
-        y = np.asarray(task.target.encode(task.y))
+        y = self._targets(task, network)
         X = task.X.astype(network.dtype, copy=False)
         if isinstance(optimizer, QuasiNewton):
             optimizer.weight_decay = float(self.alpha) / total
@@ -259,6 +259,16 @@ class MultilayerPerceptron(NetworkEstimator):
         if not patient:
             self._warn_unless_converged(history, epochs)
         return self
+
+    def _targets(self, task: Task, network: Layer) -> np.ndarray:
+        """Return y as the loss wants it, checked once for all epochs."""
+        y, loss = task.target.encode(task.y), task.target.loss
+        if not isinstance(loss, Canonical):
+            return y
+        like = np.empty((len(y), *network.output_shape), network.dtype)
+        y = loss.prepare_targets(like, y)
+        loss.check_targets(np.isfinite(y), y, "finite")
+        return y
 
     def _batches(
         self, X: Any, y: np.ndarray, weight: np.ndarray | None, rng: np.random.RandomState
