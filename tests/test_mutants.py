@@ -72,7 +72,7 @@ MUTANTS = [
     Mutant(mutants.NoInputGradientNoGradients, (3,), (4,), check_without_input_grad),
     Mutant(mutants.InDoublePrecision, (3,), (4,), check_one_dtype_throughout),
     Mutant(mutants.EmptyBatchForgotten, (3,), (4,), check_smallest_batches),
-    Mutant(mutants.InputNotConverted, (), (4,), check_dtypes_of_inputs),
+    Mutant(mutants.OutputLikeInput, (3,), (4,), check_dtypes_of_inputs),
     Mutant(mutants.HyperParameterChanged, (0.1,), (4,), check_clone),
     Mutant(mutants.FirstInputKept, (), (4,), check_backward_follows_the_last_forward),
     Mutant(mutants.InputMutated, (), (4,), check_arguments_are_untouched),
