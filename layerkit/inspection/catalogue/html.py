@@ -23,7 +23,8 @@ GREEN, RED, GREY = "#1a7f37", "#cf222e", "#6e7781"
 def catalogue_html(catalogue: GradientCatalogue) -> str:
     """Return one table a family."""
     parts = [f"<p><b>{escape(text.summary(catalogue))}</b></p><p>{escape(text.NOTATION)}</p>"]
-    head = _row("th", ["", "computes", "partial derivatives", "gradients", "verdict"])
+    wide = '<div style="min-width:15em"></div>'
+    head = _row("th", [wide, "", "computes", "partial derivatives and gradients"])
     for family, entries in catalogue.families.items():
         rows = "".join(_row("td", _cells(entry)) for entry in entries)
         parts.append(f"<h4>{escape(family)}</h4><table><thead>{head}</thead>{rows}</table>")
@@ -32,8 +33,8 @@ def catalogue_html(catalogue: GradientCatalogue) -> str:
 
 def _cells(entry: Entry) -> list[str]:
     what = f"<b>{escape(entry.name)}</b><br>{escape(entry.computes)}"
-    formulas = (entry.forward, entry.partials, entry.gradients)
-    return [what, *map(_formulas, formulas), _verdict(entry.ok)]
+    derivatives = entry.partials + entry.gradients
+    return [what, _verdict(entry.ok), _formulas(entry.forward), _formulas(derivatives)]
 
 
 def entry_html(entry: Entry) -> str:
@@ -44,7 +45,7 @@ def entry_html(entry: Entry) -> str:
     if entry.ranges:
         notes["ranges"] = ", ".join(f"${escape(range_latex(*r))}$" for r in entry.ranges.items())
     if entry.legend:
-        notes["where"] = "; ".join(legend(entry, "${}$"))
+        notes["where"] = "; ".join(legend(entry, "${}$", "<code>{}</code>"))
     rows += [_row("td", list(pair)) for pair in notes.items()]
     checks = [
         _row("td", [escape(c.method), _verdict(c.ok), escape(c.findings)])
@@ -58,11 +59,13 @@ def entry_html(entry: Entry) -> str:
     )
 
 
-def legend(entry: Entry, formula: str) -> list[str]:
-    """Return what the letters stand for, the letters set as ``formula`` says."""
+def legend(entry: Entry, formula: str, code: str) -> list[str]:
+    """Return what the letters stand for; the two templates set letters and hyper-parameters."""
+    words = {letter: code.format(word) for letter, word in entry.letters.items()}
+    words |= {letter: escape(word) for letter, word in entry.where.items()}
     return [
-        f"{formula.format(', '.join(map(name, letters.split(', '))))} = {escape(word)}"
-        for letters, word in entry.legend.items()
+        f"{formula.format(', '.join(map(name, letters.split(', '))))} = {word}"
+        for letters, word in words.items()
     ]
 
 

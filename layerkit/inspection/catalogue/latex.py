@@ -88,6 +88,8 @@ def _latex(node: ast.AST) -> tuple[str, int]:
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return f"-{_within(operand, BIG)}", TERMS
         case ast.BinOp():
+            if positive := _without_minus(node):
+                return f"-{_within(positive, BIG)}", TERMS
             return _operation(node)
         case ast.Attribute(value=value, attr="T"):
             return f"{_within(value, ATOM)}^\\top", POWER
@@ -102,7 +104,7 @@ def _latex(node: ast.AST) -> tuple[str, int]:
         case ast.IfExp():
             return _cases(node), CASES
         case ast.Call(func=ast.Subscript(value=ast.Name(id=word), slice=over), args=[body]):
-            return _reduction(word, over, body), BIG
+            return _reduction(word, over, body), POWER if word == "mean" else BIG
         case ast.Call(func=ast.Name(id=word), args=arguments):
             return _call(word, arguments)
     raise ValueError(f"no LaTeX for {ast.unparse(node)!r}")
@@ -123,10 +125,7 @@ def _operation(node: ast.BinOp) -> tuple[str, int]:
         case ast.Div():
             if derivative := _derivative(left, right):
                 return derivative, ATOM
-            minus = "-" if isinstance(left, ast.UnaryOp) else ""
-            above = left.operand if isinstance(left, ast.UnaryOp) else left
-            quotient = f"{minus}\\frac{{{expression(above)}}}{{{expression(right)}}}"
-            return quotient, TERMS if minus else POWER
+            return f"\\frac{{{expression(left)}}}{{{expression(right)}}}", POWER
         case ast.Pow():
             return f"{_within(left, ATOM)}^{{{expression(right)}}}", POWER
         case ast.FloorDiv():
@@ -135,6 +134,17 @@ def _operation(node: ast.BinOp) -> tuple[str, int]:
         case ast.Mod():
             return f"{_before(left, FACTORS)} \\bmod {_within(right, POWER)}", TERMS
     raise ValueError(f"no LaTeX for {ast.unparse(node)!r}")
+
+
+def _without_minus(node: ast.expr) -> ast.expr | None:
+    """Return a product or quotient without the minus sign that it starts with, if it does."""
+    match node:
+        case ast.UnaryOp(operand=operand):
+            return operand
+        case ast.BinOp(left=left, op=ast.Mult() | ast.Div() as op, right=right):
+            positive = _without_minus(left)
+            return positive and ast.BinOp(positive, op, right)
+    return None
 
 
 def _derivative(above: ast.expr, below: ast.expr) -> str:

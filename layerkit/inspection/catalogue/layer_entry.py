@@ -158,6 +158,10 @@ def _formulas(entry: LayerEntry) -> Check:
             if expected is not None:
                 mode = "training" if training else "inference"
                 errors.compare(f"{line.text} ({mode})", names[line.name], expected)
+        if entry.is_elementwise:  # the functions of which forward and backward may be fused twins
+            layer: Any = run.layer
+            errors.compare("function", names["y"], layer.function(run.x))
+            errors.compare("derivative", names["dy/dx"], layer.derivative(run.x) + 0 * run.x)
         if missing := {"y", "dy/dx", *run.gradients} - said:
             raise ValueError(f"no formula for {', '.join(sorted(missing))}")
     return errors.check(FORMULAS, "as written = the code, in training and inference")

@@ -35,13 +35,13 @@ Data = tuple[np.ndarray, np.ndarray]
 
 MEAN_OF_OUTPUTS = """
     L = sum[n, j](w[n] * v[n, j]) / (m * sum(w))
-    dL/dy_pred[n, j] = w[n] * (dv/dy_pred[n, j]) / (m * sum(w))
+    dL/dy_pred[n, j] = w[n] / (m * sum(w)) * (dv/dy_pred[n, j])
     """
 """From v to L and from dv to dL, where every output has a loss: m of them a sample."""
 
 MEAN_OF_SAMPLES = """
     L = sum[n](w[n] * v[n]) / sum(w)
-    dL/dy_pred[n, k] = w[n] * (dv/dy_pred[n, k]) / sum(w)
+    dL/dy_pred[n, k] = w[n] / sum(w) * (dv/dy_pred[n, k])
     """
 """The same where every sample has one."""
 

@@ -95,7 +95,7 @@ def _page(entry: Entry) -> Iterator[str]:
 
 def _remarks(entry: Entry) -> Iterator[str]:
     if entry.legend:
-        yield f"- Where {'; '.join(legend(entry, '$`{}`$'))}."
+        yield f"- Where {'; '.join(legend(entry, '$`{}`$', '`{}`'))}."
     if entry.ranges:
         yield "- Ranges: " + ", ".join(f"$`{range_latex(*r)}`$" for r in entry.ranges.items())
     if entry.assumes:

@@ -140,7 +140,7 @@ CLASSIFICATION = [
         """,
         reduction="""
         L = sum[n](w[n] * v[n]) / sum(w)
-        dL/dy_pred[n] = w[n] * (dv/dy_pred[n]) / sum(w)
+        dL/dy_pred[n] = w[n] / sum(w) * (dv/dy_pred[n])
         """,
         name="Focal (binary)",
         data=binary,
