@@ -64,9 +64,13 @@ class LayerEntry(Entry):
         """Whether it is one function, applied number by number."""
         return issubclass(self.subject, Elementwise)
 
+    def build_as_made(self) -> Layer:
+        """Return the layer in float64."""
+        return self.example.build(self.input_shape, random_state=0, dtype=np.float64)
+
     def build(self) -> Layer:
         """Return the layer in float64, away from zeros and ones, which hide mistakes."""
-        layer = self.example.build(self.input_shape, random_state=0, dtype=np.float64)
+        layer = self.build_as_made()
         rng = np.random.default_rng(1)
         layer.flat_params[...] += 0.1 * rng.standard_normal(layer.n_params)
         for _, inner in layer.walk():
@@ -233,7 +237,7 @@ def evaluated(lines: list[Formula], names: Mapping[str, Any], until: str = "") -
 
 def _kinks(entry: LayerEntry) -> Check:
     """Compare the slopes on both sides of each kink, and what the code returns on it."""
-    layer, h = entry.build(), 1e-6
+    layer, h = entry.build_as_made(), 1e-6
     if not entry.is_elementwise:  # ties: any value between the one-sided slopes is a subgradient
         (x,) = entry.kinks
         report = check_gradients(layer, x=np.broadcast_to(x, (3, *entry.input_shape)).copy())
