@@ -4,7 +4,16 @@ Every kernel exists in NumPy, many also compiled by Numba (``pip install 'layerk
 is used where it is installed. `use` chooses, `warmup` compiles ahead of time.
 """
 
-from layerkit.kernels._numpy import convolution, elementwise, optimizers, pooling, random, sums
+from layerkit.kernels._numpy import (
+    activations,
+    convolution,
+    cross_entropy,
+    elementwise,
+    optimizers,
+    pooling,
+    random,
+    sums,
+)
 from layerkit.kernels._numpy.windows import Padding, Pair, output_size
 from layerkit.kernels.dispatch import backend, twin, use
 
@@ -13,6 +22,25 @@ softplus = twin(elementwise.softplus)
 log_sigmoid = twin(elementwise.log_sigmoid)
 softmax = twin(elementwise.softmax)
 log_softmax = twin(elementwise.log_softmax)
+
+relu = twin(activations.relu)
+relu_grad = twin(activations.relu_grad)
+leaky_relu = twin(activations.leaky_relu)
+leaky_relu_grad = twin(activations.leaky_relu_grad)
+elu = twin(activations.elu)
+elu_grad = twin(activations.elu_grad)
+sigmoid_grad = twin(activations.sigmoid_grad)
+tanh = twin(activations.tanh)
+tanh_grad = twin(activations.tanh_grad)
+softplus_grad = twin(activations.softplus_grad)
+gelu = twin(activations.gelu)
+gelu_grad = twin(activations.gelu_grad)
+silu = twin(activations.silu)
+silu_grad = twin(activations.silu_grad)
+mish = twin(activations.mish)
+mish_grad = twin(activations.mish_grad)
+
+cross_entropy_of_labels = twin(cross_entropy.cross_entropy_of_labels)
 
 conv2d = twin(convolution.conv2d)
 conv2d_input_grad = twin(convolution.conv2d_input_grad)
@@ -50,21 +78,38 @@ __all__ = [
     "conv2d",
     "conv2d_input_grad",
     "conv2d_kernel_grad",
+    "cross_entropy_of_labels",
+    "elu",
+    "elu_grad",
+    "gelu",
+    "gelu_grad",
     "keep_mask",
+    "leaky_relu",
+    "leaky_relu_grad",
     "lion_step",
     "log_sigmoid",
     "log_softmax",
     "max_pool2d",
     "max_pool2d_input_grad",
+    "mish",
+    "mish_grad",
     "moments_step",
     "moving_average",
     "output_size",
+    "relu",
+    "relu_grad",
     "rmsprop_step",
     "rprop_step",
     "sgd_step",
     "sigmoid",
+    "sigmoid_grad",
+    "silu",
+    "silu_grad",
     "softmax",
     "softplus",
+    "softplus_grad",
     "sum_rows",
+    "tanh",
+    "tanh_grad",
     "use",
 ]

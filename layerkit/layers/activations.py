@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from layerkit import initializers
-from layerkit.kernels import sigmoid, softplus
+from layerkit.kernels import sigmoid, sigmoid_grad, softplus, softplus_grad, tanh, tanh_grad
 from layerkit.layer import Layer
 
 
@@ -14,7 +14,8 @@ class Elementwise(Layer):
 
     .. math:: y = f(x)
 
-    A subclass writes ``function`` and ``derivative``, from arrays to arrays of the same shape.
+    A subclass writes ``function`` and ``derivative``, from arrays to arrays of the same shape. One
+    whose kernels have a fused product of gradient and derivative also writes ``backward``.
 
     Notes
     -----
@@ -133,6 +134,9 @@ class Sigmoid(FromOutput):
     def derivative_from_output(self, y: np.ndarray) -> np.ndarray:
         return y * (1 - y)
 
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        return sigmoid_grad(grad_output, self.cache)
+
 
 class HardSigmoid(FromOutput):
     r"""A sigmoid of three straight lines.
@@ -194,10 +198,13 @@ class Tanh(FromOutput):
     weight_init = staticmethod(initializers.glorot_uniform)
 
     def function(self, x: np.ndarray) -> np.ndarray:
-        return np.tanh(x)
+        return tanh(x)
 
     def derivative_from_output(self, y: np.ndarray) -> np.ndarray:
         return 1 - y * y
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        return tanh_grad(grad_output, self.cache)
 
 
 class HardTanh(FromOutput):
@@ -266,6 +273,9 @@ class Softplus(Elementwise):
 
     def derivative(self, x: np.ndarray) -> np.ndarray:
         return sigmoid(x)
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        return softplus_grad(grad_output, self.cache)
 
 
 class Softsign(Elementwise):

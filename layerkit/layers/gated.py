@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from layerkit import initializers
-from layerkit.kernels import sigmoid
+from layerkit.kernels import gelu, gelu_grad, mish, mish_grad, sigmoid, silu, silu_grad
 from layerkit.layer import Layer, Shape
 from layerkit.layers.activations import Elementwise, hard_sigmoid, inside
 
@@ -22,7 +22,7 @@ class SelfGated(Elementwise):
     .. math:: y = x \, s(x), \qquad f'(x) = s + x \, s'(x)
 
     A subclass writes ``gate`` and ``gate_derivative``. Both x and s are kept for backward: the gate
-    is dear.
+    is dear. One whose kernels compute y and s, or the whole backward, in one pass writes these too.
     """
 
     weight_init = staticmethod(initializers.he_uniform)
@@ -112,6 +112,18 @@ class GELU(SelfGated):
             return 2 * s * (1 - s) * (_SQRT_2_OVER_PI * (1 + 3 * 0.044715 * x * x))
         return np.exp(-0.5 * x * x) / _SQRT_2_PI
 
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        if self.approximate:
+            return super().forward(x, training)
+        y, s = gelu(x)
+        self.cache = x, s
+        return y
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        if self.approximate:
+            return super().backward(grad_output)
+        return gelu_grad(grad_output, *self.cache)
+
 
 class SiLU(SelfGated):
     r"""Sigmoid linear unit, also called swish.
@@ -143,6 +155,14 @@ class SiLU(SelfGated):
 
     def gate_derivative(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
         return s * (1 - s)
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        y, s = silu(x)
+        self.cache = x, s
+        return y
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        return silu_grad(grad_output, *self.cache)
 
 
 class Mish(SelfGated):
@@ -178,6 +198,14 @@ class Mish(SelfGated):
 
     def gate_derivative(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
         return (1 - s * s) * sigmoid(x)
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        y, s = mish(x)
+        self.cache = x, s
+        return y
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        return mish_grad(grad_output, *self.cache)
 
 
 class HardSwish(SelfGated):

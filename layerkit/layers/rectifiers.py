@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from layerkit import initializers
+from layerkit.kernels import elu, elu_grad, leaky_relu, leaky_relu_grad, relu, relu_grad
 from layerkit.layer import Layer, Shape, is_number, is_size
 from layerkit.layers.activations import Elementwise, FromOutput
 
@@ -38,10 +39,13 @@ class ReLU(FromOutput):
     weight_init = staticmethod(initializers.he_uniform)
 
     def function(self, x: np.ndarray) -> np.ndarray:
-        return positive_part(x)
+        return relu(x)
 
     def derivative_from_output(self, y: np.ndarray) -> np.ndarray:
         return is_positive(y)
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        return relu_grad(grad_output, self.cache)
 
 
 class LeakyReLU(FromOutput):
@@ -88,10 +92,13 @@ class LeakyReLU(FromOutput):
         return input_shape
 
     def function(self, x: np.ndarray) -> np.ndarray:
-        return positive_part(x) + float(self.negative_slope) * negative_part(x)
+        return leaky_relu(x, float(self.negative_slope))
 
     def derivative_from_output(self, y: np.ndarray) -> np.ndarray:
         return one_or(float(self.negative_slope), y)
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        return leaky_relu_grad(grad_output, self.cache, float(self.negative_slope))
 
 
 class PReLU(Elementwise):
@@ -191,10 +198,13 @@ class ELU(FromOutput):
         return input_shape
 
     def function(self, x: np.ndarray) -> np.ndarray:
-        return positive_part(x) + float(self.alpha) * np.expm1(negative_part(x))
+        return elu(x, float(self.alpha), 1.0)
 
     def derivative_from_output(self, y: np.ndarray) -> np.ndarray:
         return one_or(negative_part(y) + float(self.alpha), y)
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        return elu_grad(grad_output, self.cache, float(self.alpha), 1.0)
 
 
 class SELU(FromOutput):
@@ -234,10 +244,13 @@ class SELU(FromOutput):
     LAMBDA = 1.0507009873554804934193349852946
 
     def function(self, x: np.ndarray) -> np.ndarray:
-        return self.LAMBDA * (positive_part(x) + self.ALPHA * np.expm1(negative_part(x)))
+        return elu(x, self.ALPHA, self.LAMBDA)
 
     def derivative_from_output(self, y: np.ndarray) -> np.ndarray:
         return self.LAMBDA * one_or(negative_part(y) / self.LAMBDA + self.ALPHA, y)
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        return elu_grad(grad_output, self.cache, self.ALPHA, self.LAMBDA)
 
 
 class Maxout(Layer):

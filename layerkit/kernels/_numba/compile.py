@@ -4,13 +4,14 @@ A compiled kernel takes C-contiguous, writeable arrays of float32 or float64 (an
 it is compiled at most twice. The Python function around it sees to that with `plain`.
 """
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
@@ -21,6 +22,9 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 # LLVM assume that no NaN or infinity comes, and hide a network that diverges.
 FLAGS = {"contract", "reassoc", "nsz", "arcp"}
 NOTABLE_SECONDS = 1.0
+SINGLE, BOTH = "f", "fd"  # dtypes that a kernel is compiled for
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class _Cache(FunctionCache):
@@ -60,7 +64,27 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def inline(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function of numbers that kernels call; LLVM inlines and vectorises it."""
-    return numba.njit(fastmath=FLAGS, error_model="numpy")(function)
+    return numba.njit(fastmath=FLAGS, error_model="numpy", forceinline=True)(function)
+
+
+def exact(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function of numbers whose sums must stay in the order in which they are written."""
+    return numba.njit(fastmath={"contract"}, error_model="numpy", forceinline=True)(function)
+
+
+def for_dtypes(chars: str, reference: Any) -> Callable[[Function], Function]:
+    """Send calls with a first argument of another dtype to the twin in ``reference``."""
+
+    def decorate(function: Function) -> Function:
+        other = getattr(reference, function.__name__)
+
+        @functools.wraps(function)
+        def chosen(x: np.ndarray, *args: Any) -> Any:
+            return function(x, *args) if x.dtype.char in chars else other(x, *args)
+
+        return chosen  # type: ignore[return-value]
+
+    return decorate
 
 
 def plain(x: np.ndarray) -> np.ndarray:

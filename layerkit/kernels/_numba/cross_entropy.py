@@ -1,0 +1,53 @@
+"""Softmax and cross-entropy of class labels: value and gradient while a row is in the cache."""
+
+import math
+
+import numpy as np
+
+from layerkit.kernels._numba.compile import SINGLE, for_dtypes, jit, plain
+from layerkit.kernels._numba.elementwise import shifted_exp
+from layerkit.kernels._numpy import cross_entropy as reference
+
+
+@for_dtypes(SINGLE, reference)
+def cross_entropy_of_labels(
+    logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, smoothing: float
+) -> tuple[float, np.ndarray]:
+    """Return ``Σ_i w_i l_i`` and its gradient, derived in the NumPy version; float32 only."""
+    gradient = np.empty(logits.shape, logits.dtype)
+    labels = plain(labels.astype(np.int64, copy=False))
+    loss = _cross_entropy(plain(logits), labels, plain(weights), smoothing, gradient)
+    return loss, gradient
+
+
+@jit
+def _cross_entropy(x, labels, weights, smoothing, gradient):
+    """With M the largest logit of a row and its term apart, ``log Σ exp(x) = M + log1p(rest)``.
+
+    Then ``l = log1p(rest) + Σ_k t_k (M - x_k)``, since the t sum to 1.
+    """
+    n_rows, n = x.shape
+    one, on, off = np.float32(1), np.float32(1 - smoothing), np.float32(smoothing / n)
+    tops = shifted_exp(x, gradient)
+    loss = 0.0
+    for r in range(n_rows):
+        if weights[r] == 0:
+            gradient[r] = 0
+            continue
+        gradient[r, tops[r]] -= one
+        rest = np.float32(0)
+        for e in gradient[r]:
+            rest += e
+        gradient[r, tops[r]] += one
+        largest = np.float64(x[r, tops[r]])
+        below = on * (largest - x[r, labels[r]])
+        if off != 0:
+            for k in range(n):
+                below += off * (largest - x[r, k])
+        loss += weights[r] * (math.log1p(rest) + below)
+        weight = np.float32(weights[r])
+        scale, share = weight / (rest + one), weight * off
+        for k in range(n):
+            gradient[r, k] = gradient[r, k] * scale - share
+        gradient[r, labels[r]] -= weight * on
+    return loss
