@@ -1,13 +1,37 @@
-"""Convolution by compiled loops: the choice between them, and how they are called."""
+"""Convolution by compiled loops: which algorithm, and the three functions that use it."""
 
 import numpy as np
 
-from layerkit.kernels._numba import direct
-from layerkit.kernels._numba.compile import plain
-from layerkit.kernels._numba.threads import in_parts
-from layerkit.kernels._numba.tile import ROWS, VECTOR_BYTES
-from layerkit.kernels._numba.windows import Blocks, Plan, blocks, plan
+from layerkit.kernels._numba import direct, winograd
+from layerkit.kernels._numpy.convolution import spread, transpose
 from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_sizes
+
+# With fewer channels the transforms cost more than the multiplications they save.
+LEAST_CHANNELS = {3: 16, 5: 16}
+
+
+def choose(
+    kernel: np.ndarray, stride: Pair, padding: Padding, dilation: Pair, groups: int, algorithm: str
+) -> str:
+    """Return "winograd" or "direct".
+
+    Winograd's transforms need a 3 x 3 or 5 x 5 kernel, stride and dilation 1, one group and no more
+    padding than the kernel looks over the edge. They save 4 or 2.8 of the multiplications and cost
+    a little of the accuracy, so "auto" takes them in float32 from 16 channels on either side.
+    """
+    size, width, *channels = kernel.shape
+    fits = (
+        size == width
+        and size in LEAST_CHANNELS
+        and stride == dilation == (1, 1)
+        and groups == 1
+        and max(map(max, padding)) < size
+        and min(channels) >= winograd.LEAST_CHANNELS
+    )
+    if not fits or algorithm == "direct":
+        return "direct"
+    pays = kernel.dtype == np.float32 and min(channels) >= LEAST_CHANNELS[size]
+    return "winograd" if pays or algorithm == "winograd" else "direct"
 
 
 def conv2d(
@@ -21,14 +45,14 @@ def conv2d(
     algorithm: str = "auto",
 ) -> np.ndarray:
     """Cross-correlate images with a kernel, as `_numpy.convolution.conv2d` does."""
-    x, groups = _spread(x, kernel, groups)
-    n, *cells, c_in = x.shape
-    kh, kw, _, c_out = kernel.shape
-    outputs = output_sizes(tuple(cells), (kh, kw), stride, padding, dilation)
-    y = np.empty((n, *outputs, c_out), x.dtype)
-    shape = tuple(cells), outputs, (c_in, c_out)
-    layout = plan(False, *shape, (kh, kw), stride, padding, dilation, groups)
-    _gather(x, kernel, bias, layout, groups, y)
+    x, groups = spread(x, kernel, groups)
+    geometry = stride, padding, dilation, groups
+    outputs = output_sizes(x.shape[1:3], kernel.shape[:2], stride, padding, dilation)
+    y = np.empty((len(x), *outputs, kernel.shape[3]), x.dtype)
+    if choose(kernel, *geometry, algorithm) == "winograd":
+        winograd.convolve(x, kernel, bias, padding, y)
+    else:
+        direct.convolve(x, kernel, bias, False, geometry, y)
     return y
 
 
@@ -42,17 +66,23 @@ def conv2d_input_grad(
     groups: int = 1,
     algorithm: str = "auto",
 ) -> np.ndarray:
-    """Return dL/dx: every cell gathers from the outputs that see it, phase by phase."""
-    kh, kw, channels, c_out = kernel.shape
-    if channels == 1 and 1 < groups < c_out:  # the channels that _spread repeats
+    """Return dL/dx: the transposed convolution of dL/dy."""
+    c_out = kernel.shape[3]
+    if kernel.shape[2] == 1 and 1 < groups < c_out:  # the channels that spread repeats
         repeated = (*x_shape[:3], c_out)
-        dx = conv2d_input_grad(grad, kernel, repeated, stride, padding, dilation, c_out, algorithm)
+        dx = conv2d_input_grad(grad, kernel, repeated, stride, padding, dilation, c_out)
         return dx.reshape(*x_shape, c_out // groups).sum(axis=-1)
-    _, *cells, c_in = x_shape
+    geometry = stride, padding, dilation, groups
+    transposed = transpose(kernel, groups)
     dx = np.empty(x_shape, grad.dtype)
-    shape = tuple(cells), grad.shape[1:3], (c_out, c_in)
-    layout = plan(True, *shape, (kh, kw), stride, padding, dilation, groups)
-    _gather(grad, _transpose(kernel, groups), None, layout, groups, dx)
+    if choose(kernel, *geometry, algorithm) == "winograd":
+        # Of stride 1, it is a convolution by the flipped kernel, padded to where the outermost
+        # windows still touch x.
+        reach = len(kernel) - 1
+        opposite = tuple((reach - before, reach - after) for before, after in padding)
+        winograd.convolve(grad, transposed[::-1, ::-1], None, opposite, dx)
+    else:
+        direct.convolve(grad, transposed, None, True, geometry, dx)
     return dx
 
 
@@ -67,87 +97,12 @@ def conv2d_kernel_grad(
     algorithm: str = "auto",
 ) -> None:
     """Overwrite ``out`` with dL/dkernel, given x and ``grad`` = dL/dy."""
-    x, groups = _spread(x, out, groups)
-    kh, kw, _, c_out = out.shape
-    shape = x.shape[1:3], grad.shape[1:3], (x.shape[3], c_out)
-    layout = plan(False, *shape, (kh, kw), stride, padding, dilation, groups)
-    _reduce(x, grad, layout, stride[1], groups, out)
-
-
-def _gather(
-    x: np.ndarray,
-    kernel: np.ndarray,
-    bias: np.ndarray | None,
-    layout: Plan,
-    groups: int,
-    y: np.ndarray,
-) -> None:
-    kh, kw, c_in, filters = kernel.shape
-    by_channel, groups, cut = _cut(kernel, groups)
-    flat_kernel = plain(kernel.reshape(kh * kw, c_in, filters))
-    weights = direct.pack(flat_kernel, layout, cut, groups)
-    start = np.zeros(filters + VECTOR_BYTES // x.itemsize, x.dtype)
-    if bias is not None:
-        start[:filters] = bias
-    flat_x, flat_y = _flat(x), _flat(y)
-
-    def part(samples: slice) -> None:
-        direct.gather(
-            flat_x[samples], weights, start, layout, cut, groups, c_in, filters // groups,
-            by_channel, flat_y[samples],
-        )  # fmt: skip
-
-    in_parts(part, len(x), y.size * kh * kw * c_in)
-
-
-def _reduce(
-    x: np.ndarray, grad: np.ndarray, layout: Plan, stride: int, groups: int, out: np.ndarray
-) -> None:
-    kh, kw, c_in, filters = out.shape
-    by_channel, groups, cut = _cut(out, groups)
-    height, width = grad.shape[1:3]
-    lines = layout.rows[: height * width : width].copy()
-    depth = -(-kh * kw * c_in // ROWS) * ROWS
-    lanes = int(cut.vectors.sum()) * VECTOR_BYTES // x.itemsize
-    flat_x, flat_grad = _flat(x), _flat(grad)
-
-    def part(samples: slice) -> np.ndarray:
-        total = np.zeros(groups * depth * lanes, x.dtype)
-        direct.reduce(
-            flat_x[samples], flat_grad[samples], layout, cut, lines, stride * x.shape[3],
-            groups, c_in, filters // groups, by_channel, total,
-        )  # fmt: skip
-        return total
-
-    total = sum(in_parts(part, len(x), grad.size * kh * kw * c_in))
-    flat_out = np.empty((kh * kw * c_in, filters), out.dtype)
-    direct.unpack(total, cut, groups, flat_out)
-    out[...] = flat_out.reshape(out.shape)
-
-
-def _cut(kernel: np.ndarray, groups: int) -> tuple[bool, int, Blocks]:
-    """Depthwise, channels stand side by side in vectors: then all are one group."""
-    filters = kernel.shape[3]
-    narrow = VECTOR_BYTES // kernel.itemsize
-    by_channel = kernel.shape[2] == 1 and 1 < groups == filters >= narrow
-    groups = 1 if by_channel else groups
-    return by_channel, groups, blocks(filters // groups, kernel.itemsize)
-
-
-def _flat(x: np.ndarray) -> np.ndarray:
-    return plain(x).reshape(len(x), x.shape[1] * x.shape[2] * x.shape[3])
-
-
-def _transpose(kernel: np.ndarray, groups: int) -> np.ndarray:
-    """Swap inputs and outputs within each group: (kh, kw, c_out / groups, c_in)."""
-    kh, kw, channels, c_out = kernel.shape
-    grouped = kernel.reshape(kh, kw, channels, groups, c_out // groups)
-    return grouped.transpose(0, 1, 4, 3, 2).reshape(kh, kw, c_out // groups, groups * channels)
-
-
-def _spread(x: np.ndarray, kernel: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
-    """Give each output of a depthwise kernel its own copy of the input channel that it reads."""
-    _, _, channels, c_out = kernel.shape
-    if channels == 1 and 1 < groups < c_out:
-        return np.repeat(x, c_out // groups, axis=3), c_out
-    return x, groups
+    x, groups = spread(x, out, groups)
+    geometry = stride, padding, dilation, groups
+    plain_out = out if out.flags.carray else np.empty(out.shape, out.dtype)
+    if choose(out, *geometry, algorithm) == "winograd":
+        winograd.kernel_grad(x, grad, padding, plain_out)
+    else:
+        direct.kernel_grad(x, grad, geometry, plain_out)
+    if plain_out is not out:
+        out[...] = plain_out

@@ -9,21 +9,25 @@ A depthwise convolution is the same with vectors of channels in the place of sin
 as one group with one input channel here.
 """
 
+from math import prod
+
 import numpy as np
 
-from layerkit.kernels._numba.compile import inline, jit
+from layerkit.kernels._numba.compile import inline, jit, plain
+from layerkit.kernels._numba.threads import in_parts
 from layerkit.kernels._numba.tile import ROWS, VECTOR_BYTES, tile
+from layerkit.kernels._numba.windows import Blocks, blocks, plan
 
 # The kernel gradient goes over so many bytes of images at a time, which stay in the first cache.
 CACHED_BYTES = 24 * 1024
 
 
 @inline
-def pad(x, plan, padded):
+def pad(x, frame, padded):
     """Copy one sample into the middle of zeros."""
-    for row in range(plan.height):
-        start = plan.before + row * plan.pitch
-        padded[start : start + plan.width] = x[row * plan.width : (row + 1) * plan.width]
+    for row in range(frame.rows):
+        start = frame.before + row * frame.pitch
+        padded[start : start + frame.width] = x[row * frame.width : (row + 1) * frame.width]
 
 
 @jit
@@ -55,11 +59,11 @@ def gather(x, weights, bias, plan, blocks, groups, c_in, c_out, by_channel, y):
     depth = len(plan.taps) * c_in
     few = np.empty(ROWS * narrow, x.dtype)  # for tiles that are wider than the result
     few_rows = np.arange(ROWS) * narrow
-    padded = np.zeros(plan.size if plan.padded else 0, x.dtype)
+    padded = np.zeros(plan.frame.size if plan.frame.padded else 0, x.dtype)
     for sample in range(len(x)):
         source = x[sample]
-        if plan.padded:
-            pad(source, plan, padded)
+        if plan.frame.padded:
+            pad(source, plan.frame, padded)
             source = padded
         summed = 0
         for phase in range(len(plan.length)):
@@ -107,12 +111,12 @@ def reduce(x, grad, plan, blocks, lines, step, groups, c_in, c_out, by_channel, 
     cached = CACHED_BYTES // x.itemsize // (across + pixels * step)
     tall = max(1, min(len(lines), cached))
     rows = np.empty(len(deep), np.intp)
-    padded = np.zeros(plan.size if plan.padded else 0, x.dtype)
+    padded = np.zeros(plan.frame.size if plan.frame.padded else 0, x.dtype)
     few = np.zeros(grad.shape[1] + narrow if c_out < narrow else 0, x.dtype)
     for sample in range(len(x)):
         source, g = x[sample], grad[sample]
-        if plan.padded:
-            pad(source, plan, padded)
+        if plan.frame.padded:
+            pad(source, plan.frame, padded)
             source = padded
         if c_out < narrow:  # room to read a vector from the last pixel
             few[: len(g)] = g
@@ -150,3 +154,67 @@ def unpack(total, blocks, groups, out):
                 for lane in range(min(width, c_out)):
                     out[k, first + lane] = total[at + k * width + lane]
             at += (depth + ROWS - 1) // ROWS * ROWS * width
+
+
+def convolve(x, kernel, bias, backward, geometry, y):
+    """Overwrite y with a convolution, or backwards with its adjoint, of x.
+
+    The kernel leads from x to y either way: (kh, kw, channels of x in a group, channels of y).
+    """
+    kh, kw, c_in, filters = kernel.shape
+    cells, outputs = (y, x) if backward else (x, y)
+    shape = cells.shape[1:3], outputs.shape[1:3], (x.shape[3], filters)
+    layout = plan(backward, *shape, (kh, kw), *geometry)
+    by_channel, groups, cut = _cut(kernel, geometry[3])
+    weights = pack(plain(kernel).reshape(kh * kw, c_in, filters), layout, cut, groups)
+    start = np.zeros(filters + VECTOR_BYTES // x.itemsize, x.dtype)
+    if bias is not None:
+        start[:filters] = bias
+    flat_x, flat_y = flat(x), flat(y)
+
+    def part(samples: slice) -> None:
+        gather(
+            flat_x[samples], weights, start, layout, cut, groups, c_in, filters // groups,
+            by_channel, flat_y[samples],
+        )  # fmt: skip
+
+    in_parts(part, len(x), max(x.size, y.size) * kh * kw * c_in)
+
+
+def kernel_grad(x, grad, geometry, out):
+    """Overwrite the contiguous ``out`` with dL/dkernel."""
+    kh, kw, c_in, filters = out.shape
+    height, width = grad.shape[1:3]
+    shape = x.shape[1:3], (height, width), (x.shape[3], filters)
+    layout = plan(False, *shape, (kh, kw), *geometry)
+    by_channel, groups, cut = _cut(out, geometry[3])
+    lines = layout.rows[: height * width : width].copy()
+    step = geometry[0][1] * x.shape[3]
+    depth = -(-kh * kw * c_in // ROWS) * ROWS
+    size = groups * depth * int(cut.vectors.sum()) * VECTOR_BYTES // x.itemsize
+    flat_x, flat_grad = flat(x), flat(grad)
+
+    def part(samples: slice) -> np.ndarray:
+        total = np.zeros(size, x.dtype)
+        reduce(
+            flat_x[samples], flat_grad[samples], layout, cut, lines, step, groups, c_in,
+            filters // groups, by_channel, total,
+        )  # fmt: skip
+        return total
+
+    total = sum(in_parts(part, len(x), grad.size * kh * kw * c_in))
+    unpack(total, cut, groups, out.reshape(kh * kw * c_in, filters))
+
+
+def flat(x: np.ndarray) -> np.ndarray:
+    """Return (n_samples, numbers of a sample)."""
+    return plain(x).reshape(len(x), prod(x.shape[1:]))
+
+
+def _cut(kernel: np.ndarray, groups: int) -> tuple[bool, int, Blocks]:
+    """Depthwise, channels stand side by side in vectors: then all are one group."""
+    filters = kernel.shape[3]
+    narrow = VECTOR_BYTES // kernel.itemsize
+    by_channel = kernel.shape[2] == 1 and 1 < groups == filters >= narrow
+    groups = 1 if by_channel else groups
+    return by_channel, groups, blocks(filters // groups, kernel.itemsize)

@@ -28,6 +28,17 @@ class Phase(NamedTuple):
     offsets: np.ndarray
 
 
+class Frame(NamedTuple):
+    """A sample inside its padding, flat; measures in numbers, except rows."""
+
+    padded: bool  # whether there is any padding
+    rows: int  # of the sample
+    width: int
+    before: int  # where the sample begins in the frame
+    pitch: int  # from row to row of the frame
+    size: int
+
+
 class Plan(NamedTuple):
     """Offsets, in numbers, into one sample with its padding and into one sample of the result.
 
@@ -43,12 +54,7 @@ class Plan(NamedTuple):
     first_run: Offsets
     length: Offsets
     taps: Offsets  # which tap of the kernel each stretch of channels in the runs belongs to
-    padded: bool
-    height: int  # of the source without padding
-    width: int  # in numbers
-    before: int  # the source's first number, in its padding
-    pitch: int  # from row to row of the padded source
-    size: int  # of a padded sample
+    frame: Frame  # of the source
 
 
 class Blocks(NamedTuple):
@@ -109,18 +115,26 @@ def plan(
             lengths.append(c_in // groups * (len(j.offsets) if neighbours else 1))
             taps.append(np.add.outer(i.taps * size[1], j.taps).ravel())
     return Plan(
-        *(np.concatenate(part).astype(np.intp) for part in (rows, targets)),
+        np.concatenate(rows).astype(np.intp),
+        np.concatenate(targets).astype(np.intp),
         _firsts(rows),
         np.concatenate(runs).astype(np.intp),
         _firsts(runs),
         np.array(lengths, np.intp),
         np.concatenate(taps).astype(np.intp),
-        (height, width) != source or (top, left) != (0, 0),
+        frame(source, (top, left), (height, width), c_in),
+    )
+
+
+def frame(source: Pair, before: Pair, framed: Pair, channels: int) -> Frame:
+    """Lay out images in larger ones, so many cells from their top and left."""
+    return Frame(
+        framed != source,
         source[0],
-        source[1] * c_in,
-        (top * width + left) * c_in,
-        width * c_in,
-        height * width * c_in,
+        source[1] * channels,
+        (before[0] * framed[1] + before[1]) * channels,
+        framed[1] * channels,
+        framed[0] * framed[1] * channels,
     )
 
 

@@ -40,12 +40,13 @@ def conv2d(
     padding: Padding = NO_PADDING,
     dilation: Pair = (1, 1),
     groups: int = 1,
+    algorithm: str = "auto",
 ) -> np.ndarray:
     """Cross-correlate images with a kernel: a matrix product whose rows are the windows.
 
     Group g of ``c_out / groups`` outputs reads group g of ``c_in / groups`` input channels.
     """
-    x, groups = _spread(x, kernel, groups)
+    x, groups = spread(x, kernel, groups)
     kernel = np.ascontiguousarray(kernel)  # or it would be copied for every chunk
     kh, kw, _, c_out = kernel.shape
     height, width = output_sizes(x.shape[1:3], (kh, kw), stride, padding, dilation)
@@ -69,13 +70,14 @@ def conv2d_kernel_grad(
     padding: Padding = NO_PADDING,
     dilation: Pair = (1, 1),
     groups: int = 1,
+    algorithm: str = "auto",
 ) -> None:
     """Overwrite ``out`` with dL/dkernel, given x and ``grad`` = dL/dy.
 
     y = windows · kernel, hence dL/dkernel = windowsᵀ · dL/dy. The windows are copied out once more:
     kept from the forward pass they would take kh · kw times the memory of x.
     """
-    x, groups = _spread(x, out, groups)
+    x, groups = spread(x, out, groups)
     kh, kw = out.shape[:2]
     total = np.zeros(out.shape, x.dtype)
     for chunk in _chunks(len(x), prod(grad.shape[1:3]) * kh * kw * x.shape[3], out):
@@ -92,6 +94,7 @@ def conv2d_input_grad(
     padding: Padding = NO_PADDING,
     dilation: Pair = (1, 1),
     groups: int = 1,
+    algorithm: str = "auto",
 ) -> np.ndarray:
     """Return dL/dx of x with shape ``x_shape``: the adjoint of `conv2d`, applied to dL/dy.
 
@@ -99,12 +102,12 @@ def conv2d_input_grad(
     ``Σ_t grad[(i + p - t d) / s] w[t]ᵀ`` over the taps for which that o exists.
     """
     kh, kw, _, c_out = kernel.shape
-    if kernel.shape[2] == 1 and 1 < groups < c_out:  # the channels that _spread repeats
+    if kernel.shape[2] == 1 and 1 < groups < c_out:  # the channels that spread repeats
         repeated = (*x_shape[:3], c_out)
         dx = conv2d_input_grad(grad, kernel, repeated, stride, padding, dilation, c_out)
         return dx.reshape(*x_shape, c_out // groups).sum(axis=-1)
 
-    transposed = _transpose(kernel, groups)
+    transposed = transpose(kernel, groups)
     cells, outputs = x_shape[1:3], grad.shape[1:3]
     if stride == (1, 1) and 2 * prod(outputs) > prod(cells):
         # Gather. With t' = k - 1 - t, o = i + t' d - (d (k - 1) - p): a convolution again, of the
@@ -167,7 +170,7 @@ def _by_group(maps: np.ndarray, groups: int) -> np.ndarray:
     return maps.reshape(-1, groups, maps.shape[3] // groups).swapaxes(0, 1)
 
 
-def _transpose(kernel: np.ndarray, groups: int) -> np.ndarray:
+def transpose(kernel: np.ndarray, groups: int) -> np.ndarray:
     """Swap inputs and outputs within each group: (kh, kw, c_out / groups, c_in)."""
     kh, kw, channels, c_out = kernel.shape
     grouped = kernel.reshape(kh, kw, channels, groups, c_out // groups)
@@ -178,7 +181,7 @@ def _is_depthwise(kernel: np.ndarray, groups: int) -> bool:
     return kernel.shape[2] == 1 and 1 < groups == kernel.shape[3]
 
 
-def _spread(x: np.ndarray, kernel: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
+def spread(x: np.ndarray, kernel: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
     """Give each output of a depthwise kernel its own copy of the input channel that it reads."""
     _, _, channels, c_out = kernel.shape
     if channels == 1 and 1 < groups < c_out:

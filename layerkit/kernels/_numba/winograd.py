@@ -1,0 +1,243 @@
+"""Winograd's convolution of stride 1, tile by tile while the numbers are in the cache.
+
+A tile of m x m outputs comes from 6 x 6 inputs. Transformed (see `toom_cook`), each of the 36
+points is a matrix product of its own over channels, for `TILES` tiles at once: (tiles, c_in) times
+(c_in, c_out), or for the kernel gradient (c_in, tiles) times (tiles, c_out). All tiles of a batch
+stand in one row, so that a sample with few of them costs no more.
+
+Numbers of a transformed tile are laid out as (tile, point, channel).
+"""
+
+import numpy as np
+
+from layerkit.kernels._numba.compile import inline, jit, plain
+from layerkit.kernels._numba.direct import flat, pad
+from layerkit.kernels._numba.threads import in_parts
+from layerkit.kernels._numba.tile import NARROW, ROWS, VECTOR_BYTES, WIDE, tile
+from layerkit.kernels._numba.toom_cook import (
+    N_POINTS,
+    transform_input,
+    transform_kernel,
+    transform_output,
+)
+from layerkit.kernels._numba.windows import blocks, frame
+
+LEAST_CHANNELS = 8  # one vector, in float32
+TILES = 24  # at a time: a multiple of ROWS
+LINE_BYTES = 64
+POINTS = N_POINTS**2
+# Aᵀ M A adds the middle of the first four rows and columns ... to every output: (1, 1) is the point
+# where both coordinates are 1, whose powers are all 1.
+BIAS_POINT = N_POINTS + 1
+
+
+@inline
+def pitch(channels, itemsize):
+    """Return how far apart tiles are: an odd number of cache lines, so that none share a set."""
+    lines = POINTS * channels * itemsize // LINE_BYTES + 1
+    return (lines | 1) * LINE_BYTES // itemsize
+
+
+@jit
+def transform_kernels(kernel, r, cut, c_in, c_out):
+    """Return G g Gᵀ of every g, laid out as (point, block, input channel, lane)."""
+    narrow = VECTOR_BYTES // kernel.itemsize
+    plane = cut.vectors.sum() * narrow * c_in
+    values = np.empty(POINTS * plane, kernel.dtype)
+    packed = 0
+    for block in range(len(cut.starts)):
+        width = cut.vectors[block] * narrow
+        for c in range(c_in):
+            for lane in range(0, width, narrow):
+                transform_kernel(
+                    r, kernel, c * c_out + cut.starts[block] + lane, r * c_in * c_out, c_in * c_out,
+                    values, packed + c * width + lane, N_POINTS * plane, plane,
+                )  # fmt: skip
+        packed += c_in * width
+    return values
+
+
+@jit
+def gather(x, values, bias, frame, across, down, m, width, cut, c_in, c_out, y):
+    """Overwrite y with images of ``width`` columns, convolved; the bias ends with zeros."""
+    narrow = VECTOR_BYTES // x.itemsize
+    in_pitch, out_pitch = pitch(c_in, x.itemsize), pitch(c_out, x.itemsize)
+    in_rows, out_rows = np.arange(TILES) * in_pitch, np.arange(TILES) * out_pitch
+    inputs, outputs = np.empty(TILES * in_pitch, x.dtype), np.empty(TILES * out_pitch, x.dtype)
+    height = y.shape[1] // (width * c_out)
+    corner = np.empty(m * m * c_out, x.dtype)
+    padded = np.zeros(frame.size if frame.padded else 0, x.dtype)
+    run = np.zeros(1, np.intp)
+    n_tiles, loaded, source = len(x) * across * down, -1, padded
+    for first in range(0, n_tiles, TILES):
+        n = min(TILES, n_tiles - first)
+        for t in range(n):
+            sample, place = divmod(first + t, across * down)
+            if sample != loaded:
+                source, loaded = x[sample], sample
+                if frame.padded:
+                    pad(source, frame, padded)
+                    source = padded
+            row, column = divmod(place, across)
+            at = row * m * frame.pitch + column * m * c_in
+            for vector in range(0, c_in, narrow):
+                c = min(vector, c_in - narrow)
+                transform_input(
+                    source, at + c, frame.pitch, c_in,
+                    inputs, t * in_pitch + c, N_POINTS * c_in, c_in,
+                )  # fmt: skip
+
+        packed = 0
+        for point in range(POINTS):
+            for block in range(len(cut.starts)):
+                vectors, start = cut.vectors[block], cut.starts[block]
+                begin = start if point == BIAS_POINT else c_out  # where zeros are
+                for t in range(0, n, ROWS):
+                    tile(
+                        vectors, False, inputs, point * c_in, in_rows, t, run, 0, 1, c_in, 1,
+                        values, packed, vectors * narrow,
+                        outputs, point * c_out + start, out_rows, t, bias, begin,
+                    )  # fmt: skip
+                packed += c_in * vectors * narrow
+
+        for t in range(n):
+            sample, place = divmod(first + t, across * down)
+            row, column = divmod(place, across)
+            tall, wide = min(m, height - row * m), min(m, width - column * m)
+            at = (row * m * width + column * m) * c_out
+            target, target0, target_pitch = y[sample], at, width * c_out
+            if tall < m or wide < m:
+                target, target0, target_pitch = corner, 0, m * c_out
+            for vector in range(0, c_out, narrow):
+                c = min(vector, c_out - narrow)
+                transform_output(
+                    m, outputs, t * out_pitch + c, N_POINTS * c_out, c_out,
+                    target, target0 + c, target_pitch, c_out,
+                )  # fmt: skip
+            if tall < m or wide < m:
+                for i in range(tall):
+                    to, of = at + i * width * c_out, i * m * c_out
+                    y[sample, to : to + wide * c_out] = corner[of : of + wide * c_out]
+
+
+@jit
+def reduce(x, grad, frame, grad_frame, across, down, m, cut, c_in, c_out, total):
+    """Add to ``total`` Σ over tiles, laid out as (point, block, input channel, lane)."""
+    narrow = VECTOR_BYTES // x.itemsize
+    in_pitch, out_pitch = pitch(c_in, x.itemsize), pitch(c_out, x.itemsize)
+    inputs, grads = np.empty(TILES * in_pitch, x.dtype), np.empty(TILES * out_pitch, x.dtype)
+    padded = np.zeros(frame.size if frame.padded else 0, x.dtype)
+    padded_grad = np.zeros(grad_frame.size if grad_frame.padded else 0, x.dtype)
+    run = np.zeros(1, np.intp)
+    depth = (c_in + ROWS - 1) // ROWS * ROWS
+    channels = np.minimum(np.arange(depth), c_in - 1)
+    narrow_rows = np.arange(depth) * narrow
+    wide_rows = narrow_rows * 2
+    n_tiles, loaded, source, g = len(x) * across * down, -1, padded, padded_grad
+    for first in range(0, n_tiles, TILES):
+        n = min(TILES, n_tiles - first)
+        for t in range(n):
+            sample, place = divmod(first + t, across * down)
+            if sample != loaded:
+                source, g, loaded = x[sample], grad[sample], sample
+                if frame.padded:
+                    pad(source, frame, padded)
+                    source = padded
+                if grad_frame.padded:
+                    pad(g, grad_frame, padded_grad)
+                    g = padded_grad
+            row, column = divmod(place, across)
+            at = row * m * frame.pitch + column * m * c_in
+            for vector in range(0, c_in, narrow):
+                c = min(vector, c_in - narrow)
+                transform_input(
+                    source, at + c, frame.pitch, c_in,
+                    inputs, t * in_pitch + c, N_POINTS * c_in, c_in,
+                )  # fmt: skip
+            at = row * m * grad_frame.pitch + column * m * c_out
+            for vector in range(0, c_out, narrow):
+                c = min(vector, c_out - narrow)
+                transform_kernel(
+                    m, g, at + c, grad_frame.pitch, c_out,
+                    grads, t * out_pitch + c, N_POINTS * c_out, c_out,
+                )  # fmt: skip
+
+        packed = 0
+        for point in range(POINTS):
+            for block in range(len(cut.starts)):
+                vectors, start = cut.vectors[block], cut.starts[block]
+                rows = narrow_rows if vectors == NARROW else wide_rows
+                for c in range(0, depth, ROWS):
+                    tile(
+                        vectors, False, inputs, point * c_in, channels, c, run, 0, 1, n, in_pitch,
+                        grads, point * c_out + start, out_pitch,
+                        total, packed, rows, c, total, -1,
+                    )  # fmt: skip
+                packed += depth * vectors * narrow
+
+
+@jit
+def transform_total(total, r, cut, c_in, c_out, out):
+    """Overwrite the flat kernel gradient ``out`` with Aᵀ S A of every sum S."""
+    narrow = VECTOR_BYTES // out.itemsize
+    depth = (c_in + ROWS - 1) // ROWS * ROWS
+    plane = cut.vectors.sum() * narrow * depth
+    packed = 0
+    for block in range(len(cut.starts)):
+        width = cut.vectors[block] * narrow
+        for c in range(c_in):
+            for lane in range(0, width, narrow):
+                transform_output(
+                    r, total, packed + c * width + lane, N_POINTS * plane, plane,
+                    out, c * c_out + cut.starts[block] + lane, r * c_in * c_out, c_in * c_out,
+                )  # fmt: skip
+        packed += depth * width
+
+
+def convolve(x, kernel, bias, padding, y):
+    """Overwrite y with a convolution of stride 1 of x by an r x r kernel."""
+    r, _, c_in, c_out = kernel.shape
+    height, width = y.shape[1:3]
+    m = N_POINTS + 1 - r
+    down, across = -(-height // m), -(-width // m)
+    framed = down * m + r - 1, across * m + r - 1
+    layout = frame(x.shape[1:3], (padding[0][0], padding[1][0]), framed, c_in)
+    cut = blocks(c_out, x.itemsize)
+    values = transform_kernels(plain(kernel).ravel(), r, cut, c_in, c_out)
+    start = np.zeros(c_out + WIDE * VECTOR_BYTES // x.itemsize, x.dtype)
+    if bias is not None:
+        start[:c_out] = bias
+    flat_x, flat_y = flat(x), flat(y)
+
+    def part(samples: slice) -> None:
+        gather(
+            flat_x[samples], values, start, layout, across, down, m, width, cut, c_in, c_out,
+            flat_y[samples],
+        )  # fmt: skip
+
+    in_parts(part, len(x), POINTS * len(x) * down * across * c_in * c_out)
+
+
+def kernel_grad(x, grad, padding, out):
+    """Overwrite the contiguous ``out`` with dL/dkernel, r x r, of a convolution of stride 1."""
+    r, _, c_in, c_out = out.shape
+    m = N_POINTS + 1 - r
+    down, across = (-(-n // m) for n in grad.shape[1:3])
+    framed = down * m + r - 1, across * m + r - 1
+    layout = frame(x.shape[1:3], (padding[0][0], padding[1][0]), framed, c_in)
+    grad_layout = frame(grad.shape[1:3], (0, 0), (down * m, across * m), c_out)
+    cut = blocks(c_out, x.itemsize)
+    depth = -(-c_in // ROWS) * ROWS
+    size = POINTS * depth * int(cut.vectors.sum()) * VECTOR_BYTES // x.itemsize
+    flat_x, flat_grad = flat(x), flat(grad)
+
+    def part(samples: slice) -> np.ndarray:
+        total = np.zeros(size, x.dtype)
+        reduce(
+            flat_x[samples], flat_grad[samples], layout, grad_layout, across, down, m, cut,
+            c_in, c_out, total,
+        )  # fmt: skip
+        return total
+
+    total = sum(in_parts(part, len(x), POINTS * len(x) * down * across * c_in * c_out))
+    transform_total(total, r, cut, c_in, c_out, out.ravel())
