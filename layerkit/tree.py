@@ -238,6 +238,10 @@ class Tree(Parameterized):
         """All parameters of the tree, one contiguous vector; only the root has it."""
         return self._root_vector("flat_params")
 
+    @flat_params.setter
+    def flat_params(self, values: np.ndarray) -> None:  # net.flat_params -= rate * net.flat_grads
+        self._root_vector("flat_params")[...] = values
+
     @property
     def flat_grads(self) -> np.ndarray:
         """All gradients of the tree, one contiguous vector; only the root has it."""

@@ -388,3 +388,15 @@ def test_a_layer_that_calls_super_is_guarded_and_observed_once():
         layer.backward(np.ones_like(y))
     assert y.shape == (3, 2)
     assert seen == ["forward", "backward"]
+
+
+def test_gradient_descent_may_be_written_as_in_the_textbook():
+    network = Dense(2).build(3, random_state=0)
+    vector, before = network.flat_params, network.flat_params.copy()
+    network.forward(np.ones((4, 3)))
+    network.backward(np.ones((4, 2)))
+    network.flat_params -= 0.1 * network.flat_grads
+    assert network.flat_params is vector
+    np.testing.assert_array_equal(vector, before - np.float32(0.1) * network.flat_grads)
+    with pytest.raises(ValueError, match="broadcast"):
+        network.flat_params = np.ones(5)
