@@ -3,7 +3,13 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from layerkit.kernels import log_softmax, sigmoid, softmax, softplus
+from layerkit.kernels import (
+    cross_entropy_of_labels,
+    log_softmax,
+    sigmoid,
+    softmax,
+    softplus,
+)
 from layerkit.losses.loss import Loss, as_floats
 
 
@@ -171,6 +177,18 @@ class CategoricalCrossEntropy(Categorical):
     def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         rows = super().prepare_targets(y_pred, y_true)
         return (1 - self.label_smoothing) * rows + self.label_smoothing / rows.shape[-1]
+
+    def fused(
+        self, y_pred: np.ndarray, y_true: np.ndarray, scale: np.ndarray
+    ) -> tuple[float, np.ndarray] | None:
+        if type(self) is not CategoricalCrossEntropy or y_true.dtype.kind not in "iu":
+            return None  # a subclass may have changed the formulas
+        if y_pred.ndim != 2 or y_true.shape != (len(y_pred),) or y_pred.shape[1] < 2:
+            return None
+        labels = y_true.astype(np.int64, copy=False)
+        if labels.view(np.uint64).max() >= y_pred.shape[1]:  # as unsigned, -1 is large as well
+            return None
+        return cross_entropy_of_labels(y_pred, labels, scale, float(self.label_smoothing))
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         return cross_entropy(y_true, log_softmax(y_pred))

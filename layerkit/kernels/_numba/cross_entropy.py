@@ -15,8 +15,7 @@ def cross_entropy_of_labels(
 ) -> tuple[float, np.ndarray]:
     """Return ``Σ_i w_i l_i`` and its gradient, derived in the NumPy version; float32 only."""
     gradient = np.empty(logits.shape, logits.dtype)
-    labels = plain(labels.astype(np.int64, copy=False))
-    loss = _cross_entropy(plain(logits), labels, plain(weights), smoothing, gradient)
+    loss = _cross_entropy(plain(logits), plain(labels), plain(weights), smoothing, gradient)
     return loss, gradient
 
 

@@ -8,7 +8,7 @@ from layerkit.kernels._numpy.elementwise import log_softmax
 def cross_entropy_of_labels(
     logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, smoothing: float
 ) -> tuple[float, np.ndarray]:
-    """Return ``Σ_i w_i l_i`` and its gradient; labels are integers in range, one a row.
+    """Return ``Σ_i w_i l_i`` and its gradient; labels are int64 in range, one a row.
 
     With the smoothed target ``t_k = (1 - smoothing) [k = label] + smoothing / n_classes`` and
     p the softmax of a row x::
