@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from textwrap import dedent
 
+import pytest
+
 from layerkit.inspection import check_gradients
 
 ROOT = Path(__file__).parent.parent
@@ -20,6 +22,11 @@ def run_examples(name, namespace):
 def test_documented_examples_run():
     namespace = {"__name__": __name__}
     run_examples("README.md", namespace)
+    assert namespace["digits_score"] > 0.9
+    assert namespace["mlp_score"] > 0.85
+    assert namespace["diabetes_score"] > 0.4
+    below = [(namespace["scaled"] < namespace[name]).mean() for name in ("low", "middle", "high")]
+    assert below == pytest.approx([0.1, 0.5, 0.9], abs=0.03)
     assert namespace["accuracy"] > 0.9
     swish = namespace.pop("Swish")
     assert check_gradients(swish(), (5,))
