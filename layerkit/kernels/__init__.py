@@ -63,6 +63,7 @@ rprop_step = twin(optimizers.rprop_step)
 moving_average = twin(optimizers.moving_average)
 
 keep_mask = twin(random.keep_mask)
+add_row = twin(sums.add_row)
 sum_rows = twin(sums.sum_rows)
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "adagrad_step",
     "adam_step",
     "adamax_step",
+    "add_row",
     "avg_pool2d",
     "avg_pool2d_input_grad",
     "backend",

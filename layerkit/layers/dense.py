@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit import initializers
+from layerkit.kernels import add_row, sum_rows
 from layerkit.layer import Initializer, Layer, Shape, is_size
 
 
@@ -89,16 +90,19 @@ class Dense(Layer):
         self.cache = x
         y = x @ self.params["W"]
         if self.use_bias:
-            y += self.params["b"]
+            add_row(y, self.params["b"])
         return y
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
         x, rows = self.cache, grad_output.reshape(-1, self.units)
         if x.ndim != 2:
             x = x.reshape(-1, x.shape[-1])
-        self.grads["W"][...] = x.T @ rows
+        if isinstance(x, np.ndarray):
+            np.matmul(x.T, rows, out=self.grads["W"])
+        else:  # sparse rows
+            self.grads["W"][...] = x.T @ rows
         if self.use_bias:
-            np.sum(rows, axis=0, out=self.grads["b"])
+            sum_rows(rows, out=self.grads["b"])
         return grad_output @ self.params["W"].T if self.needs_input_grad else None
 
     def multiply_adds(self) -> int:

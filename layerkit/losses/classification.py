@@ -181,7 +181,7 @@ class CategoricalCrossEntropy(Categorical):
     def fused(
         self, y_pred: np.ndarray, y_true: np.ndarray, scale: np.ndarray
     ) -> tuple[float, np.ndarray] | None:
-        if type(self) is not CategoricalCrossEntropy or y_true.dtype.kind not in "iu":
+        if type(self) is not CategoricalCrossEntropy or y_true.dtype.kind not in "iub":
             return None  # a subclass may have changed the formulas
         if y_pred.ndim != 2 or y_true.shape != (len(y_pred),) or y_pred.shape[1] < 2:
             return None

@@ -79,8 +79,8 @@ def for_dtypes(chars: str, reference: Any) -> Callable[[Function], Function]:
         other = getattr(reference, function.__name__)
 
         @functools.wraps(function)
-        def chosen(x: np.ndarray, *args: Any) -> Any:
-            return function(x, *args) if x.dtype.char in chars else other(x, *args)
+        def chosen(x: np.ndarray, *args: Any, **kwargs: Any) -> Any:
+            return (function if x.dtype.char in chars else other)(x, *args, **kwargs)
 
         return chosen  # type: ignore[return-value]
 

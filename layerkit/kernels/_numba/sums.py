@@ -1,0 +1,52 @@
+"""Adding a row to every row of a matrix, and the sum of its rows.
+
+NumPy starts an inner loop for each row, which costs more than adding 64 numbers.
+"""
+
+import numpy as np
+
+from layerkit.kernels._numba.compile import BOTH, for_dtypes, jit, plain
+from layerkit.kernels._numpy import sums as reference
+
+# So many rows are added up before they join the total: then 10,000 rows lose no digits.
+BLOCK = 128
+
+
+@for_dtypes(BOTH, reference)
+def add_row(rows: np.ndarray, row: np.ndarray) -> None:
+    """Add ``row`` to each of ``rows`` in place."""
+    if rows.flags.carray and rows.ndim == 2:
+        _add_row(rows, plain(row))
+    else:
+        reference.add_row(rows, row)
+
+
+@jit
+def _add_row(rows, row):
+    n_rows, n = rows.shape
+    for r in range(n_rows):
+        for k in range(n):
+            rows[r, k] += row[k]
+
+
+@for_dtypes(BOTH, reference)
+def sum_rows(rows: np.ndarray, out: np.ndarray) -> None:
+    """Overwrite ``out`` with Σ_r rows[r]."""
+    if out.flags.carray:
+        _sum_rows(plain(rows), out)
+    else:
+        reference.sum_rows(rows, out)
+
+
+@jit
+def _sum_rows(rows, out):
+    n_rows, n = rows.shape
+    out[:] = 0
+    part = np.empty_like(out)
+    for start in range(0, n_rows, BLOCK):
+        part[:] = 0
+        for r in range(start, min(start + BLOCK, n_rows)):
+            for k in range(n):
+                part[k] += rows[r, k]
+        for k in range(n):
+            out[k] += part[k]
