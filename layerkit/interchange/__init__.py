@@ -1,0 +1,38 @@
+"""Models in files, and to and from other tools: ONNX, PyTorch, scikit-learn, skops."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from layerkit.interchange.onnx_models import from_onnx, to_onnx
+    from layerkit.interchange.sklearn_models import from_sklearn, to_sklearn
+    from layerkit.interchange.torch_models import from_pytorch, to_pytorch
+    from layerkit.interchange.trusted import TRUSTED_TYPES
+
+__all__ = [
+    "TRUSTED_TYPES",
+    "from_onnx",
+    "from_pytorch",
+    "from_sklearn",
+    "to_onnx",
+    "to_pytorch",
+    "to_sklearn",
+]
+
+# Loaded on first use. No module may be called like a function in it: importing the module would
+# put it in the function's place.
+_LAZY = {
+    "TRUSTED_TYPES": "trusted",
+    "from_onnx": "onnx_models",
+    "from_pytorch": "torch_models",
+    "from_sklearn": "sklearn_models",
+    "to_onnx": "onnx_models",
+    "to_pytorch": "torch_models",
+    "to_sklearn": "sklearn_models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -1,0 +1,87 @@
+"""Models to ONNX, which runs without layerkit, and from it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from layerkit.interchange.extras import require
+from layerkit.layer import Layer
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+_INSTALL = "'layerkit[onnx]'"
+
+
+def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) -> ModelProto:
+    """Write a network, an estimator or a whole scikit-learn Pipeline as an ONNX model.
+
+    The model runs wherever ONNX does, without layerkit and without Python. It predicts as in
+    inference: dropout does nothing, batch normalization uses its running statistics.
+
+    Parameters
+    ----------
+    model : Layer, estimator, or any model that skl2onnx converts
+        A built network; a fitted estimator of ours; or a fitted Pipeline, ColumnTransformer,
+        GridSearchCV, … with our estimators inside.
+    path : str or path, optional
+        File to write.
+    X : array or DataFrame, optional
+        A few rows of the data, for a Pipeline that reads text or takes a table apart by its
+        columns' names: a DataFrame's columns become inputs of the model, one each, numbers as
+        float32, text as strings.
+
+    Returns
+    -------
+    model : onnx.ModelProto
+        Opset 17, float32, with a batch axis of any length. Input ``X`` in our layout, images
+        channels last. A network's output is ``output``. Estimators have what skl2onnx gives those
+        of scikit-learn: classifiers ``label`` and ``probabilities`` (``scores`` after a margin
+        loss; ``probabilities_0``, … where y has several columns of classes), regressors
+        ``variable`` (n_samples, n_outputs), with `GaussianNLL` also ``std``. The metadata name
+        layerkit, its version, the classes and the features.
+
+    Raises
+    ------
+    ImportError
+        Without onnx (and skl2onnx for Pipelines): ``pip install 'layerkit[onnx]'``.
+    TypeError
+        For a layer without an ONNX form, by its name. A layer of yours gets one from a function
+        decorated with ``layerkit.interchange.onnx_export.emits(YourLayer)`` that takes
+        ``(graph, layer, x)``, appends nodes and returns the output as a ``Value``.
+
+    Notes
+    -----
+    ONNX convolves images with the channels first, so a Transpose stands before and after every
+    stretch of image layers, none between them. An `Embedding` reads -1 as the last row instead of
+    refusing it.
+
+    Examples
+    --------
+    .. code-block:: python
+
+        pipeline = make_pipeline(StandardScaler(), MLPClassifier()).fit(X, y)
+        to_onnx(pipeline, "model.onnx")
+
+        import onnxruntime  # elsewhere, without layerkit
+        session = onnxruntime.InferenceSession("model.onnx")
+        label, probabilities = session.run(None, {"X": X.astype("float32")})
+    """
+    require("onnx", install=_INSTALL)
+    from layerkit.interchange.onnx_export.model import convert_estimator, convert_network, sign
+
+    if isinstance(model, Layer):
+        converted = convert_network(model)
+    elif isinstance(getattr(model, "network_", None), Layer) and X is None:
+        converted = convert_estimator(model)
+    else:
+        require("skl2onnx", install=_INSTALL)
+        from layerkit.interchange.onnx_export.pipelines import convert_pipeline
+
+        converted = convert_pipeline(model, X)
+    converted = sign(converted, model)
+    if path is not None:
+        with open(path, "wb") as file:
+            file.write(converted.SerializeToString())
+    return converted

@@ -1,0 +1,262 @@
+"""Estimators and whole Pipelines give the same labels, probabilities and numbers in onnxruntime."""
+
+import json
+import subprocess
+import sys
+import textwrap
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.api.types import is_numeric_dtype
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_diabetes, load_digits, load_iris
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+import layerkit.layers as nn
+from layerkit import MLPClassifier, MLPRegressor, SequentialClassifier, SequentialRegressor, losses
+from layerkit.interchange import to_onnx
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+skl2onnx = pytest.importorskip("skl2onnx")
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def session(model):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(model.SerializeToString(), options)
+
+
+def run(model, X):
+    """Outputs by name; a DataFrame feeds one input a column."""
+    if hasattr(X, "columns"):
+        feed = {
+            name: column.to_numpy()[:, None].astype("f4" if is_numeric_dtype(column) else object)
+            for name, column in X.items()
+        }
+    else:
+        feed = {"X": np.asarray(X, np.float32)}
+    runner = session(model)
+    names = [output.name for output in runner.get_outputs()]
+    return dict(zip(names, runner.run(None, feed), strict=True))
+
+
+def fit(estimator, X, y):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return estimator.fit(X, y)
+
+
+def classifier(**parameters):
+    return SequentialClassifier(
+        [nn.Dense(8), nn.Tanh(), nn.Dropout(0.1)], max_iter=3, random_state=0, **parameters
+    )
+
+
+def regressor(**parameters):
+    return SequentialRegressor([nn.Dense(8), nn.SiLU()], max_iter=3, random_state=0, **parameters)
+
+
+IRIS_X, IRIS_Y = load_iris(return_X_y=True)
+IRIS_X = IRIS_X.astype(np.float32)
+DIABETES_X, DIABETES_Y = load_diabetes(return_X_y=True)
+DIABETES_X, DIABETES_Y = (10 * DIABETES_X).astype(np.float32), DIABETES_Y / 100
+WORDS = np.array(["setosa", "versicolor", "virginica"])
+TWO_LABELS = (IRIS_X[:, :2] > np.median(IRIS_X[:, :2], axis=0)).astype(int)
+
+CLASSIFIERS = {
+    "MLP of text": (MLPClassifier(8, max_iter=3, random_state=0), WORDS[IRIS_Y]),
+    "MLP of two": (MLPClassifier((8, 4), max_iter=3, random_state=0), IRIS_Y > 0),
+    "MLP multilabel": (MLPClassifier(8, max_iter=3, random_state=0), TWO_LABELS),
+    "integers": (classifier(), IRIS_Y + 5),
+    "floats": (classifier(), IRIS_Y * 2.0),
+    "two texts": (classifier(), np.array(["no", "yes"], object)[(IRIS_Y > 1).astype(int)]),
+    "two logits": (classifier(loss="categorical_cross_entropy"), (IRIS_Y > 1).astype(int)),
+    "one class": (classifier(), np.full(len(IRIS_Y), 7)),
+    "sigmoids": (classifier(loss=losses.BinaryCrossEntropy()), IRIS_Y),
+    "focal": (classifier(loss="focal"), IRIS_Y),
+    "multilabel": (classifier(), TWO_LABELS),
+}
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True], ids=["alone", "pipeline"])
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_classifier_gives_labels_and_probabilities(name, in_pipeline):
+    estimator, y = CLASSIFIERS[name]
+    model = make_pipeline(StandardScaler(), estimator) if in_pipeline else estimator
+    fit(model, IRIS_X, y)
+    found = run(to_onnx(model), IRIS_X)
+    assert list(found) == ["label", "probabilities"]
+    expected = model.predict(IRIS_X)
+    assert found["label"].shape == expected.shape
+    assert (found["label"] == expected).mean() > 0.99  # rounding may flip a tie
+    np.testing.assert_allclose(
+        found["probabilities"], model.predict_proba(IRIS_X), rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("y", [IRIS_Y, IRIS_Y > 0], ids=["three", "two"])
+def test_a_margin_loss_gives_scores(y):
+    estimator = fit(classifier(loss="hinge"), IRIS_X, y)
+    found = run(to_onnx(estimator), IRIS_X)
+    scores = estimator.decision_function(IRIS_X)
+    np.testing.assert_array_equal(found["label"], estimator.predict(IRIS_X))
+    np.testing.assert_allclose(found["scores"].reshape(scores.shape), scores, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True], ids=["alone", "pipeline"])
+def test_several_columns_of_classes(in_pipeline):
+    y = np.column_stack([IRIS_Y, 3 + (IRIS_X[:, 0] > 5.8)])
+    model = make_pipeline(StandardScaler(), classifier()) if in_pipeline else classifier()
+    fit(model, IRIS_X, y)
+    found = run(to_onnx(model), IRIS_X)
+    np.testing.assert_array_equal(found["label"], model.predict(IRIS_X))
+    for i, expected in enumerate(model.predict_proba(IRIS_X)):
+        np.testing.assert_allclose(found[f"probabilities_{i}"], expected, rtol=1e-4, atol=1e-6)
+
+
+REGRESSORS = {
+    "MLP": (MLPRegressor(hidden_layer_sizes=8, max_iter=3, random_state=0), DIABETES_Y),
+    "MLP Poisson": (MLPRegressor("poisson", 8, max_iter=3, random_state=0), DIABETES_Y),
+    "squared error": (regressor(), DIABETES_Y),
+    "two targets": (regressor(), np.column_stack([DIABETES_Y, -DIABETES_Y])),
+    "gamma": (regressor(loss="gamma"), DIABETES_Y),
+    "quantiles": (regressor(loss=losses.Quantile([0.1, 0.5, 0.9])), DIABETES_Y),
+    "fractions": (regressor(loss="binary_cross_entropy"), DIABETES_Y / 5),
+}
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True], ids=["alone", "pipeline"])
+@pytest.mark.parametrize("name", REGRESSORS)
+def test_a_regressor_gives_numbers(name, in_pipeline):
+    estimator, y = REGRESSORS[name]
+    model = make_pipeline(StandardScaler(), estimator) if in_pipeline else estimator
+    fit(model, DIABETES_X, y)
+    found = run(to_onnx(model), DIABETES_X)["variable"]
+    expected = model.predict(DIABETES_X)
+    assert found.ndim >= 2
+    np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True], ids=["alone", "pipeline"])
+def test_a_gaussian_gives_mean_and_deviation(in_pipeline):
+    estimator = regressor(loss=losses.GaussianNLL())
+    model = make_pipeline(StandardScaler(), estimator) if in_pipeline else estimator
+    fit(model, DIABETES_X, DIABETES_Y)
+    found = run(to_onnx(model), DIABETES_X)
+    mean, std = model.predict(DIABETES_X, return_std=True)
+    np.testing.assert_allclose(found["variable"][:, 0], mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["std"][:, 0], std, rtol=1e-4)
+
+
+def test_images_in_a_pipeline():
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:300].astype(np.float32), y[:300]
+    layers = [nn.Reshape((8, 8, 1)), nn.Conv2D(4, 3), nn.ReLU(), nn.MaxPool2D(), nn.Flatten()]
+    model = make_pipeline(StandardScaler(), SequentialClassifier(layers, max_iter=3))
+    fit(model, X, y)
+    found = run(to_onnx(model), X)
+    np.testing.assert_allclose(found["probabilities"], model.predict_proba(X), rtol=1e-3, atol=1e-5)
+    alone = fit(SequentialClassifier(layers[1:], max_iter=2), X.reshape(-1, 8, 8, 1), y)
+    found = run(to_onnx(alone), X.reshape(-1, 8, 8, 1))
+    np.testing.assert_allclose(
+        found["probabilities"],
+        alone.predict_proba(X.reshape(-1, 8, 8, 1)),
+        rtol=1e-3,
+        atol=1e-5,
+    )
+
+
+def test_a_table_of_text_and_numbers(rng):
+    X = pd.DataFrame(
+        {
+            "age": rng.uniform(20, 60, 100),
+            "town": rng.choice(["Bern", "Basel"], 100).astype(object),
+            "count": rng.integers(0, 9, 100),
+        }
+    )
+    y = np.where((X["age"] > 40) & (X["town"] == "Bern"), "old", "other")
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    columns = ColumnTransformer(
+        [("n", numbers, ["age", "count"]), ("t", OneHotEncoder(sparse_output=False), ["town"])]
+    )
+    model = fit(make_pipeline(columns, classifier()), X, y)
+    found = run(to_onnx(model, X=X), X)
+    np.testing.assert_array_equal(found["label"], model.predict(X))
+    np.testing.assert_allclose(found["probabilities"], model.predict_proba(X), rtol=1e-3, atol=1e-5)
+
+
+def test_columns_by_name(rng):
+    X = pd.DataFrame(rng.standard_normal((60, 3)), columns=["a", "b", "c"])
+    layers = [nn.Columns([(["c", "a"], nn.Dense(3)), ("b", nn.Tanh())])]
+    model = fit(SequentialRegressor(layers, max_iter=2), X, X["a"] - X["c"])
+    found = run(to_onnx(model), X.to_numpy())["variable"][:, 0]
+    np.testing.assert_allclose(found, model.predict(X), rtol=1e-4, atol=1e-5)
+
+
+def test_a_search_and_two_networks_in_one_model():
+    from sklearn.ensemble import VotingClassifier
+
+    vote = VotingClassifier(
+        [("a", classifier()), ("b", MLPClassifier(4))], voting="soft", flatten_transform=False
+    )
+    model = fit(make_pipeline(StandardScaler(), vote), IRIS_X, IRIS_Y)
+    found = run(to_onnx(model), IRIS_X)["probabilities"]
+    np.testing.assert_allclose(found, model.predict_proba(IRIS_X), rtol=1e-4, atol=1e-5)
+    search = GridSearchCV(MLPClassifier(4, max_iter=2), {"alpha": [0.0, 0.1]}, cv=2)
+    fit(search, IRIS_X, IRIS_Y)
+    found = run(to_onnx(search), IRIS_X)["probabilities"]
+    np.testing.assert_allclose(found, search.predict_proba(IRIS_X), rtol=1e-4, atol=1e-5)
+
+
+def test_metadata():
+    X = pd.DataFrame(IRIS_X, columns=["a", "b", "c", "d"])
+    estimator = fit(classifier(), X, WORDS[IRIS_Y])
+    for model in (to_onnx(estimator), to_onnx(fit(make_pipeline(classifier()), X, IRIS_Y))):
+        assert model.producer_name == "layerkit"
+        assert [(o.domain, o.version) for o in model.opset_import if o.domain == ""] == [("", 17)]
+        known = {entry.key: entry.value for entry in model.metadata_props}
+        assert json.loads(known["feature_names"]) == ["a", "b", "c", "d"]
+        assert known["layerkit_version"] == model.producer_version
+        assert len(json.loads(known["classes"])) == 3
+
+
+def test_a_link_without_a_form_is_named():
+    class Shifted(losses.MeanSquaredError):
+        def inverse_link(self, y_pred):
+            return y_pred + 1
+
+    estimator = fit(regressor(loss=Shifted()), DIABETES_X, DIABETES_Y)
+    with pytest.raises(TypeError, match=r"Shifted.inverse_link has no ONNX form"):
+        to_onnx(estimator)
+
+
+def test_a_pipeline_runs_without_layerkit(tmp_path):
+    """The lines of the README, the second half in a process that cannot import layerkit."""
+    pipeline = make_pipeline(StandardScaler(), MLPClassifier(16, max_iter=20, random_state=0))
+    fit(pipeline, IRIS_X, WORDS[IRIS_Y])
+    to_onnx(pipeline, tmp_path / "model.onnx")
+    np.save(tmp_path / "X.npy", IRIS_X)
+    script = """
+        import sys
+        sys.modules["layerkit"] = sys.modules["sklearn"] = None  # importing them raises
+        import numpy as np, onnxruntime
+        X = np.load("X.npy")
+        session = onnxruntime.InferenceSession("model.onnx")
+        label, probabilities = session.run(None, {"X": X.astype("float32")})
+        np.savez("predicted.npz", label=label.astype(str), probabilities=probabilities)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=tmp_path, check=True)
+    predicted = np.load(tmp_path / "predicted.npz")
+    np.testing.assert_array_equal(predicted["label"], pipeline.predict(IRIS_X))
+    np.testing.assert_allclose(
+        predicted["probabilities"], pipeline.predict_proba(IRIS_X), rtol=1e-4, atol=1e-6
+    )
