@@ -25,8 +25,8 @@ PRIVATE = {
 # Tests that cannot run, and why. What they are after is asserted in the test named.
 LEFT_OUT = {
     "test_fit": (
-        "private state: writes fitted attributes, _coef_grads and velocities into an estimator that "
-        "was never fitted; test_mlp.py::test_a_step_worked_out_by_hand sets coefs_ after a fit"
+        "private state: writes fitted attributes, _coef_grads and velocities into an estimator "
+        "that was never fitted; test_mlp.py::test_a_step_worked_out_by_hand sets coefs_ after a fit"
     ),
     "test_warm_start": (
         "a defect: asserts that a warm start refuses a subset of the known classes; "

@@ -102,9 +102,14 @@ class HalfPoissonDeviance(Canonical, Poisson):
 class LogLoss(Canonical, BinaryCrossEntropy):
     """Cross-entropy of independent yes/no outputs, summed over them.
 
+    Parameters
+    ----------
+    cap : float, default=inf
+        Largest value of an output. The derivative knows nothing of it: see `reported_cap`.
+
     Notes
     -----
-    - value: ``Σ_j log(1 + exp(y_pred_j)) - y_true_j y_pred_j``
+    - value: ``Σ_j min(cap, log(1 + exp(y_pred_j)) - y_true_j y_pred_j)``
     - backward: ``σ(y_pred) - y_true``
 
     Examples
@@ -114,22 +119,28 @@ class LogLoss(Canonical, BinaryCrossEntropy):
     (1.3863, [[-0.5, 0.5]])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cap: float = np.inf) -> None:
         super().__init__()
+        self.cap = cap
 
     def value_and_derivative(
         self, y_pred: np.ndarray, y_true: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        values = np.sum(softplus(y_pred) - y_true * y_pred, axis=1)
-        return values, sigmoid(y_pred) - y_true
+        values = softplus(y_pred) - y_true * y_pred
+        return np.minimum(values, self.cap).sum(axis=1), sigmoid(y_pred) - y_true
 
 
 class SoftmaxLogLoss(Canonical, CategoricalCrossEntropy):
     """Cross-entropy between the softmax of the outputs and the class.
 
+    Parameters
+    ----------
+    cap : float, default=inf
+        Largest value of a sample. The derivative knows nothing of it: see `reported_cap`.
+
     Notes
     -----
-    - value: ``log(Σ_k exp(y_pred_k)) - Σ_k y_true_k y_pred_k``
+    - value: ``min(cap, log(Σ_k exp(y_pred_k)) - Σ_k y_true_k y_pred_k)``
     - backward: ``softmax(y_pred) - y_true``
 
     Examples
@@ -139,8 +150,9 @@ class SoftmaxLogLoss(Canonical, CategoricalCrossEntropy):
     (0.6931, [[0.5, -0.5]])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cap: float = np.inf) -> None:
         super().__init__()
+        self.cap = cap
 
     def value_and_derivative(
         self, y_pred: np.ndarray, y_true: np.ndarray
@@ -151,7 +163,17 @@ class SoftmaxLogLoss(Canonical, CategoricalCrossEntropy):
         values = np.log(total[:, 0]) - np.einsum("ij,ij->i", y_true, shifted)
         p /= total
         p -= y_true
-        return values, p
+        return np.minimum(values, self.cap), p
+
+
+def reported_cap(solver: str, dtype: Any) -> float:
+    """Largest log-loss of an output that is reported: ``-log(eps)``, as in scikit-learn.
+
+    There the probabilities are clipped before the logarithm, which the derivative leaves out. For
+    "sgd" and "adam" the number only decides when to stop, and is kept, so that they stop in the
+    same epoch. The line search of "lbfgs" needs the very loss whose derivative it follows.
+    """
+    return np.inf if solver == "lbfgs" else -float(np.log(np.finfo(dtype).eps))
 
 
 class Penalized(Loss):
