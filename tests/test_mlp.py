@@ -18,7 +18,7 @@ from sklearn.neural_network import MLPRegressor as TheirRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from layerkit import ELU, GLU, BatchNorm, Dense, Dropout, MLPClassifier, MLPRegressor, Tanh
+from layerkit import ELU, GLU, BatchNorm, Dense, Dropout, Maxout, MLPClassifier, MLPRegressor, Tanh
 from layerkit.training import DivergenceWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -252,6 +252,36 @@ def test_verbose_prints_a_line_for_every_epoch(solver, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == f"Iteration 4, loss = {mlp.loss_:.8f}"
     assert len(lines) == 4
+
+
+def test_refit_learns_from_all_rows_for_the_best_number_of_epochs():
+    mlp = MLPClassifier(5, early_stopping=True, max_iter=30, random_state=0).fit(X_IRIS, Y_IRIS)
+    best = mlp.best_iter_
+    mlp.refit(X_IRIS, Y_IRIS)
+    assert (mlp.n_iter_, mlp.t_) == (best, best * 150)
+    assert mlp.validation_scores_ is None
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_scikit_learns_callbacks_score_every_epoch(kind):
+    from sklearn.callback import ScoringMonitor
+
+    monitor = ScoringMonitor(scoring="accuracy" if kind is MLPClassifier else "r2")
+    mlp = kind(hidden_layer_sizes=5, max_iter=4, random_state=0).set_callbacks(monitor)
+    mlp.fit(X_IRIS, Y_IRIS)
+    assert len(mlp.loss_curve_) == 4
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_the_penalty_covers_whatever_decays(solver):
+    mlp = MLPRegressor(hidden_layer_sizes=4, activation=Maxout(4, 2), solver=solver, alpha=50.0)
+    mlp.set_params(max_iter=1, batch_size=150, random_state=0, learning_rate_init=1e-12)
+    mlp.fit(X_IRIS, Y_IRIS)
+    decaying = [mlp.network_.flat_params[s.slice] for s in mlp.network_.layout if s.decay]
+    assert len(decaying) == 3
+    error = ((mlp.predict(X_IRIS) - Y_IRIS) ** 2).mean() / 2
+    penalty = 50 / 2 / 150 * sum(w @ w for w in decaying)
+    assert mlp.loss_ == pytest.approx(error + penalty, rel=1e-8)
 
 
 # ---------------------------------------------------------------- where scikit-learn is not right

@@ -206,45 +206,20 @@ class MultilayerPerceptron(NetworkEstimator):
             rule.waited = rule.cuts = 0
         elif not task.fresh and type(optimizer) is type(self.optimizer_):
             optimizer.state = self.optimizer_.state  # type: ignore[union-attr]
-        total = float(len(task.y)) if task.weight is None else float(task.weight.sum())
 
         def fitted(new: History) -> dict[str, Any]:
             return self._fitted_mlp(task, past, new, copy.deepcopy(network), rule)
 
         hooks = EpochHooks(self, epochs, task.X, task.y, task.weight, fitted)
-        weights = [layer.params["W"] for layer in _dense_layers(network)]
-        y = self._targets(task, network)
-        X = task.X.astype(network.dtype, copy=False)
-        if isinstance(optimizer, QuasiNewton):
-            optimizer.weight_decay = float(self.alpha) / total
-            loss: Loss = task.target.loss
-            data: Any = (X, y, task.weight)
-            ends: list[Any] = [SearchStep(weights)]
-        else:
-            optimizer.learning_rate = rule.rate(
-                self.learning_rate if self.solver == "sgd" else "constant",
-                self.learning_rate_init,
-                self.power_t,
-            )
-            mean_weight = total / len(y)
-            loss = Penalized(task.target.loss, self.alpha / mean_weight, weights, optimizer)
-            relative = None if task.weight is None else task.weight / mean_weight
-            data = self._batches(X, y, relative, task.rng)
-            ends = []
-        if task.validation is not None or not isinstance(optimizer, QuasiNewton):
-            ends.append(EpochEnd(rule, self, len(y)))
+        loss, data, ends = self._set_up(task, optimizer, rule)
+        printing = [print_iteration] if self.verbose else []
         history = train(
             network,
             loss,
             optimizer,
             data,
             epochs=epochs,
-            callbacks=[
-                *ends,
-                *self._own_callbacks(),
-                *[print_iteration] * bool(self.verbose),
-                hooks,
-            ],
+            callbacks=[*ends, *self._own_callbacks(), *printing, hooks],
             random_state=stream(task.seed, 3, len(past)),
             **self._validating(task),
         )
@@ -259,6 +234,23 @@ class MultilayerPerceptron(NetworkEstimator):
         if not patient:
             self._warn_unless_converged(history, epochs)
         return self
+
+    def _set_up(self, task: Any, optimizer: Any, rule: Convergence) -> tuple[Loss, Any, list[Any]]:
+        """Return what to minimise, the data to do it with, and what ends an epoch."""
+        network, loss, weight = task.network, task.target.loss, task.weight
+        X, y = task.X.astype(network.dtype, copy=False), self._targets(task, network)
+        decaying = [network.flat_params[slot.slice] for slot in network.layout if slot.decay]
+        mean_weight = 1.0 if weight is None else float(weight.mean())
+        end = EpochEnd(rule, self, len(y))
+        if isinstance(optimizer, QuasiNewton):
+            optimizer.weight_decay = self.alpha / (len(y) * mean_weight)
+            step = SearchStep(decaying)
+            return loss, (X, y, weight), [step] if task.validation is None else [step, end]
+        schedule = self.learning_rate if self.solver == "sgd" else "constant"
+        optimizer.learning_rate = rule.rate(schedule, self.learning_rate_init, self.power_t)
+        relative = None if weight is None else weight / mean_weight
+        penalized = Penalized(loss, self.alpha / mean_weight, decaying, optimizer)
+        return penalized, self._batches(X, y, relative, task.rng), [end]
 
     def _targets(self, task: Task, network: Layer) -> np.ndarray:
         """Return y as the loss wants it, checked once for all epochs."""
