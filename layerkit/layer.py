@@ -50,12 +50,13 @@ def _guard_forward(forward: Callable) -> Callable:
         x = self._accept(x)
         self._forward_shape = None  # should this forward fail, no backward may follow
         y = forward(self, x, training)
-        if y.shape[1:] != self.output_shape or y.shape[0] != x.shape[0]:
+        shape = y.shape
+        if shape[1:] != self.output_shape or shape[0] != x.shape[0]:
             raise ValueError(
                 f"in {self.where}: setup declared the output {batch_shape(self.output_shape)}, "
                 f"but forward turned {x.shape} into {y.shape}"
             )
-        self._forward_shape = y.shape
+        self._forward_shape = shape
         if self._observer is not None:
             self._observer(self, "forward", x, y)
         return y
@@ -72,17 +73,19 @@ def _guard_backward(backward: Callable) -> Callable:
             return backward(self, grad_output)
         if self._forward_shape is None:
             raise RuntimeError(f"in {self.where}: backward needs a forward before it")
-        grad_output = np.asarray(grad_output, dtype=self.dtype)
+        if type(grad_output) is not np.ndarray or grad_output.dtype != self.dtype:
+            grad_output = np.asarray(grad_output, dtype=self.dtype)
         if grad_output.shape != self._forward_shape:
             raise ValueError(
                 f"in {self.where}: backward expects the gradient of its output, "
                 f"{self._forward_shape}, got {grad_output.shape}"
             )
         grad_input = backward(self, grad_output)
-        if grad_input is not None and grad_input.shape != (len(grad_output), *self.input_shape):
+        shape = (len(grad_output), *self.input_shape)
+        if grad_input is not None and grad_input.shape != shape:
             raise ValueError(
                 f"in {self.where}: backward must return the gradient of the input, "
-                f"{(len(grad_output), *self.input_shape)}, but returned {grad_input.shape}"
+                f"{shape}, but returned {grad_input.shape}"
             )
         if not self._trainable:
             for grad in self._own_grads.values():

@@ -60,6 +60,7 @@ class Tree(Parameterized):
     _own_params: dict[str, np.ndarray] | None = None
     _own_grads: Mapping[str, np.ndarray] = MappingProxyType({})
     _own_buffers: Mapping[str, np.ndarray] = MappingProxyType({})
+    _shown: tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]] | None = None
     _flat_params: np.ndarray | None = None
     _flat_grads: np.ndarray | None = None
     _cache: Any = None
@@ -68,6 +69,7 @@ class Tree(Parameterized):
     _rng: np.random.Generator | None = None
     _observer: Observer | None = None
     _unpickled = (
+        "_shown",
         "_own_grads",
         "_flat_params",
         "_flat_grads",
@@ -137,7 +139,7 @@ class Tree(Parameterized):
     def _build(self, input_shape: Shape, seed: np.random.SeedSequence, dtype: np.dtype) -> None:
         tree = list(self.walk())
         for path, layer in tree:
-            layer.path, layer.dtype, layer._own_params = path, dtype, None
+            layer.path, layer.dtype, layer._own_params, layer._shown = path, dtype, None, None
             layer.name, layer.follower_init = "", None
         self.declare(input_shape)
         self._bind(dtype)
@@ -166,6 +168,7 @@ class Tree(Parameterized):
         for path, layer in tree:
             held, layer.path, layer.dtype = layer._own_params or {}, path, dtype
             layer._own_params, layer._own_grads = {}, {}
+            layer._shown = MappingProxyType(layer._own_params), MappingProxyType(layer._own_grads)
             layer._flat_params = layer._flat_grads = None
             buffers = layer._own_buffers.items()
             layer._own_buffers = {name: np.array(b, dtype) for name, b in buffers}
@@ -220,11 +223,13 @@ class Tree(Parameterized):
     @property
     def params(self) -> Mapping[str, np.ndarray]:
         """Views of this layer's parameters, by name."""
-        return MappingProxyType(self._built())
+        return self._shown[0] if self._shown else MappingProxyType(self._built())
 
     @property
     def grads(self) -> Mapping[str, np.ndarray]:
         """Views of this layer's gradients, by name."""
+        if self._shown:
+            return self._shown[1]
         self._built()
         return MappingProxyType(self._own_grads)
 

@@ -62,7 +62,10 @@ lion_step = twin(optimizers.lion_step)
 rprop_step = twin(optimizers.rprop_step)
 moving_average = twin(optimizers.moving_average)
 
+mean_of_cells = twin(pooling.mean_of_cells)
+
 keep_mask = twin(random.keep_mask)
+apply_mask = twin(random.apply_mask)
 add_row = twin(sums.add_row)
 sum_rows = twin(sums.sum_rows)
 
@@ -74,6 +77,7 @@ __all__ = [
     "adam_step",
     "adamax_step",
     "add_row",
+    "apply_mask",
     "avg_pool2d",
     "avg_pool2d_input_grad",
     "backend",
@@ -93,6 +97,7 @@ __all__ = [
     "log_softmax",
     "max_pool2d",
     "max_pool2d_input_grad",
+    "mean_of_cells",
     "mish",
     "mish_grad",
     "moments_step",

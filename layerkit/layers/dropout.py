@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from layerkit.kernels import keep_mask
+from layerkit.kernels import apply_mask, keep_mask
 from layerkit.layer import Layer, Shape, is_number
 
 
@@ -68,11 +68,11 @@ class Dropout(Layer):
             return x
         keep, probability = keep_mask(self.rng, self.rate, self.mask_shape(x))
         self.cache = keep, 1 / probability
-        return _masked(x, *self.cache)
+        return apply_mask(x, *self.cache)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         keep, scale = self.cache
-        return grad_output if keep is None else _masked(grad_output, keep, scale)
+        return grad_output if keep is None else apply_mask(grad_output, keep, scale)
 
     def mask_shape(self, x: np.ndarray) -> Shape:
         """Shape of the mask, which is broadcast against the input."""
@@ -194,13 +194,13 @@ class AlphaDropout(Layer):
         keep, q = keep_mask(self.rng, self.rate, x.shape)
         a = 1 / math.sqrt(q * (1 + (1 - q) * self.SATURATION**2))
         self.cache = keep, a
-        y = _masked(x - self.SATURATION, keep, a)
+        y = apply_mask(x - self.SATURATION, keep, a)
         y += a * q * self.SATURATION
         return y
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         keep, a = self.cache
-        return grad_output if keep is None else _masked(grad_output, keep, a)
+        return grad_output if keep is None else apply_mask(grad_output, keep, a)
 
 
 class GaussianNoise(Layer):
@@ -265,10 +265,3 @@ class GaussianNoise(Layer):
 def _check_rate(layer: Dropout | AlphaDropout) -> None:
     ok = is_number(layer.rate) and 0 <= layer.rate < 1
     layer.check(ok, "rate", "a probability of dropping, at least 0 and less than 1")
-
-
-def _masked(x: np.ndarray, keep: np.ndarray, scale: float) -> np.ndarray:
-    """Return ``x * keep * scale``; unlike a selection it lets NaN and infinities show."""
-    y = x * keep
-    y *= scale
-    return y

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from layerkit.kernels import mean_of_cells
 from layerkit.layer import Layer, Shape
 
 
@@ -45,7 +46,8 @@ class GlobalAvgPool2D(Layer):
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         self.cache = x.shape
-        return x.mean(axis=(1, 2))
+        n, height, width, channels = x.shape
+        return mean_of_cells(x.reshape(n, height * width, channels))
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         _, height, width, _ = self.cache
@@ -91,7 +93,7 @@ class GlobalAvgPool1D(Layer):
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         self.cache = x.shape
-        return x.mean(axis=1)
+        return mean_of_cells(x)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         share = grad_output[:, None] / self.cache[1]

@@ -192,7 +192,8 @@ class Optimizer(Parameterized):
         plan = self._plan_for(layout, flat_params, state["ages"])
         rate = self.rate
         grads = self._clipped(flat_grads, plan.spans)
-        self._state, self._plan = state, plan  # from here on nothing is refused
+        if state is not self._state or plan is not self._plan:
+            self._state, self._plan = state, plan  # from here on nothing is refused
         decay = float(self.weight_decay)
         decaying = plan.decaying if decay else []
         if self.decoupled:
@@ -332,7 +333,7 @@ def single_slot(params: np.ndarray) -> list[Slot]:
 def check_vectors(params: np.ndarray, grads: np.ndarray) -> None:
     """Refuse what is not a vector of parameters and a gradient of the same size and dtype."""
     for name, vector in (("flat_params", params), ("flat_grads", grads)):
-        if vector.ndim != 1 or vector.dtype not in (np.float32, np.float64):
+        if vector.ndim != 1 or vector.dtype.char not in "fd":
             raise ValueError(
                 f"{name} must be a vector of float32 or float64, got shape {vector.shape} "
                 f"of {vector.dtype}"

@@ -26,7 +26,7 @@ def _map(loop: Callable[..., None], x: np.ndarray, *numbers: float) -> np.ndarra
     """Return a new array that ``loop(x, y, *numbers)`` fills, element by element."""
     x = plain(x)
     y = np.empty(x.shape, x.dtype)
-    loop(x.reshape(-1), y.reshape(-1), *numbers)
+    loop(x.ravel(), y.ravel(), *numbers)
     return y
 
 
@@ -36,8 +36,8 @@ def _map_grad(
     """Return a new array that ``loop(grad, *arrays, out, *numbers)`` fills."""
     grad = plain(grad)
     out = np.empty(grad.shape, grad.dtype)
-    same = [plain(x.astype(grad.dtype, copy=False)).reshape(-1) for x in arrays]
-    loop(grad.reshape(-1), *same, out.reshape(-1), *numbers)
+    same = [plain(x.astype(grad.dtype, copy=False)).ravel() for x in arrays]
+    loop(grad.ravel(), *same, out.ravel(), *numbers)
     return out
 
 
@@ -45,7 +45,7 @@ def _gated(loop: Callable[..., None], x: np.ndarray) -> tuple[np.ndarray, np.nda
     """Return the two new arrays that ``loop(x, y, s)`` fills."""
     x = plain(x)
     y, s = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
-    loop(x.reshape(-1), y.reshape(-1), s.reshape(-1))
+    loop(x.ravel(), y.ravel(), s.ravel())
     return y, s
 
 

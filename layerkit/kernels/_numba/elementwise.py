@@ -16,7 +16,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x))."""
     x = plain(x)
     y = np.empty(x.shape, x.dtype)
-    _sigmoid(x.reshape(-1), y.reshape(-1))
+    _sigmoid(x.ravel(), y.ravel())
     return y
 
 
@@ -31,7 +31,7 @@ def softplus(x: np.ndarray) -> np.ndarray:
     """log(1 + exp(x))."""
     x = plain(x)
     y = np.empty(x.shape, x.dtype)
-    _softplus(x.reshape(-1), y.reshape(-1))
+    _softplus(x.ravel(), y.ravel())
     return y
 
 

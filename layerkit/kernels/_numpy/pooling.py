@@ -104,3 +104,8 @@ def _spans(
         start = np.arange(output_size(n, k, s, (before, after))) * s - before
         first = np.maximum(start, 0)
         yield first - start, first, np.minimum(start + k, n)
+
+
+def mean_of_cells(x: np.ndarray) -> np.ndarray:
+    """Return the mean over the cells of (n_samples, cells, channels)."""
+    return x.mean(axis=1)

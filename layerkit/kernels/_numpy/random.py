@@ -29,3 +29,10 @@ def keep_mask(
     words = rng.bit_generator.random_raw(-(-n * bits // 64))
     draws = words.astype("<u8", copy=False).view(f"<u{bits // 8}")[:n].reshape(shape)
     return draws < threshold, threshold / 2**bits
+
+
+def apply_mask(x: np.ndarray, keep: np.ndarray, scale: float) -> np.ndarray:
+    """Return ``x * keep * scale``; unlike a selection it lets NaN and infinities show."""
+    y = x * keep
+    y *= scale
+    return y

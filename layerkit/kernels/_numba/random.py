@@ -1,0 +1,24 @@
+"""Masks applied in one pass. They are drawn in NumPy: a seed means the same in both backends."""
+
+import numpy as np
+
+from layerkit.kernels._numba.compile import BOTH, for_dtypes, jit, plain
+from layerkit.kernels._numpy import random as reference
+
+
+@for_dtypes(BOTH, reference)
+def apply_mask(x: np.ndarray, keep: np.ndarray, scale: float) -> np.ndarray:
+    """Return ``x * keep * scale``; a mask that has to be broadcast is applied in NumPy."""
+    if keep.shape != x.shape:
+        return reference.apply_mask(x, keep, scale)
+    x = plain(x)
+    y = np.empty(x.shape, x.dtype)
+    _apply_mask(x.ravel(), plain(keep).ravel().view(np.uint8), y.ravel(), scale)
+    return y
+
+
+@jit
+def _apply_mask(x, keep, y, scale):
+    scale = x.dtype.type(scale)
+    for i in range(x.size):
+        y[i] = x[i] * x.dtype.type(keep[i]) * scale
