@@ -3,7 +3,7 @@
 import numpy as np
 
 from layerkit.kernels._numba import direct, winograd
-from layerkit.kernels._numpy.convolution import spread, transpose
+from layerkit.kernels._numpy.convolution import transpose
 from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_sizes
 
 # With fewer channels the transforms cost more than the multiplications they save.
@@ -45,7 +45,6 @@ def conv2d(
     algorithm: str = "auto",
 ) -> np.ndarray:
     """Cross-correlate images with a kernel, as `_numpy.convolution.conv2d` does."""
-    x, groups = spread(x, kernel, groups)
     geometry = stride, padding, dilation, groups
     outputs = output_sizes(x.shape[1:3], kernel.shape[:2], stride, padding, dilation)
     y = np.empty((len(x), *outputs, kernel.shape[3]), x.dtype)
@@ -67,11 +66,6 @@ def conv2d_input_grad(
     algorithm: str = "auto",
 ) -> np.ndarray:
     """Return dL/dx: the transposed convolution of dL/dy."""
-    c_out = kernel.shape[3]
-    if kernel.shape[2] == 1 and 1 < groups < c_out:  # the channels that spread repeats
-        repeated = (*x_shape[:3], c_out)
-        dx = conv2d_input_grad(grad, kernel, repeated, stride, padding, dilation, c_out)
-        return dx.reshape(*x_shape, c_out // groups).sum(axis=-1)
     geometry = stride, padding, dilation, groups
     transposed = transpose(kernel, groups)
     dx = np.empty(x_shape, grad.dtype)
@@ -97,7 +91,6 @@ def conv2d_kernel_grad(
     algorithm: str = "auto",
 ) -> None:
     """Overwrite ``out`` with dL/dkernel, given x and ``grad`` = dL/dy."""
-    x, groups = spread(x, out, groups)
     geometry = stride, padding, dilation, groups
     plain_out = out if out.flags.carray else np.empty(out.shape, out.dtype)
     if choose(out, *geometry, algorithm) == "winograd":

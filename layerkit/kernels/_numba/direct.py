@@ -5,43 +5,84 @@ over taps and input channels. For the kernel gradient, it is `ROWS` pairs (tap, 
 one block of output channels, summed over pixels. Offsets come from `windows.Plan`; padding is a
 copy of one sample at a time, which stays in the cache.
 
-A depthwise convolution is the same with vectors of channels in the place of single ones; it counts
-as one group with one input channel here.
+Where groups have fewer outputs than a vector has lanes, as in a depthwise convolution, the copy
+lays a sample out *by channel*: the j-th input channel of every output's group, for all outputs side
+by side. Then one vector serves several groups, each lane multiplying numbers of its own.
 """
 
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
 from layerkit.kernels._numba.compile import inline, jit, plain
 from layerkit.kernels._numba.threads import in_parts
 from layerkit.kernels._numba.tile import ROWS, VECTOR_BYTES, tile
-from layerkit.kernels._numba.windows import Blocks, blocks, plan
+from layerkit.kernels._numba.windows import Blocks, Plan, blocks, plan
 
-# The kernel gradient goes over so many bytes of images at a time, which stay in the first cache.
+# The kernel gradient sums over so many pixels before it moves on to the next tile, and so keeps
+# what it reads in the first cache. Small images are taken several at a time.
 CACHED_BYTES = 24 * 1024
+LEAST_PIXELS = 256
+
+
+class Channels(NamedTuple):
+    """How channels are grouped, and cut into vectors."""
+
+    groups: int
+    c_in: int  # of a group
+    c_out: int
+    by_channel: bool
+    order: np.ndarray  # in which a cell's channels are copied, if it is not their own
+    blocks: Blocks  # of a group's outputs; by channel, of all
 
 
 @inline
 def pad(x, frame, padded):
     """Copy one sample into the middle of zeros."""
+    width = len(x) // frame.rows
     for row in range(frame.rows):
-        start = frame.before + row * frame.pitch
-        padded[start : start + frame.width] = x[row * frame.width : (row + 1) * frame.width]
+        at, of = frame.before + row * frame.pitch, row * width
+        for i in range(width):
+            padded[at + i] = x[of + i]
+
+
+@inline
+def spread(x, frame, order, padded):
+    """Copy one sample into the middle of zeros, the channels of each cell in a new order."""
+    width = len(x) // (frame.rows * frame.columns)
+    for row in range(frame.rows):
+        at, of = frame.before + row * frame.pitch, row * frame.columns * width
+        for _ in range(frame.columns):
+            for i in range(len(order)):
+                padded[at + i] = x[of + order[i]]
+            at += len(order)
+            of += width
+
+
+@inline
+def place(x, frame, order, padded):
+    """Copy one sample into its frame."""
+    if len(order):
+        spread(x, frame, order, padded)
+    else:
+        pad(x, frame, padded)
 
 
 @jit
-def pack(kernel, plan, blocks, groups):
+def pack(kernel, taps, channels):
     """Lay the kernel out as the tiles read it: (group, block, tap and channel, lane)."""
-    n_taps, c_in, filters = kernel.shape
+    _, c_in, filters = kernel.shape
+    starts, vectors = channels.blocks
+    groups = 1 if channels.by_channel else channels.groups
     c_out = filters // groups
     narrow = VECTOR_BYTES // kernel.itemsize
-    packed = np.zeros(groups * blocks.vectors.sum() * narrow * n_taps * c_in, kernel.dtype)
+    packed = np.zeros(groups * vectors.sum() * narrow * len(taps) * c_in, kernel.dtype)
     at = 0
     for group in range(groups):
-        for block in range(len(blocks.starts)):
-            width, first = blocks.vectors[block] * narrow, group * c_out + blocks.starts[block]
-            for tap in plan.taps:
+        for block in range(len(starts)):
+            width, first = vectors[block] * narrow, group * c_out + starts[block]
+            for tap in taps:
                 for c in range(c_in):
                     for lane in range(min(width, c_out)):
                         packed[at + lane] = kernel[tap, c, first + lane]
@@ -50,106 +91,113 @@ def pack(kernel, plan, blocks, groups):
 
 
 @jit
-def gather(x, weights, bias, plan, blocks, groups, c_in, c_out, by_channel, y):
+def gather(x, weights, bias, plan, channels, y):
     """Overwrite y: each row of the plan becomes bias + Σ weights times the cells it looks at.
 
-    Samples are flat; c_in and c_out are those of one group. The bias ends with a vector of zeros.
+    Samples are flat. The bias ends with a vector of zeros.
     """
     narrow = VECTOR_BYTES // x.itemsize
+    starts, vectors = channels.blocks
+    by_channel, c_in = channels.by_channel, channels.c_in
+    groups = 1 if by_channel else channels.groups
+    c_out = channels.groups * channels.c_out // groups
     depth = len(plan.taps) * c_in
-    few = np.empty(ROWS * narrow, x.dtype)  # for tiles that are wider than the result
-    few_rows = np.arange(ROWS) * narrow
-    padded = np.zeros(plan.frame.size if plan.frame.padded else 0, x.dtype)
+    packed_group = vectors.sum() * narrow * depth
+    rows, targets, offsets, copied = plan.rows, plan.targets, plan.offsets, plan.frame.copied
+    few = c_out < narrow  # a vector is wider than the result: into the vacant space, then out of it
+    room = max(c_out, narrow)
+    vacant = np.empty(y.shape[1] // c_out * room if few else 0, x.dtype)
+    padded = np.zeros(plan.frame.size if copied else 0, x.dtype)
     for sample in range(len(x)):
-        source = x[sample]
-        if plan.frame.padded:
-            pad(source, plan.frame, padded)
+        source, out = x[sample], y[sample]
+        if copied:
+            place(source, plan.frame, channels.order, padded)
             source = padded
-        summed = 0
-        for phase in range(len(plan.length)):
-            run, length = plan.first_run[phase], plan.length[phase]
-            n_runs = plan.first_run[phase + 1] - run
+        if few:
+            out = vacant
+        for phase in range(len(plan.first_row) - 1):
+            k, end = plan.first_offset[phase], plan.first_offset[phase + 1]
             for group in range(groups):
                 for row in range(plan.first_row[phase], plan.first_row[phase + 1], ROWS):
-                    packed = group * blocks.vectors.sum() * narrow * depth
-                    for block in range(len(blocks.starts)):
-                        vectors, start = blocks.vectors[block], blocks.starts[block]
-                        width, first = vectors * narrow, group * c_out + start
-                        out, out0, out_rows, out_row = y[sample], first, plan.targets, row
-                        if c_out < narrow:
-                            out, out0, out_rows, out_row = few, 0, few_rows, 0
+                    packed = group * packed_group
+                    for block in range(len(starts)):
+                        width, start = vectors[block] * narrow, starts[block]
                         tile(
-                            vectors, by_channel,
-                            source, start if by_channel else group * c_in, plan.rows, row,
-                            plan.runs, run, n_runs, length, 1,
-                            weights, packed + summed * width, width,
-                            out, out0, out_rows, out_row, bias, first,
+                            vectors[block], by_channel,
+                            source, start if by_channel else group * c_in, rows, row,
+                            offsets, k, end - k, weights, packed + k * width, width,
+                            out, group * room + start, targets, row, bias, group * c_out + start,
                         )  # fmt: skip
-                        if c_out < narrow:
-                            for i in range(ROWS):
-                                at = plan.targets[row + i] + first
-                                y[sample, at : at + c_out] = few[i * narrow : i * narrow + c_out]
                         packed += depth * width
-            summed += n_runs * length
+        if few:
+            for i in range(y.shape[1] // c_out):
+                y[sample, i * c_out : (i + 1) * c_out] = vacant[i * room : i * room + c_out]
 
 
 @jit
-def reduce(x, grad, plan, blocks, lines, step, groups, c_in, c_out, by_channel, total):
+def reduce(x, grad, plan, n_pixels, channels, total):
     """Add to ``total`` Σ over pixels of the cell that a tap looks at times dL/dy there.
 
-    Line p of ``lines`` pixels, ``step`` apart in the source, begins at ``lines[p]``. The total is
-    laid out as (group, block, tap and channel, lane), the third axis in whole tiles.
+    The total is laid out as (group, block, tap and channel, lane), the third axis in whole tiles.
     """
     narrow = VECTOR_BYTES // x.itemsize
-    length = plan.length[0]
-    deep = np.empty((len(plan.runs) * length + ROWS - 1) // ROWS * ROWS, np.intp)
-    for k in range(len(deep)):
-        last = min(k, len(plan.runs) * length - 1)
-        deep[k] = plan.runs[last // length] + last % length
-    across = grad.shape[1] // len(lines)
-    pixels = across // (groups * c_out)
-    cached = CACHED_BYTES // x.itemsize // (across + pixels * step)
-    tall = max(1, min(len(lines), cached))
-    rows = np.empty(len(deep), np.intp)
-    padded = np.zeros(plan.frame.size if plan.frame.padded else 0, x.dtype)
-    few = np.zeros(grad.shape[1] + narrow if c_out < narrow else 0, x.dtype)
-    for sample in range(len(x)):
-        source, g = x[sample], grad[sample]
-        if plan.frame.padded:
-            pad(source, plan.frame, padded)
+    starts, vectors = channels.blocks
+    by_channel, c_in = channels.by_channel, channels.c_in
+    groups = 1 if by_channel else channels.groups
+    c_out = channels.groups * channels.c_out // groups
+    offsets, depth, copied = plan.offsets, len(plan.offsets), plan.frame.copied
+    filters, size = grad.shape[1] // n_pixels, x.shape[1]
+    step = plan.frame.size // (plan.frame.rows * plan.frame.columns)
+    at_once = max(ROWS, CACHED_BYTES // x.itemsize // (step + filters))
+    samples = max(1, min(len(x), 1 + LEAST_PIXELS // n_pixels))
+    padded = np.zeros(samples * plan.frame.size if copied else 0, x.dtype)
+    few = np.zeros(samples * grad.shape[1] + narrow if c_out < narrow else 0, x.dtype)
+    if copied:
+        size = plan.frame.size
+    pixels = np.empty(samples * n_pixels, np.intp)
+    for sample in range(samples):
+        for pixel in range(n_pixels):
+            pixels[sample * n_pixels + pixel] = sample * size + plan.rows[pixel]
+    rows = np.concatenate((np.arange(ROWS) * narrow, np.arange(ROWS) * 2 * narrow))
+    for sample in range(0, len(x), samples):
+        some = x[sample : sample + samples]
+        source, g = some.reshape(-1), grad[sample : sample + samples].reshape(-1)
+        if copied:
+            for i in range(len(some)):
+                place(some[i], plan.frame, channels.order, padded[i * size : (i + 1) * size])
             source = padded
         if c_out < narrow:  # room to read a vector from the last pixel
             few[: len(g)] = g
             g = few
-        for line in range(0, len(lines), tall):
-            n_lines = min(tall, len(lines) - line)
+        for first in range(0, len(some) * n_pixels, at_once):
+            n = min(at_once, len(some) * n_pixels - first)
             packed = 0
             for group in range(groups):
-                for block in range(len(blocks.starts)):
-                    vectors, start = blocks.vectors[block], blocks.starts[block]
-                    width = vectors * narrow
-                    rows[:] = np.arange(len(deep)) * width
-                    for k in range(0, len(deep), ROWS):
+                for block in range(len(starts)):
+                    start = group * c_out + starts[block]
+                    width = vectors[block] * narrow
+                    for k in range(0, depth, ROWS):
                         tile(
-                            vectors, by_channel,
-                            source, start if by_channel else group * c_in, deep, k,
-                            lines, line, n_lines, pixels, step,
-                            g, line * across + group * c_out + start, groups * c_out,
-                            total, packed, rows, k, total, -1,
+                            vectors[block], by_channel,
+                            source, start if by_channel else group * c_in, offsets, k,
+                            pixels, first, n, g, first * filters + start, filters,
+                            total, packed + k * width, rows, (vectors[block] - 1) * ROWS, total, -1,
                         )  # fmt: skip
-                    packed += len(deep) * width
+                    packed += depth * width
 
 
 @jit
-def unpack(total, blocks, groups, out):
+def unpack(total, channels, out):
     """Overwrite ``out``, (tap and channel, filter), with the blocks that `reduce` summed up."""
     depth, filters = out.shape
+    starts, vectors = channels.blocks
+    groups = 1 if channels.by_channel else channels.groups
     c_out = filters // groups
     narrow = VECTOR_BYTES // out.itemsize
     at = 0
     for group in range(groups):
-        for block in range(len(blocks.starts)):
-            width, first = blocks.vectors[block] * narrow, group * c_out + blocks.starts[block]
+        for block in range(len(starts)):
+            width, first = vectors[block] * narrow, group * c_out + starts[block]
             for k in range(depth):
                 for lane in range(min(width, c_out)):
                     out[k, first + lane] = total[at + k * width + lane]
@@ -163,20 +211,15 @@ def convolve(x, kernel, bias, backward, geometry, y):
     """
     kh, kw, c_in, filters = kernel.shape
     cells, outputs = (y, x) if backward else (x, y)
-    shape = cells.shape[1:3], outputs.shape[1:3], (x.shape[3], filters)
-    layout = plan(backward, *shape, (kh, kw), *geometry)
-    by_channel, groups, cut = _cut(kernel, geometry[3])
-    weights = pack(plain(kernel).reshape(kh * kw, c_in, filters), layout, cut, groups)
+    layout, channels = _lay_out(kernel, backward, True, cells.shape, outputs.shape, *geometry)
+    weights = pack(plain(kernel).reshape(kh * kw, c_in, filters), layout.taps, channels)
     start = np.zeros(filters + VECTOR_BYTES // x.itemsize, x.dtype)
     if bias is not None:
         start[:filters] = bias
     flat_x, flat_y = flat(x), flat(y)
 
     def part(samples: slice) -> None:
-        gather(
-            flat_x[samples], weights, start, layout, cut, groups, c_in, filters // groups,
-            by_channel, flat_y[samples],
-        )  # fmt: skip
+        gather(flat_x[samples], weights, start, layout, channels, flat_y[samples])
 
     in_parts(part, len(x), max(x.size, y.size) * kh * kw * c_in)
 
@@ -184,26 +227,18 @@ def convolve(x, kernel, bias, backward, geometry, y):
 def kernel_grad(x, grad, geometry, out):
     """Overwrite the contiguous ``out`` with dL/dkernel."""
     kh, kw, c_in, filters = out.shape
-    height, width = grad.shape[1:3]
-    shape = x.shape[1:3], (height, width), (x.shape[3], filters)
-    layout = plan(False, *shape, (kh, kw), *geometry)
-    by_channel, groups, cut = _cut(out, geometry[3])
-    lines = layout.rows[: height * width : width].copy()
-    step = geometry[0][1] * x.shape[3]
-    depth = -(-kh * kw * c_in // ROWS) * ROWS
-    size = groups * depth * int(cut.vectors.sum()) * VECTOR_BYTES // x.itemsize
+    layout, channels = _lay_out(out, False, False, x.shape, grad.shape, *geometry)
+    groups = 1 if channels.by_channel else channels.groups
+    lanes = int(channels.blocks.vectors.sum()) * VECTOR_BYTES // x.itemsize
     flat_x, flat_grad = flat(x), flat(grad)
 
     def part(samples: slice) -> np.ndarray:
-        total = np.zeros(size, x.dtype)
-        reduce(
-            flat_x[samples], flat_grad[samples], layout, cut, lines, step, groups, c_in,
-            filters // groups, by_channel, total,
-        )  # fmt: skip
+        total = np.zeros(groups * len(layout.offsets) * lanes, x.dtype)
+        reduce(flat_x[samples], flat_grad[samples], layout, prod(grad.shape[1:3]), channels, total)
         return total
 
     total = sum(in_parts(part, len(x), grad.size * kh * kw * c_in))
-    unpack(total, cut, groups, out.reshape(kh * kw * c_in, filters))
+    unpack(total, channels, out.reshape(kh * kw * c_in, filters))
 
 
 def flat(x: np.ndarray) -> np.ndarray:
@@ -211,10 +246,20 @@ def flat(x: np.ndarray) -> np.ndarray:
     return plain(x).reshape(len(x), prod(x.shape[1:]))
 
 
-def _cut(kernel: np.ndarray, groups: int) -> tuple[bool, int, Blocks]:
-    """Depthwise, channels stand side by side in vectors: then all are one group."""
-    filters = kernel.shape[3]
-    narrow = VECTOR_BYTES // kernel.itemsize
-    by_channel = kernel.shape[2] == 1 and 1 < groups == filters >= narrow
-    groups = 1 if by_channel else groups
-    return by_channel, groups, blocks(filters // groups, kernel.itemsize)
+def _lay_out(
+    kernel, backward, by_edge, cells, outputs, stride, padding, dilation, groups
+) -> tuple[Plan, Channels]:
+    kh, kw, c_in, filters = kernel.shape
+    c_out, narrow = filters // groups, VECTOR_BYTES // kernel.itemsize
+    by_channel = groups > 1 and c_out < narrow <= filters
+    cut = blocks(filters if by_channel else c_out, kernel.itemsize)
+    room = groups * max(c_out, narrow)  # of a result's cell, see gather
+    pitches = (c_in * filters, filters, filters) if by_channel else (groups * c_in, room, 1)
+    # The j-th input channel of the group of output f is copied to j · filters + f.
+    group = np.arange(filters if by_channel and c_in * c_out > 1 else 0) // c_out
+    order = np.add.outer(np.arange(c_in), group * c_in).ravel()
+    layout = plan(
+        backward, cells[1:3], outputs[1:3], (kh, kw), stride, padding, dilation, pitches, c_in,
+        len(order) > 0, by_channel and by_edge and len(order) == 0,
+    )  # fmt: skip
+    return layout, Channels(groups, c_in, c_out, by_channel, order, cut)

@@ -86,11 +86,11 @@ def _tile(vectors: int, by_channel: bool) -> Callable[..., Any]:
 
     @intrinsic
     def tile(  # type: ignore[no-untyped-def]
-        typing, a, a0, a_rows, row, runs, run0, n_runs, length, step,
+        typing, a, a0, a_rows, row, offsets, first, n,
         b, b0, b_step, c, c0, c_rows, c_row, start, start0,
     ):  # fmt: skip
         given = (
-            a, a0, a_rows, row, runs, run0, n_runs, length, step,
+            a, a0, a_rows, row, offsets, first, n,
             b, b0, b_step, c, c0, c_rows, c_row, start, start0,
         )  # fmt: skip
         signature = types.void(
@@ -98,7 +98,7 @@ def _tile(vectors: int, by_channel: bool) -> Callable[..., Any]:
         )
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            (a, a0, a_rows, row, runs, run0, n_runs, length, step,
+            (a, a0, a_rows, row, offsets, first, n,
              b, b0, b_step, c, c0, c_rows, c_row, start, start0) = (
                 Memory(context, builder, kind, value) if isinstance(kind, types.Array) else value
                 for kind, value in zip(signature.args, args, strict=True)
@@ -116,29 +116,25 @@ def _tile(vectors: int, by_channel: bool) -> Callable[..., Any]:
                     for i, v in spots:
                         builder.store(c.load(out[i], v), sums[i, v])
                 with no:
-                    first = start.at(start0)
+                    begin = start.at(start0)
                     for i, v in spots:
-                        builder.store(start.load(first, v), sums[i, v])
+                        builder.store(start.load(begin, v), sums[i, v])
 
             where_b = cgutils.alloca_once_value(builder, b.at(b0))
-            with cgutils.for_range(builder, n_runs) as outer:
-                run = builder.load(runs.at(add(run0, outer.index)))
-                begins = [a.at(run, row) for row in row_of]
-                offset = cgutils.alloca_once_value(builder, zero)
-                with cgutils.for_range(builder, length):
-                    from_b, k = builder.load(where_b), builder.load(offset)
-                    bs = [b.load(from_b, v) for v in range(vectors)]
-                    for i in range(ROWS):
-                        from_a = a.at(k, begins[i])
-                        if not by_channel:
-                            factor = a.broadcast(from_a)
-                        for v in range(vectors):
-                            if by_channel:
-                                factor = a.load(from_a, v)
-                            total = builder.load(sums[i, v])
-                            builder.store(multiply_add(builder, factor, bs[v], total), sums[i, v])
-                    builder.store(b.at(b_step, from_b), where_b)
-                    builder.store(add(k, step), offset)
+            with cgutils.for_range(builder, n) as loop:
+                offset = builder.load(offsets.at(add(first, loop.index)))
+                from_b = builder.load(where_b)
+                bs = [b.load(from_b, v) for v in range(vectors)]
+                for i in range(ROWS):
+                    from_a = a.at(offset, row_of[i])
+                    if not by_channel:
+                        factor = a.broadcast(from_a)
+                    for v in range(vectors):
+                        if by_channel:
+                            factor = a.load(from_a, v)
+                        total = builder.load(sums[i, v])
+                        builder.store(multiply_add(builder, factor, bs[v], total), sums[i, v])
+                builder.store(b.at(b_step, from_b), where_b)
 
             for i, v in spots:
                 c.store(builder.load(sums[i, v]), out[i], v)
@@ -157,36 +153,35 @@ _narrow_tile_by_channel = _tile(NARROW, by_channel=True)
 
 @inline
 def tile(
-    vectors, by_channel, a, a0, a_rows, row, runs, run0, n_runs, length, step,
+    vectors, by_channel, a, a0, a_rows, row, offsets, first, n,
     b, b0, b_step, c, c0, c_rows, c_row, start, start0,
 ):  # fmt: skip
     """Overwrite or increase a tile of c, ``vectors`` vectors wide.
 
     Its row i, at ``c[c0 + c_rows[c_row + i]:]``, becomes a start plus ::
 
-        Σ_(r < n_runs) Σ_(t < length) a[a0 + a_rows[row + i] + runs[run0 + r] + t step] B
-        B = b[b0 + (r length + t) b_step:]
+        Σ_(k < n) a[a0 + a_rows[row + i] + offsets[first + k]] b[b0 + k b_step:]
 
     The start is ``start[start0:]``, or what c holds if start0 is negative. By channel, a too is a
     vector, and multiplied number by number.
     """
     if by_channel and vectors == WIDE:
         _wide_tile_by_channel(
-            a, a0, a_rows, row, runs, run0, n_runs, length, step,
+            a, a0, a_rows, row, offsets, first, n,
             b, b0, b_step, c, c0, c_rows, c_row, start, start0,
         )  # fmt: skip
     elif by_channel:
         _narrow_tile_by_channel(
-            a, a0, a_rows, row, runs, run0, n_runs, length, step,
+            a, a0, a_rows, row, offsets, first, n,
             b, b0, b_step, c, c0, c_rows, c_row, start, start0,
         )  # fmt: skip
     elif vectors == WIDE:
         _wide_tile(
-            a, a0, a_rows, row, runs, run0, n_runs, length, step,
+            a, a0, a_rows, row, offsets, first, n,
             b, b0, b_step, c, c0, c_rows, c_row, start, start0,
         )  # fmt: skip
     else:
         _narrow_tile(
-            a, a0, a_rows, row, runs, run0, n_runs, length, step,
+            a, a0, a_rows, row, offsets, first, n,
             b, b0, b_step, c, c0, c_rows, c_row, start, start0,
         )  # fmt: skip

@@ -29,32 +29,32 @@ class Phase(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A sample inside its padding, flat; measures in numbers, except rows."""
+    """A sample inside its padding, flat: measures in numbers, except rows and columns."""
 
-    padded: bool  # whether there is any padding
+    copied: bool  # whether it differs from the sample
     rows: int  # of the sample
-    width: int
+    columns: int
     before: int  # where the sample begins in the frame
     pitch: int  # from row to row of the frame
     size: int
 
 
 class Plan(NamedTuple):
-    """Offsets, in numbers, into one sample with its padding and into one sample of the result.
+    """Offsets, in numbers, into one framed sample and into one sample of the result.
 
     Row r of phase i stands at ``rows[r]`` in the source and ``targets[r]`` in the result, for
-    ``first_row[i] <= r < first_row[i + 1]``; the last is repeated to make whole tiles. It looks
-    through runs of ``length[i]`` numbers at ``runs[first_run[i]:first_run[i + 1]]`` further on.
+    ``first_row[i] <= r < first_row[i + 1]``, the last one repeated to make whole tiles. It looks
+    through pairs (tap, input channel) k at ``offsets[k]`` further on, for
+    ``first_offset[i] <= k < first_offset[i + 1]``; these too are filled up to whole tiles.
     """
 
     rows: Offsets
     targets: Offsets
     first_row: Offsets
-    runs: Offsets
-    first_run: Offsets
-    length: Offsets
-    taps: Offsets  # which tap of the kernel each stretch of channels in the runs belongs to
-    frame: Frame  # of the source
+    offsets: Offsets
+    first_offset: Offsets
+    taps: Offsets  # of the kernel, in the order of the phases
+    frame: Frame
 
 
 class Blocks(NamedTuple):
@@ -88,50 +88,56 @@ def plan(
     backward: bool,
     cells: Pair,
     outputs: Pair,
-    channels: Pair,
     size: Pair,
     stride: Pair,
     padding: Padding,
     dilation: Pair,
-    groups: int,
+    pitches: tuple[int, int, int],
+    c_in: int,
+    copied: bool,
+    by_edge: bool,
 ) -> Plan:
-    """Lay out a convolution, or its adjoint, from ``channels[0]`` to ``channels[1]`` channels."""
+    """Lay out a convolution, or its adjoint.
+
+    The pitches are numbers from cell to cell of the frame, of the result, and from one of a group's
+    ``c_in`` channels to the next in the frame. ``copied`` asks for a frame even without padding;
+    ``by_edge`` for no padding, but phases for the edges of the image that look at fewer cells.
+    """
     read = read_backward if backward else read_forward
-    along = [read(*axis) for axis in zip(cells, size, stride, padding, dilation, strict=True)]
+    axes = zip(cells, size, stride, padding, dilation, strict=True)
+    down, across = (read(*axis) for axis in axes)
     source, target = (outputs, cells) if backward else (cells, outputs)
-    spans = [_span(phases, n) for phases, n in zip(along, source, strict=True)]
-    (top, height), (left, width) = spans
-    c_in, c_out = channels
-    rows, targets, runs, lengths, taps = [], [], [], [], []
-    for i in along[0]:
-        for j in along[1]:
-            cell = np.add.outer((i.sources + top) * width, j.sources + left)
-            rows.append(_whole_tiles(cell * c_in))
-            targets.append(_whole_tiles(np.add.outer(i.targets * target[1], j.targets) * c_out))
-            # Taps that are neighbours on a row of the image, all channels of each, are one run.
-            neighbours = groups == 1 and (np.diff(j.offsets) == 1).all() and len(j.offsets) > 0
-            across = j.offsets[:1] if neighbours else j.offsets
-            runs.append(np.add.outer(i.offsets * width, across).ravel() * c_in)
-            lengths.append(c_in // groups * (len(j.offsets) if neighbours else 1))
+    if by_edge:
+        down, across = _by_edge(down, source[0]), _by_edge(across, source[1])
+    top, height = _span(down, source[0])
+    left, width = _span(across, source[1])
+    by_cell, by_target, by_channel = pitches
+    rows, targets, offsets, taps = [], [], [], []
+    for i in down:
+        for j in across:
+            seen = np.add.outer((i.sources + top) * width, j.sources + left)
+            rows.append(_whole_tiles(seen * by_cell))
+            reached = np.add.outer(i.targets * target[1], j.targets)
+            targets.append(_whole_tiles(reached * by_target))
+            further = np.add.outer(i.offsets * width, j.offsets) * by_cell
+            offsets.append(np.add.outer(further, np.arange(c_in) * by_channel).ravel())
             taps.append(np.add.outer(i.taps * size[1], j.taps).ravel())
     return Plan(
         np.concatenate(rows).astype(np.intp),
         np.concatenate(targets).astype(np.intp),
         _firsts(rows),
-        np.concatenate(runs).astype(np.intp),
-        _firsts(runs),
-        np.array(lengths, np.intp),
+        _whole_tiles(np.concatenate(offsets)).astype(np.intp),
+        _firsts(offsets),
         np.concatenate(taps).astype(np.intp),
-        frame(source, (top, left), (height, width), c_in),
+        frame(source, (top, left), (height, width), by_cell, copied),
     )
 
 
-def frame(source: Pair, before: Pair, framed: Pair, channels: int) -> Frame:
+def frame(source: Pair, before: Pair, framed: Pair, channels: int, copied: bool = False) -> Frame:
     """Lay out images in larger ones, so many cells from their top and left."""
     return Frame(
-        framed != source,
-        source[0],
-        source[1] * channels,
+        copied or framed != source,
+        *source,
         (before[0] * framed[1] + before[1]) * channels,
         framed[1] * channels,
         framed[0] * framed[1] * channels,
@@ -153,6 +159,18 @@ def blocks(channels: int, itemsize: int) -> Blocks:
     elif rest > 0:
         starts, vectors = [*starts, max(0, channels - narrow)], [*vectors, NARROW]
     return Blocks(np.array(starts, np.intp), np.array(vectors, np.intp))
+
+
+def _by_edge(phases: list[Phase], n: int) -> list[Phase]:
+    """Split phases by which of their taps look at one of n cells, and leave out the others."""
+    parts = []
+    for p in phases:
+        reads = np.add.outer(p.sources, p.offsets)
+        inside = (reads >= 0) & (reads < n)
+        for taps in np.unique(inside, axis=0):
+            alike = (inside == taps).all(axis=1)
+            parts.append(Phase(p.targets[alike], p.sources[alike], p.taps[taps], p.offsets[taps]))
+    return parts
 
 
 def _span(phases: list[Phase], n: int) -> Pair:

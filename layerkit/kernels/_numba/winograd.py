@@ -66,8 +66,8 @@ def gather(x, values, bias, frame, across, down, m, width, cut, c_in, c_out, y):
     inputs, outputs = np.empty(TILES * in_pitch, x.dtype), np.empty(TILES * out_pitch, x.dtype)
     height = y.shape[1] // (width * c_out)
     corner = np.empty(m * m * c_out, x.dtype)
-    padded = np.zeros(frame.size if frame.padded else 0, x.dtype)
-    run = np.zeros(1, np.intp)
+    padded = np.zeros(frame.size if frame.copied else 0, x.dtype)
+    alongside = np.arange(c_in)
     n_tiles, loaded, source = len(x) * across * down, -1, padded
     for first in range(0, n_tiles, TILES):
         n = min(TILES, n_tiles - first)
@@ -75,7 +75,7 @@ def gather(x, values, bias, frame, across, down, m, width, cut, c_in, c_out, y):
             sample, place = divmod(first + t, across * down)
             if sample != loaded:
                 source, loaded = x[sample], sample
-                if frame.padded:
+                if frame.copied:
                     pad(source, frame, padded)
                     source = padded
             row, column = divmod(place, across)
@@ -94,7 +94,7 @@ def gather(x, values, bias, frame, across, down, m, width, cut, c_in, c_out, y):
                 begin = start if point == BIAS_POINT else c_out  # where zeros are
                 for t in range(0, n, ROWS):
                     tile(
-                        vectors, False, inputs, point * c_in, in_rows, t, run, 0, 1, c_in, 1,
+                        vectors, False, inputs, point * c_in, in_rows, t, alongside, 0, c_in,
                         values, packed, vectors * narrow,
                         outputs, point * c_out + start, out_rows, t, bias, begin,
                     )  # fmt: skip
@@ -126,9 +126,9 @@ def reduce(x, grad, frame, grad_frame, across, down, m, cut, c_in, c_out, total)
     narrow = VECTOR_BYTES // x.itemsize
     in_pitch, out_pitch = pitch(c_in, x.itemsize), pitch(c_out, x.itemsize)
     inputs, grads = np.empty(TILES * in_pitch, x.dtype), np.empty(TILES * out_pitch, x.dtype)
-    padded = np.zeros(frame.size if frame.padded else 0, x.dtype)
-    padded_grad = np.zeros(grad_frame.size if grad_frame.padded else 0, x.dtype)
-    run = np.zeros(1, np.intp)
+    padded = np.zeros(frame.size if frame.copied else 0, x.dtype)
+    padded_grad = np.zeros(grad_frame.size if grad_frame.copied else 0, x.dtype)
+    in_rows = np.arange(TILES) * in_pitch
     depth = (c_in + ROWS - 1) // ROWS * ROWS
     channels = np.minimum(np.arange(depth), c_in - 1)
     narrow_rows = np.arange(depth) * narrow
@@ -140,10 +140,10 @@ def reduce(x, grad, frame, grad_frame, across, down, m, cut, c_in, c_out, total)
             sample, place = divmod(first + t, across * down)
             if sample != loaded:
                 source, g, loaded = x[sample], grad[sample], sample
-                if frame.padded:
+                if frame.copied:
                     pad(source, frame, padded)
                     source = padded
-                if grad_frame.padded:
+                if grad_frame.copied:
                     pad(g, grad_frame, padded_grad)
                     g = padded_grad
             row, column = divmod(place, across)
@@ -169,7 +169,7 @@ def reduce(x, grad, frame, grad_frame, across, down, m, cut, c_in, c_out, total)
                 rows = narrow_rows if vectors == NARROW else wide_rows
                 for c in range(0, depth, ROWS):
                     tile(
-                        vectors, False, inputs, point * c_in, channels, c, run, 0, 1, n, in_pitch,
+                        vectors, False, inputs, point * c_in, channels, c, in_rows, 0, n,
                         grads, point * c_out + start, out_pitch,
                         total, packed, rows, c, total, -1,
                     )  # fmt: skip

@@ -46,7 +46,7 @@ def conv2d(
 
     Group g of ``c_out / groups`` outputs reads group g of ``c_in / groups`` input channels.
     """
-    x, groups = spread(x, kernel, groups)
+    x, groups = _spread(x, kernel, groups)
     kernel = np.ascontiguousarray(kernel)  # or it would be copied for every chunk
     kh, kw, _, c_out = kernel.shape
     height, width = output_sizes(x.shape[1:3], (kh, kw), stride, padding, dilation)
@@ -77,7 +77,7 @@ def conv2d_kernel_grad(
     y = windows · kernel, hence dL/dkernel = windowsᵀ · dL/dy. The windows are copied out once more:
     kept from the forward pass they would take kh · kw times the memory of x.
     """
-    x, groups = spread(x, out, groups)
+    x, groups = _spread(x, out, groups)
     kh, kw = out.shape[:2]
     total = np.zeros(out.shape, x.dtype)
     for chunk in _chunks(len(x), prod(grad.shape[1:3]) * kh * kw * x.shape[3], out):
@@ -102,7 +102,7 @@ def conv2d_input_grad(
     ``Σ_t grad[(i + p - t d) / s] w[t]ᵀ`` over the taps for which that o exists.
     """
     kh, kw, _, c_out = kernel.shape
-    if kernel.shape[2] == 1 and 1 < groups < c_out:  # the channels that spread repeats
+    if kernel.shape[2] == 1 and 1 < groups < c_out:  # the channels that _spread repeats
         repeated = (*x_shape[:3], c_out)
         dx = conv2d_input_grad(grad, kernel, repeated, stride, padding, dilation, c_out)
         return dx.reshape(*x_shape, c_out // groups).sum(axis=-1)
@@ -181,7 +181,7 @@ def _is_depthwise(kernel: np.ndarray, groups: int) -> bool:
     return kernel.shape[2] == 1 and 1 < groups == kernel.shape[3]
 
 
-def spread(x: np.ndarray, kernel: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
+def _spread(x: np.ndarray, kernel: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
     """Give each output of a depthwise kernel its own copy of the input channel that it reads."""
     _, _, channels, c_out = kernel.shape
     if channels == 1 and 1 < groups < c_out:
