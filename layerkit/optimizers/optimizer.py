@@ -13,6 +13,7 @@ from layerkit.schedules.schedule import Schedule, in_range, is_positive
 # Elements handled at a time: the parameters, the gradient, two moments and some temporaries of this
 # length stay in a core's cache while the rule passes over them a dozen times.
 CHUNK = 32_768
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 Span = tuple[int, int]
@@ -333,7 +334,7 @@ def single_slot(params: np.ndarray) -> list[Slot]:
 def check_vectors(params: np.ndarray, grads: np.ndarray) -> None:
     """Refuse what is not a vector of parameters and a gradient of the same size and dtype."""
     for name, vector in (("flat_params", params), ("flat_grads", grads)):
-        if vector.ndim != 1 or vector.dtype.char not in "fd":
+        if vector.ndim != 1 or vector.dtype not in _FLOATS:
             raise ValueError(
                 f"{name} must be a vector of float32 or float64, got shape {vector.shape} "
                 f"of {vector.dtype}"

@@ -22,7 +22,9 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 # LLVM assume that no NaN or infinity comes, and hide a network that diverges.
 FLAGS = {"contract", "reassoc", "nsz", "arcp"}
 NOTABLE_SECONDS = 1.0
-SINGLE, BOTH = "f", "fd"  # dtypes that a kernel is compiled for
+# Dtypes that a kernel is compiled for.
+SINGLE = (np.dtype(np.float32),)
+BOTH = (*SINGLE, np.dtype(np.float64))
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -72,7 +74,7 @@ def exact(function: Callable[..., Any]) -> Callable[..., Any]:
     return numba.njit(fastmath={"contract"}, error_model="numpy", forceinline=True)(function)
 
 
-def for_dtypes(chars: str, reference: Any) -> Callable[[Function], Function]:
+def for_dtypes(dtypes: tuple[np.dtype, ...], reference: Any) -> Callable[[Function], Function]:
     """Send calls with a first argument of another dtype to the twin in ``reference``."""
 
     def decorate(function: Function) -> Function:
@@ -80,7 +82,7 @@ def for_dtypes(chars: str, reference: Any) -> Callable[[Function], Function]:
 
         @functools.wraps(function)
         def chosen(x: np.ndarray, *args: Any, **kwargs: Any) -> Any:
-            return (function if x.dtype.char in chars else other)(x, *args, **kwargs)
+            return (function if x.dtype in dtypes else other)(x, *args, **kwargs)
 
         return chosen  # type: ignore[return-value]
 
