@@ -17,7 +17,7 @@ import numpy as np
 
 from layerkit.kernels._numba.compile import inline, jit, plain
 from layerkit.kernels._numba.threads import in_parts
-from layerkit.kernels._numba.tile import ROWS, VECTOR_BYTES, tile
+from layerkit.kernels._numba.tile import ROWS, VECTOR_BYTES, copy, tile
 from layerkit.kernels._numba.windows import Blocks, Plan, blocks, plan
 
 # The kernel gradient sums over so many pixels before it moves on to the next tile, and so keeps
@@ -42,22 +42,20 @@ def pad(x, frame, padded):
     """Copy one sample into the middle of zeros."""
     width = len(x) // frame.rows
     for row in range(frame.rows):
-        at, of = frame.before + row * frame.pitch, row * width
-        for i in range(width):
-            padded[at + i] = x[of + i]
+        copy(x, row * width, padded, frame.before + row * frame.pitch, width)
 
 
 @inline
 def spread(x, frame, order, padded):
     """Copy one sample into the middle of zeros, the channels of each cell in a new order."""
     width = len(x) // (frame.rows * frame.columns)
-    for row in range(frame.rows):
-        at, of = frame.before + row * frame.pitch, row * frame.columns * width
-        for _ in range(frame.columns):
-            for i in range(len(order)):
-                padded[at + i] = x[of + order[i]]
-            at += len(order)
-            of += width
+    for cell in range(frame.rows * frame.columns):
+        row, column = divmod(cell, frame.columns)
+        at = frame.before + row * frame.pitch + column * len(order)
+        source = x[cell * width : (cell + 1) * width]
+        target = padded[at : at + len(order)]
+        for i in range(len(order)):
+            target[i] = source[order[i]]
 
 
 @inline
@@ -131,7 +129,8 @@ def gather(x, weights, bias, plan, channels, y):
                         packed += depth * width
         if few:
             for i in range(y.shape[1] // c_out):
-                y[sample, i * c_out : (i + 1) * c_out] = vacant[i * room : i * room + c_out]
+                for lane in range(c_out):
+                    y[sample, i * c_out + lane] = vacant[i * room + lane]
 
 
 @jit
@@ -257,7 +256,7 @@ def _lay_out(
     pitches = (c_in * filters, filters, filters) if by_channel else (groups * c_in, room, 1)
     # The j-th input channel of the group of output f is copied to j · filters + f.
     group = np.arange(filters if by_channel and c_in * c_out > 1 else 0) // c_out
-    order = np.add.outer(np.arange(c_in), group * c_in).ravel()
+    order = np.add.outer(np.arange(c_in), group * c_in).ravel().astype(np.uintp)
     layout = plan(
         backward, cells[1:3], outputs[1:3], (kh, kw), stride, padding, dilation, pitches, c_in,
         len(order) > 0, by_channel and by_edge and len(order) == 0,

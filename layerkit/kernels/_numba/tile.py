@@ -81,6 +81,21 @@ class Memory:
         return self.builder.bitcast(pointer, self.kind.as_pointer())
 
 
+@intrinsic
+def copy(typing, source, source0, target, target0, n):  # type: ignore[no-untyped-def]
+    """Copy n numbers from ``source[source0:]`` to ``target[target0:]``, as fast as memory goes."""
+    signature = types.void(source, types.intp, target, types.intp, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        a, a0, c, c0, n = args
+        source = Memory(context, builder, signature.args[0], a)
+        target = Memory(context, builder, signature.args[2], c)
+        cgutils.raw_memcpy(builder, target.at(c0), source.at(a0), n, source.size)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 def _tile(vectors: int, by_channel: bool) -> Callable[..., Any]:
     """Generate the tile with so many vectors a row; ``by_channel`` multiplies vectors of A."""
 

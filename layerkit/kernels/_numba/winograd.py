@@ -13,7 +13,7 @@ import numpy as np
 from layerkit.kernels._numba.compile import inline, jit, plain
 from layerkit.kernels._numba.direct import flat, pad
 from layerkit.kernels._numba.threads import in_parts
-from layerkit.kernels._numba.tile import NARROW, ROWS, VECTOR_BYTES, WIDE, tile
+from layerkit.kernels._numba.tile import NARROW, ROWS, VECTOR_BYTES, WIDE, copy, tile
 from layerkit.kernels._numba.toom_cook import (
     N_POINTS,
     transform_input,
@@ -116,8 +116,8 @@ def gather(x, values, bias, frame, across, down, m, width, cut, c_in, c_out, y):
                 )  # fmt: skip
             if tall < m or wide < m:
                 for i in range(tall):
-                    to, of = at + i * width * c_out, i * m * c_out
-                    y[sample, to : to + wide * c_out] = corner[of : of + wide * c_out]
+                    to = at + i * width * c_out
+                    copy(corner, i * m * c_out, y[sample], to, wide * c_out)
 
 
 @jit
