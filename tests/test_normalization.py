@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from layerkit import check_gradients
-from layerkit.layers._standardization import row_length
+from layerkit.kernels import row_length
 from layerkit.layers.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 
 # The larger ones are divided into rows of several positions.

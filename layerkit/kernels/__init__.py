@@ -9,10 +9,18 @@ from layerkit.kernels._numpy import (
     convolution,
     cross_entropy,
     elementwise,
+    normalization,
     optimizers,
     pooling,
     random,
     sums,
+)
+from layerkit.kernels._numpy.normalization import (
+    along,
+    channel_sums,
+    long_rows,
+    row_length,
+    row_mean,
 )
 from layerkit.kernels._numpy.windows import Padding, Pair, output_size
 from layerkit.kernels.dispatch import backend, twin, use
@@ -51,6 +59,11 @@ max_pool2d_input_grad = twin(pooling.max_pool2d_input_grad)
 avg_pool2d = twin(pooling.avg_pool2d)
 avg_pool2d_input_grad = twin(pooling.avg_pool2d_input_grad)
 
+batch_norm = twin(normalization.batch_norm)
+batch_norm_grad = twin(normalization.batch_norm_grad)
+layer_norm = twin(normalization.layer_norm)
+layer_norm_grad = twin(normalization.layer_norm_grad)
+
 sgd_step = twin(optimizers.sgd_step)
 adam_step = twin(optimizers.adam_step)
 moments_step = twin(optimizers.moments_step)
@@ -77,10 +90,14 @@ __all__ = [
     "adam_step",
     "adamax_step",
     "add_row",
+    "along",
     "apply_mask",
     "avg_pool2d",
     "avg_pool2d_input_grad",
     "backend",
+    "batch_norm",
+    "batch_norm_grad",
+    "channel_sums",
     "conv2d",
     "conv2d_input_grad",
     "conv2d_kernel_grad",
@@ -90,11 +107,14 @@ __all__ = [
     "gelu",
     "gelu_grad",
     "keep_mask",
+    "layer_norm",
+    "layer_norm_grad",
     "leaky_relu",
     "leaky_relu_grad",
     "lion_step",
     "log_sigmoid",
     "log_softmax",
+    "long_rows",
     "max_pool2d",
     "max_pool2d_input_grad",
     "mean_of_cells",
@@ -106,6 +126,8 @@ __all__ = [
     "relu",
     "relu_grad",
     "rmsprop_step",
+    "row_length",
+    "row_mean",
     "rprop_step",
     "sgd_step",
     "sigmoid",

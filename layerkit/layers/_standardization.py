@@ -19,11 +19,10 @@ the gradient of the output, to the gradient of the input::
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
 from layerkit import initializers
+from layerkit.kernels import along, channel_sums, long_rows
 from layerkit.layer import Layer, Shape, is_number
 
 
@@ -42,18 +41,15 @@ class PerChannel(Layer):
 
     def long_rows(self, x: np.ndarray) -> np.ndarray:
         """View the array as rows of several positions, each with all its channels."""
-        return x.reshape(-1, row_length(x.size // self.channels, self.channels))
+        return long_rows(x, self.channels)
 
     def along(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Repeat one value per channel along a row."""
-        positions = rows.shape[-1] // self.channels
-        return values if positions == 1 else np.tile(values, positions)
+        return along(rows, values)
 
     def channel_sums(self, a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
         """Sum ``a``, or ``a * b``, over all positions of arrays in long rows."""
-        # ones @ a: a matrix product adds rows several times faster than a.sum(0)
-        sums = np.ones(len(a), a.dtype) @ a if b is None else np.einsum("rw,rw->w", a, b)
-        return sums if len(sums) == self.channels else sums.reshape(-1, self.channels).sum(0)
+        return channel_sums(self.channels, a, b)
 
 
 class Standardization(PerChannel):
@@ -111,22 +107,3 @@ class Standardization(PerChannel):
         """Write the gradients of gamma and beta."""
         self.grads["gamma"][...] = self.channel_sums(grad, x_hat.reshape(grad.shape))
         self.grads["beta"][...] = self.channel_sums(grad)
-
-
-def row_mean(a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
-    """Mean of ``a``, or of ``a * b``, along the last axis, as a column."""
-    n = a.shape[-1]
-    sums = a @ np.ones(n, a.dtype) if b is None else np.einsum("rc,rc->r", a, b)
-    return sums[:, np.newaxis] / n
-
-
-@functools.lru_cache
-def row_length(n_positions: int, channels: int) -> int:
-    """Length of rows of whole positions into which an array is best divided.
-
-    NumPy combines a vector with the rows of a matrix 2 to 4 times faster if a row is longer than
-    half its buffer of 8192 elements; up to 16384 a row stays in the cache. Repeating values along
-    a row only pays if there are many rows.
-    """
-    longest = max(1, min(16384 // channels, n_positions // 16))
-    return channels * next(k for k in range(longest, 0, -1) if n_positions % k == 0)

@@ -6,8 +6,16 @@ import math
 
 import numpy as np
 
+from layerkit.kernels import (
+    batch_norm,
+    batch_norm_grad,
+    layer_norm,
+    layer_norm_grad,
+    row_length,
+    row_mean,
+)
 from layerkit.layer import Shape, is_number, is_size
-from layerkit.layers._standardization import PerChannel, Standardization, row_length, row_mean
+from layerkit.layers._standardization import PerChannel, Standardization
 
 
 class BatchNorm(Standardization):
@@ -87,9 +95,6 @@ class BatchNorm(Standardization):
     def arrange(self, x: np.ndarray) -> np.ndarray:
         return self.long_rows(x)
 
-    def mean(self, a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
-        return self.along(a, self.channel_sums(a, b) * (self.channels / a.size))
-
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         if not (training and self.trainable):
             return self._forward_with_running_statistics(x)
@@ -99,15 +104,16 @@ class BatchNorm(Standardization):
                 f"in {self.where}: training needs at least 2 values per channel, got {m} from a "
                 f"batch of shape {x.shape}: use a larger batch, or forward(x, training=False)"
             )
-        x_hat, inv_std, mean, var = self.standardize(self.arrange(x))
+        gamma, beta = self.params["gamma"], self.params["beta"]
+        y, x_hat, inv_std, mean, var = batch_norm(x, gamma, beta, float(self.eps))
         self.cache = x_hat, inv_std, None
         self._track("running_mean", mean)
         self._track("running_var", var * (m / (m - 1)))
-        return self.scale_and_shift(x_hat).reshape(x.shape)
+        return y
 
     def _track(self, name: str, batch: np.ndarray) -> None:
         running = self.buffers[name]
-        running += self.momentum * (batch[: self.channels] - running)
+        running += self.momentum * (batch - running)
 
     def _forward_with_running_statistics(self, x: np.ndarray) -> np.ndarray:
         rows = self.arrange(x)
@@ -121,19 +127,14 @@ class BatchNorm(Standardization):
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         cells, inv_std, constant_mean = self.cache
-        x_hat = cells if constant_mean is None else (cells - constant_mean) * inv_std
+        if constant_mean is None:
+            gradients = self.grads["gamma"], self.grads["beta"]
+            return batch_norm_grad(grad_output, cells, inv_std, self.params["gamma"], *gradients)
         grad = self.arrange(grad_output)
-        self.parameter_gradients(grad, x_hat)
-        scale = inv_std * self.along(grad, self.params["gamma"])
-        if constant_mean is not None:
-            return (grad * scale).reshape(grad_output.shape)
-        # gamma is the same wherever M averages, so M g and M(x_hat g) are known already
-        m = grad.size // self.channels
-        grad_input = x_hat * self.along(grad, self.grads["gamma"] / -m)
-        grad_input += grad
-        grad_input -= self.along(grad, self.grads["beta"] / m)
-        grad_input *= scale
-        return grad_input.reshape(grad_output.shape)
+        self.parameter_gradients(grad, (cells - constant_mean) * inv_std)
+        return (grad * (inv_std * self.along(grad, self.params["gamma"]))).reshape(
+            grad_output.shape
+        )
 
 
 class LayerNorm(Standardization):
@@ -182,11 +183,14 @@ class LayerNorm(Standardization):
     def __init__(self, eps: float = 1e-5) -> None:
         self.eps = eps
 
-    def arrange(self, x: np.ndarray) -> np.ndarray:
-        return x.reshape(-1, self.channels)
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        gamma, beta = self.params["gamma"], self.params["beta"]
+        y, *self.cache = layer_norm(x, gamma, beta, float(self.eps))
+        return y
 
-    def mean(self, a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
-        return row_mean(a, b)
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        gradients = self.grads["gamma"], self.grads["beta"]
+        return layer_norm_grad(grad_output, *self.cache, self.params["gamma"], *gradients)
 
 
 class GroupNorm(Standardization):

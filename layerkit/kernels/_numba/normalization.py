@@ -1,0 +1,208 @@
+"""Batch and layer normalization: read for the statistics, read again to write the result.
+
+Statistics are taken block by block while a block is in the cache, each by two passes over it, and
+joined in float64 as mean and sum of squared deviations M2 (Chan, Golub and LeVeque)::
+
+    d = mean_block - mean        mean ← mean + d n_block / n
+    M2 ← M2 + M2_block + d² n_old n_block / n
+
+References
+----------
+Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+variances", Stanford STAN-CS-79-773, 1979.
+"""
+
+import numpy as np
+
+from layerkit.kernels._numba.compile import BOTH, exact, for_dtypes, jit, plain
+from layerkit.kernels._numpy import normalization as reference
+
+BLOCK = 4096  # numbers that stay in the first-level cache
+
+
+@exact
+def _deviation(x, high, low):
+    """Subtract a mean in two parts, its rounded value first."""
+    return (x - high) - low
+
+
+@for_dtypes(BOTH, reference)
+def batch_norm(
+    x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Standardise over all axes but the last; return y, x_hat, s, mean and (biased) variance."""
+    channels = x.shape[-1]
+    y, x_hat = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
+    mean, var = np.zeros(channels), np.zeros(channels)
+    cells = plain(x).reshape(-1, channels)
+    _moments(cells, mean, var)
+    inv_std = (1 / np.sqrt(var + eps)).astype(x.dtype)
+    out = y.reshape(-1, channels), x_hat.reshape(-1, channels)
+    _standardize(cells, mean, inv_std, plain(gamma), plain(beta), *out)
+    return y, x_hat, inv_std, mean.astype(x.dtype), var.astype(x.dtype)
+
+
+@jit
+def _moments(x, mean, var):
+    n_rows, channels = x.shape
+    height = max(1, BLOCK // channels)
+    center, drift, square = np.empty((3, channels), x.dtype)
+    seen = 0
+    for start in range(0, n_rows, height):
+        stop = min(start + height, n_rows)
+        n = x.dtype.type(stop - start)
+        center[:] = 0
+        drift[:] = 0
+        square[:] = 0
+        for r in range(start, stop):
+            for c in range(channels):
+                center[c] += x[r, c]
+        for c in range(channels):
+            center[c] /= n
+        for r in range(start, stop):
+            for c in range(channels):
+                d = x[r, c] - center[c]
+                drift[c] += d
+                square[c] += d * d
+        total = seen + stop - start
+        for c in range(channels):
+            rest = np.float64(drift[c]) / n  # what rounding left of the block's mean
+            d = np.float64(center[c]) + rest - mean[c]
+            mean[c] += d * (n / total)
+            var[c] += (square[c] - n * rest * rest) + d * d * (seen * (n / total))
+        seen = total
+    for c in range(channels):
+        var[c] /= n_rows
+
+
+@jit
+def _standardize(x, mean, inv_std, gamma, beta, y, x_hat):
+    n_rows, channels = x.shape
+    high, low = np.empty_like(inv_std), np.empty_like(inv_std)
+    for c in range(channels):
+        high[c] = mean[c]
+        low[c] = mean[c] - np.float64(high[c])
+    for r in range(n_rows):
+        for c in range(channels):
+            u = _deviation(x[r, c], high[c], low[c]) * inv_std[c]
+            x_hat[r, c] = u
+            y[r, c] = gamma[c] * u + beta[c]
+
+
+@for_dtypes(BOTH, reference)
+def batch_norm_grad(
+    grad: np.ndarray,
+    x_hat: np.ndarray,
+    inv_std: np.ndarray,
+    gamma: np.ndarray,
+    grad_gamma: np.ndarray,
+    grad_beta: np.ndarray,
+) -> np.ndarray:
+    """Return dL/dx and overwrite the gradients of gamma and beta."""
+    channels = x_hat.shape[-1]
+    dx = np.empty(grad.shape, grad.dtype)
+    cells, hats = plain(grad).reshape(-1, channels), plain(x_hat).reshape(-1, channels)
+    _channel_sums(cells, hats, grad_gamma, grad_beta)
+    _batch_norm_grad(cells, hats, inv_std * gamma, grad_gamma, grad_beta, dx.reshape(-1, channels))
+    return dx
+
+
+@jit
+def _channel_sums(grad, x_hat, grad_gamma, grad_beta):
+    n_rows, channels = grad.shape
+    height = max(1, BLOCK // channels)
+    products, plain_sums = np.empty_like(grad_gamma), np.empty_like(grad_beta)
+    grad_gamma[:] = 0
+    grad_beta[:] = 0
+    for start in range(0, n_rows, height):
+        products[:] = 0
+        plain_sums[:] = 0
+        for r in range(start, min(start + height, n_rows)):
+            for c in range(channels):
+                products[c] += grad[r, c] * x_hat[r, c]
+                plain_sums[c] += grad[r, c]
+        for c in range(channels):
+            grad_gamma[c] += products[c]
+            grad_beta[c] += plain_sums[c]
+
+
+@jit
+def _batch_norm_grad(grad, x_hat, scale, grad_gamma, grad_beta, dx):
+    n_rows, channels = grad.shape
+    slope, mean = grad_gamma / grad.dtype.type(n_rows), grad_beta / grad.dtype.type(n_rows)
+    for r in range(n_rows):
+        for c in range(channels):
+            dx[r, c] = scale[c] * (grad[r, c] - mean[c] - x_hat[r, c] * slope[c])
+
+
+@for_dtypes(BOTH, reference)
+def layer_norm(
+    x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Standardise along the last axis; return y, x_hat and s."""
+    channels = x.shape[-1]
+    y, x_hat = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
+    rows = plain(x).reshape(-1, channels)
+    inv_std = np.empty(len(rows), x.dtype)
+    out = y.reshape(rows.shape), x_hat.reshape(rows.shape)
+    _layer_norm(rows, plain(gamma), plain(beta), eps, *out, inv_std)
+    return y, x_hat, inv_std
+
+
+@jit
+def _layer_norm(x, gamma, beta, eps, y, x_hat, inv_std):
+    n_rows, channels = x.shape
+    zero, n, one = x.dtype.type(0), x.dtype.type(channels), x.dtype.type(1)
+    eps = x.dtype.type(eps)
+    for r in range(n_rows):
+        mean = zero
+        for c in range(channels):
+            mean += x[r, c]
+        mean /= n
+        drift, square = zero, zero
+        for c in range(channels):
+            d = x[r, c] - mean
+            x_hat[r, c] = d
+            drift += d
+            square += d * d
+        drift /= n
+        s = one / np.sqrt(square / n - drift * drift + eps)
+        inv_std[r] = s
+        for c in range(channels):
+            u = (x_hat[r, c] - drift) * s
+            x_hat[r, c] = u
+            y[r, c] = gamma[c] * u + beta[c]
+
+
+@for_dtypes(BOTH, reference)
+def layer_norm_grad(
+    grad: np.ndarray,
+    x_hat: np.ndarray,
+    inv_std: np.ndarray,
+    gamma: np.ndarray,
+    grad_gamma: np.ndarray,
+    grad_beta: np.ndarray,
+) -> np.ndarray:
+    """Return dL/dx and overwrite the gradients of gamma and beta."""
+    channels = x_hat.shape[-1]
+    dx = np.empty(grad.shape, grad.dtype)
+    rows, hats = plain(grad).reshape(-1, channels), plain(x_hat).reshape(-1, channels)
+    _channel_sums(rows, hats, grad_gamma, grad_beta)
+    _layer_norm_grad(rows, hats, inv_std, plain(gamma), dx.reshape(-1, channels))
+    return dx
+
+
+@jit
+def _layer_norm_grad(grad, x_hat, inv_std, gamma, dx):
+    n_rows, channels = grad.shape
+    zero, n = grad.dtype.type(0), grad.dtype.type(channels)
+    for r in range(n_rows):
+        mean, slope = zero, zero
+        for c in range(channels):
+            g = grad[r, c] * gamma[c]
+            mean += g
+            slope += g * x_hat[r, c]
+        mean /= n
+        slope /= n
+        for c in range(channels):
+            dx[r, c] = inv_std[r] * (grad[r, c] * gamma[c] - mean - x_hat[r, c] * slope)
