@@ -14,6 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Every room with the rooms that it may import from; itself always, and names within a function.
 MAY_IMPORT = {
+    "archive": set(),
     "kernels": set(),
     "initializers": set(),
     "parameters": set(),
@@ -26,7 +27,7 @@ MAY_IMPORT = {
     "schedules": {"parameters"},
     "optimizers": {"kernels", "layer", "parameters", "schedules"},
 }
-MAY_IMPORT["training"] = {"layer", "layers", "losses", "optimizers", "schedules"}
+MAY_IMPORT["training"] = {"archive", "layer", "layers", "losses", "optimizers", "schedules"}
 MAY_IMPORT["inspection"] = {*MAY_IMPORT["training"], "kernels", "parameters", "training"}
 MAY_IMPORT["interchange"] = MAY_IMPORT["inspection"]
 MAY_IMPORT["estimators"] = {*MAY_IMPORT["inspection"], "inspection", "interchange"}

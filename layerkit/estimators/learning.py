@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,15 +15,17 @@ from sklearn.base import BaseEstimator, is_regressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from layerkit.estimators.building import build_around_frozen
 from layerkit.estimators.callbacks import Callbacks, EpochHooks, print_epoch, with_callbacks
 from layerkit.estimators.holdout import hold_out
 from layerkit.estimators.targets import Labels, Target, as_column
-from layerkit.estimators.task import Task, stream
+from layerkit.estimators.task import Task, seed_of, stream
 from layerkit.layer import Layer, as_seed_sequence, is_number, is_size
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import Parameterized
-from layerkit.training import History, train
+from layerkit.training import Checkpoint, History, train
+from layerkit.training.checkpoint import as_checkpoint
 
 
 class Learner(Callbacks, Parameterized, BaseEstimator):
@@ -115,6 +120,9 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
         X_val: Any = None,
         y_val: Any = None,
         groups: Any = None,
+        *,
+        checkpoint: str | os.PathLike | Checkpoint | None = None,
+        resume: bool = False,
     ) -> Self:
         """Train the network.
 
@@ -132,6 +140,12 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
             weights of the best epoch are restored.
         groups : array-like of shape (n_samples,), optional
             For a splitter that is given as ``early_stopping``.
+        checkpoint : path or Checkpoint, optional
+            File to write the fit to, after every epoch or as often as a
+            `layerkit.training.Checkpoint` says. Not with L-BFGS.
+        resume : bool, default=False
+            Go on from the checkpoint, if there is one, on the same data and with the same
+            parameters: the result is that of the fit that was never interrupted.
 
         Returns
         -------
@@ -141,6 +155,8 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
         ------
         ValueError
             If a parameter is out of range or the data do not fit; it says which, and what came.
+        ModelFileError
+            If ``resume`` finds a checkpoint that is damaged or of another fit.
 
         Warns
         -----
@@ -151,9 +167,14 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
         """
         self._check_params()
         fresh = not (self.warm_start and hasattr(self, "network_"))
-        task = self._prepare(X, y, sample_weight, groups, fresh)
+        checkpoint = as_checkpoint(checkpoint, resume)
+        seed = seed_of(checkpoint) if resume else None
+        task = self._prepare(X, y, sample_weight, groups, fresh, seed=seed)
         task = self._hold_out(task, X_val, y_val)
-        return self._learn(task, self.max_iter, keep=self.warm_start)
+        if checkpoint is not None:
+            checkpoint.note = {"entropy": task.seed.entropy, "spawn_key": task.seed.spawn_key}
+        saving = {"checkpoint": checkpoint, "resume": resume}
+        return self._learn(task, self.max_iter, keep=self.warm_start, saving=saving)
 
     def refit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train anew, on all rows, for the ``best_iter_`` epochs that validation found.
@@ -180,11 +201,18 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
         return self._learn(task, 1, keep=True, patient=True)
 
     @with_callbacks
-    def _learn(self, task: Task, epochs: int, keep: bool = False, patient: bool = False) -> Self:
+    def _learn(
+        self,
+        task: Task,
+        epochs: int,
+        keep: bool = False,
+        patient: bool = False,
+        saving: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Self:
         """Run `train` and set the fitted attributes.
 
         ``keep`` keeps the optimizer's state, for a later call to go on with; ``patient`` runs all
-        epochs, whatever happens to the loss.
+        epochs, whatever happens to the loss; ``saving`` has the arguments of `train` for that.
         """
         optimizer = self._make_optimizer()
         if task.fresh:
@@ -213,6 +241,7 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
             callbacks=[*self._own_callbacks(), *[print_epoch] * bool(self.verbose), hooks],
             random_state=stream(task.seed, 2, len(past)),
             **self._validating(task),
+            **saving,
         )
         hooks.close()
         task.target.loss = copy.copy(task.target.loss)  # without what its last forward held
@@ -235,6 +264,7 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
         groups: Any = None,
         fresh: bool = True,
         classes: Any = None,
+        seed: np.random.SeedSequence | None = None,
     ) -> Task:
         """Check the data, tell what y holds, and leave out rows without weight."""
         X, y = self._validate(X, y, reset=fresh)
@@ -246,7 +276,8 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
             )
         target = self._make_target(y, classes) if fresh else self._target
         weight = self._weights(target, y, sample_weight)
-        seed = as_seed_sequence(self.random_state) if fresh else self._seed
+        if seed is None:
+            seed = as_seed_sequence(self.random_state) if fresh else self._seed
         task = Task(X, y, weight, groups, target, seed, fresh)
         if weight is not None and not weight.all():
             task = task.rows(np.flatnonzero(weight))
@@ -325,7 +356,7 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
         if hasattr(self, "feature_names_in_"):
             network.name_features(list(self.feature_names_in_))
         dtype = np.result_type(task.X.dtype, np.float32) if self.dtype == "auto" else self.dtype
-        _build_around_frozen(network, task.X.shape[1:], stream(task.seed, 0), dtype)
+        build_around_frozen(network, task.X.shape[1:], stream(task.seed, 0), dtype)
         network.convert_input(task.X[:1])  # refuses sparse rows where the first layer cannot
         target.bind(loss, network.output_shape)
         return network
@@ -377,22 +408,3 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
             )
 
     __repr__ = BaseEstimator.__repr__
-
-
-def _build_around_frozen(network: Layer, input_shape: Any, seed: Any, dtype: Any) -> None:
-    """Build; layers that came built and frozen keep their parameters."""
-    frozen = [
-        (layer, dict(layer.params), dict(layer.buffers))
-        for _, layer in network.walk()
-        if layer.is_built and not layer.trainable
-    ]
-    network.build(input_shape, seed, dtype=dtype, rebuild=True)
-    for layer, params, buffers in frozen:
-        for now, kept in ((layer.params, params), (layer.buffers, buffers)):
-            for name, value in kept.items():
-                if now[name].shape != value.shape:
-                    raise ValueError(
-                        f"in {layer.where}: the frozen {name} has shape {value.shape}, but these "
-                        f"data need {now[name].shape}"
-                    )
-                now[name][...] = value

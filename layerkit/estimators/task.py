@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from layerkit.archive import ModelFileError
 from layerkit.estimators.targets import Target
+from layerkit.training import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -33,3 +35,13 @@ class Task:
 def stream(seed: np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
     """One of several independent streams: 0 initial weights, 1 splitting, (2, epoch) training."""
     return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, *key))
+
+
+def seed_of(checkpoint: Checkpoint | None) -> np.random.SeedSequence | None:
+    """Return where the randomness of an interrupted fit came from."""
+    if checkpoint is None or not checkpoint.exists:
+        return None
+    note = checkpoint.read()["note"]
+    if set(note) != {"entropy", "spawn_key"}:
+        raise ModelFileError(f"{checkpoint.path}: a checkpoint of train, not of an estimator's fit")
+    return np.random.SeedSequence(note["entropy"], spawn_key=note["spawn_key"])

@@ -1,6 +1,15 @@
-"""Training: batches, the loop, and its record."""
+"""Training: batches, the loop, its record, and checkpoints to go on from."""
 
+from layerkit.training.checkpoint import Checkpoint, CheckpointWarning
 from layerkit.training.history import History
-from layerkit.training.loop import DivergenceWarning, TrainingState, train
+from layerkit.training.loop import train
+from layerkit.training.run import DivergenceWarning, TrainingState
 
-__all__ = ["DivergenceWarning", "History", "TrainingState", "train"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointWarning",
+    "DivergenceWarning",
+    "History",
+    "TrainingState",
+    "train",
+]

@@ -66,6 +66,16 @@ class ArrayBatches:
         for start, stop in self.bounds:
             yield self._batch(slice(start, stop) if order is None else order[start:stop])
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """Where the stream of orders stands, for a checkpoint; settable."""
+        return {} if self.rng is None else {"rng": self.rng.bit_generator.state}
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        if self.rng is not None:
+            self.rng.bit_generator.state = state["rng"]
+
     def everything(self) -> Batch:
         """All rows as one batch."""
         return self._batch(slice(None))
@@ -79,7 +89,8 @@ class ArrayBatches:
 class StreamedBatches:
     """Batches (x, y) or (x, y, sample_weight) from anything that can be iterated for every epoch.
 
-    Weights are taken as they are: the weighted sum is divided by the number of rows.
+    Weights are taken as they are: the weighted sum is divided by the number of rows. Batches that
+    change from epoch to epoch need a ``state``, a settable dict, to be resumed from a checkpoint.
     """
 
     def __init__(self, batches: Iterable[Any]) -> None:
@@ -122,6 +133,17 @@ class StreamedBatches:
                 "data gave no batches: an iterator can be used up only once, so for several epochs "
                 "pass something that can be iterated anew (a list, an object with __iter__)"
             )
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the batches themselves remember from epoch to epoch, if anything; settable."""
+        state = getattr(self.batches, "state", None)
+        return state if isinstance(state, dict) else {}
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        if state:
+            self.batches.state = state  # type: ignore[attr-defined]
 
     def everything(self) -> Batch:
         """Refuse: a stream has no end to wait for."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +55,24 @@ class History:
         joined.best_epoch = None if later.best_epoch is None else later.best_epoch + n
         joined.stopped = later.stopped
         return joined
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All of it as plain values and arrays, to be stored; settable."""
+        columns = {}
+        for name in self.columns:
+            where = [i for i, row in enumerate(self.rows) if name in row]
+            columns[name] = [np.array(where), np.array([self.rows[i][name] for i in where])]
+        own = {"best_epoch": self.best_epoch, "stopped": self.stopped}
+        return {"n_rows": len(self.rows), "columns": columns} | own
+
+    @state.setter
+    def state(self, state: Mapping[str, Any]) -> None:
+        rows: list[dict[str, float]] = [{} for _ in range(state["n_rows"])]
+        for name, (where, values) in state["columns"].items():
+            for i, value in zip(where.tolist(), values.tolist(), strict=True):
+                rows[i][name] = value
+        self.rows, self.best_epoch, self.stopped = rows, state["best_epoch"], state["stopped"]
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -2,63 +2,22 @@
 
 from __future__ import annotations
 
-import time
+import os
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from layerkit.layer import Layer, as_seed_sequence, is_number, is_size
-from layerkit.layers import Sequential, Sigmoid, Softmax
-from layerkit.losses import (
-    BinaryCrossEntropy,
-    CategoricalCrossEntropy,
-    Focal,
-    KLDivergence,
-    Loss,
-    NegativeLogLikelihood,
-)
+from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
-from layerkit.training.batches import ArrayBatches, StreamedBatches, as_batches
+from layerkit.training.batches import as_batches
+from layerkit.training.checkpoint import Checkpoint, as_checkpoint
+from layerkit.training.diagnosis import first_nonfinite, warn_of_double_link
 from layerkit.training.history import History
-
-Batches = ArrayBatches | StreamedBatches
-Score = Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]
-
-
-class DivergenceWarning(RuntimeWarning):
-    """Training ran into numbers that are not finite and stopped at the last good weights."""
-
-
-@dataclass
-class TrainingState:
-    """What a callback sees, and may change.
-
-    Attributes
-    ----------
-    network, loss, optimizer
-        The objects that were given to `train`.
-    epochs, epoch, step : int
-        Epochs planned; the current epoch, from 1; optimizer steps done so far.
-    batch_loss : float
-        Loss of the last batch.
-    history : History
-        Its last row is the epoch that just ended.
-    stop : bool
-        Set it to True to end training after this epoch.
-    """
-
-    network: Layer
-    loss: Loss
-    optimizer: Any
-    epochs: int
-    epoch: int = 0
-    step: int = 0
-    batch_loss: float = np.nan
-    history: History = field(default_factory=History)
-    stop: bool = False
+from layerkit.training.progress import Progress
+from layerkit.training.run import Batches, Run, Score, TrainingState
 
 
 def train(
@@ -78,6 +37,8 @@ def train(
     callbacks: Sequence[Callable[[TrainingState], Any]] = (),
     random_state: Any = None,
     verbose: bool = False,
+    checkpoint: str | os.PathLike | Checkpoint | None = None,
+    resume: bool = False,
 ) -> History:
     """Train a network in place: for every batch forward, loss, backward, step.
 
@@ -116,6 +77,13 @@ def train(
         Seeds initial weights (of an unbuilt network), shuffling and noise layers, one stream each.
     verbose : bool, default=False
         Show a progress bar (with tqdm) or a line for every epoch (without).
+    checkpoint : path or Checkpoint, optional
+        File to write the run to, after every epoch or as often as the `Checkpoint` says. Not with
+        LBFGS.
+    resume : bool, default=False
+        Go on from the checkpoint, if there is one, with everything else given as before: the result
+        is that of the run that was never interrupted, bit by bit. A larger ``epochs`` goes further.
+        A number of the optimizer that was changed since, such as ``learning_rate``, counts anew.
 
     Returns
     -------
@@ -125,6 +93,8 @@ def train(
     ------
     ValueError
         If the data do not fit together or a parameter is out of range; the network is unchanged.
+    ModelFileError
+        If ``resume`` finds a checkpoint that is damaged or of another run.
 
     Warns
     -----
@@ -151,6 +121,9 @@ def train(
     True
     """
     _check_arguments(epochs, patience, tol)
+    checkpoint = as_checkpoint(checkpoint, resume)
+    if checkpoint is not None and isinstance(optimizer, LBFGS):
+        raise ValueError("checkpoint needs an optimizer that steps in batches, not LBFGS")
     monitor = _choose_monitor(monitor, validation_data is not None, score is not None)
     init_seed, shuffle_seed, noise_seed = as_seed_sequence(random_state).spawn(3)
     batches = as_batches(data, batch_size, np.random.default_rng(shuffle_seed) if shuffle else None)
@@ -162,8 +135,11 @@ def train(
     warn_of_double_link(network, loss)
 
     state = TrainingState(network, loss, optimizer, epochs)
-    bar = [Progress(epochs, len(batches))] if verbose else []
-    run = _Run(state, validation, score, monitor, patience, tol, [*callbacks, *bar])
+    run = Run(state, validation, score, monitor, patience, tol, callbacks)
+    if checkpoint is not None:
+        checkpoint.begin(run, batches, resume)
+    bar = [Progress(state, len(batches))] if verbose else []
+    run.observe(*bar)
     network.needs_input_grad = False
     try:
         if isinstance(optimizer, LBFGS):
@@ -171,6 +147,8 @@ def train(
         else:
             while state.epoch < epochs and not state.stop:
                 run.end_epoch(_epoch(run, batches))
+                if checkpoint is not None:
+                    checkpoint.end_epoch(run, batches)
     except KeyboardInterrupt:
         state.history.stopped = f"interrupted in epoch {state.epoch + 1}"
         warnings.warn(f"training was {state.history.stopped}", stacklevel=2)
@@ -185,7 +163,7 @@ def train(
     return state.history
 
 
-def _epoch(run: _Run, batches: Batches) -> float:
+def _epoch(run: Run, batches: Batches) -> float:
     """One pass over the data: the whole of backpropagation, batch by batch."""
     state = run.state
     network, loss, optimizer = state.network, state.loss, state.optimizer
@@ -211,7 +189,7 @@ def _epoch(run: _Run, batches: Batches) -> float:
     return total / rows
 
 
-def _minimize(run: _Run, batches: Batches) -> None:
+def _minimize(run: Run, batches: Batches) -> None:
     """Hand loss and gradient, as functions of the flat vector, to SciPy's L-BFGS."""
     state = run.state
     network, loss = state.network, state.loss
@@ -230,181 +208,6 @@ def _minimize(run: _Run, batches: Batches) -> None:
         return state.stop or state.epoch >= state.epochs
 
     state.optimizer.minimize(loss_and_grads, network.flat_params, network.layout, iteration)
-
-
-class _Run:
-    """What happens between epochs: validation, record, best weights, callbacks, stopping."""
-
-    def __init__(
-        self,
-        state: TrainingState,
-        validation: Batches | None,
-        score: Score | None,
-        monitor: str,
-        patience: int | None,
-        tol: float,
-        callbacks: list[Callable[[TrainingState], Any]],
-    ) -> None:
-        self.state, self.validation, self.score = state, validation, score
-        self.monitor = monitor
-        self.patience, self.tol, self.callbacks = patience, tol, callbacks
-        self.on_batch = [c.on_batch for c in callbacks if hasattr(c, "on_batch")]  # type: ignore[attr-defined]
-        self.started = time.perf_counter()
-        self.best, self.waited = np.inf, 0
-        self.good = snapshot(state.network)
-        self.best_weights: Any = None
-
-    def end_epoch(self, loss: float) -> None:
-        state = self.state
-        state.epoch += 1
-        row = {"epoch": state.epoch, "loss": loss, **self._validate()}
-        row["learning_rate"] = getattr(state.optimizer, "rate", np.nan)
-        row["seconds"] = time.perf_counter() - self.started
-        self.started = time.perf_counter()
-        state.history.rows.append(row)
-        self.good = snapshot(state.network)
-        self._track(-row[self.monitor] if self.monitor == _GREATER else row[self.monitor])
-        for callback in self.callbacks:
-            callback(state)
-        if state.stop and not state.history.stopped:
-            state.history.stopped = "a callback asked for it"
-
-    def _validate(self) -> dict[str, float]:
-        if self.validation is None:
-            return {}
-        state = self.state
-        y_pred, y_true, weight = infer_all(state.network, self.validation)
-        found = {"validation_loss": state.loss.forward(y_pred, y_true, weight)}
-        if self.score:
-            found["validation_score"] = float(self.score(y_true, y_pred, weight))
-        return found
-
-    def _track(self, value: float) -> None:
-        """Remember the best epoch; stop when none was better for too long."""
-        if self.validation is not None and (value < self.best or self.best_weights is None):
-            self.best_weights, self.state.history.best_epoch = self.good, self.state.epoch
-        self.waited = 0 if value < self.best - self.tol else self.waited + 1
-        self.best = min(self.best, value)
-        schedule: Any = getattr(self.state.optimizer, "learning_rate", None)
-        if hasattr(schedule, "update"):
-            schedule.update(value)
-        if self.patience is not None and self.waited >= self.patience:
-            self.state.stop = True
-            self.state.history.stopped = f"no improvement in {self.waited} epochs"
-
-    def back_to_good_weights(self, error: FloatingPointError) -> None:
-        state = self.state
-        restore(state.network, self.good)
-        state.history.stopped = f"diverged in epoch {state.epoch + 1}: {error}"
-        good = f"of epoch {state.epoch}" if state.epoch else "it started from"
-        warnings.warn(
-            f"training {state.history.stopped}; the network has the weights {good}. A smaller "
-            "learning_rate, clip_norm or scaled inputs usually cure this",
-            DivergenceWarning,
-            stacklevel=3,
-        )
-
-    def restore_best(self) -> None:
-        if self.best_weights is not None:
-            restore(self.state.network, self.best_weights)
-
-
-def snapshot(network: Layer) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Copy all that training changes: the flat vector and the buffers."""
-    return network.flat_params.copy(), [buffer.copy() for buffer in _buffers(network)]
-
-
-def restore(network: Layer, taken: tuple[np.ndarray, list[np.ndarray]]) -> None:
-    """Put a snapshot back."""
-    network.flat_params[...] = taken[0]
-    for buffer, value in zip(_buffers(network), taken[1], strict=True):
-        buffer[...] = value
-
-
-def _buffers(network: Layer) -> list[np.ndarray]:
-    return [buffer for _, layer in network.walk() for buffer in layer.buffers.values()]
-
-
-def infer_all(network: Layer, batches: Batches) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Outputs, targets and weights of all rows."""
-    parts = [(network.infer(x), y, weight) for x, y, weight, _ in batches]
-    y_pred, y_true, weights = zip(*parts, strict=True)
-    weight = None if weights[0] is None else np.concatenate(weights)
-    return np.concatenate(y_pred), np.concatenate(y_true), weight
-
-
-def first_nonfinite(network: Layer, x: Any) -> str:
-    """Say where, in forward order, the first number that is not finite stands."""
-    if not np.isfinite(x.data if hasattr(x, "tocsr") else x).all():
-        return "the input itself is not finite"
-    found: list[str] = []
-    largest = {"": 0.0}
-
-    def look(layer: Layer, direction: str, x: np.ndarray, y: np.ndarray) -> None:
-        if found or layer.children():
-            return
-        bad = [name for name, p in layer.params.items() if not np.isfinite(p).all()]
-        if bad:
-            found.append(f"{' and '.join(bad)} of {layer.where}")
-        elif not np.isfinite(y).all():
-            found.append(f"the output of {layer.where}")
-        else:
-            largest[layer.where] = float(np.abs(y).max(initial=0))
-
-    with network.observed(look), np.errstate(all="ignore"):
-        network.infer(x)
-    if found:
-        return f"first in {found[0]}"
-    where = max(largest, key=lambda layer: largest[layer])
-    return f"while all outputs are finite, the largest in {where}: {largest[where]:.1e}"
-
-
-def warn_of_double_link(network: Layer, loss: Loss) -> None:
-    """Warn when the network ends in the function that the loss applies itself."""
-    last = network
-    while isinstance(last, Sequential) and len(last):
-        last = last[-1]
-    wants_logits = (BinaryCrossEntropy, CategoricalCrossEntropy, Focal, KLDivergence)
-    if isinstance(last, Softmax | Sigmoid) and isinstance(loss, wants_logits):
-        advice = "it takes raw outputs: leave the last layer out"
-    elif isinstance(last, Softmax) and isinstance(loss, NegativeLogLikelihood):
-        advice = "it takes log-probabilities: use LogSoftmax"
-    else:
-        return
-    warnings.warn(f"the network ends in {last!r}, but the loss is {loss!r}; {advice}", stacklevel=3)
-
-
-class Progress:
-    """A bar over all steps with tqdm, a line for every epoch without."""
-
-    def __init__(self, epochs: int, batches: int) -> None:
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            self.bar = None
-        else:
-            self.bar = tqdm(total=epochs * batches or None, unit="batch", dynamic_ncols=True)
-
-    def on_batch(self, state: TrainingState) -> None:
-        if self.bar is not None:
-            self.bar.update()
-
-    def __call__(self, state: TrainingState) -> None:
-        row = state.history.rows[-1]
-        shown = {name: f"{row[name]:.4g}" for name in _SHOWN if name in row}
-        if self.bar is None:
-            print(f"epoch {state.epoch}/{state.epochs}", *(f"{k} {v}" for k, v in shown.items()))
-        else:
-            self.bar.set_description(f"epoch {state.epoch}/{state.epochs}", refresh=False)
-            self.bar.set_postfix(shown)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
-_SHOWN = ("loss", "validation_loss", "validation_score")
-_GREATER = "validation_score"  # the one column that is better when it is greater
 
 
 def _choose_monitor(monitor: str | None, validated: bool, scored: bool) -> str:

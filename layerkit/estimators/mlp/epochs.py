@@ -54,6 +54,18 @@ class MiniBatches:
     def __len__(self) -> int:
         return len(self.slices)
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """The order so far and the stream of the next ones, for a checkpoint; settable."""
+        rng = {} if self.rng is None else {"rng": self.rng.get_state(legacy=False)}
+        return {"order": self.order, **rng}
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self.order = state["order"]
+        if self.rng is not None:
+            self.rng.set_state(state["rng"])
+
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         if self.rng is not None:
             indices = np.arange(len(self.order))
@@ -109,6 +121,15 @@ class EpochEnd:
 
     def __init__(self, convergence: Convergence, estimator: Any, n_samples: int) -> None:
         self.convergence, self.estimator, self.n_samples = convergence, estimator, n_samples
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The counters, for a checkpoint; settable."""
+        return dict(vars(self.convergence))
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        vars(self.convergence).update(state)
 
     def __call__(self, state: TrainingState) -> None:
         row, rule, mlp = state.history.rows[-1], self.convergence, self.estimator

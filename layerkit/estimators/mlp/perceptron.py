@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -198,7 +199,14 @@ class MultilayerPerceptron(NetworkEstimator):
     # ---------------------------------------------------------------- learning
 
     @with_callbacks
-    def _learn(self, task: Any, epochs: int, keep: bool = False, patient: bool = False) -> Self:
+    def _learn(
+        self,
+        task: Any,
+        epochs: int,
+        keep: bool = False,
+        patient: bool = False,
+        saving: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Self:
         network, optimizer = task.network, self._make_optimizer()
         past = History() if task.fresh else self.history_
         rule = Convergence() if task.fresh else copy.copy(self._convergence)
@@ -222,6 +230,7 @@ class MultilayerPerceptron(NetworkEstimator):
             callbacks=[*ends, *self._own_callbacks(), *printing, hooks],
             random_state=stream(task.seed, 3, len(past)),
             **self._validating(task),
+            **saving,
         )
         hooks.close()
         task.target.loss = copy.copy(task.target.loss)  # without what its last forward held

@@ -1,0 +1,164 @@
+"""A training run: what callbacks see of it, and what happens between its epochs."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from layerkit.layer import Layer
+from layerkit.losses import Loss
+from layerkit.training.batches import ArrayBatches, StreamedBatches
+from layerkit.training.history import History
+
+Batches = ArrayBatches | StreamedBatches
+Score = Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]
+Weights = tuple[np.ndarray, list[np.ndarray]]
+"""A copy of all that training changes in a network: the flat vector and the buffers."""
+_GREATER = "validation_score"  # the one column that is better when it is greater
+
+
+class DivergenceWarning(RuntimeWarning):
+    """Training ran into numbers that are not finite and stopped at the last good weights."""
+
+
+@dataclass
+class TrainingState:
+    """What a callback sees, and may change.
+
+    Attributes
+    ----------
+    network, loss, optimizer
+        The objects that were given to `train`.
+    epochs, epoch, step : int
+        Epochs planned; the current epoch, from 1; optimizer steps done so far.
+    batch_loss : float
+        Loss of the last batch.
+    history : History
+        Its last row is the epoch that just ended.
+    stop : bool
+        Set it to True to end training after this epoch.
+    """
+
+    network: Layer
+    loss: Loss
+    optimizer: Any
+    epochs: int
+    epoch: int = 0
+    step: int = 0
+    batch_loss: float = np.nan
+    history: History = field(default_factory=History)
+    stop: bool = False
+
+
+class Run:
+    """What happens between epochs: validation, record, best weights, callbacks, stopping."""
+
+    def __init__(
+        self,
+        state: TrainingState,
+        validation: Batches | None,
+        score: Score | None,
+        monitor: str,
+        patience: int | None,
+        tol: float,
+        callbacks: Sequence[Callable[[TrainingState], Any]],
+    ) -> None:
+        self.state, self.validation, self.score = state, validation, score
+        self.monitor = monitor
+        self.patience, self.tol = patience, tol
+        self.callbacks: list[Callable[[TrainingState], Any]] = []
+        self.on_batch: list[Callable[[TrainingState], Any]] = []
+        self.observe(*callbacks)
+        self.started = time.perf_counter()
+        self.best, self.waited = np.inf, 0
+        self.good = snapshot(state.network)
+        self.best_weights: Weights | None = None
+
+    def observe(self, *callbacks: Any) -> None:
+        """Call these from now on, after those there are."""
+        self.callbacks += callbacks
+        self.on_batch += [c.on_batch for c in callbacks if hasattr(c, "on_batch")]
+
+    def end_epoch(self, loss: float) -> None:
+        state = self.state
+        state.epoch += 1
+        row = {"epoch": state.epoch, "loss": loss, **self._validate()}
+        row["learning_rate"] = getattr(state.optimizer, "rate", np.nan)
+        row["seconds"] = time.perf_counter() - self.started
+        self.started = time.perf_counter()
+        state.history.rows.append(row)
+        self.good = snapshot(state.network)
+        self._track(-row[self.monitor] if self.monitor == _GREATER else row[self.monitor])
+        for callback in self.callbacks:
+            callback(state)
+        if state.stop and not state.history.stopped:
+            state.history.stopped = "a callback asked for it"
+
+    def _validate(self) -> dict[str, float]:
+        if self.validation is None:
+            return {}
+        state = self.state
+        y_pred, y_true, weight = infer_all(state.network, self.validation)
+        found = {"validation_loss": state.loss.forward(y_pred, y_true, weight)}
+        if self.score:
+            found["validation_score"] = float(self.score(y_true, y_pred, weight))
+        return found
+
+    def _track(self, value: float) -> None:
+        """Remember the best epoch; stop when none was better for too long."""
+        if self.validation is not None and (value < self.best or self.best_weights is None):
+            self.best_weights, self.state.history.best_epoch = self.good, self.state.epoch
+        self.waited = 0 if value < self.best - self.tol else self.waited + 1
+        self.best = min(self.best, value)
+        schedule: Any = getattr(self.state.optimizer, "learning_rate", None)
+        if hasattr(schedule, "update"):
+            schedule.update(value)
+        if self.patience is not None and self.waited >= self.patience:
+            self.state.stop = True
+            self.state.history.stopped = f"no improvement in {self.waited} epochs"
+
+    def back_to(self, weights: Weights) -> None:
+        """Put weights and buffers back."""
+        network = self.state.network
+        network.flat_params[...] = weights[0]
+        for buffer, value in zip(buffers_of(network), weights[1], strict=True):
+            buffer[...] = value
+
+    def back_to_good_weights(self, error: FloatingPointError) -> None:
+        state = self.state
+        self.back_to(self.good)
+        state.history.stopped = f"diverged in epoch {state.epoch + 1}: {error}"
+        good = f"of epoch {state.epoch}" if state.epoch else "it started from"
+        warnings.warn(
+            f"training {state.history.stopped}; the network has the weights {good}. A smaller "
+            "learning_rate, clip_norm or scaled inputs usually cure this",
+            DivergenceWarning,
+            stacklevel=3,
+        )
+
+    def restore_best(self) -> None:
+        if self.best_weights is not None:
+            self.back_to(self.best_weights)
+
+
+def snapshot(network: Layer) -> Weights:
+    """Copy all that training changes: the flat vector and the buffers."""
+    return network.flat_params.copy(), [buffer.copy() for buffer in buffers_of(network)]
+
+
+def buffers_of(network: Layer) -> list[np.ndarray]:
+    """All buffers of the tree, in order."""
+    return [buffer for _, layer in network.walk() for buffer in layer.buffers.values()]
+
+
+def infer_all(network: Layer, batches: Batches) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Outputs, targets and weights of all rows."""
+    parts = [(network.infer(x), y, weight) for x, y, weight, _ in batches]
+    y_pred, y_true, weights = zip(*parts, strict=True)
+    weight = None if weights[0] is None else np.concatenate(weights)
+    return np.concatenate(y_pred), np.concatenate(y_true), weight

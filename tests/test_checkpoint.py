@@ -1,0 +1,468 @@
+"""Checkpoints: a run that is killed, at any moment, goes on as if nothing had happened."""
+
+import errno
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_classification
+
+from layerkit import (
+    BatchNorm,
+    Dense,
+    Dropout,
+    MLPClassifier,
+    MLPRegressor,
+    ReLU,
+    Sequential,
+    SequentialClassifier,
+    archive,
+)
+from layerkit.archive import ModelFileError
+from layerkit.losses import CategoricalCrossEntropy
+from layerkit.optimizers import LBFGS, SGD, Adam
+from layerkit.schedules import ReduceOnPlateau
+from layerkit.training import Checkpoint, CheckpointWarning, train
+
+X, Y = make_classification(90, 6, n_informative=4, n_classes=3, random_state=0)
+EPOCHS = 8
+
+
+class Killed(BaseException):
+    """What a SIGKILL is to the code that comes after it."""
+
+
+def kill_after(epoch):
+    def callback(state):
+        if state.epoch == epoch:
+            raise Killed
+
+    return callback
+
+
+def network():
+    return Sequential([Dense(12), BatchNorm(), ReLU(), Dropout(0.3), Dense(3)])
+
+
+def run(path=None, resume=False, epochs=EPOCHS, optimizer=None, callbacks=(), **arguments):
+    net = network()
+    history = train(
+        net,
+        CategoricalCrossEntropy(),
+        optimizer or Adam(ReduceOnPlateau(0.02, patience=0)),
+        (X[:70], Y[:70]),
+        epochs=epochs,
+        batch_size=16,
+        checkpoint=path,
+        resume=resume,
+        callbacks=callbacks,
+        **{"validation_data": (X[70:], Y[70:]), "patience": 4, "random_state": 5} | arguments,
+    )
+    return net, history
+
+
+def assert_same(one, other):
+    """Weights, running statistics and record, bit by bit; only the clock may differ."""
+    (net, history), (other_net, other_history) = one, other
+    np.testing.assert_array_equal(net.flat_params, other_net.flat_params)
+    for a, b in zip(net, other_net, strict=True):
+        for name, buffer in a.buffers.items():
+            np.testing.assert_array_equal(buffer, b.buffers[name])
+    assert history.columns == other_history.columns
+    for name in {*history.columns} - {"seconds"}:
+        np.testing.assert_array_equal(history[name], other_history[name])
+    assert history.stopped == other_history.stopped
+    assert history.best_epoch == other_history.best_epoch
+
+
+# ---------------------------------------------------------------- bit by bit
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 7])
+def test_a_resumed_run_is_the_uninterrupted_one(epoch, tmp_path):
+    path = tmp_path / "run.npz"
+    uninterrupted = run()
+    with pytest.raises(Killed):
+        run(path, callbacks=[kill_after(epoch + 1)])
+    assert archive.read(path)["counters"]["epoch"] == epoch
+    assert_same(run(path, resume=True), uninterrupted)
+
+
+def test_writing_checkpoints_changes_nothing(tmp_path):
+    assert_same(run(tmp_path / "run.npz"), run())
+
+
+def test_without_random_state_the_streams_come_from_the_file(tmp_path):
+    path, third = tmp_path / "run.npz", tmp_path / "third.npz"
+
+    def keep(state):
+        if state.epoch == 4:
+            shutil.copy(path, third)
+
+    whole = run(path, callbacks=[keep], random_state=None)
+    assert_same(run(third, resume=True, random_state=None), whole)
+
+
+def test_early_stopping_goes_on_counting(tmp_path):
+    path = tmp_path / "run.npz"
+    arguments = {"validation_data": None, "patience": 3, "tol": 10.0, "optimizer": Adam()}
+    with pytest.raises(Killed):
+        run(path, callbacks=[kill_after(2)], epochs=50, **arguments)
+    _, history = run(path, resume=True, epochs=50, **arguments | {"optimizer": Adam()})
+    assert len(history) == 4  # the first is always better than none
+    assert history.stopped == "no improvement in 3 epochs"
+
+
+def test_a_finished_run_is_only_read(tmp_path):
+    path = tmp_path / "run.npz"
+    whole = run(path)
+    before = path.read_bytes()
+    assert_same(run(path, resume=True), whole)
+    assert path.read_bytes() == before
+
+
+def test_more_epochs_go_further(tmp_path):
+    path = tmp_path / "run.npz"
+    run(path, epochs=2)
+    assert_same(run(path, resume=True), run())
+
+
+def test_resume_without_a_file_begins(tmp_path):
+    assert_same(run(tmp_path / "run.npz", resume=True), run())
+
+
+@pytest.mark.parametrize("make", [lambda: SGD(0.1, momentum=0.9), lambda: Adam(0.01)])
+def test_what_callbacks_change_is_kept(make, tmp_path):
+    """Rates that a callback lowers, layers that it thaws."""
+
+    def change(state):
+        state.optimizer.learning_rate *= 0.7
+        if state.epoch == 1:
+            state.network[0].trainable = False
+        if state.epoch == 4:
+            state.network[0].trainable = True
+
+    path = tmp_path / "run.npz"
+    whole = run(optimizer=make(), callbacks=[change])
+    with pytest.raises(Killed):
+        run(path, optimizer=make(), callbacks=[change, kill_after(4)])
+    assert_same(run(path, resume=True, optimizer=make(), callbacks=[change]), whole)
+
+
+def test_a_rate_changed_on_purpose_counts(tmp_path):
+    path, rates = tmp_path / "run.npz", []
+    run(path, epochs=2, optimizer=SGD(0.1))
+    see = lambda state: rates.append(state.optimizer.learning_rate)  # noqa: E731
+    run(path, resume=True, epochs=3, optimizer=SGD(0.01), callbacks=[see])
+    assert rates == [0.01]
+
+
+class Noisy:
+    """Batches that are new in every epoch."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(3)
+
+    def __iter__(self):
+        yield X + self.rng.normal(size=X.shape), Y
+
+    @property
+    def state(self):
+        return {"rng": self.rng.bit_generator.state}
+
+    @state.setter
+    def state(self, state):
+        self.rng.bit_generator.state = state["rng"]
+
+
+class Counter:
+    """A callback with something to remember."""
+
+    def __init__(self):
+        self.state = {"losses": np.zeros(0)}
+
+    def __call__(self, state):
+        losses = [*self.state["losses"], state.history.rows[-1]["loss"]]
+        self.state = {"losses": np.array(losses)}
+
+
+def test_data_and_callbacks_with_a_state(tmp_path):
+    def noisy_run(callbacks, **arguments):
+        net = network()
+        history = train(
+            net,
+            CategoricalCrossEntropy(),
+            Adam(),
+            Noisy(),
+            epochs=5,
+            random_state=1,
+            callbacks=callbacks,
+            **arguments,
+        )
+        return net, history
+
+    path, counters = tmp_path / "run.npz", [Counter() for _ in range(3)]
+    whole = noisy_run(counters[:1])
+    with pytest.raises(Killed):
+        noisy_run([counters[1], kill_after(3)], checkpoint=path)
+    assert_same(noisy_run(counters[2:], checkpoint=path, resume=True), whole)
+    np.testing.assert_array_equal(counters[2].state["losses"], whole[1]["loss"])
+
+
+# ---------------------------------------------------------------- estimators
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: SequentialClassifier(
+            [Dense(8), ReLU(), Dropout(0.2)], max_iter=6, early_stopping=True, random_state=1
+        ),
+        lambda: SequentialClassifier([Dense(8), ReLU()], max_iter=6, n_iter_no_change=None),
+        lambda: MLPClassifier((8,), solver="adam", max_iter=6, random_state=0, dropout=0.2),
+        lambda: MLPClassifier((8,), max_iter=6, early_stopping=True),
+        lambda: MLPRegressor(
+            hidden_layer_sizes=(8,),
+            solver="sgd",
+            learning_rate="adaptive",
+            tol=10,
+            n_iter_no_change=1,
+            max_iter=6,
+        ),
+        lambda: MLPClassifier((8,), solver="sgd", learning_rate="invscaling", max_iter=6),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_estimators(make, tmp_path):
+    path = tmp_path / "fit.npz"
+
+    class Stopped(Exception):
+        pass
+
+    def stop(state):
+        if state.epoch == 4:
+            raise Stopped
+
+    interrupted = make()
+    seed = interrupted.random_state
+    if seed is None:  # what it draws is in the file, what it would draw again is not
+        interrupted.random_state = np.random.default_rng(11)
+    with pytest.raises(Stopped):
+        interrupted.set_callbacks(stop).fit(X, Y, checkpoint=path)
+    resumed = make().fit(X, Y, checkpoint=path, resume=True)
+    whole = make().set_params(random_state=np.random.default_rng(11) if seed is None else seed)
+    whole.fit(X, Y)
+    np.testing.assert_array_equal(resumed.network_.flat_params, whole.network_.flat_params)
+    assert resumed.loss_curve_ == whole.loss_curve_
+    assert resumed.best_iter_ == whole.best_iter_
+    assert getattr(resumed, "t_", 0) == getattr(whole, "t_", 0)
+
+
+# ---------------------------------------------------------------- how often
+
+
+def test_every_third_epoch_and_the_last(tmp_path):
+    path, seen = tmp_path / "run.npz", []
+
+    def look(state):
+        seen.append(archive.read(path)["counters"]["epoch"] if path.exists() else 0)
+
+    run(Checkpoint(path, every=3), callbacks=[look], patience=None)
+    assert seen == [0, 0, 0, 3, 3, 3, 6, 6]
+    assert archive.read(path)["counters"]["epoch"] == EPOCHS
+
+
+def test_every_so_many_minutes(tmp_path, monkeypatch):
+    path, seen, clock = tmp_path / "run.npz", [], iter(range(0, 10**6, 20))
+    monkeypatch.setattr("layerkit.training.checkpoint.time.monotonic", lambda: float(next(clock)))
+
+    def look(state):
+        seen.append(archive.read(path)["counters"]["epoch"] if path.exists() else 0)
+
+    run(Checkpoint(path, every=1, unit="minutes"), callbacks=[look], patience=None)
+    assert len(set(seen)) == 3  # 20 seconds for each look at the clock
+
+
+# ---------------------------------------------------------------- what it refuses
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"path": 3}, "path must be a path, got 3"),
+        ({"every": 0}, "every must be a positive number, got 0"),
+        ({"unit": "hours"}, "unit must be 'epochs' or 'minutes', got 'hours'"),
+        ({"on_error": "ignore"}, "on_error must be 'warn' or 'raise', got 'ignore'"),
+    ],
+)
+def test_bad_arguments(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Checkpoint(**{"path": "run.npz"} | changes)
+
+
+def test_lbfgs_and_resume_without_a_file_name(tmp_path):
+    with pytest.raises(ValueError, match="checkpoint needs an optimizer that steps in batches"):
+        run(tmp_path / "run.npz", optimizer=LBFGS())
+    with pytest.raises(ValueError, match="resume=True needs checkpoint"):
+        run(resume=True)
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        run(tmp_path / "none" / "run.npz")
+
+
+def test_another_run(tmp_path):
+    path = tmp_path / "run.npz"
+    run(path, epochs=1)
+    with pytest.raises(ModelFileError, match="its optimizer is Adam, not SGD"):
+        run(path, resume=True, optimizer=SGD())
+    other = Sequential([Dense(3)]).build(6, random_state=0)
+    before = other.flat_params.copy()
+    with pytest.raises(ModelFileError, match="belongs to another run, its network is"):
+        train(
+            other,
+            CategoricalCrossEntropy(),
+            Adam(),
+            (X, Y),
+            epochs=1,
+            checkpoint=path,
+            resume=True,
+        )
+    np.testing.assert_array_equal(other.flat_params, before)
+    with pytest.raises(ModelFileError, match="a checkpoint of train"):
+        MLPClassifier().fit(X, Y, checkpoint=path, resume=True)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ModelFileError, match=r"run\.npz: not a file of ours, or cut off"):
+        run(path, resume=True)
+
+
+# ---------------------------------------------------------------- disks
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_a_warning_and_the_last_checkpoint_stays(tmp_path, monkeypatch):
+    path = tmp_path / "run.npz"
+    run(path, epochs=2)
+    before = path.read_bytes()
+    monkeypatch.setattr("layerkit.archive.os.fsync", full)
+    with pytest.warns(
+        CheckpointWarning, match=r"after epoch \d, training goes on: .*No space left"
+    ):
+        resumed = run(path, resume=True)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["run.npz"]
+    monkeypatch.undo()
+    assert_same(resumed, run())
+
+
+def test_a_full_disk_stops_training_where_that_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("layerkit.archive.os.fsync", full)
+    net = network().build(6, random_state=0)
+    before = net.flat_params.copy()
+    checkpoint = Checkpoint(tmp_path / "run.npz", on_error="raise")
+    with pytest.raises(OSError, match="No space left"):
+        train(net, CategoricalCrossEntropy(), Adam(), (X, Y), epochs=3, checkpoint=checkpoint)
+    assert os.listdir(tmp_path) == []
+    assert (net.flat_params != before).any() and net.needs_input_grad
+
+
+def test_a_disk_that_goes_away(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    path = folder / "run.npz"
+
+    def unplug(state):
+        if state.epoch == 3:
+            path.unlink()
+            folder.rmdir()
+
+    with pytest.warns(CheckpointWarning, match="No such file or directory"):
+        assert_same(run(path, callbacks=[unplug]), run())
+
+
+def test_a_disk_that_is_read_only(tmp_path, monkeypatch):
+    def read_only(path, *_):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr("layerkit.archive.os.open", read_only)
+    with pytest.warns(CheckpointWarning, match="Read-only file system"):
+        run(tmp_path / "run.npz", epochs=1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+def test_a_write_that_really_stops_half_way(tmp_path):
+    import resource
+
+    path = tmp_path / "run.npz"
+    run(path, epochs=1)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.warns(CheckpointWarning, match="File too large"):
+            run(path, resume=True, epochs=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["run.npz"]
+
+
+def test_through_a_link_and_with_the_usual_permissions(tmp_path):
+    target, link = tmp_path / "target.npz", tmp_path / "link.npz"
+    target.touch()
+    usual = target.stat().st_mode
+    link.symlink_to(target)
+    archive.write(link, {"n": 1})
+    assert link.is_symlink() and archive.read(target) == {"n": 1}
+    assert target.stat().st_mode == usual
+
+
+# ---------------------------------------------------------------- SIGKILL
+
+SCRIPT = """
+import sys, numpy as np
+sys.path.insert(0, sys.argv[3])
+import test_checkpoint as t
+from layerkit.training import Checkpoint
+print("ready", flush=True)
+net, history = t.run(Checkpoint(sys.argv[1], on_error="raise"), resume=True, epochs=t.LONG,
+                     patience=None)
+np.savez(sys.argv[2], params=net.flat_params, loss=history["loss"])
+"""
+LONG = 150
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+@pytest.mark.parametrize("kills", [4, pytest.param(25, marks=pytest.mark.slow)])
+def test_killed_at_random_moments(kills, tmp_path):
+    """Also while it writes: a good part of the time here is spent on checkpoints."""
+    path, result = tmp_path / "run.npz", tmp_path / "result.npz"
+    rng, done, epochs = random.Random(kills), 0, [0]
+    while not result.exists():
+        command = [sys.executable, "-c", SCRIPT, path, result, Path(__file__).parent]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE)
+        child.stdout.readline()
+        if done < kills:
+            time.sleep(rng.uniform(0.01, 2.0 / kills))
+            done += child.poll() is None
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+            if path.exists():
+                epochs.append(archive.read(path)["counters"]["epoch"])  # whole, at any moment
+        else:
+            assert child.wait(100) == 0
+        child.stdout.close()
+    assert done == kills and epochs == sorted(epochs)
+    net, history = run(epochs=LONG, patience=None)
+    found = np.load(result)
+    np.testing.assert_array_equal(found["params"], net.flat_params)
+    np.testing.assert_array_equal(found["loss"], history["loss"])
+    assert not [name for name in os.listdir(tmp_path) if re.search(r"\.tmp$", name)]
