@@ -24,6 +24,7 @@ from layerkit.kernels._numpy.normalization import (
 )
 from layerkit.kernels._numpy.windows import Padding, Pair, output_size
 from layerkit.kernels.dispatch import backend, twin, use
+from layerkit.kernels.warming import warmup
 
 sigmoid = twin(elementwise.sigmoid)
 softplus = twin(elementwise.softplus)
@@ -141,4 +142,5 @@ __all__ = [
     "tanh",
     "tanh_grad",
     "use",
+    "warmup",
 ]

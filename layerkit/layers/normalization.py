@@ -185,12 +185,14 @@ class LayerNorm(Standardization):
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         gamma, beta = self.params["gamma"], self.params["beta"]
-        y, *self.cache = layer_norm(x, gamma, beta, float(self.eps))
+        y, x_hat, inv_std = layer_norm(x, gamma, beta, float(self.eps))
+        self.cache = x_hat, inv_std
         return y
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         gradients = self.grads["gamma"], self.grads["beta"]
-        return layer_norm_grad(grad_output, *self.cache, self.params["gamma"], *gradients)
+        x_hat, inv_std = self.cache
+        return layer_norm_grad(grad_output, x_hat, inv_std, self.params["gamma"], *gradients)
 
 
 class GroupNorm(Standardization):

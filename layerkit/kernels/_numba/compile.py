@@ -94,7 +94,7 @@ def plain(x: np.ndarray) -> np.ndarray:
     return x if x.flags.carray else np.array(x, order="C")
 
 
-class _Listener(event.Listener):
+class Listener(event.Listener):
     """Adds up the time spent on compiling layerkit's kernels and says so once."""
 
     def __init__(self) -> None:
@@ -118,4 +118,4 @@ class _Listener(event.Listener):
             logging.getLogger("layerkit").warning("layerkit: compiling kernels, %s", kept)
 
 
-event.register("numba:compile", _Listener())
+event.register("numba:compile", Listener())

@@ -1,0 +1,416 @@
+"""Both backends: how one is chosen, what is cached, and that compiled kernels equal NumPy's."""
+
+import importlib
+import inspect
+import logging
+import os
+import subprocess
+import sys
+import timeit
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import layerkit
+from layerkit import kernels
+from layerkit.kernels import dispatch
+
+numba = pytest.importorskip("numba")
+
+PADDED = ((1, 1), (0, 1))
+
+
+def numbers(rng, shape, dtype):
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def positive(rng, shape, dtype):
+    return (rng.random(shape) + 0.1).astype(dtype)
+
+
+def activations(name, *parameters, gated=False):
+    """Rows for an activation and its backward, which takes y or, if gated, x and s."""
+
+    def forward(rng, dtype):
+        return name, (3 * numbers(rng, (5, 7), dtype), *parameters)
+
+    def backward(rng, dtype):
+        x = 3 * numbers(rng, (5, 7), dtype)
+        with kernels.use("numpy"):
+            y = getattr(kernels, name)(x, *parameters)
+        kept = (x, y[1]) if gated else (x,) if name == "softplus" else (y,)
+        return f"{name}_grad", (numbers(rng, (5, 7), dtype), *kept, *parameters)
+
+    return [forward, backward]
+
+
+def optimizer(name, n_memories, *settings):
+    def arguments(rng, dtype):
+        p, g = numbers(rng, 100, dtype), numbers(rng, 100, dtype)
+        return name, (p, g, *(positive(rng, 100, dtype) for _ in range(n_memories)), *settings)
+
+    return [arguments]
+
+
+def rmsprop(m, velocity):
+    def arguments(rng, dtype):
+        p, g, v = (positive(rng, 100, dtype) for _ in range(3))
+        extra = [0.1 * positive(rng, 100, dtype) if used else None for used in (m, velocity)]
+        return "rmsprop_step", (p, g, v + 1, *extra, 0.1, 0.9, 0.5, 1e-8)
+
+    return [arguments]
+
+
+def pooling(size, stride, padding, shape=(2, 6, 5, 3)):
+    def forward(kind):
+        return lambda rng, dtype: (kind, (numbers(rng, shape, dtype), size, stride, padding))
+
+    def backward(kind):
+        def arguments(rng, dtype):
+            with kernels.use("numpy"):
+                y = getattr(kernels, kind)(numbers(rng, shape, dtype), size, stride, padding)
+            y, *argmax = y if isinstance(y, tuple) else (y,)
+            grad = numbers(rng, y.shape, dtype)
+            return f"{kind}_input_grad", (grad, *argmax, shape, size, stride, padding)
+
+        return arguments
+
+    return [part(kind) for part in (forward, backward) for kind in ("max_pool2d", "avg_pool2d")]
+
+
+def normalization(name, shape):
+    def forward(rng, dtype):
+        c = shape[-1]
+        x = 1000 + numbers(rng, shape, dtype)  # a mean far larger than the deviation
+        return name, (x, numbers(rng, c, dtype), numbers(rng, c, dtype), 1e-5)
+
+    def backward(rng, dtype):
+        c = shape[-1]
+        with kernels.use("numpy"):
+            x, one, zero = numbers(rng, shape, dtype), np.ones(c, dtype), np.zeros(c, dtype)
+            _, x_hat, inv_std, *_ = getattr(kernels, name)(x, one, zero, 1e-5)
+        grad, gamma, *out = (numbers(rng, s, dtype) for s in (shape, c, c, c))
+        return f"{name}_grad", (grad, x_hat, inv_std, gamma, *out)
+
+    return [forward, backward]
+
+
+def cross_entropy(smoothing, k):
+    def arguments(rng, dtype):
+        weights = rng.random(20) * (rng.random(20) > 0.2)
+        x = 5 * numbers(rng, (20, k), dtype)
+        return "cross_entropy_of_labels", (x, rng.integers(0, k, 20), weights, smoothing)
+
+    return [arguments]
+
+
+def others(rng, dtype):
+    x = numbers(rng, (300, 7), dtype)
+    return [
+        ("sigmoid", (5 * x,)),
+        ("softplus", (5 * x,)),
+        ("log_sigmoid", (5 * x,)),
+        ("softmax", (5 * x,)),
+        ("softmax", (5 * x, 0)),
+        ("log_softmax", (5 * x,)),
+        ("log_softmax", (1e4 * x,)),
+        ("sum_rows", (x, np.empty(7, dtype))),
+        ("add_row", (x, x[0].copy())),
+        ("mean_of_cells", (x.reshape(10, 30, 7),)),
+        ("apply_mask", (x, rng.random(x.shape) < 0.5, 2.0)),
+        ("apply_mask", (x.reshape(10, 30, 7), rng.random((10, 1, 7)) < 0.5, 2.0)),
+        ("moving_average", (x.ravel(), x.ravel()[::-1].copy(), 0.9)),
+    ]
+
+
+CASES = [
+    *activations("relu"),
+    *activations("leaky_relu", 0.1),
+    *activations("elu", 1.3, 0.7),
+    *activations("tanh"),
+    *activations("gelu", gated=True),
+    *activations("silu", gated=True),
+    *activations("mish", gated=True),
+    activations("sigmoid")[1],
+    activations("softplus")[1],
+    *optimizer("sgd_step", 1, 0.1, 0.9, False),
+    *optimizer("sgd_step", 1, 0.1, 0.9, True),
+    *optimizer("adam_step", 2, 0.1, 0.9, 0.99, 1e-8, 3),
+    *optimizer("moments_step", 2, 0.9, 0.99, 0.1, 0.2, 1e-8),
+    *optimizer("adamax_step", 2, 0.1, 0.9, 0.99, 1e-8),
+    *optimizer("adagrad_step", 1, 0.1, 1e-8),
+    *optimizer("adadelta_step", 2, 0.1, 0.9, 1e-6),
+    *optimizer("lion_step", 1, 0.1, 0.9, 0.99),
+    *optimizer("rprop_step", 2, 0.5, 1.2, 0.2, 0.9),
+    *(case for m in (0, 1) for velocity in (0, 1) for case in rmsprop(m, velocity)),
+    *pooling((2, 2), (2, 2), ((0, 0), (0, 0))),
+    *pooling((3, 2), (2, 1), PADDED),
+    *pooling((2, 2), (2, 2), ((0, 0), (0, 0)), shape=(0, 4, 4, 3)),
+    *normalization("batch_norm", (40, 5, 6)),
+    *normalization("batch_norm", (3, 5000)),
+    *normalization("layer_norm", (4, 5, 33)),
+    *cross_entropy(0.0, 2),
+    *cross_entropy(0.1, 11),
+    *(lambda rng, dtype, i=i: others(rng, dtype)[i] for i in range(13)),
+]
+
+
+def run(name, arguments, backend):
+    """Results of a kernel, and its arguments afterwards: some work in place."""
+    arguments = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+    with kernels.use(backend), np.errstate(all="ignore"):
+        found = getattr(kernels, name)(*arguments)
+    found = found if isinstance(found, tuple) else (found,)
+    return [a for a in (*found, *arguments) if isinstance(a, (np.ndarray, float))]
+
+
+def title(case):
+    return case(np.random.default_rng(0), np.float64)[0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", CASES, ids=title)
+def test_compiled_kernels_equal_those_in_numpy(case, dtype, rng):
+    name, arguments = case(rng, dtype)
+    tolerance = 2e-5 if dtype == np.float32 else 1e-10
+    for ours, theirs in zip(*(run(name, arguments, b) for b in dispatch.BACKENDS), strict=True):
+        assert np.shape(ours) == np.shape(theirs)
+        assert getattr(ours, "dtype", None) == getattr(theirs, "dtype", None)
+        assert_allclose(
+            ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max(initial=0)
+        )
+
+
+IN_PLACE = ("_step", "moving_average", "add_row", "sum_rows")
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if not title(c).endswith(IN_PLACE)], ids=title)
+def test_read_only_fortran_and_strided_arrays_give_the_same(case, rng):
+    name, arguments = case(rng, np.float32)
+    expected = run(name, arguments, "numba")
+
+    def awkward(a):
+        if not isinstance(a, np.ndarray) or a.ndim < 2:
+            return a
+        a = np.repeat(np.asfortranarray(a), 2, axis=-1)[..., ::2]
+        a.flags.writeable = False
+        return a
+
+    with kernels.use("numba"):
+        found = getattr(kernels, name)(*map(awkward, arguments))
+    for ours, theirs in zip(
+        found if isinstance(found, tuple) else (found,), expected, strict=False
+    ):
+        assert_array_equal(ours, theirs)
+
+
+ELEMENTWISE = ["relu", "tanh", "sigmoid", "softplus", "gelu", "silu", "mish"]
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_float32_polynomials_are_exact_to_a_few_units_in_the_last_place(name):
+    x = np.concatenate([np.linspace(-80, 80, 40_001), np.logspace(-30, 0, 500)]).astype("f")
+    x = np.concatenate([x, -x])
+    ours, exact = run(name, (x,), "numba")[0], run(name, (x.astype(float),), "numpy")[0]
+    normal = np.abs(exact) > 1e-37
+    # GELU's tail is exp(-x² / 2), which multiplies the rounding of x² by itself
+    allowed = 1e-6 + (1.2e-7 * np.minimum(x, 0) ** 2 / 2 if name == "gelu" else 0)
+    assert (np.abs(ours - exact) <= allowed * np.abs(exact))[normal].all()
+    assert (np.abs(ours) <= 1e-36)[~normal].all()
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_nan_and_infinities_pass(name):
+    x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0], np.float32)
+    assert_allclose(run(name, (x,), "numba")[0], run(name, (x,), "numpy")[0], rtol=1e-6)
+    assert np.isnan(run(name, (x,), "numba")[0][0])
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "sigmoid", "tanh"])
+def test_nan_in_a_gradient_passes_even_where_the_slope_is_zero(name):
+    more = {"leaky_relu": (0.0,), "elu": (0.0, 1.0)}.get(name, ())
+    grad, y = np.full(4, np.nan, np.float32), np.array([-1, 0, 1, 2], np.float32)
+    assert np.isnan(run(f"{name}_grad", (grad, y, *more), "numba")[0]).all()
+
+
+def test_nan_wins_in_max_pooling():
+    x = np.zeros((1, 2, 2, 1), np.float32)
+    for cell in np.ndindex(2, 2):
+        with_nan = x.copy()
+        with_nan[0, *cell, 0] = np.nan
+        assert np.isnan(run("max_pool2d", (with_nan, (2, 2), (2, 2)), "numba")[0]).all()
+
+
+def test_a_loss_shows_nan_logits():
+    logits, labels = np.array([[0, np.nan], [1, 2]], np.float32), np.array([0, 1])
+    loss, gradient, *_ = run("cross_entropy_of_labels", (logits, labels, np.ones(2), 0.0), "numba")
+    assert np.isnan(loss) and np.isnan(gradient[0]).all() and np.isfinite(gradient[1]).all()
+
+
+def test_a_seed_means_the_same_in_both_backends():
+    def weights(backend):
+        with kernels.use(backend):
+            net = layerkit.Sequential(
+                [layerkit.Dense(16), layerkit.ReLU(), layerkit.Dropout(0.3), layerkit.Dense(3)]
+            ).build(8, random_state=0)
+            x, y = np.random.default_rng(0).standard_normal((50, 8)), np.arange(50) % 3
+            layerkit.training.train(
+                net,
+                layerkit.losses.CategoricalCrossEntropy(),
+                layerkit.optimizers.Adam(),
+                (x, y),
+                epochs=3,
+                random_state=1,
+            )
+            return net.flat_params
+
+    importlib.import_module("layerkit.training")
+    assert_allclose(weights("numpy"), weights("numba"), rtol=1e-4, atol=1e-6)
+
+
+# ---------------------------------------------------------------- choosing
+
+
+def test_use_switches_and_a_with_block_switches_back():
+    before = kernels.backend()
+    with kernels.use("numpy"):
+        assert kernels.backend() == "numpy"
+        with kernels.use("numba"):
+            assert kernels.backend() == "numba"
+        assert kernels.backend() == "numpy"
+    assert kernels.backend() == before
+
+
+def test_an_unknown_backend_is_refused_and_nothing_changes():
+    before = kernels.backend()
+    with pytest.raises(ValueError, match='backend must be "numpy" or "numba", got \'cuda\''):
+        kernels.use("cuda")
+    assert kernels.backend() == before
+
+
+def fresh(code, **variables):
+    """Run code in a new process."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        cwd=Path(layerkit.__file__).parents[1],
+        check=False,
+    )
+
+
+def test_the_environment_variable_chooses():
+    done = fresh("from layerkit import kernels; print(kernels.backend())", LAYERKIT_KERNELS="numpy")
+    assert done.stdout == "numpy\n"
+    done = fresh("from layerkit import kernels; kernels.backend()", LAYERKIT_KERNELS="fast")
+    assert 'LAYERKIT_KERNELS must be "numpy" or "numba"' in done.stderr
+
+
+def test_without_numba_the_default_is_numpy_and_asking_for_it_says_how_to_get_it():
+    hide = "import sys; sys.modules['numba'] = None; from layerkit import kernels; "
+    done = fresh(hide + "kernels.use('numba')", LAYERKIT_KERNELS="")
+    assert "pip install 'layerkit[fast]'" in done.stderr
+
+
+def test_dispatch_costs_next_to_nothing():
+    def nothing(a, b):
+        return None
+
+    nothing.__module__ = "layerkit.kernels._numpy.nothing"
+    kernel = dispatch.twin(nothing)
+    kernel(1, 2)
+    times = [
+        min(timeit.repeat(lambda f=f: f(1, 2), number=5000, repeat=20)) for f in (kernel, nothing)
+    ]
+    del dispatch._references["nothing"]
+    assert (times[0] - times[1]) / 5000 < 2e-6  # 0.2 µs on an idle machine
+
+
+def test_both_versions_of_a_kernel_take_the_same_arguments():
+    checked = 0
+    for name, reference in dispatch._references.items():
+        family = reference.__module__.replace("._numpy.", "._numba.")
+        path = Path(layerkit.__file__).parent / "kernels/_numba" / f"{family.split('.')[-1]}.py"
+        compiled = getattr(importlib.import_module(family), name, None) if path.exists() else None
+        if compiled is not None:
+            compiled = getattr(compiled, "py_func", compiled)
+            assert [*inspect.signature(compiled).parameters] == [
+                *inspect.signature(reference).parameters
+            ], name
+            checked += 1
+    assert checked > 30
+
+
+# ---------------------------------------------------------------- the cache on disk
+
+ONE_KERNEL = """
+import numpy as np
+from layerkit import kernels
+kernels.use("numba")
+print(kernels.relu(np.array([-1, 2], "f")).tolist())
+"""
+
+
+def test_compiled_code_is_cached_and_found_again(tmp_path):
+    for _ in range(2):
+        assert fresh(ONE_KERNEL, NUMBA_CACHE_DIR=str(tmp_path)).stdout == "[0.0, 2.0]\n"
+        files = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*_relu-*.nbc")}
+        assert len(files) == 1
+    code = ONE_KERNEL + "from layerkit.kernels._numba.activations import _relu\n"
+    code += "print(sum(_relu.stats.cache_hits.values()))"
+    assert fresh(code, NUMBA_CACHE_DIR=str(tmp_path)).stdout.endswith("1\n")
+
+
+def test_a_cache_that_cannot_be_written_or_read_is_done_without(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    done = fresh(ONE_KERNEL, NUMBA_CACHE_DIR=str(blocked / "below"))
+    assert done.stdout == "[0.0, 2.0]\n", done.stderr
+
+    fresh(ONE_KERNEL, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    for file in (tmp_path / "cache").rglob("*.nb?"):
+        file.write_bytes(b"garbage")
+    done = fresh(ONE_KERNEL, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    assert done.stdout == "[0.0, 2.0]\n", done.stderr
+
+
+def test_after_a_warmup_nothing_is_compiled():
+    code = """
+from layerkit import kernels
+kernels.use("numba")
+kernels.warmup()
+from numba.core import event
+with event.install_recorder("numba:compile") as recorder:
+    kernels.warmup()
+print(len(recorder.buffer))
+"""
+    assert fresh(code).stdout == "0\n"
+
+
+def test_processes_may_share_a_cache(tmp_path):
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    several = [
+        subprocess.Popen([sys.executable, "-c", ONE_KERNEL], env=env, stdout=-1, text=True)
+        for _ in range(3)
+    ]
+    assert [process.communicate()[0] for process in several] == ["[0.0, 2.0]\n"] * 3
+
+
+def test_compiling_says_so_once(caplog):
+    from layerkit.kernels._numba.compile import Listener, jit
+
+    listener = Listener()
+    dispatcher = jit(lambda x: x)
+    dispatcher.py_func.__module__ = "layerkit.kernels._numba.something"
+    event = numba.core.event.Event("numba:compile", 0, {"dispatcher": dispatcher})
+    with caplog.at_level(logging.WARNING, "layerkit"):
+        for _ in range(3):
+            listener.on_start(event)
+            listener.started -= 2  # seconds ago
+            listener.on_end(event)
+    assert [r.getMessage().startswith("layerkit: compiling kernels, ") for r in caplog.records] == [
+        True
+    ]
