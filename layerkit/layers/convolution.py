@@ -20,6 +20,7 @@ from layerkit.kernels import (
 from layerkit.layer import Initializer, Layer, Shape, is_size
 from layerkit.layers._windows import slide, slide_back
 
+ALGORITHMS = ("auto", "direct", "winograd")
 Geometry = tuple[Pair, Padding, Pair, int]  # stride, padding, dilation, groups: for the kernels
 
 
@@ -45,6 +46,11 @@ class Conv2D(Layer):
     initializer : "auto" or callable (shape, rng) -> array, default="auto"
         Initial ``W``, drawn group by group; "auto" suits the activation that follows. ``b`` starts
         at zero.
+    algorithm : {"auto", "direct", "winograd"}, default="auto"
+        "direct" sums as written above. "winograd" multiplies 4 times less for 3 x 3 kernels and 2.8
+        times less for 5 x 5 (stride and dilation 1, one group, padding less than the kernel; it is
+        direct elsewhere), at the price of relative errors of about 1e-5 in float32. "auto" takes it
+        in float32 where it is faster, never in float64.
 
     Notes
     -----
@@ -72,6 +78,7 @@ class Conv2D(Layer):
     ----------
     LeCun et al., "Gradient-based learning applied to document recognition", Proc. IEEE 86, 1998.
     Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
+    Lavin and Gray, "Fast algorithms for convolutional neural networks", arXiv:1509.09308.
 
     Examples
     --------
@@ -98,6 +105,7 @@ class Conv2D(Layer):
         groups: int = 1,
         use_bias: bool = True,
         initializer: str | Initializer = "auto",
+        algorithm: str = "auto",
     ) -> None:
         self.filters = filters
         self.kernel_size = kernel_size
@@ -107,22 +115,25 @@ class Conv2D(Layer):
         self.groups = groups
         self.use_bias = use_bias
         self.initializer = initializer
+        self.algorithm = algorithm
 
     def setup(self, input_shape: Shape) -> Shape:
         self.check_input(len(input_shape) == 3, "(n_samples, height, width, channels)")
+        self.check(self.algorithm in ALGORITHMS, "algorithm", '"auto", "direct" or "winograd"')
         return set_up_convolution(self, input_shape)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         self.cache = x
-        return conv2d(x, self.params["W"], self.params.get("b"), *self.geometry)
+        return conv2d(x, self.params["W"], self.params.get("b"), *self.geometry, self.algorithm)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
         x = self.cache
-        conv2d_kernel_grad(x, grad_output, self.grads["W"], *self.geometry)
+        conv2d_kernel_grad(x, grad_output, self.grads["W"], *self.geometry, self.algorithm)
         overwrite_bias_grad(self, grad_output)
         if not self.needs_input_grad:
             return None
-        return conv2d_input_grad(grad_output, self.params["W"], x.shape, *self.geometry)
+        W = self.params["W"]
+        return conv2d_input_grad(grad_output, W, x.shape, *self.geometry, self.algorithm)
 
     def multiply_adds(self) -> int:
         """One product for every output and every weight it is made with."""

@@ -5,9 +5,10 @@ import numpy as np
 from layerkit.kernels._numba import direct, winograd
 from layerkit.kernels._numpy.convolution import transpose
 from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_sizes
+from layerkit.kernels._numpy.winograd import fits
 
-# With fewer channels the transforms cost more than the multiplications they save.
-LEAST_CHANNELS = {3: 16, 5: 16}
+# With fewer channels on either side, the transforms cost more than the multiplications they save.
+LEAST_CHANNELS = 16
 
 
 def choose(
@@ -15,23 +16,14 @@ def choose(
 ) -> str:
     """Return "winograd" or "direct".
 
-    Winograd's transforms need a 3 x 3 or 5 x 5 kernel, stride and dilation 1, one group and no more
-    padding than the kernel looks over the edge. They save 4 or 2.8 of the multiplications and cost
-    a little of the accuracy, so "auto" takes them in float32 from 16 channels on either side.
+    Where Winograd's algorithm fits, it saves most of the multiplications and costs a little of the
+    accuracy, so "auto" takes it in float32, with enough channels. It needs a vector of them anyway.
     """
-    size, width, *channels = kernel.shape
-    fits = (
-        size == width
-        and size in LEAST_CHANNELS
-        and stride == dilation == (1, 1)
-        and groups == 1
-        and max(map(max, padding)) < size
-        and min(channels) >= winograd.LEAST_CHANNELS
-    )
-    if not fits or algorithm == "direct":
-        return "direct"
-    pays = kernel.dtype == np.float32 and min(channels) >= LEAST_CHANNELS[size]
-    return "winograd" if pays or algorithm == "winograd" else "direct"
+    fewest = min(kernel.shape[2:])
+    if algorithm == "auto" and kernel.dtype == np.float32 and fewest >= LEAST_CHANNELS:
+        algorithm = "winograd"
+    possible = fits(kernel, stride, padding, dilation, groups) and fewest >= winograd.LEAST_CHANNELS
+    return "winograd" if possible and algorithm == "winograd" else "direct"
 
 
 def conv2d(

@@ -1,6 +1,6 @@
 """Winograd's convolution of stride 1, tile by tile while the numbers are in the cache.
 
-A tile of m x m outputs comes from 6 x 6 inputs. Transformed (see `toom_cook`), each of the 36
+A tile of m x m outputs comes from 6 x 6 inputs. Transformed (see `_numpy.winograd`), each of the 36
 points is a matrix product of its own over channels, for `TILES` tiles at once: (tiles, c_in) times
 (c_in, c_out), or for the kernel gradient (c_in, tiles) times (tiles, c_out). All tiles of a batch
 stand in one row, so that a sample with few of them costs no more.
@@ -14,13 +14,13 @@ from layerkit.kernels._numba.compile import inline, jit, plain
 from layerkit.kernels._numba.direct import flat, pad
 from layerkit.kernels._numba.threads import in_parts
 from layerkit.kernels._numba.tile import NARROW, ROWS, VECTOR_BYTES, WIDE, copy, tile
-from layerkit.kernels._numba.toom_cook import (
-    N_POINTS,
+from layerkit.kernels._numba.transforms import (
     transform_input,
     transform_kernel,
     transform_output,
 )
 from layerkit.kernels._numba.windows import blocks, frame
+from layerkit.kernels._numpy.winograd import N_POINTS
 
 LEAST_CHANNELS = 8  # one vector, in float32
 TILES = 24  # at a time: a multiple of ROWS

@@ -22,6 +22,7 @@ from math import prod
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from layerkit.kernels._numpy import winograd
 from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_sizes, taps_of
 
 # Windows are copied out of so few samples at a time that the copy is still in the cache when the
@@ -30,6 +31,8 @@ CHUNK_BYTES = 2**20
 # Copying window by window moves kw * channels neighbours at once. With so few channels it is faster
 # to copy tap by tap: whole rows of the cells that the windows see through one tap.
 FEW_CHANNELS = 4
+# With fewer on either side, Winograd's transforms cost more than the multiplications they save.
+WINOGRAD_CHANNELS = 64
 
 
 def conv2d(
@@ -46,6 +49,11 @@ def conv2d(
 
     Group g of ``c_out / groups`` outputs reads group g of ``c_in / groups`` input channels.
     """
+    if _takes_winograd(kernel, stride, padding, dilation, groups, algorithm):
+        outputs = output_sizes(x.shape[1:3], kernel.shape[:2], stride, padding, dilation)
+        y = np.empty((len(x), *outputs, kernel.shape[3]), x.dtype)
+        winograd.convolve(x, kernel, bias, padding, y)
+        return y
     x, groups = _spread(x, kernel, groups)
     kernel = np.ascontiguousarray(kernel)  # or it would be copied for every chunk
     kh, kw, _, c_out = kernel.shape
@@ -77,6 +85,9 @@ def conv2d_kernel_grad(
     y = windows · kernel, hence dL/dkernel = windowsᵀ · dL/dy. The windows are copied out once more:
     kept from the forward pass they would take kh · kw times the memory of x.
     """
+    if _takes_winograd(out, stride, padding, dilation, groups, algorithm):
+        winograd.kernel_grad(x, grad, padding, out)
+        return
     x, groups = _spread(x, out, groups)
     kh, kw = out.shape[:2]
     total = np.zeros(out.shape, x.dtype)
@@ -104,7 +115,7 @@ def conv2d_input_grad(
     kh, kw, _, c_out = kernel.shape
     if kernel.shape[2] == 1 and 1 < groups < c_out:  # the channels that _spread repeats
         repeated = (*x_shape[:3], c_out)
-        dx = conv2d_input_grad(grad, kernel, repeated, stride, padding, dilation, c_out)
+        dx = conv2d_input_grad(grad, kernel, repeated, stride, padding, dilation, c_out, algorithm)
         return dx.reshape(*x_shape, c_out // groups).sum(axis=-1)
 
     transposed = transpose(kernel, groups)
@@ -116,7 +127,7 @@ def conv2d_input_grad(
         reach, across = dilation[0] * (kh - 1), dilation[1] * (kw - 1)
         opposite = (reach - top, reach - bottom), (across - left, across - right)
         return conv2d(
-            grad, transposed[::-1, ::-1], padding=opposite, dilation=dilation, groups=groups
+            grad, transposed[::-1, ::-1], None, stride, opposite, dilation, groups, algorithm
         )
 
     # Scatter. Between strided outputs, or around few of them, a gather would mostly read zeros.
@@ -126,6 +137,15 @@ def conv2d_input_grad(
             share = conv2d(grad[chunk], transposed[i : i + 1, j : j + 1], groups=groups)
             dx[chunk][seen] += share[seers]
     return dx
+
+
+def _takes_winograd(
+    kernel: np.ndarray, stride: Pair, padding: Padding, dilation: Pair, groups: int, algorithm: str
+) -> bool:
+    """Whether to use Winograd's algorithm: "auto" does in float32, where it pays."""
+    pays = kernel.dtype == np.float32 and min(kernel.shape[2:]) >= WINOGRAD_CHANNELS
+    wanted = algorithm == "winograd" or (algorithm == "auto" and pays)
+    return wanted and winograd.fits(kernel, stride, padding, dilation, groups)
 
 
 def _multiply(windows: np.ndarray, kernel: np.ndarray, groups: int, out: np.ndarray) -> None:

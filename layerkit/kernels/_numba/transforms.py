@@ -1,28 +1,8 @@
-r"""The transforms of Winograd's convolution: polynomials evaluated at six points.
+"""Winograd's transforms, one vector of channels at a time in registers.
 
-Two polynomials g and h with r and m coefficients have a product with n = m + r - 1. Toom and Cook
-multiply them by evaluating both at n points, multiplying the values, and interpolating. With the
-Vandermonde matrices V_k, whose row for the point a is (1, a, ..., a^(k-1)) and for infinity picks
-the last coefficient::
-
-    g h = V_n^-1 [V_r g ⊙ V_m h]
-
-m outputs of a correlation, ``y_i = Σ_k d_(i+k) g_k``, are the transposed linear map (of h to g h),
-applied to n inputs d. Transposing the product of matrices and splitting the scale N of each point::
-
-    y = A^T [G g ⊙ B^T d],      A = V_m,    G = N^-1 V_r,    B^T = N V_n^-T
-
-That is n multiplications instead of m r. In two dimensions each transform acts on rows and on
-columns, ``y = A^T [G g G^T ⊙ B^T d B] A``: n² = 36 instead of 144 for 4 x 4 outputs of a 3 x 3
-kernel, and instead of 100 for 2 x 2 outputs of a 5 x 5 kernel, with the same B. The gradient of the
-kernel is the same correlation again, with r outputs and the m x m gradient in the kernel's place.
-
-The points 0, ±1, ±2, ∞ and N make B^T whole numbers; A and G for r = 3 are those of Lavin and Gray.
-
-References
-----------
-Winograd, "Arithmetic complexity of computations", SIAM 1980.
-Lavin and Gray, "Fast algorithms for convolutional neural networks", 2015, arXiv:1509.09308.
+The matrices and their derivation are in `_numpy.winograd`. Here each becomes straight code without
+its zeros: ``matrix · tile · matrix^T`` loads a tile, and stores the result, once. Written as loops
+over channels, LLVM would have to check that none of 72 rows overlap, and gives up vectorising.
 """
 
 from collections.abc import Callable
@@ -35,31 +15,7 @@ from numba.extending import intrinsic
 
 from layerkit.kernels._numba.compile import inline
 from layerkit.kernels._numba.tile import Memory, multiply_add
-
-N_POINTS = 6
-POINTS = np.array([0, 1, -1, 2, -2])  # and infinity
-SCALES = np.array([[4], [-6], [-6], [24], [24], [1]])
-
-
-def evaluation(n_coefficients: int) -> np.ndarray:
-    """Return V: the values of a polynomial at the points, given its coefficients."""
-    at_infinity = np.eye(n_coefficients)[-1:]
-    return np.vstack([np.vander(POINTS, n_coefficients, increasing=True), at_infinity])
-
-
-def of_input() -> np.ndarray:
-    """Return B^T, which does not depend on how n splits into m and r."""
-    return np.round(SCALES * np.linalg.inv(evaluation(N_POINTS)).T)
-
-
-def of_kernel(r: int) -> np.ndarray:
-    """Return G."""
-    return evaluation(r) / SCALES
-
-
-def of_output(m: int) -> np.ndarray:
-    """Return A^T."""
-    return evaluation(m).T
+from layerkit.kernels._numpy.winograd import N_POINTS, of_input, of_kernel, of_output
 
 
 def _emit_sum(builder: Any, coefficients: np.ndarray, vectors: list[Any]) -> Any:
