@@ -81,8 +81,7 @@ class Memory:
         return self.builder.bitcast(pointer, self.kind.as_pointer())
 
 
-@intrinsic
-def copy(typing, source, source0, target, target0, n):  # type: ignore[no-untyped-def]
+def _copy(typing, source, source0, target, target0, n):  # type: ignore[no-untyped-def]
     """Copy n numbers from ``source[source0:]`` to ``target[target0:]``, as fast as memory goes."""
     signature = types.void(source, types.intp, target, types.intp, types.intp)
 
@@ -94,6 +93,9 @@ def copy(typing, source, source0, target, target0, n):  # type: ignore[no-untype
         return context.get_dummy_value()
 
     return signature, generate
+
+
+copy: Any = intrinsic(_copy)
 
 
 def _tile(vectors: int, by_channel: bool) -> Callable[..., Any]:
