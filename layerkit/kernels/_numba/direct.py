@@ -8,6 +8,9 @@ copy of one sample at a time, which stays in the cache.
 Where groups have fewer outputs than a vector has lanes, as in a depthwise convolution, the copy
 lays a sample out *by channel*: the j-th input channel of every output's group, for all outputs side
 by side. Then one vector serves several groups, each lane multiplying numbers of its own.
+
+Where the whole result has fewer channels than a vector has lanes, as the gradient of an image, the
+lanes are input channels instead: each output channel is a group whose lanes are summed at the end.
 """
 
 from math import prod
@@ -17,7 +20,7 @@ import numpy as np
 
 from layerkit.kernels._numba.compile import inline, jit, plain
 from layerkit.kernels._numba.threads import in_parts
-from layerkit.kernels._numba.tile import ROWS, VECTOR_BYTES, copy, tile
+from layerkit.kernels._numba.tile import ROWS, VECTOR_BYTES, WIDE, copy, tile
 from layerkit.kernels._numba.windows import Blocks, Plan, blocks, plan
 
 # The kernel gradient sums over so many pixels before it moves on to the next tile, and so keeps
@@ -33,6 +36,7 @@ class Channels(NamedTuple):
     c_in: int  # of a group
     c_out: int
     by_channel: bool
+    summed: bool  # the lanes of an output channel
     order: np.ndarray  # in which a cell's channels are copied, if it is not their own
     blocks: Blocks  # of a group's outputs; by channel, of all
 
@@ -72,7 +76,7 @@ def pack(kernel, taps, channels):
     """Lay the kernel out as the tiles read it: (group, block, tap and channel, lane)."""
     _, c_in, filters = kernel.shape
     starts, vectors = channels.blocks
-    groups = 1 if channels.by_channel else channels.groups
+    groups = 1 if channels.by_channel and not channels.summed else channels.groups
     c_out = filters // groups
     narrow = VECTOR_BYTES // kernel.itemsize
     packed = np.zeros(groups * vectors.sum() * narrow * len(taps) * c_in, kernel.dtype)
@@ -97,21 +101,23 @@ def gather(x, weights, bias, plan, channels, y):
     narrow = VECTOR_BYTES // x.itemsize
     starts, vectors = channels.blocks
     by_channel, c_in = channels.by_channel, channels.c_in
-    groups = 1 if by_channel else channels.groups
+    groups = 1 if by_channel and not channels.summed else channels.groups
     c_out = channels.groups * channels.c_out // groups
     depth = len(plan.taps) * c_in
     packed_group = vectors.sum() * narrow * depth
     rows, targets, offsets, copied = plan.rows, plan.targets, plan.offsets, plan.frame.copied
-    few = c_out < narrow  # a vector is wider than the result: into the vacant space, then out of it
+    # Vectors wider than the result go into a vacant space first.
+    numbers = 1 if channels.summed else c_out
     room = max(c_out, narrow)
-    vacant = np.empty(y.shape[1] // c_out * room if few else 0, x.dtype)
+    vacates = numbers < room
+    vacant = np.empty(y.shape[1] // numbers * room if vacates else 0, x.dtype)
     padded = np.zeros(plan.frame.size if copied else 0, x.dtype)
     for sample in range(len(x)):
         source, out = x[sample], y[sample]
         if copied:
             place(source, plan.frame, channels.order, padded)
             source = padded
-        if few:
+        if vacates:
             out = vacant
         for phase in range(len(plan.first_row) - 1):
             k, end = plan.first_offset[phase], plan.first_offset[phase + 1]
@@ -127,7 +133,10 @@ def gather(x, weights, bias, plan, channels, y):
                             out, group * room + start, targets, row, bias, group * c_out + start,
                         )  # fmt: skip
                         packed += depth * width
-        if few:
+        if channels.summed:
+            for i in range(y.shape[1]):
+                y[sample, i] = vacant[i * room : (i + 1) * room].sum()
+        elif vacates:
             for i in range(y.shape[1] // c_out):
                 for lane in range(c_out):
                     y[sample, i * c_out + lane] = vacant[i * room + lane]
@@ -209,11 +218,19 @@ def convolve(x, kernel, bias, backward, geometry, y):
     The kernel leads from x to y either way: (kh, kw, channels of x in a group, channels of y).
     """
     kh, kw, c_in, filters = kernel.shape
+    wide = WIDE * VECTOR_BYTES // x.itemsize
+    summed = geometry[3] == 1 and filters < wide // 2 and c_in % wide == 0
+    if summed:  # a group for each output, with a vector of input channels as its filters
+        split = kernel.reshape(kh, kw, c_in // wide, wide, filters).swapaxes(3, 4)
+        kernel = split.reshape(kh, kw, c_in // wide, wide * filters)
+        geometry = *geometry[:3], filters
     cells, outputs = (y, x) if backward else (x, y)
-    layout, channels = _lay_out(kernel, backward, True, cells.shape, outputs.shape, *geometry)
-    weights = pack(plain(kernel).reshape(kh * kw, c_in, filters), layout.taps, channels)
-    start = np.zeros(filters + VECTOR_BYTES // x.itemsize, x.dtype)
-    if bias is not None:
+    layout, channels = _lay_out(
+        kernel, backward, True, summed, cells.shape, outputs.shape, *geometry
+    )
+    weights = pack(plain(kernel).reshape(kh * kw, *kernel.shape[2:]), layout.taps, channels)
+    start = np.zeros(kernel.shape[3] + VECTOR_BYTES // x.itemsize, x.dtype)
+    if bias is not None and not summed:
         start[:filters] = bias
     flat_x, flat_y = flat(x), flat(y)
 
@@ -221,12 +238,14 @@ def convolve(x, kernel, bias, backward, geometry, y):
         gather(flat_x[samples], weights, start, layout, channels, flat_y[samples])
 
     in_parts(part, len(x), max(x.size, y.size) * kh * kw * c_in)
+    if bias is not None and summed:
+        y += bias
 
 
 def kernel_grad(x, grad, geometry, out):
     """Overwrite the contiguous ``out`` with dL/dkernel."""
     kh, kw, c_in, filters = out.shape
-    layout, channels = _lay_out(out, False, False, x.shape, grad.shape, *geometry)
+    layout, channels = _lay_out(out, False, False, False, x.shape, grad.shape, *geometry)
     groups = 1 if channels.by_channel else channels.groups
     lanes = int(channels.blocks.vectors.sum()) * VECTOR_BYTES // x.itemsize
     flat_x, flat_grad = flat(x), flat(grad)
@@ -246,19 +265,23 @@ def flat(x: np.ndarray) -> np.ndarray:
 
 
 def _lay_out(
-    kernel, backward, by_edge, cells, outputs, stride, padding, dilation, groups
+    kernel, backward, by_edge, summed, cells, outputs, stride, padding, dilation, groups
 ) -> tuple[Plan, Channels]:
     kh, kw, c_in, filters = kernel.shape
     c_out, narrow = filters // groups, VECTOR_BYTES // kernel.itemsize
     by_channel = groups > 1 and c_out < narrow <= filters
-    cut = blocks(filters if by_channel else c_out, kernel.itemsize)
-    room = groups * max(c_out, narrow)  # of a result's cell, see gather
-    pitches = (c_in * filters, filters, filters) if by_channel else (groups * c_in, room, 1)
     # The j-th input channel of the group of output f is copied to j · filters + f.
     group = np.arange(filters if by_channel and c_in * c_out > 1 else 0) // c_out
     order = np.add.outer(np.arange(c_in), group * c_in).ravel().astype(np.uintp)
+    if summed:
+        pitches = (c_in * c_out, filters, c_out)
+    elif by_channel:
+        pitches = (c_in * filters, filters, filters)
+    else:
+        pitches = (groups * c_in, groups * max(c_out, narrow), 1)  # of a vacant space, see gather
     layout = plan(
         backward, cells[1:3], outputs[1:3], (kh, kw), stride, padding, dilation, pitches, c_in,
         len(order) > 0, by_channel and by_edge and len(order) == 0,
     )  # fmt: skip
-    return layout, Channels(groups, c_in, c_out, by_channel, order, cut)
+    cut = blocks(filters if by_channel else c_out, kernel.itemsize)
+    return layout, Channels(groups, c_in, c_out, by_channel or summed, summed, order, cut)

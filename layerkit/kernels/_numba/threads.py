@@ -24,7 +24,10 @@ _here = threading.local()
 def n_threads() -> int:
     """Return how many threads to use: ``OMP_NUM_THREADS``, or the processors that we may use."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(wanted) if wanted.isdecimal() and int(wanted) else len(os.sched_getaffinity(0))
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    ours = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(ours(0)) if ours else os.cpu_count() or 1
 
 
 @cache
@@ -36,7 +39,8 @@ def _enter() -> None:
     _here.inside = True
 
 
-os.register_at_fork(after_in_child=_pool.cache_clear)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
 
 
 def in_parts(
