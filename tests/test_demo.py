@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from layerkit.__main__ import main, split, train_convolutional_network
+from layerkit.__main__ import main
 from layerkit.datasets import load_digits
+from layerkit.demo import split, train_convolutional_network
 
 
 def test_demo_prints_scores_and_writes_pictures(tmp_path, capsys):
@@ -16,7 +17,7 @@ def test_demo_prints_scores_and_writes_pictures(tmp_path, capsys):
     assert len(scores) == 3
     assert min(scores) > 95
     assert "100%" in shown.err  # the progress bar
-    for name in ("training_curve.png", "gradient_flow.png"):
+    for name in ("training_curve.png", "gradient_flow.png", "quantiles.png"):
         assert (tmp_path / "new" / "folder" / name).read_bytes().startswith(b"\x89PNG")
 
 

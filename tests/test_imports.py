@@ -29,9 +29,11 @@ MAY_IMPORT = {
 }
 MAY_IMPORT["training"] = {"archive", "layer", "layers", "losses", "optimizers", "schedules"}
 MAY_IMPORT["inspection"] = {*MAY_IMPORT["training"], "kernels", "parameters", "training"}
-MAY_IMPORT["interchange"] = MAY_IMPORT["inspection"]
+MAY_IMPORT["interchange"] = {*MAY_IMPORT["inspection"], "initializers"}
 MAY_IMPORT["estimators"] = {*MAY_IMPORT["inspection"], "inspection", "interchange"}
-MAY_IMPORT["__init__"] = MAY_IMPORT["__main__"] = set(MAY_IMPORT) - {"__init__", "__main__"}
+MAY_IMPORT["demo"] = set(MAY_IMPORT)
+MAY_IMPORT["__init__"] = set(MAY_IMPORT) - {"demo"}
+MAY_IMPORT["__main__"] = {"demo"}
 
 LATE = {"scipy", "sklearn", "matplotlib", "numba", "tqdm", "torch", "pandas", "onnx", "joblib"}
 

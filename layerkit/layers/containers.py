@@ -200,4 +200,5 @@ def _named(layers: Sequence[Any]) -> list[tuple[str, Layer]]:
 
 def snake_case(name: str) -> str:
     """Turn the name of a class into that of a layer: ``BatchNorm`` into ``batch_norm``."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z][a-z])|(?<=[A-Z])(?=[A-Z][a-z]{2})", "_", name).lower()
+    words = r"(?<=[a-z])(?=[A-Z][a-z]|[A-Z]{3,}$)|(?<=[A-Z])(?=[A-Z][a-z]{2})"
+    return re.sub(words, "_", name).lower()
