@@ -80,7 +80,7 @@ def shifted_exp(x, y):
     for r in range(n_rows):
         top = 0
         for k in range(1, n):
-            top = k if x[r, k] > x[r, top] or x[r, k] != x[r, k] else top
+            top = k if (x[r, k] > x[r, top]) | (x[r, k] != x[r, k]) else top
         tops[r] = top
         for k in range(n):
             y[r, k] = x[r, k] - x[r, top]

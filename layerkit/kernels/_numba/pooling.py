@@ -49,7 +49,7 @@ def _max_pool(x, y, argmax, kh, kw, sh, sw, top, left):
                 for i in range(max(0, -row), min(kh, height - row)):
                     for j in range(max(0, -column), min(kw, width - column)):
                         cell = x[n, row + i, column + j]
-                        tap = np.uint8(i * kw + j)
+                        tap = np.int32(i * kw + j)
                         if first:
                             first = False
                             for c in range(channels):
@@ -58,8 +58,11 @@ def _max_pool(x, y, argmax, kh, kw, sh, sw, top, left):
                         else:
                             for c in range(channels):
                                 old, new = best[c], cell[c]
-                                where[c] = tap if new > old else where[c]
-                                best[c] = new if new > old or new != new else old  # NaN wins
+                                # Arithmetic, as "tap if new > old else where[c]" becomes a
+                                # conditional store, which LLVM does not vectorise.
+                                before = np.int32(where[c])
+                                where[c] = before + (tap - before) * np.int32(new > old)
+                                best[c] = new if new > old else (old if new == new else new)
 
 
 @for_dtypes(BOTH, reference)
