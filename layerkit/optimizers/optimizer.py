@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from layerkit.kernels import backend
 from layerkit.layer import Slot
 from layerkit.parameters import Parameterized
 from layerkit.schedules.schedule import Schedule, in_range, is_positive
@@ -202,10 +203,12 @@ class Optimizer(Parameterized):
                 flat_params[start:stop] *= 1 - rate * decay
             decaying = []
 
+        # Compiled rules have no temporaries, so that their pieces may be larger.
+        chunk = CHUNK * 8 if backend() == "numba" else CHUNK
         ages, memory = state["ages"], [(name, state[name]) for name in self.memory]
         for (start, stop), slot in zip(plan.spans, plan.leaders, strict=True):
-            for low in range(start, stop, CHUNK):
-                here = slice(low, min(low + CHUNK, stop))
+            for low in range(start, stop, chunk):
+                here = slice(low, min(low + chunk, stop))
                 p, g = flat_params[here], grads[here]
                 if decaying:
                     g = _plus_decay(g, p, decay, here, decaying)
