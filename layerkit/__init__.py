@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from layerkit.archive import ModelFileError
 from layerkit.inspection import check_gradients, check_loss_gradients
 from layerkit.layer import Layer
 from layerkit.layers import *  # noqa: F403
@@ -9,7 +10,14 @@ from layerkit.layers import __all__ as _layers
 
 __version__ = "0.1.0.dev0"
 _estimators = ["MLPClassifier", "MLPRegressor", "SequentialClassifier", "SequentialRegressor"]
-__all__ = ["Layer", "check_gradients", "check_loss_gradients", *_estimators, *_layers]
+__all__ = [
+    "Layer",
+    "ModelFileError",
+    "check_gradients",
+    "check_loss_gradients",
+    *_estimators,
+    *_layers,
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -137,16 +137,28 @@ class Tree(Parameterized):
         return layers
 
     def _build(self, input_shape: Shape, seed: np.random.SeedSequence, dtype: np.dtype) -> None:
-        tree = list(self.walk())
-        for path, layer in tree:
+        tree = self._allocate(input_shape, dtype)
+        init_seed, noise_seed = seed.spawn(2)
+        for layer, layer_seed in zip(tree, init_seed.spawn(len(tree)), strict=True):
+            layer._initialize(layer_seed)
+        self.reseed(noise_seed)
+
+    def adopt(self, input_shape: Shape, dtype: DTypeLike, flat_params: np.ndarray) -> Self:
+        """Build with parameters that are there already, those of a file say, drawing nothing."""
+        tree = self._allocate(as_shape(input_shape), _as_dtype(dtype))
+        self.flat_params[...] = flat_params
+        for layer in tree:
+            layer._declared = {n: d._replace(initializer=None) for n, d in layer._declared.items()}
+        return self.reseed(None)
+
+    def _allocate(self, input_shape: Shape, dtype: np.dtype) -> list[Layer]:
+        tree = [layer for _, layer in self.walk()]
+        for path, layer in self.walk():
             layer.path, layer.dtype, layer._own_params, layer._shown = path, dtype, None, None
             layer.name, layer.follower_init = "", None
         self.declare(input_shape)
         self._bind(dtype)
-        init_seed, noise_seed = seed.spawn(2)
-        for (_, layer), layer_seed in zip(tree, init_seed.spawn(len(tree)), strict=True):
-            layer._initialize(layer_seed)
-        self.reseed(noise_seed)
+        return tree
 
     def declare(self, input_shape: Shape) -> Shape:
         """Run ``setup`` and remember the shapes; containers call it on their children."""

@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from layerkit.archive import ModelFileError
+    from layerkit.interchange.model_file import load, save
     from layerkit.interchange.onnx_models import from_onnx, to_onnx
     from layerkit.interchange.sklearn_models import from_sklearn, to_sklearn
     from layerkit.interchange.torch_models import from_pytorch, to_pytorch
@@ -11,9 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TRUSTED_TYPES",
+    "ModelFileError",
     "from_onnx",
     "from_pytorch",
     "from_sklearn",
+    "load",
+    "save",
     "to_onnx",
     "to_pytorch",
     "to_sklearn",
@@ -22,10 +27,13 @@ __all__ = [
 # Loaded on first use. No module may be called like a function in it: importing the module would
 # put it in the function's place.
 _LAZY = {
+    "ModelFileError": "model_file",
     "TRUSTED_TYPES": "trusted",
     "from_onnx": "onnx_models",
     "from_pytorch": "torch_models",
     "from_sklearn": "sklearn_models",
+    "load": "model_file",
+    "save": "model_file",
     "to_onnx": "onnx_models",
     "to_pytorch": "torch_models",
     "to_sklearn": "sklearn_models",

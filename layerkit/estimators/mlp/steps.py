@@ -89,6 +89,15 @@ class QuasiNewton(LBFGS):
     converged = False
     fun = np.nan
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """How the search ended; settable."""
+        return {"converged": self.converged, "fun": self.fun}
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self.converged, self.fun = state.get("converged", False), state.get("fun", np.nan)
+
     def minimize(
         self,
         fun: Any,

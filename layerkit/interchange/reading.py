@@ -1,0 +1,246 @@
+"""Trees of plain values and arrays as networks and estimators again, believing nothing in them."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from layerkit.archive import ModelFileError, Node
+from layerkit.interchange.registry import Registry, of_estimators
+from layerkit.interchange.writing import (
+    INNER_ATTRIBUTES,
+    check_finite,
+    check_sizes,
+    is_fitted_name,
+)
+from layerkit.layer import Layer, Shape
+from layerkit.parameters import Parameterized
+from layerkit.training import History
+
+_BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
+
+
+class Reader:
+    """Turns a tree into a model.
+
+    Parameters
+    ----------
+    registry : Registry
+        What the tree may name.
+    estimators : bool
+        Whether it may also name estimators and what they hold.
+    """
+
+    def __init__(self, registry: Registry, estimators: bool) -> None:
+        self.registry, self.estimators = registry, estimators
+
+    def decode(self, value: Any) -> Any:
+        """Return a value with every `Node` in it as the object that it stands for."""
+        if type(value) in (list, tuple):
+            return type(value)(map(self.decode, value))
+        if type(value) is dict:
+            return {key: self.decode(item) for key, item in value.items()}
+        if not isinstance(value, Node):
+            return value
+        if value.kind not in _KINDS:
+            raise ModelFileError(f"holds a {value.kind[:100]!r}, which is nothing of ours")
+        return _KINDS[value.kind](self, value.value)
+
+    def find(self, name: list[Any]) -> Any:
+        """Return a class or function by what `Writer.name` made of it."""
+        return self.registry.find(name[0], custom=name[1] is True, estimators=self.estimators)
+
+    def object(self, value: list[Any]) -> Any:
+        """Call a constructor of layerkit's, or of the caller's, with hyper-parameters."""
+        name, params, state = value
+        made = self.construct(name, params)
+        if state is not None:
+            if not hasattr(type(made), "state"):
+                raise ModelFileError(f"{name[0]} has no state")
+            made.state = state
+        return made
+
+    def construct(self, name: list[Any], params: dict[str, Any]) -> Any:
+        kind = self.find(name)
+        if not isinstance(kind, type):
+            raise ModelFileError(f"{name[0]} is no class")
+        if issubclass(kind, Parameterized) and (unknown := params.keys() - kind._defaults()):
+            raise ModelFileError(f"{name[0]} has no parameter {min(unknown)[:100]}")
+        return kind(**self.decode(params))
+
+    def held(self, value: list[Any]) -> Any:
+        """Return an object of an estimator's with the attributes it had."""
+        name, attributes = value
+        kind = self.find(name)
+        if kind not in of_estimators().values() or issubclass(kind, Parameterized):
+            raise ModelFileError(f"{name[0]} is not held by an estimator")
+        made = object.__new__(kind)
+        for attribute, held in attributes.items():
+            if attribute.startswith("_") or callable(getattr(kind, attribute, None)):
+                raise ModelFileError(f"{name[0]} has no attribute {attribute[:100]}")
+            setattr(made, attribute, self.decode(held))
+        return made
+
+    def partial(self, value: list[Any]) -> Any:
+        function, args, keywords = self.decode(value)
+        if not callable(function):
+            raise ModelFileError("a partial of what is no function")
+        return functools.partial(function, *args, **keywords)
+
+    # ---------------------------------------------------------------- layers
+
+    def layer(self, stored: dict[str, Any]) -> Layer:
+        layer = self.construct(stored["class"], stored["params"])
+        if not isinstance(layer, Layer):
+            raise ModelFileError(f"{stored['class'][0]} is no layer")
+        layer._trainable = stored.get("trainable", True) is True
+        if "feature_names" in stored:
+            layer.name_features(stored["feature_names"])
+        if "built" in stored:
+            _build(layer, stored["built"])
+        return layer
+
+    # ---------------------------------------------------------------- estimators
+
+    def estimator(self, value: list[Any]) -> Any:
+        name, params, held = value
+        estimator = self.construct(name, params)
+        for attribute, stored in held.items():
+            fitted = is_fitted_name(attribute) or attribute in INNER_ATTRIBUTES
+            if not fitted or hasattr(type(estimator), attribute):
+                raise ModelFileError(f"{name[0]} has no fitted attribute {attribute[:100]}")
+            setattr(estimator, attribute, self.decode(stored))
+        if "network_" in held:
+            _check_fitted(estimator)
+        return estimator
+
+
+def _check_fitted(estimator: Any) -> None:
+    """Refuse an estimator whose parts do not belong together."""
+    network, target = estimator.network_, estimator._target
+    if not isinstance(network, Layer) or not isinstance(estimator.history_, History):
+        raise ModelFileError("the estimator has no network_ or no history_")
+    if tuple(target.output_shape) != network.output_shape:
+        raise ModelFileError(
+            f"the network gives {network.output_shape}, its targets are {target.output_shape}"
+        )
+    if math.prod(network.output_shape) < 2**20:
+        target.predict(np.zeros((1, *network.output_shape), network.dtype))
+
+
+def _build(root: Layer, built: dict[str, Any]) -> None:
+    """Let a tree of layers have its arrays.
+
+    Layers find their shapes in `setup`, from hyper-parameters that the file gives. So before each
+    one sets up its size is looked at, and after it whether the file has just the arrays that it
+    declared: not until all is in order are the vectors allocated.
+    """
+    tree = list(root.walk())
+    stored = {path: tuple(shape) for path, shape in built["layout"]}
+    buffers, declared = built["buffers"], dict[str, Shape]()
+    shapes: list[Shape] = []
+
+    def declare(layer: Layer, path: str, input_shape: Shape) -> Shape:
+        shapes.append(input_shape)
+        check_sizes(shapes, "the network")
+        output_shape = type(layer).declare(layer, input_shape)
+        for name, declaration in layer._declared.items():
+            full = f"{path}.{name}".lstrip(".")
+            declared[full] = declaration.shape
+            if declaration.shape != stored.get(full):
+                raise ModelFileError(f"{full} must be {declaration.shape}, is {stored.get(full)}")
+        for name, buffer in layer.buffers.items():
+            full = f"{path}.{name}".lstrip(".")
+            if full not in buffers or buffers[full].shape != buffer.shape:
+                raise ModelFileError(f"the file has no {full} of shape {buffer.shape}")
+        return output_shape
+
+    for path, layer in tree:
+        layer.__dict__["declare"] = functools.partial(declare, layer, path)
+    try:
+        params = built["params"]
+        check_finite(params, "params")
+        root.adopt(tuple(built["input_shape"]), built["dtype"], params)
+    finally:
+        for _, layer in tree:
+            layer.__dict__.pop("declare", None)
+    if declared.keys() != stored.keys() or params.shape != root.flat_params.shape:
+        raise ModelFileError("the file has parameters that no layer declares")
+    _fill(tree, built, params)
+
+
+def _fill(tree: list[tuple[str, Layer]], built: dict[str, Any], params: np.ndarray) -> None:
+    """Put buffers and streams back."""
+    root, buffers = tree[0][1], dict(built["buffers"])
+    if params.dtype != root.dtype:
+        raise ModelFileError(f"params are {params.dtype}, not {root.dtype}")
+    for path, layer in tree:
+        for name, buffer in layer.buffers.items():
+            value = buffers.pop(f"{path}.{name}".lstrip("."))
+            check_finite(value, f"{path}.{name}")
+            buffer[...] = value
+    if buffers:
+        raise ModelFileError(f"no layer has a buffer {min(buffers)[:100]}")
+    if built["streams"] is not None:
+        for (_, layer), stream in zip(tree, built["streams"], strict=True):
+            layer.rng.bit_generator.state = stream
+
+
+def _generator(reader: Reader, state: dict[str, Any]) -> np.random.Generator:
+    return np.random.Generator(_bit_generator(state))
+
+
+def _random_state(reader: Reader, state: dict[str, Any]) -> np.random.RandomState:
+    made = np.random.RandomState(_bit_generator({k: state[k] for k in ("bit_generator", "state")}))
+    made.set_state(state)
+    return made
+
+
+def _bit_generator(state: dict[str, Any]) -> np.random.BitGenerator:
+    if state["bit_generator"] not in _BIT_GENERATORS:
+        raise ModelFileError("a random stream of an unknown kind")
+    made = getattr(np.random, state["bit_generator"])(0)
+    made.state = state
+    return made
+
+
+def _history(reader: Reader, state: dict[str, Any]) -> History:
+    if (
+        not 0
+        <= state["n_rows"]
+        <= max((len(where) for where, _ in state["columns"].values()), default=0)
+    ):
+        raise ModelFileError("a history with rows that are nowhere")
+    history = History()
+    history.state = state
+    return history
+
+
+def _seed(reader: Reader, value: list[Any]) -> np.random.SeedSequence:
+    entropy, spawn_key, n_spawned = value
+    return np.random.SeedSequence(entropy, spawn_key=spawn_key, n_children_spawned=n_spawned)
+
+
+def _slice(reader: Reader, value: list[Any]) -> slice:
+    return slice(*value)
+
+
+_KINDS: dict[str, Callable[[Reader, Any], Any]] = {
+    "object": Reader.object,
+    "held": Reader.held,
+    "layer": Reader.layer,
+    "estimator": Reader.estimator,
+    "partial": Reader.partial,
+    "named": Reader.find,
+    "generator": _generator,
+    "random_state": _random_state,
+    "history": _history,
+    "seed": _seed,
+    "slice": _slice,
+    "dtype": lambda _, code: np.dtype(code),
+    "type": lambda _, code: np.dtype(code).type,
+}

@@ -1,0 +1,492 @@
+"""The model file: what comes back is what was stored, and nothing else is let in."""
+
+import dataclasses
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from cases import CASES
+from sklearn.base import clone
+from sklearn.datasets import make_classification
+from sklearn.model_selection import GroupShuffleSplit
+from sklearn.pipeline import make_pipeline
+
+import layerkit
+from layerkit import (
+    BatchNorm,
+    Columns,
+    Dense,
+    Dropout,
+    Embedding,
+    Layer,
+    MLPClassifier,
+    MLPRegressor,
+    ReLU,
+    Sequential,
+    SequentialClassifier,
+    SequentialRegressor,
+    Tanh,
+    archive,
+    initializers,
+)
+from layerkit.archive import ModelFileError, Node
+from layerkit.interchange import load, model_file, save
+from layerkit.losses import Focal, GaussianNLL, Quantile
+from layerkit.optimizers import SGD, Adam
+from layerkit.schedules import CosineDecay, ReduceOnPlateau, Warmup
+from layerkit.training import train
+
+X, Y = make_classification(80, 5, n_informative=4, n_redundant=0, n_classes=3, random_state=0)
+VERSION_1 = Path(__file__).parent / "data" / "model_version_1.npz"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.npz"
+
+
+def assert_same_network(one: Layer, other: Layer) -> None:
+    assert repr(one) == repr(other)
+    np.testing.assert_array_equal(one.flat_params, other.flat_params)
+    assert one.layout == other.layout and one.dtype == other.dtype
+    for (path, a), (other_path, b) in zip(one.walk(), other.walk(), strict=True):
+        assert (path, a.name, a.trainable) == (other_path, b.name, b.trainable)
+        assert (a.input_shape, a.output_shape) == (b.input_shape, b.output_shape)
+        assert a.buffers.keys() == b.buffers.keys()
+        for name, buffer in a.buffers.items():
+            np.testing.assert_array_equal(buffer, b.buffers[name])
+
+
+# ---------------------------------------------------------------- networks
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_layer(case, dtype, path):
+    network = case.build(dtype=dtype)
+    save(network, path)
+    same = load(path)
+    assert_same_network(same, network)
+    np.testing.assert_array_equal(same.infer(case.sample()), network.infer(case.sample()))
+    y = same.forward(case.sample(), training=True)
+    same.backward(np.ones_like(y))  # it can learn on
+
+
+def test_an_unbuilt_network(path):
+    network = Sequential([("first", Dense(3, initializer=initializers.normal(0.5, 2)))])
+    save(network, path)
+    same = load(path)
+    assert not same.is_built and repr(same) == repr(network) and same.names == ["first"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """An initializer of the user's."""
+
+    size: float
+
+    def __call__(self, shape, rng):
+        return self.size * np.arange(np.prod(shape)).reshape(shape)
+
+
+def staircase(shape, rng):
+    return np.ones(shape)
+
+
+class Swish(Layer):
+    """A layer of the user's."""
+
+    def __init__(self, start=None, names=("a", "b")):
+        self.start = start
+        self.names = names
+
+    def setup(self, input_shape):
+        self.add_param("beta", (1,), self.start or initializers.ones)
+        return input_shape
+
+    def forward(self, x, training=False):
+        return x / (1 + np.exp(-self.params["beta"] * x))
+
+
+PARAMETERS = [
+    Dense(np.int64(3), initializer=functools.partial(initializers.orthogonal, gain=1.4)),
+    Dense(3, initializer=initializers.he_uniform),
+    Columns([(slice(0, 4, 2), Dense(2)), (np.array([True, False, True]), Tanh()), (-1, Tanh())]),
+    Columns([([0, 2], Sequential([Dense(2), ("end", Tanh())]))]),
+    layerkit.ZeroPad2D(((1, 0), (0, 2))),
+]
+
+
+@pytest.mark.parametrize("layer", PARAMETERS, ids=repr)
+def test_hyper_parameters_keep_their_types(layer, path):
+    save(layer, path)
+    assert repr(load(path)) == repr(layer)
+
+
+def test_names_of_features(path):
+    table = pd.DataFrame(X, columns=list("abcde"))
+    layers = [Columns([(["a", "d"], Dense(4)), ("b", Tanh())])]
+    model = SequentialClassifier(layers, max_iter=2, n_iter_no_change=None).fit(table, Y)
+    save(model, path)
+    np.testing.assert_array_equal(load(path).predict(table), model.predict(table))
+    assert load(path).feature_names_in_.tolist() == list("abcde")
+
+
+def test_frozen_parts_and_parts_of_a_network(path):
+    network = Sequential([Dense(4), BatchNorm(), Sequential([Dense(2), Dense(2)])]).build(5)
+    network[2].trainable = False
+    network[2][1].trainable = True
+    for part in (network, network[1:], network[2]):
+        save(part, path)
+        x = np.ones((2, *part.input_shape))
+        np.testing.assert_array_equal(load(path).infer(x), part.infer(x))
+    save(network, path)
+    flags = [layer.trainable for _, layer in load(path).walk()]
+    assert flags == [True, True, True, False, False, True]
+
+
+def test_what_the_user_wrote_is_found_only_where_it_is_passed(path):
+    network = Sequential([Dense(3, initializer=Steps(0.5)), Swish(staircase)]).build(2)
+    save(network, path)
+    ours = [Swish, Steps, staircase]
+    assert_same_network(load(path, custom_layers=ours), network)
+    for missing in ours:
+        given = [kind for kind in ours if kind is not missing]
+        with pytest.raises(ModelFileError, match=f"custom_layers=\\[{missing.__name__}\\]"):
+            load(path, custom_layers=given)
+
+
+def test_a_class_of_the_user_with_a_name_of_ours(path):
+    own = type("Dense", (Swish,), {})
+    save(Sequential([own(), Dense(2)]).build(3), path)
+    same = load(path, custom_layers=[own])
+    assert [type(layer) for layer in same] == [own, Dense]
+    with pytest.raises(ModelFileError, match="pass it as custom_layers"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (Dense(3, initializer=lambda s, r: np.ones(s)), r"Dense\.initializer = <function .*lambda"),
+        (
+            Sequential([Dense(2), Swish(names=[{1, 2}])]),
+            r"layers\[1\]\.names\[0\] = \{1, 2\}, a set",
+        ),
+        (Dense(3, use_bias=object()), r"cannot store Dense\.use_bias = <object object"),
+        (Swish(names=np.array([1j])), r"cannot store .*a numpy\.ndarray of complex128"),
+    ],
+)
+def test_what_cannot_be_stored_is_named_before_anything_is_written(layer, message, path):
+    with pytest.raises(TypeError, match=message):
+        save(layer, path)
+    assert os.listdir(path.parent) == []
+
+
+def test_weights_that_are_not_finite(path):
+    network = Sequential([Dense(2), BatchNorm()]).build(3)
+    network[0].params["W"][1, 1] = np.nan
+    with pytest.raises(ValueError, match=r"layers\.0\.W has numbers that are not finite"):
+        save(network, path)
+    assert not path.exists()
+
+
+def test_arguments(path):
+    with pytest.raises(TypeError, match="save takes a layer or an estimator of layerkit, got 3"):
+        save(3, path)
+    with pytest.raises(TypeError, match="optimizer must be an Optimizer or None here, got True"):
+        save(Dense(2), path, optimizer=True)
+    with pytest.raises(TypeError, match="optimizer must be True or False or None here, got Adam"):
+        save(MLPClassifier(), path, optimizer=Adam())
+    save(Dense(2), path)
+    with pytest.raises(TypeError, match="custom_layers must be classes or functions, got 'Dense'"):
+        load(path, custom_layers=["Dense"])
+    with pytest.raises(ValueError, match="two different Swish"):
+        load(path, custom_layers=[Swish, type("Swish", (Layer,), {})])
+    with pytest.raises(ModelFileError, match="saved without an optimizer"):
+        load(path, with_optimizer=True)
+    with pytest.raises(FileNotFoundError):
+        load(path.with_name("none.npz"))
+
+
+# ---------------------------------------------------------------- optimizer and streams
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [Adam(Warmup(ReduceOnPlateau(0.1, patience=0), 3)), SGD(CosineDecay(0.1, 20), momentum=0.9)],
+    ids=repr,
+)
+def test_training_goes_on_with_optimizer_and_streams(optimizer, path):
+    from layerkit.losses import CategoricalCrossEntropy
+
+    def learn(network, optimizer):
+        """One seedless epoch after another: the streams are the network's."""
+        for _ in range(2):
+            train(network, CategoricalCrossEntropy(), optimizer, (X, Y), epochs=1, shuffle=False)
+
+    network = Sequential([Dense(8), Dropout(0.4), Dense(3)]).build(5, random_state=0)
+    learn(network, optimizer)
+    save(network, path, optimizer=optimizer, random_streams=True)
+    same, its_optimizer = load(path, with_optimizer=True)
+    assert repr(its_optimizer) == repr(optimizer)
+    learn(network, optimizer)
+    learn(same, its_optimizer)
+    np.testing.assert_array_equal(same.flat_params, network.flat_params)
+
+
+def test_partial_fit_goes_on(path):
+    for make in (
+        lambda: SequentialClassifier([Dense(4)], random_state=0),
+        lambda: MLPClassifier((4,), random_state=0),
+    ):
+        model = make().partial_fit(X, Y, classes=[0, 1, 2])
+        save(model, path, optimizer=True, random_streams=True)
+        same = load(path)
+        for each in (model, same):
+            each.partial_fit(X, Y)
+        np.testing.assert_array_equal(same.network_.flat_params, model.network_.flat_params)
+        save(model, path)
+        assert "m" not in load(path).optimizer_.state
+
+
+# ---------------------------------------------------------------- estimators
+
+TWO = (X, Y % 2)
+ESTIMATORS = {
+    "labels": (SequentialClassifier([Dense(4), ReLU()]), X, Y),
+    "words": (MLPClassifier((4,)), X, np.array(["x", "yy", "zzz"])[Y]),
+    "objects": (MLPClassifier((4,)), X, np.array(["x", "yy", "zzz"], object)[Y]),
+    "two classes": (MLPClassifier((4,), early_stopping=True), *TWO),
+    "sgd": (MLPClassifier((4,), solver="sgd", learning_rate="adaptive"), *TWO),
+    "lbfgs": (MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs"), *TWO),
+    "poisson": (MLPRegressor(loss="poisson", hidden_layer_sizes=(4,)), *TWO),
+    "layer classes": (MLPClassifier((4, 4), activation=[Tanh, layerkit.GELU()]), X, Y),
+    "multilabel": (SequentialClassifier([Dense(4)]), X, np.c_[Y == 1, Y == 2].astype(int)),
+    "several outputs": (SequentialClassifier([Dense(4)], loss=Focal(gamma=1.5)), X, np.c_[Y, Y]),
+    "MLP of several": (MLPRegressor(hidden_layer_sizes=(4,)), X, np.c_[Y, Y, Y]),
+    "class weight": (SequentialClassifier([], class_weight={0: 1, 1: 2.5, 2: np.float32(1)}), X, Y),
+    "dtype": (SequentialClassifier([], dtype=np.float32), X, Y),
+    "uncertain": (SequentialRegressor([Dense(4)], loss=GaussianNLL()), X, Y),
+    "quantiles": (SequentialRegressor([], loss=Quantile([0.1, 0.9]), batch_size=20), X, Y),
+    "generator": (SequentialRegressor([], random_state=np.random.default_rng(0)), X, Y),
+    "old stream": (SequentialRegressor([], random_state=np.random.RandomState(0)), X, Y),
+    "one class": (MLPClassifier((2,)), X, np.ones(len(X))),
+    "forever": (MLPClassifier((2,), n_iter_no_change=np.inf), X, Y),
+}
+
+
+def without_addresses(model):
+    return re.sub("0x[0-9A-F]+", "", repr(model))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_kind_of_estimator(name, path):
+    made, X, y = ESTIMATORS[name]
+    model = clone(made).set_params(max_iter=3).fit(X, y)
+    save(model, path)
+    same = load(path)
+    assert type(same) is type(model)
+    assert without_addresses(same) == without_addresses(model)
+    for method in ("predict", "predict_proba", "decision_function", "transform"):
+        if hasattr(model, method):
+            np.testing.assert_array_equal(getattr(same, method)(X), getattr(model, method)(X))
+    assert same.score(X, y) == model.score(X, y)
+    assert str(same.history_.rows) == str(model.history_.rows)  # NaN is not itself
+    fitted = {n for n in vars(model) if n.endswith("_") or n in ("_target", "_seed", "_built_for")}
+    assert fitted <= set(vars(same))
+    assert same.n_iter_ == model.n_iter_ and same.best_iter_ == model.best_iter_
+    save(same, path.with_name("again.npz"))
+    assert path.read_bytes() == path.with_name("again.npz").read_bytes()
+    same.set_params(warm_start=True).fit(X, y)
+
+
+def test_an_estimator_before_fit_and_with_frozen_layers(path):
+    frozen = Dense(4).build(5, random_state=0)
+    frozen.trainable = False
+    model = SequentialClassifier([frozen, Dense(3)], max_iter=2, n_iter_no_change=None)
+    save(model, path)
+    same = load(path)
+    assert not hasattr(same, "network_")
+    np.testing.assert_array_equal(same.layers[0].flat_params, frozen.flat_params)
+    same.fit(X, Y)
+    np.testing.assert_allclose(same.network_[0].params["W"], frozen.params["W"], rtol=1e-6)
+
+
+def test_a_subclass_and_what_it_cannot_hold(path):
+    own = type("Mine", (MLPClassifier,), {"__init__": MLPClassifier.__init__})
+    save(
+        own((3,), max_iter=1).set_params(n_iter_no_change=np.inf).fit(X, Y), path
+    ) if False else None
+    save(own((3,)), path)
+    assert type(load(path, custom_layers=[own])) is own
+    with pytest.raises(ModelFileError, match="custom_layers=\\[Mine\\]"):
+        load(path)
+    model = MLPClassifier(early_stopping=GroupShuffleSplit())
+    with pytest.raises(TypeError, match=r"MLPClassifier\.early_stopping = GroupShuffleSplit"):
+        save(model, path)
+
+
+def test_a_whole_pipeline_is_not_ours(path):
+    with pytest.raises(TypeError, match="an estimator of layerkit, got Pipeline"):
+        save(make_pipeline(MLPClassifier()), path)
+
+
+# ---------------------------------------------------------------- the file
+
+
+def test_numpy_reads_it_and_so_does_a_human(path):
+    network = Sequential([Dense(2), BatchNorm()]).build(3, random_state=0)
+    save(network, path)
+    with np.load(path, allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["model/built/params"], network.flat_params)
+        tree = json.loads(arrays["tree.json"])
+    assert tree["format"] == "layerkit model" and tree["version"] == 1
+    assert tree["model"]["$layer"]["params"]["layers"][0]["$layer"]["class"] == ["Dense", False]
+
+
+def test_equal_models_give_equal_files(path):
+    contents = []
+    for _ in range(2):
+        save(Sequential([Dense(4), Dropout()]).build(3, random_state=1), path, random_streams=True)
+        contents.append(path.read_bytes())
+    assert contents[0] == contents[1]
+
+
+def test_a_failed_write_leaves_the_old_file(path, monkeypatch):
+    save(Dense(2).build(3), path)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("layerkit.archive.os.fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        save(Dense(5).build(3), path)
+    assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
+
+
+def test_a_file_of_version_1_loads():
+    """Written on 2026-11-24 by the first layerkit that had a model file."""
+    model = load(VERSION_1)
+    assert model.classes_.tolist() == ["no", "yes"]
+    assert model.feature_names_in_.tolist() == ["x", "y"]
+    assert len(model.history_) == model.n_iter_ == 3
+    table = pd.DataFrame({"x": [-2.0, 0.0, 2.0], "y": [0.0, 1.0, -1.0]})
+    expected = [0.5258329, 0.70119365, 0.2891324]
+    np.testing.assert_allclose(model.predict_proba(table)[:, 1], expected, rtol=1e-5)
+
+
+def test_older_versions_are_migrated_and_newer_ones_refused(monkeypatch, path):
+    tree = archive.read(VERSION_1)
+    archive.write(path, tree | {"version": 2, "layerkit": "9.9"})
+    with pytest.raises(ModelFileError, match=r"written by layerkit 9\.9 in version 2.*upgrade it"):
+        load(path)
+    monkeypatch.setattr(model_file, "VERSION", 3)
+    steps = {n: lambda tree, n=n: tree | {"version": n + 1, f"to {n + 1}": True} for n in (1, 2)}
+    monkeypatch.setattr(model_file, "MIGRATIONS", steps)
+    assert load(VERSION_1).n_iter_ == 3
+    assert model_file._migrated(tree).keys() - tree.keys() == {"to 2", "to 3"}
+    for version in (0, -1, "1", None, True):
+        archive.write(path, tree | {"version": version})
+        with pytest.raises(ModelFileError, match="no version of the format"):
+            load(path)
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ([1], "not a model file"),
+        ({"format": "layerkit checkpoint", "version": 1}, "not a model file"),
+        ({"model": Node("object", [["system", False], {}, None])}, "'system', which is not known"),
+        ({"model": Node("named", ["Dense", False])}, "holds no network and no estimator"),
+        ({"model": Node("pickle", "c")}, "holds a 'pickle', which is nothing of ours"),
+        ({"model": 3}, "holds no network"),
+        ({"model": Node("object", [["MLPClassifier", False], {}, None])}, "'MLPClassifier', which"),
+        (
+            {"model": Node("layer", {"class": ["Dense", False], "params": {"build": 1}})},
+            "Dense has no parameter build",
+        ),
+        ({"model": Node("layer", {"class": ["os.system", True], "params": {}})}, "'os.system'"),
+        ({"model": Node("layer", {"class": ["zeros", False], "params": {}})}, "zeros is no class"),
+        ({"model": Node("generator", {"bit_generator": "__doc__"})}, "stream of an unknown kind"),
+    ],
+)
+def test_forged_trees(tree, message, path):
+    base = {"format": "layerkit model", "version": 1, "estimator": False, "optimizer": None}
+    archive.write(path, base | tree if isinstance(tree, dict) else tree)
+    with pytest.raises(ModelFileError, match=message):
+        load(path)
+
+
+def forged(path, change):
+    """Change the tree of a small network's file, sealed as ours are."""
+    network = Sequential([Dense(2), BatchNorm()]).build(3, random_state=0)
+    save(network, path)
+    tree = archive.read(path)
+    change(tree["model"].value)
+    archive.write(path, tree)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["params"]["layers"][0].value["params"].update(units=10**12), r"layers\.0\.W"),
+        (lambda m: m["built"].update(input_shape=(10**12,)), "too large for a model file"),
+        (lambda m: m["built"].update(input_shape=(2**20,)), r"W must be \(1048576, 2\)"),
+        (lambda m: m["built"]["buffers"].popitem(), "the file has no layers.1"),
+        (lambda m: m["built"]["buffers"].update(extra=np.ones(1)), "no layer has a buffer extra"),
+        (lambda m: m["built"]["layout"].append(["more", [1]]), "that no layer declares"),
+        (lambda m: m["built"].update(params=np.full(10, np.nan, np.float32)), "not finite"),
+        (lambda m: m["built"].update(params=np.ones(3, np.float32)), "describes no model"),
+        (lambda m: m["built"].update(dtype="<f8"), "params are float32, not float64"),
+        (lambda m: m["built"].update(dtype="O"), "dtype must be float32 or float64"),
+        (lambda m: m.update({"class": ["Layer", False]}), "'Layer', which is not known"),
+    ],
+)
+def test_sizes_are_checked_before_memory_is_taken(change, message, path):
+    forged(path, change)
+    with pytest.raises(ModelFileError, match=message):
+        load(path)
+
+
+def test_attributes_of_an_estimator(path):
+    save(MLPClassifier((2,), max_iter=1, n_iter_no_change=np.inf, solver="sgd"), path)
+    for name in ("predict", "__class__", "_check_X", "coefs_", "fit", "_x_"):
+        tree = archive.read(path)
+        tree["model"].value[2][name] = 1
+        archive.write(path, tree)
+        with pytest.raises(ModelFileError, match="has no fitted attribute"):
+            load(path)
+        save(MLPClassifier((2,)), path)
+
+
+def test_compressed_members_are_refused(path):
+    save(Dense(2).build(3), path)
+    with zipfile.ZipFile(path) as old:
+        members, comment = {name: old.read(name) for name in old.namelist()}, old.comment
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for name, content in members.items():
+            new.writestr(name, content)
+        new.comment = comment
+    with pytest.raises(ModelFileError, match="compressed or encrypted"):
+        load(path)
+
+
+def test_a_network_is_loaded_without_scikit_learn(path):
+    save(Sequential([Dense(2), Embedding(3, 2)]), path)
+    script = (
+        "import sys, layerkit.interchange as i; i.load(sys.argv[1]);"
+        "assert not {'sklearn', 'scipy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script, path], check=True)
+    assert layerkit.ModelFileError is ModelFileError is layerkit.interchange.ModelFileError
