@@ -8,6 +8,7 @@ Nothing in a file is ever run, and no memory is taken that the file does not hav
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -99,9 +100,9 @@ def read(path: str | os.PathLike) -> Any:
             return _read(file)
         except ModelFileError as error:
             raise ModelFileError(f"{os.fspath(path)}: {error}") from error.__cause__
-        except (OSError, KeyboardInterrupt):
-            raise
         except Exception as error:  # whatever zipfile, json and NumPy say of a broken file
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that is a wrong offset
+                raise
             raise ModelFileError(
                 f"{os.fspath(path)}: not a file of ours, or damaged: {_reason(error)}"
             ) from error

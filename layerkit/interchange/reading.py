@@ -13,6 +13,7 @@ from layerkit.archive import ModelFileError, Node
 from layerkit.interchange.registry import Registry, of_estimators
 from layerkit.interchange.writing import (
     INNER_ATTRIBUTES,
+    MOST_LAYERS,
     check_finite,
     check_sizes,
     is_fitted_name,
@@ -37,6 +38,7 @@ class Reader:
 
     def __init__(self, registry: Registry, estimators: bool) -> None:
         self.registry, self.estimators = registry, estimators
+        self.n_layers = 0
 
     def decode(self, value: Any) -> Any:
         """Return a value with every `Node` in it as the object that it stands for."""
@@ -94,6 +96,9 @@ class Reader:
     # ---------------------------------------------------------------- layers
 
     def layer(self, stored: dict[str, Any]) -> Layer:
+        self.n_layers += 1
+        if self.n_layers > 2 * MOST_LAYERS:  # an estimator has those of its parameters too
+            raise ModelFileError("too many layers")
         layer = self.construct(stored["class"], stored["params"])
         if not isinstance(layer, Layer):
             raise ModelFileError(f"{stored['class'][0]} is no layer")
@@ -140,6 +145,7 @@ def _build(root: Layer, built: dict[str, Any]) -> None:
     declared: not until all is in order are the vectors allocated.
     """
     tree = list(root.walk())
+    check_sizes([()] * len(tree), "the network")
     stored = {path: tuple(shape) for path, shape in built["layout"]}
     buffers, declared = built["buffers"], dict[str, Shape]()
     shapes: list[Shape] = []
