@@ -8,7 +8,7 @@ from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_si
 from layerkit.kernels._numpy.winograd import fits
 
 # With fewer channels on either side, the transforms cost more than the multiplications they save.
-LEAST_CHANNELS = 16
+LEAST_CHANNELS = {3: 8, 5: 16}  # by the size of the kernel
 
 
 def choose(
@@ -19,11 +19,12 @@ def choose(
     Where Winograd's algorithm fits, it saves most of the multiplications and costs a little of the
     accuracy, so "auto" takes it in float32, with enough channels. It needs a vector of them anyway.
     """
+    if not fits(kernel, stride, padding, dilation, groups):
+        return "direct"
     fewest = min(kernel.shape[2:])
-    if algorithm == "auto" and kernel.dtype == np.float32 and fewest >= LEAST_CHANNELS:
+    if algorithm == "auto" and kernel.dtype == np.float32 and fewest >= LEAST_CHANNELS[len(kernel)]:
         algorithm = "winograd"
-    possible = fits(kernel, stride, padding, dilation, groups) and fewest >= winograd.LEAST_CHANNELS
-    return "winograd" if possible and algorithm == "winograd" else "direct"
+    return "winograd" if algorithm == "winograd" and fewest >= winograd.LANES else "direct"
 
 
 def conv2d(

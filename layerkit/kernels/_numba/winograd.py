@@ -22,7 +22,7 @@ from layerkit.kernels._numba.transforms import (
 from layerkit.kernels._numba.windows import blocks, frame
 from layerkit.kernels._numpy.winograd import N_POINTS
 
-LEAST_CHANNELS = 8  # one vector, in float32
+LANES = 8  # of a vector, in float32: channels there must be at least
 TILES = 24  # at a time: a multiple of ROWS
 LINE_BYTES = 64
 POINTS = N_POINTS**2

@@ -32,7 +32,7 @@ CHUNK_BYTES = 2**20
 # to copy tap by tap: whole rows of the cells that the windows see through one tap.
 FEW_CHANNELS = 4
 # With fewer on either side, Winograd's transforms cost more than the multiplications they save.
-WINOGRAD_CHANNELS = 64
+WINOGRAD_CHANNELS = 48
 
 
 def conv2d(

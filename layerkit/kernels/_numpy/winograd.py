@@ -38,7 +38,7 @@ N_POINTS = 6
 POINTS = np.array([0, 1, -1, 2, -2])  # and infinity
 SCALES = np.array([[4], [-6], [-6], [24], [24], [1]])
 SIZES = (3, 5)  # of kernels
-CHUNK_BYTES = 2**22  # of transformed inputs at a time
+CHUNK_BYTES = 2**21  # of transformed inputs at a time
 
 
 def evaluation(n_coefficients: int) -> np.ndarray:
