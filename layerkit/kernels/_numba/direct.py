@@ -13,6 +13,7 @@ Where the whole result has fewer channels than a vector has lanes, as the gradie
 lanes are input channels instead: each output channel is a group whose lanes are summed at the end.
 """
 
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
@@ -225,8 +226,9 @@ def convolve(x, kernel, bias, backward, geometry, y):
         kernel = split.reshape(kh, kw, c_in // wide, wide * filters)
         geometry = *geometry[:3], filters
     cells, outputs = (y, x) if backward else (x, y)
+    places = cells.shape[1:3], outputs.shape[1:3]
     layout, channels = _lay_out(
-        kernel, backward, True, summed, cells.shape, outputs.shape, *geometry
+        kernel.shape, x.itemsize, backward, True, summed, *places, *geometry
     )
     weights = pack(plain(kernel).reshape(kh * kw, *kernel.shape[2:]), layout.taps, channels)
     start = np.zeros(kernel.shape[3] + VECTOR_BYTES // x.itemsize, x.dtype)
@@ -245,7 +247,8 @@ def convolve(x, kernel, bias, backward, geometry, y):
 def kernel_grad(x, grad, geometry, out):
     """Overwrite the contiguous ``out`` with dL/dkernel."""
     kh, kw, c_in, filters = out.shape
-    layout, channels = _lay_out(out, False, False, False, x.shape, grad.shape, *geometry)
+    places = x.shape[1:3], grad.shape[1:3]
+    layout, channels = _lay_out(out.shape, x.itemsize, False, False, False, *places, *geometry)
     groups = 1 if channels.by_channel else channels.groups
     lanes = int(channels.blocks.vectors.sum()) * VECTOR_BYTES // x.itemsize
     flat_x, flat_grad = flat(x), flat(grad)
@@ -264,11 +267,13 @@ def flat(x: np.ndarray) -> np.ndarray:
     return plain(x).reshape(len(x), prod(x.shape[1:]))
 
 
+@lru_cache(maxsize=256)
 def _lay_out(
-    kernel, backward, by_edge, summed, cells, outputs, stride, padding, dilation, groups
+    shape, itemsize, backward, by_edge, summed, cells, outputs, stride, padding, dilation, groups
 ) -> tuple[Plan, Channels]:
-    kh, kw, c_in, filters = kernel.shape
-    c_out, narrow = filters // groups, VECTOR_BYTES // kernel.itemsize
+    """Work out where a convolution reads and writes, with a kernel of this shape, once."""
+    kh, kw, c_in, filters = shape
+    c_out, narrow = filters // groups, VECTOR_BYTES // itemsize
     by_channel = groups > 1 and c_out < narrow <= filters
     # The j-th input channel of the group of output f is copied to j · filters + f.
     group = np.arange(filters if by_channel and c_in * c_out > 1 else 0) // c_out
@@ -280,8 +285,8 @@ def _lay_out(
     else:
         pitches = (groups * c_in, groups * max(c_out, narrow), 1)  # of a vacant space, see gather
     layout = plan(
-        backward, cells[1:3], outputs[1:3], (kh, kw), stride, padding, dilation, pitches, c_in,
+        backward, cells, outputs, (kh, kw), stride, padding, dilation, pitches, c_in,
         len(order) > 0, by_channel and by_edge and len(order) == 0,
     )  # fmt: skip
-    cut = blocks(filters if by_channel else c_out, kernel.itemsize)
+    cut = blocks(filters if by_channel else c_out, itemsize)
     return layout, Channels(groups, c_in, c_out, by_channel or summed, summed, order, cut)

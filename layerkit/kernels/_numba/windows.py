@@ -83,7 +83,6 @@ def read_backward(n: int, size: int, stride: int, padding: Pair, dilation: int) 
     return phases
 
 
-@lru_cache(maxsize=256)
 def plan(
     backward: bool,
     cells: Pair,
