@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from layerkit import Conv2D, kernels
+from layerkit import Conv2D, check_gradients, kernels
 from layerkit.kernels._numpy.winograd import of_input, of_kernel, of_output
 
 numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="needs Numba")
@@ -195,3 +195,12 @@ def test_threads_change_no_output_and_always_sum_in_the_same_order(monkeypatch, 
 def test_an_unknown_algorithm_is_refused():
     with pytest.raises(ValueError, match='algorithm must be "auto", "direct" or "winograd", got'):
         Conv2D(2, 3, algorithm="fft").build((5, 5, 1))
+
+
+@pytest.mark.usefixtures("backend_in_use")
+@each_backend
+@pytest.mark.parametrize("size", [3, 5])
+def test_winograd_has_the_gradients_of_its_forward(size):
+    layer = Conv2D(9, size, padding="same", algorithm="winograd")
+    report = check_gradients(layer, (5, 6, 8))
+    assert report, str(report)
