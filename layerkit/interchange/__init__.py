@@ -1,4 +1,4 @@
-"""Models in files, and to other tools: ONNX."""
+"""Models in files, to and from PyTorch, and to ONNX."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -7,21 +7,26 @@ if TYPE_CHECKING:
     from layerkit.archive import ModelFileError
     from layerkit.interchange.model_file import load, save
     from layerkit.interchange.onnx_models import to_onnx
+    from layerkit.interchange.torch_models import from_pytorch, to_pytorch
 
 __all__ = [
     "ModelFileError",
+    "from_pytorch",
     "load",
     "save",
     "to_onnx",
+    "to_pytorch",
 ]
 
 # Loaded on first use. No module may be called like a function in it: importing the module would
 # put it in the function's place.
 _LAZY = {
     "ModelFileError": "model_file",
+    "from_pytorch": "torch_models",
     "load": "model_file",
     "save": "model_file",
     "to_onnx": "onnx_models",
+    "to_pytorch": "torch_models",
 }
 
 

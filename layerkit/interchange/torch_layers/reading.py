@@ -1,0 +1,385 @@
+"""From PyTorch modules to layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn as tnn
+
+import layerkit.layers as nn
+from layerkit.interchange.layouts import kernel_to_channels_last
+from layerkit.interchange.torch_layers import modules
+from layerkit.interchange.trail import Trail, add, concatenate
+from layerkit.layer import Layer, Shape
+
+Reader = Callable[[Any, Trail], Trail]
+READERS: dict[type[tnn.Module], Reader] = {}
+
+# The first of these says whether the input has its channels first.
+_WITH_CHANNELS_FIRST = (
+    tnn.modules.conv._ConvNd,
+    tnn.modules.batchnorm._BatchNorm,
+    tnn.modules.pooling._MaxPoolNd,
+    tnn.modules.pooling._AvgPoolNd,
+    tnn.modules.pooling._AdaptiveAvgPoolNd,
+    tnn.modules.pooling._AdaptiveMaxPoolNd,
+    tnn.GroupNorm,
+    tnn.PReLU,
+)
+_WITH_CHANNELS_LAST = (tnn.Linear, tnn.LayerNorm, tnn.RMSNorm, tnn.Embedding)
+
+
+def reads(*kinds: type[tnn.Module]) -> Callable[[Reader], Reader]:
+    """Enter the decorated function ``(module, trail) -> trail`` into the table."""
+
+    def enter(reader: Reader) -> Reader:
+        READERS.update(dict.fromkeys(kinds, reader))
+        return reader
+
+    return enter
+
+
+def read_module(module: tnn.Module, input_shape: Shape | None) -> nn.Sequential:
+    """Return a built network that computes what the module computes in evaluation mode."""
+    shape = _guess_shape(module) if input_shape is None else input_shape
+    floats = [p for p in module.parameters() if p.is_floating_point()]
+    dtype = np.float64 if floats and floats[0].dtype == torch.float64 else np.float32
+    first = len(shape) == 3 or (len(shape) == 2 and _begins_with_channels(module))
+    trail = read(module, Trail((), shape, first, shape, {}), "module")
+    comes_first = len(trail.shape) == 3 or (len(trail.shape) == 2 and first)
+    trail = trail.with_channels_first() if comes_first else trail.with_channels_last()
+    return trail.network(dtype)
+
+
+def read(module: Any, trail: Trail, path: str) -> Trail:
+    """Go on through a module and those inside it."""
+    if type(module) is tnn.Sequential:
+        for name, child in module.named_children():
+            trail = read(child, trail, f"{path}.{name}")
+        return trail
+    if isinstance(module, modules.Residual):
+        return add(
+            [
+                read(module.body, trail, f"{path}.body"),
+                read(module.shortcut, trail, f"{path}.shortcut"),
+            ]
+        )
+    if isinstance(module, modules.Concat):
+        branches = enumerate(module.branches)
+        parts = [read(branch, trail, f"{path}.branches.{i}") for i, branch in branches]
+        return concatenate(parts, module.dim)
+    reader = READERS.get(type(module))
+    if reader is None:
+        raise TypeError(f"{path} {module}: {type(module).__name__} has no layer")
+    try:
+        n = len(trail.layers)
+        trail = reader(module, trail)
+    except ValueError as error:
+        raise ValueError(f"{path} {module}: {error}") from error
+    parameters = list(module.parameters(recurse=False))
+    if parameters and not any(p.requires_grad for p in parameters):
+        for layer in trail.layers[n:]:
+            layer.trainable = False
+    return trail
+
+
+def _guess_shape(module: tnn.Module) -> Shape:
+    """Shape of the input, where the first module with a say has it written on it."""
+    for child in module.modules():
+        if isinstance(child, tnn.Linear):
+            return (child.in_features,)
+        if isinstance(child, tnn.BatchNorm1d):
+            return (child.num_features,)
+        if isinstance(child, (tnn.Flatten, *_WITH_CHANNELS_FIRST, *_WITH_CHANNELS_LAST)):
+            break
+    raise ValueError(
+        "input_shape is needed, as the modules do not say it: of one sample, channels last, such "
+        "as (28, 28, 1)"
+    )
+
+
+def _begins_with_channels(module: tnn.Module) -> bool:
+    for child in module.modules():
+        if isinstance(child, _WITH_CHANNELS_FIRST):
+            return True
+        if isinstance(child, (modules.Permute, *_WITH_CHANNELS_LAST)):
+            return False
+    return False
+
+
+def array(tensor: torch.Tensor) -> np.ndarray:
+    """Return a parameter as an array."""
+    return tensor.detach().cpu().numpy()
+
+
+def _weights(module: Any) -> dict[str, np.ndarray]:
+    bias = {} if module.bias is None else {"b": array(module.bias)}
+    return {"W": kernel_to_channels_last(array(module.weight)), **bias}
+
+
+def _demand(ok: Any, what: str) -> None:
+    if not ok:
+        raise ValueError(f"only with {what}")
+
+
+def _plain(layer: Layer) -> Reader:
+    return lambda module, trail: trail.then(type(layer)())
+
+
+READERS.update(
+    {
+        kind: _plain(layer)
+        for kind, layer in {
+            tnn.Identity: nn.Identity(),
+            tnn.ReLU: nn.ReLU(),
+            tnn.SELU: nn.SELU(),
+            tnn.SiLU: nn.SiLU(),
+            tnn.Mish: nn.Mish(),
+            tnn.Sigmoid: nn.Sigmoid(),
+            tnn.Hardsigmoid: nn.HardSigmoid(),
+            tnn.Hardswish: nn.HardSwish(),
+            tnn.Tanh: nn.Tanh(),
+            tnn.Softsign: nn.Softsign(),
+        }.items()
+    }
+)
+
+
+@reads(tnn.LeakyReLU)
+def _leaky_relu(module: Any, trail: Trail) -> Trail:
+    return trail.then(nn.LeakyReLU(module.negative_slope))
+
+
+@reads(tnn.ELU)
+def _elu(module: Any, trail: Trail) -> Trail:
+    return trail.then(nn.ELU(module.alpha))
+
+
+@reads(tnn.GELU)
+def _gelu(module: Any, trail: Trail) -> Trail:
+    return trail.then(nn.GELU(approximate=module.approximate == "tanh"))
+
+
+@reads(tnn.Softplus)
+def _softplus(module: Any, trail: Trail) -> Trail:
+    _demand(module.beta == 1, "beta=1")
+    return trail.then(nn.Softplus())
+
+
+@reads(tnn.Hardtanh)
+def _hard_tanh(module: Any, trail: Trail) -> Trail:
+    _demand((module.min_val, module.max_val) == (-1, 1), "the range from -1 to 1")
+    return trail.then(nn.HardTanh())
+
+
+@reads(tnn.PReLU)
+def _prelu(module: Any, trail: Trail) -> Trail:
+    trail = trail.with_channels_first()
+    return trail.then(nn.PReLU(), negative_slope=array(module.weight))
+
+
+@reads(tnn.Softmax, tnn.LogSoftmax)
+def _softmax(module: Any, trail: Trail) -> Trail:
+    _demand(module.dim is not None, "dim")
+    kind = nn.Softmax if isinstance(module, tnn.Softmax) else nn.LogSoftmax
+    return trail.then(kind(axis=trail.axis(module.dim)))
+
+
+@reads(tnn.GLU)
+def _glu(module: Any, trail: Trail) -> Trail:
+    rank = len(trail.shape) + 1
+    trail = trail.with_channels_first() if module.dim % rank == 1 else trail.with_channels_last()
+    _demand(trail.axis(module.dim) == rank - 1, "dim on the channels")
+    return trail.then(nn.GLU())
+
+
+@reads(tnn.Dropout)
+def _dropout(module: Any, trail: Trail) -> Trail:
+    return trail.then(nn.Dropout(module.p))
+
+
+@reads(tnn.Dropout1d, tnn.Dropout2d)
+def _channel_dropout(module: Any, trail: Trail) -> Trail:
+    return trail.with_channels_first().then(nn.SpatialDropout2D(module.p))
+
+
+@reads(tnn.AlphaDropout)
+def _alpha_dropout(module: Any, trail: Trail) -> Trail:
+    return trail.then(nn.AlphaDropout(module.p))
+
+
+@reads(modules.GaussianNoise)
+def _noise(module: Any, trail: Trail) -> Trail:
+    return trail.then(nn.GaussianNoise(module.stddev))
+
+
+@reads(tnn.Linear)
+def _linear(module: Any, trail: Trail) -> Trail:
+    return trail.dense(array(module.weight).T, None if module.bias is None else array(module.bias))
+
+
+@reads(modules.Maxout)
+def _maxout(module: Any, trail: Trail) -> Trail:
+    layer = nn.Maxout(module.out_features // module.pieces, module.pieces)
+    return trail.with_channels_last().then(layer, **_weights(module))
+
+
+@reads(tnn.Embedding, modules.Index)
+def _embedding(module: Any, trail: Trail) -> Trail:
+    _demand(module.max_norm is None, "max_norm=None")
+    layer = nn.Embedding(module.num_embeddings, module.embedding_dim)
+    return trail.with_channels_last().then(layer, W=array(module.weight))
+
+
+@reads(tnn.Conv1d, tnn.Conv2d)
+def _convolution(module: Any, trail: Trail) -> Trail:
+    _demand(module.padding_mode == "zeros", "padding_mode='zeros'")
+    kind = nn.Conv1D if isinstance(module, tnn.Conv1d) else nn.Conv2D
+    layer = kind(
+        module.out_channels,
+        _one(module.kernel_size),
+        stride=_one(module.stride),
+        padding=_one(module.padding),
+        dilation=_one(module.dilation),
+        groups=module.groups,
+        use_bias=module.bias is not None,
+    )
+    return trail.with_channels_first().then(layer, **_weights(module))
+
+
+@reads(tnn.ConvTranspose2d)
+def _transposed(module: Any, trail: Trail) -> Trail:
+    _demand(module.groups == 1, "groups=1")
+    layer = nn.ConvTranspose2D(
+        module.out_channels,
+        module.kernel_size,
+        stride=module.stride,
+        padding=module.padding,
+        output_padding=module.output_padding,
+        dilation=module.dilation,
+        use_bias=module.bias is not None,
+    )
+    arrays = _weights(module)
+    arrays["W"] = arrays["W"].swapaxes(2, 3)
+    return trail.with_channels_first().then(layer, **arrays)
+
+
+@reads(tnn.MaxPool1d, tnn.MaxPool2d, tnn.AvgPool1d, tnn.AvgPool2d)
+def _pool(module: Any, trail: Trail) -> Trail:
+    _demand(not module.ceil_mode, "ceil_mode=False")
+    padding = _one(module.padding)
+    if isinstance(module, tnn.AvgPool1d | tnn.AvgPool2d):
+        _demand(
+            np.all(np.equal(padding, 0)) or not module.count_include_pad,
+            "count_include_pad=False: padding does not count here",
+        )
+        _demand(getattr(module, "divisor_override", None) is None, "divisor_override=None")
+    else:
+        _demand(np.all(np.equal(module.dilation, 1)), "dilation=1")
+    kind = getattr(nn, type(module).__name__.replace("1d", "1D").replace("2d", "2D"))
+    layer = kind(_one(module.kernel_size), stride=_one(module.stride), padding=padding)
+    return trail.with_channels_first().then(layer)
+
+
+@reads(tnn.AdaptiveAvgPool1d, tnn.AdaptiveAvgPool2d)
+def _global_average(module: Any, trail: Trail) -> Trail:
+    _demand(np.all(np.equal(module.output_size, 1)), "output_size=1")
+    return trail.global_pool({1: nn.GlobalAvgPool1D, 2: nn.GlobalAvgPool2D})
+
+
+@reads(tnn.AdaptiveMaxPool1d, tnn.AdaptiveMaxPool2d)
+def _global_maximum(module: Any, trail: Trail) -> Trail:
+    _demand(np.all(np.equal(module.output_size, 1)), "output_size=1")
+    return trail.global_pool({1: nn.GlobalMaxPool1D, 2: nn.GlobalMaxPool2D})
+
+
+def _scale(module: Any, channels: int) -> dict[str, np.ndarray]:
+    gamma = np.ones(channels) if module.weight is None else array(module.weight)
+    bias = getattr(module, "bias", None)
+    return {"gamma": gamma, "beta": np.zeros(channels) if bias is None else array(bias)}
+
+
+@reads(tnn.BatchNorm1d, tnn.BatchNorm2d)
+def _batch_norm(module: Any, trail: Trail) -> Trail:
+    _demand(module.running_mean is not None, "track_running_stats=True")
+    _demand(module.momentum is not None, "a number as momentum")
+    statistics = {name: array(getattr(module, name)) for name in ("running_mean", "running_var")}
+    scale = _scale(module, module.num_features)
+    layer = nn.BatchNorm(module.momentum, module.eps)
+    return trail.with_channels_first().then(layer, **scale, **statistics)
+
+
+@reads(tnn.GroupNorm)
+def _group_norm(module: Any, trail: Trail) -> Trail:
+    layer = nn.GroupNorm(module.num_groups, module.eps)
+    return trail.with_channels_first().then(layer, **_scale(module, module.num_channels))
+
+
+@reads(tnn.LayerNorm)
+def _layer_norm(module: Any, trail: Trail) -> Trail:
+    _demand(len(module.normalized_shape) == 1, "one normalized axis")
+    scale = _scale(module, module.normalized_shape[0])
+    return trail.with_channels_last().then(nn.LayerNorm(module.eps), **scale)
+
+
+@reads(tnn.RMSNorm)
+def _rms_norm(module: Any, trail: Trail) -> Trail:
+    _demand(len(module.normalized_shape) == 1, "one normalized axis")
+    _demand(module.eps is not None, "a number as eps")
+    gamma = _scale(module, module.normalized_shape[0])["gamma"]
+    return trail.with_channels_last().then(nn.RMSNorm(module.eps), gamma=gamma)
+
+
+@reads(tnn.Flatten)
+def _flatten(module: Any, trail: Trail) -> Trail:
+    end = module.end_dim % (len(trail.shape) + 1)
+    _demand(module.start_dim == 1 and end == len(trail.shape), "all axes but the batch")
+    return trail.reshaped((int(np.prod(trail.shape)),))
+
+
+@reads(tnn.Unflatten)
+def _unflatten(module: Any, trail: Trail) -> Trail:
+    _demand(isinstance(module.dim, int), "a number as dim")
+    shape, axis = trail.model_shape(), module.dim % (len(trail.shape) + 1) - 1
+    return trail.reshaped((*shape[:axis], *module.unflattened_size, *shape[axis + 1 :]))
+
+
+@reads(modules.Reshape)
+def _reshape(module: Any, trail: Trail) -> Trail:
+    return trail.reshaped(module.shape)
+
+
+@reads(modules.Permute)
+def _permute(module: Any, trail: Trail) -> Trail:
+    return trail.transposed((0, *module.axes))
+
+
+@reads(tnn.ZeroPad2d)
+def _zero_pad(module: Any, trail: Trail) -> Trail:
+    left, right, top, bottom = module.padding
+    return trail.with_channels_first().then(nn.ZeroPad2D(((top, bottom), (left, right))))
+
+
+@reads(tnn.Upsample, tnn.UpsamplingNearest2d)
+def _upsample(module: Any, trail: Trail) -> Trail:
+    _demand(module.mode == "nearest", "mode='nearest'")
+    factors = np.ravel(module.scale_factor if module.scale_factor else 0.5)
+    _demand(bool(np.all(factors == factors.astype(int))), "whole numbers as scale_factor")
+    height, width = map(int, np.broadcast_to(factors, 2))
+    return trail.with_channels_first().then(nn.UpSample2D((height, width)))
+
+
+@reads(modules.Columns)
+def _columns(module: Any, trail: Trail) -> Trail:
+    routes = []
+    for columns, child in zip(module.columns, module.modules_of, strict=True):
+        part = Trail((), (len(columns),), False, (len(columns),), trail.arrays)
+        routes.append((columns, nn.Sequential(list(read(child, part, "columns").layers))))
+    return trail.then(nn.Columns(routes))
+
+
+def _one(value: Any) -> Any:
+    return value[0] if isinstance(value, tuple) and len(value) == 1 else value

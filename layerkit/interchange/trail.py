@@ -1,0 +1,185 @@
+"""A network while it is being read from a model in which channels come first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+import layerkit.layers as nn
+from layerkit.interchange.layouts import (
+    rows_to_channels_last,
+    to_channels_first,
+    to_channels_last,
+)
+from layerkit.layer import Layer, Shape
+from layerkit.layers.activations import Elementwise
+
+Layers = tuple[Layer, ...]
+# Layers that treat every value alike, wherever it stands (those without parameters).
+_ANYWHERE = (Elementwise, nn.Dropout, nn.AlphaDropout, nn.GaussianNoise)
+Arrays = dict[Layer, dict[str, np.ndarray]]  # what to write into a layer once it is built
+
+
+class Trail(NamedTuple):
+    """A tensor of the model, as the layers of ours that lead to it from the input.
+
+    ``shape`` is that of one sample as our layers see it. Where ``channels_first``, the model holds
+    the same values with the last axis in front; the layers never notice. ``start`` is the shape of
+    the input. Two tensors that come from a third have its layers in common, as the same objects: so
+    where they meet again, what each has for itself becomes a branch.
+    """
+
+    layers: Layers
+    shape: Shape
+    channels_first: bool
+    start: Shape
+    arrays: Arrays
+
+    def then(self, layer: Layer, **arrays: Any) -> Self:
+        """Go on through a layer, whose parameters and buffers are given."""
+        shape = layer.declare(self.shape)
+        if arrays:
+            self.arrays[layer] = arrays
+        first = self.channels_first and len(shape) > 1
+        return self._replace(layers=(*self.layers, layer), shape=shape, channels_first=first)
+
+    def with_channels_first(self) -> Self:
+        """Take axis 1 of the model's tensor for the channels, and so as the last of ours."""
+        if self.channels_first or len(self.shape) < 2:
+            return self
+        axes = to_channels_last(self.shape)[1:]
+        return self.then(nn.Permute(axes))._replace(channels_first=True)
+
+    def with_channels_last(self) -> Self:
+        """Take the last axis of the model's tensor for the channels."""
+        if not self.channels_first:
+            return self
+        axes = to_channels_first(self.shape)[1:]
+        return self.then(nn.Permute(axes))._replace(channels_first=False)
+
+    def transposed(self, perm: Sequence[int]) -> Self:
+        """Reorder the axes of the model's tensor (the batch is 0)."""
+        first, last = to_channels_first(self.shape), to_channels_last(self.shape)
+        axes = tuple(perm)
+        if self.channels_first and axes == last:
+            return self._replace(channels_first=False)
+        if not self.channels_first and axes == first and len(axes) > 2:
+            return self._replace(channels_first=True)
+        plain = self.with_channels_last()
+        return plain if axes == tuple(sorted(axes)) else plain.then(nn.Permute(axes[1:]))
+
+    def model_shape(self) -> Shape:
+        """Shape of a sample in the model."""
+        return (self.shape[-1], *self.shape[:-1]) if self.channels_first else self.shape
+
+    def axis(self, axis: int) -> int:
+        """Our axis for one of the model's (the batch is 0)."""
+        axis %= len(self.shape) + 1
+        return to_channels_first(self.shape)[axis] if self.channels_first else axis
+
+    def dense(self, W: np.ndarray, b: np.ndarray | None) -> Self:
+        """Go on through a Dense over the last axis of the model's tensor."""
+        bias = {} if b is None else {"b": b}
+        trail = self.with_channels_last()
+        split = self._flattened_with_channels_first()
+        if split is not None:  # reorder the rows of W instead of every image
+            before, image, between = split
+            trail = self._replace(layers=before, shape=image).then(nn.Flatten())
+            for layer in between:
+                trail = trail.then(type(layer)(**layer.get_params(deep=False)))
+            W = rows_to_channels_last(W, image)
+        return trail.then(nn.Dense(W.shape[1], use_bias=b is not None), W=W, **bias)
+
+    def _flattened_with_channels_first(self) -> tuple[Layers, Shape, Layers] | None:
+        """What comes before Permute and Flatten, the shape there, and what comes after them."""
+        n = len(self.layers)
+        while (
+            n
+            and isinstance(self.layers[n - 1], _ANYWHERE)
+            and not self.arrays.get(self.layers[n - 1])
+        ):
+            n -= 1
+        if n < 2 or not isinstance(self.layers[n - 1], nn.Flatten):
+            return None
+        turn = self.layers[n - 2]
+        if not isinstance(turn, nn.Permute):
+            return None
+        image = turn.input_shape
+        is_first = tuple(turn.axes) == to_channels_first(image)[1:]
+        return (self.layers[: n - 2], image, self.layers[n:]) if is_first else None
+
+    def global_pool(self, pools: dict[int, type[Layer]]) -> Self:
+        """Go on through a pooling of all places, which leaves axes of length 1 in the model."""
+        trail = self.with_channels_first()
+        n_axes = len(trail.shape) - 1
+        pooled = trail.then(pools[n_axes]())
+        ones = nn.Reshape((*[1] * n_axes, trail.shape[-1]))
+        return pooled.then(ones)._replace(channels_first=True)
+
+    def reshaped(self, shape: Shape) -> Self:
+        """Give the model's samples another shape."""
+        if shape == self.model_shape():
+            return self
+        flat = len(shape) == 1
+        places = self.shape[:-1] if self.channels_first else ()
+        if flat and places and set(places) == {1}:  # one place has one order
+            plain = self._replace(channels_first=False)
+            if isinstance(self.layers[-1], nn.Reshape) and len(self.layers[-1].input_shape) == 1:
+                return plain._replace(layers=self.layers[:-1], shape=shape)
+            return plain.then(nn.Flatten())
+        plain = self.with_channels_last()
+        return plain.then(nn.Flatten() if flat else nn.Reshape(shape))
+
+    def like(self, other: Trail) -> Self:
+        """Bring the model's tensor into the order of another of the same rank."""
+        return self.with_channels_first() if other.channels_first else self.with_channels_last()
+
+    def network(self, dtype: Any) -> nn.Sequential:
+        """Return the layers as a built network with the model's parameters."""
+        network = nn.Sequential(list(self.layers))
+        network.build(self.start, random_state=0, dtype=dtype)
+        for _, layer in network.walk():
+            for name, value in self.arrays.get(layer, {}).items():
+                (layer.params if name in layer.params else layer.buffers)[name][...] = value
+        return network
+
+
+def join(trails: Sequence[Trail], make: Callable[[list[Layer | None]], Layer]) -> Trail:
+    """Go on from several trails of one order through one layer that holds what they do not share.
+
+    ``make`` is given for every trail the layer that leads to it from where they all split, or None
+    where that is the point itself.
+    """
+    first = trails[0]
+    n = min(len(trail.layers) for trail in trails)
+    while any(trail.layers[:n] != first.layers[:n] for trail in trails):
+        n -= 1
+    shared = first.layers[:n]
+    split = first._replace(layers=shared, shape=shared[-1].output_shape if n else first.start)
+    return split.then(make([_as_layer(trail.layers[n:]) for trail in trails]))
+
+
+def add(trails: Sequence[Trail]) -> Trail:
+    """Sum two trails: a Residual."""
+    first, second = trails
+
+    def residual(branches: list[Layer | None]) -> Layer:
+        body, shortcut = branches if branches[0] is not None else reversed(branches)
+        return nn.Residual(nn.Identity() if body is None else body, shortcut)
+
+    return join([first, second.like(first)], residual)
+
+
+def concatenate(trails: Sequence[Trail], axis: int) -> Trail:
+    """Join trails along an axis of the model: a Concat."""
+    alike = [trail.like(trails[0]) for trail in trails]
+    axis = alike[0].axis(axis)
+    return join(alike, lambda parts: nn.Concat([p or nn.Identity() for p in parts], axis=axis))
+
+
+def _as_layer(layers: Layers) -> Layer | None:
+    if len(layers) < 2:
+        return layers[0] if layers else None
+    return nn.Sequential(list(layers))

@@ -1,0 +1,132 @@
+"""Networks that went to PyTorch, or came from there, compute the same."""
+
+import numpy as np
+import pytest
+from cases import CASES
+
+import layerkit.layers as nn
+from layerkit.interchange import from_pytorch, to_pytorch
+
+torch = pytest.importorskip("torch")
+tnn = torch.nn
+
+# PyTorch needs a module here for which we have no layer: more padding on one side.
+ONE_WAY = ("Conv1D same strided", "ConvTranspose2D same strided", "MaxPool2D oblong")
+OF_SEQUENCES = (nn.Conv1D, nn.MaxPool1D, nn.AvgPool1D, nn.GlobalAvgPool1D, nn.GlobalMaxPool1D)
+
+
+def has_channels_first(network):
+    """Whether PyTorch's version takes the channels as axis 1."""
+    leaves = [layer for _, layer in network.walk() if not layer.children()]
+    images = len(network.input_shape) == 3
+    return images or (len(network.input_shape) == 2 and isinstance(leaves[0], OF_SEQUENCES))
+
+
+def run(module, x, channels_first):
+    """Output of a module for an input of ours, in our layout."""
+    x = torch.from_numpy(np.moveaxis(x, -1, 1).copy() if channels_first else x)
+    with torch.no_grad():
+        y = module(x).numpy()
+    return np.moveaxis(y, 1, -1) if y.ndim == 4 or (channels_first and y.ndim == 3) else y
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_layer_there_and_back(case):
+    network = case.build()
+    x, first = case.sample(4), has_channels_first(network)
+    module = to_pytorch(network)
+    np.testing.assert_allclose(run(module, x, first), network.infer(x), rtol=1e-9, atol=1e-12)
+    if case.id in ONE_WAY:
+        with pytest.raises((TypeError, ValueError), match=r"module\.\d .*Pad\dd"):
+            from_pytorch(module, case.input_shape)
+        return
+    back = from_pytorch(module, case.input_shape)
+    exact = back.dtype == np.float64  # modules without parameters do not say their dtype
+    tolerance = {"rtol": 1e-9, "atol": 1e-12} if exact else {"rtol": 1e-5, "atol": 1e-6}
+    np.testing.assert_allclose(back.infer(x), network.infer(x), **tolerance)
+
+
+def modules():
+    """Networks as PyTorch's users write them."""
+    image = [tnn.Conv2d(3, 8, 3, padding=1), tnn.BatchNorm2d(8), tnn.ReLU(), tnn.MaxPool2d(2)]
+    yield "table", tnn.Sequential(tnn.Linear(5, 8), tnn.Tanh(), tnn.Linear(8, 2)), (5,)
+    yield (
+        "normalised table",
+        tnn.Sequential(tnn.BatchNorm1d(5), tnn.Linear(5, 8), tnn.LayerNorm(8), tnn.SiLU()),
+        (5,),
+    )
+    yield (
+        "image",
+        tnn.Sequential(*image, tnn.Conv2d(8, 4, 3), tnn.Flatten(), tnn.Linear(64, 3)),
+        (12, 12, 3),
+    )
+    yield (
+        "nested, global pooling",
+        tnn.Sequential(
+            tnn.Sequential(*image), tnn.AdaptiveAvgPool2d(1), tnn.Flatten(), tnn.Linear(8, 3)
+        ),
+        (12, 12, 3),
+    )
+    yield (
+        "flattened image with dropout on the way",
+        tnn.Sequential(*image, tnn.Flatten(), tnn.Dropout(0.5), tnn.Linear(288, 3)),
+        (12, 12, 3),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "shape"), list(modules()), ids=lambda v: v if isinstance(v, str) else ""
+)
+def test_a_module_from_pytorch(name, module, shape):
+    torch.manual_seed(0)
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    module(torch.randn(16, *shape[-1:], *shape[:-1]))  # running statistics of their own
+    x = np.random.default_rng(0).standard_normal((6, *shape)).astype(np.float32)
+    network = from_pytorch(module, shape)
+    expected = run(module.eval(), x, len(shape) == 3)
+    np.testing.assert_allclose(network.infer(x), expected, rtol=1e-5, atol=2e-6)
+
+
+def test_what_the_modules_say_needs_no_input_shape():
+    assert from_pytorch(tnn.Sequential(tnn.Linear(5, 2))).input_shape == (5,)
+    with pytest.raises(ValueError, match="input_shape is needed"):
+        from_pytorch(tnn.Sequential(tnn.Conv2d(1, 2, 3)))
+
+
+def test_gradients_agree_after_the_exchange():
+    network = nn.Sequential(
+        [nn.Conv2D(4, 3), nn.BatchNorm(), nn.ReLU(), nn.Flatten(), nn.Dense(2)]
+    ).build((6, 6, 1), random_state=0, dtype=np.float64)
+    module = to_pytorch(network).train()
+    x = np.random.default_rng(0).standard_normal((5, 6, 6, 1))
+    network.forward(x, training=True)
+    network.backward(np.ones((5, 2)))
+    module(torch.from_numpy(np.moveaxis(x, -1, 1).copy())).sum().backward()
+    kernel = next(module.parameters()).grad.numpy()
+    np.testing.assert_allclose(
+        network[0].grads["W"], kernel.transpose(2, 3, 1, 0), rtol=1e-8, atol=1e-10
+    )
+
+
+def test_frozen_layers_stay_frozen():
+    network = nn.Sequential([nn.Dense(3), nn.Tanh(), nn.Dense(2)])
+    network[0].trainable = False
+    module = to_pytorch(network.build(4))
+    assert [p.requires_grad for p in module.parameters()] == [False, False, True, True]
+    back = from_pytorch(module)
+    assert [slot.trainable for slot in back.layout] == [False, False, True, True]
+
+
+class Doubled(nn.ReLU):
+    def function(self, x):
+        return 2 * super().function(x)
+
+
+def test_what_cannot_be_mapped_is_named():
+    with pytest.raises(TypeError, match=r"module\.1 .*Bilinear has no layer"):
+        from_pytorch(tnn.Sequential(tnn.Linear(5, 2), tnn.Bilinear(2, 2, 2)))
+    with pytest.raises(TypeError, match="Doubled"):
+        to_pytorch(nn.Sequential([nn.Dense(2), Doubled()]).build(3))
+    with pytest.raises(RuntimeError, match="not built yet"):
+        to_pytorch(nn.Dense(2))
