@@ -12,9 +12,11 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from layerkit.estimators.learning import Learner
+from layerkit.estimators.task import check_mapped
 from layerkit.layer import Layer
 from layerkit.layers import Identity
 from layerkit.optimizers import LBFGS
+from layerkit.training.mapped import mapping_of, release
 
 # Elements of the widest activation when predicting: bounds the memory, fills the caches.
 _BATCH_ELEMENTS = 2**22
@@ -77,7 +79,15 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Learne
 
     def _check_X(self, X: Any) -> Any:
         check_is_fitted(self, "network_")
-        X = validate_data(self, X, reset=False, accept_sparse="csr", allow_nd=True)
+        X = validate_data(
+            self,
+            X,
+            reset=False,
+            accept_sparse="csr",
+            allow_nd=True,
+            ensure_all_finite=mapping_of(X) is None,
+        )
+        check_mapped(X, self)
         self._check_shape(X)
         return X
 
@@ -97,6 +107,9 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Learne
 def infer_in_batches(network: Layer, X: Any) -> np.ndarray:
     """Outputs for all rows, computed for so many at a time that activations stay small."""
     widths = [math.prod(layer.output_shape) for _, layer in network.walk() if layer.is_built]
-    rows = max(1, _BATCH_ELEMENTS // max(widths, default=1))
-    parts = [network.infer(X[start : start + rows]) for start in range(0, X.shape[0], rows)]
+    rows = max(1, _BATCH_ELEMENTS // max(math.prod(network.input_shape), *widths))
+    parts, mapping = [], mapping_of(X)
+    for start in range(0, X.shape[0], rows):
+        parts.append(network.infer(X[start : start + rows]))
+        release(mapping)
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

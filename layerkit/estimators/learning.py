@@ -19,13 +19,14 @@ from layerkit.estimators.building import build_around_frozen
 from layerkit.estimators.callbacks import Callbacks, EpochHooks, print_epoch, with_callbacks
 from layerkit.estimators.holdout import hold_out
 from layerkit.estimators.targets import Labels, Target, as_column
-from layerkit.estimators.task import Task, seed_of, stream
+from layerkit.estimators.task import Task, check_mapped, seed_of, stream
 from layerkit.layer import Layer, as_seed_sequence, is_number, is_size
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import Parameterized
 from layerkit.training import Checkpoint, History, train
 from layerkit.training.checkpoint import as_checkpoint
+from layerkit.training.mapped import mapping_of
 
 
 class Learner(Callbacks, Parameterized, BaseEstimator):
@@ -295,7 +296,9 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
             allow_nd=True,
             multi_output=True,
             y_numeric=is_regressor(self),
+            ensure_all_finite=mapping_of(X) is None,
         )
+        check_mapped(X, self)
         return X, as_column(y)
 
     def _hold_out(self, task: Task, X_val: Any, y_val: Any) -> Task:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from sklearn.utils import assert_all_finite
 
 from layerkit.archive import ModelFileError
 from layerkit.estimators.targets import Target
 from layerkit.training import Checkpoint
+from layerkit.training.mapped import MappedRows, chunks, mapping_of
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Task:
         """Return the same with some of the rows."""
         weight = None if self.weight is None else self.weight[rows]
         groups = None if self.groups is None else np.asarray(self.groups)[rows]
-        return replace(self, X=self.X[rows], y=self.y[rows], weight=weight, groups=groups)
+        X = self.X[rows] if mapping_of(self.X) is None else _mapped_rows(self.X, rows)
+        return replace(self, X=X, y=self.y[rows], weight=weight, groups=groups)
 
 
 def stream(seed: np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
@@ -45,3 +48,14 @@ def seed_of(checkpoint: Checkpoint | None) -> np.random.SeedSequence | None:
     if set(note) != {"entropy", "spawn_key"}:
         raise ModelFileError(f"{checkpoint.path}: a checkpoint of train, not of an estimator's fit")
     return np.random.SeedSequence(note["entropy"], spawn_key=note["spawn_key"])
+
+
+def check_mapped(X: Any, estimator: Any) -> None:
+    """Refuse numbers in a memory map that are not finite, reading it piece by piece."""
+    if mapping_of(X) is not None and X.dtype.kind == "f":
+        for piece in chunks(X):
+            assert_all_finite(piece, estimator_name=type(estimator).__name__, input_name="X")
+
+
+def _mapped_rows(X: Any, rows: np.ndarray) -> MappedRows:
+    return MappedRows(X.X, X.rows[rows]) if isinstance(X, MappedRows) else MappedRows(X, rows)

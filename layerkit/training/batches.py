@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from layerkit.layer import Shape, is_size
+from layerkit.training.mapped import MappedRows, mapping_of, release, take
 
 Batch = tuple[Any, Any, Any, float | None]
 """x, y, sample_weight and the normalizer that the loss divides by (None: the number of rows)."""
@@ -63,8 +64,10 @@ class ArrayBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         order = None if self.rng is None else self.rng.permutation(self.X.shape[0])
+        mapping = mapping_of(self.X)
         for start, stop in self.bounds:
             yield self._batch(slice(start, stop) if order is None else order[start:stop])
+            release(mapping)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -83,10 +86,7 @@ class ArrayBatches:
     def _batch(self, rows: Any) -> Batch:
         y = self.y[rows]
         weight = None if self.sample_weight is None else self.sample_weight[rows]
-        # take is a fifth faster than an index. A buffer kept for all batches gains nothing on top.
-        by_index = type(self.X) is np.ndarray and isinstance(rows, np.ndarray)
-        x = self.X.take(rows, axis=0) if by_index else self.X[rows]
-        return x, y, weight, len(y) * self.mean_weight
+        return take(self.X, rows), y, weight, len(y) * self.mean_weight
 
 
 class StreamedBatches:
@@ -177,7 +177,10 @@ def _described(data: Any) -> str:
 
 def _checked(X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, np.ndarray, Any]:
     """Return arrays (a memory map is not read, sparse rows stay sparse) with equally many rows."""
-    X = X.tocsr() if hasattr(X, "tocsr") else X if isinstance(X, np.ndarray) else np.asarray(X)
+    if hasattr(X, "tocsr"):
+        X = X.tocsr()
+    elif not isinstance(X, np.ndarray | MappedRows):
+        X = np.asarray(X)
     y = np.asarray(y)
     if X.ndim == 0 or X.shape[0] == 0:
         raise ValueError(f"X must have at least one row, its shape is {X.shape}")

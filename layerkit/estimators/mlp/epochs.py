@@ -10,6 +10,7 @@ import numpy as np
 
 from layerkit.estimators.mlp.losses import penalty
 from layerkit.training import TrainingState
+from layerkit.training.mapped import mapping_of, release, take
 
 
 class MiniBatches:
@@ -71,9 +72,12 @@ class MiniBatches:
             indices = np.arange(len(self.order))
             self.rng.shuffle(indices)  # this order of this order, as sklearn.utils.shuffle does
             self.order = self.order[indices]
+        mapping = mapping_of(self.arrays[0])
         for rows in self.slices:
             chosen = rows if self.rng is None else self.order[rows]
-            yield tuple([array[chosen] for array in self.arrays])
+            X, *others = self.arrays
+            yield take(X, chosen), *[array[chosen] for array in others]
+            release(mapping)
 
 
 class Convergence:

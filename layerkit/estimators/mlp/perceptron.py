@@ -29,12 +29,13 @@ from layerkit.estimators.mlp.losses import Canonical, Penalized
 from layerkit.estimators.mlp.parameters import ACTIVATIONS, RULES, are_sizes
 from layerkit.estimators.mlp.steps import Momentum, PaperAdam, QuasiNewton
 from layerkit.estimators.targets import Labels, as_column
-from layerkit.estimators.task import Task, stream
+from layerkit.estimators.task import Task, check_mapped, stream
 from layerkit.layer import Layer, Shape, is_size
 from layerkit.layers import BatchNorm, Dense, Dropout, Sequential
 from layerkit.losses import Loss
 from layerkit.optimizers import Optimizer
 from layerkit.training import History, train
+from layerkit.training.mapped import mapping_of
 
 Activation = str | Layer | type[Layer]
 
@@ -144,7 +145,9 @@ class MultilayerPerceptron(NetworkEstimator):
             multi_output=True,
             dtype=(np.float64, np.float32),
             y_numeric=is_regressor(self),
+            ensure_all_finite=mapping_of(X) is None,
         )
+        check_mapped(X, self)
         return X, as_column(y)
 
     def _hold_out(self, task: Any, X_val: Any, y_val: Any) -> Task:
@@ -247,7 +250,9 @@ class MultilayerPerceptron(NetworkEstimator):
     def _set_up(self, task: Any, optimizer: Any, rule: Convergence) -> tuple[Loss, Any, list[Any]]:
         """Return what to minimise, the data to do it with, and what ends an epoch."""
         network, loss, weight = task.network, task.target.loss, task.weight
-        X, y = task.X.astype(network.dtype, copy=False), self._targets(task, network)
+        X, y = task.X, self._targets(task, network)
+        if mapping_of(X) is None:
+            X = X.astype(network.dtype, copy=False)
         decaying = [network.flat_params[slot.slice] for slot in network.layout if slot.decay]
         mean_weight = 1.0 if weight is None else float(weight.mean())
         end = EpochEnd(rule, self, len(y))
