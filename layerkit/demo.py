@@ -10,6 +10,7 @@ import numpy as np
 
 from layerkit.datasets import load_digits
 from layerkit.inspection import GradientFlowDisplay, GradientRecorder, TrainingCurveDisplay
+from layerkit.interchange import save
 from layerkit.layers import (
     BatchNorm,
     Columns,
@@ -166,7 +167,7 @@ def report(name: str, score: str, started: float) -> None:
 
 
 def digits(out: Path, seed: int) -> None:
-    """Train on four fifths of the digits, score on the last fifth, draw the training."""
+    """Train on four fifths of the digits, score on the last fifth, keep network and pictures."""
     X, X_test, y, y_test = split(*load_digits(), 0.2, seed)
     print(f"{len(X) + len(X_test)} handwritten digits, {len(X_test)} of them held out\n")
     print(convolutional_network().summary(X.shape[1:]), "\n")
@@ -182,6 +183,7 @@ def digits(out: Path, seed: int) -> None:
         accuracy = pipeline.score(X_test.reshape(len(X_test), -1), y_test)
         report(name, f"{100 * accuracy:.2f} %", started)
 
+    save(network, out / "digits.npz")
     curve = TrainingCurveDisplay.from_history(history, learning_rate=True)
     curve.plot().figure_.savefig(out / "training_curve.png", dpi=150)
     flow = GradientFlowDisplay.from_recorder(recorder)
@@ -202,10 +204,10 @@ def patients(out: Path, seed: int) -> None:
 
 
 def demo(out: Path, seed: int = 0) -> None:
-    """Run everything and write the pictures to a folder."""
+    """Run everything; write pictures and the convolutional network to a folder."""
     out.mkdir(parents=True, exist_ok=True)
     digits(out, seed)
     patients(out, seed)
     print()
-    for path in sorted(out.glob("*.png")):
+    for path in sorted([*out.glob("*.png"), *out.glob("*.npz")]):
         print(f"wrote {path}")

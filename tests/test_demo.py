@@ -6,6 +6,7 @@ import pytest
 from layerkit.__main__ import main
 from layerkit.datasets import load_digits
 from layerkit.demo import split, train_convolutional_network
+from layerkit.interchange import load
 
 
 def test_demo_prints_scores_and_writes_pictures(tmp_path, capsys):
@@ -19,6 +20,9 @@ def test_demo_prints_scores_and_writes_pictures(tmp_path, capsys):
     assert "100%" in shown.err  # the progress bar
     for name in ("training_curve.png", "gradient_flow.png", "quantiles.png"):
         assert (tmp_path / "new" / "folder" / name).read_bytes().startswith(b"\x89PNG")
+    network = load(tmp_path / "new" / "folder" / "digits.npz")
+    X, y = load_digits()
+    assert np.mean(network.infer(X).argmax(axis=1) == y) > 0.98
 
 
 def test_without_a_command_it_says_what_there_is(capsys):

@@ -19,7 +19,8 @@ def run_examples(name, namespace):
         exec(compile(dedent(block), name, "exec"), namespace)
 
 
-def test_documented_examples_run():
+def test_documented_examples_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write files
     namespace = {"__name__": __name__}
     run_examples("README.md", namespace)
     assert namespace["digits_score"] > 0.9
@@ -28,6 +29,7 @@ def test_documented_examples_run():
     below = [(namespace["scaled"] < namespace[name]).mean() for name in ("low", "middle", "high")]
     assert below == pytest.approx([0.1, 0.5, 0.9], abs=0.03)
     assert namespace["accuracy"] > 0.9
+    assert namespace["same"]
     swish = namespace.pop("Swish")
     assert check_gradients(swish(), (5,))
     run_examples("CONTRIBUTING.md", namespace)  # the same layer; it takes its imports from there
