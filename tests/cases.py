@@ -115,6 +115,11 @@ CONVOLUTION = [
     Case("Conv1D grouped", lambda: nn.Conv1D(4, 2, groups=2, use_bias=False), (5, 4)),
     Case("Conv2D", lambda: nn.Conv2D(3, 3), (5, 4, 2)),
     Case("Conv2D same", lambda: nn.Conv2D(2, 3, padding="same"), (3, 4, 2)),
+    Case(
+        "Conv2D by Winograd",
+        lambda: nn.Conv2D(8, 3, padding=1, algorithm="winograd"),
+        (5, 5, 8),
+    ),
     Case("Conv2D same even kernel", lambda: nn.Conv2D(2, 2, padding="same"), (3, 4, 2)),
     Case("Conv2D strided", lambda: nn.Conv2D(2, (3, 2), stride=2), (6, 5, 2)),
     Case("Conv2D same strided", lambda: nn.Conv2D(2, 3, stride=(2, 3), padding="same"), (5, 7, 1)),
