@@ -319,7 +319,9 @@ def test_lbfgs_and_resume_without_a_file_name(tmp_path):
 
 def test_another_run(tmp_path):
     path = tmp_path / "run.npz"
+    other_path = tmp_path / "other.npz"
     run(path, epochs=1)
+    run(other_path, epochs=1, validation_data=None)
     with pytest.raises(ModelFileError, match="its optimizer is Adam, not SGD"):
         run(path, resume=True, optimizer=SGD())
     other = Sequential([Dense(3)]).build(6, random_state=0)
@@ -335,6 +337,18 @@ def test_another_run(tmp_path):
             resume=True,
         )
     np.testing.assert_array_equal(other.flat_params, before)
+    with pytest.raises(ModelFileError, match="belongs to another run, its data is"):
+        train(
+            network(),
+            CategoricalCrossEntropy(),
+            Adam(ReduceOnPlateau()),
+            (X[:70] + 1, Y[:70]),
+            epochs=2,
+            batch_size=16,
+            monitor="loss",
+            checkpoint=other_path,
+            resume=True,
+        )
     with pytest.raises(ModelFileError, match="a checkpoint of train"):
         MLPClassifier().fit(X, Y, checkpoint=path, resume=True)
     path.write_bytes(path.read_bytes()[:-9])
@@ -441,7 +455,7 @@ LONG = 150
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-@pytest.mark.parametrize("kills", [4, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(25, marks=pytest.mark.slow)])
 def test_killed_at_random_moments(kills, tmp_path):
     """Also while it writes: a good part of the time here is spent on checkpoints."""
     path, result = tmp_path / "run.npz", tmp_path / "result.npz"

@@ -412,7 +412,7 @@ def test_many_members(tmp_path):
     assert try_to_load(sealed([*members, (archive.TREE, b"{}")]), tmp_path / "fuzzed.npz") is None
 
 
-@pytest.mark.parametrize("n_layers", [1900, 3000, 20_000])
+@pytest.mark.parametrize("n_layers", [1900, 20_000])
 def test_many_layers(n_layers, tmp_path):
     """Small in the file, quadratic to set up."""
     node = {"$layer": {"class": ["Dropout", False], "params": {"rate": 0.5}}}

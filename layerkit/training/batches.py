@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
@@ -68,6 +69,11 @@ class ArrayBatches:
         for start, stop in self.bounds:
             yield self._batch(slice(start, stop) if order is None else order[start:stop])
             release(mapping)
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells these data from others: a digest of y and of some rows of X."""
+        return fingerprint(self.X, self.y)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -138,6 +144,11 @@ class StreamedBatches:
             )
 
     @property
+    def fingerprint(self) -> str:
+        """That of the batches themselves, if they have one."""
+        return getattr(self.batches, "fingerprint", "")
+
+    @property
     def state(self) -> dict[str, Any]:
         """What the batches themselves remember from epoch to epoch, if anything; settable."""
         state = getattr(self.batches, "state", None)
@@ -166,6 +177,15 @@ def as_batches(
         "data must be (X, y), (X, y, sample_weight) or an iterable of such batches, "
         f"got {_described(data)}"
     )
+
+
+def fingerprint(X: Any, y: np.ndarray) -> str:
+    """Digest of y and of 64 rows of X, which is not read as a whole."""
+    sample = X[np.linspace(0, X.shape[0] - 1, 64).astype(int)]
+    digest = hashlib.sha256(repr((X.shape, X.dtype, y.shape, y.dtype)).encode())
+    for array in (y, sample.data if hasattr(sample, "tocsr") else sample):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _described(data: Any) -> str:

@@ -42,7 +42,8 @@ class Checkpoint:
     A checkpoint holds weights, buffers, the best weights, the optimizer's state, the record, the
     counters of early stopping, and the random streams of shuffling and of every layer. It also has
     ``data.state`` and the ``state`` of each callback that has one: a settable dict of plain values
-    and arrays. It holds no network and no data: give `train` the same again.
+    and arrays. It holds no network and no data: give `train` the same
+    again. Other data are refused, by a digest of y and of some rows of X.
 
     Examples
     --------
@@ -107,6 +108,7 @@ class Checkpoint:
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"{self!r}: there is no folder {self.path.parent}")
         self._settings = _settings(run)
+        self._data = batches.fingerprint
         if resume and self.exists:
             archive.remove_leftovers(self.path)
             self._restore(run, batches)
@@ -143,6 +145,21 @@ class Checkpoint:
             )
         return tree
 
+    def _fingerprint(self, run: Run, batches: ArrayBatches | StreamedBatches) -> dict[str, Any]:
+        """What must be the same for a run to go on."""
+        network = run.state.network
+        return {
+            "network": [[slot.path, list(slot.shape)] for slot in network.layout],
+            "layers": [type(layer).__name__ for _, layer in network.walk()],
+            "buffers": [list(buffer.shape) for buffer in buffers_of(network)],
+            "dtype": str(network.dtype),
+            "optimizer": type(run.state.optimizer).__name__,
+            "monitor": run.monitor,
+            "callbacks with a state": [type(callback).__name__ for callback in _with_state(run)],
+            "batches": len(batches),
+            "data": [self._data, *sorted(batches.state)],
+        }
+
     def _now(self, run: Run) -> float:
         return run.state.epoch if self.unit == "epochs" else time.monotonic() / 60
 
@@ -151,7 +168,7 @@ class Checkpoint:
         return {
             "format": FORMAT,
             "version": VERSION,
-            "for": _fingerprint(run, batches),
+            "for": self._fingerprint(run, batches),
             "note": self.note,
             "weights": list(run.good),
             "best_weights": None if best is None else list(best),
@@ -176,7 +193,7 @@ class Checkpoint:
             raise ModelFileError(f"{self.path}: {type(error).__name__}: {error}") from error
 
     def _check(self, tree: Any, run: Run, batches: ArrayBatches | StreamedBatches) -> None:
-        for name, now in _fingerprint(run, batches).items():
+        for name, now in self._fingerprint(run, batches).items():
             then = tree["for"].get(name)
             if then != now:
                 raise ModelFileError(
@@ -216,22 +233,6 @@ def as_checkpoint(checkpoint: Any, resume: bool) -> Checkpoint | None:
 
 def _weights(pair: list[Any]) -> Weights:
     return pair[0], pair[1]
-
-
-def _fingerprint(run: Run, batches: ArrayBatches | StreamedBatches) -> dict[str, Any]:
-    """What must be the same for a run to go on."""
-    network = run.state.network
-    return {
-        "network": [[slot.path, list(slot.shape)] for slot in network.layout],
-        "layers": [type(layer).__name__ for _, layer in network.walk()],
-        "buffers": [list(buffer.shape) for buffer in buffers_of(network)],
-        "dtype": str(network.dtype),
-        "optimizer": type(run.state.optimizer).__name__,
-        "monitor": run.monitor,
-        "callbacks with a state": [type(callback).__name__ for callback in _with_state(run)],
-        "batches": len(batches),
-        "data": sorted(batches.state),
-    }
 
 
 def _settings(run: Run) -> dict[str, Any]:

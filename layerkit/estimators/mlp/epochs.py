@@ -10,6 +10,7 @@ import numpy as np
 
 from layerkit.estimators.mlp.losses import penalty
 from layerkit.training import TrainingState
+from layerkit.training.batches import fingerprint
 from layerkit.training.mapped import mapping_of, release, take
 
 
@@ -54,6 +55,11 @@ class MiniBatches:
 
     def __len__(self) -> int:
         return len(self.slices)
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells these data from others, for a checkpoint."""
+        return fingerprint(*self.arrays[:2])
 
     @property
     def state(self) -> dict[str, Any]:
