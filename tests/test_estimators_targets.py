@@ -119,6 +119,7 @@ def test_log_probabilities_of_a_network_that_ends_in_them():
         optimizer=LBFGS(weight_decay=1 / 150, tol=1e-8),
         max_iter=500,
         n_iter_no_change=None,
+        random_state=0,
     ).fit(*IRIS)
     expected = linear(decay=1 / 150).fit(*IRIS).predict_proba(IRIS[0])
     np.testing.assert_allclose(model.predict_proba(IRIS[0]), expected, atol=1e-3)
