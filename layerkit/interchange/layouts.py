@@ -33,7 +33,8 @@ def rows_to_channels_first(W: np.ndarray, shape: Shape) -> np.ndarray:
 
 
 def _reorder(W: np.ndarray, shape: Shape, source: int, target: int) -> np.ndarray:
-    assert len(W) == math.prod(shape)
+    if len(W) != math.prod(shape):
+        raise ValueError(f"takes {len(W)} values, got {math.prod(shape)} from {shape} flattened")
     return np.moveaxis(W.reshape(*shape, -1), source, target).reshape(W.shape)
 
 

@@ -357,8 +357,9 @@ def _permute(module: Any, trail: Trail) -> Trail:
     return trail.transposed((0, *module.axes))
 
 
-@reads(tnn.ZeroPad2d)
+@reads(tnn.ZeroPad2d, tnn.ConstantPad2d)
 def _zero_pad(module: Any, trail: Trail) -> Trail:
+    _demand(module.value == 0, "zeros as padding")
     left, right, top, bottom = module.padding
     return trail.with_channels_first().then(nn.ZeroPad2D(((top, bottom), (left, right))))
 

@@ -1,0 +1,222 @@
+"""Modules of PyTorch become networks: same predictions, same gradients, or a clear error."""
+
+import numpy as np
+import pytest
+
+import layerkit.layers as nn
+from layerkit.interchange import from_pytorch, to_pytorch
+
+torch = pytest.importorskip("torch")
+tnn = torch.nn
+
+
+def predict(module, x):
+    with torch.no_grad():
+        return module(torch.from_numpy(np.ascontiguousarray(x))).numpy()
+
+
+def seeded(make):
+    torch.manual_seed(0)
+    module = make()
+    for child in module.modules():
+        if isinstance(child, tnn.modules.batchnorm._BatchNorm):
+            tnn.init.normal_(child.running_mean)
+            tnn.init.uniform_(child.running_var, 0.5, 2)
+            tnn.init.uniform_(child.weight, 0.5, 2)
+            tnn.init.normal_(child.bias)
+    return module
+
+
+def small_cnn():
+    return tnn.Sequential(
+        tnn.Conv2d(2, 4, 3, padding=1, bias=False),
+        tnn.BatchNorm2d(4, momentum=0.2, eps=1e-3),
+        tnn.ReLU(),
+        tnn.MaxPool2d(2),
+        tnn.Conv2d(4, 6, (3, 2), stride=2, dilation=1, groups=2),
+        tnn.SiLU(),
+        tnn.Flatten(),
+        tnn.Dropout(0.3),
+        tnn.ReLU(),
+        tnn.Linear(24, 5),
+        tnn.LayerNorm(5),
+        tnn.Softmax(dim=-1),
+    )
+
+
+MODULES = {
+    "mlp": (lambda: tnn.Sequential(tnn.Linear(4, 8), tnn.Tanh(), tnn.Linear(8, 2)), (4,)),
+    "normed mlp": (
+        lambda: tnn.Sequential(
+            tnn.BatchNorm1d(4),
+            tnn.Linear(4, 6, bias=False),
+            tnn.Sequential(tnn.RMSNorm(6, eps=1e-4), tnn.GELU("tanh"), tnn.AlphaDropout(0.2)),
+            tnn.Linear(6, 3),
+            tnn.LogSoftmax(1),
+        ),
+        (4,),
+    ),
+    "cnn": (small_cnn, (10, 9, 2)),
+    "global": (
+        lambda: tnn.Sequential(
+            tnn.Conv2d(1, 4, 3),
+            tnn.PReLU(4),
+            tnn.AvgPool2d(2, padding=1, count_include_pad=False),
+            tnn.GroupNorm(2, 4),
+            tnn.Dropout2d(0.1),
+            tnn.AdaptiveAvgPool2d(1),
+            tnn.Flatten(),
+            tnn.Linear(4, 3),
+        ),
+        (8, 8, 1),
+    ),
+    "one slope": (lambda: tnn.Sequential(tnn.Conv2d(1, 3, 2), tnn.PReLU()), (4, 4, 1)),
+    "decoder": (
+        lambda: tnn.Sequential(
+            tnn.Linear(3, 24),
+            tnn.Unflatten(1, (6, 2, 2)),
+            tnn.ConvTranspose2d(6, 4, 3, stride=2, padding=1, output_padding=1),
+            tnn.ELU(0.7),
+            tnn.Upsample(scale_factor=2, mode="nearest"),
+            tnn.ZeroPad2d((1, 0, 2, 1)),
+            tnn.Conv2d(4, 1, 1),
+            tnn.Sigmoid(),
+        ),
+        (3,),
+    ),
+    "signals": (
+        lambda: tnn.Sequential(
+            tnn.Conv1d(2, 4, 3, padding=1),
+            tnn.BatchNorm1d(4),
+            tnn.LeakyReLU(0.1),
+            tnn.MaxPool1d(2),
+            tnn.GLU(1),
+            tnn.Conv1d(2, 3, 2),
+            tnn.Flatten(),
+            tnn.Linear(9, 2),
+        ),
+        (8, 2),
+    ),
+    "sequences": (
+        lambda: tnn.Sequential(
+            tnn.Linear(3, 4), tnn.LayerNorm(4), tnn.Mish(), tnn.Flatten(), tnn.Linear(20, 2)
+        ),
+        (5, 3),
+    ),
+    "a convolution over the features": (
+        lambda: tnn.Sequential(tnn.Linear(3, 4), tnn.Conv1d(5, 2, 2), tnn.Linear(3, 2)),
+        (5, 3),
+    ),
+    "flattened images": (
+        lambda: tnn.Sequential(tnn.Flatten(), tnn.Linear(24, 4), tnn.Hardswish()),
+        (4, 3, 2),
+    ),
+    "softmax over channels": (
+        lambda: tnn.Sequential(tnn.Conv2d(2, 3, 1), tnn.Softmax(1), tnn.Flatten()),
+        (2, 3, 2),
+    ),
+}
+
+
+def run_both(name, dtype):
+    make, shape = MODULES[name]
+    module = seeded(make).to(dtype)
+    network = from_pytorch(module, shape)
+    x = np.random.default_rng(1).standard_normal((3, *shape)).astype(network.dtype)
+    first = len(shape) == 3 or name == "signals"
+    return module, network, x, np.moveaxis(x, -1, 1) if first else x
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_from_pytorch_and_back(name):
+    module, network, x, torch_x = run_both(name, torch.float32)
+    expected = predict(module.eval(), torch_x)
+    y = network.infer(x)
+    assert y.dtype == np.float32
+    y = np.moveaxis(y, -1, 1) if y.ndim == 4 else y
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+    again = predict(to_pytorch(network), torch_x)
+    np.testing.assert_allclose(again, expected, rtol=1e-5, atol=1e-6)
+
+
+def torch_gradients(module, x, grad):
+    x = torch.tensor(np.ascontiguousarray(x), requires_grad=True)
+    y = module(x)
+    y.backward(torch.tensor(np.ascontiguousarray(grad)))
+    return y.detach().numpy(), x.grad.numpy(), [p.grad for p in module.parameters()]
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
+@pytest.mark.parametrize("name", MODULES)
+def test_gradients_of_a_module_from_pytorch(name, training):
+    module, network, x, torch_x = run_both(name, torch.float64)
+    for child in module.modules():
+        if "Dropout" in type(child).__name__:
+            child.p = 0.0
+    for _, layer in network.walk():
+        if hasattr(layer, "rate"):
+            layer.rate = 0.0
+    module.train(training)
+    y = network.forward(x, training=training)
+    grad = np.random.default_rng(2).standard_normal(y.shape)
+    expected, x_grad, grads = torch_gradients(
+        module, torch_x, np.moveaxis(grad, -1, 1) if y.ndim == 4 else grad
+    )
+    y = np.moveaxis(y, -1, 1) if y.ndim == 4 else y
+    np.testing.assert_allclose(y, expected, rtol=1e-9, atol=1e-9)
+    grad_input = network.backward(grad)
+    grad_input = np.moveaxis(grad_input, -1, 1) if x_grad.shape != grad_input.shape else grad_input
+    if x.shape != torch_x.shape:
+        grad_input = np.moveaxis(network.backward(grad), -1, 1)
+    np.testing.assert_allclose(grad_input, x_grad, rtol=1e-9, atol=1e-9)
+    # every parameter's gradient, in whichever order it is stored: sums and norms are the same
+    ours = [g for _, layer in network.walk() for g in layer.grads.values()]
+    found = [g.numpy() for g in grads]
+    if name != "one slope":  # one slope there, one for each channel here
+        assert len(ours) == len(found)
+        for a, b in zip(ours, found, strict=True):
+            np.testing.assert_allclose(np.sort(a, None), np.sort(b, None), rtol=1e-8, atol=1e-9)
+
+
+def test_running_statistics_move_as_in_pytorch():
+    module, network, x, torch_x = run_both("cnn", torch.float64)
+    module.train()(torch.from_numpy(np.ascontiguousarray(torch_x)))
+    network.forward(x, training=True)
+    for name in ("running_mean", "running_var"):
+        np.testing.assert_allclose(
+            network["batch_norm_1"].buffers[name], getattr(module[1], name).numpy(), rtol=1e-9
+        )
+
+
+def test_rows_after_flatten_are_reordered_not_the_images():
+    network = from_pytorch(seeded(small_cnn), (10, 9, 2))
+    assert not any(isinstance(layer, nn.Permute) for layer in network)
+    assert not any("Permute" in type(m).__name__ for m in to_pytorch(network).modules())
+
+
+def test_copies_not_views():
+    module = tnn.Sequential(tnn.Linear(2, 2))
+    network = from_pytorch(module)
+    network.flat_params[...] = 0
+    assert module[0].weight.abs().sum() > 0
+    back = to_pytorch(network)
+    network.flat_params[...] = 1
+    assert back[0].weight.abs().sum() == 0
+
+
+@pytest.mark.parametrize(
+    "module, message",
+    [
+        (tnn.Sequential(tnn.LSTM(2, 2)), r"module\.0 LSTM\(2, 2\): LSTM has no layer"),
+        (tnn.Sequential(tnn.Softplus(beta=2)), r"module\.0 .*only with beta=1"),
+        (tnn.Sequential(tnn.MaxPool2d(2, ceil_mode=True)), "only with ceil_mode=False"),
+        (tnn.Sequential(tnn.AvgPool2d(3, padding=1)), "only with count_include_pad=False"),
+        (tnn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), "padding_mode='zeros'"),
+        (tnn.BatchNorm2d(2, track_running_stats=False), "track_running_stats=True"),
+        (tnn.Softmax(), "only with dim"),
+    ],
+    ids=str,
+)
+def test_what_has_no_layer_is_named(module, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        from_pytorch(module, (6, 6, 2))
