@@ -1,4 +1,4 @@
-"""Models in files, to and from PyTorch, and to ONNX."""
+"""Models in files, and to and from PyTorch, scikit-learn, ONNX and skops."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -7,26 +7,34 @@ if TYPE_CHECKING:
     from layerkit.archive import ModelFileError
     from layerkit.interchange.model_file import load, save
     from layerkit.interchange.onnx_models import to_onnx
+    from layerkit.interchange.sklearn_models import from_sklearn, to_sklearn
     from layerkit.interchange.torch_models import from_pytorch, to_pytorch
+    from layerkit.interchange.trusted import TRUSTED_TYPES
 
 __all__ = [
+    "TRUSTED_TYPES",
     "ModelFileError",
     "from_pytorch",
+    "from_sklearn",
     "load",
     "save",
     "to_onnx",
     "to_pytorch",
+    "to_sklearn",
 ]
 
 # Loaded on first use. No module may be called like a function in it: importing the module would
 # put it in the function's place.
 _LAZY = {
     "ModelFileError": "model_file",
+    "TRUSTED_TYPES": "trusted",
     "from_pytorch": "torch_models",
+    "from_sklearn": "sklearn_models",
     "load": "model_file",
     "save": "model_file",
     "to_onnx": "onnx_models",
     "to_pytorch": "torch_models",
+    "to_sklearn": "sklearn_models",
 }
 
 

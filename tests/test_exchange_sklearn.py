@@ -1,0 +1,233 @@
+"""Perceptrons from scikit-learn and to it predict the same; skops needs our list and no more."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from cases import CASES
+from sklearn import neural_network as theirs
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+
+import layerkit.layers as nn
+from layerkit import MLPClassifier, MLPRegressor, SequentialClassifier, SequentialRegressor, losses
+from layerkit.interchange import TRUSTED_TYPES, from_sklearn, to_sklearn
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, Y = load_iris(return_X_y=True)
+WORDS = np.array(["setosa", "versicolor", "virginica"])[Y]
+LABELS = (X[:, :3] > np.median(X[:, :3], axis=0)).astype(int)
+DX, DY = load_diabetes(return_X_y=True)
+DX, DY = 10 * DX, DY / 100
+
+
+def fit(estimator, X, y):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return estimator.fit(X, y)
+
+
+CLASSIFICATION = {"three": WORDS, "two": WORDS != "setosa", "labels": LABELS}
+SHORT = {"max_iter": 4, "random_state": 0}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize("targets", CLASSIFICATION)
+def test_a_classifier_from_sklearn_and_back(targets, solver, dtype):
+    x = X.astype(dtype)
+    mlp = fit(
+        theirs.MLPClassifier((8, 5), "tanh", solver=solver, **SHORT), x, CLASSIFICATION[targets]
+    )
+    ours = from_sklearn(mlp)
+    assert ours.network_.dtype == mlp.coefs_[0].dtype
+    tolerance = {"rtol": 1e-5, "atol": 1e-6} if dtype == np.float32 else {"rtol": 1e-9}
+    for model in (ours, to_sklearn(ours)):
+        np.testing.assert_array_equal(model.predict(x), mlp.predict(x))
+        np.testing.assert_allclose(model.predict_proba(x), mlp.predict_proba(x), **tolerance)
+        np.testing.assert_array_equal(model.classes_, mlp.classes_)
+        assert model.loss_ == pytest.approx(mlp.loss_) and model.out_activation_ == (
+            mlp.out_activation_
+        )
+    back = to_sklearn(ours)
+    assert back.get_params() == mlp.get_params() and type(back) is type(mlp)
+
+
+REGRESSION = {"one": DY, "two": np.column_stack([DY, -DY])}
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "poisson"])
+@pytest.mark.parametrize("targets", REGRESSION)
+def test_a_regressor_from_sklearn_and_back(targets, loss):
+    y = np.abs(REGRESSION[targets])
+    mlp = fit(theirs.MLPRegressor(loss, (6,), "logistic", early_stopping=True, **SHORT), DX, y)
+    ours = from_sklearn(mlp)
+    assert ours.history_["validation_score"].tolist() == mlp.validation_scores_
+    for model in (ours, to_sklearn(ours)):
+        np.testing.assert_allclose(model.predict(DX), mlp.predict(DX), rtol=1e-9)
+        assert model.score(DX, y) == pytest.approx(mlp.score(DX, y))
+
+
+def test_weights_are_copies():
+    mlp = fit(theirs.MLPRegressor(hidden_layer_sizes=3, **SHORT), DX, DY)
+    before = mlp.predict(DX)
+    ours = from_sklearn(mlp)
+    ours.network_.flat_params[...] = 0
+    np.testing.assert_array_equal(mlp.predict(DX), before)
+    back = to_sklearn(ours)
+    ours.network_.flat_params[...] = 1
+    assert not back.predict(DX).any()
+
+
+def test_both_go_on_learning():
+    mlp = fit(theirs.MLPClassifier(8, **SHORT), X, WORDS)
+    ours = from_sklearn(mlp)
+    first = ours.loss_
+    for _ in range(5):
+        ours.partial_fit(X, WORDS)
+    assert ours.loss_ < first and len(ours.loss_curve_) == len(mlp.loss_curve_) + 5
+    back = to_sklearn(ours)
+    back.partial_fit(X, WORDS)
+    ours.partial_fit(X, WORDS)
+    assert back.loss_ == pytest.approx(ours.loss_, rel=0.05)
+
+
+def test_names_of_features_come_along():
+    table = pd.DataFrame(X, columns=list("abcd"))
+    ours = from_sklearn(fit(theirs.MLPClassifier(3, **SHORT), table, Y))
+    assert ours.feature_names_in_.tolist() == list("abcd")
+    assert to_sklearn(ours).feature_names_in_.tolist() == list("abcd")
+    with pytest.raises(ValueError, match="feature names"):
+        ours.predict(table.rename(columns={"a": "z"}))
+
+
+SEQUENTIAL = {
+    "softmax": (SequentialClassifier([nn.Dense(5), nn.Tanh(), nn.Dropout(0.2)], **SHORT), X, WORDS),
+    "logit": (SequentialClassifier([nn.Dense(5), nn.ReLU()], **SHORT), X, Y > 0),
+    "two logits": (
+        SequentialClassifier(
+            [nn.Dense(5), nn.Sigmoid()], loss="categorical_cross_entropy", **SHORT
+        ),
+        X,
+        Y > 0,
+    ),
+    "linear": (SequentialClassifier([nn.Dense(5), nn.Dense(4)], **SHORT), X, LABELS),
+    "nested": (
+        SequentialRegressor(
+            [nn.Sequential([nn.Dense(5, use_bias=False), nn.ReLU()]), nn.Dense(3), nn.ReLU()],
+            **SHORT,
+        ),
+        DX,
+        DY,
+    ),
+    "quantiles": (
+        SequentialRegressor([nn.Dense(5), nn.Tanh()], loss=losses.Quantile([0.1, 0.9]), **SHORT),
+        DX,
+        DY,
+    ),
+    "gamma": (SequentialRegressor([nn.Dense(5), nn.Tanh()], loss="gamma", **SHORT), DX, DY),
+    "no hidden layer": (SequentialRegressor([], **SHORT), DX, DY),
+}
+
+
+@pytest.mark.parametrize("name", SEQUENTIAL)
+def test_a_stack_of_dense_layers_to_sklearn(name):
+    estimator, x, y = SEQUENTIAL[name]
+    mlp = to_sklearn(fit(estimator, x, y))
+    assert type(mlp).__module__.startswith("sklearn")
+    expected = estimator.predict(x)
+    if hasattr(estimator, "predict_proba"):
+        np.testing.assert_allclose(mlp.predict_proba(x), estimator.predict_proba(x), rtol=1e-7)
+        np.testing.assert_array_equal(mlp.predict(x), expected)
+    else:
+        np.testing.assert_allclose(mlp.predict(x), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "layers, parameters, message",
+    [
+        ([nn.Dense(3), nn.BatchNorm()], {}, r"layers.1 BatchNorm.* has no BatchNorm"),
+        ([nn.Dense(3), nn.SiLU()], {}, "has no SiLU"),
+        ([nn.Dense(3), nn.ReLU(), nn.Dense(3), nn.Tanh()], {}, "one kind of activation"),
+        ([nn.Dense(3), nn.ReLU()], {"loss": "hinge"}, "gives probabilities"),
+        ([nn.Dense(3)], {"loss": "binary_cross_entropy"}, "no softmax of sigmoids"),
+    ],
+    ids=["norm", "activation", "mixed", "margins", "sigmoids"],
+)
+def test_what_sklearn_has_not_is_named(layers, parameters, message):
+    estimator = fit(SequentialClassifier(layers, **parameters, **SHORT), X, Y)
+    with pytest.raises(ValueError, match=message):
+        to_sklearn(estimator)
+
+
+def test_a_loss_that_sklearn_has_not_is_named():
+    estimator = fit(SequentialRegressor([], loss="binary_cross_entropy", **SHORT), DX, DY / 9)
+    with pytest.raises(ValueError, match="nothing like BinaryCrossEntropy"):
+        to_sklearn(estimator)
+
+
+def test_only_perceptrons():
+    with pytest.raises(TypeError, match="takes an MLPClassifier or MLPRegressor"):
+        from_sklearn(MLPClassifier())
+    with pytest.raises(TypeError, match="takes an estimator of layerkit"):
+        to_sklearn(theirs.MLPClassifier())
+    with pytest.raises(NotFittedError):
+        from_sklearn(theirs.MLPClassifier())
+
+
+ESTIMATORS = [
+    (MLPClassifier(4, early_stopping=True, **SHORT), X, Y),
+    (MLPClassifier(4, "tanh", solver="sgd", learning_rate="adaptive", **SHORT), X, LABELS),
+    (MLPRegressor("poisson", 4, nn.SiLU(), dropout=0.1, batch_norm=True, **SHORT), DX, DY),
+    (MLPRegressor(hidden_layer_sizes=4, solver="lbfgs", **SHORT), DX, DY),
+    (
+        SequentialClassifier(
+            [nn.Columns([([0, 1], nn.Dense(3)), (slice(2, 4), nn.Maxout(2, 2))]), nn.PReLU()],
+            early_stopping=True,
+            **SHORT,
+        ),
+        X,
+        WORDS,
+    ),
+    (
+        SequentialClassifier([nn.Dense(3)], optimizer="lion", **SHORT),
+        X,
+        np.column_stack([Y, LABELS[:, 0]]),
+    ),
+    (SequentialRegressor([nn.Dense(3)], loss="huber", optimizer="lbfgs", **SHORT), DX, DY),
+]
+
+
+@pytest.mark.parametrize("estimator, x, y", ESTIMATORS)
+def test_our_list_suffices_for_skops(estimator, x, y):
+    skops = pytest.importorskip("skops.io")
+    fit(estimator, x, y)
+    data = skops.dumps(estimator)
+    loaded = skops.loads(data, trusted=TRUSTED_TYPES)
+    np.testing.assert_array_equal(loaded.predict(x), estimator.predict(x))
+    loaded.network_.flat_params[...] = 0  # the views are bound again
+    assert not any(p.any() for _, layer in loaded.network_.walk() for p in layer.params.values())
+
+
+def test_our_list_suffices_for_skops_with_every_layer():
+    skops = pytest.importorskip("skops.io")
+    for case in CASES:
+        layer = case.build(dtype=np.float32)
+        loaded = skops.loads(skops.dumps(layer), trusted=TRUSTED_TYPES)
+        x = case.sample().astype(np.float32)
+        np.testing.assert_array_equal(loaded.infer(x), layer.infer(x))
+
+
+class Mine(nn.ReLU):
+    pass
+
+
+def test_a_class_that_is_not_ours_is_not_on_the_list():
+    skops = pytest.importorskip("skops.io")
+    data = skops.dumps(Mine().build(2))
+    with pytest.raises(Exception, match="Mine"):
+        skops.loads(data, trusted=TRUSTED_TYPES)
+    own = f"{Mine.__module__}.Mine"
+    assert isinstance(skops.loads(data, trusted=[*TRUSTED_TYPES, own]), Mine)
