@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from layerkit.archive import ModelFileError
     from layerkit.interchange.model_file import load, save
-    from layerkit.interchange.onnx_models import to_onnx
+    from layerkit.interchange.onnx_models import from_onnx, to_onnx
     from layerkit.interchange.sklearn_models import from_sklearn, to_sklearn
     from layerkit.interchange.torch_models import from_pytorch, to_pytorch
     from layerkit.interchange.trusted import TRUSTED_TYPES
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TRUSTED_TYPES",
     "ModelFileError",
+    "from_onnx",
     "from_pytorch",
     "from_sklearn",
     "load",
@@ -28,6 +29,7 @@ __all__ = [
 _LAZY = {
     "ModelFileError": "model_file",
     "TRUSTED_TYPES": "trusted",
+    "from_onnx": "onnx_models",
     "from_pytorch": "torch_models",
     "from_sklearn": "sklearn_models",
     "load": "model_file",

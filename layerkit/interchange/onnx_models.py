@@ -6,10 +6,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from layerkit.interchange.extras import require
-from layerkit.layer import Layer
+from layerkit.layer import Layer, Shape
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+    from layerkit.layers import Sequential
 
 _INSTALL = "'layerkit[onnx]'"
 
@@ -85,3 +87,53 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
         with open(path, "wb") as file:
             file.write(converted.SerializeToString())
     return converted
+
+
+def from_onnx(
+    source: str | os.PathLike | ModelProto,
+    input_shape: Shape | None = None,
+    output: str | None = None,
+) -> Sequential:
+    """Build a network from an ONNX model, to inspect it or to go on training it.
+
+    Parameters
+    ----------
+    source : str, path or onnx.ModelProto
+        Feed-forward, with one input; residual sums and concatenated branches included.
+    input_shape : tuple of int, optional
+        Of one sample in our layout, **channels last**; needed where the model leaves sizes open.
+    output : str, optional
+        Name of the tensor to end at, which may lie in the middle: without its last Softmax a
+        classifier is ready for a loss that takes logits. By default the first output of floats.
+
+    Returns
+    -------
+    network : Sequential
+        Built, with copies of the parameters. Where the model takes images or sequences with their
+        channels first, as most do, the network takes them channels last, and the rows of a Dense
+        after a Flatten are reordered to match; what it gives is channels last, too. A scaling of
+        the columns becomes a frozen `BatchNorm`.
+
+    Raises
+    ------
+    ImportError
+        Without onnx: ``pip install 'layerkit[onnx]'``.
+    ValueError
+        For an operator, or a use of one, that we have no layer for: it is named.
+
+    Notes
+    -----
+    Activations are known by the values that they give, not by how they are spelt in operators.
+    Every tensor must come from the input through a chain of layers, branches and sums of them.
+
+    Examples
+    --------
+    .. code-block:: python
+
+        network = from_onnx("model.onnx")
+        y = network.infer(images)  # (n_samples, height, width, channels)
+    """
+    require("onnx", install=_INSTALL)
+    from layerkit.interchange.onnx_import import read_model
+
+    return read_model(source, input_shape, output)

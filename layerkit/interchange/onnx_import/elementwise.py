@@ -1,0 +1,71 @@
+"""Activations, known by what they compute.
+
+An activation has many spellings in operators: GELU alone is written with Erf, Tanh or Sigmoid, its
+factors in any order. So no pattern is matched here: whatever is computed elementwise from one
+tensor is evaluated on a few numbers, and the layer that gives the same values is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto
+from onnx.reference import ReferenceEvaluator
+
+import layerkit.layers as nn
+from layerkit.layer import Layer
+
+GRID = np.linspace(-8, 8, 257, dtype=np.float32)
+
+OPERATORS = {
+    *("Abs", "Add", "Clip", "Div", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish"),
+    *("LeakyRelu", "Log", "Max", "Min", "Mish", "Mul", "Neg", "Pow", "Reciprocal", "Relu"),
+    *("Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Sub", "Swish", "Tanh"),
+}
+_KNOWN = (
+    *(nn.Identity(), nn.ReLU(), nn.Sigmoid(), nn.Tanh(), nn.GELU(), nn.GELU(approximate=True)),
+    *(nn.SiLU(), nn.Mish(), nn.SELU(), nn.HardSwish(), nn.HardSigmoid(), nn.HardTanh()),
+    *(nn.Softplus(), nn.Softsign(), nn.ELU(), nn.LeakyReLU()),
+)
+
+Samples = dict[str, np.ndarray]  # by the tensor that they are a function of, the nearest one last
+
+
+def samples_of(node: NodeProto, inputs: Sequence[Samples | np.ndarray], opset: int) -> Samples:
+    """Evaluate an elementwise operator on the grid, for every tensor that it is a function of."""
+    tensors = [value for value in inputs if isinstance(value, dict)]
+    constants = [value for value in inputs if isinstance(value, np.ndarray)]
+    if not tensors or any(value.size != 1 for value in constants):
+        return {}
+    found = {}
+    for source in tensors[0]:
+        if all(source in samples for samples in tensors):
+            values = [v[source] if isinstance(v, dict) else v.reshape(()) for v in inputs]
+            found[source] = run_node(node, values, opset)
+    return found
+
+
+def run_node(node: NodeProto, values: Sequence[np.ndarray], opset: int) -> Any:
+    """Compute one operator on constants."""
+    names = [name for name in node.input if name]
+    with np.errstate(all="ignore"):
+        runner = ReferenceEvaluator(node, opsets={"": opset})
+        outputs: Any = runner.run(None, dict(zip(names, values, strict=True)))
+    return outputs[0]
+
+
+def layer_like(node: NodeProto, samples: np.ndarray) -> Layer | None:
+    """Return a new layer that computes these values on the grid."""
+    attributes = {a.name: a.f for a in node.attribute}
+    candidates: list[Layer] = list(_KNOWN)
+    if node.op_type == "LeakyRelu":
+        candidates = [nn.LeakyReLU(round(attributes.get("alpha", 0.01), 7))]
+    elif node.op_type == "Elu":
+        candidates = [nn.ELU(round(attributes.get("alpha", 1.0), 7))]
+    for layer in candidates:
+        expected = layer.infer(GRID[:, np.newaxis])[:, 0]
+        if samples.shape == GRID.shape and np.allclose(samples, expected, rtol=1e-5, atol=1e-5):
+            return type(layer)(**layer.get_params(deep=False))
+    return None

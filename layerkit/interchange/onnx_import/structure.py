@@ -1,0 +1,163 @@
+"""Products, sums, and what only reorders values."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+import layerkit.layers as nn
+from layerkit.interchange.onnx_import.nodes import Node, demand, per_channel, reads
+from layerkit.interchange.trail import Trail, add, concatenate
+
+
+@reads("Gemm")
+def _gemm(node: Node) -> Trail:
+    demand(not node.get("transA", 0), "transA=0")
+    W = node.constant(1).T if node.get("transB", 0) else node.constant(1)
+    b = None
+    if node.input(2) is not None:
+        b = np.broadcast_to(np.ravel(node.constant(2)), W.shape[1:]) * node.get("beta", 1.0)
+    return node.trail().dense(W * node.get("alpha", 1.0), b)
+
+
+@reads("MatMul")
+def _product(node: Node) -> Trail:
+    W = node.constant(1)
+    demand(W.ndim == 2, "a matrix on the right")
+    return node.trail().dense(W, None)
+
+
+@reads("Add", "Sum", "Sub", "Mul", "Div")
+def _arithmetic(node: Node) -> Trail:
+    a, b = node.inputs if len(node.inputs) == 2 else (None, None)
+    if isinstance(a, Trail) and isinstance(b, Trail):
+        demand(node.op in ("Add", "Sum"), "a constant")
+        return add([a, b])
+    if isinstance(a, np.ndarray) and node.op in ("Add", "Mul"):
+        a, b = b, a
+    if not (isinstance(a, Trail) and isinstance(b, np.ndarray)):
+        raise ValueError("has a layer only with two inputs, the first computed")
+    for trail in (a, a.with_channels_first()):
+        values = per_channel(b, trail)
+        if values is not None:
+            if node.op in ("Add", "Sub"):
+                return _shifted(trail, values if node.op == "Add" else -values)
+            return _affine(trail, values if node.op == "Mul" else 1 / values)
+    raise ValueError("has a layer only with one constant for each channel")
+
+
+def _shifted(trail: Trail, shift: np.ndarray) -> Trail:
+    """Add a constant to every channel: the bias of the layer before, if it has none."""
+    layer = trail.layers[-1] if trail.layers else None
+    if isinstance(layer, nn.Dense | nn.Conv1D | nn.Conv2D) and not layer.use_bias:
+        twin = type(layer)(**{**layer.get_params(deep=False), "use_bias": True})
+        arrays = {**trail.arrays[layer], "b": shift}
+        before = trail._replace(layers=trail.layers[:-1], shape=layer.input_shape)
+        return before.then(twin, **arrays)._replace(channels_first=trail.channels_first)
+    return _affine(trail, np.ones_like(shift), shift)
+
+
+def _affine(trail: Trail, scale: np.ndarray, shift: np.ndarray | None = None) -> Trail:
+    """Scale and shift every channel: a frozen BatchNorm with statistics of mean 0, deviation 1."""
+    shift = np.zeros_like(scale) if shift is None else shift
+    layer = nn.BatchNorm()
+    layer.trainable = False
+    statistics = {"running_mean": np.zeros_like(scale), "running_var": np.full_like(scale, 1)}
+    statistics["running_var"] -= layer.eps
+    return trail.then(layer, gamma=scale, beta=shift, **statistics)
+
+
+@reads("Scaler")
+def _scaler(node: Node) -> Trail:
+    """Read scikit-learn's StandardScaler as skl2onnx writes it: (x - offset) * scale."""
+    trail, width = node.trail(), node.trail().shape[-1]
+    scale = np.broadcast_to(node.get("scale", [1.0]), width).astype(np.float32)
+    offset = np.broadcast_to(node.get("offset", [0.0]), width).astype(np.float32)
+    return _affine(trail, scale, -offset * scale)
+
+
+@reads("Concat")
+def _concat(node: Node) -> Trail:
+    trails = [value for value in node.inputs if isinstance(value, Trail)]
+    demand(len(trails) == len(node.inputs), "computed inputs")
+    return trails[0] if len(trails) == 1 else concatenate(trails, node.get("axis"))
+
+
+@reads("Flatten")
+def _flatten(node: Node) -> Trail:
+    trail = node.trail()
+    demand(node.get("axis", 1) == 1, "axis=1")
+    return trail.reshaped((math.prod(trail.shape),))
+
+
+@reads("Reshape")
+def _reshape(node: Node) -> Trail:
+    trail = node.trail()
+    sizes, now = [int(size) for size in node.constant(1)], (0, *trail.model_shape())
+    demand(sizes and sizes[0] in (-1, 0), "the batch axis left as it is")
+    shape = [now[i] if size == 0 else size for i, size in enumerate(sizes)][1:]
+    if sizes[0] == 0 and -1 in shape:
+        known = math.prod(size for size in shape if size != -1)
+        shape[shape.index(-1)] = math.prod(trail.shape) // known
+    demand(math.prod(shape) == math.prod(trail.shape), "the batch axis left as it is")
+    return trail.reshaped(tuple(shape))
+
+
+@reads("Squeeze")
+def _squeeze(node: Node) -> Trail:
+    trail = node.trail()
+    now = (0, *trail.model_shape())
+    gone = {axis % len(now) for axis in node.axes()}
+    demand(0 not in gone, "the batch axis left as it is")
+    return trail.reshaped(tuple(n for i, n in enumerate(now) if i not in gone)[1:])
+
+
+@reads("Unsqueeze")
+def _unsqueeze(node: Node) -> Trail:
+    trail = node.trail()
+    shape, axes = [0, *trail.model_shape()], node.axes()
+    for axis in sorted(axis % (len(shape) + len(axes)) for axis in axes):
+        demand(axis > 0, "the batch axis left as it is")
+        shape.insert(axis, 1)
+    return trail.reshaped(tuple(shape[1:]))
+
+
+@reads("Transpose")
+def _transpose(node: Node) -> Trail:
+    trail = node.trail()
+    axes = tuple(node.get("perm", range(len(trail.shape), -1, -1)))
+    demand(axes[0] == 0, "the batch axis left as it is")
+    return trail.transposed(axes)
+
+
+@reads("Softmax", "LogSoftmax")
+def _softmax(node: Node) -> Trail:
+    trail = node.trail()
+    axis = node.get("axis", -1 if node.opset >= 13 else 1) % (len(trail.shape) + 1)
+    demand(node.opset >= 13 or axis == len(trail.shape), "the last axis (before opset 13)")
+    return trail.then(getattr(nn, node.op)(axis=trail.axis(axis)))
+
+
+@reads("Identity", "Cast")
+def _nothing(node: Node) -> Trail:
+    return node.trail()
+
+
+@reads("Dropout")
+def _dropout(node: Node) -> Trail:
+    ratio = node.input(1)
+    rate = float(node.get("ratio", 0.5) if ratio is None else node.constant(1))
+    return node.trail().then(nn.Dropout(round(rate, 7)))
+
+
+@reads("Gather")
+def _gather(node: Node) -> Trail:
+    table, index = node.inputs
+    if isinstance(table, np.ndarray) and isinstance(index, Trail):
+        demand(table.ndim == 2 and node.get("axis", 0) == 0, "rows of a matrix")
+        return index.with_channels_last().then(nn.Embedding(*table.shape), W=table)
+    trail, positions = node.trail(), node.constant(1)
+    demand(len(trail.shape) == 1 and positions.ndim == 1, "columns of a table")
+    demand(node.get("axis", 0) in (1, -1), "columns of a table")
+    return trail.then(nn.Columns([(positions.tolist(), nn.Identity())]))

@@ -1,0 +1,202 @@
+"""Convolutions, pooling, padding and normalization."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import layerkit.layers as nn
+from layerkit.interchange.layouts import kernel_to_channels_last
+from layerkit.interchange.onnx_import.nodes import Node, demand, per_channel, reads
+from layerkit.interchange.trail import Trail
+from layerkit.layer import Layer
+
+_NAMES = {1: "1D", 2: "2D"}
+
+
+def _one(values: Any) -> Any:
+    """Return (n,) as n, for layers of sequences."""
+    numbers = tuple(map(int, values))
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _sides(node: Node, n: int) -> Any:
+    pads = node.get("pads", [0] * 2 * n)
+    return list(zip(pads[:n], pads[n:], strict=True))
+
+
+def _padded(node: Node, trail: Trail, n: int, make: Callable[[Any], Layer]) -> tuple[Trail, Layer]:
+    """Return the layer with the node's padding, and where it goes on from."""
+    auto, sides = node.get("auto_pad", "NOTSET"), _sides(node, n)
+    if auto in ("SAME_UPPER", "VALID"):
+        return trail, make("same" if auto == "SAME_UPPER" else "valid")
+    demand(auto == "NOTSET", "another auto_pad than SAME_LOWER")
+    if all(start == end for start, end in sides):
+        return trail, make(_one(start for start, _ in sides))
+    same: Any = make("same")
+    same.declare(trail.shape)
+    position = 2 if "Pool" in node.op else 1  # of the padding in the layer's geometry
+    if list(same.geometry[position][-n:]) == sides:
+        return trail, same
+    demand(n == 2 and node.op == "Conv", "the same padding on both sides")
+    return trail.then(nn.ZeroPad2D(tuple(sides))), make("valid")
+
+
+@reads("Conv")
+def _convolution(node: Node) -> Trail:
+    W, b = kernel_to_channels_last(node.constant(1)), node.input(2)
+    trail, n = node.trail().with_channels_first(), W.ndim - 2
+    demand(n in _NAMES and len(trail.shape) == n + 1, "one or two axes of places")
+    kind = getattr(nn, f"Conv{_NAMES[n]}")
+
+    def make(padding: Any) -> Layer:
+        return kind(
+            W.shape[-1],
+            _one(W.shape[:n]),
+            stride=_one(node.get("strides", [1] * n)),
+            padding=padding,
+            dilation=_one(node.get("dilations", [1] * n)),
+            groups=node.get("group", 1),
+            use_bias=b is not None,
+        )
+
+    trail, layer = _padded(node, trail, n, make)
+    return trail.then(layer, W=W, **({} if b is None else {"b": node.constant(2)}))
+
+
+@reads("ConvTranspose")
+def _transposed(node: Node) -> Trail:
+    W, b = kernel_to_channels_last(node.constant(1)).swapaxes(-1, -2), node.input(2)
+    demand(W.ndim == 4 and node.get("group", 1) == 1, "two axes of places and one group")
+    demand(node.get("output_shape") is None, "pads instead of output_shape")
+    trail, sides = node.trail().with_channels_first(), _sides(node, 2)
+    more = _one(node.get("output_padding", [0, 0]))
+    stride = _one(node.get("strides", [1, 1]))
+
+    def make(padding: Any, output_padding: Any) -> Any:
+        return nn.ConvTranspose2D(
+            W.shape[-1],
+            _one(W.shape[:2]),
+            stride=stride,
+            padding=padding,
+            output_padding=output_padding,
+            dilation=_one(node.get("dilations", [1, 1])),
+            use_bias=b is not None,
+        )
+
+    layer = make(_one(start for start, _ in sides), more)
+    if any(start != end for start, end in sides):
+        layer = make("same", 0)
+        layer.declare(trail.shape)
+        demand(list(layer.geometry[1]) == sides, "the same padding on both sides")
+    return trail.then(layer, W=W, **({} if b is None else {"b": node.constant(2)}))
+
+
+@reads("MaxPool", "AveragePool")
+def _pool(node: Node) -> Trail:
+    trail, size = node.trail().with_channels_first(), node.get("kernel_shape")
+    n = len(size)
+    demand(n in _NAMES and len(trail.shape) == n + 1, "one or two axes of places")
+    demand(not node.get("ceil_mode", 0), "ceil_mode=0")
+    demand(set(node.get("dilations", [1])) == {1}, "dilations of 1")
+    counted = node.get("count_include_pad", 0) and any(node.get("pads", []))
+    if counted:  # zeros are cells like others
+        demand(n == 2, "count_include_pad=0: padding does not count here")
+        trail = trail.then(nn.ZeroPad2D(tuple(_sides(node, n))))
+        node.attributes.pop("pads")
+    kind = getattr(nn, f"{'Max' if node.op == 'MaxPool' else 'Avg'}Pool{_NAMES[n]}")
+
+    def make(padding: Any) -> Layer:
+        return kind(_one(size), stride=_one(node.get("strides", [1] * n)), padding=padding)
+
+    trail, layer = _padded(node, trail, n, make)
+    return trail.then(layer)
+
+
+_AVERAGES: dict[int, type[Layer]] = {1: nn.GlobalAvgPool1D, 2: nn.GlobalAvgPool2D}
+_MAXIMA: dict[int, type[Layer]] = {1: nn.GlobalMaxPool1D, 2: nn.GlobalMaxPool2D}
+
+
+@reads("GlobalAveragePool", "GlobalMaxPool")
+def _global_pool(node: Node) -> Trail:
+    return node.trail().global_pool(_AVERAGES if node.op == "GlobalAveragePool" else _MAXIMA)
+
+
+@reads("ReduceMean", "ReduceMax")
+def _reduce(node: Node) -> Trail:
+    trail = node.trail()
+    rank = len(trail.shape) + 1
+    axes = sorted(axis % rank for axis in node.axes())
+    demand(rank in (3, 4) and axes == list(range(2, rank)), "the axes of all places, from 2")
+    pooled = trail.global_pool(_AVERAGES if node.op == "ReduceMean" else _MAXIMA)
+    return pooled if node.get("keepdims", 1) else pooled.reshaped(pooled.model_shape()[:1])
+
+
+@reads("Pad")
+def _pad(node: Node) -> Trail:
+    trail, pads = node.trail(), [int(p) for p in node.constant(1)]
+    if not any(pads):
+        return trail
+    trail = trail.with_channels_first()
+    demand(node.get("mode", "constant") == "constant", "mode='constant'")
+    demand(node.input(2) is None or not node.constant(2).any(), "zeros")
+    demand(len(pads) == 8 and not any(pads[:2] + pads[4:6]), "padding of the two axes of places")
+    return trail.then(nn.ZeroPad2D(((pads[2], pads[6]), (pads[3], pads[7]))))
+
+
+@reads("Resize", "Upsample")
+def _resize(node: Node) -> Trail:
+    trail = node.trail().with_channels_first()
+    demand(node.get("mode", "nearest") == "nearest", "mode='nearest'")
+    scales = node.inputs[-1] if node.op == "Upsample" else node.input(2)
+    if node.input(3) is not None:
+        scales = node.constant(3)[2:] / np.array(trail.shape[:-1])
+    demand(isinstance(scales, np.ndarray), "constant scales")
+    factors = scales[-2:]
+    demand(len(trail.shape) == 3 and (factors == factors.astype(int)).all(), "whole factors")
+    return trail.then(nn.UpSample2D((int(factors[0]), int(factors[1]))))
+
+
+@reads("BatchNormalization")
+def _batch_norm(node: Node) -> Trail:
+    demand(not node.get("training_mode", 0), "training_mode=0")
+    names = ("gamma", "beta", "running_mean", "running_var")
+    arrays = {name: node.constant(i + 1) for i, name in enumerate(names)}
+    layer = nn.BatchNorm(1 - node.get("momentum", 0.9), node.get("epsilon", 1e-5))
+    return node.trail().with_channels_first().then(layer, **arrays)
+
+
+@reads("InstanceNormalization")
+def _instance_norm(node: Node) -> Trail:
+    trail = node.trail().with_channels_first()
+    layer = nn.GroupNorm(trail.shape[-1], node.get("epsilon", 1e-5))
+    return trail.then(layer, gamma=node.constant(1), beta=node.constant(2))
+
+
+@reads("GroupNormalization")
+def _group_norm(node: Node) -> Trail:
+    trail, groups = node.trail().with_channels_first(), node.get("num_groups")
+    gamma, beta = node.constant(1), node.constant(2)
+    repeats = trail.shape[-1] // len(gamma)  # before opset 21 there is one value for each group
+    layer = nn.GroupNorm(groups, node.get("epsilon", 1e-5))
+    return trail.then(layer, gamma=gamma.repeat(repeats), beta=beta.repeat(repeats))
+
+
+@reads("LayerNormalization")
+def _layer_norm(node: Node) -> Trail:
+    trail = node.trail().with_channels_last()
+    axis = node.get("axis", -1)
+    demand(axis in (-1, len(trail.shape)), "the last axis")
+    gamma, beta = node.constant(1), node.input(2)
+    arrays = {"gamma": gamma, "beta": np.zeros_like(gamma) if beta is None else node.constant(2)}
+    return trail.then(nn.LayerNorm(node.get("epsilon", 1e-5)), **arrays)
+
+
+@reads("PRelu")
+def _prelu(node: Node) -> Trail:
+    trail = node.trail()
+    slopes = per_channel(node.constant(1), trail)
+    demand(slopes is not None, "one slope for each channel")
+    return trail.then(nn.PReLU(), negative_slope=slopes)

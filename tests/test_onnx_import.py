@@ -1,0 +1,297 @@
+"""Models from ONNX, ours and others', become networks that compute the same."""
+
+import io
+import warnings
+
+import numpy as np
+import pytest
+from cases import CASES
+from sklearn import neural_network
+from sklearn.datasets import load_iris
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import layerkit.layers as nn
+from layerkit import SequentialClassifier
+from layerkit.interchange import from_onnx, to_onnx
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, Y = load_iris(return_X_y=True)
+X = X.astype(np.float32)
+
+# Operators without a layer that we write ourselves.
+NOT_READ = ("GLU", "Maxout", "RMSNorm")
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_we_wrote_is_read(case):
+    layer = case.build(dtype=np.float32)
+    model = to_onnx(layer)
+    if case.id.startswith(NOT_READ):
+        with pytest.raises(ValueError, match=r"in \w+ "):
+            from_onnx(model)
+        return
+    network = from_onnx(model)
+    x = case.sample().astype(np.float32)
+    atol = 2e-5 if "Winograd" in case.id else 2e-6
+    np.testing.assert_allclose(network.infer(x), layer.infer(x), rtol=2e-5, atol=atol)
+
+
+def test_a_network_comes_back_as_it_was():
+    layers = [
+        nn.Conv2D(4, 3, padding="same", use_bias=False),
+        nn.BatchNorm(),
+        nn.ReLU(),
+        nn.MaxPool2D(),
+        nn.Residual(nn.Sequential([nn.Conv2D(4, 3, padding=1), nn.GELU()])),
+        nn.Concat([nn.Conv2D(3, 1), nn.AvgPool2D(3, stride=1, padding=1)]),
+        nn.GlobalAvgPool2D(),
+        nn.Dense(5),
+        nn.Softmax(),
+    ]
+    network = nn.Sequential(layers).build((8, 8, 2), random_state=0)
+    back = from_onnx(to_onnx(network))
+    assert [type(layer) for layer in back] == [type(layer) for layer in network]
+    np.testing.assert_array_equal(back.flat_params, network.flat_params)
+
+
+def from_torch(module, shape, opset=17):
+    torch = pytest.importorskip("torch")
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module.eval(),
+            torch.zeros(2, *shape),
+            file,
+            dynamo=False,
+            opset_version=opset,
+            input_names=["x"],
+            dynamic_axes={"x": {0: "n"}},
+        )
+    return onnx.load_from_string(file.getvalue())
+
+
+def torch_modules():
+    torch = pytest.importorskip("torch")
+    tnn = torch.nn
+
+    class Block(tnn.Module):
+        def __init__(self, c, d):
+            super().__init__()
+            self.body = tnn.Sequential(
+                tnn.Conv2d(c, d, 3, padding=1, bias=False),
+                tnn.BatchNorm2d(d),
+                tnn.ReLU(),
+                tnn.Conv2d(d, d, 3, padding=1),
+            )
+            self.around = tnn.Conv2d(c, d, 1) if c != d else tnn.Identity()
+
+        def forward(self, x):
+            return torch.relu(self.body(x) + self.around(x))
+
+    class ResNet(tnn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = tnn.Conv2d(3, 4, 3, stride=2, padding=1)
+            self.blocks = tnn.Sequential(Block(4, 4), tnn.MaxPool2d(2), Block(4, 6))
+            self.head = tnn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.head(self.blocks(self.stem(x)).mean((2, 3)))
+
+    class Viewed(tnn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.dense = tnn.Conv2d(1, 3, 3), tnn.Linear(48, 4)
+
+        def forward(self, x):
+            x = tnn.functional.gelu(self.conv(x), approximate="tanh")
+            return torch.log_softmax(self.dense(x.view(x.size(0), -1)), 1)
+
+    class Dense(tnn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = tnn.Conv2d(2, 3, 3, padding=1), tnn.Conv2d(5, 3, 3, padding=1)
+
+        def forward(self, x):
+            x = torch.cat([x, self.a(x)], 1)
+            return torch.cat([x, tnn.functional.silu(self.b(x))], 1)
+
+    activations = [tnn.GELU(), tnn.SiLU(), tnn.Mish(), tnn.Hardswish(), tnn.Hardsigmoid()]
+    activations += [tnn.Softplus(), tnn.ELU(0.5), tnn.LeakyReLU(0.2), tnn.SELU(), tnn.Hardtanh()]
+    chain = [m for a in activations for m in (tnn.Linear(5, 5), a)]
+    return {
+        "resnet": (ResNet(), (3, 16, 16)),
+        "view": (Viewed(), (1, 6, 6)),
+        "densenet": (Dense(), (2, 5, 4)),
+        "activations": (tnn.Sequential(*chain, tnn.LayerNorm(5)), (5,)),
+        "vgg": (
+            tnn.Sequential(
+                tnn.Conv2d(1, 4, 3, padding=1, groups=1),
+                tnn.PReLU(4),
+                tnn.AvgPool2d(2, padding=1),
+                tnn.Conv2d(4, 4, 3, groups=2, dilation=2),
+                tnn.Flatten(),
+                tnn.Dropout(),
+                tnn.Linear(4 * 2 * 3, 3),
+                tnn.Softmax(1),
+            ),
+            (1, 10, 12),
+        ),
+        "signals": (
+            tnn.Sequential(
+                tnn.Conv1d(2, 4, 3, padding=1),
+                tnn.BatchNorm1d(4),
+                tnn.Tanh(),
+                tnn.MaxPool1d(2),
+                tnn.AdaptiveAvgPool1d(1),
+                tnn.Flatten(),
+                tnn.Linear(4, 2),
+            ),
+            (2, 8),
+        ),
+        "decoder": (
+            tnn.Sequential(
+                tnn.Linear(3, 16),
+                tnn.Unflatten(1, (4, 2, 2)),
+                tnn.ConvTranspose2d(4, 3, 3, stride=2, padding=1, output_padding=1),
+                tnn.GroupNorm(3, 3),
+                tnn.Upsample(scale_factor=2),
+                tnn.Sigmoid(),
+            ),
+            (3,),
+        ),
+        "sequences": (tnn.Sequential(tnn.Linear(3, 4), tnn.ReLU(), tnn.LayerNorm(4)), (5, 3)),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet", "view", "densenet", "activations", "vgg", "signals", "decoder", "sequences"],
+)
+def test_a_model_of_pytorch(name):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module, shape = torch_modules()[name]
+    for child in module.modules():
+        if isinstance(child, torch.nn.modules.batchnorm._BatchNorm):
+            torch.nn.init.uniform_(child.running_mean)
+            torch.nn.init.uniform_(child.running_var, 0.5, 2)
+    network = from_onnx(from_torch(module, shape))
+    first = len(shape) == 3 or name == "signals"
+    x = np.random.default_rng(0).standard_normal((4, *shape)).astype(np.float32)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x)).numpy()
+    y = network.infer(np.moveaxis(x, 1, -1) if first else x)
+    y = np.moveaxis(y, -1, 1) if y.ndim == 4 else y
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+    if name in ("vgg", "view"):  # rows reordered, not images
+        assert not any(isinstance(layer, nn.Permute) for layer in network)
+    if name == "activations":
+        found = " ".join(type(layer).__name__ for layer in network[1::2])
+        first, second = (
+            "GELU SiLU Mish HardSwish HardSigmoid",
+            "Softplus ELU LeakyReLU SELU HardTanh",
+        )
+        assert found == f"{first} {second}"
+
+
+@pytest.mark.parametrize("y", [Y, Y / 3.0], ids=["classes", "numbers"])
+def test_a_pipeline_of_scikit_learn(y):
+    skl2onnx = pytest.importorskip("skl2onnx")
+    kind = neural_network.MLPClassifier if y is Y else neural_network.MLPRegressor
+    mlp = kind(hidden_layer_sizes=(6, 5), activation="tanh", max_iter=20, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pipeline = make_pipeline(StandardScaler(), mlp).fit(X, y)
+        options = {"zipmap": False} if y is Y else None
+        model = skl2onnx.to_onnx(pipeline, X[:1], options=options)
+    network = from_onnx(model)
+    expected = pipeline.predict_proba(X) if y is Y else pipeline.predict(X)[:, np.newaxis]
+    np.testing.assert_allclose(network.infer(X), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_our_classifier_ends_where_you_say():
+    estimator = SequentialClassifier([nn.Dense(4), nn.ReLU()], max_iter=2, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator.fit(X, Y > 0)
+    model = to_onnx(estimator)
+    network = from_onnx(model)
+    np.testing.assert_allclose(network.infer(X), estimator.predict_proba(X), rtol=1e-4, atol=1e-6)
+    logits = next(node.output[0] for node in reversed(model.graph.node) if node.op_type == "Gemm")
+    raw = from_onnx(model, output=logits).infer(X)
+    np.testing.assert_allclose(raw[:, 0], estimator.decision_function(X), rtol=1e-4, atol=1e-6)
+
+
+def test_it_goes_on_learning(tmp_path):
+    from layerkit.losses import CategoricalCrossEntropy
+    from layerkit.optimizers import Adam
+    from layerkit.training import train
+
+    network = nn.Sequential([nn.Dense(8), nn.Tanh(), nn.Dense(3)]).build(4, random_state=0)
+    to_onnx(network, tmp_path / "model.onnx")
+    back = from_onnx(tmp_path / "model.onnx")
+    history = train(back, CategoricalCrossEntropy(), Adam(0.01), (X, Y), epochs=20)
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
+
+
+def graph(nodes, constants=(), shape=("n", 4), out="y"):
+    h = onnx.helper
+    x = h.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)
+    y = h.make_tensor_value_info(out, onnx.TensorProto.FLOAT, None)
+    made = [h.make_node(op, ins, outs, **more) for op, ins, outs, more in nodes]
+    arrays = [onnx.numpy_helper.from_array(np.asarray(a), name) for name, a in constants]
+    opset = [h.make_opsetid("", 17)]
+    return h.make_model(h.make_graph(made, "g", [x], [y], arrays), opset_imports=opset)
+
+
+W = np.arange(8, dtype=np.float32).reshape(4, 2)
+
+
+def test_small_operators():
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    model = graph(
+        [
+            ("Gemm", ["x", "W", "c"], ["a"], {"alpha": 2.0, "beta": 3.0, "transB": 1}),
+            ("Sub", ["a", "c"], ["b"], {}),
+            ("Div", ["b", "d"], ["e"], {}),
+            ("Unsqueeze", ["e", "one"], ["f"], {}),
+            ("Squeeze", ["f", "one"], ["g"], {}),
+            ("Dropout", ["g"], ["y"], {}),
+        ],
+        [("W", W.T), ("c", np.float32([1, 2])), ("d", np.float32(2)), ("one", np.array([1]))],
+    )
+    expected = (2 * x @ W + 2 * np.float32([1, 2])) / 2
+    np.testing.assert_allclose(from_onnx(model).infer(x), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "nodes, message",
+    [
+        ([("Sin", ["x"], ["y"], {})], r"in Sin 'y': no layer does this"),
+        ([("Exp", ["x"], ["y"], {})], r"'y' does not come from the input through layers"),
+        ([("Exp", ["x"], ["a"], {}), ("Gemm", ["a", "W"], ["y"], {})], "no layer computes"),
+        ([("Mul", ["x", "W"], ["y"], {})], "in Mul 'y': has a layer only with one constant"),
+        ([("MatMul", ["W", "x"], ["y"], {})], "in MatMul 'y': has a layer only with"),
+        ([("Transpose", ["x"], ["y"], {"perm": [1, 0]})], "the batch axis left as it is"),
+    ],
+    ids=["unknown", "expression", "into Gemm", "constant", "left", "batch"],
+)
+def test_what_cannot_be_mapped_is_named(nodes, message):
+    with pytest.raises(ValueError, match=message):
+        from_onnx(graph(nodes, [("W", W)]))
+
+
+def test_errors_of_the_arguments():
+    model = graph([("Relu", ["x"], ["y"], {})], shape=("n", "m"))
+    with pytest.raises(ValueError, match="input_shape is needed"):
+        from_onnx(model)
+    assert from_onnx(model, input_shape=(3,)).output_shape == (3,)
+    with pytest.raises(ValueError, match="output must be a computed tensor of the model, got 'z'"):
+        from_onnx(model, output="z")
