@@ -372,6 +372,38 @@ def test_callbacks_see_the_state_and_may_stop(table):
     assert history.stopped == "a callback asked for it"
 
 
+@pytest.mark.parametrize("poison", [False, True])
+def test_callbacks_are_told_before_each_batch_and_at_the_end(table, poison):
+    class Watcher:
+        def __init__(self):
+            self.seen = []
+
+        def before_batch(self, state):
+            x, y, weight = state.batch
+            self.seen.append(("before", state.step, len(x), len(y), weight))
+            if poison:
+                state.network.flat_params[0] = np.nan
+
+        def on_batch(self, state):
+            self.seen.append(("after", state.step))
+
+        def on_end(self, state):
+            self.seen.append(("end", bool(state.history.stopped), state.batch))
+
+        def __call__(self, state):
+            pass
+
+    watcher, rows = Watcher(), len(table[0])
+    if poison:
+        with pytest.warns(DivergenceWarning):
+            fit(classifier(), table, callbacks=[watcher], batch_size=rows, epochs=1)
+        assert watcher.seen == [("before", 0, rows, rows, None), ("end", True, None)]
+    else:
+        fit(classifier(), table, callbacks=[watcher], batch_size=rows, epochs=1)
+        steps = [("before", 0, rows, rows, None), ("after", 1)]
+        assert watcher.seen == [*steps, ("end", False, None)]
+
+
 def test_after_training_no_cache_is_left_and_the_input_gradient_is_back(table):
     network = classifier()
     fit(network, table)

@@ -71,8 +71,8 @@ def train(
         Stop after this many epochs in a row in which ``monitor`` improved by no more than ``tol``.
     tol : float, default=0.0
     callbacks : sequence of callables
-        Each is called with the `TrainingState` after every epoch; its method ``on_batch``, if it
-        has one, after every step.
+        Each is called with the `TrainingState` after every epoch; its methods ``before_batch``,
+        ``on_batch`` and ``on_end``, where it has them, before and after every step and at the end.
     random_state : None, int, Generator, RandomState or SeedSequence
         Seeds initial weights (of an unbuilt network), shuffling and noise layers, one stream each.
     verbose : bool, default=False
@@ -160,6 +160,7 @@ def train(
         network.clear_cache()
         for shown in bar:
             shown.close()
+        run.end()
     return state.history
 
 
@@ -172,6 +173,7 @@ def _epoch(run: Run, batches: Batches) -> float:
     for x, y, weight, normalizer in batches:
         if weight is not None and not np.any(weight):
             continue
+        run.begin_batch(x, y, weight)
         y_pred = network.forward(x, training=True)
         state.batch_loss = loss.forward(y_pred, y, weight, normalizer)
         if not np.isfinite(state.batch_loss):
@@ -195,6 +197,7 @@ def _minimize(run: Run, batches: Batches) -> None:
     network, loss = state.network, state.loss
     x, y, weight, normalizer = batches.everything()
     noise = int(network.rng.integers(2**32))
+    run.begin_batch(x, y, weight)
 
     def loss_and_grads(flat_params: np.ndarray) -> tuple[float, np.ndarray]:
         network.flat_params[...] = flat_params

@@ -36,6 +36,8 @@ class TrainingState:
         The objects that were given to `train`.
     epochs, epoch, step : int
         Epochs planned; the current epoch, from 1; optimizer steps done so far.
+    batch : tuple
+        x, y and sample_weight (or None) of the batch at hand.
     batch_loss : float
         Loss of the last batch.
     history : History
@@ -50,6 +52,7 @@ class TrainingState:
     epochs: int
     epoch: int = 0
     step: int = 0
+    batch: Any = None
     batch_loss: float = np.nan
     history: History = field(default_factory=History)
     stop: bool = False
@@ -72,7 +75,9 @@ class Run:
         self.monitor = monitor
         self.patience, self.tol = patience, tol
         self.callbacks: list[Callable[[TrainingState], Any]] = []
+        self.before_batch: list[Callable[[TrainingState], Any]] = []
         self.on_batch: list[Callable[[TrainingState], Any]] = []
+        self.on_end: list[Callable[[TrainingState], Any]] = []
         self.observe(*callbacks)
         self.started = time.perf_counter()
         self.best, self.waited = np.inf, 0
@@ -82,7 +87,21 @@ class Run:
     def observe(self, *callbacks: Any) -> None:
         """Call these from now on, after those there are."""
         self.callbacks += callbacks
-        self.on_batch += [c.on_batch for c in callbacks if hasattr(c, "on_batch")]
+        for moment in ("before_batch", "on_batch", "on_end"):
+            called = [getattr(c, moment) for c in callbacks if hasattr(c, moment)]
+            getattr(self, moment).extend(called)
+
+    def begin_batch(self, x: Any, y: np.ndarray, weight: np.ndarray | None) -> None:
+        """Let callbacks see the batch before the network does."""
+        self.state.batch = x, y, weight
+        for before_batch in self.before_batch:
+            before_batch(self.state)
+
+    def end(self) -> None:
+        """Let callbacks know that training is over, however it ended."""
+        self.state.batch = None
+        for on_end in self.on_end:
+            on_end(self.state)
 
     def end_epoch(self, loss: float) -> None:
         state = self.state
