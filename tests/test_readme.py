@@ -11,9 +11,9 @@ from layerkit.inspection import check_gradients
 ROOT = Path(__file__).parent.parent
 
 
-def run_examples(name, namespace):
+def run_examples(name, namespace, fence="python"):
     text = (ROOT / name).read_text(encoding="utf-8")
-    blocks = re.findall(r"^ *```python\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(rf"^ *```{fence}\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
     assert blocks
     for block in blocks:
         exec(compile(dedent(block), name, "exec"), namespace)
@@ -35,3 +35,20 @@ def test_documented_examples_run(tmp_path, monkeypatch):
     run_examples("CONTRIBUTING.md", namespace)  # the same layer; it takes its imports from there
     assert namespace["Swish"] is not swish
     assert check_gradients(namespace["Swish"](), (5,))
+
+
+def test_the_onnx_example_runs(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("skl2onnx")
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": __name__}
+    for line in (
+        "from sklearn.datasets import load_diabetes",
+        "from sklearn.pipeline import make_pipeline",
+        "from sklearn.preprocessing import StandardScaler",
+        "from layerkit import Dense, ReLU, SequentialClassifier",
+    ):
+        exec(line, namespace)
+    run_examples("README.md", namespace, fence="py")  # a block of its own: it needs an extra
+    expected = namespace["pipeline"].predict(namespace["X"])
+    assert (namespace["label"] == expected).mean() > 0.99  # float32 may decide a tie differently
