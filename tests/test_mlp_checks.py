@@ -14,7 +14,7 @@ ESTIMATORS = [
 ]
 MORE_ESTIMATORS = [
     MLPClassifier((16, 8), activation=[ELU(), "relu"], early_stopping=False, max_iter=60),
-    MLPClassifier(20, solver="sgd", learning_rate="adaptive", learning_rate_init=0.03),
+    MLPClassifier(20, solver="sgd", learning_rate="adaptive", learning_rate_init=0.01),
     MLPClassifier((), solver="lbfgs", alpha=0.1, class_weight="balanced", max_iter=30),
     MLPRegressor(hidden_layer_sizes=(10, 10), activation="tanh", solver="lbfgs", max_iter=100),
     MLPRegressor(
