@@ -11,6 +11,7 @@ from layerkit.inspection.gradient_check import (
 
 if TYPE_CHECKING:
     from layerkit.inspection.catalogue import GradientCatalogue, gradient_catalogue
+    from layerkit.inspection.diagnosis import HealthMonitor, HealthReport, health
     from layerkit.inspection.displays import (
         ActivationDisplay,
         DerivativeDisplay,
@@ -37,6 +38,8 @@ __all__ = [
     "GradientCheck",
     "GradientFlowDisplay",
     "GradientRecorder",
+    "HealthMonitor",
+    "HealthReport",
     "LossSurfaceDisplay",
     "SaliencyDisplay",
     "TrainingCurveDisplay",
@@ -44,6 +47,7 @@ __all__ = [
     "check_gradients",
     "check_loss_gradients",
     "gradient_catalogue",
+    "health",
     "input_gradient",
     "numerical_gradient",
     "trace",
@@ -60,11 +64,14 @@ _LAZY = {
     "GradientCatalogue": "catalogue",
     "GradientFlowDisplay": "displays",
     "GradientRecorder": "displays",
+    "HealthMonitor": "diagnosis",
+    "HealthReport": "diagnosis",
     "LossSurfaceDisplay": "displays",
     "SaliencyDisplay": "displays",
     "TrainingCurveDisplay": "displays",
     "WeightRecorder": "displays",
     "gradient_catalogue": "catalogue",
+    "health": "diagnosis",
     "input_gradient": "displays",
     "numerical_gradient": "numerical_differentiation",
     "trace": "tracing",

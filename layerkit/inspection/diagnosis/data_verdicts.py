@@ -1,0 +1,263 @@
+"""Verdicts on what goes in and what is asked for: inputs, targets, loss and output layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from layerkit.inspection.diagnosis import probes
+from layerkit.inspection.diagnosis.evidence import Evidence, Verdict, share
+from layerkit.layer import Layer
+from layerkit.layers import (
+    BatchNorm,
+    Columns,
+    Concat,
+    Dropout,
+    Embedding,
+    Flatten,
+    GaussianNoise,
+    Identity,
+    Permute,
+    Reshape,
+    Residual,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    UpSample2D,
+    ZeroPad2D,
+)
+from layerkit.losses import NegativeLogLikelihood
+
+LARGE_INPUTS = 20.0  # root mean square of a column, or of a channel of images
+SMALL_INPUTS = 0.02
+FAR_FROM_ZERO = 8.0  # mean of a column over its deviation
+UNEVEN = 1000.0  # between the scales of the largest and the smallest tenth of the columns
+WRONG_LOSS = {True: 4.0, False: 10.0}  # times that of a constant; for logits, and for others
+_TRANSPARENT = (Flatten, Reshape, Permute, ZeroPad2D, UpSample2D, Identity, Dropout, GaussianNoise)
+
+
+def inputs_not_scaled(e: Evidence) -> Verdict | None:
+    """Columns of X far from zero, huge, tiny, or on very different scales."""
+    X = e.rows.X
+    columns = _scaled_columns(e.network, X.shape[-1])
+    if not columns.any():
+        return None
+    if hasattr(X, "tocsr"):
+        mean = np.asarray(X.mean(axis=0)).ravel()
+        square = np.asarray(X.multiply(X).mean(axis=0)).ravel()
+        std = np.sqrt(np.maximum(square - mean**2, 0))
+    else:
+        cells = np.asarray(X, np.float64).reshape(-1, X.shape[-1])
+        mean, std = cells.mean(axis=0), cells.std(axis=0)
+    mean, std = mean[columns], std[columns]
+    rms = np.hypot(mean, std)
+    moving = std > 1e-9 * (rms.max() + 1e-300)
+    if not moving.any():
+        return None
+    number = np.flatnonzero(columns)
+    largest = int(np.argmax(rms))
+    kind = "column" if X.ndim == 2 else "channel"
+    low, high = np.quantile(rms[moving], [0.1, 0.9])
+    shifted = np.abs(mean[moving]) > FAR_FROM_ZERO * std[moving]
+    scale = (
+        f"{kind} {number[largest]} of X has mean {mean[largest]:.3g} and deviation "
+        f"{std[largest]:.3g}"
+    )
+    if rms[largest] > LARGE_INPUTS:
+        others = np.delete(rms, largest)
+        problem = f"{scale[0].upper()}{scale[1:]}" + (
+            f"; the smallest {kind} has root mean square {others.min():.2g}."
+            if others.size
+            else "."
+        )
+    elif rms[largest] < SMALL_INPUTS and X.ndim == 2 and rms[largest] * math.sqrt(rms.size) < 0.05:
+        problem = f"All inputs are tiny: the largest, {scale}."
+    elif shifted.mean() > 0.5 and rms.max() > 1:
+        problem = (
+            f"{int(shifted.sum())} of {shifted.size} {kind}s are far from zero: the largest, "
+            f"{scale}."
+        )
+    elif high / max(low, 1e-300) > UNEVEN and X.ndim == 2 and rms.max() > 3:
+        problem = f"The {kind}s are on scales from {low:.2g} to {high:.2g}."
+    else:
+        return None
+    if X.ndim > 2 and float(np.min(mean - std)) >= -1 and 100 < rms[largest] < 400:
+        remedy = "Divide the images by 255, or standardise each channel: (X - mean) / std."
+    else:
+        remedy = (
+            "Put sklearn.preprocessing.StandardScaler() before the network in a Pipeline, or "
+            "BatchNorm() as its first layer."
+        )
+    return Verdict("inputs not scaled", "inputs", "critical", problem, remedy)
+
+
+def _scaled_columns(network: Layer, n: int) -> np.ndarray:
+    """Which columns reach a layer that takes their scale as it is."""
+    columns = np.zeros(n, bool)
+    for which, layer in _entries(network, np.arange(n)):
+        if not isinstance(layer, (BatchNorm, Embedding)):
+            columns[which] = True
+    return columns
+
+
+def _entries(layer: Layer, columns: Any) -> list[tuple[Any, Layer]]:
+    """(columns, layer) of the first layers that compute something."""
+    if isinstance(layer, Sequential):
+        inner = next((x for x in layer.chain if not isinstance(x, _TRANSPARENT)), None)
+        return [] if inner is None else _entries(inner, columns)
+    if isinstance(layer, Columns):
+        routes = zip(layer._positions, layer.routes, strict=True)
+        return [found for at, (_, inner) in routes for found in _entries(inner, columns[at])]
+    if isinstance(layer, (Residual, Concat)):
+        return [found for _, inner in layer.children() for found in _entries(inner, columns)]
+    return [(columns, layer)]
+
+
+def link_applied_twice(e: Evidence) -> Verdict | None:
+    """The network ends in the softmax or sigmoid that the loss applies itself."""
+    if e.loss.scores != "logits":
+        return None
+    last = e.now.recorder.layers[-1]
+    outputs, takes_logs = e.now.outputs, isinstance(e.loss, NegativeLogLikelihood)
+    inside = bool((outputs >= 0).all() and (outputs <= 1).all())
+    k = outputs.shape[-1]
+    sums = outputs.sum(axis=-1)
+    softmax = k > 1 and inside and bool(np.abs(sums - 1).max() < 1e-3)
+    sigmoid = isinstance(last.layer, Sigmoid) or (
+        inside
+        and not last.layer.params
+        and last.came.count > 0
+        and float(np.min(last.came.low)) < 0
+        and float(outputs.min()) > 0
+    )
+    if not (isinstance(last.layer, Softmax) or softmax or sigmoid):
+        return None
+    name = type(last.layer).__name__
+    kind = "softmax" if softmax or isinstance(last.layer, Softmax) else "sigmoid"
+    loss = type(e.loss).__name__
+    if takes_logs:
+        evidence = (
+            f"The outputs are probabilities (from {outputs.min():.3g} to {outputs.max():.3g}), "
+            f"but {loss} takes their logarithms."
+        )
+        remedy = f"Replace {last.path} {name}() by LogSoftmax()."
+    else:
+        best = math.log1p((k - 1) / math.e) if kind == "softmax" else math.log1p(math.exp(-1))
+        evidence = (
+            f"The outputs lie between {outputs.min():.3g} and {outputs.max():.3g}"
+            f"{' and sum to 1' if softmax else ''}: they are probabilities, and {loss} applies "
+            f"{kind} to them once more, so that no prediction can have a loss below {best:.3g}."
+        )
+        remedy = f"Leave out the last layer, {last.path} {name}(): {loss} takes raw outputs."
+    return Verdict(f"{kind} applied twice", e.where(last.path), "critical", evidence, remedy)
+
+
+def wrong_initial_loss(e: Evidence) -> Verdict | None:
+    """An untrained network should be about as good as a constant."""
+    if e.start is None or not e.start.finite:
+        return None
+    logits = e.loss.scores is not None
+    expected = max(e.constant, e.zero) if logits else e.constant
+    found = min(e.start.loss, e.start.training_loss)  # BatchNorm's averages start anywhere
+    if not found > WRONG_LOSS[logits] * expected or not np.isfinite(expected) or expected <= 0:
+        return None
+    last = e.learning(e.start)[-1]
+    outputs = e.start.outputs
+    spread = f"Its outputs have mean {outputs.mean():.3g} and deviation {outputs.std():.3g}"
+    if logits:
+        k = max(outputs.shape[-1], 2)
+        evidence = (
+            f"Before training the loss is {found:.3g}. Equal probabilities would give "
+            f"{e.zero:.3g}{f' (log {k})' if abs(e.zero - math.log(k)) < 0.02 else ''}, the class "
+            f"shares {e.constant:.3g}: the network is confidently wrong. {spread}."
+        )
+        remedy = (
+            f"Make the last layer, {last.path}, start small: initializer='auto' and biases at 0."
+        )
+    else:
+        y = e.rows.y
+        evidence = (
+            f"Before training the loss is {found:.3g}; the best constant prediction has "
+            f"{e.constant:.3g}. {spread}, the targets mean {y.mean():.3g} and deviation "
+            f"{y.std():.3g}."
+        )
+        remedy = (
+            "Standardise the targets, for instance with "
+            "sklearn.compose.TransformedTargetRegressor(transformer=StandardScaler()); or set the "
+            f"bias of {last.path} to the mean of y."
+        )
+        if outputs.std() > 3 * y.std() and abs(y.mean()) < 3 * y.std() + 1:
+            remedy = f"Use initializer='auto' in the last layer, {last.path}, and biases at 0."
+    return Verdict("wrong initial loss", e.where(last.path), "warning", evidence, remedy)
+
+
+def rows_misaligned(e: Evidence) -> Verdict | None:
+    """Nothing relates X to y, or something does after a shift by a few rows."""
+    if len(e.rows) < 60 or e.now.recorder.origin is not None:
+        return None
+    return _shifted(e) or _unrelated(e)
+
+
+def _shifted(e: Evidence) -> Verdict | None:
+    first = e.rows.take(slice(0, 1000))  # neighbours in the order in which they came
+    targets = probes.target_matrix(e.loss, first.y)
+    targets = targets[:, targets.std(axis=0) > 0]
+    if not targets.size:
+        return None
+    shift, found = probes.best_shift(first.X, targets)
+    now = probes.Neighbourhood(first.X).explains(targets)
+    if shift == 0 or found < 0.25 or found < now + 0.25 or now > 0.3:
+        return None
+    rows = f"{abs(shift)} row{'s' * (abs(shift) > 1)}"
+    return Verdict(
+        "rows misaligned",
+        "targets",
+        "critical",
+        f"The {probes.NEIGHBOURS} nearest neighbours of a row explain {share(max(now, 0))} of the "
+        f"variance of y, but {share(found)} when y is shifted by {rows}: X and y do not belong "
+        "to the same rows.",
+        f"Find where a row was lost or a header read as data; y = np.roll(y, {shift}) restores "
+        "the order that fits.",
+    )
+
+
+def _unrelated(e: Evidence) -> Verdict | None:
+    if not e.trained:
+        return None
+    targets = probes.target_matrix(e.loss, e.probed.y)
+    if e.loss.scores is not None and targets.mean(axis=0).max() > 0.9:
+        return None  # too few of the other classes to tell
+    surprise = e.neighbours.surprise(targets)
+    linear = probes.linear_explains(e.probed.X, targets)
+    held_out = _held_out(e)
+    memorised = e.network.n_params > len(e.rows)
+    if surprise > 3.5 or linear > 0.02 or held_out < 0.95:
+        return None
+    if e.network_explains > 0.3 and not memorised:
+        return None
+    validation = "" if math.isnan(held_out) else (
+        f" On the validation data the network's loss is {held_out:.2f} times that of a constant."
+    )  # fmt: skip
+    return Verdict(
+        "rows misaligned",
+        "targets",
+        "warning",
+        f"Nothing is found that relates X to y in {len(e.probed)} rows: nearest neighbours explain "
+        f"{e.neighbours_explain:.2f} of its variance ({surprise:.1f} deviations from chance), a "
+        f"linear model {max(linear, 0):.2f}, each row left out; the network on its own training "
+        f"rows {e.network_explains:.2f}.{validation}",
+        "Check that row i of X and row i of y are the same sample: sort both by one key, shuffle "
+        "them with one permutation (sklearn.utils.shuffle(X, y)), look at a few pairs.",
+    )
+
+
+def _held_out(e: Evidence) -> float:
+    """Best validation loss over that of a constant; NaN without validation data."""
+    losses = e.course.column("validation_loss")
+    best = [float(np.nanmin(losses))] if losses.size and np.isfinite(losses).any() else []
+    if e.validation is not None:
+        outputs = e.network.infer(e.validation.X)
+        best.append(e.loss.forward(outputs, e.validation.y, e.validation.weight))
+    return min(best) / e.constant if best and e.constant > 0 else math.nan

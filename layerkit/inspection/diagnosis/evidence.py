@@ -1,0 +1,236 @@
+"""All that the verdicts are drawn from; what costs more is found out when it is asked for."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from layerkit.inspection.diagnosis import probes
+from layerkit.inspection.diagnosis.measuring import Snapshot, measure
+from layerkit.inspection.diagnosis.statistics import LayerStatistics, Recorder
+from layerkit.inspection.diagnosis.subject import Rows, Subject
+from layerkit.layer import Layer
+from layerkit.optimizers import Optimizer
+from layerkit.training import History
+
+REHEARSED_STEPS = 60
+PROBED_ROWS = 600
+
+
+class Verdict(NamedTuple):
+    """One finding.
+
+    Attributes
+    ----------
+    name : str
+        Such as "vanishing gradient".
+    layer : str
+        Where: path and repr of a layer, or "inputs", "targets", "optimizer", "loss" or "network".
+    severity : {"critical", "warning"}
+        Whether training cannot work this way, or could work better.
+    evidence, remedy : str
+        What was measured, with numbers; and what to do about it.
+    follows_from : str
+        Name of the verdict that explains this one; empty for a root cause.
+    """
+
+    name: str
+    layer: str
+    severity: str
+    evidence: str
+    remedy: str
+    follows_from: str = ""
+
+
+@dataclass
+class Course:
+    """How training went, as far as it is known.
+
+    Attributes
+    ----------
+    losses : array
+        Of every step, or of every epoch where only a history is left.
+    history : History or None
+    recorder : Recorder or None
+        What was seen of the steps that were watched.
+    steps : int
+        How many there were; 0 if nobody counted.
+    """
+
+    losses: np.ndarray = field(default_factory=lambda: np.empty(0))
+    history: History | None = None
+    recorder: Recorder | None = None
+    steps: int = 0
+
+    @property
+    def stopped(self) -> str:
+        """Why training ended early."""
+        return "" if self.history is None else self.history.stopped
+
+    @property
+    def diverged(self) -> bool:
+        """Whether numbers that are not finite ended it."""
+        return self.stopped.startswith("diverged")
+
+    def column(self, name: str) -> np.ndarray:
+        """One column of the history, empty if there is none."""
+        known = self.history is not None and name in self.history.columns
+        return self.history[name] if known else np.empty(0)  # type: ignore[index]
+
+
+class Evidence:
+    """A subject with what was measured of it.
+
+    Parameters
+    ----------
+    subject : Subject
+    beginning : Layer or None
+        The network as it was before the first step, if somebody kept it.
+    course : Course or None
+        None if the network was not trained, as far as anybody knows.
+    """
+
+    def __init__(
+        self, subject: Subject, beginning: Layer | None = None, course: Course | None = None
+    ) -> None:
+        self.subject = subject
+        self.loss = subject.loss
+        self.network = subject.network
+        self.bad_inputs, self.bad_targets, self.rows = _without_bad(subject.rows)
+        self.validation = subject.validation and _without_bad(subject.validation)[2]
+        self.trained = course is not None or not looks_fresh(self.network)
+        self.course = course or Course()
+        self.beginning = beginning if self.trained else self.network
+        self.batch_size = subject.batch_size or min(128, max(len(self.rows) // 4, 32))
+        size = max(self.batch_size, 32)
+        self.now = measure(self.network, self.loss, self.rows, size)
+        self.start: Snapshot | None = self.now
+        if self.trained:
+            self.start = None
+        if self.trained and beginning is not None:
+            self.start = measure(beginning, self.loss, self.rows, size)
+
+    @property
+    def first(self) -> Snapshot:
+        """The earliest that is known."""
+        return self.start or self.now
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        """The optimizer, if it is one that steps in batches."""
+        optimizer = self.subject.optimizer
+        return optimizer if isinstance(optimizer, Optimizer) else None
+
+    # ---------------------------------------------------------------- layers
+
+    def learning(self, snapshot: Snapshot) -> list[LayerStatistics]:
+        """Layers with parameters that are trained, in forward order."""
+        return [s for s in snapshot.recorder.layers if s.has_params]
+
+    def where(self, path: str) -> str:
+        """Path and repr of a layer."""
+        layer = dict(self.network.walk())[path]
+        return f"{path} {layer.label}".strip()
+
+    # ---------------------------------------------------------------- the data
+
+    @functools.cached_property
+    def constant(self) -> float:
+        """Loss of the best constant prediction."""
+        return probes.best_constant(self.loss, self.rows, self.network.output_shape)
+
+    @functools.cached_property
+    def zero(self) -> float:
+        """Loss of predicting zeros: of equal probabilities, for logits."""
+        y_pred = np.zeros((len(self.rows), *self.network.output_shape))
+        return self.loss.forward(y_pred, self.rows.y, self.rows.weight)
+
+    @functools.cached_property
+    def probed(self) -> Rows:
+        """Few enough rows for comparing each with each."""
+        return self.rows.some(PROBED_ROWS)
+
+    @functools.cached_property
+    def neighbours(self) -> probes.Neighbourhood:
+        """Of the probed rows."""
+        return probes.Neighbourhood(self.probed.X)
+
+    @functools.cached_property
+    def neighbours_explain(self) -> float:
+        """R² of the nearest neighbours."""
+        return self.neighbours.explains(probes.target_matrix(self.loss, self.probed.y))
+
+    @functools.cached_property
+    def network_explains(self) -> float:
+        """R² of the network, on the rows it was measured with."""
+        return probes.network_explains(self.loss, self.now.outputs, self.rows.y)
+
+    # ---------------------------------------------------------------- training
+
+    @functools.cached_property
+    def _rehearsals(self) -> dict[float, tuple[np.ndarray, str]]:
+        return {}
+
+    def rehearse(self, factor: float) -> tuple[np.ndarray, str]:
+        """Losses of a short training from the beginning with the learning rate times a factor."""
+        if factor not in self._rehearsals:
+            steps = min(self.course.steps or REHEARSED_STEPS, REHEARSED_STEPS)
+            self._rehearsals[factor] = probes.rehearse(
+                self._fresh, self.loss, self.optimizer, self.rows, factor, steps, self.batch_size
+            )
+        return self._rehearsals[factor]
+
+    @functools.cached_property
+    def _fresh(self) -> Layer:
+        """The network before its first step, or one like it."""
+        losses = self.course.losses
+        stood_still = losses.size > 1 and np.ptp(losses) < 0.05 * np.max(losses)
+        if self.beginning is not None or stood_still:
+            return self.beginning or self.network
+        fresh = copy.deepcopy(self.network)
+        return fresh.build(fresh.input_shape, random_state=0, dtype=fresh.dtype, rebuild=True)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the first step."""
+        optimizer = copy.deepcopy(self.subject.optimizer)
+        optimizer.reset()
+        return float(optimizer.rate)
+
+
+def looks_fresh(network: Layer) -> bool:
+    """Whether every bias, gain and running average is still where initialisation put it."""
+    for _, layer in network.walk():
+        for name, at in (("b", 0), ("beta", 0), ("gamma", 1)):
+            if name in layer.params and (layer.params[name] != at).any():
+                return False
+        if any((b != (name == "running_var")).any() for name, b in layer.buffers.items()):
+            return False
+    return True
+
+
+def _without_bad(rows: Rows) -> tuple[np.ndarray, np.ndarray, Rows]:
+    """Rows whose inputs, and whose targets, are not finite; and the rest of the rows."""
+    bad_X = np.zeros(len(rows), bool)
+    if hasattr(rows.X, "tocsr"):
+        if not np.isfinite(rows.X.data).all():
+            bad_X[rows.X.tocoo().row[~np.isfinite(rows.X.tocoo().data)]] = True
+    elif rows.X.dtype.kind == "f":
+        bad_X = ~np.isfinite(rows.X).reshape(len(rows), -1).all(axis=1)
+    bad_y = np.zeros(len(rows), bool)
+    if rows.y.dtype.kind == "f":
+        bad_y = ~np.isfinite(rows.y).reshape(len(rows), -1).all(axis=1)
+    bad = bad_X | bad_y
+    if bad.all():
+        raise ValueError("every row of X and y has a number that is not finite: nothing to examine")
+    return bad_X, bad_y, rows.take(~bad) if bad.any() else rows
+
+
+def share(part: Any) -> str:
+    """Print a share so that nearly all and nearly none are told from all and none."""
+    part = float(part)
+    return f"{part:.1%}" if 0 < part < 0.01 or 0.99 < part < 1 else f"{part:.0%}"

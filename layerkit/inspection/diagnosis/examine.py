@@ -1,0 +1,110 @@
+"""`health`: one look at a network and its data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from layerkit.inspection.diagnosis.evidence import Course, Evidence
+from layerkit.inspection.diagnosis.report import HealthReport, report_on
+from layerkit.inspection.diagnosis.subject import Subject, subject_of
+from layerkit.layer import is_size
+from layerkit.losses import Loss
+from layerkit.training import History
+
+
+def health(
+    network_or_estimator: Any,
+    X: Any,
+    y: Any,
+    loss: Loss | str = "auto",
+    *,
+    sample_weight: Any = None,
+    validation_data: Any = None,
+    history: History | None = None,
+    optimizer: Any = None,
+    batch_size: int | None = None,
+    max_rows: int = 10_000,
+) -> HealthReport:
+    """Measure a network on its data and say what is wrong, why, and what to do.
+
+    Works before training (a network that is not built is built on a copy) and after it; leaves the
+    network, its caches and its streams of noise as they are. Whatever else is known makes more
+    verdicts possible: with an optimizer the learning rate is tried out on a copy, with a history or
+    validation data the fit is judged. An estimator brings all of that.
+
+    Parameters
+    ----------
+    network_or_estimator : Layer or estimator
+        Of a Pipeline pass the last step, with X as the steps before it transform it.
+    X, y : array-like
+        The rows it is (to be) trained on, in their original order.
+    loss : Loss or "auto", default="auto"
+        "auto" is the estimator's, else cross-entropy for whole numbers and squared error for
+        others.
+    sample_weight : array-like of shape (n_samples,), optional
+    validation_data : (X, y) or (X, y, sample_weight), optional
+    history : History, optional
+        What `train` returned.
+    optimizer : Optimizer, optional
+        With the learning rate that is (to be) used; not changed.
+    batch_size : int, optional
+        That of training; BatchNorm is judged by it.
+    max_rows : int, default=10_000
+        Look at no more rows than this, drawn at random.
+
+    Returns
+    -------
+    report : HealthReport
+        Prints as text, shows as tables in a notebook; ``report.verdicts`` is the list.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a network nor an estimator.
+    ValueError
+        If X, y and the network do not fit together.
+
+    See Also
+    --------
+    HealthMonitor : the same while training, knowing the beginning and every loss.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from layerkit import Dense, ReLU, Sequential
+    >>> from layerkit.inspection import health
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(1000, 300, (200, 5))
+    >>> report = health(Sequential([Dense(16), ReLU(), Dense(2)]), X, X[:, 0] > 1000)
+    >>> first = report.verdicts[0]
+    >>> first.name, first.layer
+    ('inputs not scaled', 'inputs')
+    """
+    for name, value in (("max_rows", max_rows), ("batch_size", batch_size)):
+        if not (is_size(value) or (value is None and name == "batch_size")):
+            raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    subject = subject_of(
+        network_or_estimator,
+        X,
+        y,
+        loss,
+        sample_weight,
+        validation_data,
+        history,
+        optimizer,
+        batch_size,
+    )
+    if len(subject.rows) > max_rows:
+        kept = np.random.default_rng(0).choice(len(subject.rows), max_rows, replace=False)
+        subject.rows = subject.rows.take(np.sort(kept))
+    course = None
+    if subject.history is not None and (len(subject.history) or subject.history.stopped):
+        course = Course(_losses(subject), subject.history)
+    return report_on(Evidence(subject, course=course))
+
+
+def _losses(subject: Subject) -> np.ndarray:
+    known = subject.history is not None and "loss" in subject.history.columns
+    return subject.history["loss"] if known else np.empty(0)  # type: ignore[index]

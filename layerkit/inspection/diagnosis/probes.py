@@ -1,0 +1,180 @@
+"""Small experiments on the data and on copies of the network, to tell one cause from another."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from layerkit.inspection.diagnosis.subject import Rows
+from layerkit.layer import Layer
+from layerkit.losses import Loss
+from layerkit.training.batches import ArrayBatches
+
+NEIGHBOURS = 5
+MANY_NEIGHBOURS = 20  # a mean of more has less noise: to tell a weak relation from none
+
+
+def best_constant(loss: Loss, rows: Rows, output_shape: tuple[int, ...]) -> float:
+    """The loss of the best prediction that does not look at X.
+
+    For a cross-entropy it is the entropy of the class shares, for a squared error the variance.
+    """
+    from scipy.optimize import minimize
+
+    some = rows.some(2000)
+    n = len(some)
+
+    def value_and_slope(constant: np.ndarray) -> tuple[float, np.ndarray]:
+        y_pred = np.broadcast_to(constant.reshape(output_shape), (n, *output_shape))
+        value = loss.forward(y_pred, some.y, some.weight)
+        return value, loss.backward().sum(axis=0).ravel().astype(np.float64)
+
+    start = np.zeros(int(np.prod(output_shape)))
+    if some.y.shape[1:] == output_shape and not loss.scores:
+        start = np.median(some.y, axis=0).ravel().astype(np.float64)
+    values = [value_and_slope(start)[0]]
+    for origin in (start, start * 0):
+        found = minimize(value_and_slope, origin, jac=True, method="L-BFGS-B")
+        values.append(float(found.fun))
+    finite = [value for value in values if np.isfinite(value)]
+    return min(finite) if finite else float("nan")
+
+
+def target_matrix(loss: Loss, y: np.ndarray) -> np.ndarray:
+    """Targets as columns of numbers: one for every class, or y itself."""
+    if loss.scores is None:
+        return y.reshape(len(y), -1).astype(np.float64)
+    if y.ndim == 1 or y.shape[1] == 1:
+        y = y.reshape(len(y))
+        return (y[:, np.newaxis] == np.unique(y)).astype(np.float64)
+    return y.reshape(len(y), -1).astype(np.float64)
+
+
+def explained(targets: np.ndarray, predictions: np.ndarray) -> float:
+    """R²: share of the variance of all columns together that the predictions explain."""
+    total = np.square(targets - targets.mean(axis=0)).sum()
+    return float(1 - np.square(targets - predictions).sum() / total) if total else float("nan")
+
+
+def network_explains(loss: Loss, outputs: np.ndarray, y: np.ndarray) -> float:
+    """R² of the network's predictions, on the columns of `target_matrix`."""
+    targets = target_matrix(loss, y)
+    predictions = loss.inverse_link(outputs).reshape(len(y), -1)
+    if loss.scores is not None and predictions.shape[1] == 1 and targets.shape[1] == 2:
+        predictions = np.hstack([1 - predictions, predictions])
+    if loss.scores is not None and targets.shape[1] < predictions.shape[1] and y.ndim == 1:
+        predictions = predictions[:, np.unique(y)]
+    if predictions.shape != targets.shape or loss.scores == "margins":
+        return float("nan")
+    return explained(targets, predictions)
+
+
+class Neighbourhood:
+    """Which rows lie nearest to which, and how well a row's y follows from its neighbours' y.
+
+    The most modest of all models. What it cannot see may still be there; but what it sees, a
+    network should see as well.
+    """
+
+    def __init__(self, X: Any) -> None:
+        x = _standardized(X)
+        squares = np.square(x).sum(axis=1)
+        distances = squares[:, np.newaxis] - 2 * x @ x.T + squares
+        distances[distances <= 1e-9 * squares.mean()] = np.inf  # itself, and copies of the row
+        k = min(MANY_NEIGHBOURS, len(x) - 1)
+        self.nearest = np.argsort(distances, axis=1)[:, :k]
+
+    def explains(self, targets: np.ndarray, k: int = NEIGHBOURS) -> float:
+        """R² of the mean of k neighbours' targets, every row left out of its own prediction."""
+        return explained(targets, targets[self.nearest[:, :k]].mean(axis=1))
+
+    def surprise(self, targets: np.ndarray, draws: int = 30) -> float:
+        """How many deviations above chance `explains` is, chance being shuffled targets."""
+        rng, n, k = np.random.default_rng(0), len(targets), MANY_NEIGHBOURS
+        chance = [self.explains(targets[rng.permutation(n)], k) for _ in range(draws)]
+        return (self.explains(targets, k) - float(np.mean(chance))) / (
+            float(np.std(chance)) + 1e-12
+        )
+
+
+def linear_explains(X: Any, targets: np.ndarray) -> float:
+    """R² of ridge regression, every row left out of its own prediction."""
+    x = _standardized(X)
+    x, centred = x - x.mean(axis=0), targets - targets.mean(axis=0)
+    n = len(x)
+    gram = x @ x.T
+    ridge = 0.1 * float(np.trace(gram)) / n + 1e-12
+    hat = np.linalg.solve(gram + ridge * np.eye(n), gram) + 1 / n
+    errors = (centred - (hat - 1 / n) @ centred) / (1 - np.diag(hat))[:, np.newaxis]
+    total = np.square(centred).sum()
+    return float(1 - np.square(errors).sum() / total) if total else float("nan")
+
+
+def best_shift(X: Any, targets: np.ndarray, reach: int = 3) -> tuple[int, float]:
+    """The shift of the targets, within reach, that the neighbours explain best, and its R²."""
+    near = Neighbourhood(X)
+    shifts = range(-reach, reach + 1)
+    return max(
+        ((s, near.explains(np.roll(targets, s, axis=0))) for s in shifts), key=lambda p: p[1]
+    )
+
+
+def rehearse(
+    network: Layer,
+    loss: Loss,
+    optimizer: Any,
+    rows: Rows,
+    factor: float,
+    steps: int,
+    batch_size: int,
+) -> tuple[np.ndarray, str]:
+    """Train a copy for some steps with the learning rate times a factor.
+
+    Returns
+    -------
+    losses : array
+        Of every step; it ends where they are no longer finite.
+    broke : str
+        Where the first number that is not finite stood, if one did.
+    """
+    from layerkit.training.diagnosis import first_nonfinite
+
+    working = copy.deepcopy(network).reseed(0)
+    stepper = copy.deepcopy(optimizer)
+    stepper.reset()
+    rate = stepper.learning_rate
+    stepper.learning_rate = (lambda t: factor * rate(t)) if callable(rate) else factor * rate
+    batches = ArrayBatches(rows.X, rows.y, rows.weight, batch_size, np.random.default_rng(0))
+    losses: list[float] = []
+    with np.errstate(all="ignore"):
+        while len(losses) < steps:
+            for x, y, weight, normalizer in batches:
+                y_pred = working.forward(x, training=True)
+                value = loss.forward(y_pred, y, weight, normalizer)
+                working.backward(loss.backward())
+                bad = not np.isfinite(working.flat_grads).all()
+                if not np.isfinite(value) or bad:
+                    return np.array(losses), first_nonfinite(working, x)
+                losses.append(value)
+                stepper.step(working.flat_params, working.flat_grads, working.layout)
+                if len(losses) >= steps:
+                    break
+    return np.array(losses), ""
+
+
+def smooth_end(losses: np.ndarray) -> float:
+    """Mean of the last fifth (at least five) of the losses."""
+    tail = losses[-max(5, len(losses) // 5) :]
+    return float(np.mean(tail)) if len(tail) else float("inf")
+
+
+def _standardized(X: Any) -> np.ndarray:
+    """Rows as vectors; the columns of a table each on their own scale, images on one."""
+    X = X.toarray() if hasattr(X, "tocsr") else X
+    x = np.asarray(X, dtype=np.float64).reshape(len(X), -1)
+    x = x - x.mean(axis=0)
+    scale = x.std(axis=0) if X.ndim == 2 else np.full(x.shape[1], x.std())
+    typical = float(np.median(scale[scale > 0])) if (scale > 0).any() else 1.0
+    return x / np.maximum(scale, 0.01 * typical)  # an image's empty margin is not blown up

@@ -1,0 +1,217 @@
+"""The report: what was measured and what follows, for a terminal, a notebook or a program."""
+
+from __future__ import annotations
+
+import html
+import math
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from layerkit.inspection.diagnosis.evidence import Evidence, Verdict
+from layerkit.inspection.diagnosis.ranking import verdicts
+from layerkit.inspection.diagnosis.statistics import LayerStatistics, Recorder
+
+WIDTH = 100
+HEADER = ("layer", "output", "range", "dead", "flat", "‖grad‖", "÷ next", "noise", "‖W‖", "step")
+LEGEND = (
+    "output: mean ± deviation; dead: units that never change; flat: outputs where a sigmoid or "
+    "tanh is saturated; ‖grad‖: norm of the parameters' gradient; ÷ next: gradient that arrives, "
+    "over that at the next such layer; noise: deviation of the batches' gradients over their "
+    "mean; step: update over weights, by norm."
+)
+
+
+@dataclass
+class HealthReport:
+    """What `health` and `HealthMonitor` found.
+
+    Attributes
+    ----------
+    verdicts : list of Verdict
+        Most likely root cause first; then other roots; then what follows from them
+        (``follows_from`` names the cause). Each has ``name``, ``layer``, ``severity``,
+        ``evidence`` and ``remedy``.
+    layers : list of dict
+        A row for each layer that is no container: ``path``, ``layer``, ``mean``, ``std``, ``min``,
+        ``max`` of its output, ``dead`` (share of units), ``saturated`` (share of outputs),
+        ``gradient_norm``, ``gradient_ratio``, ``gradient_noise``, ``weight_norm``,
+        ``update_ratio``, ``not_finite``. NaN where there is no such number.
+    facts : dict
+        Of the network as a whole: ``rows``, ``loss`` (inference mode), ``training_loss``,
+        ``constant_loss`` (of the best constant prediction), ``trained``.
+
+    Examples
+    --------
+    >>> report = HealthReport([], [], {"rows": 10})
+    >>> report.healthy
+    True
+    """
+
+    verdicts: list[Verdict]
+    layers: list[dict[str, Any]]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether there is no verdict."""
+        return not self.verdicts
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data, for JSON or a data frame."""
+        found = [verdict._asdict() for verdict in self.verdicts]
+        return {"verdicts": found, "layers": self.layers, "facts": self.facts}
+
+    def __str__(self) -> str:
+        blocks = [self._title, *map(_paragraphs, self._numbered()), _table(self._cells())]
+        return "\n\n".join([*blocks, textwrap.fill(LEGEND, WIDTH)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        title = f"<p><b>{html.escape(self._title)}</b></p>"
+        found = ""
+        if self.verdicts:
+            rows = [
+                (f"{number}. {v.name}", v.layer, v.evidence, v.remedy)
+                for number, v in self._numbered()
+            ]
+            found = _html_table(("finding", "where", "evidence", "remedy"), rows)
+        layers = _html_table(HEADER, self._cells())
+        return f"{title}{found}{layers}<p><small>{html.escape(LEGEND)}</small></p>"
+
+    @property
+    def _title(self) -> str:
+        n, facts = len(self.verdicts), self.facts
+        roots = sum(not v.follows_from for v in self.verdicts)
+        found = "no problem found" if not n else f"{roots} problem{'s' * (roots > 1)} found"
+        if n > roots:
+            found += f", and {n - roots} that probably follow{'s' * (n - roots == 1)} from "
+            found += "it" if roots == 1 else "them"
+        if not facts.get("rows"):
+            return found
+        return (
+            f"Health on {facts['rows']:,} rows: {found} "
+            f"(loss {facts['loss']:.3g}, best constant {facts['constant_loss']:.3g})"
+        )
+
+    def _numbered(self) -> list[tuple[int, Verdict]]:
+        shown = []
+        for number, verdict in enumerate(self.verdicts, 1):
+            if verdict.follows_from:
+                name = f"{verdict.name} (probably follows from {verdict.follows_from})"
+                verdict = verdict._replace(name=name)
+            shown.append((number, verdict))
+        return shown
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                f"{row['path']} {row['layer'].partition('(')[0]}".strip(),
+                f"{_number(row['mean'])} ± {_number(row['std'])}",
+                f"{_number(row['min'])} to {_number(row['max'])}",
+                _percent(row["dead"]),
+                _percent(row["saturated"]),
+                _number(row["gradient_norm"]),
+                _number(row["gradient_ratio"]),
+                _number(row["gradient_noise"]),
+                _number(row["weight_norm"]),
+                _number(row["update_ratio"]),
+            )
+            for row in self.layers
+        ]
+
+
+def report_on(evidence: Evidence) -> HealthReport:
+    """Draw the verdicts and tabulate the measurements."""
+    watched = evidence.course.recorder
+    facts = {
+        "rows": len(evidence.rows),
+        "loss": evidence.now.loss,
+        "training_loss": evidence.now.training_loss,
+        "constant_loss": evidence.constant,
+        "trained": evidence.trained,
+    }
+    return HealthReport(verdicts(evidence), _rows(evidence.now.recorder, watched), facts)
+
+
+def _rows(recorder: Recorder, watched: Recorder | None) -> list[dict[str, Any]]:
+    steps = {} if watched is None else {s.path: s for s in watched.layers}
+    trained = [s for s in recorder.layers if s.has_params]
+    following = dict(zip([s.path for s in trained], trained[1:], strict=False))
+    return [_row(s, steps.get(s.path), following.get(s.path)) for s in recorder.layers]
+
+
+def _row(
+    s: LayerStatistics, watched: LayerStatistics | None, following: LayerStatistics | None
+) -> dict[str, Any]:
+    ratio = math.nan
+    if following is not None and following.arrived.norm > 0:
+        ratio = s.arrived.norm / following.arrived.norm
+    return {
+        "path": s.path,
+        "layer": s.label,
+        "mean": s.output.mean,
+        "std": s.output.std,
+        "min": s.output.low,
+        "max": s.output.high,
+        "dead": s.dead,
+        "saturated": s.saturated,
+        "gradient_norm": s.gradient_norm,
+        "gradient_ratio": ratio,
+        "gradient_noise": s.noise,
+        "weight_norm": s.weight_norm,
+        "update_ratio": math.nan if watched is None else watched.update_ratio,
+        "not_finite": s.output.not_finite,
+    }
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    if value and not 1e-3 <= abs(value) < 1e4:
+        mantissa, exponent = f"{value:.0e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _percent(value: float) -> str:
+    return "–" if math.isnan(value) or value == 0 else f"{value:.0%}"
+
+
+def _paragraphs(numbered: tuple[int, Verdict]) -> str:
+    number, verdict = numbered
+    indent = " " * 3
+    lines = [f"{number}. {verdict.name.upper() if not verdict.follows_from else verdict.name}"]
+    lines[0] += f" · {verdict.layer} · {verdict.severity}"
+    for text in (verdict.evidence, f"Remedy: {verdict.remedy}"):
+        lines += textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent,
+                               break_on_hyphens=False)  # fmt: skip
+    return "\n".join(lines)
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    table = [HEADER, *rows]
+    widths = [max(len(line[i]) for line in table) for i in range(len(HEADER))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in table
+    ]
+    rule = "-" * max(map(len, lines))
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _html_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    def line(cells: tuple[str, ...], tag: str) -> str:
+        style = ' style="text-align:left; vertical-align:top"'
+        inner = "".join(f"<{tag}{style}>{html.escape(cell)}</{tag}>" for cell in cells)
+        return f"<tr>{inner}</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    return f"<table><thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,350 @@
+"""Verdicts on the signal inside: what happens to activations and gradients from layer to layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from layerkit.inspection.diagnosis.evidence import Evidence, Verdict, share
+from layerkit.inspection.diagnosis.measuring import Snapshot
+from layerkit.inspection.diagnosis.statistics import LayerStatistics
+from layerkit.layers import HardSigmoid, HardTanh, Sigmoid, Softsign, Tanh
+
+VANISHED = 2e-3  # of the gradient that enters at the last layer with parameters
+EXPLODED = 100.0
+DEAD = 0.5  # share of units; training commonly loses some
+SATURATED = 0.5  # share of values
+SQUASHING = (Sigmoid, HardSigmoid, Tanh, HardTanh, Softsign)
+
+
+def not_finite(e: Evidence) -> Verdict | None:
+    """The first place where a number that is not finite turned up."""
+    name = "non-finite origin"
+    for bad, what in ((e.bad_inputs, "inputs"), (e.bad_targets, "targets")):
+        if bad.any():
+            return Verdict(
+                name,
+                what,
+                "critical",
+                f"{int(bad.sum())} of {len(bad)} rows of {'X' if what == 'inputs' else 'y'} hold "
+                f"NaN or infinity, first row {int(bad.argmax())}: every number computed from "
+                "them is NaN.",
+                "Drop these rows, or fill the gaps before training, for instance with "
+                "sklearn.impute.SimpleImputer.",
+            )
+    for snapshot, when in ((e.first, "before training"), (e.now, "now")):
+        origin = snapshot.recorder.origin
+        if origin is not None and not (snapshot is e.now and e.trained and _rate_broke_it(e)):
+            return _origin(e, origin, when if e.trained else "as it is built")
+    if e.course.diverged and e.optimizer is not None and not _rate_broke_it(e):
+        where = e.rehearse(0.01)[1] or e.course.stopped
+        path = next((s.path for s in e.now.recorder.layers if f" {s.path} " in f" {where} "), "")
+        return Verdict(
+            name,
+            e.where(path) if path else "network",
+            "critical",
+            f"Training broke off ({e.course.stopped}), and a rehearsal with a hundredth of the "
+            f"learning rate breaks as well: {where}.",
+            "Look at this layer's forward and backward where its argument is at the edge of its "
+            "domain (log 0, sqrt 0, division by 0): keep it away, for instance by log(x + 1e-6).",
+        )
+    return None
+
+
+def _rate_broke_it(e: Evidence) -> bool:
+    """Whether a rehearsal with a hundredth of the learning rate stays finite."""
+    return e.optimizer is not None and not e.rehearse(0.01)[1]
+
+
+def _origin(e: Evidence, s: LayerStatistics, when: str) -> Verdict:
+    what = s.origin
+    if what.startswith("parameter"):
+        remedy = (
+            "Build the network anew; if the parameters came from a file or a run that diverged, "
+            "go back to an earlier copy."
+        )
+    elif what == "output":
+        remedy = (
+            f"Keep the argument of {s.path or s.label} inside its domain, for instance "
+            "log(x + 1e-6) or exp(min(x, 30)); if it is huge, normalise the layer before."
+        )
+    else:
+        remedy = (
+            f"The forward of {s.path or s.label} is finite but its slope is not: keep its "
+            "argument away from there, for instance sqrt(x + 1e-6)."
+        )
+    return Verdict(
+        "non-finite origin",
+        e.where(s.path),
+        "critical",
+        f"First NaN or infinity {when}: the {what} of this layer, while all that came in was "
+        f"finite (its finite outputs range from {s.output.low:.3g} to {s.output.high:.3g}).",
+        remedy,
+    )
+
+
+def vanishing_gradient(e: Evidence) -> Verdict | None:
+    """The gradient shrinks on its way back until the first layers learn nothing."""
+    if e.start is None:
+        return _vanishing(e, e.now)
+    learned = e.now.training_loss < 0.5 * e.constant
+    return _vanishing(e, e.start) if e.start is e.now or not learned else None
+
+
+def _vanishing(e: Evidence, snapshot: Snapshot) -> Verdict | None:
+    layers = [s for s in e.learning(snapshot) if s.arrived.norm > 0]
+    if len(layers) < 3 or not snapshot.finite:
+        return None
+    last = layers[-1].arrived.norm
+    weakest = min(layers, key=lambda s: s.arrived.norm)
+    ratio = weakest.arrived.norm / last
+    if not ratio < VANISHED:
+        return None
+    cause = _shrinking(snapshot, weakest)
+    between = snapshot.recorder.layers.index(layers[-1]) - snapshot.recorder.layers.index(weakest)
+    evidence = (
+        f"For each sample the gradient has norm {last:.2g} at {layers[-1].path} and "
+        f"{weakest.arrived.norm:.2g} here, {ratio:.1g} of it, {between} layers further back."
+    )
+    if isinstance(cause.layer, SQUASHING):
+        kind = type(cause.layer)
+        count = sum(isinstance(s.layer, kind) for s in snapshot.recorder.layers)
+        factor = cause.left.norm / cause.arrived.norm
+        evidence += (
+            f" It is multiplied by the slope of {kind.__name__} {count} times"
+            f" (by {factor:.2g} at {cause.path})."
+        )
+        remedy = (
+            f"Replace the hidden {kind.__name__}() by ReLU() (initializer='auto' then chooses "
+            "he_uniform), or put BatchNorm() before each of them."
+        )
+    else:
+        factor = cause.left.norm / cause.arrived.norm
+        evidence += f" It shrinks most in {e.where(cause.path)}, by a factor of {factor:.2g}."
+        remedy = (
+            "The initial weights are too small: use initializer='auto' (he_uniform before ReLU), "
+            "or put BatchNorm() after these layers."
+        )
+    return Verdict("vanishing gradient", e.where(weakest.path), "critical", evidence, remedy)
+
+
+def exploding_gradient(e: Evidence) -> Verdict | None:
+    """The gradient grows on its way back."""
+    snapshot = e.first
+    layers = [s for s in e.learning(snapshot) if s.arrived.norm > 0]
+    if len(layers) < 3 or snapshot.recorder.origin is not None:
+        return None
+    last = layers[-1].arrived.norm
+    strongest = max(layers, key=lambda s: s.arrived.norm)
+    ratio = strongest.arrived.norm / last
+    if not ratio > EXPLODED:
+        return None
+    inner = layers[1:]
+    growth = [s.left.norm / s.arrived.norm if s.left.count else 0.0 for s in inner]
+    worst = inner[int(np.argmax(growth))]
+    return Verdict(
+        "exploding gradient",
+        e.where(strongest.path),
+        "critical",
+        f"For each sample the gradient has norm {last:.2g} at {layers[-1].path} and "
+        f"{strongest.arrived.norm:.2g} here, {ratio:.2g} times as much; it grows most in "
+        f"{e.where(worst.path)}, {max(growth):.2g} times, whose weights have norm "
+        f"{worst.weight_norm:.2g}.",
+        "The initial weights are too large: use initializer='auto' (he_uniform before ReLU, "
+        "glorot_uniform before Tanh), or put BatchNorm() after these layers; clip_norm=1.0 in "
+        "the optimizer limits the harm.",
+    )
+
+
+def dead_units(e: Evidence) -> Verdict | None:
+    """An activation gives one value for every row."""
+    layers = [s for s in e.now.recorder.layers if s.units.count >= 20 and s.dead >= DEAD]
+    if not layers:
+        return None
+    worst = max(layers, key=lambda s: s.dead)
+    before = ""
+    if e.trained and e.start is not None:
+        at_start = next(s for s in e.start.recorder.layers if s.path == worst.path).dead
+        before = f" (before training {share(at_start)})"
+    units = worst.constant_units
+    feeding = _feeding(e.now, worst)
+    bias = ""
+    if feeding is not None and "b" in feeding.layer.params:
+        mean = float(feeding.layer.params["b"].mean())
+        bias = f" What comes in has mean {_input_mean(feeding):.2g}; the bias of {feeding.path} "
+        bias += f"has mean {mean:.2g}."
+    return Verdict(
+        "dead ReLUs",
+        e.where(worst.path),
+        "critical" if worst.dead > 0.9 else "warning",
+        f"{int(units.sum())} of {units.size} units ({share(worst.dead)}){before} give "
+        f"{float(np.median(np.atleast_1d(worst.units.high)[units])):.2g} for each of the "
+        f"{len(e.rows)} rows, so no gradient passes through them.{bias}",
+        f"Build anew with biases at zero and initializer='auto' in {_name(feeding)}; if they died "
+        "in training, lower the learning rate; or put BatchNorm() before "
+        f"{worst.path}, or LeakyReLU() in its place.",
+    )
+
+
+def saturated_units(e: Evidence) -> Verdict | None:
+    """A sigmoid or tanh is on its flat parts."""
+    known = [s for s in e.now.recorder.layers[:-1] if s.saturated >= SATURATED]
+    if not known:
+        return None
+    worst = max(known, key=lambda s: s.saturated)
+    if not saturated_from_start(e, worst.path) and not _blocks(worst):
+        return None  # what training drives there on purpose
+    feeding = _feeding(e.now, worst)
+    slope = worst.left.norm / worst.arrived.norm if worst.arrived.norm else math.nan
+    came = worst.came
+    weights = ""
+    if feeding is not None:
+        weights = f" The weights of {feeding.path} have norm {feeding.weight_norm:.2g}."
+    kind = type(worst.layer).__name__
+    low, high = worst.flat_range or (0, 0)
+    return Verdict(
+        f"saturated {kind.lower().removeprefix('hard')}",
+        e.where(worst.path),
+        "critical" if worst.saturated > 0.8 else "warning",
+        f"{share(worst.saturated)} of its outputs are below {low:.3g} or above {high:.3g}, where "
+        f"it is flat: its inputs range from {float(np.min(came.low)):.3g} to "
+        f"{float(np.max(came.high)):.3g}, and the gradient leaves with {slope:.2g} of its norm."
+        f"{weights}",
+        f"Use initializer='auto' in {_name(feeding)} (Glorot: "
+        f"its outputs then have a deviation of about 1), or put BatchNorm() before {worst.path}.",
+    )
+
+
+def saturated_from_start(e: Evidence, path: str) -> bool:
+    """Whether the layer was saturated before the first step."""
+    if e.start is None:
+        return False
+    return next(s for s in e.start.recorder.layers if s.path == path).saturated >= SATURATED
+
+
+def _blocks(s: LayerStatistics) -> bool:
+    return s.units.constant.size > 1 and s.saturated > 0.8 and s.left.norm < 0.1 * s.arrived.norm
+
+
+def no_gradient(e: Evidence) -> Verdict | None:
+    """A layer with parameters whose gradient is exactly zero for every batch."""
+    layers = e.now.recorder.layers
+    last = layers[-1]
+    if not last.arrived.norm > 0 or e.now.recorder.origin is not None:
+        return None
+    silent = [s for s in e.learning(e.now) if s.gradient_squares == 0]
+    if not silent or len(silent) == len(e.learning(e.now)) == 1:
+        return None
+    own = [s for s in silent if s.arrived.norm > 0 and not _all_zero(s)]
+    if own and np.ptp([own[0].came.low, own[0].came.high]) >= 0:
+        s = own[-1]
+        return Verdict(
+            "no gradient",
+            e.where(s.path),
+            "critical",
+            f"A gradient of norm {s.arrived.norm:.2g} arrives at this layer, but the gradient of "
+            f"all its {s.where.stop - s.where.start} parameters is exactly 0 in all "
+            f"{s.n_gradients} batches.",
+            f"Its backward must write it, in place: self.grads[...][...] = ...; "
+            f"check_gradients({type(s.layer).__name__}(...), input_shape) shows which is missing.",
+        )
+    s = silent[-1]
+    blockers = [b for b in layers[layers.index(s) :] if b.arrived.norm > 0 and b.left.norm == 0]
+    if not blockers or (_all_zero(blockers[0]) and not e.trained):
+        return None  # a layer that starts from zeros passes a gradient after its first step
+    blocker = blockers[0]
+    if blocker.dead == 1.0:
+        remedy = f"Revive {blocker.path}: biases at zero, or LeakyReLU() in its place."
+    elif _all_zero(blocker):
+        remedy = f"Use initializer='auto' in {blocker.path}: its weights are all zero."
+    else:
+        remedy = (
+            f"Give {e.where(blocker.path)} a backward that passes the gradient on: its slope, or "
+            "for a step function that of a smooth one (the straight-through estimator returns "
+            "grad_output)."
+        )
+    return Verdict(
+        "no gradient",
+        e.where(s.path),
+        "critical",
+        f"Its {s.where.stop - s.where.start} parameters have a gradient of exactly 0 in all "
+        f"{s.n_gradients} batches: a gradient of norm {blocker.arrived.norm:.2g} arrives at "
+        f"{e.where(blocker.path)} and none leaves it.",
+        remedy,
+    )
+
+
+def identical_units(e: Evidence) -> Verdict | None:
+    """Units of a hidden layer with the same weights and the same gradient stay the same."""
+    for s in e.learning(e.now)[:-1]:
+        weights = next((n for n, p in s.layer.params.items() if p.ndim >= 2), None)
+        if weights is None or s.layer.params[weights].shape[-1] < 2:
+            continue
+        W = s.layer.params[weights]
+        if not np.isfinite(W).all() or not np.isfinite(s.mean_gradient).all():
+            continue
+        columns = W.reshape(-1, W.shape[-1])
+        start = _offset(s.layer.params, weights)
+        gradient = np.asarray(s.mean_gradient)[start : start + W.size].reshape(columns.shape)
+        same = _same_as_another(columns, 1e-6) & _same_as_another(gradient, 1e-3)
+        if same.mean() < 0.5:
+            continue
+        value = ", all zero" if not columns.any() else ""
+        return Verdict(
+            "symmetric units",
+            e.where(s.path),
+            "critical",
+            f"{int(same.sum())} of {same.size} units have the same {weights} as another "
+            f"one{value} and the same gradient, so they stay equal: the layer works like one with "
+            f"{len(np.unique(columns.round(9), axis=1).T)} units.",
+            "Start from random weights: initializer='auto' (not zeros, ones or constant).",
+        )
+    return None
+
+
+def _offset(params: Mapping[str, np.ndarray], name: str) -> int:
+    """Where a parameter begins in the vector of its layer's parameters."""
+    names = list(params)
+    return sum(params[n].size for n in names[: names.index(name)])
+
+
+def _same_as_another(columns: np.ndarray, tolerance: float) -> np.ndarray:
+    """Which columns equal some other column, up to a relative tolerance."""
+    columns = columns / (float(np.abs(columns).max(initial=0)) or 1.0)
+    sizes = np.linalg.norm(columns, axis=0)
+    sizes[sizes == 0] = 1.0
+    known = np.vstack([columns / sizes, np.log(sizes)])
+    keys = np.round(known / (4 * tolerance)).astype(np.int64)
+    _, group, counts = np.unique(keys, axis=1, return_inverse=True, return_counts=True)
+    return counts[np.ravel(group)] > 1
+
+
+def _all_zero(s: LayerStatistics) -> bool:
+    return bool(s.layer.params) and not any(p.any() for p in s.layer.params.values())
+
+
+def _shrinking(snapshot: Snapshot, weakest: LayerStatistics) -> LayerStatistics:
+    """The layer after the weakest that makes the gradient smaller than any other."""
+    later = snapshot.recorder.layers[snapshot.recorder.layers.index(weakest) + 1 :]
+    known = [s for s in later if s.left.count and s.arrived.norm > 0]
+    squashing = [s for s in known if isinstance(s.layer, SQUASHING)]
+    total = math.prod(s.left.norm / s.arrived.norm for s in squashing)
+    if squashing and total < 0.1:
+        return min(squashing, key=lambda s: s.left.norm / s.arrived.norm)
+    return min(known, key=lambda s: s.left.norm / s.arrived.norm)
+
+
+def _feeding(snapshot: Snapshot, s: LayerStatistics) -> LayerStatistics | None:
+    """The nearest layer with parameters before this one."""
+    layers = snapshot.recorder.layers
+    return next((b for b in reversed(layers[: layers.index(s)]) if b.layer.params), None)
+
+
+def _name(feeding: LayerStatistics | None) -> str:
+    return feeding.path if feeding else "the layer before"
+
+
+def _input_mean(feeding: LayerStatistics) -> float:
+    return feeding.output.mean

@@ -1,0 +1,291 @@
+"""What passes through a network, measured batch by batch without keeping any of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from layerkit.layer import Layer
+from layerkit.layers import HardSigmoid, HardTanh, Sigmoid, Softsign, Tanh
+
+# Outputs below the first or above the second number are on the flat parts of the function: its
+# slope there is less than a tenth of its largest (0 for the hard ones).
+FLAT = {
+    Sigmoid: (0.025, 0.975),
+    Tanh: (-0.95, 0.95),
+    HardSigmoid: (1e-6, 1 - 1e-6),
+    HardTanh: (-1 + 1e-6, 1 - 1e-6),
+    Softsign: (-0.7, 0.7),
+}
+
+
+class Moments:
+    """Count, mean, variance and range of numbers that come in batches.
+
+    Batches are merged by the formula of Chan, Golub and LeVeque, which loses no digits to
+    cancellation. Numbers that are not finite are counted apart.
+
+    Examples
+    --------
+    >>> moments = Moments()
+    >>> moments.add(np.array([1.0, 2.0])), moments.add(np.array([6.0, np.inf]))
+    (None, None)
+    >>> moments.count, moments.mean, round(moments.std, 3), moments.high, moments.not_finite
+    (3, 3.0, 2.16, 6.0, 1)
+    """
+
+    def __init__(self) -> None:
+        self.count = self.not_finite = 0
+        self.mean = self.squares = 0.0  # squares: sum of squared deviations from the mean
+        self.low, self.high = math.inf, -math.inf
+
+    def add(self, values: np.ndarray) -> None:
+        """Take in a batch."""
+        values = values.ravel()
+        if not values.size:
+            return
+        mean = float(values.mean(dtype=np.float64))
+        if not math.isfinite(mean):
+            finite = values[np.isfinite(values)]
+            self.not_finite += values.size - finite.size
+            if not finite.size:
+                return
+            values, mean = finite, float(finite.mean(dtype=np.float64))
+        deviations = values - values.dtype.type(mean)
+        with np.errstate(over="ignore"):
+            squares = float(np.dot(deviations, deviations))
+        if not math.isfinite(squares):
+            squares = float(np.square(deviations, dtype=np.float64).sum())
+        n, total = values.size, self.count + values.size
+        apart = mean - self.mean
+        self.mean += apart * n / total
+        self.squares += squares + apart * apart * self.count * n / total
+        self.count = total
+        self.low, self.high = (
+            min(self.low, float(values.min())),
+            max(self.high, float(values.max())),
+        )
+
+    @property
+    def std(self) -> float:
+        """Standard deviation."""
+        return math.sqrt(self.squares / self.count) if self.count else math.nan
+
+    @property
+    def rms(self) -> float:
+        """Root of the mean square."""
+        return math.hypot(self.mean, self.std)
+
+
+class Ranges:
+    """Smallest and largest value of every unit (the last axis) over all batches."""
+
+    def __init__(self) -> None:
+        self.low: Any = np.inf
+        self.high: Any = -np.inf
+        self.count = 0
+
+    def add(self, values: np.ndarray) -> None:
+        """Take in a batch."""
+        rows = values.reshape(-1, values.shape[-1])
+        self.low = np.minimum(self.low, rows.min(axis=0))
+        self.high = np.maximum(self.high, rows.max(axis=0))
+        self.count += len(rows)
+
+    @property
+    def constant(self) -> np.ndarray:
+        """Which units gave one and the same number throughout."""
+        return np.atleast_1d(self.high == self.low)
+
+
+class Signal:
+    """Size of a gradient on its way back: root of the mean over samples of its squared norm."""
+
+    def __init__(self) -> None:
+        self.squares, self.count = 0.0, 0
+
+    def add(self, gradient: np.ndarray) -> None:
+        """Take in the gradient of a batch, whose loss is a mean over its samples."""
+        # A sample's own gradient is n times its row, and their squares are averaged.
+        self.squares += len(gradient) * float(np.square(gradient, dtype=np.float64).sum())
+        self.count += 1
+
+    @property
+    def norm(self) -> float:
+        """Norm of the gradient for one sample."""
+        return math.sqrt(self.squares / self.count) if self.count else math.nan
+
+
+class LayerStatistics:
+    """All that is measured at one layer.
+
+    Attributes
+    ----------
+    output : Moments
+    units, came : Ranges
+        Of the output's units and, where they are the same units, of the input's.
+    flat : int
+        How many outputs were on the flat parts of a saturating activation.
+    arrived, left : Signal
+        The gradient with respect to the output, and to the input.
+    origin : str
+        What was not finite here first, although all that came in was; empty if nothing.
+    mean_gradient, gradient_squares : array, float
+        Mean vector and sum of squared norms of the parameters' gradients, for their noise.
+    steps : list of float
+        Norm of the update over the norm of the weights, for each step that was watched.
+    """
+
+    def __init__(self, layer: Layer, where: slice) -> None:
+        self.layer, self.where = layer, where
+        self.path, self.label = layer.path, layer.label
+        self.output, self.units, self.came = Moments(), Ranges(), Ranges()
+        self.arrived, self.left = Signal(), Signal()
+        self.flat = 0
+        self.origin = ""
+        self.flat_range = next((FLAT[kind] for kind in FLAT if isinstance(layer, kind)), None)
+        self.mean_gradient: Any = 0.0
+        self.gradient_squares, self.n_gradients = 0.0, 0
+        self.steps: list[float] = []
+
+    @property
+    def has_params(self) -> bool:
+        """Whether the layer has parameters that training may change."""
+        return self.where.stop > self.where.start and self.layer.trainable
+
+    def forward(self, x: Any, y: np.ndarray) -> None:
+        """Take in what one forward did."""
+        before = self.output.not_finite
+        self.output.add(y)
+        self.units.add(y)
+        if y.shape == x.shape and not self.layer.params:
+            self.came.add(x)
+        if self.flat_range is not None:
+            low, high = self.flat_range
+            self.flat += int(np.count_nonzero(y < low) + np.count_nonzero(y > high))
+        if self.output.not_finite > before and not self.origin and _finite(x):
+            bad = [name for name, p in self.layer.params.items() if not _finite(p)]
+            self.origin = f"parameter {bad[0]}" if bad else "output"
+
+    def backward(self, arrived: np.ndarray, left: np.ndarray | None) -> None:
+        """Take in what one backward did."""
+        self.arrived.add(arrived)
+        if left is not None:
+            self.left.add(left)
+        if not self.origin and _finite(arrived):
+            bad = [name for name, g in self.layer.grads.items() if not _finite(g)]
+            if left is not None and not _finite(left):
+                self.origin = "gradient of the input"
+            elif bad:
+                self.origin = f"gradient of {bad[0]}"
+
+    def add_gradient(self, flat_grads: np.ndarray) -> None:
+        """Take in the parameters' gradient of one batch."""
+        gradient = flat_grads[self.where].astype(np.float64)
+        self.n_gradients += 1
+        self.gradient_squares += float(gradient @ gradient)
+        self.mean_gradient += (gradient - self.mean_gradient) / self.n_gradients
+
+    # ---------------------------------------------------------------- what it amounts to
+
+    @property
+    def constant_units(self) -> np.ndarray:
+        """Units that changed on the way in but never on the way out."""
+        constant = self.units.constant
+        return constant & ~self.came.constant if self.came.count else constant & False
+
+    @property
+    def dead(self) -> float:
+        """Share of units that an activation holds at one value for all data."""
+        if isinstance(self.layer, tuple(FLAT)) or self.layer.params or not self.units.count:
+            return 0.0
+        return float(np.mean(self.constant_units))
+
+    @property
+    def saturated(self) -> float:
+        """Share of outputs on the flat parts of a saturating activation; NaN for other layers."""
+        known = self.flat_range is not None and self.output.count
+        return self.flat / self.output.count if known else math.nan
+
+    @property
+    def gradient_norm(self) -> float:
+        """Root mean square over batches of the norm of the parameters' gradient."""
+        n = self.n_gradients
+        return math.sqrt(self.gradient_squares / n) if n and self.has_params else math.nan
+
+    @property
+    def noise(self) -> float:
+        """Deviation of the batches' gradients from their mean, over the norm of that mean."""
+        n, total = self.n_gradients, self.gradient_squares
+        if n < 2 or not self.has_params or not math.isfinite(total):
+            return math.nan
+        mean = np.asarray(self.mean_gradient)
+        signal = float(mean @ mean)
+        variance = max(total - n * signal, 0.0) / (n - 1)
+        signal = signal - variance / n  # the mean of n batches keeps an n-th of the noise
+        return math.sqrt(variance / signal) if signal > 0 else math.inf
+
+    @property
+    def update_ratio(self) -> float:
+        """Median over the steps watched of the update's norm over the weights' norm."""
+        return float(np.median(self.steps)) if self.steps else math.nan
+
+    @property
+    def weight_norm(self) -> float:
+        """Norm of all parameters of the layer together."""
+        params = [float(np.square(p, dtype=np.float64).sum()) for p in self.layer.params.values()]
+        return math.sqrt(sum(params)) if params else math.nan
+
+
+class Recorder:
+    """An observer that keeps `LayerStatistics` for every layer that is no container."""
+
+    def __init__(self, network: Layer) -> None:
+        spans = spans_of(network)
+        layers = [layer for _, layer in network.walk() if not layer.children()]
+        self.layers = [LayerStatistics(layer, spans[layer.path]) for layer in layers]
+        self.of = {id(s.layer): s for s in self.layers}
+        self.origin: LayerStatistics | None = None
+
+    def __call__(self, layer: Layer, direction: str, came: Any, went: Any) -> None:
+        statistics = self.of.get(id(layer))
+        if statistics is None:
+            return
+        with np.errstate(all="ignore"):
+            if direction == "forward":
+                statistics.forward(came, went)
+            else:
+                statistics.backward(came, went)
+        if statistics.origin and self.origin is None:
+            self.origin = statistics
+
+    def add_gradients(self, flat_grads: np.ndarray) -> None:
+        """Take in the gradient of one batch, after its backward."""
+        for statistics in self.layers:
+            if statistics.has_params:
+                statistics.add_gradient(flat_grads)
+
+    def add_step(self, before: np.ndarray, after: np.ndarray) -> None:
+        """Take in what one step of an optimizer did to the flat vector."""
+        for statistics in self.layers:
+            if statistics.has_params:
+                old, new = before[statistics.where], after[statistics.where]
+                size = float(np.linalg.norm(old))
+                moved = float(np.linalg.norm(new - old))
+                statistics.steps.append(moved / size if size else math.inf if moved else 0.0)
+
+
+def spans_of(network: Layer) -> dict[str, slice]:
+    """Where in the flat vectors the parameters of each layer lie, by its path."""
+    spans = {path: slice(0, 0) for path, _ in network.walk()}
+    for slot in network.layout:
+        path = slot.path.rpartition(".")[0]
+        start = spans[path].start if spans[path].stop else slot.slice.start
+        spans[path] = slice(start, slot.slice.stop)
+    return spans
+
+
+def _finite(x: Any) -> bool:
+    return bool(np.isfinite(x.data if hasattr(x, "tocsr") else x).all())

@@ -1,0 +1,335 @@
+"""Verdicts on how training goes: step size, fit, and the layers that behave otherwise in it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from layerkit.inspection.diagnosis import probes
+from layerkit.inspection.diagnosis.evidence import Evidence, Verdict, share
+from layerkit.layers import AlphaDropout, BatchNorm, Dropout
+
+FEW_VALUES = 8  # from which BatchNorm cannot estimate a deviation
+STALE = 0.5  # deviations between the running mean and that of the data
+STRONG_DROPOUT = 0.6
+ONE_CLASS = 0.99
+
+
+def rate_too_high(e: Evidence) -> Verdict | None:
+    """Steps so long that the loss does not fall; shorter ones let it."""
+    if e.optimizer is None or e.first.recorder.origin is not None:
+        return None
+    losses, start = e.course.losses, e.first.training_loss
+    if e.trained and not losses.size:
+        return None
+    if e.trained:
+        end = math.inf if e.course.diverged else probes.smooth_end(losses)
+        reached = min(end, max(e.now.training_loss, 0)) if not e.course.diverged else math.inf
+    else:
+        losses, broke = e.rehearse(1.0)
+        end = reached = math.inf if broke else probes.smooth_end(losses)
+        start = e.first.training_loss
+    beginning = start if e.start is not None else float(losses[0]) if losses.size else start
+    peak = float(np.max(losses, initial=0.0))
+    suspicious = end > 1.02 * beginning or peak > 3 * max(beginning, e.constant)
+    if not suspicious and not (e.trained and end > 0.7 * min(beginning, e.constant)):
+        return None
+    better = {}
+    for factor in (0.1, 0.01, 0.001):
+        trial, broke = e.rehearse(factor)
+        if not broke and trial.size:
+            better[factor] = probes.smooth_end(trial)
+    if not better:
+        return None
+    factor = min(better, key=lambda f: better[f])
+    if (not suspicious or e.start is None) and not _fails(e, better[factor]):
+        return None
+    if not better[factor] < 0.75 * min(reached, e.constant if not suspicious else math.inf):
+        return None
+    steps = len(e.rehearse(factor)[0])
+    if e.course.diverged:
+        what = f"The loss was {beginning:.3g} before training, which {e.course.stopped}."
+    else:
+        times = f", with a peak of {peak:.3g}" if peak > 1.5 * max(beginning, end) else ""
+        what = f"The loss was {beginning:.3g} before training and {end:.3g} at its end{times}."
+        if not e.trained:
+            what = (
+                f"In a rehearsal of {steps} steps the loss goes from {beginning:.3g} to {end:.3g}."
+            )
+    watched = _update(e)
+    return Verdict(
+        "learning rate too high",
+        "optimizer",
+        "critical",
+        f"{what}{watched} In a rehearsal with {e.rate * factor:.2g} in place of {e.rate:.2g} it "
+        f"falls to {better[factor]:.3g} in {steps} steps.",
+        f"Set learning_rate={e.rate * factor:.2g}.",
+    )
+
+
+def rate_too_low(e: Evidence) -> Verdict | None:
+    """Steps so short that little happens; longer ones get further in fewer steps."""
+    if e.optimizer is None or not e.now.finite or e.course.diverged:
+        return None
+    if e.trained:
+        if not e.course.losses.size:
+            return None
+        beginning = e.start.training_loss if e.start else float(e.course.losses[0])
+        reached = e.now.training_loss
+        if not reached > 0.75 * min(beginning, 1.5 * e.constant) or reached > 1.05 * beginning:
+            return None
+    else:
+        beginning = e.now.training_loss
+        trial, broke = e.rehearse(1.0)
+        reached = math.inf if broke else probes.smooth_end(trial)
+        if not 0.998 * beginning < reached < 1.02 * beginning:
+            return None
+    for factor in (10.0, 100.0, 1e3, 1e4):
+        trial, broke = e.rehearse(factor)
+        better = math.inf if broke else probes.smooth_end(trial)
+        if better < (0.6 if e.trained else 0.8) * reached:
+            break
+    else:
+        return None
+    if not _fails(e, better):
+        return None
+    if e.trained:
+        steps = f" of {e.course.steps} steps" if e.course.steps else ""
+        what = f"Training{steps} moved the loss from {beginning:.3g} to {reached:.3g} only."
+    else:
+        what = f"A rehearsal of {len(trial)} steps leaves the loss at {reached:.3g}."
+    return Verdict(
+        "learning rate too low",
+        "optimizer",
+        "critical",
+        f"{what}{_update(e)} In a rehearsal with {e.rate * factor:.2g} in place of {e.rate:.2g} it "
+        f"falls to {better:.3g} in {len(trial)} steps.",
+        f"Set learning_rate={e.rate * factor:.2g}.",
+    )
+
+
+def _fails(e: Evidence, better: float) -> bool:
+    """Whether a rehearsal with the rate as it is stays behind: else the rate is not to blame."""
+    trial, broke = e.rehearse(1.0)
+    return bool(broke) or not probes.smooth_end(trial) < 1.3 * better
+
+
+def _update(e: Evidence) -> str:
+    """Say how far a step moves the weights, where steps were watched."""
+    recorder = e.course.recorder
+    ratios = [] if recorder is None else [s.update_ratio for s in recorder.layers if s.steps]
+    finite = [r for r in ratios if math.isfinite(r)]
+    if not finite:
+        return ""
+    return f" A step moves the weights of a layer by {np.median(finite):.1g} of their norm."
+
+
+def batchnorm(e: Evidence) -> Verdict | None:
+    """Statistics of too few values, or running averages that do not fit the network any more."""
+    return _tiny_batches(e) or _stale_statistics(e)
+
+
+def _tiny_batches(e: Evidence) -> Verdict | None:
+    rows = e.subject.batch_size
+    if rows is None:
+        return None
+    for s in e.now.recorder.layers:
+        positions = math.prod(s.layer.input_shape[:-1]) if s.layer.input_shape else 1
+        if isinstance(s.layer, BatchNorm) and s.layer.trainable and rows * positions < FEW_VALUES:
+            values = rows * positions
+            error = math.sqrt(2 / max(values - 1, 1))
+            return Verdict(
+                "BatchNorm with tiny batches",
+                e.where(s.path),
+                "critical",
+                f"Batches of {rows} rows give it {values} values for each channel, so the "
+                f"variance that it divides by is off by about {share(error)}. On the same rows "
+                f"the loss is {e.now.training_loss:.3g} in training mode (batches of "
+                f"{max(e.batch_size, 32)}) and {e.now.loss:.3g} in inference mode.",
+                f"Train with batch_size={max(32, 4 * FEW_VALUES // positions)} or more, or replace "
+                "BatchNorm() by LayerNorm(), which does not look at the batch.",
+            )
+    return None
+
+
+def _stale_statistics(e: Evidence) -> Verdict | None:
+    if not e.trained or not e.now.finite:
+        return None
+    worst, path, text = 0.0, "", ""
+    for s in e.now.recorder.layers:
+        if not isinstance(s.layer, BatchNorm) or s.path not in e.now.fresh_buffers:
+            continue
+        fresh = e.now.fresh_buffers[s.path]
+        held = dict(e.network.walk())[s.path].buffers
+        spread = np.sqrt(fresh["running_var"] + s.layer.eps)
+        apart = float(np.median(np.abs(held["running_mean"] - fresh["running_mean"]) / spread))
+        ratio = (held["running_var"] + s.layer.eps) / (fresh["running_var"] + s.layer.eps)
+        factor = float(np.exp(np.median(np.abs(np.log(ratio)))))
+        if max(apart / STALE, math.log(factor) / math.log(2)) > worst:
+            worst, path = max(apart / STALE, math.log(factor) / math.log(2)), s.path
+            text = f"lies {apart:.2g} deviations from the mean of the data that reach it now, and "
+            text += f"its running variance is off by a factor of {factor:.2g}"
+    if worst < 1 or e.now.loss < 1.3 * e.now.training_loss + 0.02 * e.constant:
+        return None
+    momentum = dict(e.network.walk())[path].momentum  # type: ignore[attr-defined]
+    steps = f" after {e.course.steps} steps" if e.course.steps else ""
+    return Verdict(
+        "BatchNorm with stale statistics",
+        e.where(path),
+        "critical",
+        f"Its running mean{steps} {text}. On the same rows the loss is "
+        f"{e.now.training_loss:.3g} in training mode and {e.now.loss:.3g} in inference mode.",
+        f"Use BatchNorm(momentum=0.1) (it is {momentum:g}: the weight of a new batch), or run a "
+        "few batches of training data through network.forward(x, training=True) once training "
+        "is over.",
+    )
+
+
+def dropout_too_strong(e: Evidence) -> Verdict | None:
+    """Dropout takes away so much that the network cannot learn what it could."""
+    layers = [
+        s
+        for s in e.now.recorder.layers
+        if isinstance(s.layer, Dropout | AlphaDropout) and s.layer.rate > STRONG_DROPOUT
+    ]
+    if not layers or not e.trained or not e.now.finite:
+        return None
+    noisy, quiet = e.now.training_loss, e.now.loss
+    harm = max(s.training_loss / s.loss for s in (e.first, e.now) if s.loss > 0)
+    s = max(layers, key=lambda s: s.layer.rate)  # type: ignore[attr-defined]
+    extreme = s.layer.rate > 0.85  # type: ignore[attr-defined]
+    if noisy < 0.4 * e.constant or (harm < 1.1 and not extreme):
+        return None
+    rate, units = s.layer.rate, math.prod(s.layer.input_shape)  # type: ignore[attr-defined]
+    return Verdict(
+        "dropout too strong",
+        e.where(s.path),
+        "warning",
+        f"It drops {share(rate)} of {units} values, leaving {units * (1 - rate):.3g} a sample. On "
+        f"the same rows the loss is {noisy:.3g} with dropout and {quiet:.3g} without; a constant "
+        f"prediction has {e.constant:.3g}.",
+        f"Lower it to {type(s.layer).__name__}(rate=0.2).",
+    )
+
+
+def one_class(e: Evidence) -> Verdict | None:
+    """The network gives (nearly) every row the same class."""
+    if not e.trained or e.loss.scores is None or not np.isfinite(e.now.outputs).all():
+        return None
+    outputs, y = e.now.outputs, e.rows.y
+    if outputs.ndim != 2:
+        return None
+    if outputs.shape[1] == 1:
+        predicted, actual = (outputs[:, 0] > 0).astype(int), (y.reshape(len(y), -1)[:, 0] > 0.5)
+    else:
+        predicted, actual = outputs.argmax(axis=1), y if y.ndim == 1 else y.argmax(axis=1)
+        if y.ndim == 2 and not np.allclose(y.sum(axis=1), 1):
+            return None  # several labels a row
+    values, counts = np.unique(predicted, return_counts=True)
+    top, part = int(values[counts.argmax()]), counts.max() / len(y)
+    true_part = float(np.mean(actual.astype(int) == top))
+    if part < ONE_CLASS or true_part > 1 - 3 * (1 - part) - 0.012:
+        return None
+    others = len(y) - int(np.sum(actual.astype(int) == top))
+    found = int(np.sum((predicted != top) & (predicted == actual.astype(int))))
+    last = e.learning(e.now)[-1]
+    return Verdict(
+        "collapsed to one class",
+        e.where(last.path),
+        "critical",
+        f"Class {top} is predicted for {share(part)} of the rows, but only {share(true_part)} have "
+        f"it: {found} of the {others} rows of other classes are recognised.",
+        "Weight the classes: class_weight='balanced' in the estimator, or sample_weight = "
+        "compute_sample_weight('balanced', y) in train; if the classes are about equally "
+        f"frequent, look at the bias of {last.path}, which outweighs the inputs.",
+    )
+
+
+def overfitting(e: Evidence) -> Verdict | None:
+    """What is learned of the training rows does not hold for others."""
+    held = e.course.column("validation_loss")
+    train = e.course.column("loss")
+    if held.size >= 3 and np.isfinite(held).all():
+        best = int(np.argmin(held))
+        if held[-1] > 1.25 * held[best] and train[-1] < 0.6 * held[-1] and best < 0.8 * held.size:
+            return Verdict(
+                "overfitting",
+                "network",
+                "warning",
+                f"The validation loss was lowest in epoch {best + 1} ({held[best]:.3g}) and rose "
+                f"to {held[-1]:.3g} in epoch {held.size}, while the training loss fell from "
+                f"{train[best]:.3g} to {train[-1]:.3g}. {_size(e)}",
+                _against_overfitting(best),
+            )
+    if not e.trained or not e.now.finite:
+        return None
+    inside = e.now.loss
+    if e.validation is not None:
+        outputs = e.network.infer(e.validation.X)
+        outside = e.loss.forward(outputs, e.validation.y, e.validation.weight)
+    elif held.size and np.isfinite(held[-1]):
+        inside, outside = train[-1], held[-1]
+    else:
+        return None
+    gained, kept = e.constant - inside, e.constant - outside
+    if gained < 0.5 * e.constant or kept > 0.5 * gained:
+        return None
+    return Verdict(
+        "overfitting",
+        "network",
+        "warning",
+        f"The loss is {inside:.3g} on the training rows and {outside:.3g} on the validation "
+        f"rows; a constant prediction has {e.constant:.3g}. {_size(e)}",
+        _against_overfitting(None),
+    )
+
+
+def _size(e: Evidence) -> str:
+    return f"There are {e.network.n_params:,} parameters for {len(e.rows):,} rows."
+
+
+def _against_overfitting(best: int | None) -> str:
+    stop = "Stop early (patience=5 with validation_data" + (
+        f"; epoch {best + 1} was best)" if best is not None else ")"
+    )
+    return f"{stop}, use fewer units, weight_decay=1e-2 in AdamW, Dropout(0.3), or more data."
+
+
+def underfitting(e: Evidence) -> Verdict | None:
+    """Training has come to rest although there is more to learn."""
+    losses = e.course.losses
+    if not e.trained or losses.size < 6 or len(e.rows) < 30 or not e.now.finite:
+        return None
+    own = e.network_explains
+    third = losses.size // 3
+    middle, end = np.median(losses[third : 2 * third]), np.median(losses[2 * third :])
+    simple, targets = e.neighbours_explain, probes.target_matrix(e.loss, e.probed.y)
+    if (
+        end < 0.9 * middle
+        or math.isnan(own)
+        or own > 0.8
+        or simple < own + 0.2
+        or e.neighbours.surprise(targets) < 4
+    ):
+        return None
+    decay = float(getattr(e.optimizer, "weight_decay", 0.0) or 0.0)
+    hidden = e.learning(e.now)[:-1]
+    width = max((s.layer.output_shape[-1] for s in hidden), default=0)
+    if decay > 0.02:
+        remedy = f"Lower weight_decay from {decay:g} to 1e-4: it keeps the weights small."
+    elif not hidden:
+        remedy = "Add a hidden layer, Dense(64), ReLU(), before the output: it is a linear map now."
+    else:
+        remedy = f"Use more units (the widest hidden layer has {width}: try {max(64, 8 * width)})"
+        remedy += " or one more layer."
+    return Verdict(
+        "underfitting",
+        "network",
+        "warning",
+        f"The loss has come to {end:.3g} ({middle:.3g} in the middle third of training); the "
+        f"network explains {share(max(own, 0))} of the variance of y on its own training rows, "
+        f"but the {probes.NEIGHBOURS} nearest neighbours of a row explain {share(simple)}. "
+        f"{_size(e)}",
+        remedy,
+    )
