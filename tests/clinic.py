@@ -559,7 +559,7 @@ def _one_class_of_three(seed, balanced=False):
     y = rng.choice(3, size=900, p=[0.92, 0.04, 0.04])
     X = rng.normal(size=(900, 3)) + 0.8 * np.eye(3)[y]
     weight = (1 / np.bincount(y, minlength=3)[y],) if balanced else ()
-    return Run(mlp(6, act=Tanh), CCE(), Adam(0.01), (X, y, *weight), 15)
+    return Run(mlp(4, act=Tanh), CCE(), Adam(0.005), (X, y, *weight), 15)
 
 
 def _overfitted(seed, patience=False):
@@ -571,10 +571,10 @@ def _overfitted(seed, patience=False):
     return replace(run, epochs=4) if patience else run
 
 
-def _overfitted_regression(seed, patience=False):
-    learn, held = split(noisy_curve(seed, n=120, d=8), 0.35)
-    run = Run(mlp(128, 64, out=1), MSE(), Adam(0.01), learn, 80, validation_data=held)
-    return replace(run, epochs=5) if patience else run
+def _overfitted_regression(seed, more=False):
+    learn, held = split(noisy_curve(seed, n=2000 if more else 120, d=8), 0.35)
+    epochs = 5 if more else 80  # about as many steps
+    return Run(mlp(128, 64, out=1), MSE(), Adam(0.01), learn, epochs, validation_data=held)
 
 
 def _linear_on_rings(seed, hidden=()):
@@ -637,7 +637,7 @@ SICK = [
         ("collapsed to one class", _one_class, {"balanced": True}),
         ("collapsed to one class", _one_class_of_three, {"balanced": True}),
         ("overfitting", _overfitted, {"patience": True}),
-        ("overfitting", _overfitted_regression, {"patience": True}),
+        ("overfitting", _overfitted_regression, {"more": True}),
         ("underfitting", _linear_on_rings, {"hidden": (64,)}),
         ("underfitting", _one_unit, {"width": 64}),
         ("underfitting", _decayed, {"decay": 1e-4}),

@@ -73,6 +73,7 @@ class HealthMonitor:
         self.losses: list[float] = []
         self.state: TrainingState | None = None
         self._batches: list[tuple[Any, ...]] = []
+        self._last: Any = None
         self._n_rows, self._batch_rows = 0, 0
         self._watching: np.ndarray | None = None
         self._spent = 0.0
@@ -86,6 +87,7 @@ class HealthMonitor:
         self._last = state.batch
         if self._n_rows < self.keep_rows and state.epoch == 0:  # later they would come again
             self._keep(state.batch)
+            self._last = None
         if self._is_due():
             begun = time.perf_counter()
             self._watching = state.network.flat_params.copy()
@@ -109,7 +111,7 @@ class HealthMonitor:
     def on_end(self, state: TrainingState) -> None:
         """Let go of the network's layers; keep the batch that broke, if one did."""
         self._stop_observing(state.network)
-        if state.history.stopped.startswith("diverged"):
+        if state.history.stopped.startswith("diverged") and self._last is not None:
             self._keep(self._last)
         self._last = None
 
@@ -211,6 +213,7 @@ class HealthMonitor:
             state.history,
             state.optimizer,
             self._batch_rows,
+            ordered=X is not None,
         )
         losses = np.asarray(self.losses)
         course = Course(losses, state.history, self._recorder, state.step)

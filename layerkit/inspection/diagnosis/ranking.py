@@ -24,9 +24,10 @@ CHECKS: tuple[Callable[[Evidence], Verdict | None], ...] = (
     training_verdicts.dropout_too_strong,
     training_verdicts.rate_too_low,
     data_verdicts.rows_misaligned,
-    training_verdicts.one_class,
+    training_verdicts.majority_only,
     training_verdicts.overfitting,
     training_verdicts.underfitting,
+    training_verdicts.one_class,
 )
 
 # What training may do to a layer, and what makes it do so.

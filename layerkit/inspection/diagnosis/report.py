@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from layerkit.inspection.diagnosis.evidence import Evidence, Verdict
 from layerkit.inspection.diagnosis.ranking import verdicts
 from layerkit.inspection.diagnosis.statistics import LayerStatistics, Recorder
@@ -64,8 +66,12 @@ class HealthReport:
         return {"verdicts": found, "layers": self.layers, "facts": self.facts}
 
     def __str__(self) -> str:
-        blocks = [self._title, *map(_paragraphs, self._numbered()), _table(self._cells())]
-        return "\n\n".join([*blocks, textwrap.fill(LEGEND, WIDTH)])
+        blocks = [
+            "\n".join(_wrapped(self._title, "", "")),
+            *map(_paragraphs, self._numbered()),
+            _table(self._cells()),
+        ]
+        return "\n\n".join([*blocks, "\n".join(_wrapped(LEGEND, "", ""))])
 
     __repr__ = __str__
 
@@ -133,7 +139,9 @@ def report_on(evidence: Evidence) -> HealthReport:
         "constant_loss": evidence.constant,
         "trained": evidence.trained,
     }
-    return HealthReport(verdicts(evidence), _rows(evidence.now.recorder, watched), facts)
+    with np.errstate(all="ignore"):  # numbers that ran away are a finding, not an accident
+        found, rows = verdicts(evidence), _rows(evidence.now.recorder, watched)
+    return HealthReport(found, rows, facts)
 
 
 def _rows(recorder: Recorder, watched: Recorder | None) -> list[dict[str, Any]]:
@@ -184,27 +192,38 @@ def _percent(value: float) -> str:
 
 def _paragraphs(numbered: tuple[int, Verdict]) -> str:
     number, verdict = numbered
+    name = verdict.name if verdict.follows_from else verdict.name.upper()
     indent = " " * 3
-    lines = [f"{number}. {verdict.name.upper() if not verdict.follows_from else verdict.name}"]
-    lines[0] += f" · {verdict.layer} · {verdict.severity}"
-    for text in (verdict.evidence, f"Remedy: {verdict.remedy}"):
-        lines += textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent,
-                               break_on_hyphens=False)  # fmt: skip
+    lines = _wrapped(f"{number}. {name} · {verdict.severity} · {verdict.layer}", "", indent)
+    lines += _wrapped(verdict.evidence, indent, indent)
+    lines += _wrapped(f"Remedy: {verdict.remedy}", indent, indent)
     return "\n".join(lines)
+
+
+def _wrapped(text: str, first: str, later: str) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=later, break_on_hyphens=False
+    )
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:
     table = [HEADER, *rows]
     widths = [max(len(line[i]) for line in table) for i in range(len(HEADER))]
+    widths[0] = min(widths[0], max(WIDTH - sum(widths[1:]) - 2 * len(widths[1:]), 20))
     lines = [
         "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
+            cell.rjust(width) if i else _shortened(cell, width).ljust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in table
     ]
     rule = "-" * max(map(len, lines))
     return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _shortened(name: str, width: int) -> str:
+    """Leave out the beginning of what is too long: its end names the layer."""
+    return name if len(name) <= width else f"…{name[1 - width :]}"
 
 
 def _html_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -22,15 +23,17 @@ SQUASHING = (Sigmoid, HardSigmoid, Tanh, HardTanh, Softsign)
 def not_finite(e: Evidence) -> Verdict | None:
     """The first place where a number that is not finite turned up."""
     name = "non-finite origin"
-    for bad, what in ((e.bad_inputs, "inputs"), (e.bad_targets, "targets")):
+    for bad, what, x in (
+        (e.bad_inputs, "inputs", e.subject.rows.X),
+        (e.bad_targets, "targets", e.subject.rows.y),
+    ):
         if bad.any():
             return Verdict(
                 name,
                 what,
                 "critical",
                 f"{int(bad.sum())} of {len(bad)} rows of {'X' if what == 'inputs' else 'y'} hold "
-                f"NaN or infinity, first row {int(bad.argmax())}: every number computed from "
-                "them is NaN.",
+                f"NaN or infinity{_places(e, bad, x)}: every number computed from them is NaN.",
                 "Drop these rows, or fill the gaps before training, for instance with "
                 "sklearn.impute.SimpleImputer.",
             )
@@ -51,6 +54,17 @@ def not_finite(e: Evidence) -> Verdict | None:
             "domain (log 0, sqrt 0, division by 0): keep it away, for instance by log(x + 1e-6).",
         )
     return None
+
+
+def _places(e: Evidence, bad: np.ndarray, x: Any) -> str:
+    """Name the first row, where rows have their own numbers, and the columns."""
+    places = [f"first in row {int(bad.argmax())}"] if e.subject.ordered else []
+    if isinstance(x, np.ndarray) and x.ndim == 2:
+        columns = np.flatnonzero(~np.isfinite(x).all(axis=0))
+        more = ", …" if len(columns) > 5 else ""
+        shown = ", ".join(map(str, columns[:5]))
+        places.append(f"in column{'s' * (len(columns) > 1)} {shown}{more}")
+    return f" ({', '.join(places)})" if places else ""
 
 
 def _rate_broke_it(e: Evidence) -> bool:
@@ -291,14 +305,15 @@ def identical_units(e: Evidence) -> Verdict | None:
         same = _same_as_another(columns, 1e-6) & _same_as_another(gradient, 1e-3)
         if same.mean() < 0.5:
             continue
-        value = ", all zero" if not columns.any() else ""
+        value = " (all zero)" if not columns.any() else ""
+        different = len(np.unique(columns.round(9), axis=1).T)
         return Verdict(
             "symmetric units",
             e.where(s.path),
             "critical",
-            f"{int(same.sum())} of {same.size} units have the same {weights} as another "
-            f"one{value} and the same gradient, so they stay equal: the layer works like one with "
-            f"{len(np.unique(columns.round(9), axis=1).T)} units.",
+            f"{int(same.sum())} of {same.size} units have the same {weights} as another one"
+            f"{value} and the same gradient, so they stay equal: the layer can do no more than "
+            f"one with {different} unit{'s' * (different > 1)}.",
             "Start from random weights: initializer='auto' (not zeros, ones or constant).",
         )
     return None

@@ -38,7 +38,8 @@ class Rows:
 class Subject:
     """A network with its loss, data, and what is known of its training.
 
-    ``network`` is a copy; ``batch_size`` and ``optimizer`` are None where nobody told.
+    ``network`` is a copy; ``batch_size`` and ``optimizer`` are None where nobody told; ``ordered``
+    says whether the rows are in their original order.
     """
 
     network: Layer
@@ -48,6 +49,7 @@ class Subject:
     history: History | None = None
     optimizer: Any = None
     batch_size: int | None = None
+    ordered: bool = True
 
 
 def subject_of(

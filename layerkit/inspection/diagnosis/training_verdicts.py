@@ -85,15 +85,13 @@ def rate_too_low(e: Evidence) -> Verdict | None:
         reached = math.inf if broke else probes.smooth_end(trial)
         if not 0.998 * beginning < reached < 1.02 * beginning:
             return None
-    for factor in (10.0, 100.0, 1e3, 1e4):
-        trial, broke = e.rehearse(factor)
-        better = math.inf if broke else probes.smooth_end(trial)
-        if better < (0.6 if e.trained else 0.8) * reached:
-            break
-    else:
+    trials = {factor: e.rehearse(factor) for factor in (10.0, 100.0, 1e3, 1e4)}
+    ends = {f: probes.smooth_end(trial) for f, (trial, broke) in trials.items() if not broke}
+    factor = min(ends, key=lambda f: ends[f], default=1.0)
+    better = ends.get(factor, math.inf)
+    if not better < (0.6 if e.trained else 0.8) * reached or not _fails(e, better):
         return None
-    if not _fails(e, better):
-        return None
+    trial = trials[factor][0]
     if e.trained:
         steps = f" of {e.course.steps} steps" if e.course.steps else ""
         what = f"Training{steps} moved the loss from {beginning:.3g} to {reached:.3g} only."
@@ -116,13 +114,14 @@ def _fails(e: Evidence, better: float) -> bool:
 
 
 def _update(e: Evidence) -> str:
-    """Say how far a step moves the weights, where steps were watched."""
+    """Say how far the first step moved the weights, if it was watched."""
     recorder = e.course.recorder
-    ratios = [] if recorder is None else [s.update_ratio for s in recorder.layers if s.steps]
-    finite = [r for r in ratios if math.isfinite(r)]
+    moved = {} if recorder is None else {s.path: s.steps[0] for s in recorder.layers if s.steps}
+    finite = {path: ratio for path, ratio in moved.items() if math.isfinite(ratio)}
     if not finite:
         return ""
-    return f" A step moves the weights of a layer by {np.median(finite):.1g} of their norm."
+    path = max(finite, key=lambda path: finite[path])
+    return f" The first step moved the weights of {path} by {finite[path]:.1g} of their norm."
 
 
 def batchnorm(e: Evidence) -> Verdict | None:
@@ -142,7 +141,7 @@ def _tiny_batches(e: Evidence) -> Verdict | None:
             return Verdict(
                 "BatchNorm with tiny batches",
                 e.where(s.path),
-                "critical",
+                "critical" if values < 4 else "warning",
                 f"Batches of {rows} rows give it {values} values for each channel, so the "
                 f"variance that it divides by is off by about {share(error)}. On the same rows "
                 f"the loss is {e.now.training_loss:.3g} in training mode (batches of "
@@ -213,37 +212,64 @@ def dropout_too_strong(e: Evidence) -> Verdict | None:
     )
 
 
+def majority_only(e: Evidence) -> Verdict | None:
+    """The network gives every row the class that is frequent, or that a bias favours."""
+    return _one_class(e, caused=True)
+
+
 def one_class(e: Evidence) -> Verdict | None:
-    """The network gives (nearly) every row the same class."""
+    """The network gives every row the same class, for no reason of its own."""
+    return _one_class(e, caused=False)
+
+
+def _one_class(e: Evidence, caused: bool) -> Verdict | None:
     if not e.trained or e.loss.scores is None or not np.isfinite(e.now.outputs).all():
         return None
-    outputs, y = e.now.outputs, e.rows.y
-    if outputs.ndim != 2:
+    labels = _labels(e)
+    if labels is None:
         return None
-    if outputs.shape[1] == 1:
-        predicted, actual = (outputs[:, 0] > 0).astype(int), (y.reshape(len(y), -1)[:, 0] > 0.5)
-    else:
-        predicted, actual = outputs.argmax(axis=1), y if y.ndim == 1 else y.argmax(axis=1)
-        if y.ndim == 2 and not np.allclose(y.sum(axis=1), 1):
-            return None  # several labels a row
+    predicted, actual = labels
     values, counts = np.unique(predicted, return_counts=True)
-    top, part = int(values[counts.argmax()]), counts.max() / len(y)
-    true_part = float(np.mean(actual.astype(int) == top))
+    top, part = int(values[counts.argmax()]), counts.max() / len(predicted)
+    true_part = float(np.mean(actual == top))
     if part < ONE_CLASS or true_part > 1 - 3 * (1 - part) - 0.012:
         return None
-    others = len(y) - int(np.sum(actual.astype(int) == top))
-    found = int(np.sum((predicted != top) & (predicted == actual.astype(int))))
-    last = e.learning(e.now)[-1]
+    last, outputs = e.learning(e.now)[-1], e.now.outputs
+    bias = np.ptp(np.append(last.layer.params.get("b", np.zeros(1)), 0))
+    biased, rare = bool(bias > 3 * outputs.std(axis=0).max()), true_part > 0.7
+    if caused != (biased or rare):
+        return None
+    others = int(np.sum(actual != top))
+    found = int(np.sum((predicted != top) & (predicted == actual)))
+    if rare:
+        remedy = (
+            "Weight the classes: class_weight='balanced' in the estimator, or sample_weight="
+            "compute_sample_weight('balanced', y) in train."
+        )
+    else:
+        remedy = f"Set the bias of {last.path} to 0 and train again; balance the classes in y."
+    outweighs = f" The biases of {last.path} are {bias:.2g} apart, its outputs vary less."
     return Verdict(
         "collapsed to one class",
         e.where(last.path),
         "critical",
         f"Class {top} is predicted for {share(part)} of the rows, but only {share(true_part)} have "
-        f"it: {found} of the {others} rows of other classes are recognised.",
-        "Weight the classes: class_weight='balanced' in the estimator, or sample_weight = "
-        "compute_sample_weight('balanced', y) in train; if the classes are about equally "
-        f"frequent, look at the bias of {last.path}, which outweighs the inputs.",
+        f"it: {found} of the {others} rows of other classes are recognised."
+        f"{outweighs if biased else ''}",
+        remedy,
     )
+
+
+def _labels(e: Evidence) -> tuple[np.ndarray, np.ndarray] | None:
+    """Predicted and true classes, if each row has one."""
+    outputs, y = e.now.outputs, e.rows.y
+    if outputs.ndim != 2:
+        return None
+    if outputs.shape[1] == 1:
+        return (outputs[:, 0] > 0).astype(int), (y.reshape(len(y), -1)[:, 0] > 0.5).astype(int)
+    if y.ndim == 2 and not np.allclose(y.sum(axis=1), 1):
+        return None
+    return outputs.argmax(axis=1), (y if y.ndim == 1 else y.argmax(axis=1)).astype(int)
 
 
 def overfitting(e: Evidence) -> Verdict | None:

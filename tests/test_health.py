@@ -1,0 +1,469 @@
+"""Health reports: the fault clinic, its cures, and that looking changes nothing."""
+
+import copy
+import json
+import time
+import warnings
+from collections import Counter
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from clinic import CCE, HEALTHY, MSE, SICK, Case, blobs, cnn, curve, diagnose, digits, mlp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from layerkit import (
+    BatchNorm,
+    Dense,
+    Dropout,
+    Layer,
+    ReLU,
+    Residual,
+    Sequential,
+    SequentialClassifier,
+    SequentialRegressor,
+    Softmax,
+    Tanh,
+)
+from layerkit import initializers as init
+from layerkit.inspection import HealthMonitor, HealthReport, health
+from layerkit.inspection.diagnosis.probes import best_constant
+from layerkit.inspection.diagnosis.statistics import Moments, Recorder
+from layerkit.inspection.diagnosis.subject import Rows
+from layerkit.losses import Poisson
+from layerkit.optimizers import LBFGS, SGD, Adam
+from layerkit.training import train
+
+# Thresholds were chosen with the seeds 0 to 10 and 100 to 109; these were not looked at.
+HELD_OUT = 1000
+# Visible before the first step, given the optimizer: `health` needs no training for them.
+AT_ONCE = ("vanishing", "exploding", "dead", "saturated", "wrong", "learning rate too high",
+           "inputs", "softmax", "sigmoid", "symmetric", "no gradient", "non-finite",
+           "BatchNorm with tiny")  # fmt: skip
+
+
+# ------------------------------------------------------------------------------- the clinic
+
+
+def first_verdicts(cases, seeds, how="monitor"):
+    """Count (expected, first verdict) over all cases and seeds."""
+    table = Counter()
+    for case in cases:
+        for seed in seeds:
+            found = diagnose(case, seed, how).verdicts
+            table[case.verdict or "healthy", found[0].name if found else "healthy"] += 1
+    return table
+
+
+def confusion(table):
+    """Print where expected and found differ."""
+    wrong = {pair: n for pair, n in table.items() if pair[0] != pair[1]}
+    return f"{sum(table.values())} runs; (expected, found): {wrong}"
+
+
+def share_right(table):
+    return sum(n for (expected, found), n in table.items() if expected == found) / table.total()
+
+
+def test_the_clinic_is_as_large_as_promised():
+    kin = {"saturated sigmoid": "saturated tanh", "sigmoid applied twice": "softmax applied twice"}
+    variants = Counter(kin.get(case.verdict, case.verdict) for case in SICK)
+    assert len(variants) >= 16 and len(SICK) >= 32 and len(HEALTHY) >= 16
+    assert min(variants.values()) >= 2
+
+
+def test_the_right_verdict_comes_first():
+    table = first_verdicts(SICK, [HELD_OUT])
+    assert share_right(table) >= 0.95, confusion(table)
+
+
+def test_healthy_runs_raise_no_alarm():
+    table = first_verdicts(HEALTHY, [HELD_OUT])
+    assert table.total() - table["healthy", "healthy"] <= 1, confusion(table)
+
+
+@pytest.mark.slow
+def test_the_clinic_over_many_seeds():
+    seeds = range(HELD_OUT + 1, HELD_OUT + 9)
+    sick, healthy = first_verdicts(SICK, seeds), first_verdicts(HEALTHY, seeds)
+    print(confusion(sick), confusion(healthy), sep="\n")
+    assert share_right(sick) >= 0.95, confusion(sick)
+    assert share_right(healthy) >= 0.98, confusion(healthy)
+
+
+def test_what_is_there_from_the_start_is_found_without_training():
+    visible = [case for case in SICK if case.verdict.startswith(AT_ONCE)]
+    table = first_verdicts(visible, [HELD_OUT], "before")
+    assert share_right(table) >= 0.95, confusion(table)
+    table = first_verdicts(HEALTHY, [HELD_OUT], "before")
+    assert table.total() - table["healthy", "healthy"] <= 1, confusion(table)
+
+
+def test_health_after_training_raises_no_alarm_on_the_healthy():
+    table = first_verdicts(HEALTHY[::3], [HELD_OUT], "health")
+    assert table.total() - table["healthy", "healthy"] <= 1, confusion(table)
+
+
+@pytest.mark.parametrize("case", SICK, ids=lambda case: case.name)
+def test_the_remedy_cures(case):
+    seed = HELD_OUT
+    cure = case.cured
+    if case.verdict.startswith("learning rate"):
+        remedy = diagnose(case, seed).verdicts[0].remedy
+        rate = float(remedy.removeprefix("Set learning_rate=").rstrip("."))
+
+        def cure(seed):
+            return case.make(seed, rate=rate)
+
+    found = diagnose(Case(case.name, "", cure), seed).verdicts
+    assert case.verdict not in [verdict.name for verdict in found]
+    assert len(found) <= 1
+
+
+# ------------------------------------------------------------------------------- causes
+
+
+def names(report):
+    return [verdict.name for verdict in report.verdicts]
+
+
+def test_symptoms_follow_their_cause():
+    X, y = digits(0, 300)
+    network = cnn()
+    monitor = HealthMonitor(every=5)
+    train(network, CCE(), SGD(0.05), (X * 255, y), epochs=8, callbacks=[monitor], random_state=0)
+    first, *others = monitor.report().verdicts
+    assert first.name == "inputs not scaled" and not first.follows_from
+    assert others and all(v.follows_from == "inputs not scaled" for v in others)
+
+
+def test_every_verdict_names_its_layer_and_says_what_to_do():
+    X, y = blobs(0)
+    zeros = init.zeros
+    hidden, out = Dense(16, initializer=zeros), Dense(3, initializer=zeros)
+    network = Sequential([hidden, Tanh(), out, Softmax()])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report = health(network, X, y, CCE())
+    where = {v.name: v.layer for v in report.verdicts}
+    assert where["softmax applied twice"] == "layers.3 Softmax()"
+    assert where["symmetric units"] == "layers.0 Dense(units=16, initializer=zeros)"
+    for verdict in report.verdicts:
+        assert any(c.isdigit() for c in verdict.evidence)
+        assert verdict.remedy.endswith(".") and verdict.severity in ("critical", "warning")
+
+
+def test_numbers_in_the_evidence_are_right():
+    X, y = blobs(0)
+    X[:, 2] = 5000 + 10 * X[:, 2]
+    (first,) = health(mlp(8), X, y).verdicts[:1]
+    assert first.name == "inputs not scaled"
+    assert f"Column 2 of X has mean {X[:, 2].mean():.3g}" in first.evidence
+    X, y = blobs(0)
+    X[7, 1] = X[9, 1] = np.inf
+    (first,) = health(mlp(8), X, y).verdicts[:1]
+    assert "2 of 300 rows of X" in first.evidence
+    assert "first in row 7, in column 1" in first.evidence
+
+
+def test_gradient_norms_and_ratios_equal_a_plain_computation():
+    X, y = curve(0, n=96)
+    network = mlp(8, 8, act=Tanh, out=1).build(3, random_state=0, dtype=np.float64)
+    rows = {row["path"]: row for row in health(network, X, y, MSE(), batch_size=32).layers}
+    loss, squares, at_2, at_4 = MSE(), [], [], []
+    for start in (0, 32, 64):
+        batch = slice(start, start + 32)
+        loss.forward(network.forward(X[batch], training=True), y[batch])
+        network.backward(loss.backward())
+        squares.append(sum(np.square(g).sum() for g in network[0].grads.values()))
+        at_4.append(np.square(32 * loss.backward()).sum() / 32)  # per sample: undo the mean
+        inner = network[3].backward(network[4].backward(loss.backward()))
+        at_2.append(np.square(32 * inner).sum() / 32)
+    assert rows["layers.0"]["gradient_norm"] == pytest.approx(np.sqrt(np.mean(squares)))
+    ratio = np.sqrt(np.mean(at_2) / np.mean(at_4))
+    assert rows["layers.2"]["gradient_ratio"] == pytest.approx(ratio)
+    assert np.isnan(rows["layers.4"]["gradient_ratio"])
+
+
+def test_dead_units_are_counted_over_all_rows_not_one_batch():
+    X = np.zeros((400, 1))
+    X[390:] = 1.0  # ten rows, in the last batch, wake the units
+    network = Sequential([Dense(4), ReLU(), Dense(1)]).build(1, random_state=0, dtype=np.float64)
+    network[0].params["W"][...] = [[1, 1, 1, -1]]
+    network[0].params["b"][...] = -0.5
+    report = health(network, X, X.copy(), MSE(), batch_size=32)
+    assert report.layers[1]["dead"] == 0.25
+
+
+def test_saturated_share_is_that_of_the_flat_outputs():
+    X = np.linspace(-4, 4, 801)[:, None]
+    network = Sequential([Dense(1), Tanh(), Dense(1)]).build(1, random_state=0, dtype=np.float64)
+    network[0].params["W"][...] = 1
+    share = health(network, X, X.copy(), MSE()).layers[1]["saturated"]
+    assert share == pytest.approx(np.mean(np.abs(np.tanh(X)) > 0.95))
+
+
+# ------------------------------------------------------------------------------- statistics
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20), min_size=1, max_size=8),
+    st.floats(-1e8, 1e8),
+)
+def test_moments_of_batches_are_those_of_the_whole(batches, shift):
+    moments = Moments()
+    for batch in batches:
+        moments.add(np.array(batch) + shift)
+    whole = np.concatenate([np.array(b) for b in batches]) + shift
+    assert moments.count == whole.size
+    assert moments.mean == pytest.approx(whole.mean(), rel=1e-9, abs=1e-9)
+    scale = max(1.0, abs(shift) * 1e-6)
+    assert moments.std == pytest.approx(whole.std(), rel=1e-6, abs=scale * 1e-3)
+    assert (moments.low, moments.high) == (whole.min(), whole.max())
+
+
+def test_moments_of_huge_numbers_do_not_overflow():
+    moments = Moments()
+    moments.add(np.array([3e38, -3e38, np.nan], np.float32))
+    assert moments.std == pytest.approx(3e38, rel=1e-6) and moments.not_finite == 1
+
+
+def test_gradient_noise_is_that_of_the_batches():
+    network = Sequential([Dense(3)]).build(2, random_state=0, dtype=np.float64)
+    recorder = Recorder(network)
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=network.n_params)
+    for _ in range(4000):
+        recorder.add_gradients(true + 0.5 * rng.normal(size=true.size))
+    expected = 0.5 * np.sqrt(true.size) / np.linalg.norm(true)
+    assert recorder.layers[0].noise == pytest.approx(expected, rel=0.05)
+
+
+def test_the_best_constant_has_the_entropy_and_the_variance():
+    rng = np.random.default_rng(0)
+    y = rng.integers(4, size=500) // 2
+    p = np.bincount(y) / 500
+    assert best_constant(CCE(), Rows(y[:, None], y), (2,)) == pytest.approx(-p @ np.log(p))
+    z = rng.normal(3, 2, (500, 2))
+    assert best_constant(MSE(), Rows(z, z), (2,)) == pytest.approx(z.var(axis=0).mean())
+    counts = rng.poisson(4.0, (500, 1)).astype(float)
+    mean = counts.mean()
+    expected = Poisson().forward(np.full((500, 1), np.log(mean)), counts)
+    assert best_constant(Poisson(), Rows(counts, counts), (1,)) == pytest.approx(expected)
+
+
+# ------------------------------------------------------------------------------- looking only
+
+
+def state_of(network):
+    buffers = [b.copy() for _, layer in network.walk() for b in layer.buffers.values()]
+    return network.flat_params.copy(), network.flat_grads.copy(), buffers
+
+
+def test_health_leaves_the_network_as_it_was():
+    X, y = blobs(0)
+    network = mlp(16, between=(BatchNorm, Dropout)).build(6, random_state=0, dtype=np.float64)
+    twin = copy.deepcopy(network)
+    optimizer = Adam(0.01)
+    network.backward(network.forward(X[:8], training=True))
+    twin.backward(twin.forward(X[:8], training=True))
+    before, x_before = state_of(network), X.copy()
+    health(network, X, y, optimizer=optimizer)
+    for now, then in zip(state_of(network), before, strict=True):
+        np.testing.assert_equal(now, then)
+    np.testing.assert_array_equal(X, x_before)
+    assert optimizer.state == {}
+    np.testing.assert_array_equal(  # the caches and the stream of noise are untouched
+        network.backward(np.ones((8, 3))), twin.backward(np.ones((8, 3)))
+    )
+    np.testing.assert_array_equal(network.forward(X, training=True), twin.forward(X, training=True))
+
+
+def test_an_unbuilt_network_stays_unbuilt():
+    X, y = blobs(0)
+    network = mlp(16)
+    assert health(network, X, y).healthy
+    assert not network.is_built
+
+
+@pytest.mark.parametrize("every", ["auto", 1, 7])
+def test_a_monitor_changes_no_weight(every):
+    X, y = blobs(0)
+
+    def run(*callbacks):
+        network = mlp(16, between=(BatchNorm, Dropout))
+        train(network, CCE(), Adam(0.01), (X, y), epochs=3, callbacks=callbacks, random_state=0)
+        return network
+
+    monitor = HealthMonitor(every=every)
+    watched, plain = run(monitor), run()
+    np.testing.assert_array_equal(watched.flat_params, plain.flat_params)
+    assert monitor.steps[0] == 1 and len(monitor.losses) == 30
+    assert all(layer._observer is None for _, layer in watched.walk())
+    before = state_of(watched)
+    monitor.report()
+    for now, then in zip(state_of(watched), before, strict=True):
+        np.testing.assert_equal(now, then)
+
+
+def test_a_monitor_that_is_used_again_starts_afresh():
+    monitor = HealthMonitor(every=2)
+    for rate, found in ((1e-6, ["learning rate too low"]), (0.1, [])):
+        X, y = blobs(0)
+        train(mlp(32), CCE(), SGD(rate), (X, y), epochs=10, callbacks=[monitor], random_state=0)
+        assert names(monitor.report())[:1] == found
+    assert len(monitor.losses) == 100
+
+
+def test_a_monitor_lets_go_when_training_is_interrupted():
+    X, y = blobs(0)
+
+    def interrupt(state):
+        raise KeyboardInterrupt
+
+    network, monitor = mlp(8), HealthMonitor(every=1)
+    interrupt.on_batch = interrupt
+    with pytest.warns(UserWarning, match="interrupted"):
+        train(network, CCE(), Adam(), (X, y), epochs=1, callbacks=[interrupt, monitor])
+    assert all(layer._observer is None for _, layer in network.walk())
+
+
+def test_a_report_without_training_is_refused():
+    with pytest.raises(RuntimeError, match="has seen no training"):
+        HealthMonitor().report()
+    with pytest.raises(ValueError, match="every must be"):
+        HealthMonitor(every=0)
+
+
+@pytest.mark.slow
+def test_watching_costs_at_most_a_twentieth():
+    X, y = digits(0, 1700)
+    X = X.reshape(len(X), -1)
+    ratios = []
+    for _ in range(9):
+        seconds = []
+        for callbacks in ([], [HealthMonitor()]):
+            network = mlp(128, 64, out=10).build(64, random_state=0)
+            begun = time.perf_counter()
+            train(network, CCE(), Adam(), (X, y), epochs=12, callbacks=callbacks, random_state=0)
+            seconds.append(time.perf_counter() - begun)
+        ratios.append(seconds[1] / seconds[0])
+    assert np.median(ratios) < 1.05
+
+
+# ------------------------------------------------------------------------------- who may ask
+
+
+def test_estimators_bring_their_loss_history_and_optimizer():
+    X, y = blobs(0)
+    labels = np.array(["a", "b", "c"])[y]
+    estimator = SequentialClassifier([Dense(32), ReLU()], max_iter=20, tol=0, random_state=0,
+                                     optimizer=SGD(1e-6))  # fmt: skip
+    assert names(health(estimator, X, labels)) == ["learning rate too low"]  # not fitted
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator.fit(X, labels)
+    assert names(health(estimator, X, labels))[0] == "learning rate too low"
+    monitor = HealthMonitor()
+    good = SequentialClassifier([Dense(32), ReLU()], optimizer=Adam(0.01), random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        good.set_callbacks(monitor).fit(X, labels)
+    assert monitor.report().healthy and health(good, X, labels).healthy
+
+
+def test_a_regressor_with_unscaled_targets():
+    X, y = curve(0)
+    report = health(SequentialRegressor([Dense(16), ReLU()]), X, 1000 + y.ravel())
+    assert names(report)[0] == "wrong initial loss"
+
+
+def test_sparse_rows_weights_streams_and_lbfgs():
+    X, y = blobs(0)
+    sparse = sp.csr_array(np.where(np.abs(X) > 0.5, X, 0))
+    weight = np.ones(len(y))
+    weight[:40] = 0
+    monitor = HealthMonitor(every=3)
+    train(mlp(16), CCE(), Adam(0.01), (sparse, y, weight), epochs=10, callbacks=[monitor],
+          random_state=0)  # fmt: skip
+    assert monitor.report().healthy
+    assert health(mlp(16), sparse, y, sample_weight=weight).healthy
+    stream = [(X[i : i + 30], y[i : i + 30]) for i in range(0, 300, 30)]
+    train(mlp(16).build(6, random_state=0), CCE(), Adam(0.01), stream, epochs=10,
+          callbacks=[monitor])  # fmt: skip
+    assert monitor.report().healthy
+    train(mlp(16), CCE(), LBFGS(), (X, y), epochs=10, callbacks=[monitor], random_state=0)
+    assert monitor.report().healthy and len(monitor.losses) == 10
+
+
+def test_frozen_layers_are_no_fault():
+    X, y = blobs(0)
+    network = mlp(24, 24).build(6, random_state=0, dtype=np.float64)
+    network[0].trainable = False
+    assert health(network, X, y).healthy
+
+
+def test_a_user_written_relu_may_die_too():
+    class Rectifier(Layer):
+        def forward(self, x, training=False):
+            self.cache = x > 0
+            return x * self.cache
+
+        def backward(self, grad_output):
+            return grad_output * self.cache
+
+    X, y = blobs(0)
+    network = Sequential([Dense(16), Rectifier(), Dense(3)]).build(6, 0, np.float64)
+    network[0].params["b"][...] = -20
+    first = health(network, X, y).verdicts[0]
+    assert (first.name, first.layer) == ("dead ReLUs", "layers.1 Rectifier()")
+
+
+def test_what_cannot_be_examined_is_refused():
+    X, y = blobs(0)
+    with pytest.raises(TypeError, match="layerkit network or one of its estimators"):
+        health(object(), X, y)
+    with pytest.raises(ValueError, match="equally many rows"):
+        health(mlp(4), X, y[:-1])
+    with pytest.raises(ValueError, match="loss must be"):
+        health(mlp(4), X, y, "mse")
+    with pytest.raises(ValueError, match="nothing to examine"):
+        health(mlp(4), X * np.nan, y)
+    with pytest.raises(ValueError, match="max_rows"):
+        health(mlp(4), X, y, max_rows=0)
+
+
+# ------------------------------------------------------------------------------- the report
+
+
+@pytest.fixture
+def sick_report():
+    X, y = blobs(0)
+    block = Residual(Sequential([Dense(64, initializer=init.normal(stddev=0.0)), Tanh()]))
+    layers = [Dense(64), *(copy.deepcopy(block) for _ in range(3)), Dense(3), Softmax()]
+    return health(Sequential(layers), 1000 * X, y, CCE(), optimizer=SGD(10.0))
+
+
+def test_text_fits_a_terminal(sick_report):
+    text = str(sick_report)
+    assert max(map(len, text.splitlines())) <= 100
+    assert "1. INPUTS NOT SCALED · critical · inputs" in text
+    assert "Remedy: Put sklearn.preprocessing.StandardScaler()" in text
+    assert "(probably follows from inputs not scaled)" in text
+
+
+def test_html_is_plain_tables_with_all_text_escaped(sick_report):
+    page = sick_report._repr_html_()
+    assert page.count("<table>") == 2 and "<script" not in page and "color" not in page
+    assert "finding" in page and "÷ next" in page
+    hostile = HealthReport([sick_report.verdicts[0]._replace(layer="<b>")], [], {})
+    assert "&lt;b&gt;" in hostile._repr_html_()
+
+
+def test_data_is_plain_enough_for_json(sick_report):
+    data = json.loads(json.dumps(sick_report.to_dict()))
+    assert data["verdicts"][0]["name"] == "inputs not scaled"
+    assert {row["path"] for row in data["layers"]} >= {"layers.0", "layers.1.body.layers.0"}
+    assert data["facts"]["rows"] == 300 and not sick_report.healthy
