@@ -40,7 +40,7 @@ HELD_OUT = 1000
 # Visible before the first step, given the optimizer: `health` needs no training for them.
 AT_ONCE = ("vanishing", "exploding", "dead", "saturated", "wrong", "learning rate too high",
            "inputs", "softmax", "sigmoid", "symmetric", "no gradient", "non-finite",
-           "BatchNorm with tiny")  # fmt: skip
+           "BatchNorm with tiny", "learning rate too low")  # fmt: skip
 
 
 # ------------------------------------------------------------------------------- the clinic

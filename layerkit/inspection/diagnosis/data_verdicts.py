@@ -34,7 +34,8 @@ LARGE_INPUTS = 20.0  # root mean square of a column, or of a channel of images
 SMALL_INPUTS = 0.02
 FAR_FROM_ZERO = 8.0  # mean of a column over its deviation
 UNEVEN = 1000.0  # between the scales of the largest and the smallest tenth of the columns
-WRONG_LOSS = {True: 4.0, False: 10.0}  # times that of a constant; for logits, and for others
+WRONG_LOGITS = 4.0  # times the loss of equal probabilities
+WRONG_VALUES = 10.0  # times the loss of the best constant, or of zeros if they suit
 _TRANSPARENT = (Flatten, Reshape, Permute, ZeroPad2D, UpSample2D, Identity, Dropout, GaussianNoise)
 
 
@@ -152,41 +153,59 @@ def link_applied_twice(e: Evidence) -> Verdict | None:
 
 def wrong_initial_loss(e: Evidence) -> Verdict | None:
     """An untrained network should be about as good as a constant."""
-    if e.start is None or not e.start.finite:
-        return None
-    logits = e.loss.scores is not None
-    expected = max(e.constant, e.zero) if logits else e.constant
-    found = min(e.start.loss, e.start.training_loss)  # BatchNorm's averages start anywhere
-    if not found > WRONG_LOSS[logits] * expected or not np.isfinite(expected) or expected <= 0:
-        return None
-    last = e.learning(e.start)[-1]
-    outputs = e.start.outputs
-    spread = f"Its outputs have mean {outputs.mean():.3g} and deviation {outputs.std():.3g}"
-    if logits:
-        k = max(outputs.shape[-1], 2)
-        evidence = (
-            f"Before training the loss is {found:.3g}. Equal probabilities would give "
-            f"{e.zero:.3g}{f' (log {k})' if abs(e.zero - math.log(k)) < 0.02 else ''}, the class "
-            f"shares {e.constant:.3g}: the network is confidently wrong. {spread}."
-        )
-        remedy = (
-            f"Make the last layer, {last.path}, start small: initializer='auto' and biases at 0."
-        )
+    if e.start is not None and e.start.finite:
+        found = min(e.start.loss, e.start.training_loss)  # BatchNorm's averages start anywhere
+        when = "Before training the loss is"
+    elif e.start is None and e.course.losses.size:
+        found, when = float(e.course.losses[0]), "At first the loss was"
     else:
-        y = e.rows.y
-        evidence = (
-            f"Before training the loss is {found:.3g}; the best constant prediction has "
-            f"{e.constant:.3g}. {spread}, the targets mean {y.mean():.3g} and deviation "
-            f"{y.std():.3g}."
-        )
+        return None
+    return (_confident if e.loss.scores else _far_from_targets)(e, found, when)
+
+
+def _confident(e: Evidence, found: float, when: str) -> Verdict | None:
+    """Large scores before anything is known."""
+    if e.start is None or not found > WRONG_LOGITS * max(e.constant, e.zero) > 0:
+        return None
+    last, outputs = e.learning(e.start)[-1], e.start.outputs
+    k = max(outputs.shape[-1], 2)
+    log_k = f" (log {k})" if abs(e.zero - math.log(k)) < 0.02 else ""
+    return Verdict(
+        "wrong initial loss",
+        e.where(last.path),
+        "warning",
+        f"{when} {found:.3g}. Equal probabilities would give {e.zero:.3g}{log_k}, the class shares "
+        f"{e.constant:.3g}: the network is confidently wrong. Its outputs have mean "
+        f"{outputs.mean():.3g} and deviation {outputs.std():.3g}.",
+        f"Make the last layer, {last.path}, start small: initializer='auto' and biases at 0.",
+    )
+
+
+def _far_from_targets(e: Evidence, found: float, when: str) -> Verdict | None:
+    """Outputs on another scale than the targets."""
+    last, outputs, y = e.learning(e.first)[-1], e.first.outputs, e.rows.y
+    far = abs(y.mean()) > 3 * y.std() + 1
+    if not found > WRONG_VALUES * (e.constant if far else max(e.constant, e.zero)) > 0:
+        return None
+    if e.start is None and not far:
+        return None  # it may have been the first steps that led there
+    if far or outputs.std() < 3 * y.std():
         remedy = (
             "Standardise the targets, for instance with "
             "sklearn.compose.TransformedTargetRegressor(transformer=StandardScaler()); or set the "
             f"bias of {last.path} to the mean of y."
         )
-        if outputs.std() > 3 * y.std() and abs(y.mean()) < 3 * y.std() + 1:
-            remedy = f"Use initializer='auto' in the last layer, {last.path}, and biases at 0."
-    return Verdict("wrong initial loss", e.where(last.path), "warning", evidence, remedy)
+    else:
+        remedy = f"Use initializer='auto' in the last layer, {last.path}, and biases at 0."
+    return Verdict(
+        "wrong initial loss",
+        e.where(last.path),
+        "warning",
+        f"{when} {found:.3g}; the best constant prediction has {e.constant:.3g}. The outputs "
+        f"{'have' if e.start else 'now have'} mean {outputs.mean():.3g} and deviation "
+        f"{outputs.std():.3g}, the targets mean {y.mean():.3g} and deviation {y.std():.3g}.",
+        remedy,
+    )
 
 
 def rows_misaligned(e: Evidence) -> Verdict | None:

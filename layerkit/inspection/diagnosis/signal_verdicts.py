@@ -208,8 +208,10 @@ def saturated_units(e: Evidence) -> Verdict | None:
     if not known:
         return None
     worst = max(known, key=lambda s: s.saturated)
-    if not saturated_from_start(e, worst.path) and not _blocks(worst):
+    if e.start is not None and not saturated_from_start(e, worst.path) and not _blocks(worst):
         return None  # what training drives there on purpose
+    if e.start is None and worst.saturated < 0.7:
+        return None
     feeding = _feeding(e.now, worst)
     slope = worst.left.norm / worst.arrived.norm if worst.arrived.norm else math.nan
     came = worst.came

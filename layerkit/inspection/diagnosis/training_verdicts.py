@@ -20,52 +20,55 @@ def rate_too_high(e: Evidence) -> Verdict | None:
     """Steps so long that the loss does not fall; shorter ones let it."""
     if e.optimizer is None or e.first.recorder.origin is not None:
         return None
-    losses, start = e.course.losses, e.first.training_loss
-    if e.trained and not losses.size:
-        return None
     if e.trained:
-        end = math.inf if e.course.diverged else probes.smooth_end(losses)
-        reached = min(end, max(e.now.training_loss, 0)) if not e.course.diverged else math.inf
+        losses, broke = e.course.losses, e.course.diverged
+        reached = min(probes.smooth_end(losses), max(e.now.training_loss, 0))
     else:
-        losses, broke = e.rehearse(1.0)
-        end = reached = math.inf if broke else probes.smooth_end(losses)
-        start = e.first.training_loss
-    beginning = start if e.start is not None else float(losses[0]) if losses.size else start
-    peak = float(np.max(losses, initial=0.0))
-    suspicious = end > 1.02 * beginning or peak > 3 * max(beginning, e.constant)
-    if not suspicious and not (e.trained and end > 0.7 * min(beginning, e.constant)):
+        losses, broke = e.rehearse(1.0)[0], bool(e.rehearse(1.0)[1])
+        reached = probes.smooth_end(losses)
+    if not losses.size and not broke:
         return None
-    better = {}
-    for factor in (0.1, 0.01, 0.001):
-        trial, broke = e.rehearse(factor)
-        if not broke and trial.size:
-            better[factor] = probes.smooth_end(trial)
-    if not better:
+    end, reached = (math.inf, math.inf) if broke else (probes.smooth_end(losses), reached)
+    beginning, peak = _initial_loss(e), float(np.max(losses, initial=0.0))
+    rising = end > 1.02 * beginning or peak > 3 * max(beginning, e.constant)
+    if not rising and not (e.trained and end > 0.7 * min(beginning, e.constant)):
         return None
-    factor = min(better, key=lambda f: better[f])
-    if (not suspicious or e.start is None) and not _fails(e, better[factor]):
+    trials = {factor: e.rehearse(factor) for factor in (0.1, 0.01, 0.001)}
+    factor, better = _best(trials)
+    if not better < 0.75 * (reached if rising else min(reached, e.constant)):
         return None
-    if not better[factor] < 0.75 * min(reached, e.constant if not suspicious else math.inf):
+    if (not rising or e.start is None) and not _fails(e, better):
         return None
-    steps = len(e.rehearse(factor)[0])
+    steps = len(trials[factor][0])
     if e.course.diverged:
         what = f"The loss was {beginning:.3g} before training, which {e.course.stopped}."
-    else:
+    elif e.trained:
         times = f", with a peak of {peak:.3g}" if peak > 1.5 * max(beginning, end) else ""
         what = f"The loss was {beginning:.3g} before training and {end:.3g} at its end{times}."
-        if not e.trained:
-            what = (
-                f"In a rehearsal of {steps} steps the loss goes from {beginning:.3g} to {end:.3g}."
-            )
-    watched = _update(e)
+    else:
+        gone = "breaks off at NaN or infinity" if broke else f"goes to {end:.3g}"
+        what = f"In a rehearsal of {max(len(losses), 1)} steps the loss of {beginning:.3g} {gone}."
     return Verdict(
         "learning rate too high",
         "optimizer",
         "critical",
-        f"{what}{watched} In a rehearsal with {e.rate * factor:.2g} in place of {e.rate:.2g} it "
-        f"falls to {better[factor]:.3g} in {steps} steps.",
+        f"{what}{_update(e)} In a rehearsal with {e.rate * factor:.2g} in place of {e.rate:.2g} it "
+        f"falls to {better:.3g} in {steps} steps.",
         f"Set learning_rate={e.rate * factor:.2g}.",
     )
+
+
+def _initial_loss(e: Evidence) -> float:
+    """Before the first step; where nobody kept the network, of one that is built anew."""
+    losses = e.rehearse(0.001)[0] if e.start is None else np.empty(0)
+    return float(losses[0]) if losses.size else e.first.training_loss
+
+
+def _best(trials: dict[float, tuple[np.ndarray, str]]) -> tuple[float, float]:
+    """Factor and final loss of the trial that got furthest."""
+    ends = {f: probes.smooth_end(losses) for f, (losses, broke) in trials.items() if not broke}
+    factor = min(ends, key=lambda f: ends[f], default=1.0)
+    return factor, ends.get(factor, math.inf)
 
 
 def rate_too_low(e: Evidence) -> Verdict | None:
@@ -80,15 +83,12 @@ def rate_too_low(e: Evidence) -> Verdict | None:
         if not reached > 0.75 * min(beginning, 1.5 * e.constant) or reached > 1.05 * beginning:
             return None
     else:
-        beginning = e.now.training_loss
-        trial, broke = e.rehearse(1.0)
-        reached = math.inf if broke else probes.smooth_end(trial)
-        if not 0.998 * beginning < reached < 1.02 * beginning:
+        reached = probes.smooth_end(e.rehearse(1.0)[0])
+        resting = probes.smooth_end(e.rehearse(0.0)[0])  # the same batches, and no step
+        if e.rehearse(1.0)[1] or not abs(reached / resting - 1) < 0.01:
             return None
     trials = {factor: e.rehearse(factor) for factor in (10.0, 100.0, 1e3, 1e4)}
-    ends = {f: probes.smooth_end(trial) for f, (trial, broke) in trials.items() if not broke}
-    factor = min(ends, key=lambda f: ends[f], default=1.0)
-    better = ends.get(factor, math.inf)
+    factor, better = _best(trials)
     if not better < (0.6 if e.trained else 0.8) * reached or not _fails(e, better):
         return None
     trial = trials[factor][0]
