@@ -400,7 +400,7 @@ def _wrong_start_targets(seed, scaled=False):
     return Run(mlp(32, out=1), MSE(), Adam(0.01), (X, y), epochs=20)
 
 
-def _rate_high_mlp(seed, rate=8.0):
+def _rate_high_mlp(seed, rate=30.0):
     return Run(mlp(32, 32, act=Tanh), CCE(), SGD(rate), blobs(seed))
 
 

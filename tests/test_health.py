@@ -451,7 +451,7 @@ def test_text_fits_a_terminal(sick_report):
     assert max(map(len, text.splitlines())) <= 100
     assert "1. INPUTS NOT SCALED · critical · inputs" in text
     assert "Remedy: Put sklearn.preprocessing.StandardScaler()" in text
-    assert "(probably follows from inputs not scaled)" in text
+    assert "Probably follows from inputs not scaled: cure that first." in text
 
 
 def test_html_is_plain_tables_with_all_text_escaped(sick_report):

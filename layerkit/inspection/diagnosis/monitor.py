@@ -11,7 +11,7 @@ import numpy as np
 from layerkit.inspection.diagnosis.evidence import Course, Evidence
 from layerkit.inspection.diagnosis.report import HealthReport, report_on
 from layerkit.inspection.diagnosis.statistics import Recorder
-from layerkit.inspection.diagnosis.subject import Rows, Subject
+from layerkit.inspection.diagnosis.subject import Rows, Subject, rows_of
 from layerkit.layer import Layer, is_size
 from layerkit.training import TrainingState
 
@@ -73,10 +73,10 @@ class HealthMonitor:
         self.losses: list[float] = []
         self.state: TrainingState | None = None
         self._batches: list[tuple[Any, ...]] = []
-        self._last: Any = None
         self._n_rows, self._batch_rows = 0, 0
-        self._watching: np.ndarray | None = None
-        self._spent = 0.0
+        self._last: Any = None  # the batch at hand, unless it is kept
+        self._before: np.ndarray | None = None  # the weights before a step that is watched
+        self._watched_seconds = self._extra_seconds = 0.0
 
     # ---------------------------------------------------------------- while training
 
@@ -89,31 +89,33 @@ class HealthMonitor:
             self._keep(state.batch)
             self._last = None
         if self._is_due():
-            begun = time.perf_counter()
-            self._watching = state.network.flat_params.copy()
-            self._observe(state.network, self._recorder)
-            self._plain_step = self._step_seconds()
-            self._began_step = time.perf_counter()
-            self._spent += self._began_step - begun
+            self._clock = time.perf_counter()
+            self._before = state.network.flat_params.copy()
+            _observe(state.network, self._recorder)
 
     def on_batch(self, state: TrainingState) -> None:
         """Note the loss; end watching."""
         self.losses.append(state.batch_loss)
-        if self._watching is not None:
-            self._end_watching(state)
+        if self._before is not None:
+            _observe(state.network, None)
+            self._recorder.add_gradients(state.network.flat_grads)
+            self._recorder.add_step(self._before, state.network.flat_params)
+            self._before = None
+            self.steps.append(len(self.losses))
+            self._account()
 
     def __call__(self, state: TrainingState) -> None:
         """Note the loss of an epoch where there are no steps (L-BFGS)."""
         if not state.step:
             self.losses.append(float(state.history["loss"][-1]))
-            self._stop_observing(state.network)
+            _observe(state.network, None)
 
     def on_end(self, state: TrainingState) -> None:
         """Let go of the network's layers; keep the batch that broke, if one did."""
-        self._stop_observing(state.network)
+        _observe(state.network, None)
         if state.history.stopped.startswith("diverged") and self._last is not None:
             self._keep(self._last)
-        self._last = None
+        self._last = self._before = None
 
     def _begin(self, state: TrainingState) -> None:
         self._forget()
@@ -122,10 +124,11 @@ class HealthMonitor:
         self._beginning = copy.deepcopy(state.network)
 
     def _keep(self, batch: tuple[Any, ...]) -> None:
-        x, y, weight = batch
-        self._batches.append((np.array(x) if isinstance(x, np.ndarray) else x, np.array(y), weight))
-        self._n_rows += len(y)
-        self._batch_rows = self._batch_rows or len(y)
+        n, room = len(batch[1]), max(self.keep_rows - self._n_rows, 32)
+        rows = np.arange(n) if n <= room else np.linspace(0, n - 1, room).astype(int)
+        self._batches.append(tuple(None if part is None else part[rows] for part in batch))
+        self._n_rows += len(rows)
+        self._batch_rows = self._batch_rows or n
 
     def _is_due(self) -> bool:
         step = len(self.losses)
@@ -135,40 +138,17 @@ class HealthMonitor:
             return step % self.every == 0
         if step - self.steps[-1] < 4:  # there must be plain steps to compare with
             return False
-        cost = self._spent / len(self.steps)
-        return self._spent + cost < BUDGET * (time.perf_counter() - self._started)
+        next_one = self._extra_seconds / len(self.steps)
+        elapsed = time.perf_counter() - self._started
+        return self._extra_seconds + next_one < BUDGET * elapsed
 
-    def _step_seconds(self) -> float:
-        """Mean time of the steps that were not watched, everything around them included."""
-        plain = len(self.losses) - len(self.steps)
-        if plain <= 0:
-            return 0.0
-        return (time.perf_counter() - self._started - self._watched_seconds) / plain
-
-    _watched_seconds = 0.0
-
-    def _end_watching(self, state: TrainingState) -> None:
-        assert self._watching is not None
-        self._stop_observing(state.network, keep=True)
-        self._recorder.add_gradients(state.network.flat_grads)
-        self._recorder.add_step(self._watching, state.network.flat_params)
-        self._watching = None
-        self.steps.append(len(self.losses))
-        seconds = time.perf_counter() - self._began_step
-        if len(self.steps) == 1:
-            self._watched_seconds = 0.0
+    def _account(self) -> None:
+        """Add up what watching cost beyond a step that is not watched."""
+        now = time.perf_counter()
+        seconds, plain = now - self._clock, len(self.losses) - len(self.steps)
+        others = self._clock - self._started - self._watched_seconds
         self._watched_seconds += seconds
-        self._spent += max(seconds - self._plain_step, 0.0)
-
-    @staticmethod
-    def _observe(network: Layer, observer: Any) -> None:
-        for _, layer in network.walk():
-            layer._observer = observer
-
-    def _stop_observing(self, network: Layer, keep: bool = False) -> None:
-        self._observe(network, None)
-        if not keep:
-            self._watching = None
+        self._extra_seconds += max(seconds - others / plain, 0.0) if plain else seconds
 
     # ---------------------------------------------------------------- afterwards
 
@@ -204,12 +184,12 @@ class HealthMonitor:
                 "to estimator.set_callbacks(monitor)"
             )
         state = self.state
-        rows = self._rows() if X is None else Rows(np.asarray(X), np.asarray(y), sample_weight)
+        rows = self._rows() if X is None else rows_of(X, y, sample_weight)
         subject = Subject(
             copy.deepcopy(state.network),
             copy.deepcopy(state.loss),
             rows,
-            None if validation_data is None else Rows(*map(np.asarray, validation_data)),
+            None if validation_data is None else rows_of(*validation_data),
             state.history,
             state.optimizer,
             self._batch_rows,
@@ -230,3 +210,8 @@ class HealthMonitor:
         y = np.concatenate(parts[1])
         weight = None if parts[2][0] is None else np.concatenate(parts[2])
         return Rows(X, y, weight)
+
+
+def _observe(network: Layer, observer: Recorder | None) -> None:
+    for _, layer in network.walk():
+        layer._observer = observer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.training.batches import ArrayBatches
 
+SECONDS = 4.0  # for one rehearsal
 NEIGHBOURS = 5
 MANY_NEIGHBOURS = 20  # a mean of more has less noise: to tell a weak relation from none
 
@@ -132,6 +134,8 @@ def rehearse(
 ) -> tuple[np.ndarray, str]:
     """Train a copy for some steps with the learning rate times a factor.
 
+    Large networks are given up after some seconds, when the first steps are done.
+
     Returns
     -------
     losses : array
@@ -148,8 +152,14 @@ def rehearse(
     stepper.learning_rate = (lambda t: factor * rate(t)) if callable(rate) else factor * rate
     batches = ArrayBatches(rows.X, rows.y, rows.weight, batch_size, np.random.default_rng(0))
     losses: list[float] = []
+    begun = time.perf_counter()
+
+    def enough() -> bool:
+        late = time.perf_counter() - begun > SECONDS and len(losses) >= 10
+        return len(losses) >= steps or late
+
     with np.errstate(all="ignore"):
-        while len(losses) < steps:
+        while not enough():
             for x, y, weight, normalizer in batches:
                 y_pred = working.forward(x, training=True)
                 value = loss.forward(y_pred, y, weight, normalizer)
@@ -159,7 +169,7 @@ def rehearse(
                     return np.array(losses), first_nonfinite(working, x)
                 losses.append(value)
                 stepper.step(working.flat_params, working.flat_grads, working.layout)
-                if len(losses) >= steps:
+                if enough():
                     break
     return np.array(losses), ""
 

@@ -66,12 +66,10 @@ class HealthReport:
         return {"verdicts": found, "layers": self.layers, "facts": self.facts}
 
     def __str__(self) -> str:
-        blocks = [
-            "\n".join(_wrapped(self._title, "", "")),
-            *map(_paragraphs, self._numbered()),
-            _table(self._cells()),
-        ]
-        return "\n\n".join([*blocks, "\n".join(_wrapped(LEGEND, "", ""))])
+        title = "\n".join(_wrapped(self._title, "", ""))
+        found = [_paragraphs(number, v) for number, v in enumerate(self.verdicts, 1)]
+        legend = "\n".join(_wrapped(LEGEND, "", ""))
+        return "\n\n".join([title, *found, _table(self._cells()), legend])
 
     __repr__ = __str__
 
@@ -80,8 +78,8 @@ class HealthReport:
         found = ""
         if self.verdicts:
             rows = [
-                (f"{number}. {v.name}", v.layer, v.evidence, v.remedy)
-                for number, v in self._numbered()
+                (f"{n}. {v.name}", v.layer, v.evidence, _remedy(v))
+                for n, v in enumerate(self.verdicts, 1)
             ]
             found = _html_table(("finding", "where", "evidence", "remedy"), rows)
         layers = _html_table(HEADER, self._cells())
@@ -101,15 +99,6 @@ class HealthReport:
             f"Health on {facts['rows']:,} rows: {found} "
             f"(loss {facts['loss']:.3g}, best constant {facts['constant_loss']:.3g})"
         )
-
-    def _numbered(self) -> list[tuple[int, Verdict]]:
-        shown = []
-        for number, verdict in enumerate(self.verdicts, 1):
-            if verdict.follows_from:
-                name = f"{verdict.name} (probably follows from {verdict.follows_from})"
-                verdict = verdict._replace(name=name)
-            shown.append((number, verdict))
-        return shown
 
     def _cells(self) -> list[tuple[str, ...]]:
         return [
@@ -190,14 +179,19 @@ def _percent(value: float) -> str:
     return "–" if math.isnan(value) or value == 0 else f"{value:.0%}"
 
 
-def _paragraphs(numbered: tuple[int, Verdict]) -> str:
-    number, verdict = numbered
+def _paragraphs(number: int, verdict: Verdict) -> str:
     name = verdict.name if verdict.follows_from else verdict.name.upper()
     indent = " " * 3
     lines = _wrapped(f"{number}. {name} · {verdict.severity} · {verdict.layer}", "", indent)
     lines += _wrapped(verdict.evidence, indent, indent)
-    lines += _wrapped(f"Remedy: {verdict.remedy}", indent, indent)
-    return "\n".join(lines)
+    remedy = _remedy(verdict) if verdict.follows_from else f"Remedy: {verdict.remedy}"
+    return "\n".join([*lines, *_wrapped(remedy, indent, indent)])
+
+
+def _remedy(verdict: Verdict) -> str:
+    """What to do; of a symptom, which cause to cure."""
+    cause = verdict.follows_from
+    return f"Probably follows from {cause}: cure that first." if cause else verdict.remedy
 
 
 def _wrapped(text: str, first: str, later: str) -> list[str]:

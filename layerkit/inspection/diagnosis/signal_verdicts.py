@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -208,7 +207,8 @@ def saturated_units(e: Evidence) -> Verdict | None:
     if not known:
         return None
     worst = max(known, key=lambda s: s.saturated)
-    if e.start is not None and not saturated_from_start(e, worst.path) and not _blocks(worst):
+    harmless = e.now.training_loss < 0.3 * e.constant or not _blocks(worst)
+    if e.start is not None and not saturated_from_start(e, worst.path) and harmless:
         return None  # what training drives there on purpose
     if e.start is None and worst.saturated < 0.7:
         return None
@@ -271,7 +271,7 @@ def no_gradient(e: Evidence) -> Verdict | None:
     if not blockers or (_all_zero(blockers[0]) and not e.trained):
         return None  # a layer that starts from zeros passes a gradient after its first step
     blocker = blockers[0]
-    if blocker.dead == 1.0:
+    if blocker.units.constant.all():
         remedy = f"Revive {blocker.path}: biases at zero, or LeakyReLU() in its place."
     elif _all_zero(blocker):
         remedy = f"Use initializer='auto' in {blocker.path}: its weights are all zero."
@@ -294,19 +294,12 @@ def no_gradient(e: Evidence) -> Verdict | None:
 
 def identical_units(e: Evidence) -> Verdict | None:
     """Units of a hidden layer with the same weights and the same gradient stay the same."""
-    for s in e.learning(e.now)[:-1]:
-        weights = next((n for n, p in s.layer.params.items() if p.ndim >= 2), None)
-        if weights is None or s.layer.params[weights].shape[-1] < 2:
+    for first, s in zip(e.learning(e.first)[:-1], e.learning(e.now), strict=False):
+        same = _identical(s) & _identical(first)  # not those that training made equal
+        if not same.size or same.mean() < 0.5:
             continue
-        W = s.layer.params[weights]
-        if not np.isfinite(W).all() or not np.isfinite(s.mean_gradient).all():
-            continue
-        columns = W.reshape(-1, W.shape[-1])
-        start = _offset(s.layer.params, weights)
-        gradient = np.asarray(s.mean_gradient)[start : start + W.size].reshape(columns.shape)
-        same = _same_as_another(columns, 1e-6) & _same_as_another(gradient, 1e-3)
-        if same.mean() < 0.5:
-            continue
+        weights = _matrix(s)
+        columns = s.layer.params[weights].reshape(-1, same.size)
         value = " (all zero)" if not columns.any() else ""
         different = len(np.unique(columns.round(9), axis=1).T)
         return Verdict(
@@ -321,10 +314,24 @@ def identical_units(e: Evidence) -> Verdict | None:
     return None
 
 
-def _offset(params: Mapping[str, np.ndarray], name: str) -> int:
-    """Where a parameter begins in the vector of its layer's parameters."""
+def _matrix(s: LayerStatistics) -> str:
+    """Name of the parameter that holds a column of weights for each unit; empty if none does."""
+    return next((name for name, p in s.layer.params.items() if p.ndim >= 2), "")
+
+
+def _identical(s: LayerStatistics) -> np.ndarray:
+    """Which units have the same weights and the same gradient as another."""
+    name, params = _matrix(s), s.layer.params
+    if not name or params[name].shape[-1] < 2:
+        return np.zeros(0, bool)
+    W, gradient = params[name], np.asarray(s.mean_gradient)
+    if not np.isfinite(W).all() or not np.isfinite(gradient).all():
+        return np.zeros(W.shape[-1], bool)
     names = list(params)
-    return sum(params[n].size for n in names[: names.index(name)])
+    start = sum(params[n].size for n in names[: names.index(name)])
+    columns = W.reshape(-1, W.shape[-1])
+    gradient = gradient[start : start + W.size].reshape(columns.shape)
+    return _same_as_another(columns, 1e-6) & _same_as_another(gradient, 1e-3)
 
 
 def _same_as_another(columns: np.ndarray, tolerance: float) -> np.ndarray:

@@ -92,7 +92,7 @@ def _from_network(
     batch_size: int | None,
 ) -> Subject:
     network = copy.deepcopy(network)
-    rows = _rows(X, y, sample_weight)
+    rows = rows_of(X, y, sample_weight)
     if not network.is_built:
         dtype = np.float64 if rows.X.dtype == np.float64 else np.float32
         network.build(rows.X.shape[1:], random_state=0, dtype=dtype)
@@ -102,7 +102,7 @@ def _from_network(
     rows.y = as_targets(rows.y, chosen, network)
     validation = None
     if validation_data is not None:
-        validation = _rows(*validation_data)
+        validation = rows_of(*validation_data)
         validation.y = as_targets(validation.y, chosen, network)
     return Subject(network, chosen, rows, validation, history, optimizer, batch_size)
 
@@ -160,7 +160,8 @@ def as_targets(y: np.ndarray, loss: Loss, network: Layer) -> np.ndarray:
     return y[:, np.newaxis] if single and not labels else y
 
 
-def _rows(X: Any, y: Any, weight: Any = None) -> Rows:
+def rows_of(X: Any, y: Any, weight: Any = None) -> Rows:
+    """Arrays with equally many rows, or sparse rows."""
     X = X.tocsr() if hasattr(X, "tocsr") else np.asarray(X)
     y = np.asarray(y)
     if X.ndim == 0 or y.ndim == 0 or X.shape[0] == 0 or X.shape[0] != len(y):
