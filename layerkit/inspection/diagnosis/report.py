@@ -21,7 +21,7 @@ LEGEND = (
     "output: mean ± deviation; dead: units that never change; flat: outputs where a sigmoid or "
     "tanh is saturated; ‖grad‖: norm of the parameters' gradient; ÷ next: gradient that arrives, "
     "over that at the next such layer; noise: deviation of the batches' gradients over their "
-    "mean; step: update over weights, by norm."
+    "mean (∞: no common direction); step: update over weights, by norm."
 )
 
 
