@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+__all__ = ["load_digits", "load_noisy_sine", "load_two_spirals", "read_idx"]
+
 # The third byte of an IDX file names the type of its elements; all are stored big-endian.
 IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 

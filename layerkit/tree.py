@@ -335,10 +335,10 @@ class Tree(Parameterized):
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in self._unpickled}
+        return with_plain_seed({k: v for k, v in self.__dict__.items() if k not in self._unpickled})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        self.__dict__.update(with_seed(state))
         if self._own_params is not None:  # views do not survive a copy; new vectors, same values
             self._bind(self.dtype)
 
@@ -413,6 +413,23 @@ def as_seed_sequence(random_state: Any) -> np.random.SeedSequence:
         "random_state must be None, a non-negative integer, a numpy Generator, RandomState or "
         f"SeedSequence, got {random_state!r}"
     )
+
+
+def with_plain_seed(state: dict[str, Any]) -> dict[str, Any]:
+    """Write an object's seed as numbers: skops stores those, but not what a SeedSequence holds."""
+    seed = state.get("_seed")
+    if seed is None:
+        return state
+    return state | {"_seed": (seed.entropy, seed.spawn_key, seed.n_children_spawned)}
+
+
+def with_seed(state: dict[str, Any]) -> dict[str, Any]:
+    """Undo `with_plain_seed`."""
+    if type(state.get("_seed")) is not tuple:
+        return state
+    entropy, spawn_key, n_spawned = state["_seed"]
+    seed = np.random.SeedSequence(entropy, spawn_key=spawn_key, n_children_spawned=n_spawned)
+    return state | {"_seed": seed}
 
 
 def as_shape(input_shape: int | Shape) -> Shape:

@@ -211,6 +211,36 @@ def test_our_list_suffices_for_skops(estimator, x, y):
     assert not any(p.any() for _, layer in loaded.network_.walk() for p in layer.params.values())
 
 
+@pytest.mark.parametrize("random_state", [0, None, np.random.default_rng(3)], ids=str)
+@pytest.mark.parametrize("kind", [SequentialClassifier, MLPClassifier])
+def test_learning_goes_on_after_skops(kind, random_state):
+    """Shuffling, dropout, running statistics and the optimizer's averages go on where they were."""
+    skops = pytest.importorskip("skops.io")
+    if kind is MLPClassifier:
+        model = MLPClassifier(4, dropout=0.3, batch_norm=True, random_state=random_state)
+    else:
+        layers = [nn.Dense(4), nn.BatchNorm(), nn.Dropout(0.3)]
+        model = SequentialClassifier(layers, random_state=random_state)
+    model.partial_fit(X, Y, classes=[0, 1, 2]).partial_fit(X, Y)
+    loaded = skops.loads(skops.dumps(model), trusted=TRUSTED_TYPES)
+    for one in (model, loaded):
+        one.partial_fit(X, Y).partial_fit(X, Y)
+    np.testing.assert_array_equal(loaded.network_.flat_params, model.network_.flat_params)
+    assert loaded.loss_curve_ == model.loss_curve_ and len(model.loss_curve_) == 4
+
+
+def test_noise_goes_on_after_skops():
+    """Also of a layer that has drawn nothing yet, and so has a seed only."""
+    skops = pytest.importorskip("skops.io")
+    for drawn in (False, True):
+        layer = nn.Dropout(0.5).build(50, random_state=5)
+        if drawn:
+            layer.forward(np.ones((2, 50)), training=True)
+        loaded = skops.loads(skops.dumps(layer), trusted=TRUSTED_TYPES)
+        masks = [one.forward(np.ones((2, 50)), training=True) for one in (layer, loaded)]
+        np.testing.assert_array_equal(*masks)
+
+
 def test_our_list_suffices_for_skops_with_every_layer():
     skops = pytest.importorskip("skops.io")
     for case in CASES:

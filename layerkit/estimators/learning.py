@@ -27,6 +27,7 @@ from layerkit.parameters import Parameterized
 from layerkit.training import Checkpoint, History, train
 from layerkit.training.checkpoint import as_checkpoint
 from layerkit.training.mapped import mapping_of
+from layerkit.tree import with_plain_seed, with_seed
 
 
 class Learner(Callbacks, Parameterized, BaseEstimator):
@@ -409,5 +410,11 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
             raise ValueError(
                 f"{type(self).__name__}: {name} must be {expected}, got {getattr(self, name)!r}"
             )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return with_plain_seed(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(with_seed(state))
 
     __repr__ = BaseEstimator.__repr__

@@ -9,14 +9,11 @@ _NAMED = {*ours().values(), *of_estimators().values(), History}
 
 #: Full names of all types that networks and fitted estimators of layerkit consist of, for
 #: ``skops.io.load(file, trusted=TRUSTED_TYPES)``. Building one from a file runs none of the
-#: file's code. Classes of your own come on top: ``[*TRUSTED_TYPES, "mymodule.MyLayer"]``. Such a
-#: file is for predicting: skops drops the state of NumPy's seeds, without which learning cannot
-#: go on; `layerkit.interchange.save` keeps it.
+#: file's code. Classes of your own come on top: ``[*TRUSTED_TYPES, "mymodule.MyLayer"]``.
 TRUSTED_TYPES: list[str] = sorted(
     [
         *(f"{named.__module__}.{named.__qualname__}" for named in _NAMED),
         "layerkit.tree.Declaration",
         "numpy.dtype",
-        "numpy.random.bit_generator.SeedSequence",
     ]
 )

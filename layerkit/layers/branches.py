@@ -26,6 +26,11 @@ class Residual(Layer):
     shortcut : Layer, optional
         s; the identity when left out. A Dense or 1x1 convolution where shapes differ.
 
+    Raises
+    ------
+    ValueError
+        If body and shortcut give different shapes.
+
     Notes
     -----
     Backward: the gradient goes both ways and is added, so it reaches x undiminished through the
@@ -34,11 +39,6 @@ class Residual(Layer):
     .. math:: \frac{\partial L}{\partial x} =
               \Big(\frac{\partial f}{\partial x}\Big)^{\!\top} G +
               \Big(\frac{\partial s}{\partial x}\Big)^{\!\top} G
-
-    Raises
-    ------
-    ValueError
-        If body and shortcut give different shapes.
 
     References
     ----------
@@ -107,17 +107,17 @@ class Concat(Layer):
     axis : int, default=-1
         Axis to join along, counted with the batch axis as 0 (which is refused).
 
+    Raises
+    ------
+    ValueError
+        If there is no branch, or their outputs differ in more than the joined axis.
+
     Notes
     -----
     Backward: each branch gets its own slice of the gradient; what they return is added.
 
     .. math:: \frac{\partial L}{\partial x} =
               \sum_k \Big(\frac{\partial f_k}{\partial x}\Big)^{\!\top} G_k
-
-    Raises
-    ------
-    ValueError
-        If there is no branch, or their outputs differ in more than the joined axis.
 
     References
     ----------
@@ -200,6 +200,11 @@ class Columns(Layer):
         or a boolean mask; or a name or list of names, where an estimator is fitted on a table whose
         columns have names. Ranges may overlap; a column that no route names is not used.
 
+    Raises
+    ------
+    ValueError
+        If a column does not exist or is named twice in one route.
+
     Notes
     -----
     Input ``(n_samples, n_features)``; whatever a sub-network returns for a sample is flattened
@@ -209,11 +214,6 @@ class Columns(Layer):
 
     .. math:: \frac{\partial L}{\partial x_{C_k}} \mathrel{+}=
               \Big(\frac{\partial f_k}{\partial x_{C_k}}\Big)^{\!\top} G_k
-
-    Raises
-    ------
-    ValueError
-        If a column does not exist or is named twice in one route.
 
     References
     ----------

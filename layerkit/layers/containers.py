@@ -23,6 +23,13 @@ class Sequential(Layer):
     layers : sequence of Layer or of (name, Layer)
         Layers without a name get one from their class: ``dense_1``, ``relu_1``, ``dense_2``, …
 
+    Raises
+    ------
+    TypeError
+        If an entry is not a layer (a class in place of an instance, say).
+    ValueError
+        If two layers have the same name, or the same instance stands twice.
+
     Notes
     -----
     Backward is the chain rule, one layer at a time, from the last to the first:
@@ -31,13 +38,6 @@ class Sequential(Layer):
 
     ``net[0]``, ``net[-1]`` and ``net["dense_1"]`` are layers; ``net[:3]`` is a Sequential that
     shares them. Hyper-parameters inside are reached as ``layers__dense_1__units``.
-
-    Raises
-    ------
-    TypeError
-        If an entry is not a layer (a class in place of an instance, say).
-    ValueError
-        If two layers have the same name, or the same instance stands twice.
 
     Examples
     --------

@@ -52,6 +52,12 @@ class Conv2D(Layer):
         direct elsewhere), at the price of relative errors of about 1e-5 in float32. "auto" takes it
         in float32 where it is faster, never in float64.
 
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid, the groups do not divide channels and filters, or the padded
+        image is smaller than the kernel.
+
     Notes
     -----
     Input ``(n_samples, height, width, channels)``, output ``(n_samples, oh, ow, filters)`` with
@@ -67,12 +73,6 @@ class Conv2D(Layer):
 
     where p, q in the last sum are the outputs with ``ps + id - P = u`` and ``qs + jd - P = v``: for
     stride 1 a convolution of G with the flipped kernel.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is invalid, the groups do not divide channels and filters, or the padded
-        image is smaller than the kernel.
 
     References
     ----------
@@ -156,6 +156,11 @@ class Conv1D(Layer):
     groups, use_bias, initializer
         As in `Conv2D`.
 
+    Raises
+    ------
+    ValueError
+        As `Conv2D`.
+
     Notes
     -----
     Input ``(n_samples, time, channels)``, output ``(n_samples, steps, filters)`` with
@@ -167,11 +172,6 @@ class Conv1D(Layer):
     .. math:: \frac{\partial L}{\partial W_{icf}} = \sum_{nt} x_{n,ts+id-P,c} G_{ntf}, \quad
         \frac{\partial L}{\partial b_f} = \sum_{nt} G_{ntf}, \quad
         \frac{\partial L}{\partial x_{nuc}} = \sum_{if,\; ts+id-P=u} W_{icf} G_{ntf}
-
-    Raises
-    ------
-    ValueError
-        As `Conv2D`.
 
     References
     ----------
@@ -259,6 +259,11 @@ class ConvTranspose2D(Layer):
     initializer : "auto" or callable (shape, rng) -> array, default="auto"
         Initial ``W``; "auto" suits the activation that follows. ``b`` starts at zero.
 
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid, or the padding leaves nothing of the result.
+
     Notes
     -----
     Input ``(n_samples, height, width, channels)``, output ``(n_samples, oh, ow, filters)`` with
@@ -272,11 +277,6 @@ class ConvTranspose2D(Layer):
     .. math:: \frac{\partial L}{\partial x_{npqc}} = \sum_{ijf} W_{ijcf} G_{nuvf}, \quad
         \frac{\partial L}{\partial W_{ijcf}} = \sum_{npq} x_{npqc} G_{nuvf}, \quad
         \frac{\partial L}{\partial b_f} = \sum_{nuv} G_{nuvf}
-
-    Raises
-    ------
-    ValueError
-        If a parameter is invalid, or the padding leaves nothing of the result.
 
     References
     ----------

@@ -26,6 +26,11 @@ class Dense(Layer):
         Initial ``W``; "auto" suits the activation that follows (He for the ReLU family, LeCun for
         SELU, else Glorot). ``b`` starts at zero.
 
+    Raises
+    ------
+    ValueError
+        If ``units`` is not a positive integer, or the input has another shape than at ``build``.
+
     Notes
     -----
     Input ``(n_samples, ..., n_in)``, output ``(n_samples, ..., units)``; learned ``W``
@@ -37,11 +42,6 @@ class Dense(Layer):
     .. math:: \frac{\partial L}{\partial x} = G W^\top, \quad
               \frac{\partial L}{\partial W} = x^\top G, \quad
               \frac{\partial L}{\partial b} = \sum_{\text{rows}} G
-
-    Raises
-    ------
-    ValueError
-        If ``units`` is not a positive integer, or the input has another shape than at ``build``.
 
     References
     ----------

@@ -28,6 +28,11 @@ class DepthwiseConv2D(Conv2D):
     depth_multiplier : int, default=1
         Number of outputs of each channel, at least 1.
 
+    Raises
+    ------
+    ValueError
+        As `Conv2D`.
+
     Notes
     -----
     Input ``(n_samples, height, width, channels)``, output
@@ -40,11 +45,6 @@ class DepthwiseConv2D(Conv2D):
         \quad \frac{\partial L}{\partial b_f} = \sum_{npq} G_{npqf}, \quad
         \frac{\partial L}{\partial x_{nuvc}} = \sum_{ijm} W_{ij0f} G_{npqf},
         \quad f = cM + m
-
-    Raises
-    ------
-    ValueError
-        As `Conv2D`.
 
     References
     ----------
@@ -112,6 +112,11 @@ class SeparableConv2D(Layer):
         Initial ``W_depth`` and ``W_point``; "auto" suits what follows each of them. ``b`` starts at
         zero.
 
+    Raises
+    ------
+    ValueError
+        As `Conv2D`.
+
     Notes
     -----
     Input ``(n_samples, height, width, channels)``, output ``(n_samples, oh, ow, filters)``; learned
@@ -125,11 +130,6 @@ class SeparableConv2D(Layer):
         \frac{\partial L}{\partial h_{npqe}} = \sum_f W^{point}_{00ef} G_{npqf}
 
     and from there that of `DepthwiseConv2D`.
-
-    Raises
-    ------
-    ValueError
-        As `Conv2D`.
 
     References
     ----------

@@ -23,6 +23,13 @@ class Dropout(Layer):
         p, the probability of *dropping* a value. 0 draws no random numbers; 1 is refused: nothing
         would be left to scale up.
 
+    Raises
+    ------
+    ValueError
+        If ``rate`` is out of range.
+    RuntimeError
+        In training before ``build``, which seeds the layer.
+
     Notes
     -----
     Input and output ``(n_samples, ...)``. The mask depends on the seed and on how much the layer
@@ -32,13 +39,6 @@ class Dropout(Layer):
     Backward uses the mask of the last forward; after one in inference it is the identity too:
 
     .. math:: \frac{\partial L}{\partial x} = \frac{m}{1 - p} \frac{\partial L}{\partial y}
-
-    Raises
-    ------
-    ValueError
-        If ``rate`` is out of range.
-    RuntimeError
-        In training before ``build``, which seeds the layer.
 
     References
     ----------
@@ -93,6 +93,13 @@ class SpatialDropout2D(Dropout):
     rate : float in [0, 1)
         p, the probability of *dropping* a channel; rounded and checked as in `Dropout`.
 
+    Raises
+    ------
+    ValueError
+        If ``rate`` is out of range, or the input has no axis between samples and channels.
+    RuntimeError
+        In training before ``build``, which seeds the layer.
+
     Notes
     -----
     Input and output ``(n_samples, ..., channels)`` with at least one axis between: images, and
@@ -102,13 +109,6 @@ class SpatialDropout2D(Dropout):
 
     .. math:: \frac{\partial L}{\partial x_{uvc}} =
               \frac{m_c}{1 - p} \frac{\partial L}{\partial y_{uvc}}
-
-    Raises
-    ------
-    ValueError
-        If ``rate`` is out of range, or the input has no axis between samples and channels.
-    RuntimeError
-        In training before ``build``, which seeds the layer.
 
     References
     ----------
@@ -150,6 +150,13 @@ class AlphaDropout(Layer):
     rate : float in [0, 1)
         p, the probability of *dropping* a value; rounded and checked as in `Dropout`.
 
+    Raises
+    ------
+    ValueError
+        If ``rate`` is out of range.
+    RuntimeError
+        In training before ``build``, which seeds the layer.
+
     Notes
     -----
     Input and output ``(n_samples, ...)``.
@@ -157,13 +164,6 @@ class AlphaDropout(Layer):
     Backward uses the mask of the last forward; after one in inference it is the identity too:
 
     .. math:: \frac{\partial L}{\partial x} = a m \frac{\partial L}{\partial y}
-
-    Raises
-    ------
-    ValueError
-        If ``rate`` is out of range.
-    RuntimeError
-        In training before ``build``, which seeds the layer.
 
     References
     ----------
@@ -215,6 +215,13 @@ class GaussianNoise(Layer):
     stddev : float
         σ, at least 0. 0 draws no random numbers.
 
+    Raises
+    ------
+    ValueError
+        If ``stddev`` is negative or not finite.
+    RuntimeError
+        In training before ``build``, which seeds the layer.
+
     Notes
     -----
     Input and output ``(n_samples, ...)``. The noise depends on the seed, not on the dtype.
@@ -222,13 +229,6 @@ class GaussianNoise(Layer):
     Backward: the noise does not depend on x, so the gradient passes unchanged in both modes.
 
     .. math:: \frac{\partial L}{\partial x} = \frac{\partial L}{\partial y}
-
-    Raises
-    ------
-    ValueError
-        If ``stddev`` is negative or not finite.
-    RuntimeError
-        In training before ``build``, which seeds the layer.
 
     References
     ----------

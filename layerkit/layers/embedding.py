@@ -23,6 +23,12 @@ class Embedding(Layer):
     dim : int
         Length of a vector.
 
+    Raises
+    ------
+    ValueError
+        If a value is not one of 0, ..., ``num_embeddings - 1``, naming the first that is not; if
+        ``num_embeddings`` or ``dim`` is not a positive integer.
+
     Notes
     -----
     Input ``(n_samples, ...)`` of any rank, of an integer dtype or of floats with integer values (a
@@ -39,12 +45,6 @@ class Embedding(Layer):
 
     Integers have no derivative: the gradient of the input is zero. float32 does not tell integers
     beyond 16,777,216 apart, so pass larger ones in an integer dtype.
-
-    Raises
-    ------
-    ValueError
-        If a value is not one of 0, ..., ``num_embeddings - 1``, naming the first that is not; if
-        ``num_embeddings`` or ``dim`` is not a positive integer.
 
     References
     ----------

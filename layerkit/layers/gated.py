@@ -69,16 +69,16 @@ class GELU(SelfGated):
                   u = \sqrt{2 / \pi} \, (x + 0.044715 x^3), \quad
                   s' = 2 s (1 - s) \, u'
 
+    Raises
+    ------
+    ValueError
+        If ``approximate`` is not a bool.
+
     Notes
     -----
     Input and output of any shape, values in [-0.1700, ∞), least at x = -0.7518; derivative in
     [-0.1289, 1.1289] ([-0.1290, 1.1290] if approximate), 1/2 at 0.
     Backward: :math:`\partial L / \partial x = G \, f'(x)`.
-
-    Raises
-    ------
-    ValueError
-        If ``approximate`` is not a bool.
 
     References
     ----------
@@ -246,6 +246,11 @@ class GLU(Layer):
 
     .. math:: x = [a, b], \qquad y = a \, \sigma(b)
 
+    Raises
+    ------
+    ValueError
+        If the number of channels is odd.
+
     Notes
     -----
     Input ``(n_samples, ..., 2 channels)``, output ``(n_samples, ..., channels)``, values in
@@ -255,11 +260,6 @@ class GLU(Layer):
 
     .. math:: \frac{\partial L}{\partial a} = G \, s, \qquad
               \frac{\partial L}{\partial b} = G \, a \, s (1 - s)
-
-    Raises
-    ------
-    ValueError
-        If the number of channels is odd.
 
     References
     ----------

@@ -13,17 +13,17 @@ class GlobalAvgPool2D(Layer):
 
     .. math:: y_c = \frac{1}{h w} \sum_{uv} x_{uvc}
 
+    Raises
+    ------
+    ValueError
+        If the input is no batch of images.
+
     Notes
     -----
     Input ``(n_samples, height, width, channels)``, output ``(n_samples, channels)``.
     Backward, with G the gradient of the output:
 
     .. math:: \frac{\partial L}{\partial x_{uvc}} = \frac{G_c}{h w}
-
-    Raises
-    ------
-    ValueError
-        If the input is no batch of images.
 
     References
     ----------
@@ -60,17 +60,17 @@ class GlobalAvgPool1D(Layer):
 
     .. math:: y_c = \frac{1}{T} \sum_t x_{tc}
 
+    Raises
+    ------
+    ValueError
+        If the input is no batch of sequences.
+
     Notes
     -----
     Input ``(n_samples, time, channels)``, output ``(n_samples, channels)``.
     Backward, with G the gradient of the output:
 
     .. math:: \frac{\partial L}{\partial x_{tc}} = \frac{G_c}{T}
-
-    Raises
-    ------
-    ValueError
-        If the input is no batch of sequences.
 
     References
     ----------
@@ -105,6 +105,11 @@ class GlobalMaxPool2D(Layer):
 
     .. math:: y_c = \max_{uv} x_{uvc}
 
+    Raises
+    ------
+    ValueError
+        If the input is no batch of images.
+
     Notes
     -----
     Input ``(n_samples, height, width, channels)``, output ``(n_samples, channels)``.
@@ -115,11 +120,6 @@ class GlobalMaxPool2D(Layer):
         \; \text{where} \; (u, v) = \operatorname{argmax}(c), \text{ else } 0
 
     NaN wins over every number, so that divergence shows.
-
-    Raises
-    ------
-    ValueError
-        If the input is no batch of images.
 
     References
     ----------
@@ -157,6 +157,11 @@ class GlobalMaxPool1D(Layer):
 
     .. math:: y_c = \max_t x_{tc}
 
+    Raises
+    ------
+    ValueError
+        If the input is no batch of sequences.
+
     Notes
     -----
     Input ``(n_samples, time, channels)``, output ``(n_samples, channels)``.
@@ -166,11 +171,6 @@ class GlobalMaxPool1D(Layer):
         \; \text{where} \; t = \operatorname{argmax}(c), \text{ else } 0
 
     NaN wins over every number, so that divergence shows.
-
-    Raises
-    ------
-    ValueError
-        If the input is no batch of sequences.
 
     References
     ----------

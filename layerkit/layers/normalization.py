@@ -35,6 +35,12 @@ class BatchNorm(Standardization):
     eps : float, default=1e-5
         Positive; keeps channels that (nearly) never change finite.
 
+    Raises
+    ------
+    ValueError
+        In training with fewer than two values per channel, which have no variance; if ``momentum``
+        or ``eps`` is out of range.
+
     Notes
     -----
     Input and output ``(n_samples, ..., channels)``: statistics are taken over all axes but the
@@ -55,12 +61,6 @@ class BatchNorm(Standardization):
     running statistics rest. The variance is taken in a second pass over x - μ, so a mean far larger
     than the deviation costs no digits. A channel that is constant in a batch gives β, and its
     gradient is amplified by up to 1 / sqrt(ε).
-
-    Raises
-    ------
-    ValueError
-        In training with fewer than two values per channel, which have no variance; if ``momentum``
-        or ``eps`` is out of range.
 
     References
     ----------
@@ -150,6 +150,11 @@ class LayerNorm(Standardization):
     eps : float, default=1e-5
         Positive; keeps positions whose channels are (nearly) equal finite.
 
+    Raises
+    ------
+    ValueError
+        If ``eps`` is not positive.
+
     Notes
     -----
     Input and output ``(n_samples, ..., channels)``; learned ``gamma`` and ``beta`` ``(channels,)``,
@@ -163,11 +168,6 @@ class LayerNorm(Standardization):
               \frac{\partial L}{\partial \beta} = \sum G
 
     A mean far larger than the deviation costs no digits. Equal channels (or a single one) give β.
-
-    Raises
-    ------
-    ValueError
-        If ``eps`` is not positive.
 
     References
     ----------
@@ -212,6 +212,11 @@ class GroupNorm(Standardization):
     eps : float, default=1e-5
         Positive; keeps groups whose values are (nearly) equal finite.
 
+    Raises
+    ------
+    ValueError
+        If ``groups`` does not divide the channels, or ``eps`` is not positive.
+
     Notes
     -----
     Input and output ``(n_samples, ..., channels)``; learned ``gamma`` and ``beta`` ``(channels,)``,
@@ -226,11 +231,6 @@ class GroupNorm(Standardization):
 
     A mean far larger than the deviation costs no digits. A group of equal values (or of a single
     one) gives β.
-
-    Raises
-    ------
-    ValueError
-        If ``groups`` does not divide the channels, or ``eps`` is not positive.
 
     References
     ----------
@@ -278,6 +278,11 @@ class RMSNorm(PerChannel):
     eps : float, default=1e-6
         Positive; keeps positions that are (nearly) zero finite.
 
+    Raises
+    ------
+    ValueError
+        If ``eps`` is not positive.
+
     Notes
     -----
     Input and output ``(n_samples, ..., channels)``, means along the last axis; learned ``gamma``
@@ -290,11 +295,6 @@ class RMSNorm(PerChannel):
               \frac{\partial L}{\partial \gamma} = \sum G \hat x
 
     Squares of float32 values beyond 1e19 overflow: y is then 0.
-
-    Raises
-    ------
-    ValueError
-        If ``eps`` is not positive.
 
     References
     ----------

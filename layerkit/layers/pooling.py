@@ -63,6 +63,11 @@ class MaxPool2D(_Pool):
         much as gives ``ceil(n / stride)`` outputs, the odd row and column at the bottom and on the
         right. A number: so many on both sides. Padding never wins.
 
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid or the padded image is smaller than a window.
+
     Notes
     -----
     Input ``(n_samples, height, width, channels)``, output ``(n_samples, oh, ow, channels)`` with
@@ -75,11 +80,6 @@ class MaxPool2D(_Pool):
         \sum_{pq:\; \operatorname{argmax}(p, q, c) = (u, v)} G_{pqc}
 
     NaN wins over every number, so that divergence shows.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is invalid or the padded image is smaller than a window.
 
     References
     ----------
@@ -121,6 +121,11 @@ class MaxPool1D(_Pool):
     padding : {"valid", "same"} or int, default="valid"
         As in `MaxPool2D`.
 
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid or the padded sequence is shorter than a window.
+
     Notes
     -----
     Input ``(n_samples, time, channels)``, output ``(n_samples, steps, channels)`` with
@@ -129,11 +134,6 @@ class MaxPool1D(_Pool):
 
     .. math:: \frac{\partial L}{\partial x_{uc}} =
         \sum_{t:\; \operatorname{argmax}(t, c) = u} G_{tc}
-
-    Raises
-    ------
-    ValueError
-        If a parameter is invalid or the padded sequence is shorter than a window.
 
     References
     ----------
@@ -175,6 +175,11 @@ class AvgPool2D(_Pool):
     pool_size, stride, padding
         As in `MaxPool2D`.
 
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid or the padded image is smaller than a window.
+
     Notes
     -----
     Input ``(n_samples, height, width, channels)``, output ``(n_samples, oh, ow, channels)`` with
@@ -184,11 +189,6 @@ class AvgPool2D(_Pool):
     Backward, with G the gradient of the output, over the windows that see the cell:
 
     .. math:: \frac{\partial L}{\partial x_{uvc}} = \sum_{pq \ni uv} \frac{G_{pqc}}{N_{pq}}
-
-    Raises
-    ------
-    ValueError
-        If a parameter is invalid or the padded image is smaller than a window.
 
     References
     ----------
@@ -227,6 +227,11 @@ class AvgPool1D(_Pool):
     pool_size, stride, padding
         As in `MaxPool1D`.
 
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid or the padded sequence is shorter than a window.
+
     Notes
     -----
     Input ``(n_samples, time, channels)``, output ``(n_samples, steps, channels)`` with
@@ -234,11 +239,6 @@ class AvgPool1D(_Pool):
     the output, over the windows that see the step:
 
     .. math:: \frac{\partial L}{\partial x_{uc}} = \sum_{t \ni u} \frac{G_{tc}}{N_t}
-
-    Raises
-    ------
-    ValueError
-        If a parameter is invalid or the padded sequence is shorter than a window.
 
     References
     ----------

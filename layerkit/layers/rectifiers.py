@@ -59,15 +59,15 @@ class LeakyReLU(FromOutput):
     negative_slope : float, default=0.01
         a, a finite number of at least 0.
 
-    Notes
-    -----
-    Input and output of any shape, values in (-∞, ∞), derivative a or 1; a at the kink x = 0, as in
-    PyTorch. Backward: :math:`\partial L / \partial x = G \, f'(x)`.
-
     Raises
     ------
     ValueError
         If ``negative_slope`` is negative or not a number (y would not tell the sign of x).
+
+    Notes
+    -----
+    Input and output of any shape, values in (-∞, ∞), derivative a or 1; a at the kink x = 0, as in
+    PyTorch. Backward: :math:`\partial L / \partial x = G \, f'(x)`.
 
     References
     ----------
@@ -163,15 +163,15 @@ class ELU(FromOutput):
     alpha : float, default=1.0
         α, a finite number of at least 0.
 
-    Notes
-    -----
-    Input and output of any shape, values in (-α, ∞), derivative in (0, max(1, α)]; α at x = 0,
-    which is a kink unless α = 1. Backward: :math:`\partial L / \partial x = G \, f'(x)`.
-
     Raises
     ------
     ValueError
         If ``alpha`` is negative or not a number (y would not tell the sign of x).
+
+    Notes
+    -----
+    Input and output of any shape, values in (-α, ∞), derivative in (0, max(1, α)]; α at x = 0,
+    which is a kink unless α = 1. Backward: :math:`\partial L / \partial x = G \, f'(x)`.
 
     References
     ----------
@@ -265,6 +265,11 @@ class Maxout(Layer):
     pieces : int
         Number of affine maps for each output, at least 1. Two can learn ReLU or the absolute value.
 
+    Raises
+    ------
+    ValueError
+        If ``units`` or ``pieces`` is not a positive integer.
+
     Notes
     -----
     Input ``(n_samples, ..., n_in)``, output ``(n_samples, ..., units)``. Learned: ``W``
@@ -277,11 +282,6 @@ class Maxout(Layer):
     .. math:: \frac{\partial L}{\partial x} = Z W^\top, \quad
               \frac{\partial L}{\partial W} = x^\top Z, \quad
               \frac{\partial L}{\partial b} = \sum_{\text{rows}} Z
-
-    Raises
-    ------
-    ValueError
-        If ``units`` or ``pieces`` is not a positive integer.
 
     References
     ----------

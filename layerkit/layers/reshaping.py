@@ -60,15 +60,15 @@ class Reshape(Layer):
     shape : int or sequence of int
         Shape of a sample (batch axis left out). One entry may be -1: as long as the rest demands.
 
-    Notes
-    -----
-    Input ``(n_samples, ...)``, output ``(n_samples, *shape)``, the last axis running fastest.
-    Backward: the gradient in the shape of the input.
-
     Raises
     ------
     ValueError
         If a sample has another number of values than ``shape``.
+
+    Notes
+    -----
+    Input ``(n_samples, ...)``, output ``(n_samples, *shape)``, the last axis running fastest.
+    Backward: the gradient in the shape of the input.
 
     Examples
     --------
@@ -108,15 +108,15 @@ class Permute(Layer):
         Which axis of the input comes first, second, ...; as in NumPy, the batch axis being 0, which
         stays where it is. ``(2, 1)`` swaps time and features, ``(3, 1, 2)`` puts channels first.
 
-    Notes
-    -----
-    Input ``(n_samples, d_1, d_2, ...)``, output ``(n_samples, d_axes[0], d_axes[1], ...)``.
-    Backward: the gradient with its axes put back, that is, permuted by the inverse order.
-
     Raises
     ------
     ValueError
         If ``axes`` is not a permutation of 1, 2, ..., one for each axis of a sample.
+
+    Notes
+    -----
+    Input ``(n_samples, d_1, d_2, ...)``, output ``(n_samples, d_axes[0], d_axes[1], ...)``.
+    Backward: the gradient with its axes put back, that is, permuted by the inverse order.
 
     Examples
     --------
@@ -151,16 +151,16 @@ class ZeroPad2D(Layer):
     padding : int, pair of int or ((top, bottom), (left, right))
         Rows and columns to add: on all four sides, or (above and below, left and right), or each.
 
+    Raises
+    ------
+    ValueError
+        If ``padding`` is neither of the three, or negative; if the input is no batch of images.
+
     Notes
     -----
     Input ``(n_samples, height, width, channels)``, output
     ``(n_samples, top + height + bottom, left + width + right, channels)``.
     Backward: the gradient without the frame.
-
-    Raises
-    ------
-    ValueError
-        If ``padding`` is neither of the three, or negative; if the input is no batch of images.
 
     Examples
     --------
@@ -209,6 +209,11 @@ class UpSample2D(Layer):
     size : int or pair of int
         Factors s for the height and t for the width, at least 1.
 
+    Raises
+    ------
+    ValueError
+        If ``size`` is not positive, or the input is no batch of images.
+
     Notes
     -----
     Input ``(n_samples, height, width, channels)``, output
@@ -217,11 +222,6 @@ class UpSample2D(Layer):
 
     .. math:: \frac{\partial L}{\partial x_{uvc}} =
               \sum_{i < s} \sum_{j < t} \frac{\partial L}{\partial y_{su + i,\, tv + j,\, c}}
-
-    Raises
-    ------
-    ValueError
-        If ``size`` is not positive, or the input is no batch of images.
 
     References
     ----------

@@ -39,6 +39,11 @@ class Softmax(_AlongAxis):
     axis : int, default=-1
         Axis along which they sum to 1, counted with the batch axis as 0 (which is refused).
 
+    Raises
+    ------
+    ValueError
+        If ``axis`` is the batch axis or does not exist.
+
     Notes
     -----
     Input and output of any shape, values in (0, 1). Backward is the product with the Jacobian
@@ -48,11 +53,6 @@ class Softmax(_AlongAxis):
     .. math:: \frac{\partial L}{\partial x_i} = s_i \Big(G_i - \sum_j G_j s_j\Big)
 
     Before a cross-entropy leave it out: the loss takes x itself.
-
-    Raises
-    ------
-    ValueError
-        If ``axis`` is the batch axis or does not exist.
 
     References
     ----------
@@ -88,17 +88,17 @@ class LogSoftmax(_AlongAxis):
         Axis along which the probabilities sum to 1, counted with the batch axis as 0 (which is
         refused).
 
+    Raises
+    ------
+    ValueError
+        If ``axis`` is the batch axis or does not exist.
+
     Notes
     -----
     Input and output of any shape, values in (-∞, 0). Backward, with s = exp(y) and the Jacobian
     :math:`\delta_{ij} - s_j`, whose entries are in (-1, 1):
 
     .. math:: \frac{\partial L}{\partial x_i} = G_i - s_i \sum_j G_j
-
-    Raises
-    ------
-    ValueError
-        If ``axis`` is the batch axis or does not exist.
 
     References
     ----------

@@ -70,14 +70,14 @@ class LossSurfaceDisplay(Display):
     labels : pair of str
         Of the two directions.
 
+    See Also
+    --------
+    Display : what ``plot`` takes and sets.
+
     Notes
     -----
     A plane is a narrow view of a space of many dimensions: what looks like a wall may have a way
     around it, and a path seems to cross contours because it also moves in directions not shown.
-
-    See Also
-    --------
-    Display : what ``plot`` takes and sets.
 
     References
     ----------
