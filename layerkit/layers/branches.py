@@ -104,6 +104,7 @@ class Concat(Layer):
     Parameters
     ----------
     branches : sequence of Layer
+        f₁, f₂, …; at least one.
     axis : int, default=-1
         Axis to join along, counted with the batch axis as 0 (which is refused).
 

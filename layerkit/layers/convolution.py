@@ -35,14 +35,20 @@ class Conv2D(Layer):
     ----------
     filters : int
         Number of output channels, at least 1.
-    kernel_size, stride, dilation : int or pair of int (height, width), at least 1
+    kernel_size : int or pair of int (height, width)
+        Cells under the kernel, at least 1.
+    stride : int or pair of int (height, width), default=1
+        Cells from one place of the kernel to the next, at least 1.
     padding : {"valid", "same"}, int or pair of int (height, width), default="valid"
         Zeros around the image. "valid": none. "same": as many as give ``ceil(n / stride)`` outputs,
         the odd one at the bottom and on the right. A number: so many on both sides.
+    dilation : int or pair of int (height, width), default=1
+        Cells from one weight of the kernel to the next, at least 1.
     groups : int, default=1
         Cut channels and filters into so many groups; each group of filters reads its own group of
         channels. Must divide both.
     use_bias : bool, default=True
+        Whether there is a ``b``.
     initializer : "auto" or callable (shape, rng) -> array, default="auto"
         Initial ``W``, drawn group by group; "auto" suits the activation that follows. ``b`` starts
         at zero.
@@ -150,10 +156,19 @@ class Conv1D(Layer):
     ----------
     filters : int
         Number of output channels, at least 1.
-    kernel_size, stride, dilation : int, at least 1
+    kernel_size : int
+        Steps under the kernel, at least 1.
+    stride : int, default=1
+        Steps from one place of the kernel to the next, at least 1.
     padding : {"valid", "same"} or int, default="valid"
         Zeros before and after the sequence; "same" gives ``ceil(time / stride)`` outputs.
-    groups, use_bias, initializer
+    dilation : int, default=1
+        Steps from one weight of the kernel to the next, at least 1.
+    groups : int, default=1
+        As in `Conv2D`.
+    use_bias : bool, default=True
+        Whether there is a ``b``.
+    initializer : "auto" or callable (shape, rng) -> array, default="auto"
         As in `Conv2D`.
 
     Raises
@@ -247,7 +262,10 @@ class ConvTranspose2D(Layer):
     ----------
     filters : int
         Number of output channels, at least 1.
-    kernel_size, stride, dilation : int or pair of int (height, width), at least 1
+    kernel_size : int or pair of int (height, width)
+        Cells under the kernel, at least 1.
+    stride : int or pair of int (height, width), default=1
+        Cells from one copy of the kernel to the next, at least 1.
     padding : {"valid", "same"}, int or pair of int (height, width), default="valid"
         Cells cut off the result. "valid": none; "same": as many as leave ``stride * n``, the odd
         one at the bottom and on the right (where the kernel is smaller than the stride, zeros are
@@ -255,7 +273,10 @@ class ConvTranspose2D(Layer):
     output_padding : int or pair of int (height, width), default=0
         Rows and columns more at the bottom and on the right, fewer than ``stride``: `Conv2D` with a
         stride maps several sizes to one, this says which to return to. 0 with "same".
+    dilation : int or pair of int (height, width), default=1
+        Cells from one weight of the kernel to the next, at least 1.
     use_bias : bool, default=True
+        Whether there is a ``b``.
     initializer : "auto" or callable (shape, rng) -> array, default="auto"
         Initial ``W``; "auto" suits the activation that follows. ``b`` starts at zero.
 

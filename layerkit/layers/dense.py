@@ -22,6 +22,7 @@ class Dense(Layer):
     units : int
         Number of outputs, at least 1.
     use_bias : bool, default=True
+        Whether there is a ``b``.
     initializer : "auto" or callable (shape, rng) -> array, default="auto"
         Initial ``W``; "auto" suits the activation that follows (He for the ReLU family, LeCun for
         SELU, else Glorot). ``b`` starts at zero.

@@ -23,10 +23,20 @@ class DepthwiseConv2D(Conv2D):
 
     Parameters
     ----------
-    kernel_size, stride, padding, dilation, use_bias, initializer
+    kernel_size : int or pair of int (height, width)
+        As in `Conv2D`.
+    stride : int or pair of int (height, width), default=1
+        As in `Conv2D`.
+    padding : {"valid", "same"}, int or pair of int (height, width), default="valid"
+        As in `Conv2D`.
+    dilation : int or pair of int (height, width), default=1
         As in `Conv2D`.
     depth_multiplier : int, default=1
         Number of outputs of each channel, at least 1.
+    use_bias : bool, default=True
+        Whether there is a ``b``.
+    initializer : "auto" or callable (shape, rng) -> array, default="auto"
+        As in `Conv2D`.
 
     Raises
     ------
@@ -102,7 +112,13 @@ class SeparableConv2D(Layer):
     ----------
     filters : int
         Number of output channels, at least 1.
-    kernel_size, stride, padding, dilation
+    kernel_size : int or pair of int (height, width)
+        Of the depthwise convolution, as in `Conv2D`.
+    stride : int or pair of int (height, width), default=1
+        Of the depthwise convolution, as in `Conv2D`.
+    padding : {"valid", "same"}, int or pair of int (height, width), default="valid"
+        Of the depthwise convolution, as in `Conv2D`.
+    dilation : int or pair of int (height, width), default=1
         Of the depthwise convolution, as in `Conv2D`.
     depth_multiplier : int, default=1
         Number of depthwise outputs of each channel, at least 1.

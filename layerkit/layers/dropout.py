@@ -75,7 +75,18 @@ class Dropout(Layer):
         return grad_output if keep is None else apply_mask(grad_output, keep, scale)
 
     def mask_shape(self, x: np.ndarray) -> Shape:
-        """Shape of the mask, which is broadcast against the input."""
+        """Shape of the mask, which is broadcast against the input.
+
+        Parameters
+        ----------
+        x : ndarray
+            The input.
+
+        Returns
+        -------
+        shape : tuple of int
+            Here that of the input: every value has a chance of its own.
+        """
         return x.shape
 
 

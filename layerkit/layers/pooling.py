@@ -56,6 +56,7 @@ class MaxPool2D(_Pool):
     Parameters
     ----------
     pool_size : int or pair of int (height, width), default=2
+        Cells in a window, at least 1.
     stride : int or pair of int (height, width), default=None
         None: ``pool_size``, windows side by side.
     padding : {"valid", "same"}, int or pair of int (height, width), default="valid"
@@ -116,6 +117,7 @@ class MaxPool1D(_Pool):
     Parameters
     ----------
     pool_size : int, default=2
+        Steps in a window, at least 1.
     stride : int, default=None
         None: ``pool_size``, windows side by side.
     padding : {"valid", "same"} or int, default="valid"
@@ -172,7 +174,11 @@ class AvgPool2D(_Pool):
 
     Parameters
     ----------
-    pool_size, stride, padding
+    pool_size : int or pair of int (height, width), default=2
+        As in `MaxPool2D`.
+    stride : int or pair of int (height, width), default=None
+        As in `MaxPool2D`.
+    padding : {"valid", "same"}, int or pair of int (height, width), default="valid"
         As in `MaxPool2D`.
 
     Raises
@@ -224,7 +230,11 @@ class AvgPool1D(_Pool):
 
     Parameters
     ----------
-    pool_size, stride, padding
+    pool_size : int, default=2
+        As in `MaxPool1D`.
+    stride : int, default=None
+        As in `MaxPool1D`.
+    padding : {"valid", "same"} or int, default="valid"
         As in `MaxPool1D`.
 
     Raises

@@ -20,20 +20,17 @@ class Loss(Parameterized):
     Methods
     -------
     value(y_pred, y_true)
-        Losses of shape (n_samples, ...). Whatever follows the sample axis is averaged: a loss of
-        every output (n_samples, n_outputs), or one number a sample (n_samples,).
+        The loss, a formula.
     derivative(y_pred, y_true)
-        Derivative of ``value``, shaped like ``y_pred``. Each entry of ``y_pred`` takes part in a
-        single entry of ``value``.
+        Its derivative, a formula.
     prepare_targets(y_pred, y_true)
-        Targets as the two formulas want them: checked, encoded, in the dtype of ``y_pred``.
-        By default they have the shape of ``y_pred``.
+        Targets as the two formulas want them; by default they have the shape of ``y_pred``.
     check_params()
-        Refuse invalid hyper-parameters, with ``check``. By default there are none.
+        Refuse invalid hyper-parameters; by default there are none.
     inverse_link(y_pred)
-        Predictions on the scale of the targets, or probabilities. By default ``y_pred`` itself.
+        Predictions or probabilities; by default ``y_pred`` itself.
     output_shape(target_shape)
-        Shape of a sample of ``y_pred``, for the head of an estimator. By default that of a target.
+        Shape of a sample of ``y_pred``; by default that of a target.
 
     Notes
     -----
@@ -73,18 +70,57 @@ class Loss(Parameterized):
     # ---------------------------------------------------------------- what a loss defines
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        """Losses of shape (n_samples, ...)."""
+        """The loss, a formula.
+
+        Parameters
+        ----------
+        y_pred : ndarray of shape (n_samples, ...)
+            Raw outputs of the network, float32 or float64.
+        y_true : ndarray
+            What ``prepare_targets`` returned.
+
+        Returns
+        -------
+        values : ndarray of shape (n_samples, ...)
+            What follows the sample axis will be averaged: a loss of every output
+            (n_samples, n_outputs), or one number a sample (n_samples,).
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no value")
 
     def derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        """Derivative of ``value`` with respect to ``y_pred``."""
+        """Derivative of ``value`` with respect to ``y_pred``, a formula.
+
+        Parameters
+        ----------
+        y_pred, y_true : ndarray
+            As for ``value``.
+
+        Returns
+        -------
+        derivative : ndarray like y_pred
+            Each entry of ``y_pred`` takes part in a single entry of ``value``: the derivative of
+            that one.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no derivative")
 
     def check_params(self) -> None:
-        """Refuse invalid hyper-parameters."""
+        """Refuse invalid hyper-parameters, with ``check``."""
 
     def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        """Check and encode the targets."""
+        """Check and encode the targets.
+
+        Parameters
+        ----------
+        y_pred : ndarray of shape (n_samples, ...)
+            Raw outputs of the network.
+        y_true : ndarray
+            Targets as `forward` was given them.
+
+        Returns
+        -------
+        y_true : ndarray
+            Targets as ``value`` and ``derivative`` want them, in the dtype of ``y_pred``.
+        """
         if y_true.shape != y_pred.shape:
             raise ValueError(
                 f"{self!r}: y_true must have the shape of y_pred, "
@@ -95,18 +131,51 @@ class Loss(Parameterized):
     def fused(
         self, y_pred: np.ndarray, y_true: np.ndarray, scale: np.ndarray
     ) -> tuple[float, np.ndarray] | None:
-        """``sum_i scale_i value_i`` and its derivative in one pass; None where there is none.
+        """Compute loss and derivative in one pass, where a loss knows how: to save time only.
 
-        It saves time only: what it returns, and accepts, is what the two formulas would.
+        Parameters
+        ----------
+        y_pred, y_true : ndarray
+            As `forward` was given them.
+        scale : float64 ndarray of shape (n_samples,)
+            Weights divided by the normalizer.
+
+        Returns
+        -------
+        (loss, gradient) or None
+            ``sum_i scale_i value_i`` and its derivative, as the two formulas give them; None where
+            they must do it.
         """
         return None
 
     def inverse_link(self, y_pred: ArrayLike) -> np.ndarray:
-        """Predictions on the scale of the targets, or probabilities."""
+        """Turn raw outputs into predictions on the scale of the targets, or into probabilities.
+
+        Parameters
+        ----------
+        y_pred : array of shape (n_samples, ...)
+            Raw outputs of the network.
+
+        Returns
+        -------
+        predictions : ndarray
+            By default the raw outputs themselves.
+        """
         return as_floats(y_pred)
 
     def output_shape(self, target_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of a sample of ``y_pred`` for that of ``y_true``; by default the same."""
+        """Shape of a sample of ``y_pred``: what the head of an estimator must give.
+
+        Parameters
+        ----------
+        target_shape : tuple of int
+            Shape of a sample of ``y_true``.
+
+        Returns
+        -------
+        output_shape : tuple of int
+            By default the same.
+        """
         return target_shape
 
     # ---------------------------------------------------------------- what everyone calls
@@ -179,7 +248,12 @@ class Loss(Parameterized):
 
     @_let_nonfinite_pass
     def backward(self) -> np.ndarray:
-        """Derivative of what the last ``forward`` returned, in shape and dtype of ``y_pred``.
+        """Derivative of what the last ``forward`` returned.
+
+        Returns
+        -------
+        grad_output : ndarray like y_pred
+            In its shape and dtype: what the ``backward`` of the network wants.
 
         Raises
         ------
@@ -232,7 +306,17 @@ class Loss(Parameterized):
         return float(normalizer)
 
     def check_targets(self, ok: np.ndarray, y_true: np.ndarray, expected: str) -> None:
-        """Refuse targets unless ``ok`` everywhere, showing the first that is not."""
+        """Refuse targets unless ``ok`` everywhere, showing the first that is not.
+
+        Parameters
+        ----------
+        ok : ndarray of bool
+            Which targets are valid, in the shape of ``y_true``.
+        y_true : ndarray
+            The targets.
+        expected : str
+            What they must be.
+        """
         if not ok.all():
             raise ValueError(f"{self!r}: y_true must be {expected}, got {y_true[~ok][0]}")
 

@@ -32,9 +32,11 @@ class Adam(Optimizer):
         beta1 and beta2, each in [0, 1).
     eps : float, default=1e-8
         Positive.
-    weight_decay, clip_norm, clip_value
-        See `Optimizer`; the decay is coupled, so that parameters with large gradients decay less.
+    weight_decay : float, default=0.0
+        See `Optimizer`; coupled, so that parameters with large gradients decay less.
         `AdamW` decouples it.
+    clip_norm, clip_value : float, optional
+        See `Optimizer`.
 
     References
     ----------
@@ -84,11 +86,15 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    learning_rate, betas, eps
+    learning_rate : float or callable, default=0.001
+        As in `Adam`.
+    betas : pair of float, default=(0.9, 0.999)
+        As in `Adam`.
+    eps : float, default=1e-8
         As in `Adam`.
     weight_decay : float, default=0.01
         At least 0.
-    clip_norm, clip_value
+    clip_norm, clip_value : float, optional
         See `Optimizer`.
 
     References
@@ -130,13 +136,15 @@ class NAdam(Adam):
     ----------
     learning_rate : float or callable, default=0.002
         A number >= 0 or a schedule.
-    betas, eps
+    betas : pair of float, default=(0.9, 0.999)
+        As in `Adam`.
+    eps : float, default=1e-8
         As in `Adam`.
     weight_decay : float, default=0.0
         See `Optimizer`; coupled.
     momentum_decay : float, default=0.004
         At least 0.
-    clip_norm, clip_value
+    clip_norm, clip_value : float, optional
         See `Optimizer`.
 
     References
@@ -200,10 +208,16 @@ class RAdam(Adam):
 
     Parameters
     ----------
-    learning_rate, betas, eps
+    learning_rate : float or callable, default=0.001
         As in `Adam`.
-    weight_decay, clip_norm, clip_value
-        See `Optimizer`; the decay is coupled.
+    betas : pair of float, default=(0.9, 0.999)
+        As in `Adam`.
+    eps : float, default=1e-8
+        As in `Adam`.
+    weight_decay : float, default=0.0
+        See `Optimizer`; coupled.
+    clip_norm, clip_value : float, optional
+        See `Optimizer`.
 
     References
     ----------
@@ -242,10 +256,14 @@ class Adamax(Adam):
     ----------
     learning_rate : float or callable, default=0.002
         A number >= 0 or a schedule.
-    betas, eps
+    betas : pair of float, default=(0.9, 0.999)
         As in `Adam`.
-    weight_decay, clip_norm, clip_value
-        See `Optimizer`; the decay is coupled.
+    eps : float, default=1e-8
+        As in `Adam`.
+    weight_decay : float, default=0.0
+        See `Optimizer`; coupled.
+    clip_norm, clip_value : float, optional
+        See `Optimizer`.
 
     References
     ----------

@@ -25,8 +25,10 @@ class Adagrad(Optimizer):
         A number >= 0 or a schedule.
     eps : float, default=1e-10
         Positive.
-    weight_decay, clip_norm, clip_value
-        See `Optimizer`; the decay is coupled.
+    weight_decay : float, default=0.0
+        See `Optimizer`; coupled.
+    clip_norm, clip_value : float, optional
+        See `Optimizer`.
 
     References
     ----------
@@ -84,8 +86,10 @@ class RMSProp(Optimizer):
         Divide by the standard deviation of the gradient instead of its root mean square.
     eps : float, default=1e-8
         Positive.
-    weight_decay, clip_norm, clip_value
-        See `Optimizer`; the decay is coupled.
+    weight_decay : float, default=0.0
+        See `Optimizer`; coupled.
+    clip_norm, clip_value : float, optional
+        See `Optimizer`.
 
     References
     ----------
@@ -159,8 +163,10 @@ class Adadelta(Optimizer):
         In [0, 1).
     eps : float, default=1e-6
         Positive; it also sets the length of the first steps.
-    weight_decay, clip_norm, clip_value
-        See `Optimizer`; the decay is coupled.
+    weight_decay : float, default=0.0
+        See `Optimizer`; coupled.
+    clip_norm, clip_value : float, optional
+        See `Optimizer`.
 
     References
     ----------

@@ -26,8 +26,10 @@ class SGD(Optimizer):
         In [0, 1).
     nesterov : bool, default=False
         Needs a momentum above 0.
-    weight_decay, clip_norm, clip_value
-        See `Optimizer`; the decay is coupled.
+    weight_decay : float, default=0.0
+        See `Optimizer`; coupled.
+    clip_norm, clip_value : float, optional
+        See `Optimizer`.
 
     References
     ----------
@@ -94,7 +96,9 @@ class Lion(Optimizer):
         A number >= 0 or a schedule.
     betas : pair of float, default=(0.9, 0.99)
         Each in [0, 1).
-    weight_decay, clip_norm, clip_value
+    weight_decay : float, default=0.0
+        See `Optimizer`; decoupled.
+    clip_norm, clip_value : float, optional
         See `Optimizer`.
 
     References
@@ -153,8 +157,10 @@ class Rprop(Optimizer):
         shrink in (0, 1) and grow > 1.
     step_sizes : pair of float, default=(1e-6, 50.0)
         smallest and largest, ``0 < smallest <= largest``.
-    weight_decay, clip_norm, clip_value
-        See `Optimizer`; the decay is coupled.
+    weight_decay : float, default=0.0
+        See `Optimizer`; coupled.
+    clip_norm, clip_value : float, optional
+        See `Optimizer`.
 
     References
     ----------

@@ -66,7 +66,7 @@ class Optimizer(Parameterized):
 
     Parameters
     ----------
-    learning_rate : float or callable
+    learning_rate : float or callable, default=0.01
         A number >= 0, or a schedule: a function of the number of steps already taken.
     weight_decay : float, default=0.0
         At least 0. With a layout it acts on the slots that have ``decay=True`` (no biases, no
@@ -134,12 +134,27 @@ class Optimizer(Parameterized):
 
     @property
     def memory(self) -> tuple[str, ...]:
+        """Names of the vectors that the rule keeps from step to step."""
         return ()
 
     def update(
         self, p: np.ndarray, g: np.ndarray, rate: float, t: int, *args: Any, **memory: Any
     ) -> None:
-        """The rule: change `p` and the `memory` in place. `t` counts the steps of `p`, from 1."""
+        """Change a piece of the parameters by one step: the rule itself, which a subclass states.
+
+        Parameters
+        ----------
+        p : ndarray
+            Parameters, to be changed in place.
+        g : ndarray
+            Their gradient, clipped, with coupled decay; read-only.
+        rate : float
+            The learning rate of this step.
+        t : int
+            The number of this step of `p`, from 1.
+        *args, **memory : ndarray
+            The vectors named in `memory`, to be changed in place; a subclass names them.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no update")
 
     def validate(self) -> None:

@@ -13,6 +13,17 @@ class Schedule(Parameterized):
     """Base class: a subclass defines ``__call__(step) -> float``.
 
     `update` and `state` are there for schedules that listen to a metric; the others ignore them.
+
+    Examples
+    --------
+    >>> class Harmonic(Schedule):
+    ...     def __init__(self, learning_rate=0.01):
+    ...         self.learning_rate = learning_rate
+    ...
+    ...     def __call__(self, step):
+    ...         return self.learning_rate / (step + 1)
+    >>> [Harmonic(0.5)(step) for step in range(2)]
+    [0.5, 0.25]
     """
 
     def __call__(self, step: int) -> float:
@@ -20,7 +31,13 @@ class Schedule(Parameterized):
         raise NotImplementedError(f"{type(self).__name__} has no __call__")
 
     def update(self, value: float) -> None:
-        """Hear the metric of the epoch that has just ended; the training loop calls it."""
+        """Hear how the epoch went that has just ended; the training loop calls it.
+
+        Parameters
+        ----------
+        value : float
+            What training monitors, the validation loss say; smaller is better.
+        """
 
     @property
     def state(self) -> dict[str, float]:

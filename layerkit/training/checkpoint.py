@@ -98,6 +98,15 @@ class Checkpoint:
     def begin(self, run: Run, batches: ArrayBatches | StreamedBatches, resume: bool) -> None:
         """Prepare for a run, and put it where the file says if it is to be resumed.
 
+        Parameters
+        ----------
+        run : Run
+            The run that `train` is about to begin.
+        batches : ArrayBatches or StreamedBatches
+            Its data.
+        resume : bool
+            Whether to go on from the file, if there is one.
+
         Raises
         ------
         ModelFileError
@@ -115,7 +124,13 @@ class Checkpoint:
         self._last = self._now(run)
 
     def end_epoch(self, run: Run, batches: ArrayBatches | StreamedBatches) -> None:
-        """Write the run if it is time to."""
+        """Write the run if it is time to.
+
+        Parameters
+        ----------
+        run, batches : object
+            As for `begin`.
+        """
         state = run.state
         over = state.stop or state.epoch >= state.epochs
         if not over and self._now(run) - self._last < self.every:

@@ -49,7 +49,18 @@ class History:
         return np.array([row.get(column, np.nan) for row in self.rows])
 
     def then(self, later: History) -> History:
-        """Return this record continued by another, whose epochs are counted on."""
+        """Join two records.
+
+        Parameters
+        ----------
+        later : History
+            What came after this one; its epochs are counted on.
+
+        Returns
+        -------
+        history : History
+            A new record of both.
+        """
         n = len(self)
         joined = History([*self.rows, *({**row, "epoch": row["epoch"] + n} for row in later.rows)])
         joined.best_epoch = None if later.best_epoch is None else later.best_epoch + n
