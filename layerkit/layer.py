@@ -174,15 +174,51 @@ class Layer(Tree):
     # ---------------------------------------------------------------- what a layer defines
 
     def setup(self, input_shape: Shape) -> Shape:
-        """Declare arrays for an input shape (without the batch axis); return the output shape."""
+        """Declare arrays with `add_param` and `add_buffer`, once the shape of the input is known.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Without the batch axis.
+
+        Returns
+        -------
+        output_shape : tuple of int
+            Without the batch axis too; by default the same.
+        """
         return input_shape
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        """Compute the output and cache what ``backward`` needs."""
+        """Compute the output and cache what ``backward`` needs.
+
+        Parameters
+        ----------
+        x : array of shape (n_samples, *input_shape)
+            Inside a layer's own method it is an ndarray of the network's dtype; not to be changed.
+        training : bool, default=False
+            For layers that behave differently in training: dropout, noise, batch normalization.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples, *output_shape)
+            Never overwritten later.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def backward(self, grad_output: np.ndarray) -> Any:
-        """Turn dL/dy into dL/dx, overwriting ``grads`` with dL/dθ on the way."""
+        """Turn dL/dy into dL/dx, overwriting ``grads`` with dL/dθ on the way.
+
+        Parameters
+        ----------
+        grad_output : array of shape (n_samples, *output_shape)
+            Gradient of the loss with respect to what the last ``forward`` returned.
+
+        Returns
+        -------
+        grad_input : ndarray of shape (n_samples, *input_shape)
+            Gradient with respect to what it was given; may be None where `needs_input_grad` is
+            False.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no backward")
 
     def multiply_adds(self) -> int:
@@ -192,11 +228,27 @@ class Layer(Tree):
     def name_features(self, names: Sequence[str]) -> None:
         """Hear what the columns of the input are called; containers pass it on, `Columns` uses it.
 
+
+        Parameters
+        ----------
+        names : sequence of str
+            One for each column.
         An estimator that was given a table with column names calls it before ``build``.
         """
 
     def convert_input(self, x: ArrayLike) -> np.ndarray:
-        """Return ``x`` as an array of the network's dtype."""
+        """Turn what came into an array of the network's dtype.
+
+        Parameters
+        ----------
+        x : array-like
+            As `forward` was given it.
+
+        Returns
+        -------
+        x : ndarray
+            As `forward` will see it.
+        """
         if hasattr(x, "tocsr"):
             raise TypeError(
                 f"in {self.where}: takes no sparse rows, only Dense does, as the first layer; "
@@ -215,14 +267,34 @@ class Layer(Tree):
     def add_param(
         self, name: str, shape: Shape, initializer: Initializer, decay: bool = True
     ) -> None:
-        """Declare a learned array; ``decay=False`` exempts it from weight decay."""
+        """Declare a learned array: ``params[name]``, and ``grads[name]`` of the same shape.
+
+        Parameters
+        ----------
+        name : str
+            Unique within the layer.
+        shape : tuple of int
+            Of the array.
+        initializer : callable (shape, rng) -> array
+            Its first values; see `layerkit.initializers`.
+        decay : bool, default=True
+            False exempts it from weight decay, as biases are.
+        """
         assert isinstance(self._declared, dict), "add_param belongs into setup"
         if name in self._declared or name in self._own_buffers:
             raise ValueError(f"in {self.where}: {name!r} is declared twice")
         self._declared[name] = Declaration(tuple(shape), initializer, decay)
 
     def add_buffer(self, name: str, array: np.ndarray) -> None:
-        """Declare an array that is saved but never optimised."""
+        """Declare an array that is saved but never optimised: ``buffers[name]``.
+
+        Parameters
+        ----------
+        name : str
+            Unique within the layer.
+        array : array-like
+            Its first values, which are copied.
+        """
         assert isinstance(self._own_buffers, dict), "add_buffer belongs into setup"
         if name in self._declared or name in self._own_buffers:
             raise ValueError(f"in {self.where}: {name!r} is declared twice")
@@ -235,7 +307,15 @@ class Layer(Tree):
             raise ValueError(f"in {self.where}: {name} must be {expected}, got {value!r}")
 
     def check_input(self, ok: bool, expected: str) -> None:
-        """Refuse the input shape unless ``ok``, saying what it must be."""
+        """Refuse the input shape unless ``ok``, saying what it must be.
+
+        Parameters
+        ----------
+        ok : bool
+            Whether the shape will do.
+        expected : str
+            What it must be, such as ``"(n_samples, time, channels)"``.
+        """
         if not ok:
             came = batch_shape(self.input_shape)
             raise ValueError(f"in {self.where}: expects {expected}, got {came}")
@@ -269,6 +349,16 @@ class Layer(Tree):
         """Within a ``with`` block, show ``observer`` all that passes through the tree.
 
         It is called as ``observer(layer, direction, came_in, went_out)`` after each layer's forward
+
+        Parameters
+        ----------
+        observer : callable
+            As above; it must not change the arrays.
+
+        Yields
+        ------
+        None
+            Nothing: there is no ``as``.
         or backward, where ``direction`` is "forward" or "backward".
         """
         layers = [layer for _, layer in self.walk()]
@@ -281,7 +371,18 @@ class Layer(Tree):
                 layer._observer = None
 
     def infer(self, x: np.ndarray) -> np.ndarray:
-        """Compute ``forward(x, training=False)``, leaving no trace: safe in many threads."""
+        """Compute ``forward(x, training=False)``, leaving no trace: safe in many threads.
+
+        Parameters
+        ----------
+        x : array of shape (n_samples, *input_shape)
+            As for `forward`.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples, *output_shape)
+            No cache is kept for it, so no ``backward`` can follow.
+        """
         return self._twin().forward(x, training=False)  # type: ignore[arg-type]
 
     def summary(self, input_shape: int | Shape | None = None) -> Summary:

@@ -71,7 +71,17 @@ class Parameterized:
         return params
 
     def set_params(self, **params: Any) -> Self:
-        """Set hyper-parameters, also nested ones (``name__parameter``), and return self.
+        """Set hyper-parameters, also nested ones (``name__parameter``).
+
+        Parameters
+        ----------
+        **params : object
+            New values by name.
+
+        Returns
+        -------
+        self : object
+            The same object.
 
         Raises
         ------

@@ -97,9 +97,10 @@ class Tree(Parameterized):
         ----------
         input_shape : int or tuple of int
             Shape of one sample.
-        random_state : None, int, numpy Generator, RandomState or SeedSequence
+        random_state : int, numpy Generator, RandomState or SeedSequence, optional
             Seeds one stream per layer for initial values and one for its noise.
-        dtype : float32 or float64
+        dtype : float32 or float64, default=float32
+            Of parameters, gradients and results.
         rebuild : bool, default=False
             Draw everything anew although (part of) the tree is built. Vectors and views handed out
             before then no longer belong to it.
@@ -108,6 +109,7 @@ class Tree(Parameterized):
         -------
         self : Layer
         """
+            The root of the tree.
         layers = self._claim(rebuild)
         before = [(layer, layer.__dict__.copy()) for layer in layers]
         try:

@@ -47,6 +47,7 @@ def train(
     network : Layer
         Built, or else built here for the data's shape.
     loss : Loss
+        Of `layerkit.losses`, or your own.
     optimizer : Optimizer or LBFGS
         LBFGS sees all data at once; its epochs are its iterations.
     data : (X, y), (X, y, sample_weight) or iterable of such batches
@@ -70,10 +71,11 @@ def train(
     patience : int, optional
         Stop after this many epochs in a row in which ``monitor`` improved by no more than ``tol``.
     tol : float, default=0.0
-    callbacks : sequence of callables
+        At least 0.
+    callbacks : sequence of callables, default=()
         Each is called with the `TrainingState` after every epoch; its methods ``before_batch``,
         ``on_batch`` and ``on_end``, where it has them, before and after every step and at the end.
-    random_state : None, int, Generator, RandomState or SeedSequence
+    random_state : int, Generator, RandomState or SeedSequence, optional
         Seeds initial weights (of an unbuilt network), shuffling and noise layers, one stream each.
     verbose : bool, default=False
         Show a progress bar (with tqdm) or a line for every epoch (without).
@@ -88,6 +90,7 @@ def train(
     Returns
     -------
     history : History
+        A row for every epoch.
 
     Raises
     ------
