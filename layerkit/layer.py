@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit import initializers
+from layerkit.parameters import is_number, is_size
+from layerkit.seeds import as_seed_sequence
 from layerkit.tree import (
     Declaration,
     Initializer,
@@ -18,11 +20,8 @@ from layerkit.tree import (
     Shape,
     Slot,
     Tree,
-    as_seed_sequence,
     as_shape,
     batch_shape,
-    is_number,
-    is_size,
 )
 
 if TYPE_CHECKING:
@@ -228,12 +227,12 @@ class Layer(Tree):
     def name_features(self, names: Sequence[str]) -> None:
         """Hear what the columns of the input are called; containers pass it on, `Columns` uses it.
 
+        An estimator that was given a table with column names calls it before ``build``.
 
         Parameters
         ----------
         names : sequence of str
             One for each column.
-        An estimator that was given a table with column names calls it before ``build``.
         """
 
     def convert_input(self, x: ArrayLike) -> np.ndarray:
@@ -349,6 +348,7 @@ class Layer(Tree):
         """Within a ``with`` block, show ``observer`` all that passes through the tree.
 
         It is called as ``observer(layer, direction, came_in, went_out)`` after each layer's forward
+        or backward, where ``direction`` is "forward" or "backward".
 
         Parameters
         ----------
@@ -359,7 +359,6 @@ class Layer(Tree):
         ------
         None
             Nothing: there is no ``as``.
-        or backward, where ``direction`` is "forward" or "backward".
         """
         layers = [layer for _, layer in self.walk()]
         try:

@@ -1,8 +1,11 @@
-"""Hyper-parameters, read from a constructor's signature."""
+"""Hyper-parameters, read from a constructor's signature, and what kind of value each is."""
 
 import inspect
+import math
 from collections.abc import Iterator
 from typing import Any, Self
+
+import numpy as np
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -130,3 +133,17 @@ class Parameterized:
 def _short(value: Any) -> str:
     """`repr`, but a function or class by its name alone: ``he_uniform``."""
     return value.__name__ if callable(value) and hasattr(value, "__name__") else repr(value)
+
+
+def is_size(value: Any, least: int = 1) -> bool:
+    """Whether a hyper-parameter is an integer of at least ``least``."""
+    return isinstance(value, int | np.integer) and value is not True and int(value) >= least
+
+
+def is_number(value: Any) -> bool:
+    """Whether a hyper-parameter is a finite real number."""
+    return (
+        isinstance(value, (int, float, np.number))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )

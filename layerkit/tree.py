@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 import numpy as np
 from numpy.typing import DTypeLike
 
-from layerkit.parameters import Parameterized
+from layerkit.parameters import Parameterized, is_size
+from layerkit.seeds import as_seed_sequence, with_plain_seed, with_seed
 
 if TYPE_CHECKING:
     from layerkit.layer import Layer
@@ -108,8 +109,8 @@ class Tree(Parameterized):
         Returns
         -------
         self : Layer
-        """
             The root of the tree.
+        """
         layers = self._claim(rebuild)
         before = [(layer, layer.__dict__.copy()) for layer in layers]
         try:
@@ -385,53 +386,6 @@ def _twins(value: Any) -> Any:
 def batch_shape(shape: Shape | None) -> str:
     """Print a shape with its batch axis: ``(n_samples, 28, 28, 1)``."""
     return f"({', '.join(['n_samples', *map(str, shape or ())])}{'' if shape else ','})"
-
-
-def is_size(value: Any, least: int = 1) -> bool:
-    """Whether a hyper-parameter is an integer of at least ``least``."""
-    return isinstance(value, int | np.integer) and value is not True and int(value) >= least
-
-
-def is_number(value: Any) -> bool:
-    """Whether a hyper-parameter is a finite real number."""
-    return (
-        isinstance(value, (int, float, np.number))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    )
-
-
-def as_seed_sequence(random_state: Any) -> np.random.SeedSequence:
-    """Turn any common kind of random state into a root of independent streams."""
-    if isinstance(random_state, np.random.SeedSequence):
-        return random_state
-    if isinstance(random_state, np.random.Generator):
-        return np.random.SeedSequence(random_state.integers(2**32, size=4).tolist())
-    if isinstance(random_state, np.random.RandomState):
-        return np.random.SeedSequence(random_state.randint(2**31, size=4).tolist())
-    if random_state is None or is_size(random_state, least=0):
-        return np.random.SeedSequence(random_state)
-    raise ValueError(
-        "random_state must be None, a non-negative integer, a numpy Generator, RandomState or "
-        f"SeedSequence, got {random_state!r}"
-    )
-
-
-def with_plain_seed(state: dict[str, Any]) -> dict[str, Any]:
-    """Write an object's seed as numbers: skops stores those, but not what a SeedSequence holds."""
-    seed = state.get("_seed")
-    if seed is None:
-        return state
-    return state | {"_seed": (seed.entropy, seed.spawn_key, seed.n_children_spawned)}
-
-
-def with_seed(state: dict[str, Any]) -> dict[str, Any]:
-    """Undo `with_plain_seed`."""
-    if type(state.get("_seed")) is not tuple:
-        return state
-    entropy, spawn_key, n_spawned = state["_seed"]
-    seed = np.random.SeedSequence(entropy, spawn_key=spawn_key, n_children_spawned=n_spawned)
-    return state | {"_seed": seed}
 
 
 def as_shape(input_shape: int | Shape) -> Shape:

@@ -261,3 +261,10 @@ def test_a_class_that_is_not_ours_is_not_on_the_list():
         skops.loads(data, trusted=TRUSTED_TYPES)
     own = f"{Mine.__module__}.Mine"
     assert isinstance(skops.loads(data, trusted=[*TRUSTED_TYPES, own]), Mine)
+
+
+def test_a_pickle_with_a_seed_as_numpy_holds_it_still_loads():
+    layer = nn.Dropout(0.5).build(50, random_state=5)
+    older = object.__new__(nn.Dropout)
+    older.__setstate__(layer.__getstate__() | {"_seed": layer._seed})
+    assert older._seed is layer._seed

@@ -19,8 +19,9 @@ MAY_IMPORT = {
     "initializers": set(),
     "parameters": set(),
     "datasets": set(),
-    "tree": {"parameters"},
-    "layer": {"initializers", "tree"},
+    "seeds": {"parameters"},
+    "tree": {"parameters", "seeds"},
+    "layer": {"initializers", "parameters", "seeds", "tree"},
     "summary": {"layer"},
     "layers": {"kernels", "initializers", "layer"},
     "losses": {"kernels", "parameters"},
@@ -30,7 +31,7 @@ MAY_IMPORT = {
 MAY_IMPORT["training"] = {"archive", "layer", "layers", "losses", "optimizers", "schedules"}
 MAY_IMPORT["inspection"] = {*MAY_IMPORT["training"], "kernels", "parameters", "training"}
 MAY_IMPORT["interchange"] = {*MAY_IMPORT["inspection"], "initializers"}
-MAY_IMPORT["estimators"] = {*MAY_IMPORT["inspection"], "inspection", "interchange"}
+MAY_IMPORT["estimators"] = {*MAY_IMPORT["inspection"], "inspection", "interchange", "seeds"}
 MAY_IMPORT["demo"] = set(MAY_IMPORT)
 MAY_IMPORT["__init__"] = set(MAY_IMPORT) - {"demo"}
 MAY_IMPORT["__main__"] = {"demo"}

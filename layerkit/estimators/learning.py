@@ -24,10 +24,10 @@ from layerkit.layer import Layer, as_seed_sequence, is_number, is_size
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import Parameterized
+from layerkit.seeds import with_plain_seed, with_seed
 from layerkit.training import Checkpoint, History, train
 from layerkit.training.checkpoint import as_checkpoint
 from layerkit.training.mapped import mapping_of
-from layerkit.tree import with_plain_seed, with_seed
 
 
 class Learner(Callbacks, Parameterized, BaseEstimator):
