@@ -45,6 +45,7 @@ from layerkit.losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
     Huber,
+    Loss,
     MeanSquaredError,
     Poisson,
 )
@@ -328,13 +329,47 @@ class MySoftmax(Layer):
     """A softmax that layerkit does not know by name."""
 
     def forward(self, x, training=False):
-        e = np.exp(x - x.max(axis=1, keepdims=True))
-        self.cache = e / e.sum(axis=1, keepdims=True)
+        self.cache = softmax(x)
         return self.cache
 
     def backward(self, grad_output):
         p = self.cache
         return p * (grad_output - (grad_output * p).sum(axis=1, keepdims=True))
+
+
+class ClippedSquaredError(Loss):
+    """The error is clipped, and with it the gradient of every large one is gone."""
+
+    def value(self, y_pred, y_true):
+        return np.clip(y_pred - y_true, -1, 1) ** 2
+
+    def derivative(self, y_pred, y_true):
+        error = y_pred - y_true
+        return np.where(np.abs(error) < 1, 2 * error, 0)
+
+
+class ClippedLog(Loss):
+    """Cross-entropy whose probabilities are kept away from 0 by clipping."""
+
+    def __init__(self, at=0.08):
+        self.at = at
+
+    def prepare_targets(self, y_pred, y_true):
+        return np.eye(y_pred.shape[1])[y_true]
+
+    def value(self, y_pred, y_true):
+        return -np.log(np.maximum((softmax(y_pred) * y_true).sum(axis=1), self.at))
+
+    def derivative(self, y_pred, y_true):
+        p = softmax(y_pred)
+        kept = (p * y_true).sum(axis=1, keepdims=True) > self.at
+        return (p - y_true) * kept
+
+
+def softmax(z):
+    """Probabilities of every row."""
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
 
 
 # ------------------------------------------------------------------------------- the sick
@@ -481,6 +516,15 @@ def _silent_gain(seed, gain=Gain):
     return Run(network, CCE(), Adam(0.01), flat_digits(seed))
 
 
+def _clipped_error(seed, loss=ClippedSquaredError):
+    X, y = curve(seed)
+    return Run(mlp(32, out=1), loss(), Adam(0.005), (X, 5 * y), epochs=25)
+
+
+def _clipped_log(seed, loss=ClippedLog):
+    return Run(mlp(32, out=10), loss(), SGD(0.1), flat_digits(seed), epochs=8)
+
+
 def _nan_inputs(seed, filled=False):
     X, y = blobs(seed)
     X[17, 2] = 0 if filled else np.nan
@@ -622,6 +666,8 @@ SICK = [
         ("symmetric units", _symmetric_cnn, AUTO),
         ("no gradient", _silent_step, {"step": StraightThroughStep}),
         ("no gradient", _silent_gain, {"gain": RightGain}),
+        ("loss without gradient", _clipped_error, {"loss": Huber}),
+        ("loss without gradient", _clipped_log, {"loss": CCE}),
         ("non-finite origin", _nan_inputs, {"filled": True}),
         ("non-finite origin", _log_of_zero, {"log": ShiftedLog}),
         ("non-finite origin", _root_at_zero, {"root": ShiftedRoot}),

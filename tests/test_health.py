@@ -9,7 +9,20 @@ from collections import Counter
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from clinic import CCE, HEALTHY, MSE, SICK, Case, blobs, cnn, curve, diagnose, digits, mlp
+from clinic import (
+    CCE,
+    HEALTHY,
+    MSE,
+    SICK,
+    Case,
+    ClippedSquaredError,
+    blobs,
+    cnn,
+    curve,
+    diagnose,
+    digits,
+    mlp,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,7 +44,7 @@ from layerkit.inspection import HealthMonitor, HealthReport, health
 from layerkit.inspection.diagnosis.probes import best_constant
 from layerkit.inspection.diagnosis.statistics import Moments, Recorder
 from layerkit.inspection.diagnosis.subject import Rows
-from layerkit.losses import Poisson
+from layerkit.losses import Huber, Poisson
 from layerkit.optimizers import LBFGS, SGD, Adam
 from layerkit.training import train
 
@@ -40,7 +53,7 @@ HELD_OUT = 1000
 # Visible before the first step, given the optimizer: `health` needs no training for them.
 AT_ONCE = ("vanishing", "exploding", "dead", "saturated", "wrong", "learning rate too high",
            "inputs", "softmax", "sigmoid", "symmetric", "no gradient", "non-finite",
-           "BatchNorm with tiny", "learning rate too low")  # fmt: skip
+           "BatchNorm with tiny", "learning rate too low", "loss without gradient")  # fmt: skip
 
 
 # ------------------------------------------------------------------------------- the clinic
@@ -184,6 +197,20 @@ def test_gradient_norms_and_ratios_equal_a_plain_computation():
     ratio = np.sqrt(np.mean(at_2) / np.mean(at_4))
     assert rows["layers.2"]["gradient_ratio"] == pytest.approx(ratio)
     assert np.isnan(rows["layers.4"]["gradient_ratio"])
+
+
+def test_rows_without_a_gradient_are_counted_and_rows_that_are_right_are_not():
+    X = np.linspace(0, 1, 100)[:, None]
+    network = Sequential([Dense(1)]).build(1, random_state=0, dtype=np.float64)
+    network[0].params["W"][...] = 0
+    i = np.arange(100)[:, None]
+    y = np.where(i < 30, 4.0, np.where(i < 70, 0.0, 0.5))  # lost, right, and on their way
+    found = health(network, X, y, ClippedSquaredError()).verdicts[0]
+    assert (found.name, found.layer, found.severity) == ("loss without gradient", "loss", "warning")
+    assert "30 of 100 rows (30%)" in found.evidence and ", 1 on average" in found.evidence
+    assert "Huber" in found.remedy
+    assert "loss without gradient" not in names(health(network, X, 0 * y, ClippedSquaredError()))
+    assert "loss without gradient" not in names(health(network, X, y, Huber()))
 
 
 def test_dead_units_are_counted_over_all_rows_not_one_batch():

@@ -36,6 +36,7 @@ FAR_FROM_ZERO = 8.0  # mean of a column over its deviation
 UNEVEN = 1000.0  # between the scales of the largest and the smallest tenth of the columns
 WRONG_LOGITS = 4.0  # times the loss of equal probabilities
 WRONG_VALUES = 10.0  # times the loss of the best constant, or of zeros if they suit
+SILENT = 0.2  # share of rows without a gradient; a robust loss may give up a few on purpose
 _TRANSPARENT = (Flatten, Reshape, Permute, ZeroPad2D, UpSample2D, Identity, Dropout, GaussianNoise)
 
 
@@ -149,6 +150,43 @@ def link_applied_twice(e: Evidence) -> Verdict | None:
         )
         remedy = f"Leave out the last layer, {last.path} {name}(): {loss} takes raw outputs."
     return Verdict(f"{kind} applied twice", e.where(last.path), "critical", evidence, remedy)
+
+
+def loss_without_gradient(e: Evidence) -> Verdict | None:
+    """Rows that are wrong, and yet the loss has no slope there: clipped, as a rule."""
+    loss, outputs, y = e.loss, e.now.outputs, e.rows.y
+    right = probes.right_outputs(outputs, y)
+    if right is None or not e.now.finite:
+        return None
+    loss.forward(outputs, y)
+    silent = ~loss.backward().reshape(len(y), -1).any(axis=1)
+    found, best = (
+        loss.value(p, loss.prepare_targets(p, y)).reshape(len(y), -1).mean(axis=1)
+        for p in (outputs, right)
+    )
+    silent &= found > best + 0.1 * e.constant  # those that are right need no gradient
+    if silent.mean() < SILENT:
+        return None
+    if y.shape == outputs.shape:
+        remedy = (
+            "Clip the gradient, not the error: Huber(delta=1.0) pulls at every row, with a force "
+            "of at most 1; clip_norm=1.0 in the optimizer limits the whole step."
+        )
+    else:
+        remedy = (
+            "Clip no probabilities: CategoricalCrossEntropy() takes the raw outputs, needs no "
+            "clipping, and pulls hardest at the rows that are most wrong."
+        )
+    return Verdict(
+        "loss without gradient",
+        "loss",
+        "critical" if silent.mean() > 0.5 else "warning",
+        f"For {int(silent.sum())} of {len(y)} rows ({share(silent.mean())}) the gradient of "
+        f"{type(loss).__name__} is exactly 0 although their loss, {found[silent].mean():.3g} on "
+        f"average, would be {best[silent].mean():.3g} for the right prediction: they teach the "
+        "network nothing.",
+        remedy,
+    )
 
 
 def wrong_initial_loss(e: Evidence) -> Verdict | None:

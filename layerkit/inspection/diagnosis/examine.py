@@ -44,7 +44,9 @@ def health(
         "auto" is the estimator's, else cross-entropy for whole numbers and squared error for
         others.
     sample_weight : array-like of shape (n_samples,), optional
+        Those of training.
     validation_data : (X, y) or (X, y, sample_weight), optional
+        Rows that are not trained on.
     history : History, optional
         What `train` returned.
     optimizer : Optimizer, optional
@@ -68,7 +70,7 @@ def health(
 
     See Also
     --------
-    HealthMonitor : the same while training, knowing the beginning and every loss.
+    HealthMonitor : The same while training, knowing the beginning and every loss.
 
     Examples
     --------

@@ -33,6 +33,7 @@ class HealthMonitor:
         Watch one step in so many. "auto" watches as often as costs no more than about 3 % of the
         time.
     keep_rows : int, default=1024
+        How many rows the report looks at.
 
     Attributes
     ----------
@@ -168,10 +169,12 @@ class HealthMonitor:
             Rows to examine in place of those that were kept; encoded as `train` got them. In their
             original order they also show whether y is shifted against X.
         validation_data : (X, y), optional
+            Rows that were not trained on.
 
         Returns
         -------
         report : HealthReport
+            Prints as text, shows as tables in a notebook.
 
         Raises
         ------

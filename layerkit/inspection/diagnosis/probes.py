@@ -44,6 +44,15 @@ def best_constant(loss: Loss, rows: Rows, output_shape: tuple[int, ...]) -> floa
     return min(finite) if finite else float("nan")
 
 
+def right_outputs(outputs: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+    """Outputs that are right: the targets, or a large score for the label; None if neither fits."""
+    if y.shape == outputs.shape:
+        return y.astype(outputs.dtype)
+    if y.ndim == 1 and outputs.ndim == 2 and y.dtype.kind in "iu":
+        return (10 * (y[:, np.newaxis] == np.arange(outputs.shape[1]))).astype(outputs.dtype)
+    return None
+
+
 def target_matrix(loss: Loss, y: np.ndarray) -> np.ndarray:
     """Targets as columns of numbers: one for every class, or y itself."""
     if loss.scores is None:

@@ -12,6 +12,7 @@ CHECKS: tuple[Callable[[Evidence], Verdict | None], ...] = (
     signal_verdicts.not_finite,
     data_verdicts.inputs_not_scaled,
     data_verdicts.link_applied_twice,
+    data_verdicts.loss_without_gradient,
     signal_verdicts.identical_units,
     signal_verdicts.saturated_units,
     signal_verdicts.exploding_gradient,
