@@ -37,7 +37,8 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Learne
 
         Parameters
         ----------
-        X : array-like or sparse matrix, shaped as in `fit`
+        X : array-like or sparse matrix
+            Rows, shaped as in `fit`.
         layer : int or str, default=-1
             Position or name among the hidden layers, those before the head: -1 is the last, or X
             itself if there are none.
@@ -45,6 +46,7 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Learne
         Returns
         -------
         activations : ndarray of shape (n_samples, n_activations)
+            Flattened, if the layer gives images or sequences.
         """
         X = self._check_X(X)
         return infer_in_batches(self._hidden(layer), X).reshape(X.shape[0], -1)

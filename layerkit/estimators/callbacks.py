@@ -29,7 +29,8 @@ class Callbacks(CallbackSupportMixin):
 
         Returns
         -------
-        self
+        self : object
+            The estimator.
 
         Raises
         ------

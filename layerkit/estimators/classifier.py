@@ -48,15 +48,20 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
         Parameters
         ----------
-        X, y, sample_weight
+        X : array-like or sparse matrix
+            As in `fit`.
+        y : array-like
             As in `fit`.
         classes : array-like, or list of array-likes, optional
             All labels there will be (of each output); needed at the first call, except for a
             multilabel indicator.
+        sample_weight : array-like of shape (n_samples,), optional
+            As in `fit`.
 
         Returns
         -------
-        self
+        self : object
+            The estimator, having learned.
         """
         self._check_classes(y, classes)
         if isinstance(self.class_weight, str):
@@ -87,11 +92,13 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
         Parameters
         ----------
-        X : array-like or sparse matrix, shaped as in `fit`
+        X : array-like or sparse matrix
+            Rows, shaped as in `fit`.
 
         Returns
         -------
         labels : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Members of ``classes_``.
         """
         raw = self._raw(X)
         return self._target.predict(raw)
@@ -102,7 +109,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
         Parameters
         ----------
-        X : array-like or sparse matrix, shaped as in `fit`
+        X : array-like or sparse matrix
+            Rows, shaped as in `fit`.
 
         Returns
         -------
@@ -119,11 +127,13 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
         Parameters
         ----------
-        X : array-like or sparse matrix, shaped as in `fit`
+        X : array-like or sparse matrix
+            Rows, shaped as in `fit`.
 
         Returns
         -------
         log_probabilities : ndarray of shape (n_samples, n_classes), or list of such arrays
+            At most 0.
         """
         raw = self._raw(X)
         return self._target.log_proba(raw)
@@ -133,11 +143,13 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
         Parameters
         ----------
-        X : array-like or sparse matrix, shaped as in `fit`
+        X : array-like or sparse matrix
+            Rows, shaped as in `fit`.
 
         Returns
         -------
         scores : ndarray of shape (n_samples,) or (n_samples, n_scores)
+            Logits, or margins of the hinge losses.
         """
         raw = self._raw(X)
         return self._target.decision(raw)
@@ -147,12 +159,15 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
         Parameters
         ----------
-        X, y : array-like, shaped as in `fit`
+        X, y : array-like
+            Rows and what is true of them, shaped as in `fit`.
         sample_weight : array-like of shape (n_samples,), optional
+            How much each row counts.
 
         Returns
         -------
         accuracy : float
+            From 0 to 1.
         """
         return self._score(X, y, sample_weight)
 

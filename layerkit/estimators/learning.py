@@ -134,6 +134,7 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
             A table, or images ``(n_samples, height, width, channels)`` and the like. Sparse rows
             are taken by a network that begins with Dense.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Labels or numbers.
         sample_weight : array-like of shape (n_samples,), optional
             Not negative. A weight of 2 counts as the row twice, 0 as no row.
         X_val, y_val : array-like, optional
@@ -151,7 +152,8 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
 
         Returns
         -------
-        self
+        self : object
+            The estimator, having learned.
 
         Raises
         ------
@@ -183,12 +185,17 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
 
         Parameters
         ----------
-        X, y, sample_weight
+        X : array-like or sparse matrix
             As in `fit`; nothing is held out.
+        y : array-like
+            As in `fit`.
+        sample_weight : array-like of shape (n_samples,), optional
+            As in `fit`.
 
         Returns
         -------
-        self
+        self : object
+            The estimator, having learned.
         """
         check_is_fitted(self, "network_")
         self._check_params()

@@ -24,12 +24,17 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
 
         Parameters
         ----------
-        X, y, sample_weight
+        X : array-like or sparse matrix
+            As in `fit`.
+        y : array-like
+            As in `fit`.
+        sample_weight : array-like of shape (n_samples,), optional
             As in `fit`.
 
         Returns
         -------
-        self
+        self : object
+            The estimator, having learned.
         """
         return self._partial_fit(X, y, sample_weight)
 
@@ -38,7 +43,8 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
 
         Parameters
         ----------
-        X : array-like or sparse matrix, shaped as in `fit`
+        X : array-like or sparse matrix
+            Rows, shaped as in `fit`.
         return_std : bool, default=False
             Also return the standard deviation; with ``loss=GaussianNLL()`` only.
 
@@ -60,8 +66,10 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
 
         Parameters
         ----------
-        X, y : array-like, shaped as in `fit`
+        X, y : array-like
+            Rows and what is true of them, shaped as in `fit`.
         sample_weight : array-like of shape (n_samples,), optional
+            How much each row counts.
 
         Returns
         -------

@@ -128,6 +128,7 @@ def check_gradients(
     check_input : bool, default=True
         Whether the gradient of the input is checked too.
     random_state : int or Generator, default=0
+        Draws input, parameters and directions.
 
     Returns
     -------
@@ -186,14 +187,21 @@ def check_loss_gradients(
     ----------
     loss : Loss
         A loss, or any object with ``forward(y_pred, y_true, sample_weight)`` and ``backward()``.
-    y_pred, y_true, sample_weight : array
+    y_pred, y_true : array
         Where to check; ``y_pred`` is taken as float64.
-    tolerance, max_coordinates, random_state
+    sample_weight : array of shape (n_samples,), optional
+        Passed on to the loss.
+    tolerance : float, default=1e-6
         As in `check_gradients`.
+    max_coordinates : int, default=100
+        As in `check_gradients`.
+    random_state : int or Generator, default=0
+        Draws directions.
 
     Returns
     -------
     report : GradientCheck
+        True or false, and printable.
 
     Examples
     --------

@@ -40,13 +40,15 @@ def numerical_gradient(
     x : array
         Where; taken as float64.
     method : {"central", "forward", "complex"}, default="central"
+        Which of the three above.
     step : float or "auto", default="auto"
         h > 0. "auto" is the best for a function that changes on a scale of about
         max(1, \|x_i\|), the factor by which it is multiplied for each coordinate.
 
     Returns
     -------
-    gradient : ndarray of float64, shaped like ``x``
+    gradient : float64 ndarray
+        Shaped like ``x``.
 
     Raises
     ------

@@ -107,7 +107,8 @@ def load(
     Parameters
     ----------
     path : str or path
-    custom_layers : iterable of classes and functions
+        The file.
+    custom_layers : iterable of classes and functions, default=()
         Your own layers, losses, optimizers and initializers that the model uses, found by their
         ``__name__``. Nothing that a file names is ever imported.
     with_optimizer : bool, default=False
@@ -116,6 +117,7 @@ def load(
     Returns
     -------
     model : Layer or estimator
+        As it was stored: built, fitted.
 
     Raises
     ------

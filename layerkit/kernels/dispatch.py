@@ -57,6 +57,11 @@ def backend() -> str:
 
     Unless `use` was called, the environment variable ``LAYERKIT_KERNELS`` names it; without that it
     is "numba" where Numba is installed.
+
+    Returns
+    -------
+    name : {"numpy", "numba"}
+        The one that is used now.
     """
     global _backend
     if _backend is None:

@@ -21,7 +21,7 @@ class Sequential(Layer):
     Parameters
     ----------
     layers : sequence of Layer or of (name, Layer)
-        Layers without a name get one from their class: ``dense_1``, ``relu_1``, ``dense_2``, …
+        Layers without a name get one from their class: ``dense_1``, ``dense_2`` and so on.
 
     Raises
     ------
@@ -121,6 +121,7 @@ class Sequential(Layer):
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.chain)
 
+        """What a layer right before the chain should start from."""
     def __getitem__(self, key: int | str | slice) -> Layer:
         if isinstance(key, slice):
             return self._part(key)

@@ -67,8 +67,10 @@ class MLPClassifier(NetworkClassifier, MultilayerPerceptron):
         weights of the best epoch are restored. "lbfgs" ignores True.
     validation_fraction : float, default=0.1
         In [0, 1).
-    beta_1, beta_2 : float, default=0.9, 0.999
-        In [0, 1); for "adam".
+    beta_1 : float, default=0.9
+        In [0, 1); for "adam", of the average of the gradient.
+    beta_2 : float, default=0.999
+        In [0, 1); for "adam", of the average of its square.
     epsilon : float, default=1e-8
         Positive; for "adam", added to the square root of the second moment.
     n_iter_no_change : int, default=10
@@ -236,11 +238,13 @@ class MLPClassifier(NetworkClassifier, MultilayerPerceptron):
 
         Parameters
         ----------
-        X : array-like or sparse matrix, shaped as in `fit`
+        X : array-like or sparse matrix
+            Rows, shaped as in `fit`.
 
         Returns
         -------
         log_probabilities : ndarray of shape (n_samples, n_classes), or list of such arrays
+            At most 0.
         """
         raw = self._raw(X)
         p, log_p = self._target.proba(raw), self._target.log_proba(raw)
@@ -254,14 +258,19 @@ class MLPClassifier(NetworkClassifier, MultilayerPerceptron):
 
         Parameters
         ----------
-        X, y, sample_weight
+        X : array-like or sparse matrix
+            As in `fit`.
+        y : array-like
+            As in `fit`.
+        sample_weight : array-like of shape (n_samples,), optional
             As in `fit`.
         classes : array-like, optional
             All labels there will be; needed at the first call, except for a multilabel indicator.
 
         Returns
         -------
-        self
+        self : object
+            The estimator, having learned.
         """
         return super().partial_fit(X, y, classes, sample_weight)
 

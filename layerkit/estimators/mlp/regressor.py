@@ -62,8 +62,10 @@ class MLPRegressor(NetworkRegressor, MultilayerPerceptron):
         weights of the best epoch are restored. "lbfgs" ignores True.
     validation_fraction : float, default=0.1
         In [0, 1).
-    beta_1, beta_2 : float, default=0.9, 0.999
-        In [0, 1); for "adam".
+    beta_1 : float, default=0.9
+        In [0, 1); for "adam", of the average of the gradient.
+    beta_2 : float, default=0.999
+        In [0, 1); for "adam", of the average of its square.
     epsilon : float, default=1e-8
         Positive; for "adam", added to the square root of the second moment.
     n_iter_no_change : int, default=10

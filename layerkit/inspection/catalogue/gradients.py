@@ -82,6 +82,7 @@ class GradientCatalogue(Mapping[str, Entry]):
         Returns
         -------
         page : str
+            In Markdown.
         """
         from layerkit.inspection.catalogue.markdown import catalogue_markdown
 

@@ -40,7 +40,7 @@ class ActivationDisplay(Display):
 
     See Also
     --------
-    Display : what ``plot`` takes and sets.
+    Display : What ``plot`` takes and sets.
 
     Examples
     --------
@@ -68,8 +68,22 @@ class ActivationDisplay(Display):
     ) -> ActivationDisplay:
         """Run ``x`` through the network in inference mode; it stays as it is.
 
-        ``layers`` are the names of the ones to show, by default all that hold no other layers and
-        change the numbers they are given.
+        Parameters
+        ----------
+        network : Layer
+            Built.
+        x : array-like
+            A batch.
+        layers : sequence of str, optional
+            Names of the ones to show, by default all that hold no other layers and change the
+            numbers they are given.
+        bins : int, default=40
+            Number of bars in each histogram.
+
+        Returns
+        -------
+        display : ActivationDisplay
+            To be drawn by `plot`.
         """
         twin = network._twin()  # the caches are its own
         by_path = layer_names(twin)

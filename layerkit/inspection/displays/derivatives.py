@@ -25,14 +25,14 @@ class DerivativeDisplay(Display):
         Where f' was found numerically, and what it was.
     max_error : float
         Largest difference between the two.
-    name : str
+    name : str, default="f"
         Of the function.
     at : float, default=1.0
         Where the tangent is drawn whose slope the right panel shows.
 
     See Also
     --------
-    Display : what ``plot`` takes and sets.
+    Display : What ``plot`` takes and sets.
 
     Examples
     --------
@@ -65,6 +65,20 @@ class DerivativeDisplay(Display):
 
         The numerical derivative is the central difference of ``forward``. The layer stays as it is;
         one with parameters is built if it is not.
+
+        Parameters
+        ----------
+        layer : Layer
+            Elementwise, as most activations are.
+        low : float, default=-5.0
+            Left end.
+        high : float, default=5.0
+            Right end.
+
+        Returns
+        -------
+        display : DerivativeDisplay
+            To be drawn by `plot`.
 
         Raises
         ------
@@ -153,17 +167,18 @@ class DerivativeErrorDisplay(Display):
     Parameters
     ----------
     steps : array of shape (n_steps,)
+        Positive.
     errors : mapping of str to array of shape (n_steps,)
         Relative error of each method.
     auto_steps : mapping of str to float
         The step that ``step="auto"`` takes, which is marked.
-    name : str
+    name : str, default="f"
         Of the function.
 
     See Also
     --------
-    Display : what ``plot`` takes and sets.
-    numerical_gradient : the methods, and why their errors are what they are.
+    Display : What ``plot`` takes and sets.
+    numerical_gradient : The methods, and why their errors are what they are.
 
     Examples
     --------
@@ -196,7 +211,23 @@ class DerivativeErrorDisplay(Display):
     ) -> DerivativeErrorDisplay:
         """Differentiate ``f`` at ``x`` with every step, and compare with the exact ``derivative``.
 
-        ``steps`` are by default 1e-20 to 1; leave "complex" out if ``f`` cannot take such numbers.
+        Parameters
+        ----------
+        f : callable
+            A function of one number.
+        x : float
+            Where.
+        derivative : float
+            The exact one, not 0.
+        methods : sequence of str, default=("forward", "central", "complex")
+            Those of `numerical_gradient`; leave "complex" out if ``f`` cannot take such numbers.
+        steps : array, optional
+            By default 1e-20 to 1.
+
+        Returns
+        -------
+        display : DerivativeErrorDisplay
+            To be drawn by `plot`.
         """
         if not derivative:
             raise ValueError("derivative is zero, so there is no relative error; choose another x")

@@ -26,11 +26,13 @@ class FilterDisplay(Display):
     Parameters
     ----------
     kernels : array of shape (height, width, channels, filters)
+        One or three channels are shown as one image for each filter, else an image for each pair.
     name : str, default="kernels"
+        The title.
 
     See Also
     --------
-    Display : what ``plot`` takes and sets.
+    Display : What ``plot`` takes and sets.
 
     Examples
     --------
@@ -51,7 +53,20 @@ class FilterDisplay(Display):
 
     @classmethod
     def from_layer(cls, layer: Layer, name: str = "") -> FilterDisplay:
-        """Take the ``W`` of a built Conv2D or a relative of it."""
+        """Take the ``W`` of a built Conv2D or a relative of it.
+
+        Parameters
+        ----------
+        layer : Layer
+            With a ``W`` of four axes.
+        name : str, default=""
+            The title; that of the layer if empty.
+
+        Returns
+        -------
+        display : FilterDisplay
+            To be drawn by `plot`.
+        """
         W = layer.params.get("W")
         if W is None or W.ndim != 4:
             raise ValueError(f"in {layer.where}: has no kernels of two dimensions to show")
@@ -59,7 +74,18 @@ class FilterDisplay(Display):
 
     @classmethod
     def from_network(cls, network: Layer) -> FilterDisplay:
-        """Take the first two-dimensional convolution, which looks at the images themselves."""
+        """Take the first two-dimensional convolution, which looks at the images themselves.
+
+        Parameters
+        ----------
+        network : Layer
+            Built.
+
+        Returns
+        -------
+        display : FilterDisplay
+            To be drawn by `plot`.
+        """
         names = layer_names(network)
         for path, layer in network.walk():
             if "W" in layer.params and layer.params["W"].ndim == 4:

@@ -81,13 +81,15 @@ class GradientFlowDisplay(Display):
     Parameters
     ----------
     steps : array of shape (n_steps,)
+        Optimizer steps.
     norms : array of shape (n_steps, n_layers)
+        Norm of each layer's gradient at these steps.
     layers : sequence of str
         Their names in forward order.
 
     See Also
     --------
-    Display : what ``plot`` takes and sets.
+    Display : What ``plot`` takes and sets.
 
     Examples
     --------
@@ -108,7 +110,18 @@ class GradientFlowDisplay(Display):
 
     @classmethod
     def from_recorder(cls, recorder: GradientRecorder) -> GradientFlowDisplay:
-        """Take what a `GradientRecorder` noted while `train` ran."""
+        """Take what was noted while `train` ran.
+
+        Parameters
+        ----------
+        recorder : GradientRecorder
+            The callback that `train` was given.
+
+        Returns
+        -------
+        display : GradientFlowDisplay
+            To be drawn by `plot`.
+        """
         if not recorder.steps:
             raise ValueError(
                 "the recorder has noted nothing: pass it to train(..., callbacks=[recorder])"

@@ -65,14 +65,15 @@ class LossSurfaceDisplay(Display):
     a, b : array of shape (n_a,), (n_b,)
         Coordinates of the grid; the network is at (0, 0).
     losses : array of shape (n_b, n_a)
+        Loss at each point of it.
     path : array of shape (n_steps, 2), optional
         Where the optimizer came along, projected on the plane.
-    labels : pair of str
+    labels : pair of str, default=("direction 1", "direction 2")
         Of the two directions.
 
     See Also
     --------
-    Display : what ``plot`` takes and sets.
+    Display : What ``plot`` takes and sets.
 
     Notes
     -----
@@ -138,6 +139,7 @@ class LossSurfaceDisplay(Display):
         x, y : array
             A batch: n² forward passes run over it.
         loss : Loss
+            That of training.
         path : sequence of flat weights, optional
             Such as ``WeightRecorder.weights``.
         directions : "auto", "random", "pca" or pair of vectors of size n_params, default="auto"
@@ -149,6 +151,12 @@ class LossSurfaceDisplay(Display):
         n : int, default=25
             Grid points along each direction.
         random_state : int or Generator, default=0
+            Of random directions.
+
+        Returns
+        -------
+        display : LossSurfaceDisplay
+            To be drawn by `plot`.
         """
         if not is_size(n, least=2):
             raise ValueError(f"n must be an integer of at least 2, got {n!r}")

@@ -29,6 +29,7 @@ def input_gradient(
     network : Layer
         Built. Runs in inference mode, on a copy.
     x : array of shape (n_samples, ...)
+        Its input.
     targets : array, optional
         Without a loss: for each sample the position of an output, by default that of its largest.
         With a loss: its targets.
@@ -37,7 +38,8 @@ def input_gradient(
 
     Returns
     -------
-    gradient : ndarray, shaped like ``x``
+    gradient : ndarray
+        Shaped like ``x``.
 
     Raises
     ------
@@ -96,13 +98,14 @@ class SaliencyDisplay(Display):
     images : array of shape (n_images, height, width, channels)
         With one channel, or three for red, green and blue in [0, 1].
     gradients : array like images
+        What `input_gradient` returned.
     titles : sequence of str, optional
         One for each image.
 
     See Also
     --------
-    Display : what ``plot`` takes and sets.
-    input_gradient : the gradients.
+    Display : What ``plot`` takes and sets.
+    input_gradient : The gradients.
 
     Examples
     --------
@@ -137,7 +140,26 @@ class SaliencyDisplay(Display):
         loss: Loss | None = None,
         titles: Sequence[str] | None = None,
     ) -> SaliencyDisplay:
-        """Differentiate an output or the loss with `input_gradient`."""
+        """Differentiate an output or the loss with `input_gradient`.
+
+        Parameters
+        ----------
+        network : Layer
+            Built.
+        images : array of shape (n_images, height, width, channels)
+            Its input.
+        targets : array, optional
+            As for `input_gradient`.
+        loss : Loss, optional
+            As for `input_gradient`.
+        titles : sequence of str, optional
+            One for each image.
+
+        Returns
+        -------
+        display : SaliencyDisplay
+            To be drawn by `plot`.
+        """
         return cls(images, input_gradient(network, images, targets, loss), titles)
 
     @property

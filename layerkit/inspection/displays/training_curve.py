@@ -27,7 +27,7 @@ class TrainingCurveDisplay(Display):
 
     See Also
     --------
-    Display : what ``plot`` takes and sets.
+    Display : What ``plot`` takes and sets.
 
     Examples
     --------
@@ -52,7 +52,20 @@ class TrainingCurveDisplay(Display):
 
     @classmethod
     def from_history(cls, history: History, learning_rate: bool = False) -> TrainingCurveDisplay:
-        """Take the columns of what `train` returned; ``learning_rate`` adds that panel."""
+        """Take the columns of a record.
+
+        Parameters
+        ----------
+        history : History
+            What `train` returned.
+        learning_rate : bool, default=False
+            Whether to add a panel of it.
+
+        Returns
+        -------
+        display : TrainingCurveDisplay
+            To be drawn by `plot`.
+        """
         if not len(history):
             raise ValueError("the history has no epochs to show")
         names = ["loss", "validation_loss", "validation_score"]
@@ -62,7 +75,20 @@ class TrainingCurveDisplay(Display):
 
     @classmethod
     def from_estimator(cls, estimator: Any, learning_rate: bool = False) -> TrainingCurveDisplay:
-        """Take the ``history_`` of a fitted estimator."""
+        """Take the ``history_`` of an estimator.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted.
+        learning_rate : bool, default=False
+            Whether to add a panel of it.
+
+        Returns
+        -------
+        display : TrainingCurveDisplay
+            To be drawn by `plot`.
+        """
         if not hasattr(estimator, "history_"):
             raise ValueError(
                 f"{type(estimator).__name__} has no history_: fit it first (and pass the "

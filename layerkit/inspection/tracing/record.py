@@ -210,7 +210,9 @@ def trace(
     x, y : array
         A batch, as for `train`. One or two samples read best.
     loss : Loss
+        Of `layerkit.losses`, or your own.
     sample_weight : array of shape (n_samples,), optional
+        As for ``loss.forward``.
     training : bool, default=True
         Whether the forward pass is one of training (dropout drops, BatchNorm looks at the batch).
     optimizer : Optimizer, optional
