@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 import layerkit.layers as nn
 from layerkit import MLPClassifier, MLPRegressor, SequentialClassifier, SequentialRegressor, losses
 from layerkit.interchange import TRUSTED_TYPES, from_sklearn, to_sklearn
+from layerkit.training import History
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -65,6 +66,8 @@ def test_a_regressor_from_sklearn_and_back(targets, loss):
     mlp = fit(theirs.MLPRegressor(loss, (6,), "logistic", early_stopping=True, **SHORT), DX, y)
     ours = from_sklearn(mlp)
     assert ours.history_["validation_score"].tolist() == mlp.validation_scores_
+    for name in ("validation_scores_", "best_validation_score_", "best_loss_", "n_iter_", "t_"):
+        assert getattr(ours, name) == getattr(mlp, name)
     for model in (ours, to_sklearn(ours)):
         np.testing.assert_allclose(model.predict(DX), mlp.predict(DX), rtol=1e-9)
         assert model.score(DX, y) == pytest.approx(mlp.score(DX, y))
@@ -79,6 +82,14 @@ def test_weights_are_copies():
     back = to_sklearn(ours)
     ours.network_.flat_params[...] = 1
     assert not back.predict(DX).any()
+
+
+def test_weights_must_have_the_shapes_of_the_network():
+    mlp = fit(theirs.MLPClassifier(5, **SHORT), X, Y)
+    with pytest.raises(ValueError, match=r"entry 0 has shape \(4, 3\), got \(4, 5\)"):
+        ours = MLPClassifier(3)
+        ours.adopt(X[::50], Y[::50], mlp.coefs_, mlp.intercepts_, History(), mlp.t_)
+    assert not hasattr(ours, "network_")
 
 
 def test_both_go_on_learning():

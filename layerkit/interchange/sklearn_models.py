@@ -82,8 +82,7 @@ def from_sklearn(mlp: Any) -> Any:
     ours: Any = kind(**mlp.get_params(deep=False))
     y = _some_targets(mlp, classify)
     X = np.zeros((len(y), mlp.n_features_in_), mlp.coefs_[0].dtype)
-    _fit_nothing(ours, X, y, mlp)
-    ours.coefs_, ours.intercepts_ = mlp.coefs_, mlp.intercepts_
+    ours.adopt(X, y, mlp.coefs_, mlp.intercepts_, _record(mlp), mlp.t_)
     if hasattr(mlp, "feature_names_in_"):
         ours.feature_names_in_ = mlp.feature_names_in_
     return ours
@@ -98,21 +97,14 @@ def _some_targets(mlp: Any, classify: bool) -> np.ndarray:
     return np.asarray(mlp.classes_)
 
 
-def _fit_nothing(ours: Any, X: np.ndarray, y: np.ndarray, mlp: Any) -> None:
-    """Set what our fit would have set, with the record of theirs and fresh weights."""
-    from layerkit.estimators.mlp.epochs import Convergence
-
+def _record(mlp: Any) -> History:
+    """Return the loss of every epoch, and the score of those that have one."""
     scores = getattr(mlp, "validation_scores_", None) or []
     curve = getattr(mlp, "loss_curve_", [mlp.loss_])
     rows: list[dict[str, Any]] = [{"epoch": i + 1, "loss": v} for i, v in enumerate(curve)]
     for row, score in zip(rows, scores, strict=False):
         row["validation_score"] = score
-    rule = Convergence()
-    rule.t, rule.best_loss = mlp.t_, min(curve)
-    rule.best_score = max(scores, default=-np.inf)
-    task = ours._prepare(X, y, None)
-    fitted = ours._fitted_mlp(task, History(), History(rows), task.network, rule)
-    ours._set(**fitted, optimizer_=ours._make_optimizer())
+    return History(rows)
 
 
 class Perceptron(NamedTuple):

@@ -18,6 +18,7 @@ from sklearn.utils.validation import validate_data
 
 from layerkit.estimators.base import NetworkEstimator
 from layerkit.estimators.callbacks import EpochHooks, with_callbacks
+from layerkit.estimators.mlp.coefficients import Coefficients, assign, dense_layers, views_of
 from layerkit.estimators.mlp.epochs import (
     Convergence,
     EpochEnd,
@@ -48,17 +49,7 @@ class MLPTask(Task):
     rng: Any = None
 
 
-class Views(list):
-    """Views of a network's parameters; assigning to an entry writes into the network."""
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        view = self[key]
-        if np.shape(value) != view.shape:
-            raise ValueError(f"entry {key} has shape {view.shape}, got {np.shape(value)}")
-        view[...] = value
-
-
-class MultilayerPerceptron(NetworkEstimator):
+class MultilayerPerceptron(Coefficients, NetworkEstimator):
     """What `MLPClassifier` and `MLPRegressor` share: layers, solvers, attributes."""
 
     _monitor = "validation_score"
@@ -101,7 +92,7 @@ class MultilayerPerceptron(NetworkEstimator):
         """Return a network whose weights and biases are drawn as scikit-learn draws them."""
         network = super()._build(task)
         activations = [*self._one_for_each_layer(self.activation), "identity"]
-        for i, dense in enumerate(_dense_layers(network)):
+        for i, dense in enumerate(dense_layers(network)):
             nearest = activations[min(i, len(activations) - 2)] if len(activations) > 1 else None
             factor = 2.0 if nearest == "logistic" else 6.0
             bound = np.sqrt(factor / sum(dense.params["W"].shape))
@@ -159,7 +150,7 @@ class MultilayerPerceptron(NetworkEstimator):
         rng = task.rng
         if not task.fresh:  # the rows that were held out the first time
             rng = self._first_stream(task.seed)
-            dense = _dense_layers(task.network)
+            dense = dense_layers(task.network)
             rng.random_sample(sum(p.size for layer in dense for p in layer.params.values()))
         learn, validate = self._split(task, rng)
         if len(validate) < 2:
@@ -305,12 +296,58 @@ class MultilayerPerceptron(NetworkEstimator):
 
     # ---------------------------------------------------------------- fitted attributes
 
+    def adopt(
+        self,
+        X: Any,
+        y: Any,
+        coefs: Sequence[np.ndarray],
+        intercepts: Sequence[np.ndarray],
+        history: History,
+        n_seen: int = 0,
+    ) -> Self:
+        """Be fitted with weights and a record that are there already, learning nothing.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            A few rows like those that the weights were learned from.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets of these rows, every class among them.
+        coefs, intercepts : sequence of ndarray
+            W ``(n_in, n_out)`` and b ``(n_out,)`` of each layer, which are copied.
+        history : History
+            The epochs behind them.
+        n_seen : int, default=0
+            Samples seen in these epochs.
+
+        Returns
+        -------
+        self : estimator
+            `partial_fit` goes on from there, with fresh moments of the optimizer.
+
+        Raises
+        ------
+        ValueError
+            If the shapes are not those of the network that the parameters describe.
+        """
+        self._check_params()
+        task: Any = self._prepare(X, y, None)
+        assign(views_of(task.network, "W"), coefs, "coefs")
+        assign(views_of(task.network, "b"), intercepts, "intercepts")
+        rule = Convergence()
+        rule.t = n_seen
+        for row in history.rows:
+            rule.see(row["loss"], row.get("validation_score"), float(self.tol))
+        fitted = self._fitted_mlp(task, History(), history, task.network, rule)
+        self._set(**fitted, optimizer_=self._make_optimizer())
+        return self
+
     def _fitted_mlp(
         self, task: Task, past: History, new: History, network: Layer, rule: Convergence
     ) -> dict[str, Any]:
         history = past.then(new)
         scores = [row["validation_score"] for row in history.rows if "validation_score" in row]
-        validated = task.validation is not None
+        validated = len(new) > 0 and "validation_score" in new.rows[-1]
         loss = history.rows[-1]["loss"] if len(history) else np.nan
         return self._fitted(task, history, network) | {
             "loss_": loss,
@@ -329,38 +366,10 @@ class MultilayerPerceptron(NetworkEstimator):
         """Return the name of the loss's inverse link."""
         raise NotImplementedError
 
-    @property
-    def coefs_(self) -> list[np.ndarray]:
-        """Weight matrices ``(n_in, n_out)``: views of the network's, to read and to write."""
-        return Views(layer.params["W"] for layer in self._fitted_layers("coefs_"))
-
-    @coefs_.setter
-    def coefs_(self, values: Sequence[np.ndarray]) -> None:
-        _assign(self.coefs_, values, "coefs_")
-
-    @property
-    def intercepts_(self) -> list[np.ndarray]:
-        """Bias vectors ``(n_out,)``: views of the network's, to read and to write."""
-        return Views(layer.params["b"] for layer in self._fitted_layers("intercepts_"))
-
-    @intercepts_.setter
-    def intercepts_(self, values: Sequence[np.ndarray]) -> None:
-        _assign(self.intercepts_, values, "intercepts_")
-
-    def _fitted_layers(self, name: str) -> list[Dense]:
-        if not hasattr(self, "network_"):
-            raise AttributeError(f"{type(self).__name__} has no {name} before it is fitted")
-        return _dense_layers(self.network_)
-
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _dense_layers(network: Any) -> list[Dense]:
-    """The layers with the coefficients; those inside an activation are not among them."""
-    return [layer for layer in network if isinstance(layer, Dense)]
 
 
 def _as_layer(activation: Any) -> Layer:
@@ -368,13 +377,6 @@ def _as_layer(activation: Any) -> Layer:
     if isinstance(activation, str):
         return ACTIVATIONS[activation]()
     return activation() if isinstance(activation, type) else clone(activation)
-
-
-def _assign(views: list[np.ndarray], values: Sequence[np.ndarray], name: str) -> None:
-    if len(values) != len(views):
-        raise ValueError(f"{name} has {len(views)} entries, got {len(values)}")
-    for i, value in enumerate(values):
-        views[i] = value
 
 
 def _record_divergence(history: History, validated: bool) -> None:
