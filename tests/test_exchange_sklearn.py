@@ -86,8 +86,8 @@ def test_weights_are_copies():
 
 def test_weights_must_have_the_shapes_of_the_network():
     mlp = fit(theirs.MLPClassifier(5, **SHORT), X, Y)
+    ours = MLPClassifier(3)
     with pytest.raises(ValueError, match=r"entry 0 has shape \(4, 3\), got \(4, 5\)"):
-        ours = MLPClassifier(3)
         ours.adopt(X[::50], Y[::50], mlp.coefs_, mlp.intercepts_, History(), mlp.t_)
     assert not hasattr(ours, "network_")
 
