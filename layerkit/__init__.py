@@ -1,5 +1,48 @@
-"""Neural networks of layers with an explicit forward and backward, for scikit-learn users."""
+"""Neural networks of layers with an explicit forward and backward, for scikit-learn users.
 
+Estimators, for ``fit``, ``predict``, pipelines and grid searches::
+
+    SequentialClassifier, SequentialRegressor   made of layers
+    MLPClassifier, MLPRegressor                 scikit-learn's, and more
+
+Layers, each with its own ``forward`` and ``backward``; `layerkit.layers` has a line for each::
+
+    Dense
+    ReLU, LeakyReLU, PReLU, ELU, SELU, GELU, SiLU, Mish, HardSwish, GLU, Maxout, Sigmoid,
+    HardSigmoid, Tanh, HardTanh, Softsign, Softplus, Softmax, LogSoftmax, Identity
+    Conv1D, Conv2D, DepthwiseConv2D, SeparableConv2D, ConvTranspose2D
+    MaxPool1D, MaxPool2D, AvgPool1D, AvgPool2D,
+    GlobalMaxPool1D, GlobalMaxPool2D, GlobalAvgPool1D, GlobalAvgPool2D
+    BatchNorm, LayerNorm, GroupNorm, RMSNorm
+    Dropout, SpatialDropout2D, AlphaDropout, GaussianNoise
+    Flatten, Reshape, Permute, ZeroPad2D, UpSample2D, Embedding
+    Sequential, Residual, Concat, Columns
+
+The base class, and proofs::
+
+    Layer                   the base class of all layers
+    check_gradients         a layer's or network's backward against finite differences
+    check_loss_gradients    a loss's backward against finite differences
+    ModelFileError          raised for a model file that is damaged or for something else
+
+Packages::
+
+    layerkit.estimators     the four above
+    layerkit.layers         all layers, by family
+    layerkit.losses         MeanSquaredError, CategoricalCrossEntropy, Quantile, Poisson, …
+    layerkit.optimizers     SGD, Adam, AdamW, LBFGS, …
+    layerkit.schedules      learning rates that change: CosineDecay, OneCycle, …
+    layerkit.initializers   first values of weights: he_uniform, orthogonal, …
+    layerkit.training       train, History, Checkpoint
+    layerkit.inspection     check, trace, examine and picture what a network does
+    layerkit.interchange    model files; to and from ONNX, PyTorch, scikit-learn
+    layerkit.datasets       small data sets
+    layerkit.kernels        the hot loops, in NumPy or compiled by Numba
+
+``python -m layerkit demo`` shows it at work.
+"""
+
+from importlib import import_module
 from typing import Any
 
 from layerkit.archive import ModelFileError
@@ -10,6 +53,15 @@ from layerkit.layers import __all__ as _layers
 
 __version__ = "0.1.0.dev0"
 _estimators = ["MLPClassifier", "MLPRegressor", "SequentialClassifier", "SequentialRegressor"]
+_packages = [
+    "datasets",
+    "estimators",
+    "interchange",
+    "losses",
+    "optimizers",
+    "schedules",
+    "training",
+]
 __all__ = [
     "Layer",
     "ModelFileError",
@@ -21,13 +73,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import an estimator, and scikit-learn with it, when it is first asked for."""
+    """Import a package, and an estimator with scikit-learn, when it is first asked for."""
+    if name in _packages:
+        return import_module(f"layerkit.{name}")
     if name in _estimators:
-        from layerkit import estimators
-
-        return getattr(estimators, name)
+        return getattr(import_module("layerkit.estimators"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_estimators})
+    return sorted({*globals(), *_estimators, *_packages})

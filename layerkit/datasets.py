@@ -1,4 +1,12 @@
-"""The small data sets that ship with layerkit, and a reader for MNIST-style IDX files."""
+"""The small data sets that ship with layerkit, and a reader for MNIST-style IDX files.
+
+The loaders return ``X, y``::
+
+    load_digits       1797 handwritten digits, 8 x 8 pixels
+    load_two_spirals  two classes that no linear model can separate
+    load_noisy_sine   a regression on one feature
+    read_idx          read an IDX file, as MNIST's are
+"""
 
 import gzip
 import math

@@ -8,11 +8,23 @@ The scaled ones keep the variance of a signal constant through the layer. They n
 number of terms summed for one output and the number of outputs that one input feeds. For dense
 weights ``(n_in, n_out)`` and convolution kernels ``(kh, kw, c_in, c_out)``::
 
-    fan_in  = prod(shape[:-1])                 # n_in    or  kh kw c_in
+    fan_in = prod(shape[:-1])                  # n_in    or  kh kw c_in
     fan_out = shape[-1] * prod(shape[:-2])     # n_out   or  kh kw c_out
 
 A uniform distribution on ``[-limit, limit]`` has the variance ``limit² / 3``, hence the pairs
 below: ``normal`` with variance v, ``uniform`` with ``limit = sqrt(3 v)``. No normal is truncated.
+
+    glorot_uniform  variance 2 / (fan_in + fan_out): tanh, sigmoid, linear layers
+    glorot_normal   the same, normal
+    he_uniform      variance 2 / fan_in: ReLU and its relatives
+    he_normal       the same, normal
+    lecun_normal    variance 1 / fan_in: SELU
+    orthogonal      orthonormal columns, or rows
+    uniform         between two numbers
+    normal          of a mean and a standard deviation
+    constant        one number
+    zeros           0
+    ones            1
 """
 
 from dataclasses import dataclass

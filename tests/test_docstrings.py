@@ -149,3 +149,40 @@ def check_default(name, kind, default):
         assert stated[1] == written or ast.literal_eval(stated[1]) == default, name
     else:
         assert default is None and kind.endswith("optional"), f"{name}: default={default!r}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_docstring_of_a_package_is_a_map(room):
+    """A line for each public name, and no line for a name that is not there."""
+    package = importlib.import_module(f"layerkit.{room}")
+    if room == "kernels":  # so many, and so alike, that a line holds a family
+        assert set(package.__all__) <= set(re.findall(r"\w+", package.__doc__))
+    else:
+        assert sorted(first_words(package)) == sorted(package.__all__)
+
+
+def test_help_of_layerkit_is_a_map():
+    layerkit = importlib.import_module("layerkit")
+    named = set(re.findall(r"[\w.]+", layerkit.__doc__))
+    assert set(layerkit.__all__) <= named
+    assert {name for name in named if name.startswith("layerkit.")} == {
+        f"layerkit.{room}" for room in ROOMS
+    }
+
+
+def first_words(package):
+    """What the indented lines of a docstring begin with, where there is a column after it."""
+    return re.findall(r"^    (\w+)  +\S", package.__doc__, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "documented",
+    [one for one in PUBLIC if one.path.startswith("layerkit.kernels.")],
+    ids=lambda documented: documented.path,
+)
+def test_arguments_of_kernels_are_explained_once(documented):
+    package = importlib.import_module("layerkit.kernels")
+    explained = re.findall(r"^    (\w+(?:, \w+)*)  +\S", package.__doc__, re.MULTILINE)
+    names = {name for line in explained for name in line.split(", ")}
+    own = {name for names, _, _ in documented.doc["Parameters"] for name in names.split(", ")}
+    assert set(documented.signature) <= names | own

@@ -102,3 +102,13 @@ def test_importing_layerkit_costs_numpy_only():
     )
     assert "numpy" in loaded.stdout.split()
     assert not LATE & set(loaded.stdout.split())
+
+
+def test_packages_are_there_without_an_import_of_their_own():
+    packages = [path.parent.name for path in PACKAGE.glob("*/__init__.py")]
+    script = f"import layerkit; print(*[getattr(layerkit, name).__name__ for name in {packages}])"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout.split() == [f"layerkit.{name}" for name in packages]
+    assert {*packages, "datasets", "initializers"} <= set(dir(layerkit))

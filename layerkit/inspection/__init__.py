@@ -1,4 +1,36 @@
-"""What makes backprop visible: gradients checked, traced and pictured."""
+"""What makes backprop visible: gradients checked, traced and pictured, networks examined.
+
+Check and trace::
+
+    check_gradients         a layer's or network's backward against finite differences
+    check_loss_gradients    a loss's backward against finite differences
+    GradientCheck           what these two report
+    numerical_gradient      the gradient of any function, from its values alone
+    trace                   one forward and backward pass, number by number
+    BackpropTrace           what it returns: text, a table in a notebook, data
+    gradient_catalogue      formulas of every layer and loss, with their proofs
+    GradientCatalogue       what it returns
+    input_gradient          the gradient of an output or the loss in the input
+
+Examine::
+
+    health                  what is wrong with a network or its training, and what to do
+    HealthReport            what it returns
+    HealthMonitor           the same as a callback, while training
+
+Pictures, each with ``plot()``::
+
+    TrainingCurveDisplay    loss and score over the epochs
+    GradientFlowDisplay     norm of every layer's gradient over the steps
+    GradientRecorder        the callback that notes these norms
+    ActivationDisplay       a histogram of every layer's outputs
+    FilterDisplay           kernels of a convolution
+    SaliencyDisplay         which pixels an output depends on
+    DerivativeDisplay       an activation beside its derivative
+    DerivativeErrorDisplay  how wrong numerical derivatives are, by step
+    LossSurfaceDisplay      the loss on a plane through the weights
+    WeightRecorder          the callback that notes the way there
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,18 @@
-"""Models in files, and to and from PyTorch, scikit-learn, ONNX and skops."""
+"""Models in files, and to and from PyTorch, scikit-learn, ONNX and skops.
+
+A model file holds arrays and a description, no code; opening one is safe::
+
+    save            a network or an estimator, as a file that holds no code
+    load            read it back
+    ModelFileError  the file is damaged, too new, or for something else
+    to_onnx         write a network, an estimator or a Pipeline as an ONNX model
+    from_onnx       build a network from an ONNX model
+    to_pytorch      build a PyTorch module from a network
+    from_pytorch    build a network from a PyTorch module
+    to_sklearn      turn a fitted estimator into scikit-learn's MLP
+    from_sklearn    turn scikit-learn's MLP into ours
+    TRUSTED_TYPES   the names of our types, for ``skops.io.load(path, trusted=…)``
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,7 +1,77 @@
 """The hot loops behind plain functions: arrays in, arrays out, no layer in sight.
 
 Every kernel exists in NumPy, many also compiled by Numba (``pip install 'layerkit[fast]'``), which
-is used where it is installed. `use` chooses, `warmup` compiles ahead of time.
+is used where it is installed.
+
+Which of the two::
+
+    use                   choose "numpy" or "numba", for good or within ``with``
+    backend               the one in use
+    warmup                compile ahead of time
+
+Functions, and ``…_grad``: the gradient of the output times the derivative::
+
+    activations           relu, leaky_relu, elu, sigmoid, tanh, softplus, gelu, silu, mish;
+                          relu_grad, leaky_relu_grad, elu_grad, sigmoid_grad, tanh_grad,
+                          softplus_grad, gelu_grad, silu_grad, mish_grad
+    with logarithms       softmax, log_softmax, log_sigmoid, cross_entropy_of_labels
+    convolution           conv2d, conv2d_input_grad, conv2d_kernel_grad
+    pooling               max_pool2d, max_pool2d_input_grad, avg_pool2d, avg_pool2d_input_grad,
+                          mean_of_cells
+    normalization         batch_norm, batch_norm_grad, layer_norm, layer_norm_grad; their parts
+                          along, channel_sums, long_rows, row_length, row_mean
+    layers in a row       perceptron, perceptron_grad; IDENTITY, RELU, SIGMOID, TANH name what
+                          follows a product
+    rows and masks        add_row, sum_rows; keep_mask, apply_mask
+    update rules          sgd_step, adam_step, moments_step, adamax_step, adagrad_step,
+                          rmsprop_step, adadelta_step, lion_step, rprop_step, moving_average
+    windows               output_size; the types Pair (height, width) and Padding
+
+Arguments have the same meaning everywhere::
+
+    x, y                  input and output; images are (n_samples, height, width, channels)
+    grad                  dL/dy, the gradient of the output
+    x_shape               shape of the input whose gradient is asked for
+    out                   array to overwrite with the result
+    kernel, bias          (kh, kw, c_in / groups, c_out) and (c_out,)
+    stride, dilation      pairs (height, width), at least 1
+    padding               ((top, bottom), (left, right)); negative cuts off
+    groups                of channels that do not see each other
+    algorithm             "auto", "direct" or "winograd", see `layerkit.Conv2D`
+    size                  (height, width) of a window; in `rprop_step` the length of each step
+    argmax                which cell of each window was the largest
+    n                     cells along one axis
+    slope, alpha, scale   of the formula in the first line; of `apply_mask`, its factor
+    s                     the gate that the forward kernel returned with y
+    axis                  along which probabilities sum to 1
+    logits, labels        (n_samples, n_classes), and the class of each row
+    weights               of the samples, divided by the normalizer
+    smoothing             share of the target that is spread over all classes
+    gamma, beta           scale and shift of every channel; of `moving_average`, its memory
+    grad_gamma            dL/dgamma, to be overwritten
+    grad_beta             dL/dbeta, to be overwritten
+    x_hat, inv_std        what was standardised, and one over its standard deviation
+    eps                   added to a variance, or to a root, so that it is not 0
+    channels              length of the last axis
+    n_positions           rows of it
+    a, b                  arrays in long rows; b is multiplied in
+    values, rows, row     one number per channel; a matrix; what is added to each row of it
+    keep, shape, rng      a boolean mask, its shape, and where its bits come from
+    rate                  of dropping; in an update rule the learning rate
+    run, hidden           Dense layers in a row, see `perceptron`, and all outputs but the last
+    flat_params           all parameters of a network
+    flat_grads            all its gradients, to be overwritten where the run has its own
+    grad_input            dL/dx, to be overwritten
+    params, grads         vectors to be changed in place, and their gradient
+    m, v, u, w, velocity  what a rule remembers, changed in place: averages of g, of g² and the like
+    previous              the gradient of the step before
+    momentum, nesterov    of `sgd_step` and `rmsprop_step`
+    beta1, beta2, rho     memory of the averages, in [0, 1)
+    of_m, of_g            how far to step along the average and along the gradient
+    t                     number of the step, from 1
+    mean                  an average, to be brought up to date with x
+    shrink, grow          factors of the step's length where the sign turned, and where it stayed
+    smallest, largest     bounds of that length
 """
 
 from layerkit.kernels._numpy import (

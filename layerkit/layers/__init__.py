@@ -1,4 +1,81 @@
-"""All layers, one family per module."""
+"""All layers, one family per module; a layer of your own is a subclass of `layerkit.Layer`.
+
+Dense::
+
+    Dense             fully connected: an affine map of the last axis
+
+Activations::
+
+    ReLU              max(x, 0)
+    LeakyReLU         ReLU that lets a little of the negative numbers through
+    PReLU             leaky ReLU that learns its slope, one for each channel
+    ELU               negative numbers level off smoothly
+    SELU              ELU scaled to keep mean 0 and variance 1 from layer to layer
+    GELU              x times the probability that a normal number is below x
+    SiLU              x times its sigmoid, also called swish
+    Mish              a relative of SiLU with a sharper gate
+    HardSwish         SiLU made of a parabola and two lines
+    GLU               half of the channels gate the other half
+    Maxout            the largest of several learned affine maps
+    Sigmoid           the logistic function
+    HardSigmoid       a sigmoid of three straight lines
+    Tanh              the hyperbolic tangent
+    HardTanh          a tanh of three straight lines
+    Softsign          x / (1 + |x|)
+    Softplus          log(1 + exp(x)), a smooth ReLU
+    Softmax           probabilities from scores
+    LogSoftmax        their logarithms
+    Identity          x
+
+Convolutions (channels last)::
+
+    Conv1D            of sequences
+    Conv2D            of images
+    DepthwiseConv2D   of every channel on its own
+    SeparableConv2D   depthwise, then 1 x 1
+    ConvTranspose2D   from small images to large ones
+
+Pooling::
+
+    MaxPool1D         the largest step of every window of a sequence
+    MaxPool2D         the largest cell of every window of an image
+    AvgPool1D         the mean of every window of a sequence
+    AvgPool2D         the mean of every window of an image
+    GlobalMaxPool1D   the largest value of every channel of a sequence
+    GlobalMaxPool2D   the largest value of every channel of an image
+    GlobalAvgPool1D   the mean of every channel of a sequence
+    GlobalAvgPool2D   the mean of every channel of an image
+
+Normalization::
+
+    BatchNorm         every channel, over the batch and all positions
+    LayerNorm         every position, over its channels
+    GroupNorm         groups of channels, over all positions of a sample
+    RMSNorm           every position scaled to root-mean-square 1
+
+Noise in training::
+
+    Dropout           drops values
+    SpatialDropout2D  drops whole channels
+    AlphaDropout      drops values in networks of SELU
+    GaussianNoise     adds normal noise
+
+Shapes and indices::
+
+    Flatten           a sample as one row
+    Reshape           a sample in another shape
+    Permute           its axes in another order
+    ZeroPad2D         images in a frame of zeros
+    UpSample2D        images enlarged by repeating pixels
+    Embedding         a learned vector for every integer
+
+Containers::
+
+    Sequential        layers in a chain
+    Residual          a block and a way around it, added
+    Concat            branches side by side on the same input
+    Columns           columns of a table, each to a sub-network of its own
+"""
 
 from layerkit.layers.activations import (
     HardSigmoid,

@@ -3,6 +3,18 @@
 ``step`` counts the optimizer's steps (batches, not epochs) from 0: the rate of the very first one
 is ``schedule(0)``. Every optimizer takes a schedule as its ``learning_rate``, or any function of
 yours. Past its ``steps`` a schedule stays at its last value. Parameters are checked when used.
+
+    Constant          the same at every step
+    StepDecay         a staircase
+    ExponentialDecay  the staircase made smooth
+    InverseScaling    1 / (step + 1) to a power
+    Polynomial        a straight line, or a power of it
+    CosineDecay       half a cosine, after a warm-up if wanted
+    CosineRestarts    one half cosine after another
+    OneCycle          up and down again
+    Warmup            a linear rise to another schedule
+    ReduceOnPlateau   smaller when the validation loss no longer falls
+    Schedule          the base class, for one of your own
 """
 
 from layerkit.schedules.cosine import CosineDecay, CosineRestarts, OneCycle
