@@ -81,6 +81,7 @@ from layerkit.kernels._numpy import (
     elementwise,
     normalization,
     optimizers,
+    perceptrons,
     pooling,
     random,
     sums,
@@ -92,6 +93,7 @@ from layerkit.kernels._numpy.normalization import (
     row_length,
     row_mean,
 )
+from layerkit.kernels._numpy.perceptrons import IDENTITY, RELU, SIGMOID, TANH
 from layerkit.kernels._numpy.windows import Padding, Pair, output_size
 from layerkit.kernels.dispatch import backend, twin, use
 from layerkit.kernels.warming import warmup
@@ -120,6 +122,9 @@ mish = twin(activations.mish)
 mish_grad = twin(activations.mish_grad)
 
 cross_entropy_of_labels = twin(cross_entropy.cross_entropy_of_labels)
+
+perceptron = twin(perceptrons.perceptron)
+perceptron_grad = twin(perceptrons.perceptron_grad)
 
 conv2d = twin(convolution.conv2d)
 conv2d_input_grad = twin(convolution.conv2d_input_grad)
@@ -154,6 +159,10 @@ add_row = twin(sums.add_row)
 sum_rows = twin(sums.sum_rows)
 
 __all__ = [
+    "IDENTITY",
+    "RELU",
+    "SIGMOID",
+    "TANH",
     "Padding",
     "Pair",
     "adadelta_step",
@@ -194,6 +203,8 @@ __all__ = [
     "moments_step",
     "moving_average",
     "output_size",
+    "perceptron",
+    "perceptron_grad",
     "relu",
     "relu_grad",
     "rmsprop_step",

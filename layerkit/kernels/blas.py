@@ -12,7 +12,7 @@ from typing import Any
 
 
 @cache
-def _libraries() -> list[Any]:
+def libraries() -> list[Any]:
     """Find the loaded BLAS once: looking takes a millisecond, setting then a few microseconds."""
     from threadpoolctl import ThreadpoolController
 
@@ -28,11 +28,11 @@ def blas_threads(n: int) -> Iterator[None]:
     ...     float((np.ones((2, 3)) @ np.ones((3, 2))).sum())
     12.0
     """
-    before = [library.get_num_threads() for library in _libraries()]
-    for library in _libraries():
+    before = [library.get_num_threads() for library in libraries()]
+    for library in libraries():
         library.set_num_threads(n)
     try:
         yield
     finally:
-        for library, threads in zip(_libraries(), before, strict=True):
+        for library, threads in zip(libraries(), before, strict=True):
             library.set_num_threads(threads)

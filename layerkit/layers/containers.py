@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.layer import Initializer, Layer, Shape
+from layerkit.layers import _runs as runs
 
 
 class Sequential(Layer):
@@ -32,7 +33,7 @@ class Sequential(Layer):
 
     Notes
     -----
-    Backward is the chain rule, one layer at a time, from the last to the first:
+    Input as the first layer takes it, output as the last one gives it. Backward is the chain rule, one layer at a time, from the last to the first:
 
     .. math:: G_{k-1} = \Big(\frac{\partial f_k}{\partial x_{k-1}}\Big)^{\!\top} G_k
 
@@ -50,6 +51,9 @@ class Sequential(Layer):
     >>> net.backward(np.ones_like(y)).shape, net[:2].infer(np.ones((5, 4))).shape
     ((5, 4), (5, 16))
     """
+
+    _cut: tuple[np.ndarray | None, Sequence[Any], list[Any]] | None = None
+    _unpickled = (*Layer._unpickled, "_cut")
 
     def __init__(self, layers: Sequence[Layer | tuple[str, Layer]]) -> None:
         self.layers = layers
@@ -71,19 +75,33 @@ class Sequential(Layer):
         return self.chain[0].convert_input(x) if self.layers else super().convert_input(x)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        for layer in self.chain:
-            x = layer.forward(x, training)
+        for part in self._parts:
+            x = part.forward(x, training)
         return x
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        for layer in reversed(self.chain):
-            grad_output = layer.backward(grad_output)
+        for part in reversed(self._parts):
+            grad_output = part.backward(grad_output)
         return grad_output
 
     def infer(self, x: np.ndarray) -> np.ndarray:
-        for layer in self.chain:
-            x = layer.infer(x)
+        for part in self._parts:
+            x = part.infer(x)
         return x
+
+    @property
+    def _parts(self) -> list[Any]:
+        """The chain; in a root, runs of Dense layers and activations in it are one part each."""
+        cut = self._cut
+        if cut is None or cut[0] is not self._flat_params or cut[1] != self.layers:
+            chain = self.chain
+            parts = chain if self._flat_params is None else runs.parts(self, chain)
+            cut = self._cut = self._flat_params, self.layers[:], parts
+        return cut[2]
+
+    def clear_cache(self) -> None:
+        super().clear_cache()
+        self._cut = None
 
     @property
     def chain(self) -> list[Layer]:
@@ -103,6 +121,7 @@ class Sequential(Layer):
 
     @property
     def weight_init(self) -> Initializer | None:  # type: ignore[override]
+        """What a layer right before the chain should start from."""
         return next(filter(None, (layer.weight_init for layer in self.chain)), None)
 
     @property
@@ -121,7 +140,6 @@ class Sequential(Layer):
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.chain)
 
-        """What a layer right before the chain should start from."""
     def __getitem__(self, key: int | str | slice) -> Layer:
         if isinstance(key, slice):
             return self._part(key)

@@ -1,0 +1,148 @@
+"""Runs of Dense layers and activations in a chain, which one kernel computes as a whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from layerkit.kernels import IDENTITY, RELU, SIGMOID, TANH, perceptron, perceptron_grad
+from layerkit.layer import Layer
+from layerkit.layers.activations import Identity, Sigmoid, Tanh
+from layerkit.layers.dense import Dense
+from layerkit.layers.rectifiers import ReLU
+
+_CODES: dict[type[Layer], int] = {Identity: IDENTITY, ReLU: RELU, Sigmoid: SIGMOID, Tanh: TANH}
+Step = tuple[Dense, Layer | None]
+"""A Dense layer, and the activation right behind it, if any."""
+_MANY_ROWS = 4096  # at inference; then holding all hidden outputs costs more than a call saves
+
+
+class Run:
+    """Neighbours in a chain, Dense layers and activations, computed by one call of a kernel.
+
+    A run does what its layers would do one by one, to the last bit, and leaves them the same
+    caches. It lets them do it themselves where somebody observes one, has frozen one or changed a
+    cache, and where the kernel does not take the case.
+    """
+
+    def __init__(self, steps: list[Step], starts: dict[int, int], root: Layer) -> None:
+        self.steps = steps
+        self.layers = [layer for step in steps for layer in step if layer is not None]
+        self.flat_params, self.flat_grads = root.flat_params, root.flat_grads
+        self.table = np.array([_row(*step, starts) for step in steps], np.int64)
+        self.units = int(self.table[-1, 1])
+        self.hidden_units = int(self.table[:-1, 1].sum())
+        self.record: tuple[np.ndarray, ...] = ()
+        self.caches: list[np.ndarray] = []
+
+    def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
+        """Compute the output, leaving what `backward` needs."""
+        self.forget()
+        record = self._compute(x) if x.shape[0] > 1 else ()
+        if not record:
+            for layer in self.layers:
+                x = layer.forward(x, training)
+            return x
+        self._leave_caches(*record)
+        return record[-1]
+
+    def infer(self, x: np.ndarray) -> np.ndarray:
+        """Compute the output, leaving no trace."""
+        record = self._compute(x) if x.shape[0] <= _MANY_ROWS else ()
+        if record:
+            return record[-1]
+        for layer in self.layers:
+            x = layer.infer(x)
+        return x
+
+    def backward(self, grad_output: np.ndarray) -> Any:
+        """Overwrite the gradients of all layers; return that of the input."""
+        if not self._is_recorded():
+            for layer in reversed(self.layers):
+                grad_output = layer.backward(grad_output)
+            return grad_output
+        x, hidden, y = self.record
+        grad_input = np.empty(x.shape if self.layers[0].needs_input_grad else (0, 0), x.dtype)
+        perceptron_grad(
+            grad_output, x, self.flat_params, self.table, hidden, y, self.flat_grads, grad_input
+        )
+        return grad_input if grad_input.size else None
+
+    def forget(self) -> None:
+        """Drop what the last forward left here."""
+        self.record, self.caches = (), []
+
+    def _compute(self, x: Any) -> tuple[np.ndarray, ...]:
+        """Return x, the hidden outputs one after the other, and the output; () if not for us."""
+        if type(x) is not np.ndarray or not x.flags.carray or not self._is_left_alone():
+            return ()
+        n_rows = len(x)
+        hidden = np.empty(n_rows * self.hidden_units, x.dtype)
+        y = np.empty((n_rows, self.units), x.dtype)
+        done = perceptron(x, self.flat_params, self.table, hidden, y)
+        return (x, hidden, y) if done else ()
+
+    def _leave_caches(self, x: np.ndarray, hidden: np.ndarray, y: np.ndarray) -> None:
+        """Give the layers the caches and shapes that their own forwards would have left."""
+        self.record = x, hidden, y
+        n_rows, start = len(x), 0
+        for dense, activation in self.steps:
+            dense._cache = x
+            shape = (n_rows, dense.units)
+            if dense is self.steps[-1][0]:
+                x = y
+            else:
+                stop = start + n_rows * dense.units
+                x, start = hidden[start:stop].reshape(shape), stop
+            dense._forward_shape = shape
+            if activation is not None:
+                activation._cache, activation._forward_shape = x, shape
+        self.caches = [layer._cache for layer in self.layers]
+
+    def _is_left_alone(self) -> bool:
+        for layer in self.layers:
+            if layer._observer is not None or not layer._trainable:
+                return False
+        return True
+
+    def _is_recorded(self) -> bool:
+        """Whether `_leave_caches` was the last to touch the layers."""
+        for layer, cache in zip(self.layers, self.caches, strict=False):
+            if layer._cache is not cache:
+                return False
+        return bool(self.record) and self._is_left_alone()
+
+
+def parts(root: Layer, chain: list[Layer]) -> list[Any]:
+    """Cut the chain of a root: a `Run` for Dense layers and what activates them, else layers."""
+    starts, start = {}, 0
+    for _, layer in root.walk():
+        starts[id(layer)] = start
+        start += sum(p.size for p in (layer._own_params or {}).values())
+    found: list[Any] = []
+    steps: list[Step] = []
+
+    def end_run() -> None:
+        if len(steps) > 1 or (steps and steps[0][1]):
+            found.append(Run(steps.copy(), starts, root))
+        else:
+            found.extend(dense for dense, _ in steps)
+        steps.clear()
+
+    for layer, follower in zip(chain, [*chain[1:], None], strict=True):
+        if type(layer) is Dense and len(layer.input_shape) == 1:
+            steps.append((layer, follower if type(follower) in _CODES else None))
+        elif not steps or steps[-1][1] is not layer:
+            end_run()
+            found.append(layer)
+    end_run()
+    return found
+
+
+def _row(dense: Dense, activation: Layer | None, starts: dict[int, int]) -> tuple[int, ...]:
+    """Describe a step to the kernel: `layerkit.kernels._numpy.perceptrons.COLUMNS`."""
+    n_in, units = dense.params["W"].shape
+    start = starts[id(dense)]
+    bias = start + n_in * units if dense.use_bias else -1
+    return n_in, units, start, bias, _CODES.get(type(activation), IDENTITY)  # type: ignore[arg-type]
