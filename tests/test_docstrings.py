@@ -186,3 +186,22 @@ def test_arguments_of_kernels_are_explained_once(documented):
     names = {name for line in explained for name in line.split(", ")}
     own = {name for names, _, _ in documented.doc["Parameters"] for name in names.split(", ")}
     assert set(documented.signature) <= names | own
+
+
+@pytest.mark.parametrize("name", importlib.import_module("layerkit.layers").__all__)
+def test_a_layer_states_its_shapes_and_its_backward_formula(name):
+    notes = notes_of(f"layerkit.layers.{name}")
+    assert "Input" in notes
+    assert "Backward" in notes
+
+
+@pytest.mark.parametrize("name", importlib.import_module("layerkit.losses").__all__)
+def test_a_loss_states_its_formulas(name):
+    notes = notes_of(f"layerkit.losses.{name}")
+    formulas = ("forward", "backward") if name == "Loss" else ("value", "backward", "inverse link")
+    assert all(f"- {formula}: " in notes for formula in formulas)
+
+
+def notes_of(path):
+    (documented,) = [one for one in PUBLIC if one.path == path]
+    return "\n".join(documented.doc["Notes"])

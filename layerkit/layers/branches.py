@@ -33,6 +33,8 @@ class Residual(Layer):
 
     Notes
     -----
+    Input ``(n_samples, ...)``, output the same or, with a shortcut, what both of them give.
+
     Backward: the gradient goes both ways and is added, so it reaches x undiminished through the
     identity however deep f is:
 
@@ -115,6 +117,9 @@ class Concat(Layer):
 
     Notes
     -----
+    Input ``(n_samples, ...)`` of every branch; output like that of each, but as long along ``axis``
+    as all of them together.
+
     Backward: each branch gets its own slice of the gradient; what they return is added.
 
     .. math:: \frac{\partial L}{\partial x} =

@@ -33,7 +33,8 @@ class Sequential(Layer):
 
     Notes
     -----
-    Input as the first layer takes it, output as the last one gives it. Backward is the chain rule, one layer at a time, from the last to the first:
+    Input as the first layer takes it, output as the last one gives it. Backward is the chain rule,
+    one layer at a time, from the last to the first:
 
     .. math:: G_{k-1} = \Big(\frac{\partial f_k}{\partial x_{k-1}}\Big)^{\!\top} G_k
 
