@@ -62,6 +62,7 @@ MODULES = {
             tnn.Conv2d(1, 4, 3),
             tnn.PReLU(4),
             tnn.AvgPool2d(2, padding=1, count_include_pad=False),
+            tnn.AvgPool2d((3, 2), stride=2, padding=1),
             tnn.GroupNorm(2, 4),
             tnn.Dropout2d(0.1),
             tnn.AdaptiveAvgPool2d(1),
@@ -97,6 +98,24 @@ MODULES = {
         ),
         (8, 2),
     ),
+    "causal signals": (
+        lambda: tnn.Sequential(
+            tnn.ConstantPad1d((2, 0), 0.0),
+            tnn.Conv1d(2, 4, 3),
+            tnn.Tanh(),
+            tnn.ZeroPad1d((0, 1)),
+            tnn.AvgPool1d(3, stride=1, padding=1),
+            tnn.Conv1d(4, 3, 3, padding=1, stride=2),
+            tnn.AvgPool1d(2, padding=1, count_include_pad=False),
+            tnn.Flatten(),
+            tnn.Linear(9, 2),
+        ),
+        (8, 2),
+    ),
+    "padded sequences": (
+        lambda: tnn.Sequential(tnn.Linear(3, 4), tnn.ZeroPad1d((1, 2)), tnn.Linear(7, 2)),
+        (5, 3),
+    ),
     "sequences": (
         lambda: tnn.Sequential(
             tnn.Linear(3, 4), tnn.LayerNorm(4), tnn.Mish(), tnn.Flatten(), tnn.Linear(20, 2)
@@ -123,7 +142,7 @@ def run_both(name, dtype):
     module = seeded(make).to(dtype)
     network = from_pytorch(module, shape)
     x = np.random.default_rng(1).standard_normal((3, *shape)).astype(network.dtype)
-    first = len(shape) == 3 or name == "signals"
+    first = len(shape) == 3 or "signals" in name
     return module, network, x, np.moveaxis(x, -1, 1) if first else x
 
 
@@ -210,7 +229,10 @@ def test_copies_not_views():
         (tnn.Sequential(tnn.LSTM(2, 2)), r"module\.0 LSTM\(2, 2\): LSTM has no layer"),
         (tnn.Sequential(tnn.Softplus(beta=2)), r"module\.0 .*only with beta=1"),
         (tnn.Sequential(tnn.MaxPool2d(2, ceil_mode=True)), "only with ceil_mode=False"),
-        (tnn.Sequential(tnn.AvgPool2d(3, padding=1)), "only with count_include_pad=False"),
+        (tnn.Sequential(tnn.AvgPool2d(3, divisor_override=2)), "only with divisor_override=None"),
+        (tnn.Sequential(tnn.ConstantPad2d(1, -np.inf)), r"module\.0 .*only with zeros as padding"),
+        (tnn.ZeroPad2d((0, -1, 0, 0)), "padding must be an integer of at least 0"),
+        (tnn.ZeroPad1d(1), "only with 1 axes of places"),
         (tnn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), "padding_mode='zeros'"),
         (tnn.BatchNorm2d(2, track_running_stats=False), "track_running_stats=True"),
         (tnn.Softmax(), "only with dim"),

@@ -155,6 +155,16 @@ def torch_modules():
             ),
             (2, 8),
         ),
+        "causal signals": (
+            tnn.Sequential(
+                tnn.ConstantPad1d((2, 0), 0.0),
+                tnn.Conv1d(2, 4, 3),
+                tnn.AvgPool1d(3, stride=1, padding=1),
+                tnn.Flatten(),
+                tnn.Linear(32, 2),
+            ),
+            (2, 8),
+        ),
         "decoder": (
             tnn.Sequential(
                 tnn.Linear(3, 16),
@@ -172,7 +182,10 @@ def torch_modules():
 
 @pytest.mark.parametrize(
     "name",
-    ["resnet", "view", "densenet", "activations", "vgg", "signals", "decoder", "sequences"],
+    [
+        *("resnet", "view", "densenet", "activations", "vgg", "signals", "causal signals"),
+        *("decoder", "sequences"),
+    ],
 )
 def test_a_model_of_pytorch(name):
     torch = pytest.importorskip("torch")
@@ -183,7 +196,7 @@ def test_a_model_of_pytorch(name):
             torch.nn.init.uniform_(child.running_mean)
             torch.nn.init.uniform_(child.running_var, 0.5, 2)
     network = from_onnx(from_torch(module, shape))
-    first = len(shape) == 3 or name == "signals"
+    first = len(shape) == 3 or "signals" in name
     x = np.random.default_rng(0).standard_normal((4, *shape)).astype(np.float32)
     with torch.no_grad():
         expected = module(torch.from_numpy(x)).numpy()

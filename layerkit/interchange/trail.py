@@ -118,6 +118,14 @@ class Trail(NamedTuple):
         ones = nn.Reshape((*[1] * n_axes, trail.shape[-1]))
         return pooled.then(ones)._replace(channels_first=True)
 
+    def zero_padded(self, sides: Sequence[tuple[int, int]]) -> Self:
+        """Put zeros before and after the places, so many along each of their axes."""
+        if len(sides) == 2:
+            return self.then(nn.ZeroPad2D((sides[0], sides[1])))
+        time, channels = self.shape
+        row = self.then(nn.Reshape((1, time, channels)))  # an image of height 1
+        return row.then(nn.ZeroPad2D(((0, 0), sides[0]))).then(nn.Reshape((-1, channels)))
+
     def reshaped(self, shape: Shape) -> Self:
         """Give the model's samples another shape."""
         if shape == self.model_shape():

@@ -24,7 +24,7 @@ from layerkit.layer import Shape
 
 _CHANNELS_FIRST = {
     *("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"),
-    *("BatchNormalization", "InstanceNormalization", "GroupNormalization"),
+    *("BatchNormalization", "InstanceNormalization", "GroupNormalization", "Pad"),
 }
 _CHANNELS_LAST = {"Transpose", "MatMul", "Gemm", "LayerNormalization"}
 

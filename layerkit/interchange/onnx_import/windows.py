@@ -40,8 +40,8 @@ def _padded(node: Node, trail: Trail, n: int, make: Callable[[Any], Layer]) -> t
     position = 2 if "Pool" in node.op else 1  # of the padding in the layer's geometry
     if list(same.geometry[position][-n:]) == sides:
         return trail, same
-    demand(n == 2 and node.op == "Conv", "the same padding on both sides")
-    return trail.then(nn.ZeroPad2D(tuple(sides))), make("valid")
+    demand(node.op == "Conv", "the same padding on both sides")
+    return trail.zero_padded(sides), make("valid")
 
 
 @reads("Conv")
@@ -103,8 +103,7 @@ def _pool(node: Node) -> Trail:
     demand(set(node.get("dilations", [1])) == {1}, "dilations of 1")
     counted = node.get("count_include_pad", 0) and any(node.get("pads", []))
     if counted:  # zeros are cells like others
-        demand(n == 2, "count_include_pad=0: padding does not count here")
-        trail = trail.then(nn.ZeroPad2D(tuple(_sides(node, n))))
+        trail = trail.zero_padded(_sides(node, n))
         node.attributes.pop("pads")
     kind = getattr(nn, f"{'Max' if node.op == 'MaxPool' else 'Avg'}Pool{_NAMES[n]}")
 
@@ -142,8 +141,10 @@ def _pad(node: Node) -> Trail:
     trail = trail.with_channels_first()
     demand(node.get("mode", "constant") == "constant", "mode='constant'")
     demand(node.input(2) is None or not node.constant(2).any(), "zeros")
-    demand(len(pads) == 8 and not any(pads[:2] + pads[4:6]), "padding of the two axes of places")
-    return trail.then(nn.ZeroPad2D(((pads[2], pads[6]), (pads[3], pads[7]))))
+    sides = list(zip(pads[: len(pads) // 2], pads[len(pads) // 2 :], strict=True))
+    places = len(sides) in (3, 4) and not any(map(any, sides[:2]))
+    demand(places, "padding of one or two axes of places")
+    return trail.zero_padded(sides[2:])
 
 
 @reads("Resize", "Upsample")

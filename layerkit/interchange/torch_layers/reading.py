@@ -26,6 +26,7 @@ _WITH_CHANNELS_FIRST = (
     tnn.modules.pooling._AvgPoolNd,
     tnn.modules.pooling._AdaptiveAvgPoolNd,
     tnn.modules.pooling._AdaptiveMaxPoolNd,
+    tnn.modules.padding._ConstantPadNd,
     tnn.GroupNorm,
     tnn.PReLU,
 )
@@ -270,18 +271,17 @@ def _transposed(module: Any, trail: Trail) -> Trail:
 @reads(tnn.MaxPool1d, tnn.MaxPool2d, tnn.AvgPool1d, tnn.AvgPool2d)
 def _pool(module: Any, trail: Trail) -> Trail:
     _demand(not module.ceil_mode, "ceil_mode=False")
-    padding = _one(module.padding)
+    trail, padding = trail.with_channels_first(), _one(module.padding)
     if isinstance(module, tnn.AvgPool1d | tnn.AvgPool2d):
-        _demand(
-            np.all(np.equal(padding, 0)) or not module.count_include_pad,
-            "count_include_pad=False: padding does not count here",
-        )
         _demand(getattr(module, "divisor_override", None) is None, "divisor_override=None")
+        if module.count_include_pad and np.any(padding):  # zeros are cells like others
+            each = np.broadcast_to(padding, len(trail.shape) - 1).tolist()
+            trail, padding = trail.zero_padded([(p, p) for p in each]), "valid"
     else:
         _demand(np.all(np.equal(module.dilation, 1)), "dilation=1")
     kind = getattr(nn, type(module).__name__.replace("1d", "1D").replace("2d", "2D"))
     layer = kind(_one(module.kernel_size), stride=_one(module.stride), padding=padding)
-    return trail.with_channels_first().then(layer)
+    return trail.then(layer)
 
 
 @reads(tnn.AdaptiveAvgPool1d, tnn.AdaptiveAvgPool2d)
@@ -357,11 +357,13 @@ def _permute(module: Any, trail: Trail) -> Trail:
     return trail.transposed((0, *module.axes))
 
 
-@reads(tnn.ZeroPad2d, tnn.ConstantPad2d)
+@reads(tnn.ZeroPad1d, tnn.ZeroPad2d, tnn.ConstantPad1d, tnn.ConstantPad2d)
 def _zero_pad(module: Any, trail: Trail) -> Trail:
     _demand(module.value == 0, "zeros as padding")
-    left, right, top, bottom = module.padding
-    return trail.with_channels_first().then(nn.ZeroPad2D(((top, bottom), (left, right))))
+    trail, pads = trail.with_channels_first(), module.padding  # those of the last axis come first
+    sides = list(zip(pads[::2], pads[1::2], strict=True))[::-1]
+    _demand(len(trail.shape) == len(sides) + 1, f"{len(sides)} axes of places")
+    return trail.zero_padded(sides)
 
 
 @reads(tnn.Upsample, tnn.UpsamplingNearest2d)
