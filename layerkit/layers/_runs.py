@@ -130,7 +130,7 @@ def parts(root: Layer, chain: list[Layer]) -> list[Any]:
             found.extend(dense for dense, _ in steps)
         steps.clear()
 
-    for layer, follower in zip(chain, [*chain[1:], None], strict=True):
+    for layer, follower in zip(chain, [*chain[1:], None], strict=False):  # it may be empty
         if type(layer) is Dense and len(layer.input_shape) == 1:
             steps.append((layer, follower if type(follower) in _CODES else None))
         elif not steps or steps[-1][1] is not layer:
