@@ -149,6 +149,7 @@ rmsprop_step = twin(optimizers.rmsprop_step)
 adadelta_step = twin(optimizers.adadelta_step)
 lion_step = twin(optimizers.lion_step)
 rprop_step = twin(optimizers.rprop_step)
+plus_decay = twin(optimizers.plus_decay)
 moving_average = twin(optimizers.moving_average)
 
 mean_of_cells = twin(pooling.mean_of_cells)
@@ -205,6 +206,7 @@ __all__ = [
     "output_size",
     "perceptron",
     "perceptron_grad",
+    "plus_decay",
     "relu",
     "relu_grad",
     "rmsprop_step",

@@ -186,8 +186,6 @@ class CategoricalCrossEntropy(Categorical):
         if y_pred.ndim != 2 or y_true.shape != (len(y_pred),) or y_pred.shape[1] < 2:
             return None
         labels = y_true.astype(np.int64, copy=False)
-        if labels.view(np.uint64).max() >= y_pred.shape[1]:  # as unsigned, -1 is large as well
-            return None
         return cross_entropy_of_labels(y_pred, labels, scale, float(self.label_smoothing))
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:

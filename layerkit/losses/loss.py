@@ -221,9 +221,10 @@ class Loss(Parameterized):
             raise ValueError(f"{self!r}: y_pred has no samples, its shape is {predictions.shape}")
         n_samples = len(predictions)
         targets = np.asarray(y_true)
-        weights = self._weights(sample_weight, n_samples)
-        total = self._total(weights, normalizer)
-        found = self.fused(predictions, targets, weights / total)
+        weights = None if sample_weight is None else self._weights(sample_weight, n_samples)
+        total = self._total(weights, n_samples, normalizer)
+        scale = np.full(n_samples, 1 / total) if weights is None else weights / total
+        found = self.fused(predictions, targets, scale)
         if found is not None:
             loss, self._gradient = found
             self._pass = None
@@ -237,12 +238,13 @@ class Loss(Parameterized):
                 f"got shape {values.shape}"
             )
         per_sample = values.reshape(n_samples, -1).mean(axis=1, dtype=np.float64)
-        per_sample[weights == 0] = 0  # even where it overflowed
-        loss = float(weights @ per_sample / total)
+        if weights is not None:
+            per_sample[weights == 0] = 0  # even where it overflowed
+        loss = float(scale @ per_sample)
         if not np.isfinite(loss):
             self.check_targets(np.isfinite(targets), targets, "finite")
 
-        self._pass = predictions, targets, weights / (total * (values.size // n_samples))
+        self._pass = predictions, targets, scale / (values.size // n_samples)
         self._gradient = None
         return loss
 
@@ -278,9 +280,7 @@ class Loss(Parameterized):
 
     # ---------------------------------------------------------------- checks
 
-    def _weights(self, sample_weight: ArrayLike | None, n_samples: int) -> np.ndarray:
-        if sample_weight is None:
-            return np.ones(n_samples)
+    def _weights(self, sample_weight: ArrayLike, n_samples: int) -> np.ndarray:
         weights = np.asarray(sample_weight, dtype=np.float64)
         if weights.shape != (n_samples,):
             raise ValueError(
@@ -295,9 +295,11 @@ class Loss(Parameterized):
             )
         return weights
 
-    def _total(self, weights: np.ndarray, normalizer: float | None) -> float:
+    def _total(
+        self, weights: np.ndarray | None, n_samples: int, normalizer: float | None
+    ) -> float:
         if normalizer is None:
-            total = float(weights.sum())
+            total = float(n_samples if weights is None else weights.sum())
             if total == 0:
                 raise ValueError(f"{self!r}: sample_weight is zero for all samples")
             return total

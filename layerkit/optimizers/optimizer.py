@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite, sqrt
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
-from layerkit.kernels import backend
+from layerkit.kernels import backend, plus_decay
 from layerkit.layer import Slot
+from layerkit.optimizers._plan import Plan, Span, read_only
 from layerkit.parameters import Parameterized
 from layerkit.schedules.schedule import Schedule, in_range, is_positive
 
@@ -15,43 +16,6 @@ from layerkit.schedules.schedule import Schedule, in_range, is_positive
 # length stay in a core's cache while the rule passes over them a dozen times.
 CHUNK = 32_768
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-
-
-Span = tuple[int, int]
-
-
-class _Plan(NamedTuple):
-    """Which pieces of the vectors a step goes through, for one layout: calls cost time."""
-
-    layout: Sequence[Slot] | None
-    size: int
-    spans: list[Span]  # neighbouring trainable slots of equal age in one
-    leaders: list[int]  # the first slot of each span, whose age is that of all
-    trainable: list[int]
-    decaying: list[Span]
-
-    @classmethod
-    def of(cls, layout: Sequence[Slot] | None, params: np.ndarray, ages: list[int]) -> Self:
-        slots = list(enumerate(single_slot(params) if layout is None else layout))
-        trainable = [(i, slot) for i, slot in slots if slot.trainable]
-        spans, leaders = _join([(slot, ages[i]) for i, slot in trainable])
-        decaying, _ = _join([(slot, 0) for _, slot in trainable if slot.decay])
-        numbers = [i for i, _ in trainable]
-        return cls(layout, params.size, spans, [numbers[k] for k in leaders], numbers, decaying)
-
-
-def _join(slots: list[tuple[Slot, int]]) -> tuple[list[Span], list[int]]:
-    """Return spans of neighbouring slots of equal age, and which slot each begins with."""
-    spans: list[Span] = []
-    leaders: list[int] = []
-    for k, (slot, age) in enumerate(slots):
-        start, stop = slot.slice.start, slot.slice.stop
-        if spans and spans[-1][1] == start and slots[k - 1][1] == age:
-            spans[-1] = (spans[-1][0], stop)
-        else:
-            spans.append((start, stop))
-            leaders.append(k)
-    return spans, leaders
 
 
 class Optimizer(Parameterized):
@@ -112,7 +76,7 @@ class Optimizer(Parameterized):
 
     decoupled: ClassVar[bool] = False
     _state: dict[str, Any] | None = None
-    _plan: "_Plan | None" = None
+    _plan: Plan | None = None
     _validated = False
 
     def __init__(
@@ -130,7 +94,7 @@ class Optimizer(Parameterized):
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if not name.startswith("_"):
-            self._validated = False
+            self._validated, self._plan = False, None
 
     @property
     def memory(self) -> tuple[str, ...]:
@@ -204,30 +168,28 @@ class Optimizer(Parameterized):
         if not self._validated:
             self.validate()
             self._validated = True
-        check_vectors(flat_params, flat_grads)
-        state = self._state_for(flat_params, 1 if layout is None else len(layout))
-        plan = self._plan_for(layout, flat_params, state["ages"])
-        rate = self.rate
-        grads = self._clipped(flat_grads, plan.spans)
-        if state is not self._state or plan is not self._plan:
-            self._state, self._plan = state, plan  # from here on nothing is refused
-        decay = float(self.weight_decay)
-        decaying = plan.decaying if decay else []
-        if self.decoupled:
-            for start, stop in decaying:
-                flat_params[start:stop] *= 1 - rate * decay
-            decaying = []
-
         # Compiled rules have no temporaries, so that their pieces may be larger.
         chunk = CHUNK * 8 if backend() == "numba" else CHUNK
-        ages, memory = state["ages"], [(name, state[name]) for name in self.memory]
-        for (start, stop), slot in zip(plan.spans, plan.leaders, strict=True):
-            for low in range(start, stop, chunk):
-                here = slice(low, min(low + chunk, stop))
-                p, g = flat_params[here], grads[here]
-                if decaying:
-                    g = _plus_decay(g, p, decay, here, decaying)
-                self.update(p, g, rate, ages[slot] + 1, **{n: held[here] for n, held in memory})
+        plan, state = self._plan, self._state
+        if plan is None or state is None or not plan.serves(layout, flat_params, flat_grads, chunk):
+            check_vectors(flat_params, flat_grads)
+            state = self._state_for(flat_params, 1 if layout is None else len(layout))
+            memory = {name: state[name] for name in self.memory}
+            plan = Plan(layout, flat_params, flat_grads, memory, state["ages"], chunk)
+        rate = self.rate
+        grads = self._clipped(flat_grads, plan.spans)
+        self._state, self._plan = state, plan  # from here on nothing is refused
+
+        decay, ages = float(self.weight_decay), state["ages"]
+        if decay and self.decoupled:
+            for start, stop in plan.decaying:
+                flat_params[start:stop] *= 1 - rate * decay
+        for here, p, g, memory, slot, decaying in plan.pieces:
+            if grads is not flat_grads:
+                g = read_only(grads[here])
+            if decay and not self.decoupled:
+                g = read_only(plus_decay(g, p, decay, decaying))
+            self.update(p, g, rate, ages[slot] + 1, **memory)
         state["t"] += 1
         for slot in plan.trainable:
             ages[slot] += 1
@@ -306,15 +268,6 @@ class Optimizer(Parameterized):
             )
         return state
 
-    def _plan_for(
-        self, layout: Sequence[Slot] | None, params: np.ndarray, ages: list[int]
-    ) -> "_Plan":
-        """The plan of the last step, if it was for this very layout, else a new one."""
-        plan = self._plan
-        if plan is not None and plan.layout is layout and plan.size == params.size:
-            return plan
-        return _Plan.of(layout, params, ages)
-
     def _clipped(self, grads: np.ndarray, spans: list[Span]) -> np.ndarray:
         if self.clip_value is not None or self.clip_norm is not None:
             norm = _norm(grads, spans)
@@ -329,8 +282,6 @@ class Optimizer(Parameterized):
             scale = float(self.clip_norm) / (_norm(grads, spans) + 1e-6)
             if scale < 1:
                 grads = grads * scale
-        grads = grads.view()
-        grads.flags.writeable = False  # a rule must not write into its caller's gradient
         return grads
 
 
@@ -342,11 +293,6 @@ def are_betas(value: Any) -> bool:
 def is_pair(value: Any) -> bool:
     """Whether `value` is a sequence of two."""
     return isinstance(value, (tuple, list, np.ndarray)) and len(value) == 2
-
-
-def single_slot(params: np.ndarray) -> list[Slot]:
-    """The layout of a bare vector: everything is trainable and decays."""
-    return [Slot("", slice(0, len(params)), params.shape, decay=True, trainable=True)]
 
 
 def check_vectors(params: np.ndarray, grads: np.ndarray) -> None:
@@ -362,22 +308,6 @@ def check_vectors(params: np.ndarray, grads: np.ndarray) -> None:
             f"flat_grads must be like flat_params, {params.size} of {params.dtype}, "
             f"got {grads.size} of {grads.dtype}"
         )
-
-
-def _plus_decay(
-    g: np.ndarray,
-    p: np.ndarray,
-    decay: float,
-    here: slice,
-    decaying: list[Span],
-) -> np.ndarray:
-    """``g + decay p`` in those parts of the piece `here` that decay."""
-    g = g.copy()
-    for start, stop in decaying:
-        part = slice(max(start, here.start) - here.start, max(min(stop, here.stop) - here.start, 0))
-        g[part] += decay * p[part]
-    g.flags.writeable = False  # as it came
-    return g
 
 
 def _norm(grads: np.ndarray, spans: list[Span]) -> float:

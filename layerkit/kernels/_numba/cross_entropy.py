@@ -9,14 +9,17 @@ from layerkit.kernels._numba.elementwise import shifted_exp
 from layerkit.kernels._numpy import cross_entropy as reference
 
 
+_OUT_OF_RANGE = -1.0  # in place of a loss, which is at least 0
+
+
 @for_dtypes(SINGLE, reference)
 def cross_entropy_of_labels(
     logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, smoothing: float
-) -> tuple[float, np.ndarray]:
+) -> tuple[float, np.ndarray] | None:
     """Return ``Σ_i w_i l_i`` and its gradient, derived in the NumPy version; float32 only."""
     gradient = np.empty(logits.shape, logits.dtype)
     loss = _cross_entropy(plain(logits), plain(labels), plain(weights), smoothing, gradient)
-    return loss, gradient
+    return None if loss == _OUT_OF_RANGE else (loss, gradient)
 
 
 @jit
@@ -26,6 +29,9 @@ def _cross_entropy(x, labels, weights, smoothing, gradient):
     Then ``l = log1p(rest) + Σ_k t_k (M - x_k)``, since the t sum to 1.
     """
     n_rows, n = x.shape
+    for label in labels:
+        if not 0 <= label < n:
+            return _OUT_OF_RANGE
     one, on, off = np.float32(1), np.float32(1 - smoothing), np.float32(smoothing / n)
     tops = shifted_exp(x, gradient)
     loss = 0.0

@@ -215,3 +215,14 @@ def moving_average(mean, x, beta):
     new, beta = number(1 - beta), number(beta)
     for i in range(mean.size):
         mean[i] = beta * mean[i] + new * x[i]
+
+
+@jit
+def plus_decay(grads, params, decay, spans):
+    """Return g, and g + decay p in the spans."""
+    decay = params.dtype.type(decay)
+    out = grads.copy()
+    for start, stop in spans:
+        for i in range(start, stop):
+            out[i] += decay * params[i]
+    return out

@@ -7,8 +7,8 @@ from layerkit.kernels._numpy.elementwise import log_softmax
 
 def cross_entropy_of_labels(
     logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, smoothing: float
-) -> tuple[float, np.ndarray]:
-    """Return ``Σ_i w_i l_i`` and its gradient; labels are int64 in range, one a row.
+) -> tuple[float, np.ndarray] | None:
+    """Return ``Σ_i w_i l_i`` and its gradient; None if one of the int64 labels is out of range.
 
     With the smoothed target ``t_k = (1 - smoothing) [k = label] + smoothing / n_classes`` and
     p the softmax of a row x::
@@ -18,6 +18,8 @@ def cross_entropy_of_labels(
     A row of weight 0 adds nothing, whatever it holds.
     """
     n_rows, n_classes = logits.shape
+    if labels.view(np.uint64).max() >= n_classes:  # as unsigned, -1 is large as well
+        return None
     rows = np.arange(n_rows)
     log_p = log_softmax(logits)
     losses = -log_p[rows, labels]

@@ -178,3 +178,13 @@ def moving_average(mean: np.ndarray, x: np.ndarray, beta: float) -> None:
     """Exponential moving average: ``mean ← beta mean + (1 - beta) x``."""
     mean *= beta
     mean += (1 - beta) * x
+
+
+def plus_decay(
+    grads: np.ndarray, params: np.ndarray, decay: float, spans: np.ndarray
+) -> np.ndarray:
+    """Return g, and g + decay p in the spans, an int64 array of (start, stop)."""
+    grads = grads.copy()
+    for start, stop in spans.tolist():
+        grads[start:stop] += decay * params[start:stop]
+    return grads

@@ -1,0 +1,99 @@
+"""Which pieces of the flat vectors a step goes through: found once, since calls cost time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from layerkit.layer import Slot
+
+Span = tuple[int, int]
+
+
+class Piece(NamedTuple):
+    """Neighbouring trainable parameters of one age, and what belongs to them."""
+
+    here: slice
+    params: np.ndarray
+    grads: np.ndarray  # read-only: a rule must not write into its caller's gradient
+    memory: dict[str, np.ndarray]
+    slot: int  # the first slot, whose age is that of all
+    decaying: np.ndarray  # int64 (n, 2): where weight decay acts in the piece, from where to where
+
+
+class Plan:
+    """The pieces of two vectors, no longer than ``chunk``, for one layout and its ages.
+
+    It serves for as long as these very objects come, which were checked when it was made.
+    """
+
+    def __init__(
+        self,
+        layout: Sequence[Slot] | None,
+        params: np.ndarray,
+        grads: np.ndarray,
+        memory: Mapping[str, np.ndarray],
+        ages: list[int],
+        chunk: int,
+    ) -> None:
+        self.layout, self.params, self.grads, self.chunk = layout, params, grads, chunk
+        slots = list(enumerate(single_slot(params) if layout is None else layout))
+        trainable = [(i, slot) for i, slot in slots if slot.trainable]
+        self.trainable = [i for i, _ in trainable]
+        self.spans, leaders = _join([(slot, ages[i]) for i, slot in trainable])
+        self.decaying, _ = _join([(slot, 0) for _, slot in trainable if slot.decay])
+        self.pieces = []
+        for (start, stop), leader in zip(self.spans, leaders, strict=True):
+            for low in range(start, stop, chunk):
+                here = slice(low, min(low + chunk, stop))
+                held = {name: vector[here] for name, vector in memory.items()}
+                decaying = _within(self.decaying, here)
+                slot = self.trainable[leader]
+                self.pieces.append(
+                    Piece(here, params[here], read_only(grads[here]), held, slot, decaying)
+                )
+
+    def serves(
+        self,
+        layout: Sequence[Slot] | None,
+        params: np.ndarray,
+        grads: np.ndarray,
+        chunk: int,
+    ) -> bool:
+        """Whether the plan was made for these."""
+        same = self.params is params and self.grads is grads and self.layout is layout
+        return same and self.chunk == chunk
+
+
+def single_slot(params: np.ndarray) -> list[Slot]:
+    """The layout of a bare vector: everything is trainable and decays."""
+    return [Slot("", slice(0, len(params)), params.shape, decay=True, trainable=True)]
+
+
+def read_only(vector: np.ndarray) -> np.ndarray:
+    """Return a view that cannot be written to."""
+    view = vector.view()
+    view.flags.writeable = False
+    return view
+
+
+def _join(slots: list[tuple[Slot, int]]) -> tuple[list[Span], list[int]]:
+    """Return spans of neighbouring slots of equal age, and which slot each begins with."""
+    spans: list[Span] = []
+    leaders: list[int] = []
+    for k, (slot, age) in enumerate(slots):
+        start, stop = slot.slice.start, slot.slice.stop
+        if spans and spans[-1][1] == start and slots[k - 1][1] == age:
+            spans[-1] = (spans[-1][0], stop)
+        else:
+            spans.append((start, stop))
+            leaders.append(k)
+    return spans, leaders
+
+
+def _within(spans: list[Span], here: slice) -> np.ndarray:
+    """The parts of spans that lie in a piece, counted from its start."""
+    parts = [(max(a, here.start) - here.start, min(b, here.stop) - here.start) for a, b in spans]
+    return np.array([part for part in parts if part[0] < part[1]], np.int64).reshape(-1, 2)
