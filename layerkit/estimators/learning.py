@@ -336,6 +336,10 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
         held = task.rows(validate)
         return replace(task.rows(learn), validation=(held.X, held.y, held.weight))
 
+    def _auto_dtype(self, dtype: np.dtype) -> Any:
+        """Return dtype="auto" for X of a dtype: the smaller one that holds its values exactly."""
+        return np.result_type(dtype, np.float32)
+
     def _auto_batch(self, n_rows: int) -> int:
         """Return batch_size="auto": about 32 steps an epoch, of 32 to 200 rows."""
         return min(max(n_rows // 32, 32), 200)
@@ -366,7 +370,7 @@ class Learner(Callbacks, Parameterized, BaseEstimator):
         network = self._make_network(target.shapes(loss)[0])
         if hasattr(self, "feature_names_in_"):
             network.name_features(list(self.feature_names_in_))
-        dtype = np.result_type(task.X.dtype, np.float32) if self.dtype == "auto" else self.dtype
+        dtype = self._auto_dtype(task.X.dtype) if self.dtype == "auto" else self.dtype
         build_around_frozen(network, task.X.shape[1:], stream(task.seed, 0), dtype)
         network.convert_input(task.X[:1])  # refuses sparse rows where the first layer cannot
         target.bind(loss, network.output_shape)

@@ -126,7 +126,11 @@ class MultilayerPerceptron(Coefficients, NetworkEstimator):
             return np.random.RandomState(self.random_state)
         return np.random.RandomState(np.random.MT19937(stream(seed, 2)))
 
+    def _auto_dtype(self, dtype: np.dtype) -> Any:
+        return np.float32 if dtype == np.float32 else np.float64
+
     def _validate(self, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
+        is_mapped = mapping_of(X) is not None  # then it is converted and checked piece by piece
         X, y = validate_data(
             self,
             X,
@@ -134,9 +138,9 @@ class MultilayerPerceptron(Coefficients, NetworkEstimator):
             reset=reset,
             accept_sparse="csr",
             multi_output=True,
-            dtype=(np.float64, np.float32),
+            dtype="numeric" if is_mapped else (np.float64, np.float32),
             y_numeric=is_regressor(self),
-            ensure_all_finite=mapping_of(X) is None,
+            ensure_all_finite=not is_mapped,
         )
         check_mapped(X, self)
         return X, as_column(y)
@@ -244,6 +248,8 @@ class MultilayerPerceptron(Coefficients, NetworkEstimator):
         X, y = task.X, self._targets(task, network)
         if mapping_of(X) is None:
             X = X.astype(network.dtype, copy=False)
+        elif isinstance(optimizer, QuasiNewton):
+            X = np.asarray(X, network.dtype)
         decaying = [network.flat_params[slot.slice] for slot in network.layout if slot.decay]
         mean_weight = 1.0 if weight is None else float(weight.mean())
         end = EpochEnd(rule, self, len(y))
