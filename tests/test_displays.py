@@ -154,7 +154,7 @@ def test_training_curve_from_an_estimator_wants_a_fitted_one():
 def test_recorder_notes_the_norm_of_every_layer_with_parameters(rng):
     network = Sequential([Dense(4), Tanh(), Residual(Sequential([Dense(4), ReLU()])), Dense(1)])
     network.build(3, random_state=0)
-    recorder, expected = GradientRecorder(), []
+    recorder, expected = GradientRecorder(every=1), []
 
     class ByHand:
         def __call__(self, state):

@@ -315,7 +315,7 @@ def test_an_unbuilt_network_stays_unbuilt():
     assert not network.is_built
 
 
-@pytest.mark.parametrize("every", ["auto", 1, 7])
+@pytest.mark.parametrize("every", [1, 7])
 def test_a_monitor_changes_no_weight(every):
     X, y = blobs(0)
 
@@ -373,9 +373,9 @@ def test_watching_costs_at_most_a_twentieth():
         seconds = []
         for callbacks in ([], [HealthMonitor()]):
             network = mlp(128, 64, out=10).build(64, random_state=0)
-            begun = time.perf_counter()
+            begun = time.process_time()
             train(network, CCE(), Adam(), (X, y), epochs=12, callbacks=callbacks, random_state=0)
-            seconds.append(time.perf_counter() - begun)
+            seconds.append(time.process_time() - begun)
         ratios.append(seconds[1] / seconds[0])
     assert np.median(ratios) < 1.05
 

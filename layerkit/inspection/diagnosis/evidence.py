@@ -11,7 +11,7 @@ import numpy as np
 
 from layerkit.inspection.diagnosis import probes
 from layerkit.inspection.diagnosis.measuring import Snapshot, measure
-from layerkit.inspection.diagnosis.statistics import LayerStatistics, Recorder
+from layerkit.inspection.diagnosis.statistics import LayerStatistics
 from layerkit.inspection.diagnosis.subject import Rows, Subject
 from layerkit.layer import Layer
 from layerkit.optimizers import Optimizer
@@ -55,15 +55,16 @@ class Course:
     losses : array
         Of every step, or of every epoch where only a history is left.
     history : History or None
-    recorder : Recorder or None
-        What was seen of the steps that were watched.
+    updates : dict of list of float
+        By the path of each layer: the norm of its update over that of its weights, for every step
+        that was watched.
     steps : int
         How many there were; 0 if nobody counted.
     """
 
     losses: np.ndarray = field(default_factory=lambda: np.empty(0))
     history: History | None = None
-    recorder: Recorder | None = None
+    updates: dict[str, list[float]] = field(default_factory=dict)
     steps: int = 0
 
     @property

@@ -3,44 +3,49 @@
 from __future__ import annotations
 
 import copy
-import time
+import math
 from typing import Any
 
 import numpy as np
 
 from layerkit.inspection.diagnosis.evidence import Course, Evidence
 from layerkit.inspection.diagnosis.report import HealthReport, report_on
-from layerkit.inspection.diagnosis.statistics import Recorder
 from layerkit.inspection.diagnosis.subject import Rows, Subject, rows_of
-from layerkit.layer import Layer, is_size
+from layerkit.inspection.spans import parameter_spans
+from layerkit.layer import is_size
 from layerkit.training import TrainingState
-
-BUDGET = 0.03  # share of the training time that watching may take
 
 
 class HealthMonitor:
     """Watch a training run; then say what is wrong, why, and what to do.
 
-    A callback of `train` (and of the estimators' ``set_callbacks``). It keeps the loss of every
-    step, the weights from before the first step and up to ``keep_rows`` rows of the data, and
-    measures activations, gradients and updates in some of the steps. `report` then examines the
-    network before and after on the rows kept, and tries other learning rates on copies where the
-    rate is suspected.
+    A callback of `train` (and of the estimators' ``set_callbacks``). While training it only keeps
+    what would be gone afterwards: the network as it was before the first step, the loss of every
+    step, up to ``keep_rows`` rows of the data, and in one step of ``every`` how far the weights
+    move. `report` then measures activations and gradients, before and after, on the rows kept, and
+    tries other learning rates on copies where the rate is suspected.
 
     Parameters
     ----------
-    every : "auto" or int, default="auto"
-        Watch one step in so many. "auto" watches as often as costs no more than about 3 % of the
-        time.
+    every : int, default=20
+        Watch the update of the first step, and of one step in so many after it. One costs about a
+        copy of the flat vector.
     keep_rows : int, default=1024
-        How many rows the report looks at.
+        Of the first epoch.
 
     Attributes
     ----------
+    losses : list of float
+        Loss of every step; of every epoch with L-BFGS.
     steps : list of int
         The steps that were watched, counted from 1.
-    losses : list of float
-        Loss of every step.
+    updates : dict of list of float
+        By the path of each layer that is trained: the norm of its update over the norm of its
+        weights in each of ``steps``; infinite where the weights were all zero.
+
+    See Also
+    --------
+    health : The same for a network at hand, trained or not.
 
     Examples
     --------
@@ -60,69 +65,64 @@ class HealthMonitor:
     ('learning rate too low', 'optimizer')
     """
 
-    def __init__(self, every: int | str = "auto", keep_rows: int = 1024) -> None:
-        if every != "auto" and not is_size(every):
-            raise ValueError(f'every must be "auto" or a positive integer, got {every!r}')
-        if not is_size(keep_rows):
-            raise ValueError(f"keep_rows must be a positive integer, got {keep_rows!r}")
+    def __init__(self, every: int = 20, keep_rows: int = 1024) -> None:
+        for name, value in (("every", every), ("keep_rows", keep_rows)):
+            if not is_size(value):
+                raise ValueError(f"{name} must be a positive integer, got {value!r}")
         self.every = every
         self.keep_rows = keep_rows
         self._forget()
 
     def _forget(self) -> None:
-        self.steps: list[int] = []
         self.losses: list[float] = []
+        self.steps: list[int] = []
+        self.updates: dict[str, list[float]] = {}
         self.state: TrainingState | None = None
         self._batches: list[tuple[Any, ...]] = []
         self._n_rows, self._batch_rows = 0, 0
         self._last: Any = None  # the batch at hand, unless it is kept
         self._before: np.ndarray | None = None  # the weights before a step that is watched
-        self._watched_seconds = self._extra_seconds = 0.0
 
     # ---------------------------------------------------------------- while training
 
     def before_batch(self, state: TrainingState) -> None:
-        """Keep the batch while rows are wanted; begin to watch if it is time to."""
+        """Keep the batch while rows are wanted, and the weights if their update is."""
         if state is not self.state:
             self._begin(state)
         self._last = state.batch
         if self._n_rows < self.keep_rows and state.epoch == 0:  # later they would come again
             self._keep(state.batch)
             self._last = None
-        if self._is_due():
-            self._clock = time.perf_counter()
+        if len(self.losses) % self.every == 0:
             self._before = state.network.flat_params.copy()
-            _observe(state.network, self._recorder)
 
     def on_batch(self, state: TrainingState) -> None:
-        """Note the loss; end watching."""
+        """Note the loss, and the update if it is watched."""
         self.losses.append(state.batch_loss)
         if self._before is not None:
-            _observe(state.network, None)
-            self._recorder.add_gradients(state.network.flat_grads)
-            self._recorder.add_step(self._before, state.network.flat_params)
-            self._before = None
             self.steps.append(len(self.losses))
-            self._account()
+            self._note_updates(self._before, state.network.flat_params)
+            self._before = None
 
     def __call__(self, state: TrainingState) -> None:
         """Note the loss of an epoch where there are no steps (L-BFGS)."""
         if not state.step:
             self.losses.append(float(state.history["loss"][-1]))
-            _observe(state.network, None)
 
     def on_end(self, state: TrainingState) -> None:
-        """Let go of the network's layers; keep the batch that broke, if one did."""
-        _observe(state.network, None)
+        """Keep the batch that broke training, if one did."""
         if state.history.stopped.startswith("diverged") and self._last is not None:
             self._keep(self._last)
         self._last = self._before = None
 
     def _begin(self, state: TrainingState) -> None:
         self._forget()
-        self.state, self._started = state, time.perf_counter()
-        self._recorder = Recorder(state.network)
+        self.state = state
         self._beginning = copy.deepcopy(state.network)
+        spans = parameter_spans(state.network)
+        trained = {path for path, layer in state.network.walk() if layer.trainable}
+        self._spans = {path: where for path, where in spans.items() if path in trained}
+        self.updates = {path: [] for path in self._spans}
 
     def _keep(self, batch: tuple[Any, ...]) -> None:
         n, room = len(batch[1]), max(self.keep_rows - self._n_rows, 32)
@@ -131,25 +131,11 @@ class HealthMonitor:
         self._n_rows += len(rows)
         self._batch_rows = self._batch_rows or n
 
-    def _is_due(self) -> bool:
-        step = len(self.losses)
-        if not self.steps:
-            return True
-        if isinstance(self.every, int):
-            return step % self.every == 0
-        if step - self.steps[-1] < 4:  # there must be plain steps to compare with
-            return False
-        next_one = self._extra_seconds / len(self.steps)
-        elapsed = time.perf_counter() - self._started
-        return self._extra_seconds + next_one < BUDGET * elapsed
-
-    def _account(self) -> None:
-        """Add up what watching cost beyond a step that is not watched."""
-        now = time.perf_counter()
-        seconds, plain = now - self._clock, len(self.losses) - len(self.steps)
-        others = self._clock - self._started - self._watched_seconds
-        self._watched_seconds += seconds
-        self._extra_seconds += max(seconds - others / plain, 0.0) if plain else seconds
+    def _note_updates(self, before: np.ndarray, after: np.ndarray) -> None:
+        for path, where in self._spans.items():
+            size = float(np.linalg.norm(before[where]))
+            moved = float(np.linalg.norm(after[where] - before[where]))
+            self.updates[path].append(moved / size if size else math.inf if moved else 0.0)
 
     # ---------------------------------------------------------------- afterwards
 
@@ -199,7 +185,7 @@ class HealthMonitor:
             ordered=X is not None,
         )
         losses = np.asarray(self.losses)
-        course = Course(losses, state.history, self._recorder, state.step)
+        course = Course(losses, state.history, self.updates, state.step)
         return report_on(Evidence(subject, self._beginning, course))
 
     def _rows(self) -> Rows:
@@ -213,8 +199,3 @@ class HealthMonitor:
         y = np.concatenate(parts[1])
         weight = None if parts[2][0] is None else np.concatenate(parts[2])
         return Rows(X, y, weight)
-
-
-def _observe(network: Layer, observer: Recorder | None) -> None:
-    for _, layer in network.walk():
-        layer._observer = observer

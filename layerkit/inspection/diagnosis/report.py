@@ -120,7 +120,7 @@ class HealthReport:
 
 def report_on(evidence: Evidence) -> HealthReport:
     """Draw the verdicts and tabulate the measurements."""
-    watched = evidence.course.recorder
+    updates = evidence.course.updates
     facts = {
         "rows": len(evidence.rows),
         "loss": evidence.now.loss,
@@ -129,19 +129,18 @@ def report_on(evidence: Evidence) -> HealthReport:
         "trained": evidence.trained,
     }
     with np.errstate(all="ignore"):  # numbers that ran away are a finding, not an accident
-        found, rows = verdicts(evidence), _rows(evidence.now.recorder, watched)
+        found, rows = verdicts(evidence), _rows(evidence.now.recorder, updates)
     return HealthReport(found, rows, facts)
 
 
-def _rows(recorder: Recorder, watched: Recorder | None) -> list[dict[str, Any]]:
-    steps = {} if watched is None else {s.path: s for s in watched.layers}
+def _rows(recorder: Recorder, updates: dict[str, list[float]]) -> list[dict[str, Any]]:
     trained = [s for s in recorder.layers if s.has_params]
     following = dict(zip([s.path for s in trained], trained[1:], strict=False))
-    return [_row(s, steps.get(s.path), following.get(s.path)) for s in recorder.layers]
+    return [_row(s, following.get(s.path), updates.get(s.path, [])) for s in recorder.layers]
 
 
 def _row(
-    s: LayerStatistics, watched: LayerStatistics | None, following: LayerStatistics | None
+    s: LayerStatistics, following: LayerStatistics | None, updates: list[float]
 ) -> dict[str, Any]:
     ratio = math.nan
     if following is not None and following.arrived.norm > 0:
@@ -159,7 +158,7 @@ def _row(
         "gradient_ratio": ratio,
         "gradient_noise": s.noise,
         "weight_norm": s.weight_norm,
-        "update_ratio": math.nan if watched is None else watched.update_ratio,
+        "update_ratio": float(np.median(updates)) if updates else math.nan,
         "not_finite": s.output.not_finite,
     }
 

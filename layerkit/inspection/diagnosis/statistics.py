@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from layerkit.inspection.spans import parameter_spans
 from layerkit.layer import Layer
 from layerkit.layers import HardSigmoid, HardTanh, Sigmoid, Softsign, Tanh
 
@@ -134,8 +135,6 @@ class LayerStatistics:
         What was not finite here first, although all that came in was; empty if nothing.
     mean_gradient, gradient_squares : array, float
         Mean vector and sum of squared norms of the parameters' gradients, for their noise.
-    steps : list of float
-        Norm of the update over the norm of the weights, for each step that was watched.
     """
 
     def __init__(self, layer: Layer, where: slice) -> None:
@@ -148,7 +147,6 @@ class LayerStatistics:
         self.flat_range = next((FLAT[kind] for kind in FLAT if isinstance(layer, kind)), None)
         self.mean_gradient: Any = 0.0
         self.gradient_squares, self.n_gradients = 0.0, 0
-        self.steps: list[float] = []
 
     @property
     def has_params(self) -> bool:
@@ -228,11 +226,6 @@ class LayerStatistics:
         return math.sqrt(variance / signal) if signal > 0 else math.inf
 
     @property
-    def update_ratio(self) -> float:
-        """Median over the steps watched of the update's norm over the weights' norm."""
-        return float(np.median(self.steps)) if self.steps else math.nan
-
-    @property
     def weight_norm(self) -> float:
         """Norm of all parameters of the layer together."""
         params = [float(np.square(p, dtype=np.float64).sum()) for p in self.layer.params.values()]
@@ -243,9 +236,9 @@ class Recorder:
     """An observer that keeps `LayerStatistics` for every layer that is no container."""
 
     def __init__(self, network: Layer) -> None:
-        spans = spans_of(network)
+        spans, none = parameter_spans(network), slice(0, 0)
         layers = [layer for _, layer in network.walk() if not layer.children()]
-        self.layers = [LayerStatistics(layer, spans[layer.path]) for layer in layers]
+        self.layers = [LayerStatistics(layer, spans.get(layer.path, none)) for layer in layers]
         self.of = {id(s.layer): s for s in self.layers}
         self.origin: LayerStatistics | None = None
 
@@ -266,25 +259,6 @@ class Recorder:
         for statistics in self.layers:
             if statistics.has_params:
                 statistics.add_gradient(flat_grads)
-
-    def add_step(self, before: np.ndarray, after: np.ndarray) -> None:
-        """Take in what one step of an optimizer did to the flat vector."""
-        for statistics in self.layers:
-            if statistics.has_params:
-                old, new = before[statistics.where], after[statistics.where]
-                size = float(np.linalg.norm(old))
-                moved = float(np.linalg.norm(new - old))
-                statistics.steps.append(moved / size if size else math.inf if moved else 0.0)
-
-
-def spans_of(network: Layer) -> dict[str, slice]:
-    """Where in the flat vectors the parameters of each layer lie, by its path."""
-    spans = {path: slice(0, 0) for path, _ in network.walk()}
-    for slot in network.layout:
-        path = slot.path.rpartition(".")[0]
-        start = spans[path].start if spans[path].stop else slot.slice.start
-        spans[path] = slice(start, slot.slice.stop)
-    return spans
 
 
 def _finite(x: Any) -> bool:

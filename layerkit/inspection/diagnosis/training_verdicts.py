@@ -115,8 +115,7 @@ def _fails(e: Evidence, better: float) -> bool:
 
 def _update(e: Evidence) -> str:
     """Say how far the first step moved the weights, if it was watched."""
-    recorder = e.course.recorder
-    moved = {} if recorder is None else {s.path: s.steps[0] for s in recorder.layers if s.steps}
+    moved = {path: ratios[0] for path, ratios in e.course.updates.items() if ratios}
     finite = {path: ratio for path, ratio in moved.items() if math.isfinite(ratio)}
     if not finite:
         return ""
