@@ -122,6 +122,8 @@ mish = twin(activations.mish)
 mish_grad = twin(activations.mish_grad)
 
 cross_entropy_of_labels = twin(cross_entropy.cross_entropy_of_labels)
+cross_entropy_of_softmax = twin(cross_entropy.cross_entropy_of_softmax)
+cross_entropy_of_sigmoid = twin(cross_entropy.cross_entropy_of_sigmoid)
 
 perceptron = twin(perceptrons.perceptron)
 perceptron_grad = twin(perceptrons.perceptron_grad)
@@ -158,6 +160,7 @@ keep_mask = twin(random.keep_mask)
 apply_mask = twin(random.apply_mask)
 add_row = twin(sums.add_row)
 sum_rows = twin(sums.sum_rows)
+sum_of_squares = twin(sums.sum_of_squares)
 
 __all__ = [
     "IDENTITY",
@@ -183,6 +186,8 @@ __all__ = [
     "conv2d_input_grad",
     "conv2d_kernel_grad",
     "cross_entropy_of_labels",
+    "cross_entropy_of_sigmoid",
+    "cross_entropy_of_softmax",
     "elu",
     "elu_grad",
     "gelu",
@@ -221,6 +226,7 @@ __all__ = [
     "softmax",
     "softplus",
     "softplus_grad",
+    "sum_of_squares",
     "sum_rows",
     "tanh",
     "tanh_grad",

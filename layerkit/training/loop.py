@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -179,7 +180,7 @@ def _epoch(run: Run, batches: Batches) -> float:
         run.begin_batch(x, y, weight)
         y_pred = network.forward(x, training=True)
         state.batch_loss = loss.forward(y_pred, y, weight, normalizer)
-        if not np.isfinite(state.batch_loss):
+        if not isfinite(state.batch_loss):
             where = first_nonfinite(network, x)
             raise FloatingPointError(f"the loss is {state.batch_loss}, {where}")
         network.backward(loss.backward())

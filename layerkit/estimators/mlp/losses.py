@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.kernels import sigmoid, softplus
+from layerkit.kernels import cross_entropy_of_sigmoid, cross_entropy_of_softmax, sum_of_squares
 from layerkit.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, Poisson
 from layerkit.optimizers import Optimizer
 
@@ -40,7 +40,7 @@ class Canonical(Loss):
             return super().forward(y_pred, y_true, sample_weight)
         values, gradient = self.value_and_derivative(y_pred, y_true)
         if sample_weight is None:
-            gradient /= normalizer
+            gradient /= gradient.dtype.type(normalizer)
             total = values.sum(dtype=np.float64)
         else:
             gradient *= (sample_weight / normalizer).astype(gradient.dtype)[:, np.newaxis]
@@ -126,8 +126,7 @@ class LogLoss(Canonical, BinaryCrossEntropy):
     def value_and_derivative(
         self, y_pred: np.ndarray, y_true: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        values = softplus(y_pred) - y_true * y_pred
-        return np.minimum(values, self.cap).sum(axis=1), sigmoid(y_pred) - y_true
+        return cross_entropy_of_sigmoid(y_pred, y_true, float(self.cap))
 
 
 class SoftmaxLogLoss(Canonical, CategoricalCrossEntropy):
@@ -157,13 +156,7 @@ class SoftmaxLogLoss(Canonical, CategoricalCrossEntropy):
     def value_and_derivative(
         self, y_pred: np.ndarray, y_true: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        shifted = y_pred - y_pred.max(axis=1, keepdims=True)
-        p = np.exp(shifted)
-        total = p.sum(axis=1, keepdims=True)
-        values = np.log(total[:, 0]) - np.einsum("ij,ij->i", y_true, shifted)
-        p /= total
-        p -= y_true
-        return np.minimum(values, self.cap), p
+        return cross_entropy_of_softmax(y_pred, y_true, float(self.cap))
 
 
 def reported_cap(solver: str, dtype: Any) -> float:
@@ -215,4 +208,4 @@ class Penalized(Loss):
 def penalty(decay: float, weights: Sequence[np.ndarray]) -> float:
     """``decay / 2 ||W||²``, in float64 like every loss."""
     with np.errstate(over="ignore"):
-        return decay / 2 * sum(float(np.vdot(w, w)) for w in weights) if decay else 0.0
+        return decay / 2 * sum(map(sum_of_squares, weights)) if decay else 0.0

@@ -1,4 +1,4 @@
-"""Softmax and cross-entropy of class labels: value and gradient while a row is in the cache."""
+"""Cross-entropy after softmax or sigmoid: value and gradient while a row is in the cache."""
 
 import math
 
@@ -6,8 +6,8 @@ import numpy as np
 
 from layerkit.kernels._numba.compile import SINGLE, for_dtypes, jit, plain
 from layerkit.kernels._numba.elementwise import shifted_exp
+from layerkit.kernels._numba.exponential import sigmoid, softplus
 from layerkit.kernels._numpy import cross_entropy as reference
-
 
 _OUT_OF_RANGE = -1.0  # in place of a loss, which is at least 0
 
@@ -56,3 +56,49 @@ def _cross_entropy(x, labels, weights, smoothing, gradient):
             gradient[r, k] = gradient[r, k] * scale - share
         gradient[r, labels[r]] -= weight * on
     return loss
+
+
+@for_dtypes(SINGLE, reference)
+def cross_entropy_of_softmax(
+    logits: np.ndarray, targets: np.ndarray, cap: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``min(cap, log Σ_k exp(x_k) - Σ_k t_k x_k)`` and ``softmax(x) - t``; float32 only."""
+    values, derivative = np.empty(len(logits), logits.dtype), np.empty(logits.shape, logits.dtype)
+    _of_softmax(plain(logits), plain(targets), cap, values, derivative)
+    return values, derivative
+
+
+@jit
+def _of_softmax(x, targets, cap, values, derivative):
+    cap = np.float32(cap)
+    tops = shifted_exp(x, derivative)
+    for r in range(len(x)):
+        total = np.float32(0)
+        for e in derivative[r]:
+            total += e
+        value, scale = np.float32(math.log(total)), np.float32(1) / total
+        for k in range(x.shape[1]):
+            value -= targets[r, k] * (x[r, k] - x[r, tops[r]])
+            derivative[r, k] = derivative[r, k] * scale - targets[r, k]
+        values[r] = cap if value > cap else value
+
+
+@for_dtypes(SINGLE, reference)
+def cross_entropy_of_sigmoid(
+    logits: np.ndarray, targets: np.ndarray, cap: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``Σ_k min(cap, log(1 + exp(x_k)) - t_k x_k)`` and ``σ(x) - t``; float32 only."""
+    values, derivative = np.empty(len(logits), logits.dtype), np.empty(logits.shape, logits.dtype)
+    _of_sigmoid(plain(logits), plain(targets), cap, values, derivative)
+    return values, derivative
+
+
+@jit
+def _of_sigmoid(x, targets, cap, values, derivative):
+    cap = np.float32(cap)
+    for r in range(len(x)):
+        values[r] = 0
+        for k in range(x.shape[1]):
+            value = softplus(x[r, k]) - targets[r, k] * x[r, k]
+            values[r] += cap if value > cap else value
+            derivative[r, k] = sigmoid(x[r, k]) - targets[r, k]

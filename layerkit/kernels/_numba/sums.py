@@ -1,4 +1,4 @@
-"""Adding a row to every row of a matrix, and the sum of its rows.
+"""Adding a row to every row of a matrix, the sum of its rows, and a sum of squares.
 
 NumPy starts an inner loop for each row, which costs more than adding 64 numbers.
 """
@@ -50,3 +50,12 @@ def _sum_rows(rows, out):
                 part[k] += rows[r, k]
         for k in range(n):
             out[k] += part[k]
+
+
+@jit
+def sum_of_squares(x):
+    """Return Σ x²."""
+    total = 0.0
+    for i in range(x.size):
+        total += np.float64(x[i]) * np.float64(x[i])
+    return total

@@ -1,8 +1,8 @@
-"""Softmax and cross-entropy of class labels, value and gradient together."""
+"""Cross-entropy after softmax or sigmoid: value and gradient share their exponentials."""
 
 import numpy as np
 
-from layerkit.kernels._numpy.elementwise import log_softmax
+from layerkit.kernels._numpy.elementwise import log_softmax, sigmoid, softplus
 
 
 def cross_entropy_of_labels(
@@ -34,3 +34,30 @@ def cross_entropy_of_labels(
         losses[weights == 0] = 0
         gradient[weights == 0] = 0
     return float(weights @ losses.astype(np.float64)), gradient
+
+
+def cross_entropy_of_softmax(
+    logits: np.ndarray, targets: np.ndarray, cap: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``min(cap, log Σ_k exp(x_k) - Σ_k t_k x_k)`` of each row x and ``softmax(x) - t``.
+
+    The derivative knows nothing of the cap. Rows of targets add up to 1.
+    """
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    p = np.exp(shifted)
+    total = p.sum(axis=1, keepdims=True)
+    values = np.log(total[:, 0]) - np.einsum("ij,ij->i", targets, shifted)
+    p /= total
+    p -= targets
+    return np.minimum(values, cap), p
+
+
+def cross_entropy_of_sigmoid(
+    logits: np.ndarray, targets: np.ndarray, cap: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``Σ_k min(cap, log(1 + exp(x_k)) - t_k x_k)`` of each row x and ``σ(x) - t``.
+
+    The derivative knows nothing of the cap.
+    """
+    values = softplus(logits) - targets * logits
+    return np.minimum(values, cap).sum(axis=1), sigmoid(logits) - targets

@@ -1,4 +1,4 @@
-"""Adding a row to every row of a matrix, and what that is in backward: the sum of the rows."""
+"""Adding a row to every row of a matrix, the sum of its rows, and a sum of squares."""
 
 import numpy as np
 
@@ -14,3 +14,8 @@ def sum_rows(rows: np.ndarray, out: np.ndarray) -> None:
     As a matrix product: several times faster than ``rows.sum(axis=0)``, and no less accurate.
     """
     np.matmul(np.ones(len(rows), rows.dtype), rows, out=out)
+
+
+def sum_of_squares(x: np.ndarray) -> float:
+    """Return Σ x², of a vector."""
+    return float(np.vdot(x, x))
