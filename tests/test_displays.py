@@ -90,6 +90,19 @@ def test_plot_returns_itself_and_leaves_the_style_of_others_alone():
     assert dict(plt.rcParams) == before
 
 
+def test_plot_leaves_the_interactive_mode_that_the_first_figure_switches_on():
+    class First(TrainingCurveDisplay):
+        def draw(self, axes):
+            plt.ion()  # as IPython's backend does when it makes its first figure
+
+    plt.ioff()
+    try:
+        First([1.0]).plot()
+        assert plt.isinteractive()
+    finally:
+        plt.ioff()
+
+
 def test_plot_draws_where_it_is_told():
     figure, (left, right) = plt.subplots(1, 2, layout="constrained")
     display = TrainingCurveDisplay([2.0, 1.0]).plot(right)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -73,7 +75,7 @@ class Display:
         """
         plt = pyplot(type(self).__name__)
         panels = {"squeeze": False, **self.panels()}
-        with plt.rc_context(STYLE):
+        with _styled(plt.rcParams):
             if ax is None:
                 figure, axes = plt.subplots(figsize=self.figsize, **panels)
             elif panels.keys() == {"squeeze"}:
@@ -92,6 +94,21 @@ def pyplot(name: str) -> Any:
     except ImportError as error:
         raise ImportError(f"{name}.plot needs matplotlib: pip install 'layerkit[plot]'") from error
     return plt
+
+
+@contextmanager
+def _styled(settings: Any) -> Iterator[None]:
+    """Apply the style, and take back nothing else.
+
+    The first figure in a notebook also switches the interactive mode on; ``rc_context`` would
+    undo that, and no other figure would be shown any more.
+    """
+    before = {name: settings[name] for name in STYLE}
+    settings.update(STYLE)
+    try:
+        yield
+    finally:
+        settings.update(before)
 
 
 def _split(
