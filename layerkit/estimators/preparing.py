@@ -1,0 +1,102 @@
+"""What an estimator does with data before it learns: check, tell what they are, hold some out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, is_regressor
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from layerkit.estimators.holdout import hold_out
+from layerkit.estimators.targets import Labels, as_column
+from layerkit.estimators.task import Task, check_mapped, stream
+from layerkit.layer import Layer, as_seed_sequence
+from layerkit.training.mapped import mapping_of
+
+
+class Preparing(BaseEstimator):
+    """The part of an estimator that makes a `Task` of what `fit` is given."""
+
+    network_: Layer
+    _target: Any
+    _seed: np.random.SeedSequence
+
+    def _prepare(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        groups: Any = None,
+        fresh: bool = True,
+        classes: Any = None,
+        seed: np.random.SeedSequence | None = None,
+    ) -> Task:
+        """Check the data, tell what y holds, and leave out rows without weight."""
+        X, y = self._validate(X, y, reset=fresh)
+        if not fresh:
+            self._check_shape(X)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+        target = self._make_target(y, classes) if fresh else self._target
+        weight = self._weights(target, y, sample_weight)
+        if seed is None:
+            seed = as_seed_sequence(self.random_state) if fresh else self._seed
+        task = Task(X, y, weight, groups, target, seed, fresh)
+        if weight is not None and not weight.all():
+            task = task.rows(np.flatnonzero(weight))
+            if len(task.y) == 0:
+                raise ValueError("sample_weight times class_weight is zero for all rows")
+        return task
+
+    def _validate(self, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            reset=reset,
+            accept_sparse="csr",
+            allow_nd=True,
+            multi_output=True,
+            y_numeric=is_regressor(self),
+            ensure_all_finite=mapping_of(X) is None,
+        )
+        check_mapped(X, self)
+        return X, as_column(y)
+
+    def _hold_out(self, task: Task, X_val: Any, y_val: Any) -> Task:
+        """Return the task with validation data, if there are to be some."""
+        if X_val is not None or y_val is not None:
+            if X_val is None or y_val is None:
+                missing = "X_val" if X_val is None else "y_val"
+                raise ValueError(f"X_val and y_val belong together, {missing} is None")
+            X_val, y_val = self._validate(X_val, y_val, reset=False)
+            return replace(task, validation=(X_val, y_val, None))
+        if not self.early_stopping:
+            if task.groups is not None:
+                raise ValueError(
+                    "groups are for a splitter: set early_stopping to one, such as "
+                    "GroupShuffleSplit(), got early_stopping=False"
+                )
+            return task
+        learn, validate = hold_out(
+            task.X,
+            task.y,
+            task.groups,
+            self.early_stopping,
+            self.validation_fraction,
+            stratify=isinstance(task.target, Labels),
+            seed=stream(task.seed, 1),
+        )
+        held = task.rows(validate)
+        return replace(task.rows(learn), validation=(held.X, held.y, held.weight))
+
+    def _check_shape(self, X: Any) -> None:
+        if X.shape[1:] != self.network_.input_shape:
+            raise ValueError(
+                f"X has samples of shape {X.shape[1:]}, but {type(self).__name__} was fitted on "
+                f"samples of shape {self.network_.input_shape}"
+            )
