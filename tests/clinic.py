@@ -790,7 +790,7 @@ HEALTHY = [
         "residual": _residual,
         "residual CNN": _residual_cnn,
         "regression": _run(lambda: mlp(32, 32, out=1), MSE, lambda: Adam(0.005), curve),
-        "sine": _run(lambda: mlp(32, act=Tanh, out=1), MSE, lambda: Adam(0.02), sine, 40),
+        "sine": _run(lambda: mlp(32, 32, out=1), MSE, lambda: Adam(0.02), sine, 40),
         "Huber": _run(lambda: mlp(32, out=1), Huber, lambda: SGD(0.1), curve),
         "noisy": _noisy,
         "counts": _counts,

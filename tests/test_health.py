@@ -25,12 +25,15 @@ from clinic import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from layerkit import (
     BatchNorm,
     Dense,
     Dropout,
     Layer,
+    MLPClassifier,
     ReLU,
     Residual,
     Sequential,
@@ -401,6 +404,41 @@ def test_estimators_bring_their_loss_history_and_optimizer():
     assert monitor.report().healthy and health(good, X, labels).healthy
 
 
+@pytest.mark.parametrize("k", [2, 3])
+def test_perceptrons_of_scikit_learns_kind_before_while_and_after_training(k):
+    X, y = blobs(0, k=k)
+    labels = np.array(["a", "b", "c"])[y]
+    for rate, found in ((1e-6, ["learning rate too low"]), (0.005, [])):
+        monitor = HealthMonitor()
+        mlp = MLPClassifier((32,), learning_rate_init=rate, max_iter=30, random_state=0)
+        before = health(mlp, X, labels)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mlp.set_callbacks(monitor).fit(X, labels)
+        for report in (before, monitor.report(), health(mlp, X, labels)):
+            assert names(report)[:1] == found
+            if found:
+                assert report.verdicts[0].remedy.startswith("Set learning_rate_init=")
+    entropy = -sum(p * np.log(p) for p in np.bincount(y) / len(y))
+    assert before.facts["constant_loss"] == pytest.approx(entropy, rel=1e-4)
+
+
+def test_a_pipeline_is_examined_on_what_reaches_its_last_step():
+    X, y = blobs(0)
+    X[:, 0] = 5000 + 100 * X[:, 0]
+    network = SequentialClassifier([Dense(32), ReLU()], optimizer=Adam(0.01), max_iter=20, tol=0)
+    pipeline = make_pipeline(StandardScaler(), network)
+    assert names(health(network, X, y))[0] == "inputs not scaled"
+    assert health(pipeline, X, y, validation_data=(X, y)).healthy  # fitted on a copy
+    assert not hasattr(pipeline[0], "mean_")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pipeline.fit(X, y)
+    report = health(pipeline, X, y)
+    assert report.healthy and report.facts["loss"] < 0.5
+    assert names(health(make_pipeline(network), X, y))[0] == "inputs not scaled"
+
+
 def test_a_regressor_with_unscaled_targets():
     X, y = curve(0)
     report = health(SequentialRegressor([Dense(16), ReLU()]), X, 1000 + y.ravel())
@@ -450,16 +488,28 @@ def test_a_user_written_relu_may_die_too():
 
 def test_what_cannot_be_examined_is_refused():
     X, y = blobs(0)
-    with pytest.raises(TypeError, match="layerkit network or one of its estimators"):
+    for message, arguments, options in (
+        ("X and y must have equally many rows", (X, y[:-1]), {}),
+        ("X must be numbers, got dtype <U", (X.astype(str), y), {}),
+        ("y must be numbers, got dtype <U", (X, y.astype(str)), {}),
+        ("nothing to examine", (X * np.nan, y), {}),
+        ("loss must be", (X, y, "mse"), {}),
+        ("loss must be", (X, y, CCE), {}),
+        ("max_rows must be a positive integer, got 0", (X, y), {"max_rows": 0}),
+        ("batch_size must be None or a positive", (X, y), {"batch_size": 2.5}),
+        ("optimizer must be None or", (X, y), {"optimizer": "adam"}),
+        ("history must be None or", (X, y), {"history": [1.0]}),
+        ("validation_data must be None, ", (X, y), {"validation_data": X}),
+        ("validation_data: X and y must have", (X, y), {"validation_data": (X, y[:3])}),
+        ("sample_weight must be 300 numbers", (X, y), {"sample_weight": np.ones(3)}),
+        ("sample_weight must be 300 numbers", (X, y), {"sample_weight": np.zeros(300)}),
+    ):
+        with pytest.raises(ValueError, match=message):
+            health(mlp(4), *arguments, **options)
+    with pytest.raises(TypeError, match="network_or_estimator must be a layerkit network"):
         health(object(), X, y)
-    with pytest.raises(ValueError, match="equally many rows"):
-        health(mlp(4), X, y[:-1])
-    with pytest.raises(ValueError, match="loss must be"):
-        health(mlp(4), X, y, "mse")
-    with pytest.raises(ValueError, match="nothing to examine"):
-        health(mlp(4), X * np.nan, y)
-    with pytest.raises(ValueError, match="max_rows"):
-        health(mlp(4), X, y, max_rows=0)
+    with pytest.raises(ValueError, match="network_or_estimator has no parameters"):
+        health(Sequential([ReLU()]), X, y)
 
 
 # ------------------------------------------------------------------------------- the report

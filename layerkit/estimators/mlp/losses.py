@@ -16,8 +16,8 @@ class Canonical(Loss):
     """Base of losses with a canonical link: the derivative is ``inverse_link(y_pred) - y_true``.
 
     A subclass states both formulas at once, in `value_and_derivative`, since they share their
-    exponentials. Training, which is what gives a ``normalizer``, goes straight to it, with targets
-    that `prepare_targets` has checked once for all epochs.
+    exponentials. Training, which is what gives a ``normalizer``, goes straight to it, where
+    `prepare_targets` has checked the targets once for all epochs.
     """
 
     def value_and_derivative(
@@ -36,8 +36,8 @@ class Canonical(Loss):
     def forward(
         self, y_pred: Any, y_true: Any, sample_weight: Any = None, normalizer: float | None = None
     ) -> float:
-        if normalizer is None:
-            return super().forward(y_pred, y_true, sample_weight)
+        if normalizer is None or y_true.shape != y_pred.shape or y_true.dtype != y_pred.dtype:
+            return super().forward(y_pred, y_true, sample_weight, normalizer)
         values, gradient = self.value_and_derivative(y_pred, y_true)
         if sample_weight is None:
             gradient /= gradient.dtype.type(normalizer)
@@ -174,7 +174,7 @@ class Penalized(Loss):
 
     Parameters
     ----------
-    loss : Loss
+    unpenalized : Loss
     alpha : float
     weights : list of ndarray
         W, the arrays that decay.
@@ -183,9 +183,9 @@ class Penalized(Loss):
     """
 
     def __init__(
-        self, loss: Loss, alpha: float, weights: Sequence[np.ndarray], optimizer: Optimizer
+        self, unpenalized: Loss, alpha: float, weights: Sequence[np.ndarray], optimizer: Optimizer
     ) -> None:
-        self.loss = loss
+        self.unpenalized = unpenalized
         self.alpha = alpha
         self.weights = weights
         self.optimizer = optimizer
@@ -193,7 +193,7 @@ class Penalized(Loss):
     def forward(
         self, y_pred: Any, y_true: Any, sample_weight: Any = None, normalizer: float | None = None
     ) -> float:
-        value = self.loss.forward(y_pred, y_true, sample_weight, normalizer)
+        value = self.unpenalized.forward(y_pred, y_true, sample_weight, normalizer)
         if normalizer is None:  # validation, not training
             return value
         decay = self.alpha / normalizer
@@ -202,7 +202,7 @@ class Penalized(Loss):
         return value + penalty(decay, self.weights)
 
     def backward(self) -> np.ndarray:
-        return self.loss.backward()
+        return self.unpenalized.backward()
 
 
 def penalty(decay: float, weights: Sequence[np.ndarray]) -> float:

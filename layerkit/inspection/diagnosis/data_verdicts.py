@@ -37,6 +37,8 @@ UNEVEN = 1000.0  # between the scales of the largest and the smallest tenth of t
 WRONG_LOGITS = 4.0  # times the loss of equal probabilities
 WRONG_VALUES = 10.0  # times the loss of the best constant, or of zeros if they suit
 SILENT = 0.2  # share of rows without a gradient; a robust loss may give up a few on purpose
+RELATED = 3.5  # deviations above chance
+HELD_OUT = 0.7  # times the loss of a constant: as low as that needs a relation
 _TRANSPARENT = (Flatten, Reshape, Permute, ZeroPad2D, UpSample2D, Identity, Dropout, GaussianNoise)
 
 
@@ -282,11 +284,9 @@ def _unrelated(e: Evidence) -> Verdict | None:
     targets = probes.target_matrix(e.loss, e.probed.y)
     if e.loss.scores is not None and targets.mean(axis=0).max() > 0.9:
         return None  # too few of the other classes to tell
-    surprise = e.neighbours.surprise(targets)
-    linear = probes.linear_explains(e.probed.X, targets)
     held_out = _held_out(e)
     memorised = e.network.n_params > len(e.rows)
-    if surprise > 3.5 or linear > 0.02 or held_out < 0.8:
+    if not e.surprise < RELATED or held_out < HELD_OUT:
         return None
     if e.network_explains > 0.3 and not memorised:
         return None
@@ -297,10 +297,11 @@ def _unrelated(e: Evidence) -> Verdict | None:
         "rows misaligned",
         "targets",
         "warning",
-        f"Nothing is found that relates X to y in {len(e.probed)} rows: nearest neighbours explain "
-        f"{e.neighbours_explain:.2f} of its variance ({surprise:.1f} deviations from chance), a "
-        f"linear model {max(linear, 0):.2f}, each row left out; the network on its own training "
-        f"rows {e.network_explains:.2f}.{validation}",
+        f"Nothing is found that relates X to y in {len(e.probed)} rows: kernel ridge regression, "
+        f"each row left out, is {e.surprise:.1f} deviations from what it explains of shuffled y; "
+        f"the {probes.NEIGHBOURS} nearest neighbours explain {e.neighbours_explain:.2f} of the "
+        f"variance of y, the network {e.network_explains:.2f} on its own training rows."
+        f"{validation}",
         "Check that row i of X and row i of y are the same sample: sort both by one key, shuffle "
         "them with one permutation (sklearn.utils.shuffle(X, y)), look at a few pairs.",
     )
@@ -309,8 +310,10 @@ def _unrelated(e: Evidence) -> Verdict | None:
 def _held_out(e: Evidence) -> float:
     """Best validation loss over that of a constant; NaN without validation data."""
     losses = e.course.column("validation_loss")
-    best = [float(np.nanmin(losses))] if losses.size and np.isfinite(losses).any() else []
+    best = float(np.nanmin(losses)) if np.isfinite(losses).any() else math.inf
+    constant = e.constant
     if e.validation is not None:
         outputs = e.network.infer(e.validation.X)
-        best.append(e.loss.forward(outputs, e.validation.y, e.validation.weight))
-    return min(best) / e.constant if best and e.constant > 0 else math.nan
+        best = min(best, e.loss.forward(outputs, e.validation.y, e.validation.weight))
+        constant = probes.best_constant(e.loss, e.validation, e.network.output_shape)
+    return best / constant if constant > 0 and best < math.inf else math.nan

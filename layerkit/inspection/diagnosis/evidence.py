@@ -103,7 +103,8 @@ class Evidence:
         self.network = subject.network
         self.bad_inputs, self.bad_targets, self.rows = _without_bad(subject.rows)
         self.validation = subject.validation and _without_bad(subject.validation)[2]
-        self.trained = course is not None or not looks_fresh(self.network)
+        untouched = subject.fresh or looks_fresh(self.network)
+        self.trained = course is not None or not untouched
         self.course = course or Course()
         self.beginning = beginning if self.trained else self.network
         self.batch_size = subject.batch_size or min(128, max(len(self.rows) // 4, 32))
@@ -156,14 +157,15 @@ class Evidence:
         return self.rows.some(PROBED_ROWS)
 
     @functools.cached_property
-    def neighbours(self) -> probes.Neighbourhood:
-        """Of the probed rows."""
-        return probes.Neighbourhood(self.probed.X)
+    def neighbours_explain(self) -> float:
+        """R² of the nearest neighbours, among the probed rows."""
+        targets = probes.target_matrix(self.loss, self.probed.y)
+        return probes.Neighbourhood(self.probed.X).explains(targets)
 
     @functools.cached_property
-    def neighbours_explain(self) -> float:
-        """R² of the nearest neighbours."""
-        return self.neighbours.explains(probes.target_matrix(self.loss, self.probed.y))
+    def surprise(self) -> float:
+        """How far from chance X and y of the probed rows are related."""
+        return probes.surprise(self.probed.X, probes.target_matrix(self.loss, self.probed.y))
 
     @functools.cached_property
     def network_explains(self) -> float:

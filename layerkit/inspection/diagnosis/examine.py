@@ -11,6 +11,7 @@ from layerkit.inspection.diagnosis.report import HealthReport, report_on
 from layerkit.inspection.diagnosis.subject import Subject, subject_of
 from layerkit.layer import is_size
 from layerkit.losses import Loss
+from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.training import History
 
 
@@ -37,7 +38,7 @@ def health(
     Parameters
     ----------
     network_or_estimator : Layer or estimator
-        Of a Pipeline pass the last step, with X as the steps before it transform it.
+        Or a Pipeline that ends in such an estimator.
     X, y : array-like
         The rows it is (to be) trained on, in their original order.
     loss : Loss or "auto", default="auto"
@@ -84,19 +85,26 @@ def health(
     >>> first.name, first.layer
     ('inputs not scaled', 'inputs')
     """
-    for name, value in (("max_rows", max_rows), ("batch_size", batch_size)):
-        if not (is_size(value) or (value is None and name == "batch_size")):
-            raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    for name, value, ok, expected in (
+        ("loss", loss, loss == "auto" or isinstance(loss, Loss), '"auto" or a layerkit loss'),
+        ("max_rows", max_rows, is_size(max_rows), "a positive integer"),
+        ("batch_size", batch_size, batch_size is None or is_size(batch_size),
+         "None or a positive integer"),
+        ("history", history, history is None or isinstance(history, History),
+         "None or what train returned"),
+        ("optimizer", optimizer, optimizer is None or isinstance(optimizer, Optimizer | LBFGS),
+         "None or a layerkit optimizer"),
+        ("validation_data", validation_data, validation_data is None or _is_data(validation_data),
+         "None, (X, y) or (X, y, sample_weight)"),
+    ):  # fmt: skip
+        if not ok:
+            raise ValueError(f"{name} must be {expected}, got {_shortened(value)}")
     subject = subject_of(
         network_or_estimator,
-        X,
-        y,
+        (X, y, sample_weight),
+        validation_data and (*validation_data, None)[:3],
         loss,
-        sample_weight,
-        validation_data,
-        history,
-        optimizer,
-        batch_size,
+        {"history": history, "optimizer": optimizer, "batch_size": batch_size},
     )
     if len(subject.rows) > max_rows:
         kept = np.random.default_rng(0).choice(len(subject.rows), max_rows, replace=False)
@@ -105,6 +113,15 @@ def health(
     if subject.history is not None and (len(subject.history) or subject.history.stopped):
         course = Course(_losses(subject), subject.history)
     return report_on(Evidence(subject, course=course))
+
+
+def _is_data(data: Any) -> bool:
+    return isinstance(data, tuple | list) and len(data) in (2, 3)
+
+
+def _shortened(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) < 80 else f"{shown[:75]} ..."
 
 
 def _losses(subject: Subject) -> np.ndarray:

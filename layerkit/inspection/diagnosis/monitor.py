@@ -176,7 +176,7 @@ class HealthMonitor:
         rows = self._rows() if X is None else rows_of(X, y, sample_weight)
         subject = Subject(
             copy.deepcopy(state.network),
-            copy.deepcopy(state.loss),
+            copy.deepcopy(getattr(state.loss, "unpenalized", state.loss)),
             rows,
             None if validation_data is None else rows_of(*validation_data),
             state.history,

@@ -15,7 +15,6 @@ from layerkit.training.batches import ArrayBatches
 
 SECONDS = 4.0  # for one rehearsal
 NEIGHBOURS = 5
-MANY_NEIGHBOURS = 20  # a mean of more has less noise: to tell a weak relation from none
 
 
 def best_constant(loss: Loss, rows: Rows, output_shape: tuple[int, ...]) -> float:
@@ -91,36 +90,41 @@ class Neighbourhood:
 
     def __init__(self, X: Any) -> None:
         x = _standardized(X)
-        squares = np.square(x).sum(axis=1)
-        distances = squares[:, np.newaxis] - 2 * x @ x.T + squares
-        distances[distances <= 1e-9 * squares.mean()] = np.inf  # itself, and copies of the row
-        k = min(MANY_NEIGHBOURS, len(x) - 1)
-        self.nearest = np.argsort(distances, axis=1)[:, :k]
+        distances = _squared_distances(x)
+        distances[distances <= 1e-9 * np.square(x).sum(axis=1).mean()] = (
+            np.inf
+        )  # itself, and copies
+        self.nearest = np.argsort(distances, axis=1)[:, : min(NEIGHBOURS, len(x) - 1)]
 
-    def explains(self, targets: np.ndarray, k: int = NEIGHBOURS) -> float:
-        """R² of the mean of k neighbours' targets, every row left out of its own prediction."""
-        return explained(targets, targets[self.nearest[:, :k]].mean(axis=1))
-
-    def surprise(self, targets: np.ndarray, draws: int = 30) -> float:
-        """How many deviations above chance `explains` is, chance being shuffled targets."""
-        rng, n, k = np.random.default_rng(0), len(targets), MANY_NEIGHBOURS
-        chance = [self.explains(targets[rng.permutation(n)], k) for _ in range(draws)]
-        return (self.explains(targets, k) - float(np.mean(chance))) / (
-            float(np.std(chance)) + 1e-12
-        )
+    def explains(self, targets: np.ndarray) -> float:
+        """R² of the mean of the neighbours' targets, every row left out of its own prediction."""
+        return explained(targets, targets[self.nearest].mean(axis=1))
 
 
-def linear_explains(X: Any, targets: np.ndarray) -> float:
-    """R² of ridge regression, every row left out of its own prediction."""
-    x = _standardized(X)
-    x, centred = x - x.mean(axis=0), targets - targets.mean(axis=0)
-    n = len(x)
-    gram = x @ x.T
-    ridge = 0.1 * float(np.trace(gram)) / n + 1e-12
-    hat = np.linalg.solve(gram + ridge * np.eye(n), gram) + 1 / n
-    errors = (centred - (hat - 1 / n) @ centred) / (1 - np.diag(hat))[:, np.newaxis]
-    total = np.square(centred).sum()
-    return float(1 - np.square(errors).sum() / total) if total else float("nan")
+def surprise(X: Any, targets: np.ndarray, draws: int = 60) -> float:
+    """How many deviations above chance X explains the targets, chance being shuffled targets.
+
+    Explained is the R² of ridge regression with a Gaussian kernel, every row left out of its own
+    prediction. The ridge is so large that only a smooth trend is left, which is what shows of a
+    relation that drowns in noise.
+    """
+    distances = _squared_distances(_standardized(X))
+    kernel = np.exp(-2 * distances / (np.median(distances) or 1.0))
+    kernel -= kernel.mean(axis=0)
+    kernel -= kernel.mean(axis=1, keepdims=True)
+    n = len(kernel)
+    ridge = 10 * float(np.trace(kernel)) / n + 1e-12
+    smoother = np.linalg.solve(kernel + ridge * np.eye(n), kernel)
+    left_out = 1 - 1 / n - np.diag(smoother)[:, np.newaxis]
+    centred = targets - targets.mean(axis=0)
+
+    def found(rows: Any) -> float:
+        y = centred[rows]
+        return explained(y, y - (y - smoother @ y) / left_out)
+
+    rng = np.random.default_rng(0)
+    chance = [found(rng.permutation(n)) for _ in range(draws)]
+    return (found(slice(None)) - float(np.mean(chance))) / (float(np.std(chance)) + 1e-12)
 
 
 def best_shift(X: Any, targets: np.ndarray, reach: int = 3) -> tuple[int, float]:
@@ -187,6 +191,11 @@ def smooth_end(losses: np.ndarray) -> float:
     """Mean of the last fifth (at least five) of the losses."""
     tail = losses[-max(5, len(losses) // 5) :]
     return float(np.mean(tail)) if len(tail) else float("inf")
+
+
+def _squared_distances(x: np.ndarray) -> np.ndarray:
+    squares = np.square(x).sum(axis=1)
+    return squares[:, np.newaxis] - 2 * x @ x.T + squares
 
 
 def _standardized(X: Any) -> np.ndarray:

@@ -203,7 +203,8 @@ def dead_units(e: Evidence) -> Verdict | None:
 
 def saturated_units(e: Evidence) -> Verdict | None:
     """A sigmoid or tanh is on its flat parts."""
-    known = [s for s in e.now.recorder.layers[:-1] if s.saturated >= SATURATED]
+    hidden = [s for s in e.now.recorder.layers[:-1] if s.units.constant.size > 1]
+    known = [s for s in hidden if s.saturated >= SATURATED]
     if not known:
         return None
     worst = max(known, key=lambda s: s.saturated)
@@ -241,7 +242,7 @@ def saturated_from_start(e: Evidence, path: str) -> bool:
 
 
 def _blocks(s: LayerStatistics) -> bool:
-    return s.units.constant.size > 1 and s.saturated > 0.8 and s.left.norm < 0.1 * s.arrived.norm
+    return s.saturated > 0.8 and s.left.norm < 0.1 * s.arrived.norm
 
 
 def no_gradient(e: Evidence) -> Verdict | None:

@@ -13,6 +13,9 @@ from layerkit.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, M
 from layerkit.losses.classification import Categorical
 from layerkit.training import History
 
+Data = tuple[Any, Any, Any]
+"""X, y and sample_weight (or None) as the user gave them."""
+
 
 @dataclass
 class Rows:
@@ -39,7 +42,7 @@ class Subject:
     """A network with its loss, data, and what is known of its training.
 
     ``network`` is a copy; ``batch_size`` and ``optimizer`` are None where nobody told; ``ordered``
-    says whether the rows are in their original order.
+    says whether the rows are in their original order, ``fresh`` that the network was built here.
     """
 
     network: Layer
@@ -50,96 +53,96 @@ class Subject:
     optimizer: Any = None
     batch_size: int | None = None
     ordered: bool = True
+    fresh: bool = False
 
 
 def subject_of(
-    network_or_estimator: Any,
-    X: Any,
-    y: Any,
-    loss: Loss | str = "auto",
-    sample_weight: Any = None,
-    validation_data: Any = None,
-    history: History | None = None,
-    optimizer: Any = None,
-    batch_size: int | None = None,
+    source: Any, data: Data, validation: Data | None, loss: Loss | str, known: dict[str, Any]
 ) -> Subject:
-    """Put a subject together; an unbuilt network and an unfitted estimator are built on copies."""
-    if isinstance(network_or_estimator, Layer):
-        return _from_network(
-            network_or_estimator, X, y, loss, sample_weight, validation_data, history, optimizer,
-            batch_size,
-        )  # fmt: skip
-    if not hasattr(network_or_estimator, "_make_network"):
+    """Put a subject together; what is not built or fitted yet is built or fitted on a copy.
+
+    ``known`` holds history, optimizer and batch_size, None where they are not known.
+    """
+    if isinstance(source, Layer):
+        return _of_network(source, data, validation, loss, known)
+    if hasattr(source, "steps"):
+        source, data, validation = _last_step(source, data, validation)
+    if not hasattr(source, "_make_network"):
         raise TypeError(
-            "health takes a layerkit network or one of its estimators (of a Pipeline, its last "
-            f"step, with the transformed X), got {network_or_estimator!r}"
+            "network_or_estimator must be a layerkit network, one of its estimators or a Pipeline "
+            f"that ends in one, got {source!r}"
         )
-    return _from_estimator(
-        network_or_estimator, X, y, loss, sample_weight, validation_data, history, optimizer,
-        batch_size,
-    )  # fmt: skip
+    return _of_estimator(source, data, validation, loss, known)
 
 
-def _from_network(
+def _of_network(
     network: Layer,
-    X: Any,
-    y: Any,
+    data: Data,
+    validation: Data | None,
     loss: Loss | str,
-    sample_weight: Any,
-    validation_data: Any,
-    history: History | None,
-    optimizer: Any,
-    batch_size: int | None,
+    known: dict[str, Any],
 ) -> Subject:
-    network = copy.deepcopy(network)
-    rows = rows_of(X, y, sample_weight)
-    if not network.is_built:
+    network, fresh = copy.deepcopy(network), not network.is_built
+    rows = rows_of(*data)
+    if fresh:
         dtype = np.float64 if rows.X.dtype == np.float64 else np.float32
         network.build(rows.X.shape[1:], random_state=0, dtype=dtype)
-    chosen = default_loss(network, rows.y) if isinstance(loss, str) else copy.deepcopy(loss)
-    if isinstance(loss, str) and loss != "auto":
-        raise ValueError(f'loss must be "auto" or a layerkit loss, got {loss!r}')
+    if not network.n_params:
+        raise ValueError(f"network_or_estimator has no parameters, it learns nothing: {network!r}")
+    chosen = copy.deepcopy(loss) if isinstance(loss, Loss) else default_loss(network, rows.y)
     rows.y = as_targets(rows.y, chosen, network)
-    validation = None
-    if validation_data is not None:
-        validation = rows_of(*validation_data)
-        validation.y = as_targets(validation.y, chosen, network)
-    return Subject(network, chosen, rows, validation, history, optimizer, batch_size)
+    held_out = None if validation is None else rows_of(*validation, name="validation_data: ")
+    if held_out is not None:
+        held_out.y = as_targets(held_out.y, chosen, network)
+    return Subject(network, chosen, rows, held_out, **{"fresh": fresh} | known)
 
 
-def _from_estimator(
+def _of_estimator(
     estimator: Any,
-    X: Any,
-    y: Any,
+    data: Data,
+    validation: Data | None,
     loss: Loss | str,
-    sample_weight: Any,
-    validation_data: Any,
-    history: History | None,
-    optimizer: Any,
-    batch_size: int | None,
+    known: dict[str, Any],
 ) -> Subject:
     estimator = copy.deepcopy(estimator)
     fitted = hasattr(estimator, "network_")
-    task = estimator._prepare(X, y, sample_weight, fresh=not fitted)
+    task = estimator._prepare(*data, fresh=not fitted)
     network = estimator.network_ if fitted else estimator._build(task)
     target = task.target
-    if validation_data is not None:
-        X_val, y_val = estimator._validate(*validation_data[:2], reset=False)
-        validation_data = (X_val, target.encode(y_val), *validation_data[2:])
-    if batch_size is None:
-        size = estimator.batch_size
-        batch_size = estimator._auto_batch(len(task.y)) if size == "auto" else size
-    return _from_network(
-        network,
-        task.X,
-        target.encode(task.y),
-        target.loss if isinstance(loss, str) else loss,
-        task.weight,
-        validation_data,
-        history if history is not None else getattr(estimator, "history_", None),
-        optimizer if optimizer is not None else estimator._make_optimizer(),
-        batch_size,
-    )
+    if validation is not None:
+        X, y = estimator._validate(*validation[:2], reset=False)
+        validation = X, target.encode(y), validation[2]
+    size = estimator.batch_size
+    own = {
+        "fresh": not fitted,
+        "history": getattr(estimator, "history_", None),
+        "optimizer": estimator._make_optimizer(),
+        "batch_size": estimator._auto_batch(len(task.y)) if size == "auto" else size,
+    }
+    given = {name: value for name, value in known.items() if value is not None}
+    loss = loss if isinstance(loss, Loss) else target.loss
+    data = task.X, target.encode(task.y), task.weight
+    return _of_network(network, data, validation, loss, own | given)
+
+
+def _last_step(pipeline: Any, data: Data, validation: Data | None) -> tuple[Any, Data, Data | None]:
+    """The last step of a Pipeline, and the rows as they reach it."""
+    from sklearn.base import clone
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    if len(pipeline.steps) == 1:
+        return pipeline[-1], data, validation
+    before = pipeline[:-1]
+    try:
+        check_is_fitted(before)
+    except NotFittedError:
+        before = clone(before).fit(*data[:2])
+
+    def through(part: Data) -> Data:
+        return before.transform(part[0]), *part[1:]
+
+    return pipeline[-1], through(data), validation and through(validation)
 
 
 def default_loss(network: Layer, y: np.ndarray) -> Loss:
@@ -160,10 +163,20 @@ def as_targets(y: np.ndarray, loss: Loss, network: Layer) -> np.ndarray:
     return y[:, np.newaxis] if single and not labels else y
 
 
-def rows_of(X: Any, y: Any, weight: Any = None) -> Rows:
-    """Arrays with equally many rows, or sparse rows."""
+def rows_of(X: Any, y: Any, weight: Any = None, name: str = "") -> Rows:
+    """Arrays with equally many rows, or sparse rows; ``name`` says in an error whose they are."""
     X = X.tocsr() if hasattr(X, "tocsr") else np.asarray(X)
     y = np.asarray(y)
     if X.ndim == 0 or y.ndim == 0 or X.shape[0] == 0 or X.shape[0] != len(y):
-        raise ValueError(f"X and y must have equally many rows, got {X.shape} and {y.shape}")
-    return Rows(X, y, None if weight is None else np.asarray(weight, dtype=np.float64))
+        raise ValueError(f"{name}X and y must have equally many rows, got {X.shape} and {y.shape}")
+    for what, values in (("X", X), ("y", y)):
+        if values.dtype.kind not in "biuf":
+            raise ValueError(f"{name}{what} must be numbers, got dtype {values.dtype}")
+    if weight is not None:
+        weight = np.asarray(weight, dtype=np.float64)
+        if weight.shape != (len(y),) or not (weight >= 0).all() or not weight.any():
+            raise ValueError(
+                f"{name}sample_weight must be {len(y)} numbers of at least 0, not all 0, got "
+                f"shape {weight.shape} with sum {weight.sum():.3g}"
+            )
+    return Rows(X, y, weight)

@@ -54,7 +54,7 @@ def rate_too_high(e: Evidence) -> Verdict | None:
         "critical",
         f"{what}{_update(e)} In a rehearsal with {e.rate * factor:.2g} in place of {e.rate:.2g} it "
         f"falls to {better:.3g} in {steps} steps.",
-        f"Set learning_rate={e.rate * factor:.2g}.",
+        _set_rate(e, e.rate * factor),
     )
 
 
@@ -103,8 +103,13 @@ def rate_too_low(e: Evidence) -> Verdict | None:
         "critical",
         f"{what}{_update(e)} In a rehearsal with {e.rate * factor:.2g} in place of {e.rate:.2g} it "
         f"falls to {better:.3g} in {len(trial)} steps.",
-        f"Set learning_rate={e.rate * factor:.2g}.",
+        _set_rate(e, e.rate * factor),
     )
+
+
+def _set_rate(e: Evidence, rate: float) -> str:
+    perceptron = type(e.optimizer).__module__.startswith("layerkit.estimators.mlp")
+    return f"Set learning_rate{'_init' if perceptron else ''}={rate:.2g}."
 
 
 def _fails(e: Evidence, better: float) -> bool:
@@ -315,10 +320,11 @@ def _size(e: Evidence) -> str:
 
 
 def _against_overfitting(best: int | None) -> str:
-    stop = "Stop early (patience=5 with validation_data" + (
-        f"; epoch {best + 1} was best)" if best is not None else ")"
+    which = f": epoch {best + 1} was best" if best is not None else ""
+    return (
+        "Stop early (patience=5 with validation_data, or early_stopping=True in an estimator"
+        f"{which}), use fewer units, weight_decay=1e-2 in AdamW, Dropout(0.3), or more data."
     )
-    return f"{stop}, use fewer units, weight_decay=1e-2 in AdamW, Dropout(0.3), or more data."
 
 
 def underfitting(e: Evidence) -> Verdict | None:
@@ -329,14 +335,8 @@ def underfitting(e: Evidence) -> Verdict | None:
     own = e.network_explains
     third = losses.size // 3
     middle, end = np.median(losses[third : 2 * third]), np.median(losses[2 * third :])
-    simple, targets = e.neighbours_explain, probes.target_matrix(e.loss, e.probed.y)
-    if (
-        end < 0.9 * middle
-        or math.isnan(own)
-        or own > 0.8
-        or simple < own + 0.2
-        or e.neighbours.surprise(targets) < 4
-    ):
+    simple = e.neighbours_explain
+    if end < 0.9 * middle or math.isnan(own) or own > 0.8 or simple < own + 0.2 or e.surprise < 4:
         return None
     decay = float(getattr(e.optimizer, "weight_decay", 0.0) or 0.0)
     hidden = e.learning(e.now)[:-1]
@@ -347,7 +347,7 @@ def underfitting(e: Evidence) -> Verdict | None:
         remedy = "Add a hidden layer, Dense(64), ReLU(), before the output: it is a linear map now."
     else:
         remedy = f"Use more units (the widest hidden layer has {width}: try {max(64, 8 * width)})"
-        remedy += " or one more layer."
+        remedy += " or one more layer; on a plateau, another random_state."
     return Verdict(
         "underfitting",
         "network",
