@@ -168,8 +168,8 @@ class Optimizer(Parameterized):
         if not self._validated:
             self.validate()
             self._validated = True
-        # Compiled rules have no temporaries, so that their pieces may be larger.
-        chunk = CHUNK * 8 if backend() == "numba" else CHUNK
+        # Compiled rules have no temporaries, and are cut up among the processors.
+        chunk = CHUNK * 128 if backend() == "numba" else CHUNK
         plan, state = self._plan, self._state
         if plan is None or state is None or not plan.serves(layout, flat_params, flat_grads, chunk):
             check_vectors(flat_params, flat_grads)

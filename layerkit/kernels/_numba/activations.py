@@ -17,6 +17,7 @@ from layerkit.kernels._numba.exponential import (
 )
 from layerkit.kernels._numba.exponential import sigmoid as sigmoid_of
 from layerkit.kernels._numba.exponential import tanh as tanh_of
+from layerkit.kernels._numba.threads import element_by_element
 from layerkit.kernels._numpy import activations as reference
 
 _ONE = np.float32(1)
@@ -26,7 +27,7 @@ def _map(loop: Callable[..., None], x: np.ndarray, *numbers: float) -> np.ndarra
     """Return a new array that ``loop(x, y, *numbers)`` fills, element by element."""
     x = plain(x)
     y = np.empty(x.shape, x.dtype)
-    loop(x.ravel(), y.ravel(), *numbers)
+    element_by_element(loop, x.ravel(), y.ravel(), numbers=numbers)
     return y
 
 
@@ -37,7 +38,7 @@ def _map_grad(
     grad = plain(grad)
     out = np.empty(grad.shape, grad.dtype)
     same = [plain(x.astype(grad.dtype, copy=False)).ravel() for x in arrays]
-    loop(grad.ravel(), *same, out.ravel(), *numbers)
+    element_by_element(loop, grad.ravel(), *same, out.ravel(), numbers=numbers)
     return out
 
 
@@ -45,7 +46,7 @@ def _gated(loop: Callable[..., None], x: np.ndarray) -> tuple[np.ndarray, np.nda
     """Return the two new arrays that ``loop(x, y, s)`` fills."""
     x = plain(x)
     y, s = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
-    loop(x.ravel(), y.ravel(), s.ravel())
+    element_by_element(loop, x.ravel(), y.ravel(), s.ravel())
     return y, s
 
 

@@ -8,6 +8,7 @@ from layerkit.kernels._numba.compile import SINGLE, exact, for_dtypes, jit, plai
 from layerkit.kernels._numba.exponential import exp
 from layerkit.kernels._numba.exponential import sigmoid as sigmoid_of
 from layerkit.kernels._numba.exponential import softplus as softplus_of
+from layerkit.kernels._numba.threads import element_by_element
 from layerkit.kernels._numpy import elementwise as reference
 
 
@@ -16,7 +17,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x))."""
     x = plain(x)
     y = np.empty(x.shape, x.dtype)
-    _sigmoid(x.ravel(), y.ravel())
+    element_by_element(_sigmoid, x.ravel(), y.ravel())
     return y
 
 
@@ -31,7 +32,7 @@ def softplus(x: np.ndarray) -> np.ndarray:
     """log(1 + exp(x))."""
     x = plain(x)
     y = np.empty(x.shape, x.dtype)
-    _softplus(x.ravel(), y.ravel())
+    element_by_element(_softplus, x.ravel(), y.ravel())
     return y
 
 

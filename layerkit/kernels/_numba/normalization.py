@@ -15,6 +15,7 @@ variances", Stanford STAN-CS-79-773, 1979.
 import numpy as np
 
 from layerkit.kernels._numba.compile import BOTH, exact, for_dtypes, jit, plain
+from layerkit.kernels._numba.threads import PASS, WORTHWHILE, in_parts
 from layerkit.kernels._numpy import normalization as reference
 
 BLOCK = 4096  # numbers that stay in the first-level cache
@@ -33,18 +34,36 @@ def batch_norm(
     """Standardise over all axes but the last; return y, x_hat, s, mean and (biased) variance."""
     channels = x.shape[-1]
     y, x_hat = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
-    mean, var = np.zeros(channels), np.zeros(channels)
-    cells = plain(x).reshape(-1, channels)
-    _moments(cells, mean, var)
+    cells, work = plain(x).reshape(-1, channels), PASS * x.size
+    mean, squares = _joined(in_parts(lambda rows: _moments(cells[rows]), len(cells), work))
+    var = squares / len(cells)
     inv_std = (1 / np.sqrt(var + eps)).astype(x.dtype)
-    out = y.reshape(-1, channels), x_hat.reshape(-1, channels)
-    _standardize(cells, mean, inv_std, plain(gamma), plain(beta), *out)
+    gamma, beta = plain(gamma), plain(beta)
+    out, hats = y.reshape(-1, channels), x_hat.reshape(-1, channels)
+
+    def part(rows: slice) -> None:
+        _standardize(cells[rows], mean, inv_std, gamma, beta, out[rows], hats[rows])
+
+    in_parts(part, len(cells), work)
     return y, x_hat, inv_std, mean.astype(x.dtype), var.astype(x.dtype)
 
 
+def _joined(moments: list[tuple[np.ndarray, np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and M2 of all parts."""
+    mean, squares, n = moments[0]
+    for of_part, squares_of_part, more in moments[1:]:
+        d = of_part - mean
+        mean = mean + d * (more / (n + more))
+        squares = squares + squares_of_part + d * d * (n * (more / (n + more)))
+        n += more
+    return mean, squares
+
+
 @jit
-def _moments(x, mean, var):
+def _moments(x):
+    """Mean and M2 of each channel, and the number of rows."""
     n_rows, channels = x.shape
+    mean, squares = np.zeros(channels), np.zeros(channels)
     height = max(1, BLOCK // channels)
     center, drift, square = np.empty((3, channels), x.dtype)
     seen = 0
@@ -69,10 +88,9 @@ def _moments(x, mean, var):
             rest = np.float64(drift[c]) / n  # what rounding left of the block's mean
             d = np.float64(center[c]) + rest - mean[c]
             mean[c] += d * (n / total)
-            var[c] += (square[c] - n * rest * rest) + d * d * (seen * (n / total))
+            squares[c] += (square[c] - n * rest * rest) + d * d * (seen * (n / total))
         seen = total
-    for c in range(channels):
-        var[c] /= n_rows
+    return mean, squares, n_rows
 
 
 @jit
@@ -103,12 +121,36 @@ def batch_norm_grad(
     dx = np.empty(grad.shape, grad.dtype)
     cells, hats = plain(grad).reshape(-1, channels), plain(x_hat).reshape(-1, channels)
     _channel_sums(cells, hats, grad_gamma, grad_beta)
-    _batch_norm_grad(cells, hats, inv_std * gamma, grad_gamma, grad_beta, dx.reshape(-1, channels))
+    scale, out = inv_std * gamma, dx.reshape(-1, channels)
+    slope, mean = (sums / grad.dtype.type(len(cells)) for sums in (grad_gamma, grad_beta))
+
+    def part(rows: slice) -> None:
+        _batch_norm_grad(cells[rows], hats[rows], scale, slope, mean, out[rows])
+
+    in_parts(part, len(cells), PASS * grad.size)
     return dx
 
 
+def _channel_sums(
+    grad: np.ndarray, x_hat: np.ndarray, grad_gamma: np.ndarray, grad_beta: np.ndarray
+) -> None:
+    """Overwrite the sums of grad x_hat and of grad over the rows."""
+    if PASS * grad.size < 2 * WORTHWHILE:
+        _sums_of_part(grad, x_hat, grad_gamma, grad_beta)
+        return
+
+    def part(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        sums = np.empty_like(grad_gamma), np.empty_like(grad_beta)
+        _sums_of_part(grad[rows], x_hat[rows], *sums)
+        return sums
+
+    of_products, of_grad = zip(*in_parts(part, len(grad), PASS * grad.size), strict=True)
+    np.sum(of_products, axis=0, out=grad_gamma)
+    np.sum(of_grad, axis=0, out=grad_beta)
+
+
 @jit
-def _channel_sums(grad, x_hat, grad_gamma, grad_beta):
+def _sums_of_part(grad, x_hat, grad_gamma, grad_beta):
     n_rows, channels = grad.shape
     height = max(1, BLOCK // channels)
     products, plain_sums = np.empty_like(grad_gamma), np.empty_like(grad_beta)
@@ -127,9 +169,8 @@ def _channel_sums(grad, x_hat, grad_gamma, grad_beta):
 
 
 @jit
-def _batch_norm_grad(grad, x_hat, scale, grad_gamma, grad_beta, dx):
+def _batch_norm_grad(grad, x_hat, scale, slope, mean, dx):
     n_rows, channels = grad.shape
-    slope, mean = grad_gamma / grad.dtype.type(n_rows), grad_beta / grad.dtype.type(n_rows)
     for r in range(n_rows):
         for c in range(channels):
             dx[r, c] = scale[c] * (grad[r, c] - mean[c] - x_hat[r, c] * slope[c])
@@ -144,8 +185,13 @@ def layer_norm(
     y, x_hat = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
     rows = plain(x).reshape(-1, channels)
     inv_std = np.empty(len(rows), x.dtype)
-    out = y.reshape(rows.shape), x_hat.reshape(rows.shape)
-    _layer_norm(rows, plain(gamma), plain(beta), eps, *out, inv_std)
+    out, hats = y.reshape(rows.shape), x_hat.reshape(rows.shape)
+    gamma, beta = plain(gamma), plain(beta)
+
+    def part(n: slice) -> None:
+        _layer_norm(rows[n], gamma, beta, eps, out[n], hats[n], inv_std[n])
+
+    in_parts(part, len(rows), 2 * PASS * x.size)
     return y, x_hat, inv_std
 
 
@@ -188,7 +234,12 @@ def layer_norm_grad(
     dx = np.empty(grad.shape, grad.dtype)
     rows, hats = plain(grad).reshape(-1, channels), plain(x_hat).reshape(-1, channels)
     _channel_sums(rows, hats, grad_gamma, grad_beta)
-    _layer_norm_grad(rows, hats, inv_std, plain(gamma), dx.reshape(-1, channels))
+    gamma, out = plain(gamma), dx.reshape(-1, channels)
+
+    def part(n: slice) -> None:
+        _layer_norm_grad(rows[n], hats[n], inv_std[n], gamma, out[n])
+
+    in_parts(part, len(rows), 2 * PASS * grad.size)
     return dx
 
 

@@ -4,11 +4,25 @@ A rule is bound by memory: Adam's reads four vectors and writes three. Numbers a
 dtype of the vectors first, or float32 would be computed in float64, at half the speed.
 """
 
+import functools
+from collections.abc import Callable
 from math import sqrt
 
 import numpy as np
 
 from layerkit.kernels._numba.compile import inline, jit
+from layerkit.kernels._numba.threads import element_by_element
+
+
+def in_pieces(loop: Callable[..., None]) -> Callable[..., None]:
+    """Let a rule, whose first arguments are vectors, go through long ones piece by piece."""
+
+    @functools.wraps(loop)
+    def step(*arguments: np.ndarray | float) -> None:
+        vectors = [a for a in arguments if isinstance(a, np.ndarray)]
+        element_by_element(loop, *vectors, numbers=arguments[len(vectors) :])
+
+    return step
 
 
 def sgd_step(
@@ -24,6 +38,7 @@ def sgd_step(
     _sgd(params, grads, velocity, momentum, ahead, now)
 
 
+@in_pieces
 @jit
 def _sgd(params, grads, velocity, momentum, ahead, now):
     number = params.dtype.type
@@ -50,6 +65,7 @@ def adam_step(
     moments_step(params, grads, m, v, beta1, beta2, rate * c / (1 - beta1**t), 0.0, c * eps)
 
 
+@in_pieces
 @jit
 def moments_step(params, grads, m, v, beta1, beta2, of_m, of_g, eps):
     """One step of Adam or a descendant."""
@@ -64,6 +80,7 @@ def moments_step(params, grads, m, v, beta1, beta2, of_m, of_g, eps):
         params[i] -= (of_m * m[i] + of_g * g) / (np.sqrt(v[i]) + eps)
 
 
+@in_pieces
 @jit
 def adamax_step(params, grads, m, u, rate, beta1, beta2, eps):
     """One step of Adamax."""
@@ -77,6 +94,7 @@ def adamax_step(params, grads, m, u, rate, beta1, beta2, eps):
         params[i] -= rate * m[i] / u[i]
 
 
+@in_pieces
 @jit
 def adagrad_step(params, grads, v, rate, eps):
     """One step of Adagrad."""
@@ -110,6 +128,7 @@ def rmsprop_step(
         _rmsprop_centered_momentum(params, grads, v, m, velocity, rate, rho, momentum, eps)
 
 
+@in_pieces
 @jit
 def _rmsprop(params, grads, v, rate, rho, eps):
     number = params.dtype.type
@@ -120,6 +139,7 @@ def _rmsprop(params, grads, v, rate, rho, eps):
         params[i] -= rate * g / (np.sqrt(v[i]) + eps)
 
 
+@in_pieces
 @jit
 def _rmsprop_momentum(params, grads, v, velocity, rate, rho, momentum, eps):
     number = params.dtype.type
@@ -142,6 +162,7 @@ def _centered(g, v, m, rho, new, eps):
     return v, m, g / (np.sqrt(variance) + eps)
 
 
+@in_pieces
 @jit
 def _rmsprop_centered(params, grads, v, m, rate, rho, eps):
     number = params.dtype.type
@@ -151,6 +172,7 @@ def _rmsprop_centered(params, grads, v, m, rate, rho, eps):
         params[i] -= rate * u
 
 
+@in_pieces
 @jit
 def _rmsprop_centered_momentum(params, grads, v, m, velocity, rate, rho, momentum, eps):
     number = params.dtype.type
@@ -162,6 +184,7 @@ def _rmsprop_centered_momentum(params, grads, v, m, velocity, rate, rho, momentu
         params[i] -= rate * velocity[i]
 
 
+@in_pieces
 @jit
 def adadelta_step(params, grads, v, w, rate, rho, eps):
     """One step of Adadelta."""
@@ -181,6 +204,7 @@ def _sign(x):
     return type(x)(1) if x > 0 else type(x)(-1) if x < 0 else x
 
 
+@in_pieces
 @jit
 def lion_step(params, grads, m, rate, beta1, beta2):
     """One step of Lion."""
@@ -192,6 +216,7 @@ def lion_step(params, grads, m, rate, beta1, beta2):
         m[i] = beta2 * m[i] + new2 * grads[i]
 
 
+@in_pieces
 @jit
 def rprop_step(params, grads, previous, size, shrink, grow, smallest, largest):
     """One step of Rprop."""
@@ -208,6 +233,7 @@ def rprop_step(params, grads, previous, size, shrink, grow, smallest, largest):
         params[i] -= s * _sign(previous[i])
 
 
+@in_pieces
 @jit
 def moving_average(mean, x, beta):
     """Exponential moving average."""

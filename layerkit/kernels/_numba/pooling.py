@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from layerkit.kernels._numba.compile import BOTH, for_dtypes, jit, plain
+from layerkit.kernels._numba.threads import PASS, in_parts
 from layerkit.kernels._numpy import pooling as reference
 from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_size
 
@@ -24,7 +25,9 @@ def max_pool2d(
         return reference.max_pool2d(x, size, stride, padding)
     y = np.empty(_output_shape(x.shape, size, stride, padding), x.dtype)
     argmax = np.empty(y.shape, np.uint8)
-    _max_pool(plain(x), y, argmax, *size, *stride, padding[0][0], padding[1][0])
+    window = *size, *stride, padding[0][0], padding[1][0]
+    x = plain(x)
+    in_parts(lambda n: _max_pool(x[n], y[n], argmax[n], *window), len(x), PASS * x.size)
     return y, argmax
 
 
@@ -78,8 +81,9 @@ def max_pool2d_input_grad(
     if argmax.dtype != np.uint8:
         return reference.max_pool2d_input_grad(grad, argmax, x_shape, size, stride, padding)
     dx = np.zeros(x_shape, grad.dtype)
-    corner = padding[0][0], padding[1][0]
-    _max_pool_grad(plain(grad), plain(argmax), dx, *size, *stride, *corner)
+    window = *size, *stride, padding[0][0], padding[1][0]
+    grad, argmax = plain(grad), plain(argmax)
+    in_parts(lambda n: _max_pool_grad(grad[n], argmax[n], dx[n], *window), len(dx), PASS * dx.size)
     return dx
 
 
@@ -107,7 +111,9 @@ def avg_pool2d(
 ) -> np.ndarray:
     """Return the mean of the real cells of every window."""
     y = np.zeros(_output_shape(x.shape, size, stride, padding), x.dtype)
-    _avg_pool(plain(x), y, *size, *stride, padding[0][0], padding[1][0])
+    window = *size, *stride, padding[0][0], padding[1][0]
+    x = plain(x)
+    in_parts(lambda n: _avg_pool(x[n], y[n], *window), len(x), PASS * x.size)
     return y
 
 
@@ -142,7 +148,9 @@ def avg_pool2d_input_grad(
 ) -> np.ndarray:
     """Return dL/dx: every real cell of a window gets an equal share of its gradient."""
     dx = np.zeros(x_shape, grad.dtype)
-    _avg_pool_grad(plain(grad), dx, *size, *stride, padding[0][0], padding[1][0])
+    window = *size, *stride, padding[0][0], padding[1][0]
+    grad = plain(grad)
+    in_parts(lambda n: _avg_pool_grad(grad[n], dx[n], *window), len(dx), PASS * dx.size)
     return dx
 
 
@@ -169,7 +177,8 @@ def _avg_pool_grad(grad, dx, kh, kw, sh, sw, top, left):
 def mean_of_cells(x: np.ndarray) -> np.ndarray:
     """Return the mean over the cells of (n_samples, cells, channels)."""
     y = np.zeros((x.shape[0], x.shape[2]), x.dtype)
-    _mean_of_cells(plain(x), y)
+    x = plain(x)
+    in_parts(lambda n: _mean_of_cells(x[n], y[n]), len(x), PASS * x.size)
     return y
 
 
