@@ -51,7 +51,7 @@ from layerkit.layer import Layer
 from layerkit.layers import *  # noqa: F403
 from layerkit.layers import __all__ as _layers
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 _estimators = ["MLPClassifier", "MLPRegressor", "SequentialClassifier", "SequentialRegressor"]
 _packages = [
     "datasets",
