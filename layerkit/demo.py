@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def mixed_table(seed: int) -> Any:
 
     from layerkit import SequentialRegressor
 
-    table = Columns([(NUMERIC, BatchNorm()), ("sex", Embedding(2, 2))])
+    table = Columns([(NUMERIC, BatchNorm()), ([SEX], Embedding(2, 2))])
     network = SequentialRegressor(
         [table, Dense(32), ReLU(), Dropout(0.2)],
         max_iter=100,
@@ -130,15 +131,18 @@ def quantile_regression(seed: int) -> Any:
     return make_pipeline(StandardScaler(), network)
 
 
-NUMERIC = ["age", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
+# Columns of the patients: age, sex, body mass index, blood pressure, six blood values.
+SEX, BMI = 1, 2
+NUMERIC = [0, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
-def load_patients() -> tuple[Any, Any]:
+def load_patients() -> tuple[np.ndarray, np.ndarray]:
     """Load scikit-learn's diabetes data, the sex coded as 0 or 1."""
     from sklearn.datasets import load_diabetes
 
-    X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
-    return X.assign(sex=X["sex"] - 1), y
+    X, y = load_diabetes(return_X_y=True, scaled=False)
+    X[:, SEX] -= 1
+    return X, y
 
 
 def draw_quantiles(path: Path, seed: int = 0) -> None:
@@ -146,15 +150,15 @@ def draw_quantiles(path: Path, seed: int = 0) -> None:
     from matplotlib.figure import Figure
 
     X, y = load_patients()
-    X, mean, std = X[["bmi"]], y.mean(), y.std()
-    model = quantile_regression(seed).fit(X, (y - mean) / std)
-    grid = X.iloc[[0] * 200].assign(bmi=np.linspace(X["bmi"].min(), X["bmi"].max(), 200))
-    low, middle, high = (model.predict(grid) * std + mean).T
+    bmi, mean, std = X[:, BMI], y.mean(), y.std()
+    model = quantile_regression(seed).fit(bmi[:, np.newaxis], (y - mean) / std)
+    grid = np.linspace(bmi.min(), bmi.max(), 200)
+    low, middle, high = (model.predict(grid[:, np.newaxis]) * std + mean).T
 
     ax = (figure := Figure(figsize=(6, 3.6), layout="constrained")).subplots()
-    ax.scatter(X["bmi"], y, s=9, color="0.55", linewidth=0, label="patients")
-    ax.fill_between(grid["bmi"], low, high, color="#56B4E9", alpha=0.3, label="80 % of patients")
-    ax.plot(grid["bmi"], middle, color="#0072B2", linewidth=2, label="median")
+    ax.scatter(bmi, y, s=9, color="0.55", linewidth=0, label="patients")
+    ax.fill_between(grid, low, high, color="#56B4E9", alpha=0.3, label="80 % of patients")
+    ax.plot(grid, middle, color="#0072B2", linewidth=2, label="median")
     ax.set_xlabel("body mass index, kg/m²")
     ax.set_ylabel("disease progression after a year")
     ax.legend(loc="upper left", frameon=False)
@@ -184,6 +188,8 @@ def digits(out: Path, seed: int) -> None:
         report(name, f"{100 * accuracy:.2f} %", started)
 
     save(network, out / "digits.npz")
+    if not can_draw():
+        return
     curve = TrainingCurveDisplay.from_history(history, learning_rate=True)
     curve.plot().figure_.savefig(out / "training_curve.png", dpi=150)
     flow = GradientFlowDisplay.from_recorder(recorder)
@@ -197,10 +203,16 @@ def patients(out: Path, seed: int) -> None:
     started = time.perf_counter()
     rows = np.random.default_rng(seed).permutation(len(X))
     train_rows, test_rows = rows[len(X) // 5 :], rows[: len(X) // 5]
-    model = mixed_table(seed).fit(X.iloc[train_rows], y.iloc[train_rows])
-    score = model.score(X.iloc[test_rows], y.iloc[test_rows])
+    model = mixed_table(seed).fit(X[train_rows], y[train_rows])
+    score = model.score(X[test_rows], y[test_rows])
     report("numbers normalised, a category embedded (layerkit)", f"{score:.2f}", started)
-    draw_quantiles(out / "quantiles.png", seed)
+    if can_draw():
+        draw_quantiles(out / "quantiles.png", seed)
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed."""
+    return find_spec("matplotlib") is not None
 
 
 def demo(out: Path, seed: int = 0) -> None:
@@ -211,3 +223,5 @@ def demo(out: Path, seed: int = 0) -> None:
     print()
     for path in sorted([*out.glob("*.png"), *out.glob("*.npz")]):
         print(f"wrote {path}")
+    if not can_draw():
+        print("no pictures, for want of matplotlib: pip install 'layerkit[plot]'")

@@ -5,7 +5,7 @@ import pytest
 
 from layerkit.__main__ import main
 from layerkit.datasets import load_digits
-from layerkit.demo import split, train_convolutional_network
+from layerkit.demo import load_patients, patients, split, train_convolutional_network
 from layerkit.interchange import load
 
 
@@ -29,6 +29,24 @@ def test_without_a_command_it_says_what_there_is(capsys):
     with pytest.raises(SystemExit):
         main([])
     assert "command" in capsys.readouterr().err
+
+
+def test_tables_and_quantiles_need_no_pandas(tmp_path, capsys):
+    """The README's first command does not install it."""
+    assert type(load_patients()[0]) is np.ndarray
+    patients(tmp_path, seed=0)
+    assert float(capsys.readouterr().out.split()[-3]) > 0.4  # R², then the seconds
+    assert (tmp_path / "quantiles.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_there_are_scores_but_no_pictures(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("layerkit.demo.find_spec", lambda name: None)
+    monkeypatch.setattr("layerkit.demo.digits", lambda out, seed: None)
+    main(["demo", "--out", str(tmp_path)])
+    shown = capsys.readouterr().out
+    assert "patients" in shown
+    assert "layerkit[plot]" in shown
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
