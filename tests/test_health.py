@@ -2,9 +2,11 @@
 
 import copy
 import json
+import re
 import time
 import warnings
 from collections import Counter
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -533,10 +535,26 @@ def test_text_fits_a_terminal(sick_report):
 
 def test_html_is_plain_tables_with_all_text_escaped(sick_report):
     page = sick_report._repr_html_()
-    assert page.count("<table>") == 2 and "<script" not in page and "color" not in page
+    ElementTree.fromstring(f"<div>{page}</div>".replace("<br>", ""))  # every tag is closed
+    assert page.count("<table>") == 2 and "<script" not in page and "<style" not in page
     assert "finding" in page and "÷ next" in page
+    named = sick_report.verdicts[1]
+    assert f"<b>2. {named.name}</b>" in page and "(2)</b>" in page  # beside its layer
     hostile = HealthReport([sick_report.verdicts[0]._replace(layer="<b>")], [], {})
     assert "&lt;b&gt;" in hostile._repr_html_()
+
+
+def test_bars_show_the_gradients_on_a_logarithmic_scale():
+    names = ("mean", "std", "min", "max", "saturated", "gradient_ratio", "gradient_noise")
+    others = dict.fromkeys((*names, "weight_norm", "update_ratio"), np.nan)
+
+    def row(path, norm, dead=0.0):
+        return {"path": path, "layer": "Dense()", "gradient_norm": norm, "dead": dead, **others}
+
+    rows = [row("a", 2e-9), row("b", 2e-2), row("c", 2.0, dead=0.75), row("d", np.nan)]
+    page = HealthReport([], rows)._repr_html_()
+    filled = re.findall(r"opacity:0.5; width:(\d+)px", page)
+    assert filled == ["0", "20", "30", "40"]  # a; b: 2 of 4 decades; c: its dead units, its norm
 
 
 def test_data_is_plain_enough_for_json(sick_report):

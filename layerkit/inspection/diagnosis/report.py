@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import math
 import textwrap
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,27 +64,21 @@ class HealthReport:
         return {"verdicts": found, "layers": self.layers, "facts": self.facts}
 
     def __str__(self) -> str:
-        title = "\n".join(_wrapped(self._title, "", ""))
+        title = "\n".join(_wrapped(self.title, "", ""))
         found = [_paragraphs(number, v) for number, v in enumerate(self.verdicts, 1)]
         legend = "\n".join(_wrapped(LEGEND, "", ""))
-        return "\n\n".join([title, *found, _table(self._cells()), legend])
+        return "\n\n".join([title, *found, _table(self.cells()), legend])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        title = f"<p><b>{html.escape(self._title)}</b></p>"
-        found = ""
-        if self.verdicts:
-            rows = [
-                (f"{n}. {v.name}", v.layer, v.evidence, _remedy(v))
-                for n, v in enumerate(self.verdicts, 1)
-            ]
-            found = _html_table(("finding", "where", "evidence", "remedy"), rows)
-        layers = _html_table(HEADER, self._cells())
-        return f"{title}{found}{layers}<p><small>{html.escape(LEGEND)}</small></p>"
+        from layerkit.inspection.diagnosis.html import render
+
+        return render(self)
 
     @property
-    def _title(self) -> str:
+    def title(self) -> str:
+        """What was found, in a sentence."""
         n, facts = len(self.verdicts), self.facts
         roots = sum(not v.follows_from for v in self.verdicts)
         found = "no problem found" if not n else f"{roots} problem{'s' * (roots > 1)} found"
@@ -100,7 +92,8 @@ class HealthReport:
             f"(loss {facts['loss']:.3g}, best constant {facts['constant_loss']:.3g})"
         )
 
-    def _cells(self) -> list[tuple[str, ...]]:
+    def cells(self) -> list[tuple[str, ...]]:
+        """The layers as they are printed, in the columns of `HEADER`."""
         return [
             (
                 f"{row['path']} {row['layer'].partition('(')[0]}".strip(),
@@ -183,11 +176,11 @@ def _paragraphs(number: int, verdict: Verdict) -> str:
     indent = " " * 3
     lines = _wrapped(f"{number}. {name} · {verdict.severity} · {verdict.layer}", "", indent)
     lines += _wrapped(verdict.evidence, indent, indent)
-    remedy = _remedy(verdict) if verdict.follows_from else f"Remedy: {verdict.remedy}"
+    remedy = what_to_do(verdict) if verdict.follows_from else f"Remedy: {verdict.remedy}"
     return "\n".join([*lines, *_wrapped(remedy, indent, indent)])
 
 
-def _remedy(verdict: Verdict) -> str:
+def what_to_do(verdict: Verdict) -> str:
     """What to do; of a symptom, which cause to cure."""
     cause = verdict.follows_from
     return f"Probably follows from {cause}: cure that first." if cause else verdict.remedy
@@ -217,13 +210,3 @@ def _table(rows: list[tuple[str, ...]]) -> str:
 def _shortened(name: str, width: int) -> str:
     """Leave out the beginning of what is too long: its end names the layer."""
     return name if len(name) <= width else f"…{name[1 - width :]}"
-
-
-def _html_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    def line(cells: tuple[str, ...], tag: str) -> str:
-        style = ' style="text-align:left; vertical-align:top"'
-        inner = "".join(f"<{tag}{style}>{html.escape(cell)}</{tag}>" for cell in cells)
-        return f"<tr>{inner}</tr>"
-
-    body = "".join(line(row, "td") for row in rows)
-    return f"<table><thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table>"
