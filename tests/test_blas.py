@@ -1,8 +1,16 @@
 """BLAS gets back the threads that it had."""
 
+import threading
+from typing import ClassVar
+
+import numpy as np
 import pytest
 
-from layerkit.kernels.blas import blas_threads
+from layerkit import Conv2D, Dense, Flatten, Sequential, SequentialClassifier, kernels
+from layerkit.kernels import one_blas_thread
+from layerkit.losses import CategoricalCrossEntropy
+from layerkit.optimizers import SGD
+from layerkit.training import train
 
 threadpoolctl = pytest.importorskip("threadpoolctl")
 
@@ -12,18 +20,87 @@ def threads():
     return [library["num_threads"] for library in libraries]
 
 
-def test_a_limit_holds_and_ends():
+@pytest.fixture(autouse=True)
+def several():
+    """More than one thread to begin with, whatever the machine."""
+    with threadpoolctl.threadpool_limits(3, user_api="blas"):
+        yield
+
+
+def test_it_holds_and_ends():
     before = threads()
-    with blas_threads(1):
+    with one_blas_thread():
         assert threads() == [1] * len(before)
-        with blas_threads(2):
-            assert threads() == [2] * len(before)
+        with one_blas_thread():
+            assert threads() == [1] * len(before)
         assert threads() == [1] * len(before)
     assert threads() == before
 
 
 def test_it_ends_after_an_error_too():
     before = threads()
-    with pytest.raises(RuntimeError, match="halfway"), blas_threads(1):
+    with pytest.raises(RuntimeError, match="halfway"), one_blas_thread():
         raise RuntimeError("halfway")
     assert threads() == before
+
+
+def test_a_thread_that_comes_second_changes_nothing():
+    before, entered, leave = threads(), threading.Event(), threading.Event()
+
+    def stay():
+        with one_blas_thread():
+            entered.set()
+            leave.wait(10)
+
+    other = threading.Thread(target=stay)
+    with one_blas_thread():
+        other.start()
+        assert entered.wait(10)
+        assert threads() == [1] * len(before)
+    assert threads() == before
+    leave.set()
+    other.join()
+    assert threads() == before
+    with one_blas_thread():
+        assert threads() == [1] * len(before)
+
+
+def images():
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((8, 5, 5, 1), dtype=np.float32), np.arange(8) % 2
+
+
+class Watch(Dense):
+    """A layer that notes how many threads BLAS has meanwhile."""
+
+    seen: ClassVar[set] = set()
+
+    def forward(self, x, training=False):
+        self.seen.update(threads())
+        return super().forward(x, training)
+
+
+@pytest.mark.parametrize(
+    ("backend", "body", "expected"),
+    [
+        ("numba", [Conv2D(2, 3), Flatten()], 1),
+        ("numba", [Sequential([Conv2D(2, 3)]), Flatten()], 1),
+        ("numba", [Flatten()], 3),
+        ("numpy", [Conv2D(2, 3), Flatten()], 3),
+    ],
+)
+def test_training_and_prediction_of_convolutions_leave_blas_one(backend, body, expected):
+    if backend == "numba":
+        pytest.importorskip("numba")
+    X, y = images()
+    with kernels.use(backend):
+        Watch.seen = set()
+        network = Sequential([*body, Watch(2)])
+        train(network, CategoricalCrossEntropy(), SGD(), (X, y), epochs=1, random_state=0)
+        assert Watch.seen == {expected}
+        model = SequentialClassifier([*body, Watch(3)], max_iter=1, random_state=0)
+        model.set_params(n_iter_no_change=None).fit(X, y)
+        Watch.seen = set()
+        model.predict(X)
+        assert Watch.seen == {expected}
+    assert set(threads()) == {3}

@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -550,3 +551,28 @@ def test_a_failed_fit_leaves_the_fitted_network():
     with pytest.raises(ValueError, match="units must be a positive integer"):
         model.set_params(layers__dense_1__units=0).fit(X_IRIS, Y_IRIS)
     np.testing.assert_array_equal(model.predict_proba(X_IRIS), before)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_plain_rows_skip_the_checks_and_others_do_not(dtype):
+    X = np.random.default_rng(0).normal(size=(40, 3)).astype(dtype)
+    model = SequentialRegressor([Dense(4)], max_iter=2, n_iter_no_change=None, random_state=0)
+    model.fit(X, X[:, 0])
+    expected = model.predict(X)
+    np.testing.assert_array_equal(model.predict(np.asfortranarray(X)), expected)
+    for bad, message in (
+        (np.where(X > 1, np.nan, X), "Input X contains NaN"),
+        (np.where(X > 1, np.inf, X), "Input X contains infinity"),
+        (X[:, :2], "X has 2 features, but SequentialRegressor is expecting 3"),
+        (X[0], "Expected 2D array|samples of shape"),
+        (X[:0], "Found array with 0 sample"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.predict(bad)
+    largest = np.full((2, 3), np.finfo(dtype).max / 2)  # finite, though their sum is not
+    with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
+        warnings.simplefilter("error")
+        assert model.predict(largest).shape == (2,)
+    named = model.fit(pd.DataFrame(X, columns=list("abc")), X[:, 0])
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        named.predict(X)

@@ -95,6 +95,7 @@ from layerkit.kernels._numpy.normalization import (
 )
 from layerkit.kernels._numpy.perceptrons import IDENTITY, RELU, SIGMOID, TANH
 from layerkit.kernels._numpy.windows import Padding, Pair, output_size
+from layerkit.kernels.blas import one_blas_thread
 from layerkit.kernels.dispatch import backend, twin, use
 from layerkit.kernels.warming import warmup
 
@@ -208,6 +209,7 @@ __all__ = [
     "mish_grad",
     "moments_step",
     "moving_average",
+    "one_blas_thread",
     "output_size",
     "perceptron",
     "perceptron_grad",

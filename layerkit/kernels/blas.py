@@ -5,10 +5,13 @@ convolution that follows on two threads of its own runs at half its speed. So wh
 applies a network of convolutions lets BLAS have one thread meanwhile.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
+
+_taken = threading.Lock()
 
 
 @cache
@@ -20,19 +23,34 @@ def libraries() -> list[Any]:
 
 
 @contextmanager
-def blas_threads(n: int) -> Iterator[None]:
-    """Let BLAS use n threads for a while, then as many as before.
+def one_blas_thread() -> Iterator[None]:
+    """Let BLAS use one thread for a while; `train` and estimators do so around convolutions.
 
+    Use it around a loop of your own over a network of convolutions. It holds for the whole
+    process, from where the first thread enters to where that same thread leaves; others that come
+    meanwhile change nothing.
+
+    Yields
+    ------
+    None
+
+    Examples
+    --------
     >>> import numpy as np
-    >>> with blas_threads(1):
+    >>> from layerkit.kernels import one_blas_thread
+    >>> with one_blas_thread():
     ...     float((np.ones((2, 3)) @ np.ones((3, 2))).sum())
     12.0
     """
+    if not _taken.acquire(blocking=False):
+        yield
+        return
     before = [library.get_num_threads() for library in libraries()]
-    for library in libraries():
-        library.set_num_threads(n)
     try:
+        for library in libraries():
+            library.set_num_threads(1)
         yield
     finally:
         for library, threads in zip(libraries(), before, strict=True):
             library.set_num_threads(threads)
+        _taken.release()

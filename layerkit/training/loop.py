@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from layerkit.layer import Layer, as_seed_sequence, is_number, is_size
+from layerkit.layers._threads import threads_for
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.training.batches import as_batches
@@ -146,13 +147,8 @@ def train(
     run.observe(*bar)
     network.needs_input_grad = False
     try:
-        if isinstance(optimizer, LBFGS):
-            _minimize(run, batches)
-        else:
-            while state.epoch < epochs and not state.stop:
-                run.end_epoch(_epoch(run, batches))
-                if checkpoint is not None:
-                    checkpoint.end_epoch(run, batches)
+        with threads_for(network):
+            _learn(run, batches, checkpoint)
     except KeyboardInterrupt:
         state.history.stopped = f"interrupted in epoch {state.epoch + 1}"
         warnings.warn(f"training was {state.history.stopped}", stacklevel=2)
@@ -166,6 +162,18 @@ def train(
             shown.close()
         run.end()
     return state.history
+
+
+def _learn(run: Run, batches: Batches, checkpoint: Checkpoint | None) -> None:
+    """Go through all epochs."""
+    state = run.state
+    if isinstance(state.optimizer, LBFGS):
+        _minimize(run, batches)
+        return
+    while state.epoch < state.epochs and not state.stop:
+        run.end_epoch(_epoch(run, batches))
+        if checkpoint is not None:
+            checkpoint.end_epoch(run, batches)
 
 
 def _epoch(run: Run, batches: Batches) -> float:
