@@ -20,6 +20,7 @@ from layerkit import (
     Sequential,
     optimizers,
 )
+from layerkit.kernels import one_blas_thread
 from layerkit.losses import CategoricalCrossEntropy
 
 Repeat = Callable[[], object]
@@ -74,14 +75,24 @@ def mlp_step(sizes: tuple[int, ...], batch: int) -> Repeat:
     return step(perceptron(sizes), *data.rows(batch, sizes[0], sizes[-1]))
 
 
+def with_one_blas_thread(repeat: Repeat) -> Repeat:
+    """Do what `train` and the estimators do around convolutions."""
+
+    def call() -> None:
+        with one_blas_thread():
+            repeat()
+
+    return call
+
+
 def cnn_step(batch: int) -> Repeat:
     """Train the small convolutional network."""
-    return step(cnn(), *data.images(batch, 28, 1))
+    return with_one_blas_thread(step(cnn(), *data.images(batch, 28, 1)))
 
 
 def resnet_step(batch: int) -> Repeat:
     """Train the residual network."""
-    return step(resnet(), *data.images(batch, 32, 3))
+    return with_one_blas_thread(step(resnet(), *data.images(batch, 32, 3)))
 
 
 def mlp_infer(sizes: tuple[int, ...], batch: int) -> Repeat:
@@ -93,13 +104,13 @@ def mlp_infer(sizes: tuple[int, ...], batch: int) -> Repeat:
 def cnn_infer(batch: int) -> Repeat:
     """Run the small convolutional network."""
     network, (X, _) = cnn(), data.images(batch, 28, 1)
-    return lambda: network.infer(X)
+    return with_one_blas_thread(lambda: network.infer(X))
 
 
 def resnet_infer(batch: int) -> Repeat:
     """Run the residual network."""
     network, (X, _) = resnet(), data.images(batch, 32, 3)
-    return lambda: network.infer(X)
+    return with_one_blas_thread(lambda: network.infer(X))
 
 
 def predict(sizes: tuple[int, ...], batch: int) -> Repeat:
