@@ -96,14 +96,15 @@ class Run:
             )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Case:
-    """A row of the table."""
+    """A row of the table; the remedy must hold one of the phrases in ``said``."""
 
     name: str
     verdict: str
     make: Callable[[int], Run]
     cured: Callable[[int], Run] | None = None
+    said: tuple[str, ...] = ()
 
 
 def diagnose(case: Case, seed: int, how: str = "monitor"):
@@ -635,8 +636,39 @@ def _decayed(seed, decay=15.0):
 
 
 AUTO = {"initializer": "auto"}
+SAID = {  # by what a cure changes, what the remedy says
+    "act": ("Replace the hidden Sigmoid() by ReLU()",),
+    "initializer": ("initializer='auto'",),
+    "between": ("put BatchNorm() before each", "replace BatchNorm() by LayerNorm()"),
+    "bias": ("biases at zero",),
+    "scaled": ("StandardScaler()", "Divide the images by 255", "Standardise the targets"),
+    "last": ("Leave out the last layer",),
+    "step": ("the straight-through estimator returns grad_output",),
+    "gain": ("Its backward must write it",),
+    "loss": ("Huber(delta=1.0)", "CategoricalCrossEntropy()"),
+    "filled": ("fill the gaps",),
+    "log": ("log(1 + x)",),
+    "root": ("sqrt(x + 0.01)",),
+    "batch_size": ("batch_size=32",),
+    "momentum": ("BatchNorm(momentum=0.1)",),
+    "rate": ("(rate=0.2)",),
+    "shift": ("y = np.roll(y, -1)",),
+    "aligned": ("Check that row i of X and row i of y are the same",),
+    "balanced": ("Weight the classes",),
+    "patience": ("Stop early",),
+    "more": ("more data",),
+    "hidden": ("Add a hidden layer, Dense(64), ReLU()",),
+    "width": ("try 64",),
+    "decay": ("to 1e-4",),
+}
 SICK = [
-    Case(make.__name__[1:], verdict, make, functools.partial(make, **cure))
+    Case(
+        make.__name__[1:],
+        verdict,
+        make,
+        functools.partial(make, **cure),
+        SAID[next(iter(cure))] if cure else ("Set learning_rate=",),
+    )
     for verdict, make, cure in [
         ("vanishing gradient", _vanishing_mlp, {"act": ReLU}),
         ("vanishing gradient", _vanishing_regression, AUTO),

@@ -50,7 +50,7 @@ def not_finite(e: Evidence) -> Verdict | None:
             f"Training broke off ({e.course.stopped}), and a rehearsal with a hundredth of the "
             f"learning rate breaks as well: {where}.",
             "Look at this layer's forward and backward where its argument is at the edge of its "
-            "domain (log 0, sqrt 0, division by 0): keep it away, for instance by log(x + 1e-6).",
+            "domain (log 0, sqrt 0, division by 0): keep it away, for instance by log(1 + x).",
         )
     return None
 
@@ -81,12 +81,12 @@ def _origin(e: Evidence, s: LayerStatistics, when: str) -> Verdict:
     elif what == "output":
         remedy = (
             f"Keep the argument of {s.path or s.label} inside its domain, for instance "
-            "log(x + 1e-6) or exp(min(x, 30)); if it is huge, normalise the layer before."
+            "log(1 + x) or exp(min(x, 30)); if it is huge, normalise the layer before."
         )
     else:
         remedy = (
             f"The forward of {s.path or s.label} is finite but its slope is not: keep its "
-            "argument away from there, for instance sqrt(x + 1e-6)."
+            "argument away from there, for instance sqrt(x + 0.01)."
         )
     return Verdict(
         "non-finite origin",
