@@ -81,8 +81,8 @@ class EpochHooks:
     estimator : Callbacks
     epochs : int
         Planned; there may be fewer.
-    X, y, sample_weight : array
-        What is being fitted.
+    given : tuple
+        X, y and sample_weight (or None): what is being fitted.
     attributes : callable
         Makes of the History so far the fitted attributes that the estimator would have if training
         had ended just now.
@@ -92,11 +92,10 @@ class EpochHooks:
         self,
         estimator: Any,
         epochs: int,
-        X: Any,
-        y: Any,
-        sample_weight: Any,
+        given: tuple[Any, Any, Any],
         attributes: Callable[[History], dict[str, Any]],
     ) -> None:
+        X, y, sample_weight = given
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self.seen = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
         self.attributes = attributes

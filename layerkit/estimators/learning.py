@@ -112,7 +112,7 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         X_val: Any = None,
         y_val: Any = None,
@@ -127,8 +127,8 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, ...)
             A table, or images ``(n_samples, height, width, channels)`` and the like. Sparse rows
-            are taken by a network that begins with Dense.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            are taken by a network that begins with Dense. Or, without y, batches: see Notes.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
             Labels or numbers.
         sample_weight : array-like of shape (n_samples,), optional
             Not negative. A weight of 2 counts as the row twice, 0 as no row.
@@ -163,6 +163,16 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
             If ``max_iter`` epochs were not enough (never with ``n_iter_no_change=None``).
         DivergenceWarning
             If numbers that are not finite turned up; the last good weights are kept.
+
+        Notes
+        -----
+        Data larger than memory are a memory map (`numpy.load` with ``mmap_mode="r"``), or an
+        iterable of batches ``(X, y)`` or ``(X, y, sample_weight)`` given as X, with y left out: the
+        chunks of a table, say. It is iterated once before training, to find the classes, the dtype
+        and the mean weight, and then for every epoch; of the batches nothing is kept. They are
+        taken as they come, so that ``batch_size`` and ``shuffle`` mean nothing, and nothing can be
+        held out: for early stopping give ``X_val`` and ``y_val``. What can be iterated only once, a
+        generator, is refused; `partial_fit` takes such batches one by one.
         """
         self._check_params()
         fresh = not (self.warm_start and hasattr(self, "network_"))
@@ -175,14 +185,14 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
         saving = {"checkpoint": checkpoint, "resume": resume}
         return self._learn(task, self.max_iter, keep=self.warm_start, saving=saving)
 
-    def refit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def refit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train anew, on all rows, for the ``best_iter_`` epochs that validation found.
 
         Parameters
         ----------
         X : array-like or sparse matrix
             As in `fit`; nothing is held out.
-        y : array-like
+        y : array-like, optional
             As in `fit`.
         sample_weight : array-like of shape (n_samples,), optional
             As in `fit`.
@@ -230,15 +240,15 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
         def fitted(new: History) -> dict[str, Any]:
             return self._fitted(task, past.then(new), copy.deepcopy(network))
 
-        y = task.target.encode(task.y)
-        hooks = EpochHooks(self, epochs, task.X, task.y, task.weight, fitted)
+        hooks = EpochHooks(self, epochs, task.given, fitted)
+        auto = self.batch_size == "auto"
         history = train(
             network,
             task.target.loss,
             optimizer,
-            (task.X, y, task.weight),
+            task.data(task.target.encode),
             epochs=epochs,
-            batch_size=self._auto_batch(len(y)) if self.batch_size == "auto" else self.batch_size,
+            batch_size=self._auto_batch(task.n_rows) if auto else self.batch_size,
             shuffle=bool(self.shuffle),
             patience=None if patient else self._patience(optimizer, task),
             tol=float(self.tol),

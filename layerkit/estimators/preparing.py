@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, is_regressor
+from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from layerkit.estimators.holdout import hold_out
+from layerkit.estimators.streamed import StreamedRows, are_batches
 from layerkit.estimators.targets import Labels, as_column
 from layerkit.estimators.task import Task, check_mapped, stream
 from layerkit.layer import Layer, as_seed_sequence
+from layerkit.optimizers import LBFGS
 from layerkit.training.mapped import mapping_of
 
 
@@ -34,6 +37,8 @@ class Preparing(BaseEstimator):
         seed: np.random.SeedSequence | None = None,
     ) -> Task:
         """Check the data, tell what y holds, and leave out rows without weight."""
+        if are_batches(X, y):
+            return self._prepare_batches(X, sample_weight, groups, fresh, seed)
         X, y = self._validate(X, y, reset=fresh)
         if not fresh:
             self._check_shape(X)
@@ -43,14 +48,39 @@ class Preparing(BaseEstimator):
             )
         target = self._make_target(y, classes) if fresh else self._target
         weight = self._weights(target, y, sample_weight)
-        if seed is None:
-            seed = as_seed_sequence(self.random_state) if fresh else self._seed
-        task = Task(X, y, weight, groups, target, seed, fresh)
+        task = Task(X, y, weight, groups, target, seed or self._next_seed(fresh), fresh)
         if weight is not None and not weight.all():
             task = task.rows(np.flatnonzero(weight))
             if len(task.y) == 0:
                 raise ValueError("sample_weight times class_weight is zero for all rows")
         return task
+
+    def _prepare_batches(
+        self,
+        batches: Iterable[Any],
+        sample_weight: Any,
+        groups: Any,
+        fresh: bool,
+        seed: np.random.SeedSequence | None,
+    ) -> Task:
+        """Look at all batches once, for what must be known before the first step."""
+        for name, value in (("sample_weight", sample_weight), ("groups", groups)):
+            if value is not None:
+                raise ValueError(f"{name} is for arrays; batches are (X, y, sample_weight)")
+        if isinstance(self._make_optimizer(), LBFGS):
+            raise ValueError(
+                "L-BFGS needs all rows at once: give X and y as arrays, not as batches"
+            )
+        rows = StreamedRows(batches, self._validate, is_classifier(self), fresh)
+        rows.weigh(getattr(self, "class_weight", None))
+        if not fresh:
+            self._check_shape(rows.X)
+        target = self._make_target(rows.y) if fresh else self._target
+        seed = seed or self._next_seed(fresh)
+        return Task(rows.X, rows.y, None, None, target, seed, fresh, batches=rows)
+
+    def _next_seed(self, fresh: bool) -> np.random.SeedSequence:
+        return as_seed_sequence(self.random_state) if fresh else self._seed
 
     def _validate(self, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
         X, y = validate_data(
@@ -82,6 +112,11 @@ class Preparing(BaseEstimator):
                     "GroupShuffleSplit(), got early_stopping=False"
                 )
             return task
+        if task.batches is not None:
+            raise ValueError(
+                f"early_stopping={self.early_stopping!r} cannot hold out rows of batches: give "
+                "X_val and y_val, which are evaluated after every epoch"
+            )
         learn, validate = hold_out(
             task.X,
             task.y,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from sklearn.utils import assert_all_finite
 
 from layerkit.archive import ModelFileError
+from layerkit.estimators.streamed import StreamedRows
 from layerkit.estimators.targets import Target
 from layerkit.training import Checkpoint
 from layerkit.training.mapped import MappedRows, chunks, mapping_of
@@ -16,7 +18,10 @@ from layerkit.training.mapped import MappedRows, chunks, mapping_of
 
 @dataclass(frozen=True)
 class Task:
-    """What there is to learn, checked."""
+    """What there is to learn, checked.
+
+    With ``batches``, X is one row of theirs and y holds all their classes.
+    """
 
     X: Any
     y: np.ndarray
@@ -26,6 +31,31 @@ class Task:
     seed: np.random.SeedSequence
     fresh: bool
     validation: tuple[Any, np.ndarray, np.ndarray | None] | None = None
+    batches: StreamedRows | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows to learn from."""
+        return len(self.y) if self.batches is None else self.batches.n_rows
+
+    @property
+    def mean_weight(self) -> float:
+        """Mean weight of these rows."""
+        if self.batches is not None:
+            return self.batches.mean_weight
+        return 1.0 if self.weight is None else float(self.weight.mean())
+
+    @property
+    def given(self) -> tuple[Any, Any, Any]:
+        """X, y and sample_weight as callbacks see them: of batches, the batches."""
+        return (self.X, self.y, self.weight) if self.batches is None else (self.batches, None, None)
+
+    def data(self, encode: Callable[[np.ndarray], np.ndarray]) -> Any:
+        """Return what `train` takes, y encoded."""
+        if self.batches is None:
+            return self.X, encode(self.y), self.weight
+        self.batches.encode = encode
+        return self.batches
 
     def rows(self, rows: np.ndarray) -> Task:
         """Return the same with some of the rows."""

@@ -29,7 +29,7 @@ from layerkit.estimators.mlp.epochs import (
 from layerkit.estimators.mlp.losses import Canonical, Penalized
 from layerkit.estimators.mlp.parameters import ACTIVATIONS, RULES, are_sizes
 from layerkit.estimators.mlp.steps import Momentum, PaperAdam, QuasiNewton
-from layerkit.estimators.targets import Labels, as_column
+from layerkit.estimators.targets import Labels, Target, as_column
 from layerkit.estimators.task import Task, check_mapped, stream
 from layerkit.layer import Layer, Shape, is_size
 from layerkit.layers import BatchNorm, Dense, Dropout, Sequential
@@ -149,7 +149,8 @@ class MultilayerPerceptron(Coefficients, NetworkEstimator):
         given = X_val is not None or y_val is not None
         if not given and self.solver == "lbfgs":
             return task
-        if given or task.groups is not None or self.early_stopping not in (True, 1):
+        in_batches = task.batches is not None
+        if given or in_batches or task.groups is not None or self.early_stopping not in (True, 1):
             return super()._hold_out(task, X_val, y_val)
         rng = task.rng
         if not task.fresh:  # the rows that were held out the first time
@@ -216,7 +217,7 @@ class MultilayerPerceptron(Coefficients, NetworkEstimator):
         def fitted(new: History) -> dict[str, Any]:
             return self._fitted_mlp(task, past, new, copy.deepcopy(network), rule)
 
-        hooks = EpochHooks(self, epochs, task.X, task.y, task.weight, fitted)
+        hooks = EpochHooks(self, epochs, task.given, fitted)
         loss, data, ends = self._set_up(task, optimizer, rule)
         printing = [print_iteration] if self.verbose else []
         history = train(
@@ -244,28 +245,31 @@ class MultilayerPerceptron(Coefficients, NetworkEstimator):
 
     def _set_up(self, task: Any, optimizer: Any, rule: Convergence) -> tuple[Loss, Any, list[Any]]:
         """Return what to minimise, the data to do it with, and what ends an epoch."""
-        network, loss, weight = task.network, task.target.loss, task.weight
-        X, y = task.X, self._targets(task, network)
-        if mapping_of(X) is None:
-            X = X.astype(network.dtype, copy=False)
-        elif isinstance(optimizer, QuasiNewton):
-            X = np.asarray(X, network.dtype)
+        network, loss = task.network, task.target.loss
+        data = task.data(lambda y: self._targets(y, task.target, network))
+        if task.batches is None:
+            X, y, weight = data
+            if mapping_of(X) is None:
+                X = X.astype(network.dtype, copy=False)
+            elif isinstance(optimizer, QuasiNewton):
+                X = np.asarray(X, network.dtype)
+            data = X, y, weight
         decaying = [network.flat_params[slot.slice] for slot in network.layout if slot.decay]
-        mean_weight = 1.0 if weight is None else float(weight.mean())
-        end = EpochEnd(rule, self, len(y))
+        end = EpochEnd(rule, self, task.n_rows)
         if isinstance(optimizer, QuasiNewton):
-            optimizer.weight_decay = self.alpha / (len(y) * mean_weight)
+            optimizer.weight_decay = self.alpha / (task.n_rows * task.mean_weight)
             step = SearchStep(decaying)
-            return loss, (X, y, weight), [step] if task.validation is None else [step, end]
+            return loss, data, [step] if task.validation is None else [step, end]
         schedule = self.learning_rate if self.solver == "sgd" else "constant"
         optimizer.learning_rate = rule.rate(schedule, self.learning_rate_init, self.power_t)
-        relative = None if weight is None else weight / mean_weight
-        penalized = Penalized(loss, self.alpha / mean_weight, decaying, optimizer)
-        return penalized, self._batches(X, y, relative, task.rng), [end]
+        if task.batches is None:
+            relative = None if weight is None else weight / task.mean_weight
+            data = self._batches(X, y, relative, task.rng)
+        return Penalized(loss, self.alpha / task.mean_weight, decaying, optimizer), data, [end]
 
-    def _targets(self, task: Task, network: Layer) -> np.ndarray:
+    def _targets(self, y: np.ndarray, target: Target, network: Layer) -> np.ndarray:
         """Return y as the loss wants it, checked once for all epochs."""
-        y, loss = task.target.encode(task.y), task.target.loss
+        y, loss = target.encode(y), target.loss
         if not isinstance(loss, Canonical):
             return y
         like = np.empty((len(y), *network.output_shape), network.dtype)
