@@ -8,13 +8,15 @@ Which of the two::
     use                   choose "numpy" or "numba", for good or within ``with``
     backend               the one in use
     warmup                compile ahead of time
+    one_blas_thread       a ``with`` block in which matrix products use one thread
 
 Functions, and ``…_grad``: the gradient of the output times the derivative::
 
     activations           relu, leaky_relu, elu, sigmoid, tanh, softplus, gelu, silu, mish;
                           relu_grad, leaky_relu_grad, elu_grad, sigmoid_grad, tanh_grad,
                           softplus_grad, gelu_grad, silu_grad, mish_grad
-    with logarithms       softmax, log_softmax, log_sigmoid, cross_entropy_of_labels
+    with logarithms       softmax, log_softmax, log_sigmoid; cross_entropy_of_labels,
+                          cross_entropy_of_softmax, cross_entropy_of_sigmoid
     convolution           conv2d, conv2d_input_grad, conv2d_kernel_grad
     pooling               max_pool2d, max_pool2d_input_grad, avg_pool2d, avg_pool2d_input_grad,
                           mean_of_cells
@@ -24,7 +26,8 @@ Functions, and ``…_grad``: the gradient of the output times the derivative::
                           follows a product
     rows and masks        add_row, sum_rows; keep_mask, apply_mask
     update rules          sgd_step, adam_step, moments_step, adamax_step, adagrad_step,
-                          rmsprop_step, adadelta_step, lion_step, rprop_step, moving_average
+                          rmsprop_step, adadelta_step, lion_step, rprop_step, moving_average;
+                          plus_decay and sum_of_squares, which come before them
     windows               output_size; the types Pair (height, width) and Padding
 
 Arguments have the same meaning everywhere::
@@ -45,6 +48,8 @@ Arguments have the same meaning everywhere::
     s                     the gate that the forward kernel returned with y
     axis                  along which probabilities sum to 1
     logits, labels        (n_samples, n_classes), and the class of each row
+    targets               probabilities, in the shape of the logits
+    cap                   bound that a loss does not exceed
     weights               of the samples, divided by the normalizer
     smoothing             share of the target that is spread over all classes
     gamma, beta           scale and shift of every channel; of `moving_average`, its memory
@@ -62,6 +67,7 @@ Arguments have the same meaning everywhere::
     flat_params           all parameters of a network
     flat_grads            all its gradients, to be overwritten where the run has its own
     grad_input            dL/dx, to be overwritten
+    decay, spans          weight decay, and the (start, stop) of what decays
     params, grads         vectors to be changed in place, and their gradient
     m, v, u, w, velocity  what a rule remembers, changed in place: averages of g, of g² and the like
     previous              the gradient of the step before
