@@ -319,7 +319,7 @@ def test_activations_of_every_layer_that_changes_something(rng):
 
     drawn = display.plot()
     assert [ax.get_title() for ax in drawn.axes_[0]] == ["dense_1", "relu_1", "dense_2"]
-    assert f"zero: {relu.zeros:.0%}" in drawn.axes_[0, 1].texts[0].get_text()
+    assert f"zero: {relu.zeros:.1%}" in drawn.axes_[0, 1].texts[0].get_text()
     assert_nothing_clipped(drawn.figure_)
 
 
@@ -342,7 +342,7 @@ def test_activations_that_are_not_finite_or_all_zero_are_counted():
     dense, relu = display.histograms
     assert dense.nonfinite == 0.5 and dense.mean == -1.5
     assert relu.zeros == 0.5 and relu.counts.sum() == 0
-    assert "not finite: 50%" in display.plot().axes_[0, 0].texts[0].get_text()
+    assert "not finite: 50.0%" in display.plot().axes_[0, 0].texts[0].get_text()
 
 
 def test_many_layers_fill_rows():

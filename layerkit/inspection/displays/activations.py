@@ -150,6 +150,6 @@ def _histogram(name: str, y: np.ndarray, bins: int) -> Histogram:
 
 def _described(shown: Histogram) -> str:
     lines = [f"{shown.mean:.2g} ± {shown.std:.2g}"]
-    lines += [f"zero: {shown.zeros:.0%}"] if shown.zeros else []
-    lines += [f"not finite: {shown.nonfinite:.0%}"] if shown.nonfinite else []
+    lines += [f"zero: {shown.zeros:.1%}"] if shown.zeros else []
+    lines += [f"not finite: {shown.nonfinite:.1%}"] if shown.nonfinite else []
     return "\n".join(lines)
