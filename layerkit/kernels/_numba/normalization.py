@@ -14,11 +14,12 @@ variances", Stanford STAN-CS-79-773, 1979.
 
 import numpy as np
 
-from layerkit.kernels._numba.compile import BOTH, exact, for_dtypes, jit, plain
+from layerkit.kernels._numba.compile import BOTH, exact, for_dtypes, inline, jit, plain
 from layerkit.kernels._numba.threads import PASS, WORTHWHILE, in_parts
 from layerkit.kernels._numpy import normalization as reference
 
-BLOCK = 4096  # numbers that stay in the first-level cache
+BLOCK = 16384  # numbers that stay in the second-level cache
+LANES = 1024
 
 
 @exact
@@ -64,8 +65,9 @@ def _moments(x):
     """Mean and M2 of each channel, and the number of rows."""
     n_rows, channels = x.shape
     mean, squares = np.zeros(channels), np.zeros(channels)
-    height = max(1, BLOCK // channels)
-    center, drift, square = np.empty((3, channels), x.dtype)
+    flat, width = x.reshape(-1), _width(channels)
+    height = max(1, BLOCK // width) * (width // channels)
+    center, drift, square = np.empty((3, width), x.dtype)
     seen = 0
     for start in range(0, n_rows, height):
         stop = min(start + height, n_rows)
@@ -73,16 +75,23 @@ def _moments(x):
         center[:] = 0
         drift[:] = 0
         square[:] = 0
-        for r in range(start, stop):
-            for c in range(channels):
-                center[c] += x[r, c]
+        block = flat[start * channels : stop * channels]
+        for first in range(0, block.size, width):
+            some = block[first : first + width]
+            for j in range(some.size):
+                center[j] += some[j]
+        _fold(center, channels)
         for c in range(channels):
             center[c] /= n
-        for r in range(start, stop):
-            for c in range(channels):
-                d = x[r, c] - center[c]
-                drift[c] += d
-                square[c] += d * d
+        _repeat(center, channels)
+        for first in range(0, block.size, width):
+            some = block[first : first + width]
+            for j in range(some.size):
+                d = some[j] - center[j]
+                drift[j] += d
+                square[j] += d * d
+        _fold(drift, channels)
+        _fold(square, channels)
         total = seen + stop - start
         for c in range(channels):
             rest = np.float64(drift[c]) / n  # what rounding left of the block's mean
@@ -93,18 +102,57 @@ def _moments(x):
     return mean, squares, n_rows
 
 
+@inline
+def _width(channels):
+    """Several rows are one to the loops: with few channels, a row is over before a loop runs."""
+    return channels * max(1, LANES // channels)
+
+
+@inline
+def _fold(lanes, channels):
+    """Add all repetitions of the channels to the first."""
+    for first in range(channels, lanes.size, channels):
+        for c in range(channels):
+            lanes[c] += lanes[first + c]
+
+
+@inline
+def _repeat(lanes, channels):
+    """Copy the first repetition of the channels to all others."""
+    for first in range(channels, lanes.size, channels):
+        for c in range(channels):
+            lanes[first + c] = lanes[c]
+
+
+@inline
+def _repeated(values, width):
+    """Return a vector over and over again."""
+    lanes = np.empty(width, values.dtype)
+    lanes[: values.size] = values
+    _repeat(lanes, values.size)
+    return lanes
+
+
 @jit
 def _standardize(x, mean, inv_std, gamma, beta, y, x_hat):
-    n_rows, channels = x.shape
+    channels, width = x.shape[1], _width(x.shape[1])
     high, low = np.empty_like(inv_std), np.empty_like(inv_std)
     for c in range(channels):
         high[c] = mean[c]
         low[c] = mean[c] - np.float64(high[c])
-    for r in range(n_rows):
-        for c in range(channels):
-            u = _deviation(x[r, c], high[c], low[c]) * inv_std[c]
-            x_hat[r, c] = u
-            y[r, c] = gamma[c] * u + beta[c]
+    high, low, inv_std = (
+        _repeated(high, width),
+        _repeated(low, width),
+        _repeated(inv_std, width),
+    )
+    gamma, beta = _repeated(gamma, width), _repeated(beta, width)
+    x, y, x_hat = x.reshape(-1), y.reshape(-1), x_hat.reshape(-1)
+    for first in range(0, x.size, width):
+        some, out, hats = x[first : first + width], y[first : first + width], x_hat[first:]
+        for j in range(some.size):
+            u = _deviation(some[j], high[j], low[j]) * inv_std[j]
+            hats[j] = u
+            out[j] = gamma[j] * u + beta[j]
 
 
 @for_dtypes(BOTH, reference)
@@ -151,18 +199,22 @@ def _channel_sums(
 
 @jit
 def _sums_of_part(grad, x_hat, grad_gamma, grad_beta):
-    n_rows, channels = grad.shape
-    height = max(1, BLOCK // channels)
-    products, plain_sums = np.empty_like(grad_gamma), np.empty_like(grad_beta)
+    channels, width = grad.shape[1], _width(grad.shape[1])
+    block = max(1, BLOCK // width) * width
+    products, plain_sums = np.empty((2, width), grad.dtype)
     grad_gamma[:] = 0
     grad_beta[:] = 0
-    for start in range(0, n_rows, height):
+    grad, x_hat = grad.reshape(-1), x_hat.reshape(-1)
+    for start in range(0, grad.size, block):
         products[:] = 0
         plain_sums[:] = 0
-        for r in range(start, min(start + height, n_rows)):
-            for c in range(channels):
-                products[c] += grad[r, c] * x_hat[r, c]
-                plain_sums[c] += grad[r, c]
+        for first in range(start, min(start + block, grad.size), width):
+            some, hats = grad[first : first + width], x_hat[first : first + width]
+            for j in range(some.size):
+                products[j] += some[j] * hats[j]
+                plain_sums[j] += some[j]
+        _fold(products, channels)
+        _fold(plain_sums, channels)
         for c in range(channels):
             grad_gamma[c] += products[c]
             grad_beta[c] += plain_sums[c]
@@ -170,10 +222,13 @@ def _sums_of_part(grad, x_hat, grad_gamma, grad_beta):
 
 @jit
 def _batch_norm_grad(grad, x_hat, scale, slope, mean, dx):
-    n_rows, channels = grad.shape
-    for r in range(n_rows):
-        for c in range(channels):
-            dx[r, c] = scale[c] * (grad[r, c] - mean[c] - x_hat[r, c] * slope[c])
+    width = _width(grad.shape[1])
+    scale, slope, mean = _repeated(scale, width), _repeated(slope, width), _repeated(mean, width)
+    grad, x_hat, dx = grad.reshape(-1), x_hat.reshape(-1), dx.reshape(-1)
+    for first in range(0, grad.size, width):
+        some, hats, out = grad[first : first + width], x_hat[first : first + width], dx[first:]
+        for j in range(some.size):
+            out[j] = scale[j] * (some[j] - mean[j] - hats[j] * slope[j])
 
 
 @for_dtypes(BOTH, reference)

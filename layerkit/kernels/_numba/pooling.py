@@ -80,7 +80,7 @@ def max_pool2d_input_grad(
     """Return dL/dx: every output's gradient goes to the cell where its maximum stood."""
     if argmax.dtype != np.uint8:
         return reference.max_pool2d_input_grad(grad, argmax, x_shape, size, stride, padding)
-    dx = np.zeros(x_shape, grad.dtype)
+    dx = np.empty(x_shape, grad.dtype)
     window = *size, *stride, padding[0][0], padding[1][0]
     grad, argmax = plain(grad), plain(argmax)
     in_parts(lambda n: _max_pool_grad(grad[n], argmax[n], dx[n], *window), len(dx), PASS * dx.size)
@@ -92,6 +92,7 @@ def _max_pool_grad(grad, argmax, dx, kh, kw, sh, sw, top, left):
     n_samples, height, width, channels = dx.shape
     zero, one = dx.dtype.type(0), dx.dtype.type(1)
     for n in range(n_samples):
+        dx[n] = zero
         for p in range(grad.shape[1]):
             row = p * sh - top
             for q in range(grad.shape[2]):
@@ -110,7 +111,7 @@ def avg_pool2d(
     x: np.ndarray, size: Pair, stride: Pair, padding: Padding = NO_PADDING
 ) -> np.ndarray:
     """Return the mean of the real cells of every window."""
-    y = np.zeros(_output_shape(x.shape, size, stride, padding), x.dtype)
+    y = np.empty(_output_shape(x.shape, size, stride, padding), x.dtype)
     window = *size, *stride, padding[0][0], padding[1][0]
     x = plain(x)
     in_parts(lambda n: _avg_pool(x[n], y[n], *window), len(x), PASS * x.size)
@@ -128,6 +129,7 @@ def _avg_pool(x, y, kh, kw, sh, sw, top, left):
                 column = q * sw - left
                 columns = min(kw, width - column) - max(0, -column)
                 total = y[n, p, q]
+                total[:] = 0
                 for i in range(max(0, -row), min(kh, height - row)):
                     for j in range(max(0, -column), min(kw, width - column)):
                         cell = x[n, row + i, column + j]
@@ -147,7 +149,7 @@ def avg_pool2d_input_grad(
     padding: Padding = NO_PADDING,
 ) -> np.ndarray:
     """Return dL/dx: every real cell of a window gets an equal share of its gradient."""
-    dx = np.zeros(x_shape, grad.dtype)
+    dx = np.empty(x_shape, grad.dtype)
     window = *size, *stride, padding[0][0], padding[1][0]
     grad = plain(grad)
     in_parts(lambda n: _avg_pool_grad(grad[n], dx[n], *window), len(dx), PASS * dx.size)
@@ -157,8 +159,9 @@ def avg_pool2d_input_grad(
 @jit
 def _avg_pool_grad(grad, dx, kh, kw, sh, sw, top, left):
     n_samples, height, width, channels = dx.shape
-    one = dx.dtype.type(1)
+    zero, one = dx.dtype.type(0), dx.dtype.type(1)
     for n in range(n_samples):
+        dx[n] = zero
         for p in range(grad.shape[1]):
             row = p * sh - top
             rows = min(kh, height - row) - max(0, -row)
