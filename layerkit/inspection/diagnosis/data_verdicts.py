@@ -48,40 +48,9 @@ def inputs_not_scaled(e: Evidence) -> Verdict | None:
     columns = _scaled_columns(e.network, X.shape[-1])
     if not columns.any():
         return None
-    if hasattr(X, "tocsr"):
-        mean = np.asarray(X.mean(axis=0)).ravel()
-        square = np.asarray(X.multiply(X).mean(axis=0)).ravel()
-        std = np.sqrt(np.maximum(square - mean**2, 0))
-    else:
-        cells = np.asarray(X, np.float64).reshape(-1, X.shape[-1])
-        mean, std = cells.mean(axis=0), cells.std(axis=0)
-    mean, std = mean[columns], std[columns]
-    rms = np.hypot(mean, std)
-    moving = std > 1e-9 * (rms.max() + 1e-300)
-    if not moving.any():
-        return None
-    number = np.flatnonzero(columns)
-    largest = int(np.argmax(rms))
-    kind = "column" if X.ndim == 2 else "channel"
-    low, high = np.quantile(rms[moving], [0.1, 0.9])
-    shifted = np.abs(mean[moving]) > FAR_FROM_ZERO * std[moving]
-    scale = (
-        f"{kind} {number[largest]} of X has mean {mean[largest]:.3g} and deviation "
-        f"{std[largest]:.3g}"
-    )
-    if rms[largest] > LARGE_INPUTS:
-        rest = f"; the {kind}s have root mean squares from {rms.min():.2g} to {rms.max():.2g}"
-        problem = f"{scale[0].upper()}{scale[1:]}{rest if rms.size > 1 else ''}."
-    elif rms[largest] < SMALL_INPUTS and X.ndim == 2 and rms[largest] * math.sqrt(rms.size) < 0.05:
-        problem = f"All inputs are tiny: the largest, {scale}."
-    elif shifted.mean() > 0.5 and rms.max() > 1:
-        problem = (
-            f"{int(shifted.sum())} of {shifted.size} {kind}s are far from zero: the largest, "
-            f"{scale}."
-        )
-    elif high / max(low, 1e-300) > UNEVEN and X.ndim == 2 and rms.max() > 3:
-        problem = f"The {kind}s are on scales from {low:.2g} to {high:.2g}."
-    else:
+    mean, std = (moment[columns] for moment in _moments(X))
+    problem = _problem_of_scale(X.ndim == 2, np.flatnonzero(columns), mean, std)
+    if not problem:
         return None
     if X.ndim > 2 and X.min() >= 0 and 200 < X.max() < 256:
         remedy = "Divide the images by 255, or standardise each channel: (X - mean) / std."
@@ -91,6 +60,39 @@ def inputs_not_scaled(e: Evidence) -> Verdict | None:
             "BatchNorm() as its first layer."
         )
     return Verdict("inputs not scaled", "inputs", "critical", problem, remedy)
+
+
+def _moments(X: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of every column, or of every channel."""
+    if hasattr(X, "tocsr"):
+        mean = np.asarray(X.mean(axis=0)).ravel()
+        square = np.asarray(X.multiply(X).mean(axis=0)).ravel()
+        return mean, np.sqrt(np.maximum(square - mean**2, 0))
+    cells = np.asarray(X, np.float64).reshape(-1, X.shape[-1])
+    return cells.mean(axis=0), cells.std(axis=0)
+
+
+def _problem_of_scale(table: bool, number: np.ndarray, mean: np.ndarray, std: np.ndarray) -> str:
+    """What is wrong with the scale of columns of a table or channels of images, if anything is."""
+    rms = np.hypot(mean, std)
+    moving = std > 1e-9 * (rms.max() + 1e-300)
+    if not moving.any():
+        return ""
+    kind, top = "column" if table else "channel", int(np.argmax(rms))
+    largest = f"{kind} {number[top]} of X has mean {mean[top]:.3g} and deviation {std[top]:.3g}"
+    if rms[top] > LARGE_INPUTS:
+        rest = f"; the {kind}s have root mean squares from {rms.min():.2g} to {rms.max():.2g}"
+        return f"{largest[0].upper()}{largest[1:]}{rest if rms.size > 1 else ''}."
+    if table and rms[top] < SMALL_INPUTS and rms[top] * math.sqrt(rms.size) < 0.05:
+        return f"All inputs are tiny: the largest, {largest}."
+    shifted = np.abs(mean[moving]) > FAR_FROM_ZERO * std[moving]
+    if shifted.mean() > 0.5 and rms[top] > 1:
+        count = f"{int(shifted.sum())} of {shifted.size} {kind}s"
+        return f"{count} are far from zero: the largest, {largest}."
+    low, high = np.quantile(rms[moving], [0.1, 0.9])
+    if table and high / max(low, 1e-300) > UNEVEN and rms[top] > 3:
+        return f"The columns are on scales from {low:.2g} to {high:.2g}."
+    return ""
 
 
 def _scaled_columns(network: Layer, n: int) -> np.ndarray:
@@ -313,7 +315,6 @@ def _held_out(e: Evidence) -> float:
     best = float(np.nanmin(losses)) if np.isfinite(losses).any() else math.inf
     constant = e.constant
     if e.validation is not None:
-        outputs = e.network.infer(e.validation.X)
-        best = min(best, e.loss.forward(outputs, e.validation.y, e.validation.weight))
+        best = min(best, e.validation_loss)
         constant = probes.best_constant(e.loss, e.validation, e.network.output_shape)
     return best / constant if constant > 0 and best < math.inf else math.nan

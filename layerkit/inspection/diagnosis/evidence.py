@@ -146,6 +146,15 @@ class Evidence:
         return probes.best_constant(self.loss, self.rows, self.network.output_shape)
 
     @functools.cached_property
+    def validation_loss(self) -> float:
+        """Of the network as it is now; NaN without validation data."""
+        if self.validation is None:
+            return float("nan")
+        return self.loss.forward(
+            self.network.infer(self.validation.X), self.validation.y, self.validation.weight
+        )
+
+    @functools.cached_property
     def zero(self) -> float:
         """Loss of predicting zeros: of equal probabilities, for logits."""
         y_pred = np.zeros((len(self.rows), *self.network.output_shape))

@@ -12,6 +12,8 @@ from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.layer import Layer
 from layerkit.layers import BatchNorm
 from layerkit.losses import Loss
+from layerkit.training.batches import ArrayBatches
+from layerkit.training.run import infer_all
 
 
 @dataclass
@@ -48,32 +50,19 @@ class Snapshot:
 def measure(network: Layer, loss: Loss, rows: Rows, batch_size: int) -> Snapshot:
     """Measure a network on all rows, leaving it and its streams of noise as they are."""
     working = copy.deepcopy(network).reseed(0)
-    recorder = Recorder(working)
+    recorder, total = Recorder(working), 0.0
     norms = [layer for _, layer in working.walk() if isinstance(layer, BatchNorm)]
-    total, mean_weight = 0.0, 1.0 if rows.weight is None else float(rows.weight.mean())
+    batches = ArrayBatches(rows.X, rows.y, rows.weight, batch_size)
     with np.errstate(all="ignore"):
-        for i, batch in enumerate(_batches(rows, batch_size)):
+        for i, (x, y, weight, normalizer) in enumerate(batches):
             for layer in norms:
                 layer.momentum = 1 / (i + 1)  # so that running statistics are plain averages
             with working.observed(recorder):
-                y_pred = working.forward(batch.X, training=True)
-                normalizer = len(batch) * mean_weight
-                value = loss.forward(y_pred, batch.y, batch.weight, normalizer)
+                value = loss.forward(working.forward(x, training=True), y, weight, normalizer)
                 working.backward(loss.backward())
             recorder.add_gradients(working.flat_grads)
-            total += normalizer * value
-        parts = [network.infer(batch.X) for batch in _batches(rows, 1024)]
-        outputs = np.concatenate(parts)
+            total += len(y) * value
+        outputs = infer_all(network, ArrayBatches(rows.X, rows.y, batch_size=1024))[0]
         inferred = loss.forward(outputs, rows.y, rows.weight)
     fresh = {layer.path: {k: b.copy() for k, b in layer.buffers.items()} for layer in norms}
-    return Snapshot(network, recorder, inferred, total / (len(rows) * mean_weight), outputs, fresh)
-
-
-def _batches(rows: Rows, size: int) -> list[Rows]:
-    """Batches in order; a single row left over joins the last."""
-    n = len(rows)
-    starts = list(range(0, n, size))
-    if len(starts) > 1 and n % size == 1:
-        starts.pop()
-    bounds = zip(starts, [*starts[1:], n], strict=True)
-    return [rows.take(slice(start, stop)) for start, stop in bounds]
+    return Snapshot(network, recorder, inferred, total / len(rows), outputs, fresh)

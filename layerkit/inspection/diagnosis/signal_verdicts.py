@@ -247,27 +247,33 @@ def _blocks(s: LayerStatistics) -> bool:
 
 def no_gradient(e: Evidence) -> Verdict | None:
     """A layer with parameters whose gradient is exactly zero for every batch."""
-    layers = e.now.recorder.layers
-    last = layers[-1]
-    if not last.arrived.norm > 0 or e.now.recorder.origin is not None:
+    learning = e.learning(e.now)
+    silent = [s for s in learning if s.gradient_squares == 0]
+    if not silent or len(silent) == len(learning) == 1:
         return None
-    silent = [s for s in e.learning(e.now) if s.gradient_squares == 0]
-    if not silent or len(silent) == len(e.learning(e.now)) == 1:
+    if not e.now.recorder.layers[-1].arrived.norm > 0 or e.now.recorder.origin is not None:
         return None
     own = [s for s in silent if s.arrived.norm > 0 and not _all_zero(s)]
-    if own and np.ptp([own[0].came.low, own[0].came.high]) >= 0:
-        s = own[-1]
-        return Verdict(
-            "no gradient",
-            e.where(s.path),
-            "critical",
-            f"A gradient of norm {s.arrived.norm:.2g} arrives at this layer, but the gradient of "
-            f"all its {s.where.stop - s.where.start} parameters is exactly 0 in all "
-            f"{s.n_gradients} batches.",
-            f"Its backward must write it, in place: self.grads[...][...] = ...; "
-            f"check_gradients({type(s.layer).__name__}(...), input_shape) shows which is missing.",
-        )
-    s = silent[-1]
+    return _forgotten(e, own[-1]) if own else _blocked(e, silent[-1])
+
+
+def _forgotten(e: Evidence, s: LayerStatistics) -> Verdict:
+    """The layer's own backward leaves the gradient out."""
+    return Verdict(
+        "no gradient",
+        e.where(s.path),
+        "critical",
+        f"A gradient of norm {s.arrived.norm:.2g} arrives at this layer, but the gradient of all "
+        f"its {s.where.stop - s.where.start} parameters is exactly 0 in all {s.n_gradients} "
+        "batches.",
+        "Its backward must write it, in place: self.grads[...][...] = ...; "
+        f"check_gradients({type(s.layer).__name__}(...), input_shape) shows which is missing.",
+    )
+
+
+def _blocked(e: Evidence, s: LayerStatistics) -> Verdict | None:
+    """A layer behind it lets no gradient through."""
+    layers = e.now.recorder.layers
     blockers = [b for b in layers[layers.index(s) :] if b.arrived.norm > 0 and b.left.norm == 0]
     if not blockers or (_all_zero(blockers[0]) and not e.trained):
         return None  # a layer that starts from zeros passes a gradient after its first step

@@ -39,7 +39,6 @@ def rate_too_high(e: Evidence) -> Verdict | None:
         return None
     if (not rising or e.start is None) and not _fails(e, better):
         return None
-    steps = len(trials[factor][0])
     if e.course.diverged:
         what = f"The loss was {beginning:.3g} before training, which {e.course.stopped}."
     elif e.trained:
@@ -48,13 +47,20 @@ def rate_too_high(e: Evidence) -> Verdict | None:
     else:
         gone = "breaks off at NaN or infinity" if broke else f"goes to {end:.3g}"
         what = f"In a rehearsal of {max(len(losses), 1)} steps the loss of {beginning:.3g} {gone}."
+    return _other_rate(e, "learning rate too high", what, factor)
+
+
+def _other_rate(e: Evidence, name: str, what: str, factor: float) -> Verdict:
+    """A verdict on the learning rate: a rehearsal with another does better."""
+    losses, rate = e.rehearse(factor)[0], e.rate * factor
+    perceptron = type(e.optimizer).__module__.startswith("layerkit.estimators.mlp")
     return Verdict(
-        "learning rate too high",
+        name,
         "optimizer",
         "critical",
-        f"{what}{_update(e)} In a rehearsal with {e.rate * factor:.2g} in place of {e.rate:.2g} it "
-        f"falls to {better:.3g} in {steps} steps.",
-        _set_rate(e, e.rate * factor),
+        f"{what}{_update(e)} In a rehearsal with {rate:.2g} in place of {e.rate:.2g} it falls to "
+        f"{probes.smooth_end(losses):.3g} in {len(losses)} steps.",
+        f"Set learning_rate{'_init' if perceptron else ''}={rate:.2g}.",
     )
 
 
@@ -91,25 +97,12 @@ def rate_too_low(e: Evidence) -> Verdict | None:
     factor, better = _best(trials)
     if not better < (0.6 if e.trained else 0.8) * reached or not _fails(e, better):
         return None
-    trial = trials[factor][0]
     if e.trained:
         steps = f" of {e.course.steps} steps" if e.course.steps else ""
         what = f"Training{steps} moved the loss from {beginning:.3g} to {reached:.3g} only."
     else:
-        what = f"A rehearsal of {len(trial)} steps leaves the loss at {reached:.3g}."
-    return Verdict(
-        "learning rate too low",
-        "optimizer",
-        "critical",
-        f"{what}{_update(e)} In a rehearsal with {e.rate * factor:.2g} in place of {e.rate:.2g} it "
-        f"falls to {better:.3g} in {len(trial)} steps.",
-        _set_rate(e, e.rate * factor),
-    )
-
-
-def _set_rate(e: Evidence, rate: float) -> str:
-    perceptron = type(e.optimizer).__module__.startswith("layerkit.estimators.mlp")
-    return f"Set learning_rate{'_init' if perceptron else ''}={rate:.2g}."
+        what = f"A rehearsal of {len(e.rehearse(1.0)[0])} steps leaves the loss at {reached:.3g}."
+    return _other_rate(e, "learning rate too low", what, factor)
 
 
 def _fails(e: Evidence, better: float) -> bool:
@@ -278,26 +271,33 @@ def _labels(e: Evidence) -> tuple[np.ndarray, np.ndarray] | None:
 
 def overfitting(e: Evidence) -> Verdict | None:
     """What is learned of the training rows does not hold for others."""
-    held = e.course.column("validation_loss")
-    train = e.course.column("loss")
-    if held.size >= 3 and np.isfinite(held).all():
-        best = int(np.argmin(held))
-        if held[-1] > 1.25 * held[best] and train[-1] < 0.6 * held[-1] and best < 0.8 * held.size:
-            return Verdict(
-                "overfitting",
-                "network",
-                "warning",
-                f"The validation loss was lowest in epoch {best + 1} ({held[best]:.3g}) and rose "
-                f"to {held[-1]:.3g} in epoch {held.size}, while the training loss fell from "
-                f"{train[best]:.3g} to {train[-1]:.3g}. {_size(e)}",
-                _against_overfitting(best),
-            )
+    return _validation_rises(e) or _validation_stays_behind(e)
+
+
+def _validation_rises(e: Evidence) -> Verdict | None:
+    """The validation loss has a lowest epoch, long before the last."""
+    held, train = e.course.column("validation_loss"), e.course.column("loss")
+    if held.size < 3 or not np.isfinite(held).all():
+        return None
+    best = int(np.argmin(held))
+    if held[-1] <= 1.25 * held[best] or train[-1] >= 0.6 * held[-1] or best >= 0.8 * held.size:
+        return None
+    return _overfits(
+        e,
+        f"The validation loss was lowest in epoch {best + 1} ({held[best]:.3g}) and rose to "
+        f"{held[-1]:.3g} in epoch {held.size}, while the training loss fell from "
+        f"{train[best]:.3g} to {train[-1]:.3g}.",
+        f": epoch {best + 1} was best",
+    )
+
+
+def _validation_stays_behind(e: Evidence) -> Verdict | None:
+    """Most of what the network gained on the training rows is lost on others."""
     if not e.trained or not e.now.finite:
         return None
-    inside = e.now.loss
+    held, train = e.course.column("validation_loss"), e.course.column("loss")
     if e.validation is not None:
-        outputs = e.network.infer(e.validation.X)
-        outside = e.loss.forward(outputs, e.validation.y, e.validation.weight)
+        inside, outside = e.now.loss, e.validation_loss
     elif held.size and np.isfinite(held[-1]):
         inside, outside = train[-1], held[-1]
     else:
@@ -305,26 +305,26 @@ def overfitting(e: Evidence) -> Verdict | None:
     gained, kept = e.constant - inside, e.constant - outside
     if gained < 0.5 * e.constant or kept > 0.5 * gained:
         return None
+    return _overfits(
+        e,
+        f"The loss is {inside:.3g} on the training rows and {outside:.3g} on the validation rows; "
+        f"a constant prediction has {e.constant:.3g}.",
+    )
+
+
+def _overfits(e: Evidence, evidence: str, best: str = "") -> Verdict:
     return Verdict(
         "overfitting",
         "network",
         "warning",
-        f"The loss is {inside:.3g} on the training rows and {outside:.3g} on the validation "
-        f"rows; a constant prediction has {e.constant:.3g}. {_size(e)}",
-        _against_overfitting(None),
+        f"{evidence} {_size(e)}",
+        f"Stop early (patience=5 with validation_data, or early_stopping=True in an estimator"
+        f"{best}), use fewer units, weight_decay=1e-2 in AdamW, Dropout(0.3), or more data.",
     )
 
 
 def _size(e: Evidence) -> str:
     return f"There are {e.network.n_params:,} parameters for {len(e.rows):,} rows."
-
-
-def _against_overfitting(best: int | None) -> str:
-    which = f": epoch {best + 1} was best" if best is not None else ""
-    return (
-        "Stop early (patience=5 with validation_data, or early_stopping=True in an estimator"
-        f"{which}), use fewer units, weight_decay=1e-2 in AdamW, Dropout(0.3), or more data."
-    )
 
 
 def underfitting(e: Evidence) -> Verdict | None:
