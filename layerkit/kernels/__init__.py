@@ -159,6 +159,7 @@ adadelta_step = twin(optimizers.adadelta_step)
 lion_step = twin(optimizers.lion_step)
 rprop_step = twin(optimizers.rprop_step)
 plus_decay = twin(optimizers.plus_decay)
+shrink = twin(optimizers.shrink)
 moving_average = twin(optimizers.moving_average)
 
 mean_of_cells = twin(pooling.mean_of_cells)
@@ -227,6 +228,7 @@ __all__ = [
     "row_mean",
     "rprop_step",
     "sgd_step",
+    "shrink",
     "sigmoid",
     "sigmoid_grad",
     "silu",

@@ -69,10 +69,7 @@ class SGD(Optimizer):
         t: int,
         velocity: np.ndarray | None = None,
     ) -> None:
-        if velocity is None:
-            p -= rate * g
-        else:
-            sgd_step(p, g, velocity, rate, float(self.momentum), self.nesterov)
+        sgd_step(p, g, velocity, rate, float(self.momentum), self.nesterov)
 
     def validate(self) -> None:
         super().validate()

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layerkit.kernels import backend, plus_decay
+from layerkit.kernels import backend, plus_decay, shrink
 from layerkit.layer import Slot
 from layerkit.optimizers._plan import Plan, Span, read_only
 from layerkit.parameters import Parameterized
@@ -183,7 +183,7 @@ class Optimizer(Parameterized):
         decay, ages = float(self.weight_decay), state["ages"]
         if decay and self.decoupled:
             for start, stop in plan.decaying:
-                flat_params[start:stop] *= 1 - rate * decay
+                shrink(flat_params[start:stop], 1 - rate * decay)
         for here, p, g, memory, slot, decaying in plan.pieces:
             if grads is not flat_grads:
                 g = read_only(grads[here])

@@ -28,14 +28,25 @@ def in_pieces(loop: Callable[..., None]) -> Callable[..., None]:
 def sgd_step(
     params: np.ndarray,
     grads: np.ndarray,
-    velocity: np.ndarray,
+    velocity: np.ndarray | None,
     rate: float,
     momentum: float,
     nesterov: bool,
 ) -> None:
     """One step of momentum: ``p ← p - (ahead u + now g)`` for both kinds."""
+    if velocity is None:
+        _descend(params, grads, rate)
+        return
     ahead, now = (rate * momentum, rate) if nesterov else (rate, 0.0)
     _sgd(params, grads, velocity, momentum, ahead, now)
+
+
+@in_pieces
+@jit
+def _descend(params, grads, rate):
+    rate = params.dtype.type(rate)
+    for i in range(params.size):
+        params[i] -= rate * grads[i]
 
 
 @in_pieces
@@ -241,6 +252,15 @@ def moving_average(mean, x, beta):
     new, beta = number(1 - beta), number(beta)
     for i in range(mean.size):
         mean[i] = beta * mean[i] + new * x[i]
+
+
+@in_pieces
+@jit
+def shrink(params, factor):
+    """Decoupled weight decay: ``p ← factor p``."""
+    factor = params.dtype.type(factor)
+    for i in range(params.size):
+        params[i] *= factor
 
 
 @jit

@@ -12,12 +12,18 @@ import numpy as np
 def sgd_step(
     params: np.ndarray,
     grads: np.ndarray,
-    velocity: np.ndarray,
+    velocity: np.ndarray | None,
     rate: float,
     momentum: float,
     nesterov: bool,
 ) -> None:
-    """One step ``u ← momentum u + g;  p ← p - rate u``, with Nesterov ``rate (g + momentum u)``."""
+    """One step ``u ← momentum u + g;  p ← p - rate u``, with Nesterov ``rate (g + momentum u)``.
+
+    Without a velocity ``p ← p - rate g``.
+    """
+    if velocity is None:
+        params -= rate * grads
+        return
     velocity *= momentum
     velocity += grads
     params -= rate * (grads + momentum * velocity if nesterov else velocity)
@@ -178,6 +184,11 @@ def moving_average(mean: np.ndarray, x: np.ndarray, beta: float) -> None:
     """Exponential moving average: ``mean ← beta mean + (1 - beta) x``."""
     mean *= beta
     mean += (1 - beta) * x
+
+
+def shrink(params: np.ndarray, factor: float) -> None:
+    """Decoupled weight decay: ``p ← factor p``."""
+    params *= factor
 
 
 def plus_decay(
