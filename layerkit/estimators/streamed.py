@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 
 from layerkit.estimators.weights import class_weights
+from layerkit.training.mapped import mapping_of, release
 
 
 def are_batches(X: Any, y: Any) -> bool:
@@ -144,6 +145,7 @@ class StreamedRows:
             except ValueError as error:
                 raise ValueError(f"batch {n}: {error}") from error
             yield X, y, weight
+            release(mapping_of(X))
 
     # ---------------------------------------------------------------- for checkpoints
 
