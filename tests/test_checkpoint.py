@@ -480,3 +480,48 @@ def test_killed_at_random_moments(kills, tmp_path):
     np.testing.assert_array_equal(found["params"], net.flat_params)
     np.testing.assert_array_equal(found["loss"], history["loss"])
     assert not [name for name in os.listdir(tmp_path) if re.search(r"\.tmp$", name)]
+
+
+KILLED_WHILE = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[3])
+import test_checkpoint as t
+calls = 0
+
+def killing(name):
+    original = getattr(os, name)
+    def call(*arguments):
+        global calls
+        calls += name == "fsync" or str(arguments[1]) == sys.argv[1]  # Numba renames files too
+        after = sys.argv[2].startswith("after")
+        if calls == 3 and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*arguments)
+        if calls == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    setattr(os, name, call)
+
+killing(sys.argv[2].split()[-1])
+t.run(sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+@pytest.mark.parametrize(
+    ("moment", "epoch"),
+    [
+        ("before fsync", 1),  # called for the file, then for the folder: of the second checkpoint
+        pytest.param("after fsync", 1, marks=pytest.mark.slow),
+        pytest.param("before replace", 2, marks=pytest.mark.slow),
+        pytest.param("after replace", 3, marks=pytest.mark.slow),
+    ],
+)
+def test_killed_while_it_writes(moment, epoch, tmp_path):
+    path = tmp_path / "run.npz"
+    command = [sys.executable, "-c", KILLED_WHILE, path, moment, Path(__file__).parent]
+    assert subprocess.run(command).returncode == -signal.SIGKILL
+    assert archive.read(path)["counters"]["epoch"] == epoch
+    assert len(os.listdir(tmp_path)) == 1 + (moment != "after replace")  # what was half written
+    assert_same(run(path, resume=True), run())
+    assert os.listdir(tmp_path) == ["run.npz"]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from cases import CASES
+from closeness import assert_equal_to_a_millionth
 from sklearn import neural_network as theirs
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -44,10 +45,13 @@ def test_a_classifier_from_sklearn_and_back(targets, solver, dtype):
     )
     ours = from_sklearn(mlp)
     assert ours.network_.dtype == mlp.coefs_[0].dtype
-    tolerance = {"rtol": 1e-5, "atol": 1e-6} if dtype == np.float32 else {"rtol": 1e-9}
     for model in (ours, to_sklearn(ours)):
         np.testing.assert_array_equal(model.predict(x), mlp.predict(x))
-        np.testing.assert_allclose(model.predict_proba(x), mlp.predict_proba(x), **tolerance)
+        found, expected = model.predict_proba(x), mlp.predict_proba(x)
+        if dtype == np.float64:
+            np.testing.assert_allclose(found, expected, rtol=1e-9)
+        else:
+            assert_equal_to_a_millionth(found, expected)
         np.testing.assert_array_equal(model.classes_, mlp.classes_)
         assert model.loss_ == pytest.approx(mlp.loss_) and model.out_activation_ == (
             mlp.out_activation_

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from cases import CASES
+from closeness import assert_equal_to_a_millionth
 
 import layerkit.layers as nn
 from layerkit.interchange import from_pytorch, to_pytorch
@@ -41,9 +42,10 @@ def test_a_layer_there_and_back(case):
             from_pytorch(module, case.input_shape)
         return
     back = from_pytorch(module, case.input_shape)
-    exact = back.dtype == np.float64  # modules without parameters do not say their dtype
-    tolerance = {"rtol": 1e-9, "atol": 1e-12} if exact else {"rtol": 1e-5, "atol": 1e-6}
-    np.testing.assert_allclose(back.infer(x), network.infer(x), **tolerance)
+    if back.dtype == np.float64:
+        np.testing.assert_allclose(back.infer(x), network.infer(x), rtol=1e-9, atol=1e-12)
+    else:  # modules without parameters do not say their dtype
+        assert_equal_to_a_millionth(back.infer(x), network.infer(x))
 
 
 def modules():
@@ -85,7 +87,7 @@ def test_a_module_from_pytorch(name, module, shape):
     x = np.random.default_rng(0).standard_normal((6, *shape)).astype(np.float32)
     network = from_pytorch(module, shape)
     expected = run(module.eval(), x, len(shape) == 3)
-    np.testing.assert_allclose(network.infer(x), expected, rtol=1e-5, atol=2e-6)
+    assert_equal_to_a_millionth(network.infer(x), expected)
 
 
 def test_what_the_modules_say_needs_no_input_shape():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from closeness import assert_equal_to_a_millionth
 
 import layerkit.layers as nn
 from layerkit.interchange import from_pytorch, to_pytorch
@@ -153,9 +154,9 @@ def test_a_module_from_pytorch_and_back(name):
     y = network.infer(x)
     assert y.dtype == np.float32
     y = np.moveaxis(y, -1, 1) if y.ndim == 4 else y
-    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+    assert_equal_to_a_millionth(y, expected)
     again = predict(to_pytorch(network), torch_x)
-    np.testing.assert_allclose(again, expected, rtol=1e-5, atol=1e-6)
+    assert_equal_to_a_millionth(again, expected)
 
 
 def torch_gradients(module, x, grad):

@@ -272,5 +272,11 @@ def test_sparse_rows_are_never_made_dense(monkeypatch):
     data = (wide, y[:, np.newaxis])
     history = train(network, BinaryCrossEntropy(), SGD(), data, epochs=1, batch_size=10_000)
     assert len(history) == 1
-    model = SequentialClassifier([Dense(2)], max_iter=1, n_iter_no_change=None, batch_size=10_000)
-    assert model.fit(wide, y).predict(wide).shape == (20_000,)
+    common = {"max_iter": 1, "batch_size": 10_000}
+    for model in (
+        SequentialClassifier([Dense(2)], n_iter_no_change=None, **common),
+        MLPClassifier((2,), n_iter_no_change=np.inf, **common),
+    ):
+        assert model.fit(wide, y).predict(wide).shape == (20_000,)
+        halves = [(wide[:10_000], y[:10_000]), (wide[10_000:], y[10_000:])]
+        assert model.fit(halves).predict(wide[:5]).shape == (5,)
