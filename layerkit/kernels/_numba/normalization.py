@@ -15,7 +15,7 @@ variances", Stanford STAN-CS-79-773, 1979.
 import numpy as np
 
 from layerkit.kernels._numba.compile import BOTH, exact, for_dtypes, inline, jit, plain
-from layerkit.kernels._numba.threads import PASS, WORTHWHILE, in_parts
+from layerkit.kernels._numba.threads import PASS, in_parts, is_short
 from layerkit.kernels._numpy import normalization as reference
 
 BLOCK = 16384  # numbers that stay in the second-level cache
@@ -183,7 +183,7 @@ def _channel_sums(
     grad: np.ndarray, x_hat: np.ndarray, grad_gamma: np.ndarray, grad_beta: np.ndarray
 ) -> None:
     """Overwrite the sums of grad x_hat and of grad over the rows."""
-    if PASS * grad.size < 2 * WORTHWHILE:
+    if is_short(grad):
         _sums_of_part(grad, x_hat, grad_gamma, grad_beta)
         return
 

@@ -11,16 +11,19 @@ from math import sqrt
 import numpy as np
 
 from layerkit.kernels._numba.compile import inline, jit
-from layerkit.kernels._numba.threads import element_by_element
+from layerkit.kernels._numba.threads import element_by_element, is_short
 
 
 def in_pieces(loop: Callable[..., None]) -> Callable[..., None]:
     """Let a rule, whose first arguments are vectors, go through long ones piece by piece."""
 
     @functools.wraps(loop)
-    def step(*arguments: np.ndarray | float) -> None:
-        vectors = [a for a in arguments if isinstance(a, np.ndarray)]
-        element_by_element(loop, *vectors, numbers=arguments[len(vectors) :])
+    def step(params: np.ndarray, *others: np.ndarray | float) -> None:
+        if is_short(params):
+            loop(params, *others)
+            return
+        vectors = [a for a in others if isinstance(a, np.ndarray)]
+        element_by_element(loop, params, *vectors, numbers=others[len(vectors) :])
 
     return step
 

@@ -6,7 +6,7 @@ NumPy starts an inner loop for each row, which costs more than adding 64 numbers
 import numpy as np
 
 from layerkit.kernels._numba.compile import BOTH, for_dtypes, jit, plain
-from layerkit.kernels._numba.threads import PASS, WORTHWHILE, in_parts
+from layerkit.kernels._numba.threads import PASS, in_parts, is_short
 from layerkit.kernels._numpy import sums as reference
 
 # So many rows are added up before they join the total: then 10,000 rows lose no digits.
@@ -36,7 +36,7 @@ def sum_rows(rows: np.ndarray, out: np.ndarray) -> None:
     """Overwrite ``out`` with Σ_r rows[r]."""
     if not out.flags.carray:
         reference.sum_rows(rows, out)
-    elif PASS * rows.size < 2 * WORTHWHILE:
+    elif is_short(rows):
         _sum_rows(plain(rows), out)
     else:
         rows = plain(rows)

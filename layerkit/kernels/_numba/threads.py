@@ -124,8 +124,13 @@ def in_parts(
 
 def element_by_element(loop: Callable[..., None], *arrays: np.ndarray, numbers: Any = ()) -> None:
     """Run ``loop(*arrays, *numbers)`` over vectors of one length, in parts where they are long."""
-    size = arrays[0].size
-    if PASS * size < 2 * WORTHWHILE:
+    if is_short(arrays[0]):
         loop(*arrays, *numbers)
     else:
+        size = arrays[0].size
         in_parts(lambda part: loop(*[a[part] for a in arrays], *numbers), size, PASS * size)
+
+
+def is_short(x: np.ndarray) -> bool:
+    """Whether a pass over an array is not worth a second thread."""
+    return PASS * x.size < 2 * WORTHWHILE
