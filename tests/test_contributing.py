@@ -39,7 +39,7 @@ def guide():
     globals()["Swish"] = namespace["Swish"]  # where pickle looks for it
     namespace["nn"] = SimpleNamespace(Swish=namespace["Swish"])
     run(check, namespace)
-    namespace["row"], namespace["entry"] = run(row, namespace)[0], run(entry, namespace)[0]
+    namespace["row"], namespace["entry"] = run(row, namespace), run(entry, namespace)
     namespace["onnx"] = onnx
     return namespace
 

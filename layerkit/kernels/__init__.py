@@ -67,6 +67,7 @@ Arguments have the same meaning everywhere::
     flat_params           all parameters of a network
     flat_grads            all its gradients, to be overwritten where the run has its own
     grad_input            dL/dx, to be overwritten
+    factor                what `shrink` multiplies by
     decay, spans          weight decay, and the (start, stop) of what decays
     params, grads         vectors to be changed in place, and their gradient
     m, v, u, w, velocity  what a rule remembers, changed in place: averages of g, of g² and the like
