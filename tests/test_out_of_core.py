@@ -51,16 +51,15 @@ def learn(what, X, y):
     if what == "train":
         train(Sequential([Dense(8), Dense(1)]), BinaryCrossEntropy(), SGD(), (X, y[:, None]),
               epochs=1, batch_size=256, random_state=0)
-    elif what == "stream":
-        bounds = range(0, len(y), 256)
-        batches = ((X[i : i + 256] + 0, y[i : i + 256, None]) for i in bounds)
+    elif "stream" in what:
+        batches = ((X[i : i + 256], y[i : i + 256, None]) for i in range(0, len(y), 256))
         network = Sequential([Dense(8), Dense(1)]).build(X.shape[1], random_state=0)
         train(network, BinaryCrossEntropy(), SGD(), batches, epochs=1)
     elif what == "batches":
         class Batches:
             def __iter__(self):
                 for i in range(0, len(y), 256):
-                    yield X[i : i + 256] + 0, y[i : i + 256]
+                    yield X[i : i + 256], y[i : i + 256]
         model = MLPClassifier((8,), max_iter=1, n_iter_no_change=np.inf, random_state=0)
         model.fit(Batches()).predict(X[:256])
     elif what == "sequential":
@@ -78,11 +77,11 @@ rows = megabytes * 2**20 // 4096
 warm = np.random.default_rng(0).normal(size=(600, columns)).astype(dtype)
 learn(what, warm, np.arange(600) % 2)  # libraries, kernels and their buffers are not data
 y = np.arange(rows) % 2
-if what in ("stream", "batches"):  # rows that are made when they are asked for
+if what == "stream":  # rows that are made when they are asked for
     class Made:
         shape = (rows, columns)
         def __getitem__(self, rows):
-            return warm[: len(range(*rows.indices(self.shape[0])))]
+            return warm[: len(range(*rows.indices(self.shape[0])))] + 0
     X = Made()
 else:
     file = tempfile.NamedTemporaryFile()
@@ -115,7 +114,9 @@ reads_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 
 
 @reads_proc
-@pytest.mark.parametrize("what", ["train", "stream", "batches", "sequential", "mlp"])
+@pytest.mark.parametrize(
+    "what", ["train", "stream", "mapped stream", "batches", "sequential", "mlp"]
+)
 @pytest.mark.parametrize(
     ("megabytes", "limit"), [(256, 180), pytest.param(4096, 500, marks=pytest.mark.slow)]
 )

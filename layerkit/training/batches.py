@@ -136,6 +136,7 @@ class StreamedBatches:
                 )
             x, y, weight = _checked(*batch)
             yield x, y, weight, float(len(y))
+            release(mapping_of(x))
             n_batches += 1
         if n_batches == 0:
             raise ValueError(
