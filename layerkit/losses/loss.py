@@ -295,9 +295,7 @@ class Loss(Parameterized):
             )
         return weights
 
-    def _total(
-        self, weights: np.ndarray | None, n_samples: int, normalizer: float | None
-    ) -> float:
+    def _total(self, weights: np.ndarray | None, n_samples: int, normalizer: float | None) -> float:
         if normalizer is None:
             total = float(n_samples if weights is None else weights.sum())
             if total == 0:
