@@ -50,7 +50,7 @@ from layerkit.inspection import HealthMonitor, HealthReport, health
 from layerkit.inspection.diagnosis.probes import best_constant
 from layerkit.inspection.diagnosis.statistics import Moments, Recorder
 from layerkit.inspection.diagnosis.subject import Rows
-from layerkit.losses import Huber, Poisson
+from layerkit.losses import Focal, Huber, Poisson, SquaredHinge
 from layerkit.optimizers import LBFGS, SGD, Adam
 from layerkit.training import train
 
@@ -188,6 +188,14 @@ def test_numbers_in_the_evidence_are_right():
     (first,) = health(mlp(8), X, y).verdicts[:1]
     assert "2 of 300 rows of X" in first.evidence
     assert "first in row 7, in column 1" in first.evidence
+
+
+@pytest.mark.parametrize("loss", [Focal(), SquaredHinge()])
+def test_losses_that_punish_small_scores_hard_raise_no_alarm_at_the_start(loss):
+    X, y = blobs(0, k=2, d=4, n=200)
+    y = y[:, None] * 1.0 if isinstance(loss, Focal) else 2.0 * y[:, None] - 1
+    for seed in range(10):
+        assert health(mlp(8, out=1).build(4, random_state=seed), X, y, loss).healthy
 
 
 def test_gradient_norms_and_ratios_equal_a_plain_computation():

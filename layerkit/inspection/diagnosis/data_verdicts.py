@@ -35,6 +35,7 @@ SMALL_INPUTS = 0.02
 FAR_FROM_ZERO = 8.0  # mean of a column over its deviation
 UNEVEN = 1000.0  # between the scales of the largest and the smallest tenth of the columns
 WRONG_LOGITS = 4.0  # times the loss of equal probabilities
+LARGE_LOGITS = 5.0  # root mean square; about 1 as layers are built
 WRONG_VALUES = 10.0  # times the loss of the best constant, or of zeros if they suit
 SILENT = 0.2  # share of rows without a gradient; a robust loss may give up a few on purpose
 RELATED = 3.5  # deviations above chance
@@ -210,6 +211,8 @@ def _confident(e: Evidence, found: float, when: str) -> Verdict | None:
     if e.start is None or not found > WRONG_LOGITS * max(e.constant, e.zero) > 0:
         return None
     last, outputs = e.learning(e.start)[-1], e.start.outputs
+    if not np.sqrt(np.square(outputs).mean()) > LARGE_LOGITS:
+        return None  # it is the loss that punishes small scores hard, such as a squared hinge
     k = max(outputs.shape[-1], 2)
     log_k = f" (log {k})" if abs(e.zero - math.log(k)) < 0.02 else ""
     return Verdict(

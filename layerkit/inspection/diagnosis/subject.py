@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from layerkit.layer import Layer
-from layerkit.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, MeanSquaredError
+from layerkit.losses import (
+    BinaryCrossEntropy,
+    CategoricalCrossEntropy,
+    Focal,
+    Loss,
+    MeanSquaredError,
+)
 from layerkit.losses.classification import Categorical
 from layerkit.training import History
 
@@ -159,7 +165,7 @@ def default_loss(network: Layer, y: np.ndarray) -> Loss:
 def as_targets(y: np.ndarray, loss: Loss, network: Layer) -> np.ndarray:
     """Give a column of targets the axis that a network with one output has."""
     single = network.output_shape == (1,) and y.ndim == 1
-    labels = isinstance(loss, Categorical) and type(loss).__name__ != "Focal"
+    labels = isinstance(loss, Categorical) and not isinstance(loss, Focal)
     return y[:, np.newaxis] if single and not labels else y
 
 
