@@ -121,6 +121,13 @@ def others(rng, dtype):
         ("mean_of_cells", (x.reshape(10, 30, 7),)),
         ("apply_mask", (x, rng.random(x.shape) < 0.5, 2.0)),
         ("apply_mask", (x.reshape(10, 30, 7), rng.random((10, 1, 7)) < 0.5, 2.0)),
+        ("sum_of_squares", (x.ravel(),)),
+        ("add_rows_at", (x, rng.integers(0, 9, 300), np.empty((10, 7), dtype))),
+        ("cross_entropy_of_softmax", (5 * x, np.abs(x) / np.abs(x).sum(1, keepdims=True), 6.0)),
+        ("cross_entropy_of_sigmoid", (5 * x, rng.random(x.shape).astype(dtype), 3.0)),
+        ("sgd_step", (x.ravel(), x.ravel()[::-1].copy(), None, 0.1, 0.0, False)),
+        ("shrink", (x.ravel(), 0.9)),
+        ("plus_decay", (x.ravel(), x.ravel()[::-1].copy(), 0.1, np.array([[0, 9], [50, 700]]))),
         ("moving_average", (x.ravel(), x.ravel()[::-1].copy(), 0.9)),
     ]
 

@@ -24,7 +24,7 @@ Functions, and ``…_grad``: the gradient of the output times the derivative::
                           along, channel_sums, long_rows, row_length, row_mean
     layers in a row       perceptron, perceptron_grad; IDENTITY, RELU, SIGMOID, TANH name what
                           follows a product
-    rows and masks        add_row, sum_rows; keep_mask, apply_mask
+    rows and masks        add_row, sum_rows, add_rows_at; keep_mask, apply_mask
     update rules          sgd_step, adam_step, moments_step, adamax_step, adagrad_step,
                           rmsprop_step, adadelta_step, lion_step, rprop_step, moving_average;
                           plus_decay and sum_of_squares, which come before them
@@ -60,6 +60,7 @@ Arguments have the same meaning everywhere::
     channels              length of the last axis
     n_positions           rows of it
     a, b                  arrays in long rows; b is multiplied in
+    index                 which row of a table each row belongs to
     values, rows, row     one number per channel; a matrix; what is added to each row of it
     keep, shape, rng      a boolean mask, its shape, and where its bits come from
     rate                  of dropping; in an update rule the learning rate
@@ -86,6 +87,7 @@ from layerkit.kernels._numpy import (
     convolution,
     cross_entropy,
     elementwise,
+    embedding,
     normalization,
     optimizers,
     perceptrons,
@@ -168,6 +170,7 @@ mean_of_cells = twin(pooling.mean_of_cells)
 keep_mask = twin(random.keep_mask)
 apply_mask = twin(random.apply_mask)
 add_row = twin(sums.add_row)
+add_rows_at = twin(embedding.add_rows_at)
 sum_rows = twin(sums.sum_rows)
 sum_of_squares = twin(sums.sum_of_squares)
 
@@ -183,6 +186,7 @@ __all__ = [
     "adam_step",
     "adamax_step",
     "add_row",
+    "add_rows_at",
     "along",
     "apply_mask",
     "avg_pool2d",

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit import initializers
+from layerkit.kernels import add_rows_at
 from layerkit.layer import Layer, Shape, is_size
 
 
@@ -95,9 +96,6 @@ class Embedding(Layer):
         return index
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
-        from scipy.sparse import csc_array
-
         index, rows = self.cache, grad_output.reshape(-1, self.dim)
-        one_hot = np.ones(index.size, self.dtype), index.ravel(), np.arange(index.size + 1)
-        self.grads["W"][...] = csc_array(one_hot, shape=(self.num_embeddings, index.size)) @ rows
+        add_rows_at(rows, index.ravel(), out=self.grads["W"])
         return np.zeros(index.shape, self.dtype) if self.needs_input_grad else None
