@@ -69,7 +69,7 @@ class Tree(Parameterized):
     _seed: np.random.SeedSequence | None = None
     _rng: np.random.Generator | None = None
     _observer: Observer | None = None
-    _unpickled = (
+    _unpickled: tuple[str, ...] = (
         "_shown",
         "_own_grads",
         "_flat_params",
