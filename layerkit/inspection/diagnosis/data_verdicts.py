@@ -36,7 +36,8 @@ FAR_FROM_ZERO = 8.0  # mean of a column over its deviation
 UNEVEN = 1000.0  # between the scales of the largest and the smallest tenth of the columns
 WRONG_LOGITS = 4.0  # times the loss of equal probabilities
 LARGE_LOGITS = 5.0  # root mean square; about 1 as layers are built
-WRONG_VALUES = 10.0  # times the loss of the best constant, or of zeros if they suit
+FAR_TARGETS = 10.0  # times the loss of the best constant, where zero is no good prediction
+LARGE_VALUES = 40.0  # times the loss of zeros; 20 is common with one column and ReLUs
 SILENT = 0.2  # share of rows without a gradient; a robust loss may give up a few on purpose
 RELATED = 3.5  # deviations above chance
 HELD_OUT = 0.7  # times the loss of a constant: as low as that needs a relation
@@ -230,7 +231,8 @@ def _far_from_targets(e: Evidence, found: float, when: str) -> Verdict | None:
     """Outputs on another scale than the targets."""
     last, outputs, y = e.learning(e.first)[-1], e.first.outputs, e.rows.y
     far = abs(y.mean()) > 3 * y.std() + 1
-    if not found > WRONG_VALUES * (e.constant if far else max(e.constant, e.zero)) > 0:
+    limit = FAR_TARGETS * e.constant if far else LARGE_VALUES * max(e.constant, e.zero)
+    if not found > limit > 0:
         return None
     if e.start is None and not far:
         return None  # it may have been the first steps that led there

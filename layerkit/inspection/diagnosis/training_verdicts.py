@@ -14,6 +14,7 @@ FEW_VALUES = 8  # from which BatchNorm cannot estimate a deviation
 STALE = 0.5  # deviations between the running mean and that of the data
 STRONG_DROPOUT = 0.6
 ONE_CLASS = 0.99
+LEARNED = 0.4  # times the loss of a constant: below it no network underfits
 
 
 def rate_too_high(e: Evidence) -> Verdict | None:
@@ -336,7 +337,9 @@ def underfitting(e: Evidence) -> Verdict | None:
     third = losses.size // 3
     middle, end = np.median(losses[third : 2 * third]), np.median(losses[2 * third :])
     simple = e.neighbours_explain
-    if end < 0.9 * middle or math.isnan(own) or own > 0.8 or simple < own + 0.2 or e.surprise < 4:
+    if end < 0.9 * middle or end < LEARNED * e.constant:
+        return None
+    if math.isnan(own) or own > 0.8 or simple < own + 0.2 or e.surprise < 4:
         return None
     decay = float(getattr(e.optimizer, "weight_decay", 0.0) or 0.0)
     hidden = e.learning(e.now)[:-1]
