@@ -114,16 +114,20 @@ def test_the_clinic_over_many_seeds():
     assert share_right(healthy) >= 0.98, confusion(healthy)
 
 
-def test_what_is_there_from_the_start_is_found_without_training():
-    visible = [case for case in SICK if case.verdict.startswith(AT_ONCE)]
-    table = first_verdicts(visible, [HELD_OUT], "before")
+VISIBLE = [case for case in SICK if case.verdict.startswith(AT_ONCE)]
+
+
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
+def test_what_is_there_from_the_start_is_found_without_training(every):
+    table = first_verdicts(VISIBLE[::every], [HELD_OUT], "before")
     assert share_right(table) >= 0.95, confusion(table)
-    table = first_verdicts(HEALTHY, [HELD_OUT], "before")
+    table = first_verdicts(HEALTHY[::every], [HELD_OUT], "before")
     assert table.total() - table["healthy", "healthy"] <= 1, confusion(table)
 
 
-def test_health_after_training_raises_no_alarm_on_the_healthy():
-    table = first_verdicts(HEALTHY[::3], [HELD_OUT], "health")
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_health_after_training_raises_no_alarm_on_the_healthy(every):
+    table = first_verdicts(HEALTHY[::every], [HELD_OUT], "health")
     assert table.total() - table["healthy", "healthy"] <= 1, confusion(table)
 
 

@@ -11,6 +11,7 @@ from layerkit.inspection.diagnosis.statistics import Recorder
 from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.layer import Layer
 from layerkit.layers import BatchNorm
+from layerkit.layers._threads import threads_for
 from layerkit.losses import Loss
 from layerkit.training.batches import ArrayBatches
 from layerkit.training.run import infer_all
@@ -53,7 +54,7 @@ def measure(network: Layer, loss: Loss, rows: Rows, batch_size: int) -> Snapshot
     recorder, total = Recorder(working), 0.0
     norms = [layer for _, layer in working.walk() if isinstance(layer, BatchNorm)]
     batches = ArrayBatches(rows.X, rows.y, rows.weight, batch_size)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), threads_for(network):
         for i, (x, y, weight, normalizer) in enumerate(batches):
             for layer in norms:
                 layer.momentum = 1 / (i + 1)  # so that running statistics are plain averages
