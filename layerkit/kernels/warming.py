@@ -40,6 +40,13 @@ def _dense(dtype: DTypeLike) -> None:
     kernels.layer_norm_grad(x, x_hat, inv_std, row, row.copy(), row.copy())
     kernels.softmax(x)
     kernels.cross_entropy_of_labels(x, np.zeros(4, np.int64), np.ones(4), 0.0)
+    kernels.cross_entropy_of_softmax(x, x / 8, np.inf)
+    kernels.cross_entropy_of_sigmoid(x, x, np.inf)
+    kernels.add_rows_at(x, np.zeros(4, np.intp), x.copy())
+    run = np.array([[8, 8, 0, 64, kernels.RELU]])
+    flat_params, hidden, y = np.ones(72, dtype), np.empty(0, dtype), np.empty_like(x)
+    if kernels.perceptron(x, flat_params, run, hidden, y):
+        kernels.perceptron_grad(x, x, flat_params, run, hidden, y, flat_params.copy(), y)
 
 
 def _images(dtype: DTypeLike) -> None:
@@ -61,4 +68,8 @@ def _optimizers(dtype: DTypeLike) -> None:
     g.flags.writeable = False  # as an optimizer gets it
     kernels.adam_step(p, g, m, v, 0.0, 0.9, 0.999, 1e-8, 1)
     kernels.sgd_step(p, g, m, 0.0, 0.9, False)
+    kernels.sgd_step(p, g, None, 0.0, 0.0, False)
+    kernels.shrink(p, 1.0)
+    kernels.plus_decay(g, p, 0.0, np.array([[0, 8]]))
+    kernels.sum_of_squares(p)
     kernels.rmsprop_step(p, g, v, None, None, 0.0, 0.9, 0.0, 1e-8)
