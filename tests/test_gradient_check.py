@@ -165,6 +165,19 @@ def test_every_coordinate_of_small_arrays_and_directions_of_large_ones():
     assert checked["b"][0] == 3 and checked["b"][1].startswith("[")
 
 
+def test_long_names_leave_the_columns_straight():
+    names = ["outer_block_of_layers", "inner_block_of_layers"]
+    network = Dense(2)
+    for name in names:
+        network = Sequential([(name, network)])
+    report = check_gradients(network, 3)
+    assert max(len(c.name) for c in report.comparisons) > 28
+    _, header, *rows = str(report).splitlines()
+    errors = [f"{c.error:.1e}" for c in report.comparisons]
+    ends = {row.index(error) + len(error) for row, error in zip(rows, errors, strict=True)}
+    assert ends == {header.index("error") + len("error")}
+
+
 def test_the_worst_coordinate_is_named_in_the_arrays_own_shape():
     class OneWrong(Dense):
         def backward(self, grad_output):

@@ -71,14 +71,15 @@ class GradientCheck:
 
     def __str__(self) -> str:
         verdict = "passed" if self else "FAILED"
+        width = max([28, *(len(c.name) for c in self.comparisons)])
         lines = [
             f"gradient check of {self.subject}: {verdict}, largest relative error "
             f"{self.max_error:.1e} (allowed: {self.tolerance:.0e})",
-            f"{'mode':<10} {'array':<28} {'checked':>12} {'error':>9}  at",
+            f"{'mode':<10} {'array':<{width}} {'checked':>12} {'error':>9}  at",
         ]
         for c in self.comparisons:
             kinks = f" ({c.n_kinks} kinks)" if c.n_kinks else ""
-            line = f"{c.mode:<10} {c.name:<28} {c.n_checked}{kinks}".ljust(52)
+            line = f"{c.mode:<10} {c.name:<{width}} {c.n_checked}{kinks}".ljust(24 + width)
             line = f"{line} {c.error:>9.1e}  {c.where}"
             if c in self.failures:
                 line += f"  <-- backward {c.backward:.10g}, numerical {c.numerical:.10g}"
