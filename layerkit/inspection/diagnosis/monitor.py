@@ -27,7 +27,7 @@ class HealthMonitor:
 
     Parameters
     ----------
-    every : int, default=20
+    every : int, default=50
         Watch the update of the first step, and of one step in so many after it. One costs about a
         copy of the flat vector.
     keep_rows : int, default=1024
@@ -65,7 +65,7 @@ class HealthMonitor:
     ('learning rate too low', 'optimizer')
     """
 
-    def __init__(self, every: int = 20, keep_rows: int = 1024) -> None:
+    def __init__(self, every: int = 50, keep_rows: int = 1024) -> None:
         for name, value in (("every", every), ("keep_rows", keep_rows)):
             if not is_size(value):
                 raise ValueError(f"{name} must be a positive integer, got {value!r}")

@@ -22,7 +22,7 @@ class GradientRecorder:
 
     Parameters
     ----------
-    every : int, default=5
+    every : int, default=10
         Record every this many steps. One costs a pass over the gradient vector: on small networks
         a tenth of a step.
 
@@ -51,7 +51,7 @@ class GradientRecorder:
     (['dense_1', 'dense_2'], True)
     """
 
-    def __init__(self, every: int = 5) -> None:
+    def __init__(self, every: int = 10) -> None:
         if not is_size(every):
             raise ValueError(f"every must be a positive integer, got {every!r}")
         self.every = every
