@@ -1,6 +1,7 @@
 """The Python in the README runs as printed."""
 
 import re
+import runpy
 from pathlib import Path
 from textwrap import dedent
 
@@ -48,3 +49,10 @@ def test_the_onnx_example_runs(tmp_path, monkeypatch):
     run_examples("README.md", namespace, fence="py")  # a block of its own: it needs an extra
     expected = namespace["pipeline"].predict(namespace["X"])
     assert (namespace["label"] == expected).mean() > 0.99  # float32 may decide a tie differently
+
+
+def test_the_table_of_speeds_is_that_of_the_committed_results():
+    made = runpy.run_path(str(ROOT / "benchmarks" / "readme.py"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "| training step, " in readme
+    assert made["updated"](readme, made["read"](made["RESULTS"])) == readme
