@@ -69,6 +69,21 @@ def test_an_error_in_a_part_is_raised_when_all_are_done(broken):
     assert threads.in_parts(lambda rows: rows.stop, 10, WORK) == [3, 6, 10]
 
 
+def test_ctrl_c_while_waiting_leaves_nothing_of_the_interrupted_work(monkeypatch):
+    wait, hold = threads.Worker.wait, threading.Event()
+
+    def interrupted(worker):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threads.Worker, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        threads.in_parts(lambda rows: rows.start and hold.wait(10), 10, WORK)
+    monkeypatch.setattr(threads.Worker, "wait", wait)
+    assert threads.in_parts(lambda rows: rows.stop, 10, WORK) == [3, 6, 10]
+    hold.set()
+    assert threads.in_parts(lambda rows: rows.stop, 10, WORK) == [3, 6, 10]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_forked_child_has_a_team_of_its_own():
     program = (

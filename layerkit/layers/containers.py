@@ -53,7 +53,7 @@ class Sequential(Layer):
     ((5, 4), (5, 16))
     """
 
-    _cut: tuple[np.ndarray | None, Sequence[Any], list[Any]] | None = None
+    _cut: tuple[np.ndarray, Sequence[Any], list[Any]] | None = None
     _unpickled = (*Layer._unpickled, "_cut")
 
     def __init__(self, layers: Sequence[Layer | tuple[str, Layer]]) -> None:
@@ -93,11 +93,11 @@ class Sequential(Layer):
     @property
     def _parts(self) -> list[Any]:
         """The chain; in a root, runs of Dense layers and activations in it are one part each."""
+        if self._flat_params is None:
+            return self.chain
         cut = self._cut
         if cut is None or cut[0] is not self._flat_params or cut[1] != self.layers:
-            chain = self.chain
-            parts = chain if self._flat_params is None else runs.parts(self, chain)
-            cut = self._cut = self._flat_params, self.layers[:], parts
+            cut = self._cut = self._flat_params, self.layers[:], runs.parts(self, self.chain)
         return cut[2]
 
     def clear_cache(self) -> None:

@@ -113,6 +113,9 @@ def in_parts(
             results = [function(slices[0])]
         finally:  # nobody may go on while a part is under way
             outcomes = [worker.wait() for worker in workers[: parts - 1]]
+    except BaseException:  # Ctrl-C while waiting, perhaps: the workers may be at it still
+        _team.cache_clear()
+        raise
     finally:
         free.release()
     for result, error in outcomes:
