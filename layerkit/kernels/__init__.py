@@ -27,7 +27,7 @@ Functions, and ``…_grad``: the gradient of the output times the derivative::
     rows and masks        add_row, sum_rows, add_rows_at; keep_mask, apply_mask
     update rules          sgd_step, adam_step, moments_step, adamax_step, adagrad_step,
                           rmsprop_step, adadelta_step, lion_step, rprop_step, moving_average;
-                          plus_decay and sum_of_squares, which come before them
+                          plus_decay, shrink and sum_of_squares, which come before them
     windows               output_size; the types Pair (height, width) and Padding
 
 Arguments have the same meaning everywhere::

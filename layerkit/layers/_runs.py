@@ -26,7 +26,7 @@ class Run:
     cache, and where the kernel does not take the case.
     """
 
-    def __init__(self, steps: list[Step], starts: dict[int, int], root: Layer) -> None:
+    def __init__(self, steps: list[Step], starts: dict[str, int], root: Layer) -> None:
         self.steps = steps
         self.layers = [layer for step in steps for layer in step if layer is not None]
         self.flat_params, self.flat_grads = root.flat_params, root.flat_grads
@@ -116,10 +116,7 @@ class Run:
 
 def parts(root: Layer, chain: list[Layer]) -> list[Any]:
     """Cut the chain of a root: a `Run` for Dense layers and what activates them, else layers."""
-    starts, start = {}, 0
-    for _, layer in root.walk():
-        starts[id(layer)] = start
-        start += sum(p.size for p in (layer._own_params or {}).values())
+    starts = {slot.path: slot.slice.start for slot in root.layout}
     found: list[Any] = []
     steps: list[Step] = []
 
@@ -140,9 +137,8 @@ def parts(root: Layer, chain: list[Layer]) -> list[Any]:
     return found
 
 
-def _row(dense: Dense, activation: Layer | None, starts: dict[int, int]) -> tuple[int, ...]:
+def _row(dense: Dense, activation: Layer | None, starts: dict[str, int]) -> tuple[int, ...]:
     """Describe a step to the kernel: `layerkit.kernels._numpy.perceptrons.COLUMNS`."""
-    n_in, units = dense.params["W"].shape
-    start = starts[id(dense)]
-    bias = start + n_in * units if dense.use_bias else -1
-    return n_in, units, start, bias, _CODES.get(type(activation), IDENTITY)  # type: ignore[arg-type]
+    W, b = starts[f"{dense.path}.W"], starts.get(f"{dense.path}.b", -1)
+    code = IDENTITY if activation is None else _CODES[type(activation)]
+    return *dense.params["W"].shape, W, b, code

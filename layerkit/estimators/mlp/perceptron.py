@@ -277,11 +277,15 @@ class MultilayerPerceptron(Coefficients, NetworkEstimator):
         loss.check_targets(np.isfinite(y), y, "finite")
         return y
 
+    def _auto_batch(self, n_rows: int) -> int:
+        """Return batch_size="auto", as scikit-learn has it."""
+        return min(200, n_rows)
+
     def _batches(
         self, X: Any, y: np.ndarray, weight: np.ndarray | None, rng: np.random.RandomState
     ) -> MiniBatches:
-        size = 200 if self.batch_size == "auto" else int(self.batch_size)
-        if size > len(y) and self.batch_size != "auto":
+        size = self._auto_batch(len(y)) if self.batch_size == "auto" else int(self.batch_size)
+        if size > len(y):
             warnings.warn(
                 f"batch_size={size} is larger than the sample size {len(y)}. It is going to be "
                 "clipped",

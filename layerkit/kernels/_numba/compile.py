@@ -54,9 +54,9 @@ def _newest_source() -> tuple[int, int]:
     return max(s.st_mtime_ns for s in sources), sum(s.st_size for s in sources)
 
 
-def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+def jit(function: Callable[..., Any], flags: set[str] = FLAGS) -> Callable[..., Any]:
     """Compile a kernel when it is first called with a dtype."""
-    compiled: Any = numba.njit(nogil=True, fastmath=FLAGS, error_model="numpy")(function)
+    compiled: Any = numba.njit(nogil=True, fastmath=flags, error_model="numpy")(function)
     try:
         compiled._cache = _Cache(function)
     except RuntimeError:  # Numba found no folder for its cache

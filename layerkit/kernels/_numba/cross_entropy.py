@@ -1,6 +1,7 @@
 """Cross-entropy after softmax or sigmoid: value and gradient while a row is in the cache."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -63,8 +64,15 @@ def cross_entropy_of_softmax(
     logits: np.ndarray, targets: np.ndarray, cap: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return ``min(cap, log Σ_k exp(x_k) - Σ_k t_k x_k)`` and ``softmax(x) - t``; float32 only."""
+    return _value_and_derivative(_of_softmax, logits, targets, cap)
+
+
+def _value_and_derivative(
+    loop: Callable[..., None], logits: np.ndarray, targets: np.ndarray, cap: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the two new arrays that ``loop(x, targets, cap, values, derivative)`` fills."""
     values, derivative = np.empty(len(logits), logits.dtype), np.empty(logits.shape, logits.dtype)
-    _of_softmax(plain(logits), plain(targets), cap, values, derivative)
+    loop(plain(logits), plain(targets), cap, values, derivative)
     return values, derivative
 
 
@@ -88,9 +96,7 @@ def cross_entropy_of_sigmoid(
     logits: np.ndarray, targets: np.ndarray, cap: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return ``Σ_k min(cap, log(1 + exp(x_k)) - t_k x_k)`` and ``σ(x) - t``; float32 only."""
-    values, derivative = np.empty(len(logits), logits.dtype), np.empty(logits.shape, logits.dtype)
-    _of_sigmoid(plain(logits), plain(targets), cap, values, derivative)
-    return values, derivative
+    return _value_and_derivative(_of_sigmoid, logits, targets, cap)
 
 
 @jit

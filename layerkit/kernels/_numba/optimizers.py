@@ -10,7 +10,7 @@ from math import sqrt
 
 import numpy as np
 
-from layerkit.kernels._numba.compile import inline, jit
+from layerkit.kernels._numba.compile import FLAGS, inline, jit
 from layerkit.kernels._numba.threads import element_by_element, is_short
 
 
@@ -45,8 +45,9 @@ def sgd_step(
 
 
 @in_pieces
-@jit
+@functools.partial(jit, flags=FLAGS - {"contract"})
 def _descend(params, grads, rate):
+    """Round the product and the difference each, as everyone does who checks a step by hand."""
     rate = params.dtype.type(rate)
     for i in range(params.size):
         params[i] -= rate * grads[i]

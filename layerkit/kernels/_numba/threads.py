@@ -96,13 +96,11 @@ def in_parts(
     results : list
         One for each part, of which there may be one only.
     """
-    if multiply_adds < 2 * WORTHWHILE:
+    parts = min(n_threads(), n_samples, int(multiply_adds / WORTHWHILE))
+    if parts < 2:
         return [function(slice(None))]
-    parts = max(1, min(n_threads(), n_samples, int(multiply_adds / WORTHWHILE)))
     bounds = [n_samples * part // parts for part in range(parts + 1)]
     slices = list(map(slice, bounds[:-1], bounds[1:]))
-    if parts == 1:
-        return [function(slices[0])]
     workers, free = _team()
     if not free.acquire(blocking=False):  # others are at it, so the processors are busy anyway
         return [function(part) for part in slices]
