@@ -19,7 +19,7 @@ from layerkit.kernels._numba.threads import PASS, in_parts, is_short
 from layerkit.kernels._numpy import normalization as reference
 
 BLOCK = 16384  # numbers that stay in the second-level cache
-LANES = 1024
+LANES = 1024  # that an inner loop runs over, of several rows where channels are few
 
 
 @exact
