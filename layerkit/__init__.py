@@ -43,25 +43,34 @@ Packages::
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from layerkit.archive import ModelFileError
-from layerkit.inspection import check_gradients, check_loss_gradients
 from layerkit.layer import Layer
 from layerkit.layers import *  # noqa: F403
 from layerkit.layers import __all__ as _layers
 
+if TYPE_CHECKING:
+    from layerkit.archive import ModelFileError
+    from layerkit.inspection import check_gradients, check_loss_gradients
+
 __version__ = "0.1.0"
-_estimators = ["MLPClassifier", "MLPRegressor", "SequentialClassifier", "SequentialRegressor"]
 _packages = [
     "datasets",
     "estimators",
+    "inspection",
     "interchange",
     "losses",
     "optimizers",
     "schedules",
     "training",
 ]
+_estimators = ["MLPClassifier", "MLPRegressor", "SequentialClassifier", "SequentialRegressor"]
+_elsewhere = {
+    "ModelFileError": "archive",
+    "check_gradients": "inspection",
+    "check_loss_gradients": "inspection",
+    **dict.fromkeys(_estimators, "estimators"),
+}
 __all__ = [
     "Layer",
     "ModelFileError",
@@ -73,13 +82,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a package, and an estimator with scikit-learn, when it is first asked for."""
+    """Import a package, or what stands in one, when it is first asked for."""
     if name in _packages:
         return import_module(f"layerkit.{name}")
-    if name in _estimators:
-        return getattr(import_module("layerkit.estimators"), name)
+    if name in _elsewhere:
+        return getattr(import_module(f"layerkit.{_elsewhere[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_estimators, *_packages})
+    return sorted({*globals(), *_elsewhere, *_packages})
