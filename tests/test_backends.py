@@ -127,7 +127,10 @@ def others(rng, dtype):
         ("cross_entropy_of_sigmoid", (5 * x, rng.random(x.shape).astype(dtype), 3.0)),
         ("sgd_step", (x.ravel(), x.ravel()[::-1].copy(), None, 0.1, 0.0, False)),
         ("shrink", (x.ravel(), 0.9)),
-        ("plus_decay", (x.ravel(), x.ravel()[::-1].copy(), 0.1, np.array([[0, 9], [50, 700]]))),
+        (
+            "plus_decay",
+            (x.ravel(), x.ravel()[::-1].copy(), 0.1, np.array([[0, 9], [50, 700]]), 0 * x.ravel()),
+        ),
         ("moving_average", (x.ravel(), x.ravel()[::-1].copy(), 0.9)),
     ]
 

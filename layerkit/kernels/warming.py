@@ -70,6 +70,6 @@ def _optimizers(dtype: DTypeLike) -> None:
     kernels.sgd_step(p, g, m, 0.0, 0.9, False)
     kernels.sgd_step(p, g, None, 0.0, 0.0, False)
     kernels.shrink(p, 1.0)
-    kernels.plus_decay(g, p, 0.0, np.array([[0, 8]]))
+    kernels.plus_decay(g, p, 0.0, np.array([[0, 8]]), np.empty_like(p))
     kernels.sum_of_squares(p)
     kernels.rmsprop_step(p, g, v, None, None, 0.0, 0.9, 0.0, 1e-8)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from layerkit.kernels import plus_decay
 from layerkit.layer import Slot
 
 Span = tuple[int, int]
@@ -45,6 +46,7 @@ class Plan:
         self.spans, leaders = _join([(slot, ages[i]) for i, slot in trainable])
         self.decaying, _ = _join([(slot, 0) for _, slot in trainable if slot.decay])
         self.pieces = []
+        self.scratch: np.ndarray | None = None
         for (start, stop), leader in zip(self.spans, leaders, strict=True):
             for low in range(start, stop, chunk):
                 here = slice(low, min(low + chunk, stop))
@@ -54,6 +56,17 @@ class Plan:
                 self.pieces.append(
                     Piece(here, params[here], read_only(grads[here]), held, slot, decaying)
                 )
+
+    def with_decay(
+        self, g: np.ndarray, p: np.ndarray, decay: float, decaying: np.ndarray
+    ) -> np.ndarray:
+        """Return the gradient of a piece with its weight decay, until the next call."""
+        if self.scratch is None:
+            longest = max(piece.grads.size for piece in self.pieces)
+            self.scratch = np.empty(longest, p.dtype)
+        out = self.scratch[: g.size]
+        plus_decay(g, p, decay, decaying, out)
+        return read_only(out)
 
     def serves(
         self,

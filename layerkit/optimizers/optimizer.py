@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layerkit.kernels import backend, plus_decay, shrink
+from layerkit.kernels import backend, shrink
 from layerkit.layer import Slot
 from layerkit.optimizers._plan import Plan, Span, read_only
 from layerkit.parameters import Parameterized
@@ -188,7 +188,7 @@ class Optimizer(Parameterized):
             if grads is not flat_grads:
                 g = read_only(grads[here])
             if decay and not self.decoupled:
-                g = read_only(plus_decay(g, p, decay, decaying))
+                g = plan.with_decay(g, p, decay, decaying)
             self.update(p, g, rate, ages[slot] + 1, **memory)
         state["t"] += 1
         for slot in plan.trainable:

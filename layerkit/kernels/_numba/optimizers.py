@@ -268,11 +268,10 @@ def shrink(params, factor):
 
 
 @jit
-def plus_decay(grads, params, decay, spans):
-    """Return g, and g + decay p in the spans."""
+def plus_decay(grads, params, decay, spans, out):
+    """Overwrite ``out`` with g, and g + decay p in the spans."""
     decay = params.dtype.type(decay)
-    out = grads.copy()
+    out[:] = grads
     for start, stop in spans:
         for i in range(start, stop):
             out[i] += decay * params[i]
-    return out

@@ -192,10 +192,9 @@ def shrink(params: np.ndarray, factor: float) -> None:
 
 
 def plus_decay(
-    grads: np.ndarray, params: np.ndarray, decay: float, spans: np.ndarray
-) -> np.ndarray:
-    """Return g, and g + decay p in the spans, an int64 array of (start, stop)."""
-    grads = grads.copy()
+    grads: np.ndarray, params: np.ndarray, decay: float, spans: np.ndarray, out: np.ndarray
+) -> None:
+    """Overwrite ``out`` with g, and g + decay p in the spans, an int64 array of (start, stop)."""
+    out[...] = grads
     for start, stop in spans.tolist():
-        grads[start:stop] += decay * params[start:stop]
-    return grads
+        out[start:stop] += decay * params[start:stop]
