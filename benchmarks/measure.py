@@ -3,6 +3,10 @@
 PyTorch's and NumPy's thread pools spoil each other in one process, and a machine's speed drifts. So
 each side waits in its own process on a pipe, works while the others sleep, and what counts is the
 median of the ratios of neighbouring runs.
+
+Idle threads of OpenBLAS and OpenMP go on spinning for some 30 ms and would take a processor from
+the side that comes next. So everybody rests before a run, and a run begins with one repetition that
+is not timed, which wakes the side's own threads: what is measured is a loop, not its first step.
 """
 
 import os
@@ -17,8 +21,11 @@ import numpy as np
 
 from benchmarks.workloads import Workload
 
-LEAST_SECONDS = 0.02
+LEAST_SECONDS = 0.1
 """One run repeats the work until it takes about this long."""
+
+REST = 0.1
+"""Seconds before a run, for the threads of the side before to fall asleep."""
 
 
 @dataclass
@@ -63,6 +70,7 @@ class Side:
 
     def run(self) -> float:
         """Return the seconds of one repetition."""
+        time.sleep(REST)
         self.pipe.send("run")
         return self._answer()
 
@@ -99,6 +107,7 @@ def serve(side: str, address: str) -> None:
         while (order := pipe.recv()) is not None:
             try:
                 if order == "run":
+                    repeat()
                     pipe.send(_seconds(repeat, times) / times)
                     continue
                 kind, options = order
