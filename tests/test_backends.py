@@ -118,6 +118,7 @@ def others(rng, dtype):
         ("log_softmax", (1e4 * x,)),
         ("sum_rows", (x, np.empty(7, dtype))),
         ("add_row", (x, x[0].copy())),
+        ("matmul", (x.T, x[::-1])),
         ("mean_of_cells", (x.reshape(10, 30, 7),)),
         ("apply_mask", (x, rng.random(x.shape) < 0.5, 2.0)),
         ("apply_mask", (x.reshape(10, 30, 7), rng.random((10, 1, 7)) < 0.5, 2.0)),

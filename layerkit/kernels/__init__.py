@@ -24,6 +24,7 @@ Functions, and ``…_grad``: the gradient of the output times the derivative::
                           along, channel_sums, long_rows, row_length, row_mean
     layers in a row       perceptron, perceptron_grad; IDENTITY, RELU, SIGMOID, TANH name what
                           follows a product
+    products              matmul
     rows and masks        add_row, sum_rows, add_rows_at; keep_mask, apply_mask
     update rules          sgd_step, adam_step, moments_step, adamax_step, adagrad_step,
                           rmsprop_step, adadelta_step, lion_step, rprop_step, moving_average;
@@ -59,7 +60,7 @@ Arguments have the same meaning everywhere::
     eps                   added to a variance, or to a root, so that it is not 0
     channels              length of the last axis
     n_positions           rows of it
-    a, b                  arrays in long rows; b is multiplied in
+    a, b                  matrices to be multiplied; or arrays in long rows, b is multiplied in
     index                 which row of a table each row belongs to
     values, rows, row     one number per channel; a matrix; what is added to each row of it
     keep, shape, rng      a boolean mask, its shape, and where its bits come from
@@ -92,6 +93,7 @@ from layerkit.kernels._numpy import (
     optimizers,
     perceptrons,
     pooling,
+    products,
     random,
     sums,
 )
@@ -167,6 +169,8 @@ moving_average = twin(optimizers.moving_average)
 
 mean_of_cells = twin(pooling.mean_of_cells)
 
+matmul = twin(products.matmul)
+
 keep_mask = twin(random.keep_mask)
 apply_mask = twin(random.apply_mask)
 add_row = twin(sums.add_row)
@@ -214,6 +218,7 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "long_rows",
+    "matmul",
     "max_pool2d",
     "max_pool2d_input_grad",
     "mean_of_cells",

@@ -22,6 +22,11 @@ def libraries() -> list[Any]:
     return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
+def has_one_thread() -> bool:
+    """Whether somebody is in `one_blas_thread`."""
+    return _taken.locked()
+
+
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Let BLAS use one thread for a while; `train` and estimators do so around convolutions.

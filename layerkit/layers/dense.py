@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit import initializers
-from layerkit.kernels import add_row, sum_rows
+from layerkit.kernels import add_row, matmul, sum_rows
 from layerkit.layer import Initializer, Layer, Shape, is_size
 
 
@@ -89,7 +89,7 @@ class Dense(Layer):
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         self.cache = x
-        y = x @ self.params["W"]
+        y = matmul(x, self.params["W"])
         if self.use_bias:
             add_row(y, self.params["b"])
         return y
@@ -99,12 +99,12 @@ class Dense(Layer):
         if x.ndim != 2:
             x = x.reshape(-1, x.shape[-1])
         if isinstance(x, np.ndarray):
-            np.matmul(x.T, rows, out=self.grads["W"])
+            matmul(x.T, rows, out=self.grads["W"])
         else:  # sparse rows
             self.grads["W"][...] = x.T @ rows
         if self.use_bias:
             sum_rows(rows, out=self.grads["b"])
-        return grad_output @ self.params["W"].T if self.needs_input_grad else None
+        return matmul(grad_output, self.params["W"].T) if self.needs_input_grad else None
 
     def multiply_adds(self) -> int:
         """One product for every weight and every row."""

@@ -17,9 +17,11 @@ from layerkit.kernels._numba.blas import (
 )
 from layerkit.kernels._numba.compile import jit, plain
 from layerkit.kernels._numba.elementwise import _sigmoid
+from layerkit.kernels._numba.products import is_cut_up
 from layerkit.kernels._numba.sums import _add_row, _sum_rows
 from layerkit.kernels._numpy import perceptrons as reference
 from layerkit.kernels._numpy.perceptrons import RELU, SIGMOID, TANH
+from layerkit.kernels.blas import has_one_thread
 
 
 def perceptron(
@@ -27,11 +29,18 @@ def perceptron(
 ) -> bool:
     """Overwrite ``hidden`` and ``y``; False without NumPy's own BLAS, or for rare cases.
 
-    Those are products with a single column of input, which NumPy makes in yet another way, and
-    float64 activations with an exponential, which are not compiled.
+    Those are products with a single column of input, which NumPy makes in yet another way, large
+    ones that `products.matmul` cuts up, and float64 activations with an exponential, which are not
+    compiled.
     """
     blas = addresses(x.dtype)
-    return blas is not None and _forward(blas, x, flat_params, run, hidden, y)
+    if blas is None or (has_one_thread() and _is_cut_up(run, len(x))):
+        return False
+    return _forward(blas, x, flat_params, run, hidden, y)
+
+
+def _is_cut_up(run: np.ndarray, n_rows: int) -> bool:
+    return any(is_cut_up(n_rows * n_in * units) for n_in, units, *_ in run.tolist())
 
 
 @jit
