@@ -38,7 +38,7 @@ N_POINTS = 6
 POINTS = np.array([0, 1, -1, 2, -2])  # and infinity
 SCALES = np.array([[4], [-6], [-6], [24], [24], [1]])
 SIZES = (3, 5)  # of kernels
-CHUNK_BYTES = 2**21  # of transformed inputs at a time
+CHUNK_BYTES = 2**20  # of transformed inputs at a time
 
 
 def evaluation(n_coefficients: int) -> np.ndarray:
@@ -76,52 +76,83 @@ def convolve(
     """Overwrite y with the convolution of x by an r x r kernel."""
     r, _, c_in, c_out = kernel.shape
     m = N_POINTS + 1 - r
-    values = _transform(of_kernel(r), kernel).reshape(-1, c_in, c_out)
-    for chunk, tiles in _tiles(x, padding, y.shape[1:3], m, r):
-        products = _transform(of_input(), tiles).reshape(len(values), -1, c_in) @ values
-        n, down, across = tiles.shape[2:5]
-        products = products.reshape(N_POINTS, N_POINTS, n, down, across, c_out)
-        outputs = _transform(of_output(m), products).transpose(2, 3, 0, 4, 1, 5)
-        whole = outputs.reshape(n, down * m, across * m, c_out)
-        y[chunk] = whole[:, : y.shape[1], : y.shape[2]]
+    values = (_squared(of_kernel(r), x.dtype) @ kernel.reshape(r * r, -1)).reshape(-1, c_in, c_out)
+    interpolation = _squared(of_output(m), x.dtype)
+    products = outputs = None
+    for chunk, tiling, inputs in _inputs(x, padding, y.shape[1:3], m, r):
+        products = np.matmul(inputs, values, out=products)
+        outputs = np.matmul(interpolation, products.reshape(N_POINTS**2, -1), out=outputs)
+        part, cells = y[chunk], outputs.reshape(m, m, *tiling, c_out)
+        for here, within in _cells(part, m):
+            part[here] = cells[within]
         if bias is not None:
-            y[chunk] += bias
+            part += bias
 
 
 def kernel_grad(x: np.ndarray, grad: np.ndarray, padding: Padding, out: np.ndarray) -> None:
     """Overwrite ``out`` with dL/dkernel, r x r, given ``grad`` = dL/dy."""
     r, _, c_in, c_out = out.shape
     m = N_POINTS + 1 - r
+    evaluated = _squared(of_kernel(m), x.dtype)
     total = np.zeros((N_POINTS**2, c_in, c_out), x.dtype)
-    for chunk, tiles in _tiles(x, padding, grad.shape[1:3], m, r):
-        n, down, across = tiles.shape[2:5]
-        padded = np.zeros((n, down * m, across * m, c_out), x.dtype)
-        padded[:, : grad.shape[1], : grad.shape[2]] = grad[chunk]
-        blocks = padded.reshape(n, down, m, across, m, c_out).transpose(2, 4, 0, 1, 3, 5)
-        inputs = _transform(of_input(), tiles).reshape(len(total), -1, c_in)
-        grads = _transform(of_kernel(m), blocks).reshape(len(total), -1, c_out)
-        total += inputs.swapaxes(1, 2) @ grads
-    out[...] = _transform(of_output(r), total.reshape(N_POINTS, N_POINTS, c_in, c_out))
+    cells = grads = products = None
+    for chunk, tiling, inputs in _inputs(x, padding, grad.shape[1:3], m, r):
+        if cells is None:
+            cells = np.zeros((m, m, *tiling, c_out), x.dtype)
+        part = grad[chunk]
+        cells[:, :, len(part) :] = 0
+        for here, within in _cells(part, m):
+            cells[within] = part[here]
+        grads = np.matmul(evaluated, cells.reshape(m * m, -1), out=grads)
+        columns = grads.reshape(N_POINTS**2, -1, c_out)
+        products = np.matmul(inputs.swapaxes(1, 2), columns, out=products)
+        total += products
+    out[...] = (_squared(of_output(r), x.dtype) @ total.reshape(N_POINTS**2, -1)).reshape(out.shape)
 
 
-def _transform(matrix: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Apply the matrix to the first two axes: one product with its Kronecker square."""
-    height, width = matrix.shape
-    both = np.kron(matrix, matrix).astype(x.dtype)
-    return (both @ x.reshape(width * width, -1)).reshape(height, height, *x.shape[2:])
+def _squared(matrix: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return the Kronecker square, which acts on rows and columns at once."""
+    return np.kron(matrix, matrix).astype(dtype)
 
 
-def _tiles(
+def _inputs(
     x: np.ndarray, padding: Padding, outputs: tuple[int, ...], m: int, r: int
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield parts of a batch with their overlapping tiles: (row, column, n, down, across, c)."""
+) -> Iterator[tuple[slice, tuple[int, int, int], np.ndarray]]:
+    """Yield parts of a batch, the shape (n, down, across) of their tiles, and all ``B^T d B``.
+
+    These are (36, n * down * across, channels), in one array that every part overwrites: fresh
+    memory for each would cost as much as the arithmetic. The last part is filled up with zeros.
+    """
     n, height, width, channels = x.shape
     (top, _), (left, _) = padding
     down, across = (-(-size // m) for size in outputs)
-    step = max(1, CHUNK_BYTES // (N_POINTS**2 * down * across * channels * x.itemsize))
+    most = max(1, CHUNK_BYTES // (N_POINTS**2 * down * across * channels * x.itemsize))
+    n_parts = max(1, -(-n // most))
+    step = max(1, -(-n // n_parts))
+    padded = np.zeros((step, down * m + r - 1, across * m + r - 1, channels), x.dtype)
+    windows = sliding_window_view(padded, (N_POINTS, N_POINTS), axis=(1, 2))[:, ::m, ::m]
+    tiles = np.empty((N_POINTS, N_POINTS, step, down, across, channels), x.dtype)
+    inputs = np.empty((N_POINTS**2, tiles[0, 0].size), x.dtype)
+    evaluated = _squared(of_input(), x.dtype)
     for start in range(0, n, step):
         part = x[start : start + step]
-        padded = np.zeros((len(part), down * m + r - 1, across * m + r - 1, channels), x.dtype)
-        padded[:, top : top + height, left : left + width] = part
-        windows = sliding_window_view(padded, (N_POINTS, N_POINTS), axis=(1, 2))[:, ::m, ::m]
-        yield slice(start, start + step), windows.transpose(4, 5, 0, 1, 2, 3)
+        padded[: len(part), top : top + height, left : left + width] = part
+        padded[len(part) :] = 0
+        tiles[...] = windows.transpose(4, 5, 0, 1, 2, 3)
+        np.matmul(evaluated, tiles.reshape(inputs.shape), out=inputs)
+        chunk, tiling = slice(start, start + step), (step, down, across)
+        yield chunk, tiling, inputs.reshape(N_POINTS**2, -1, channels)
+
+
+def _cells(maps: np.ndarray, m: int) -> Iterator[tuple[tuple, tuple]]:
+    """Yield where cell (i, j) of each m x m block is: in maps, and in (m, m, n, down, across, c).
+
+    Blocks may reach beyond the maps.
+    """
+    n, height, width, _ = maps.shape
+    for i, j in np.ndindex(m, m):
+        down, across = -(-(height - i) // m), -(-(width - j) // m)
+        yield (
+            (slice(None), slice(i, None, m), slice(j, None, m)),
+            (i, j, slice(n), slice(max(down, 0)), slice(max(across, 0))),
+        )
