@@ -119,6 +119,7 @@ def others(rng, dtype):
         ("sum_rows", (x, np.empty(7, dtype))),
         ("add_row", (x, x[0].copy())),
         ("matmul", (x.T, x[::-1])),
+        ("conv2d_relu", (x.reshape(5, 6, 10, 7), numbers(rng, (3, 3, 7, 4), dtype), x[0, :4])),
         ("mean_of_cells", (x.reshape(10, 30, 7),)),
         ("apply_mask", (x, rng.random(x.shape) < 0.5, 2.0)),
         ("apply_mask", (x.reshape(10, 30, 7), rng.random((10, 1, 7)) < 0.5, 2.0)),

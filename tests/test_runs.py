@@ -9,8 +9,10 @@ import pytest
 
 from layerkit import (
     BatchNorm,
+    Conv2D,
     Dense,
     Dropout,
+    Flatten,
     Identity,
     LeakyReLU,
     ReLU,
@@ -45,7 +47,7 @@ def noise(*shape, seed=0, dtype=np.float32):
 def both_passes(network, x, grad):
     """All that a forward and a backward leave behind."""
     y = network.forward(x, training=True)
-    caches = [layer.cache for layer in network]
+    caches = [layer._cache for layer in network]
     grad_input = network.backward(grad)
     found = [y, grad_input, network.flat_grads.copy(), network.infer(x), *caches]
     return [np.array(array) for array in found if array is not None]
@@ -232,3 +234,57 @@ def test_kernels_may_be_exchanged_between_the_passes(backend):
     with kernels.use("numpy"):
         network.backward(grad)
     np.testing.assert_allclose(network.flat_grads, expected[2], rtol=1e-6)
+
+
+CONVOLUTIONS = [  # (channels, options), by each of the compiled algorithms
+    (16, {"filters": 24, "kernel_size": 3, "padding": "same"}),  # Winograd, in parts of tiles
+    (16, {"filters": 24, "kernel_size": 3, "algorithm": "direct"}),
+    (3, {"filters": 5, "kernel_size": 2, "stride": 2, "use_bias": False}),  # narrower than a vector
+    (16, {"filters": 2, "kernel_size": 1}),  # sums over lanes
+    (8, {"filters": 8, "kernel_size": 3, "groups": 8, "dilation": 2}),  # by channel
+]
+
+
+@pytest.mark.parametrize(("channels", "options"), CONVOLUTIONS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_convolution_and_its_rectifier_compute_the_very_bits_of_both(channels, options, dtype):
+    network = Sequential([Conv2D(**options), ReLU(), Conv2D(4, 2), Flatten(), Dense(2)])
+    network.build((9, 10, channels), random_state=0, dtype=dtype)
+    network.flat_params += np.asarray(0.01, dtype)  # biases that count
+    x, grad = noise(5, 9, 10, channels, dtype=dtype), noise(5, 2, dtype=dtype)
+    x[0, 0, 0, 0] = np.nan
+    with np.errstate(invalid="ignore"):
+        found = both_passes(network, x, grad)
+        assert_same(found, one_by_one(network, x, grad))
+    hidden = found[4 + 2]  # what the second convolution got
+    assert np.nanmin(hidden) == 0 and np.isnan(hidden).any() and (hidden > 0).any()
+
+
+def test_a_rectified_convolution_is_computed_at_once(monkeypatch):
+    from layerkit.layers import _runs
+
+    calls = []
+
+    def conv2d_relu(*args):
+        calls.append(args[0].shape)
+        return kernels.conv2d_relu(*args)
+
+    monkeypatch.setattr(_runs, "conv2d_relu", conv2d_relu)
+    layers = [Conv2D(4, 2), ReLU(), Conv2D(4, 2), Tanh(), Conv2D(4, 2), ReLU(), ReLU()]
+    network = Sequential(layers).build((9, 9, 2), random_state=0)
+    network.forward(noise(2, 9, 9, 2), training=True)
+    network.infer(noise(3, 9, 9, 2))
+    assert calls == [(2, 9, 9, 2), (2, 7, 7, 4), (3, 9, 9, 2), (3, 7, 7, 4)]
+    network[0].trainable = False
+    with network[4].observed(lambda *passed: None):
+        network.forward(noise(2, 9, 9, 2), training=True)
+        network.infer(noise(2, 9, 9, 2))
+    assert len(calls) == 4
+
+
+def test_forgetting_the_caches_forgets_a_rectified_convolution():
+    network = Sequential([Conv2D(4, 2), ReLU()]).build((3, 3, 1), random_state=0)
+    y = network.forward(noise(2, 3, 3, 1), training=True)
+    network.clear_cache()
+    with pytest.raises(RuntimeError, match="backward needs a forward before it"):
+        network.backward(y)

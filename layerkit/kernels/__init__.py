@@ -17,7 +17,7 @@ Functions, and ``…_grad``: the gradient of the output times the derivative::
                           softplus_grad, gelu_grad, silu_grad, mish_grad
     with logarithms       softmax, log_softmax, log_sigmoid; cross_entropy_of_labels,
                           cross_entropy_of_softmax, cross_entropy_of_sigmoid
-    convolution           conv2d, conv2d_input_grad, conv2d_kernel_grad
+    convolution           conv2d, conv2d_input_grad, conv2d_kernel_grad; conv2d_relu
     pooling               max_pool2d, max_pool2d_input_grad, avg_pool2d, avg_pool2d_input_grad,
                           mean_of_cells
     normalization         batch_norm, batch_norm_grad, layer_norm, layer_norm_grad; their parts
@@ -141,6 +141,7 @@ perceptron = twin(perceptrons.perceptron)
 perceptron_grad = twin(perceptrons.perceptron_grad)
 
 conv2d = twin(convolution.conv2d)
+conv2d_relu = twin(convolution.conv2d_relu)
 conv2d_input_grad = twin(convolution.conv2d_input_grad)
 conv2d_kernel_grad = twin(convolution.conv2d_kernel_grad)
 
@@ -202,6 +203,7 @@ __all__ = [
     "conv2d",
     "conv2d_input_grad",
     "conv2d_kernel_grad",
+    "conv2d_relu",
     "cross_entropy_of_labels",
     "cross_entropy_of_sigmoid",
     "cross_entropy_of_softmax",

@@ -1,4 +1,7 @@
-"""Runs of Dense layers and activations in a chain, which one kernel computes as a whole."""
+"""Neighbours in a chain that one kernel computes as a whole.
+
+They are runs of Dense layers and activations, and convolutions with a rectifier behind them.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.kernels import IDENTITY, RELU, SIGMOID, TANH, perceptron, perceptron_grad
+from layerkit.kernels import (
+    IDENTITY,
+    RELU,
+    SIGMOID,
+    TANH,
+    conv2d_relu,
+    perceptron,
+    perceptron_grad,
+)
 from layerkit.layer import Layer
 from layerkit.layers.activations import Identity, Sigmoid, Tanh
+from layerkit.layers.convolution import Conv2D
 from layerkit.layers.dense import Dense
 from layerkit.layers.rectifiers import ReLU
 
@@ -38,7 +50,7 @@ class Run:
 
     def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
         """Compute the output, leaving what `backward` needs."""
-        self.forget()
+        self._forget()
         record = self._compute(x) if x.shape[0] > 1 else ()
         if not record:
             for layer in self.layers:
@@ -69,13 +81,15 @@ class Run:
         )
         return grad_input if grad_input.size else None
 
-    def forget(self) -> None:
-        """Drop what the last forward left here."""
+    def _forget(self) -> None:
+        """Drop what the last forward left here and in the layers."""
         self.record, self.caches = (), []
+        for layer in self.layers:
+            layer._cache = None
 
     def _compute(self, x: Any) -> tuple[np.ndarray, ...]:
         """Return x, the hidden outputs one after the other, and the output; () if not for us."""
-        if type(x) is not np.ndarray or not x.flags.carray or not self._is_left_alone():
+        if type(x) is not np.ndarray or not x.flags.carray or not _are_left_alone(self.layers):
             return ()
         n_rows = len(x)
         hidden = np.empty(n_rows * self.hidden_units, x.dtype)
@@ -100,25 +114,61 @@ class Run:
                 activation._cache, activation._forward_shape = x, shape
         self.caches = [layer._cache for layer in self.layers]
 
-    def _is_left_alone(self) -> bool:
-        for layer in self.layers:
-            if layer._observer is not None or not layer._trainable:
-                return False
-        return True
-
     def _is_recorded(self) -> bool:
         """Whether `_leave_caches` was the last to touch the layers."""
         for layer, cache in zip(self.layers, self.caches, strict=False):
             if layer._cache is not cache:
                 return False
-        return bool(self.record) and self._is_left_alone()
+        return bool(self.record) and _are_left_alone(self.layers)
+
+
+class RectifiedConvolution:
+    """A Conv2D and the ReLU right behind it, whose forward is one pass over the output.
+
+    The layers end up with the caches that their own forwards would have left, to the last bit, so
+    backwards they do what they always do.
+    """
+
+    def __init__(self, convolution: Conv2D, rectifier: ReLU) -> None:
+        self.layers: list[Layer] = [convolution, rectifier]
+        self.convolution = convolution
+
+    def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
+        """Compute the output, leaving the caches."""
+        if not _are_left_alone(self.layers):
+            for layer in self.layers:
+                x = layer.forward(x, training)
+            return x
+        y = self._compute(x)
+        for layer, cache in zip(self.layers, (x, y), strict=True):
+            layer._cache, layer._forward_shape = cache, y.shape
+        return y
+
+    def infer(self, x: np.ndarray) -> np.ndarray:
+        """Compute the output, leaving no trace."""
+        conv = self.convolution
+        return conv2d_relu(
+            x, conv.params["W"], conv.params.get("b"), *conv.geometry, conv.algorithm
+        )
+
+    def backward(self, grad_output: np.ndarray) -> Any:
+        """Overwrite the gradients of the convolution; return that of the input."""
+        for layer in reversed(self.layers):
+            grad_output = layer.backward(grad_output)
+        return grad_output
+
+    def _forget(self) -> None:
+        """Drop what the last forward left in the layers."""
+        for layer in self.layers:
+            layer._cache = None
 
 
 def parts(root: Layer, chain: list[Layer]) -> list[Any]:
-    """Cut the chain of a root: a `Run` for Dense layers and what activates them, else layers."""
+    """Cut the chain of a root into what is computed as a whole, and single layers."""
     starts = {slot.path: slot.slice.start for slot in root.layout}
     found: list[Any] = []
     steps: list[Step] = []
+    done: Layer | None = None  # with the layer before
 
     def end_run() -> None:
         if len(steps) > 1 or (steps and steps[0][1]):
@@ -128,13 +178,26 @@ def parts(root: Layer, chain: list[Layer]) -> list[Any]:
         steps.clear()
 
     for layer, follower in zip(chain, [*chain[1:], None], strict=False):  # it may be empty
+        if layer is done:
+            continue
+        done = None
         if type(layer) is Dense and len(layer.input_shape) == 1:
-            steps.append((layer, follower if type(follower) in _CODES else None))
-        elif not steps or steps[-1][1] is not layer:
-            end_run()
+            done = follower if type(follower) in _CODES else None
+            steps.append((layer, done))
+            continue
+        end_run()
+        if type(layer) is Conv2D and type(follower) is ReLU:
+            done = follower
+            found.append(RectifiedConvolution(layer, follower))
+        else:
             found.append(layer)
     end_run()
     return found
+
+
+def _are_left_alone(layers: list[Layer]) -> bool:
+    """Whether nobody observes one of the layers or has frozen it."""
+    return not [layer for layer in layers if layer._observer is not None or not layer._trainable]
 
 
 def _row(dense: Dense, activation: Layer | None, starts: dict[str, int]) -> tuple[int, ...]:

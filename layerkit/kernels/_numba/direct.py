@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from layerkit.kernels._numba.activations import _relu
 from layerkit.kernels._numba.compile import inline, jit, plain
 from layerkit.kernels._numba.threads import in_parts
 from layerkit.kernels._numba.tile import ROWS, VECTOR_BYTES, WIDE, copy, tile
@@ -94,10 +95,10 @@ def pack(kernel, taps, channels):
 
 
 @jit
-def gather(x, weights, bias, plan, channels, y):
+def gather(x, weights, bias, plan, channels, rectify, y):
     """Overwrite y: each row of the plan becomes bias + Σ weights times the cells it looks at.
 
-    Samples are flat. The bias ends with a vector of zeros.
+    Samples are flat. The bias ends with a vector of zeros. To rectify is to cut off at 0.
     """
     narrow = VECTOR_BYTES // x.itemsize
     starts, vectors = channels.blocks
@@ -141,6 +142,8 @@ def gather(x, weights, bias, plan, channels, y):
             for i in range(y.shape[1] // c_out):
                 for lane in range(c_out):
                     y[sample, i * c_out + lane] = vacant[i * room + lane]
+        if rectify:
+            _relu(y[sample], y[sample])
 
 
 @jit
@@ -213,8 +216,8 @@ def unpack(total, channels, out):
             at += (depth + ROWS - 1) // ROWS * ROWS * width
 
 
-def convolve(x, kernel, bias, backward, geometry, y):
-    """Overwrite y with a convolution, or backwards with its adjoint, of x.
+def convolve(x, kernel, bias, backward, geometry, y, rectify=False):
+    """Overwrite y with a convolution, or backwards with its adjoint, of x, cut off at 0 if asked.
 
     The kernel leads from x to y either way: (kh, kw, channels of x in a group, channels of y).
     """
@@ -236,12 +239,16 @@ def convolve(x, kernel, bias, backward, geometry, y):
         start[:filters] = bias
     flat_x, flat_y = flat(x), flat(y)
 
+    at_once = rectify and not (summed and bias is not None)
+
     def part(samples: slice) -> None:
-        gather(flat_x[samples], weights, start, layout, channels, flat_y[samples])
+        gather(flat_x[samples], weights, start, layout, channels, at_once, flat_y[samples])
 
     in_parts(part, len(x), max(x.size, y.size) * kh * kw * c_in)
     if bias is not None and summed:
         y += bias
+        if rectify:
+            _relu(y.ravel(), y.ravel())
 
 
 def kernel_grad(x, grad, geometry, out):

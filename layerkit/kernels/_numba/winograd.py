@@ -10,6 +10,7 @@ Numbers of a transformed tile are laid out as (tile, point, channel).
 
 import numpy as np
 
+from layerkit.kernels._numba.activations import _relu
 from layerkit.kernels._numba.compile import inline, jit, plain
 from layerkit.kernels._numba.direct import flat, pad
 from layerkit.kernels._numba.threads import in_parts
@@ -58,7 +59,7 @@ def transform_kernels(kernel, r, cut, c_in, c_out):
 
 
 @jit
-def gather(x, values, bias, frame, across, down, m, width, cut, c_in, c_out, y):
+def gather(x, values, bias, frame, across, down, m, width, cut, c_in, c_out, rectify, y):
     """Overwrite y with images of ``width`` columns, convolved; the bias ends with zeros."""
     narrow = VECTOR_BYTES // x.itemsize
     in_pitch, out_pitch = pitch(c_in, x.itemsize), pitch(c_out, x.itemsize)
@@ -118,6 +119,11 @@ def gather(x, values, bias, frame, across, down, m, width, cut, c_in, c_out, y):
                 for i in range(tall):
                     to = at + i * width * c_out
                     copy(corner, i * m * c_out, y[sample], to, wide * c_out)
+            if rectify:
+                for i in range(tall):
+                    row_start = at + i * width * c_out
+                    cells = y[sample, row_start : row_start + wide * c_out]
+                    _relu(cells, cells)
 
 
 @jit
@@ -194,8 +200,8 @@ def transform_total(total, r, cut, c_in, c_out, out):
         packed += depth * width
 
 
-def convolve(x, kernel, bias, padding, y):
-    """Overwrite y with a convolution of stride 1 of x by an r x r kernel."""
+def convolve(x, kernel, bias, padding, y, rectify=False):
+    """Overwrite y with a convolution of stride 1 of x by an r x r kernel, cut off at 0 if asked."""
     r, _, c_in, c_out = kernel.shape
     height, width = y.shape[1:3]
     m = N_POINTS + 1 - r
@@ -212,7 +218,7 @@ def convolve(x, kernel, bias, padding, y):
     def part(samples: slice) -> None:
         gather(
             flat_x[samples], values, start, layout, across, down, m, width, cut, c_in, c_out,
-            flat_y[samples],
+            rectify, flat_y[samples],
         )  # fmt: skip
 
     in_parts(part, len(x), POINTS * len(x) * down * across * c_in * c_out)

@@ -22,17 +22,19 @@ from math import prod
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from layerkit.kernels._numpy import winograd
+from layerkit.kernels._numpy import depthwise, winograd
+from layerkit.kernels._numpy.activations import relu
 from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_sizes, taps_of
 
 # Windows are copied out of so few samples at a time that the copy is still in the cache when the
 # matrix product reads it.
 CHUNK_BYTES = 2**20
-# Copying window by window moves kw * channels neighbours at once. With so few channels it is faster
-# to copy tap by tap: whole rows of the cells that the windows see through one tap.
+# What moves at once is a row of a window with all its channels. With so few of them in a group it
+# is faster to make the images planar, channel after channel, and to copy tap by tap: rows of all
+# the cells that windows see through one tap.
 FEW_CHANNELS = 4
-# With fewer on either side, Winograd's transforms cost more than the multiplications they save.
-WINOGRAD_CHANNELS = 48
+# With fewer, Winograd's transforms cost more than the multiplications they save.
+WINOGRAD_CHANNELS = [32, 64]  # on the side with fewer channels, and on the other
 
 
 def conv2d(
@@ -49,25 +51,39 @@ def conv2d(
 
     Group g of ``c_out / groups`` outputs reads group g of ``c_in / groups`` input channels.
     """
+    size, c_out = kernel.shape[:2], kernel.shape[3]
+    height, width = output_sizes(x.shape[1:3], size, stride, padding, dilation)
+    y = np.empty((len(x), height, width, c_out), x.dtype)
     if _takes_winograd(kernel, stride, padding, dilation, groups, algorithm):
-        outputs = output_sizes(x.shape[1:3], kernel.shape[:2], stride, padding, dilation)
-        y = np.empty((len(x), *outputs, kernel.shape[3]), x.dtype)
         winograd.convolve(x, kernel, bias, padding, y)
         return y
     x, groups = _spread(x, kernel, groups)
-    kernel = np.ascontiguousarray(kernel)  # or it would be copied for every chunk
-    kh, kw, _, c_out = kernel.shape
-    height, width = output_sizes(x.shape[1:3], (kh, kw), stride, padding, dilation)
-    y = np.empty((len(x), height, width, c_out), x.dtype)
     # Long rows add faster than short ones, so the bias is added to whole rows of an image.
     row_bias = None if bias is None else bias[None].repeat(width, axis=0).ravel()
-    for chunk in _chunks(len(x), height * width * kh * kw * x.shape[3], kernel):
-        windows = _windows(_pad(x[chunk], padding), (kh, kw), stride, dilation)
-        _multiply(windows, kernel, groups, out=y[chunk])
-        if row_bias is not None:
-            rows = y[chunk].reshape(-1, width * c_out)
-            rows += row_bias
+    if _is_depthwise(kernel, groups):
+        for chunk, windows in _windows(x, kernel, stride, padding, dilation):
+            depthwise.convolve(windows[0], kernel, y[chunk])
+            _add(y[chunk], row_bias)
+        return y
+    weights = np.ascontiguousarray(_by_output(kernel, groups))
+    for chunk, columns in _columns(x, kernel, stride, padding, dilation, groups):
+        np.matmul(columns, weights, out=_by_group(y[chunk], groups))
+        _add(y[chunk], row_bias)
     return y
+
+
+def conv2d_relu(
+    x: np.ndarray,
+    kernel: np.ndarray,
+    bias: np.ndarray | None = None,
+    stride: Pair = (1, 1),
+    padding: Padding = NO_PADDING,
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+    algorithm: str = "auto",
+) -> np.ndarray:
+    """Return ``max(conv2d(...), 0)``, what a rectifier behind the convolution would give."""
+    return relu(conv2d(x, kernel, bias, stride, padding, dilation, groups, algorithm))
 
 
 def conv2d_kernel_grad(
@@ -89,11 +105,14 @@ def conv2d_kernel_grad(
         winograd.kernel_grad(x, grad, padding, out)
         return
     x, groups = _spread(x, out, groups)
-    kh, kw = out.shape[:2]
     total = np.zeros(out.shape, x.dtype)
-    for chunk in _chunks(len(x), prod(grad.shape[1:3]) * kh * kw * x.shape[3], out):
-        windows = _windows(_pad(x[chunk], padding), (kh, kw), stride, dilation)
-        _add_kernel_grad(windows, grad[chunk], groups, total)
+    if _is_depthwise(out, groups):
+        for chunk, windows in _windows(x, out, stride, padding, dilation):
+            total += depthwise.kernel_grad(windows[0], grad[chunk])
+    else:
+        sums = _by_output(total, groups)
+        for chunk, columns in _columns(x, out, stride, padding, dilation, groups):
+            sums += columns.swapaxes(1, 2) @ _by_group(grad[chunk], groups)
     out[...] = total
 
 
@@ -112,82 +131,170 @@ def conv2d_input_grad(
     Cell i is seen by output o through tap t where ``i = o s + t d - p``, so it collects
     ``Σ_t grad[(i + p - t d) / s] w[t]ᵀ`` over the taps for which that o exists.
     """
-    kh, kw, _, c_out = kernel.shape
-    if kernel.shape[2] == 1 and 1 < groups < c_out:  # the channels that _spread repeats
+    kh, kw, channels, c_out = kernel.shape
+    if channels == 1 and 1 < groups < c_out:  # the channels that _spread repeats
         repeated = (*x_shape[:3], c_out)
         dx = conv2d_input_grad(grad, kernel, repeated, stride, padding, dilation, c_out, algorithm)
         return dx.reshape(*x_shape, c_out // groups).sum(axis=-1)
 
-    transposed = transpose(kernel, groups)
-    cells, outputs = x_shape[1:3], grad.shape[1:3]
-    if stride == (1, 1) and 2 * prod(outputs) > prod(cells):
+    dense = 2 * prod(grad.shape[1:3]) > prod(x_shape[1:3])
+    if stride == (1, 1) and dense and (channels > FEW_CHANNELS or _is_depthwise(kernel, groups)):
         # Gather. With t' = k - 1 - t, o = i + t' d - (d (k - 1) - p): a convolution again, of the
         # gradient with the flipped kernel, padded to where the outermost windows still touch x.
         (top, bottom), (left, right) = padding
         reach, across = dilation[0] * (kh - 1), dilation[1] * (kw - 1)
         opposite = (reach - top, reach - bottom), (across - left, across - right)
-        return conv2d(
-            grad, transposed[::-1, ::-1], None, stride, opposite, dilation, groups, algorithm
-        )
+        flipped = transpose(kernel, groups)[::-1, ::-1]
+        return conv2d(grad, flipped, None, stride, opposite, dilation, groups, algorithm)
+    return _scatter(grad, kernel, x_shape, stride, padding, dilation, groups)
 
-    # Scatter. Between strided outputs, or around few of them, a gather would mostly read zeros.
-    dx = np.zeros(x_shape, grad.dtype)
-    for chunk in _chunks(len(grad), prod(grad.shape[1:]), kernel):
-        for i, j, seers, seen in taps_of((kh, kw), stride, padding, dilation, cells, outputs):
-            share = conv2d(grad[chunk], transposed[i : i + 1, j : j + 1], groups=groups)
-            dx[chunk][seen] += share[seers]
-    return dx
+
+def _scatter(
+    grad: np.ndarray,
+    kernel: np.ndarray,
+    x_shape: tuple[int, ...],
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> np.ndarray:
+    """Add what each output gives each cell in its window: one product, then a sum tap by tap.
+
+    Between strided outputs, or around few of them, a gather would mostly read zeros; and it would
+    read all outputs for each of few channels.
+    """
+    kh, kw, channels, _ = kernel.shape
+    n, *cells = x_shape[:3]
+    height, width = grad.shape[1:3]
+    planar = channels <= FEW_CHANNELS
+    dx = _images((n, *cells), groups, channels, grad.dtype, planar)
+    weights = _by_output(kernel, groups)
+    for chunk in _chunks(len(grad), height * width * kh * kw * x_shape[3], kernel):
+        maps = _by_group(grad[chunk], groups)
+        if planar:
+            shares = weights @ maps.swapaxes(1, 2)
+            shares = shares.reshape(groups, kh, kw, channels, -1, height, width)
+            shares = shares.transpose(1, 2, 0, 4, 5, 6, 3)
+        else:
+            shares = maps @ weights.swapaxes(1, 2)
+            shares = shares.reshape(groups, -1, height, width, kh, kw, channels)
+            shares = shares.transpose(4, 5, 0, 1, 2, 3, 6)
+        here = dx[:, chunk]
+        for i, j, seers, seen in taps_of(
+            (kh, kw), stride, padding, dilation, cells, grad.shape[1:3]
+        ):
+            here[:, *seen] += shares[i, j][:, *seers]
+    return dx.transpose(1, 2, 3, 0, 4).reshape(x_shape)
 
 
 def _takes_winograd(
     kernel: np.ndarray, stride: Pair, padding: Padding, dilation: Pair, groups: int, algorithm: str
 ) -> bool:
     """Whether to use Winograd's algorithm: "auto" does in float32, where it pays."""
-    pays = kernel.dtype == np.float32 and min(kernel.shape[2:]) >= WINOGRAD_CHANNELS
+    enough = np.greater_equal(sorted(kernel.shape[2:]), WINOGRAD_CHANNELS).all()
+    pays = kernel.dtype == np.float32 and enough
     wanted = algorithm == "winograd" or (algorithm == "auto" and pays)
-    return wanted and winograd.fits(kernel, stride, padding, dilation, groups)
+    return bool(wanted) and winograd.fits(kernel, stride, padding, dilation, groups)
 
 
-def _multiply(windows: np.ndarray, kernel: np.ndarray, groups: int, out: np.ndarray) -> None:
-    """Write windows · kernel to ``out``, group by group."""
-    kh, kw, channels, c_out = kernel.shape
-    if _is_depthwise(kernel, groups):  # c_out products of a row and a column: BLAS has no such call
-        np.einsum(
-            "rtc,tc->rc",
-            windows.reshape(-1, kh * kw, c_out),
-            kernel.reshape(kh * kw, c_out),
-            out=out.reshape(-1, c_out),
+def _columns(
+    x: np.ndarray, kernel: np.ndarray, stride: Pair, padding: Padding, dilation: Pair, groups: int
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield parts of a batch and their windows as rows: (groups, n * oh * ow, kh * kw * c).
+
+    All parts share one array: fresh memory for each would cost as much as the copy.
+    """
+    planar = kernel.shape[2] <= FEW_CHANNELS
+    memory = None
+    for chunk, windows in _windows(x, kernel, stride, padding, dilation, groups, planar):
+        _, *positions, kh, kw, c = windows.shape
+        rows, taps = prod(positions), kh * kw * c
+        ordered = windows.transpose(0, 4, 5, 6, 1, 2, 3) if planar else windows
+        if not ordered.flags.c_contiguous:
+            if memory is None:
+                memory = np.empty(ordered.size, x.dtype)
+            copy = memory[: ordered.size].reshape(ordered.shape)
+            copy[...] = ordered
+            ordered = copy
+        if planar:
+            yield chunk, ordered.reshape(groups, taps, rows).swapaxes(1, 2)
+        else:
+            yield chunk, ordered.reshape(groups, rows, taps)
+
+
+def _windows(
+    x: np.ndarray,
+    kernel: np.ndarray,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int = 1,
+    planar: bool = False,
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield parts of a batch and all their windows: views (groups, n, oh, ow, kh, kw, c).
+
+    Padded images are copied into an array that all parts share; negative padding cuts cells off.
+    """
+    n, h, w, channels = x.shape
+    c, size = channels // groups, kernel.shape[:2]
+    (top, bottom), (left, right) = padding
+    outputs = output_sizes((h, w), size, stride, padding, dilation)
+    images = x.reshape(n, h, w, groups, c).transpose(3, 0, 1, 2, 4)
+    padded = None
+    for chunk in _chunks(n, prod(outputs) * prod(size) * channels, kernel):
+        part = images[:, chunk]
+        if padding != NO_PADDING or groups > 1 or planar:
+            if padded is None:
+                shape = part.shape[1], h + top + bottom, w + left + right
+                padded = _images(shape, groups, c, x.dtype, planar)
+            kept = part[:, :, max(-top, 0) : h + bottom, max(-left, 0) : w + right]
+            part = padded[:, : part.shape[1]]
+            part[:, :, max(top, 0) : h + top, max(left, 0) : w + left] = kept
+        by_group, by_sample, down, across, by_channel = part.strides
+        steps = down * stride[0], across * stride[1], down * dilation[0], across * dilation[1]
+        yield (
+            chunk,
+            as_strided(
+                part,
+                (groups, part.shape[1], *outputs, *size, c),
+                (by_group, by_sample, *steps, by_channel),
+                writeable=False,
+            ),
         )
-    else:
-        weights = kernel.reshape(kh * kw * channels, groups, c_out // groups).swapaxes(0, 1)
-        np.matmul(_columns(windows, groups), weights, out=_by_group(out, groups))
 
 
-def _add_kernel_grad(windows: np.ndarray, grad: np.ndarray, groups: int, total: np.ndarray) -> None:
-    """Add windowsᵀ · grad to ``total``, group by group."""
-    kh, kw, _, c_out = total.shape
-    if _is_depthwise(total, groups):
-        total += np.einsum(
-            "rtc,rc->tc", windows.reshape(-1, kh * kw, c_out), grad.reshape(-1, c_out)
-        ).reshape(total.shape)
-    else:
-        product = _columns(windows, groups).swapaxes(1, 2) @ _by_group(grad, groups)
-        total += product.swapaxes(0, 1).reshape(total.shape)
+def _images(
+    shape: tuple[int, ...], groups: int, channels: int, dtype: np.dtype, planar: bool
+) -> np.ndarray:
+    """Return zeros (groups, n, h, w, c), in memory group by group, or channel by channel."""
+    if planar:
+        return np.zeros((groups, channels, *shape), dtype).transpose(0, 2, 3, 4, 1)
+    return np.zeros((groups, *shape, channels), dtype)
 
 
-def _columns(windows: np.ndarray, groups: int) -> np.ndarray:
-    """Lay out (m, oh, ow, kh, kw, c) as matrices (groups, m * oh * ow, kh * kw * c / groups)."""
-    *axes, c = windows.shape
-    rows, taps = prod(axes[:3]), prod(axes[3:]) * (c // groups)
-    grouped = windows.reshape(*axes, groups, c // groups)
-    if c // groups <= FEW_CHANNELS:
-        return grouped.transpose(5, 3, 4, 6, 0, 1, 2).reshape(groups, taps, rows).swapaxes(1, 2)
-    return grouped.transpose(5, 0, 1, 2, 3, 4, 6).reshape(groups, rows, taps)
+def _chunks(n_samples: int, sample_size: int, kernel: np.ndarray) -> Iterator[slice]:
+    """Cut a batch into chunks that fill the cache, or that outweigh a kernel that does not fit."""
+    budget = max(CHUNK_BYTES, kernel.nbytes)
+    step = max(1, budget // (sample_size * kernel.itemsize))
+    for start in range(0, n_samples, step):
+        yield slice(start, start + step)
+
+
+def _by_output(kernel: np.ndarray, groups: int) -> np.ndarray:
+    """View a kernel as matrices (groups, kh * kw * c_in / groups, c_out / groups)."""
+    return kernel.reshape(-1, groups, kernel.shape[3] // groups).swapaxes(0, 1)
 
 
 def _by_group(maps: np.ndarray, groups: int) -> np.ndarray:
     """View (m, h, w, c) as matrices (groups, m * h * w, c / groups)."""
     return maps.reshape(-1, groups, maps.shape[3] // groups).swapaxes(0, 1)
+
+
+def _add(y: np.ndarray, row_bias: np.ndarray | None) -> None:
+    """Add the bias to each row of cells."""
+    if row_bias is not None:
+        rows = y.reshape(-1, len(row_bias))
+        rows += row_bias
 
 
 def transpose(kernel: np.ndarray, groups: int) -> np.ndarray:
@@ -207,43 +314,3 @@ def _spread(x: np.ndarray, kernel: np.ndarray, groups: int) -> tuple[np.ndarray,
     if channels == 1 and 1 < groups < c_out:
         return np.repeat(x, c_out // groups, axis=3), c_out
     return x, groups
-
-
-def _pad(x: np.ndarray, padding: Padding) -> np.ndarray:
-    """Surround images with zeros; negative padding cuts cells off."""
-    if padding == NO_PADDING:
-        return x
-    n, h, w, c = x.shape
-    (top, bottom), (left, right) = padding
-    padded = np.zeros((n, h + top + bottom, w + left + right, c), x.dtype)
-    padded[:, max(top, 0) : h + top, max(left, 0) : w + left] = x[
-        :, max(-top, 0) : h + bottom, max(-left, 0) : w + right
-    ]
-    return padded
-
-
-def _windows(x: np.ndarray, size: Pair, stride: Pair, dilation: Pair) -> np.ndarray:
-    """View images as all their windows: (n, oh, ow, kh, kw, c). Nothing is copied."""
-    n, h, w, c = x.shape
-    by_sample, by_row, by_column, by_channel = x.strides
-    return as_strided(
-        x,
-        (n, *output_sizes((h, w), size, stride, NO_PADDING, dilation), *size, c),
-        (
-            by_sample,
-            by_row * stride[0],
-            by_column * stride[1],
-            by_row * dilation[0],
-            by_column * dilation[1],
-            by_channel,
-        ),
-        writeable=False,
-    )
-
-
-def _chunks(n_samples: int, sample_size: int, kernel: np.ndarray) -> Iterator[slice]:
-    """Cut a batch into chunks that fill the cache, or that outweigh a kernel that does not fit."""
-    budget = max(CHUNK_BYTES, kernel.nbytes)
-    step = max(1, budget // (sample_size * kernel.itemsize))
-    for start in range(0, n_samples, step):
-        yield slice(start, start + step)
