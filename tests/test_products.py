@@ -7,7 +7,7 @@ from layerkit import Dense, ReLU, Sequential, kernels
 
 pytest.importorskip("numba")
 
-from layerkit.kernels._numba import products, threads  # noqa: E402
+from layerkit.kernels._numba import products, threads
 
 ROWS, N_IN, UNITS = 40, 1500, 200  # 12e6 multiply-adds: worth three threads
 
