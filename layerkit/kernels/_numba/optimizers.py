@@ -269,9 +269,23 @@ def shrink(params, factor):
 
 @jit
 def plus_decay(grads, params, decay, spans, out):
-    """Overwrite ``out`` with g, and g + decay p in the spans."""
+    """Overwrite ``out`` with g, and g + decay p in the spans, which are in order."""
     decay = params.dtype.type(decay)
-    out[:] = grads
+    seen = 0
     for start, stop in spans:
-        for i in range(start, stop):
-            out[i] += decay * params[i]
+        _copy(grads[seen:start], out[seen:start])
+        _add_scaled(grads[start:stop], params[start:stop], decay, out[start:stop])
+        seen = stop
+    _copy(grads[seen:], out[seen:])
+
+
+@inline
+def _copy(x, out):
+    for i in range(x.size):
+        out[i] = x[i]
+
+
+@inline
+def _add_scaled(x, other, factor, out):
+    for i in range(x.size):
+        out[i] = x[i] + factor * other[i]

@@ -194,7 +194,10 @@ def shrink(params: np.ndarray, factor: float) -> None:
 def plus_decay(
     grads: np.ndarray, params: np.ndarray, decay: float, spans: np.ndarray, out: np.ndarray
 ) -> None:
-    """Overwrite ``out`` with g, and g + decay p in the spans, an int64 array of (start, stop)."""
+    """Overwrite ``out`` with g, and g + decay p in the spans.
+
+    The spans are an int64 array of (start, stop), in order.
+    """
     out[...] = grads
     for start, stop in spans.tolist():
         out[start:stop] += decay * params[start:stop]
