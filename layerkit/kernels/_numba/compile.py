@@ -7,16 +7,15 @@ it is compiled at most twice. The Python function around it sees to that with `p
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from pickle import UnpicklingError
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
 import numpy as np
 from numba.core import event
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+from layerkit.kernels._numba.cache import Cache
+from layerkit.kernels._numba.start import start_numba
 
 # Sums may be reordered and contracted, signs of zero ignored. Not "nnan" and "ninf": they would let
 # LLVM assume that no NaN or infinity comes, and hide a network that diverges.
@@ -29,36 +28,11 @@ BOTH = (*SINGLE, np.dtype(np.float64))
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class _Cache(FunctionCache):
-    """Numba's cache on disk, but a folder that cannot be written or read costs time, not a crash.
-
-    Kernels inline functions of other modules, so what is cached is void when any of them changes.
-    """
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(function)
-        self._cache_file = IndexDataCacheFile(
-            self._cache_path, self._impl.filename_base, _newest_source()
-        )
-
-    @contextmanager
-    def _guard_against_spurious_io_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, EOFError, UnpicklingError, ValueError):
-            self.disable()
-
-
-def _newest_source() -> tuple[int, int]:
-    sources = [path.stat() for path in Path(__file__).parent.glob("*.py")]
-    return max(s.st_mtime_ns for s in sources), sum(s.st_size for s in sources)
-
-
 def jit(function: Callable[..., Any], flags: set[str] = FLAGS) -> Callable[..., Any]:
     """Compile a kernel when it is first called with a dtype."""
     compiled: Any = numba.njit(nogil=True, fastmath=flags, error_model="numpy")(function)
     try:
-        compiled._cache = _Cache(function)
+        compiled._cache = Cache(function)
     except RuntimeError:  # Numba found no folder for its cache
         logging.getLogger("layerkit").debug("compiled kernels are not cached")
     return compiled
@@ -119,3 +93,4 @@ class Listener(event.Listener):
 
 
 event.register("numba:compile", Listener())
+start_numba()

@@ -1,0 +1,71 @@
+"""Numba's start under layerkit: less is loaded, and nobody else's Numba notices."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import layerkit
+
+pytest.importorskip("numba")
+
+ONE_KERNEL = """
+import sys
+import numpy as np
+from layerkit import kernels
+assert kernels.relu(np.array([-1, 2], np.float32)).tolist() == [0, 2]
+"""
+OWN_CODE = """
+import numba
+
+@numba.njit
+def solve(a, b):
+    inverse = np.linalg.inv(np.dot(a, a))
+    found = [np.dot(inverse, b), np.empty(3)]
+    found.append(found[0] + 1)
+    return found
+
+a, b = np.diag([1.0, 2.0, 4.0]), np.array([1.0, 4.0, 16.0])
+for _ in range(3):
+    first, _, last = solve(a, b)
+    assert np.allclose(first, 1) and np.allclose(last, 2)
+print("scipy.linalg" in sys.modules)
+"""
+START = """
+from numba.core.runtime import nrtdynmod
+from numba.np import linalg
+from layerkit.kernels._numba import start
+
+before = nrtdynmod.compile_nrt_functions, linalg.ensure_blas
+compile_runtime, start._compile = start._compile, lambda c: print("compiles") or compile_runtime(c)
+start.start_numba()
+assert before == (nrtdynmod.compile_nrt_functions, linalg.ensure_blas)
+""" + OWN_CODE.replace("import numba", "import numba, sys\nimport numpy as np")
+
+
+def fresh(code, **variables):
+    return subprocess.check_output(
+        [sys.executable, "-c", code],
+        env={**os.environ, **variables},
+        text=True,
+        cwd=Path(layerkit.__file__).parents[1],
+    )
+
+
+def test_a_kernel_loads_nothing_of_scipy():
+    assert fresh(ONE_KERNEL + "print('scipy.linalg' in sys.modules)") == "False\n"
+
+
+def test_products_and_lists_in_other_peoples_compiled_code_work_on():
+    assert fresh(ONE_KERNEL + OWN_CODE) == "True\n"
+
+
+def test_the_runtime_is_compiled_once_for_a_machine(tmp_path):
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    assert fresh(START, **cache) == "compiles\nTrue\n"
+    assert fresh(START, **cache) == "True\n"
+    for kept in tmp_path.rglob("start.runtime*"):
+        kept.write_bytes(kept.read_bytes()[:20])
+    assert fresh(START, **cache) == "compiles\nTrue\n"
