@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
@@ -176,6 +177,7 @@ class Tree(Parameterized):
 
         Values that the layers hold already (after unpickling) move into the new vectors.
         """
+        _keep_what_is_freed()
         tree = list(self.walk())
         size = sum(math.prod(d.shape) for _, layer in tree for d in layer._declared.values())
         flat_params, flat_grads = np.zeros(size, dtype), np.zeros(size, dtype)
@@ -323,6 +325,10 @@ class Tree(Parameterized):
         for _, layer in self.walk():
             layer._cache = layer._forward_shape = None
 
+    def _forget(self) -> None:
+        """Drop what the last forward left in this layer, before the next one takes memory."""
+        self._cache = None
+
     # ---------------------------------------------------------------- copies and pickles
 
     def __copy__(self) -> Self:
@@ -396,6 +402,18 @@ def as_shape(input_shape: int | Shape) -> Shape:
             f"input_shape must hold positive integers, without the batch axis, got {input_shape!r}"
         )
     return tuple(int(n) for n in shape)
+
+
+@cache
+def _keep_what_is_freed() -> None:
+    """Let the arrays of one step leave their memory to those of the next.
+
+    glibc returns what is free at the end of its heap, from twice the size of the largest block that
+    was ever freed, and every page that comes anew costs a fault: a small convolutional network met
+    1,200 of them at every step, a tenth of its time. So the largest block that counts, 32 MiB, is
+    freed once, without being touched. Elsewhere this does nothing.
+    """
+    np.empty(2**25 - 2**16, np.uint8)
 
 
 def _as_dtype(dtype: DTypeLike) -> np.dtype:
