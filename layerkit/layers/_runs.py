@@ -146,6 +146,13 @@ class RectifiedConvolution:
 
     def infer(self, x: np.ndarray) -> np.ndarray:
         """Compute the output, leaving no trace."""
+        if not _are_left_alone(self.layers):
+            for layer in self.layers:
+                x = layer.infer(x)
+            return x
+        return self._compute(x)
+
+    def _compute(self, x: np.ndarray) -> np.ndarray:
         conv = self.convolution
         return conv2d_relu(
             x, conv.params["W"], conv.params.get("b"), *conv.geometry, conv.algorithm
