@@ -61,7 +61,7 @@ def conv2d(
     # Long rows add faster than short ones, so the bias is added to whole rows of an image.
     row_bias = None if bias is None else bias[None].repeat(width, axis=0).ravel()
     if _is_depthwise(kernel, groups):
-        for chunk, windows in _windows(x, kernel, stride, padding, dilation):
+        for chunk, windows in _windows(x, kernel, stride, padding, dilation, 1, prod(x.shape[1:])):
             depthwise.convolve(windows[0], kernel, y[chunk])
             _add(y[chunk], row_bias)
         return y
@@ -107,7 +107,7 @@ def conv2d_kernel_grad(
     x, groups = _spread(x, out, groups)
     total = np.zeros(out.shape, x.dtype)
     if _is_depthwise(out, groups):
-        for chunk, windows in _windows(x, out, stride, padding, dilation):
+        for chunk, windows in _windows(x, out, stride, padding, dilation, 1, prod(x.shape[1:])):
             total += depthwise.kernel_grad(windows[0], grad[chunk])
     else:
         sums = _by_output(total, groups)
@@ -164,20 +164,24 @@ def _scatter(
     read all outputs for each of few channels.
     """
     kh, kw, channels, _ = kernel.shape
-    n, *cells = x_shape[:3]
+    cells = x_shape[1:3]
     height, width = grad.shape[1:3]
     planar = channels <= FEW_CHANNELS
-    dx = _images((n, *cells), groups, channels, grad.dtype, planar)
+    dx = _images(x_shape[:3], groups, channels, grad.dtype, planar)
     weights = _by_output(kernel, groups)
+    product = None
     for chunk in _chunks(len(grad), height * width * kh * kw * x_shape[3], kernel):
         maps = _by_group(grad[chunk], groups)
+        left, right = (weights, maps.swapaxes(1, 2)) if planar else (maps, weights.swapaxes(1, 2))
+        shape = groups, left.shape[1], right.shape[2]
+        if product is None or product.shape != shape:  # shared by all parts but a smaller last one
+            product = np.empty(shape, grad.dtype)
+        np.matmul(left, right, out=product)
         if planar:
-            shares = weights @ maps.swapaxes(1, 2)
-            shares = shares.reshape(groups, kh, kw, channels, -1, height, width)
+            shares = product.reshape(groups, kh, kw, channels, -1, height, width)
             shares = shares.transpose(1, 2, 0, 4, 5, 6, 3)
         else:
-            shares = maps @ weights.swapaxes(1, 2)
-            shares = shares.reshape(groups, -1, height, width, kh, kw, channels)
+            shares = product.reshape(groups, -1, height, width, kh, kw, channels)
             shares = shares.transpose(4, 5, 0, 1, 2, 3, 6)
         here = dx[:, chunk]
         for i, j, seers, seen in taps_of(
@@ -206,7 +210,11 @@ def _columns(
     """
     planar = kernel.shape[2] <= FEW_CHANNELS
     memory = None
-    for chunk, windows in _windows(x, kernel, stride, padding, dilation, groups, planar):
+    size = kernel.shape[:2]
+    outputs = output_sizes(x.shape[1:3], size, stride, padding, dilation)
+    copied = prod(outputs) * prod(size) * x.shape[3]
+    geometry = stride, padding, dilation, groups
+    for chunk, windows in _windows(x, kernel, *geometry, copied, planar):
         _, *positions, kh, kw, c = windows.shape
         rows, taps = prod(positions), kh * kw * c
         ordered = windows.transpose(0, 4, 5, 6, 1, 2, 3) if planar else windows
@@ -228,7 +236,8 @@ def _windows(
     stride: Pair,
     padding: Padding,
     dilation: Pair,
-    groups: int = 1,
+    groups: int,
+    sample_size: int,
     planar: bool = False,
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield parts of a batch and all their windows: views (groups, n, oh, ow, kh, kw, c).
@@ -241,7 +250,7 @@ def _windows(
     outputs = output_sizes((h, w), size, stride, padding, dilation)
     images = x.reshape(n, h, w, groups, c).transpose(3, 0, 1, 2, 4)
     padded = None
-    for chunk in _chunks(n, prod(outputs) * prod(size) * channels, kernel):
+    for chunk in _chunks(n, sample_size, kernel):
         part = images[:, chunk]
         if padding != NO_PADDING or groups > 1 or planar:
             if padded is None:
