@@ -47,7 +47,9 @@ def _guard_forward(forward: Callable) -> Callable:
         if type(self).forward is not guarded:  # called through super(): a part of the layer's own
             return forward(self, x, training)
         x = self._accept(x)
-        self._forward_shape = None  # should this forward fail, no backward may follow
+        # Should this forward fail, no backward may follow; and what the last one left for it only
+        # takes memory.
+        self._forward_shape = self._cache = None
         y = forward(self, x, training)
         shape = y.shape
         if shape[1:] != self.output_shape or shape[0] != x.shape[0]:

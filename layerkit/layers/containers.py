@@ -76,6 +76,7 @@ class Sequential(Layer):
         return self.chain[0].convert_input(x) if self.layers else super().convert_input(x)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        self._forget()  # all at once: free memory in one piece has room for what is to come
         for part in self._parts:
             x = part.forward(x, training)
         return x
@@ -99,6 +100,10 @@ class Sequential(Layer):
         if cut is None or cut[0] is not self._flat_params or cut[1] != self.layers:
             cut = self._cut = self._flat_params, self.layers[:], runs.parts(self, self.chain)
         return cut[2]
+
+    def _forget(self) -> None:
+        for part in self._parts:
+            part._forget()
 
     def clear_cache(self) -> None:
         super().clear_cache()
