@@ -71,3 +71,23 @@ def test_a_class_at_minus_infinity_has_probability_zero():
     x = np.array([[-np.inf, 1.0, 1.0]])
     assert_array_equal(softmax(x), [[0, 0.5, 0.5]])
     assert_allclose(log_softmax(x), [[-np.inf, -np.log(2), -np.log(2)]])
+
+
+@pytest.mark.parametrize("function", ALONG_AXIS)
+@pytest.mark.parametrize("nan", [np.nan, -np.nan])
+def test_nan_anywhere_spoils_its_row_and_no_other(function, nan, rng):
+    x = rng.standard_normal((100, 100), dtype=np.float32) - 2
+    x[np.arange(1, 100), np.arange(1, 100)] = nan
+    got = function(x)
+    assert np.isfinite(got[0]).all()
+    assert np.isnan(got[1:]).all()
+
+
+@pytest.mark.parametrize("offset", [-300, 0, 300])
+def test_wide_rows_find_their_largest_number_whatever_its_sign(offset):
+    x = np.full((100, 100), offset - 30, np.float32)
+    np.fill_diagonal(x, offset)
+    x[:, 0] = offset  # a second one, in all rows but the first
+    others = np.where(np.arange(100) > 0, 1.0, 0.0) + np.exp(-30) * (98 + (np.arange(100) == 0))
+    assert_allclose(log_softmax(x)[:, 0], -np.log1p(others), rtol=1e-6)
+    assert_allclose(softmax(x), np.exp(x - offset) / (1 + others[:, None]), rtol=1e-6)

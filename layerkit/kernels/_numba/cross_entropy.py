@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from layerkit.kernels._numba.compile import SINGLE, for_dtypes, jit, plain
-from layerkit.kernels._numba.elementwise import shifted_exp
+from layerkit.kernels._numba.elementwise import shifted_exp, sum_of_others
 from layerkit.kernels._numba.exponential import sigmoid, softplus
 from layerkit.kernels._numpy import cross_entropy as reference
 
@@ -34,22 +34,17 @@ def _cross_entropy(x, labels, weights, smoothing, gradient):
         if not 0 <= label < n:
             return _OUT_OF_RANGE
     one, on, off = np.float32(1), np.float32(1 - smoothing), np.float32(smoothing / n)
-    tops = shifted_exp(x, gradient)
+    largest = shifted_exp(x, gradient)
     loss = 0.0
     for r in range(n_rows):
         if weights[r] == 0:
             gradient[r] = 0
             continue
-        gradient[r, tops[r]] -= one
-        rest = np.float32(0)
-        for e in gradient[r]:
-            rest += e
-        gradient[r, tops[r]] += one
-        largest = np.float64(x[r, tops[r]])
-        below = on * (largest - x[r, labels[r]])
+        rest, top = sum_of_others(gradient[r]), np.float64(largest[r])
+        below = on * (top - x[r, labels[r]])
         if off != 0:
             for k in range(n):
-                below += off * (largest - x[r, k])
+                below += off * (top - x[r, k])
         loss += weights[r] * (math.log1p(rest) + below)
         weight = np.float32(weights[r])
         scale, share = weight / (rest + one), weight * off
@@ -79,14 +74,14 @@ def _value_and_derivative(
 @jit
 def _of_softmax(x, targets, cap, values, derivative):
     cap = np.float32(cap)
-    tops = shifted_exp(x, derivative)
+    largest = shifted_exp(x, derivative)
     for r in range(len(x)):
         total = np.float32(0)
-        for e in derivative[r]:
-            total += e
+        for k in range(x.shape[1]):
+            total += derivative[r, k]
         value, scale = np.float32(math.log(total)), np.float32(1) / total
         for k in range(x.shape[1]):
-            value -= targets[r, k] * (x[r, k] - x[r, tops[r]])
+            value -= targets[r, k] * (x[r, k] - largest[r])
             derivative[r, k] = derivative[r, k] * scale - targets[r, k]
         values[r] = cap if value > cap else value
 

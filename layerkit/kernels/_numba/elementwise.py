@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from layerkit.kernels._numba.compile import SINGLE, exact, for_dtypes, jit, plain
-from layerkit.kernels._numba.exponential import exp
+from layerkit.kernels._numba.compile import SINGLE, exact, for_dtypes, inline, jit, plain
+from layerkit.kernels._numba.exponential import exp_of_negative
 from layerkit.kernels._numba.exponential import sigmoid as sigmoid_of
 from layerkit.kernels._numba.exponential import softplus as softplus_of
 from layerkit.kernels._numba.threads import element_by_element
@@ -63,8 +63,8 @@ def _softmax(x, y):
     shifted_exp(x, y)
     for r in range(len(y)):
         total = np.float32(0)
-        for e in y[r]:
-            total += e
+        for k in range(y.shape[1]):
+            total += y[r, k]
         scale = np.float32(1) / total
         for k in range(y.shape[1]):
             y[r, k] *= scale
@@ -72,23 +72,49 @@ def _softmax(x, y):
 
 @jit
 def shifted_exp(x, y):
-    """Write exp(x - M) into y, M being the largest of a row, and return where each M stands.
+    """Write exp(x - M) into y, M being the largest of a row, and return each M.
 
     The exponential runs over all rows at once: a row alone may be too short for the vector unit.
     """
     n_rows, n = x.shape
-    tops = np.empty(n_rows, np.int64)
+    bits, largest = x.view(np.int32), np.empty(n_rows, x.dtype)
     for r in range(n_rows):
-        top = 0
-        for k in range(1, n):
-            top = k if (x[r, k] > x[r, top]) | (x[r, k] != x[r, k]) else top
-        tops[r] = top
+        top = np.int32(-0x80000000)
         for k in range(n):
-            y[r, k] = x[r, k] - x[r, top]
+            rank = _rank(bits[r, k])
+            top = rank if rank > top else top
+        largest[r] = np.int32(_rank(top)).view(np.float32)
+        for k in range(n):
+            y[r, k] = x[r, k] - largest[r]
     flat = y.reshape(-1)
     for i in range(flat.size):
-        flat[i] = exp(flat[i])
-    return tops
+        flat[i] = exp_of_negative(flat[i])
+    return largest
+
+
+@inline
+def _rank(bits):
+    """Map the bits of a float32 to an integer in the order of the numbers, and back.
+
+    They are sign and magnitude, so below zero the magnitude is turned around. NaN comes last or,
+    with a sign, first: it spoils its row in the sum if not as the maximum. LLVM vectorises the
+    maximum of integers, but not one of floats that lets NaN through.
+    """
+    return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+
+@inline
+def sum_of_others(terms):
+    """Add up all terms but one that is 1, as the largest is; what is far below 1 keeps its digits.
+
+    Ones are counted apart, and as integers, or LLVM would not vectorise the loop.
+    """
+    more, others = np.int32(-1), np.float32(0)
+    for k in range(terms.size):
+        is_one = terms[k] == np.float32(1)
+        more += np.int32(is_one)
+        others += np.float32(0) if is_one else terms[k]
+    return others + np.float32(more)
 
 
 @for_dtypes(SINGLE, reference)
@@ -104,15 +130,11 @@ def log_softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
 
 @jit
 def _log_softmax(x, y):
-    tops = shifted_exp(x, y)
+    largest = shifted_exp(x, y)
     for r in range(len(y)):
-        y[r, tops[r]] -= np.float32(1)  # the term of the largest is 1; NaN where it is infinite
-        others = np.float32(0)
-        for e in y[r]:
-            others += e
-        log_total = np.float32(math.log1p(others))
+        log_total = np.float32(math.log1p(sum_of_others(y[r])))
         for k in range(y.shape[1]):
-            y[r, k] = _in_order(x[r, k], x[r, tops[r]], log_total)
+            y[r, k] = _in_order(x[r, k], largest[r], log_total)
 
 
 @exact

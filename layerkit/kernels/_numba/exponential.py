@@ -60,6 +60,14 @@ def exp(x):
 
 
 @exact
+def exp_of_negative(x):
+    """exp(x) for x <= 0: 2^n at most 1, so that the second factor may be the same for all."""
+    x = _LOW if x < _LOW else x
+    n, p = _reduce(x)
+    return (p + _ONE) * _power_of_2(n + np.float32(24)) * np.float32(2.0**-24)
+
+
+@exact
 def expm1_of_negative(x):
     """exp(x) - 1 for x <= 0."""
     x = np.float32(-20) if x < np.float32(-20) else x
