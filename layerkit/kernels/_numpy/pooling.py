@@ -22,7 +22,8 @@ def max_pool2d(
     for i, j, seers, seen in taps_of(size, stride, padding, (1, 1), x.shape[1:3], y.shape[1:3]):
         if i == j == 0:
             continue  # y started there
-        best, candidate, where = y[seers], x[seen], argmax[seers]
+        # A copy, because the cells are apart in memory, and two comparisons would meet them so.
+        best, candidate, where = y[seers], x[seen].copy(), argmax[seers]
         # Taps count up, so the last one that improved is the largest of those that did. (A masked
         # copy of the tap says the same and takes five times longer.)
         improved = (candidate > best) * where.dtype.type(i * size[1] + j)
