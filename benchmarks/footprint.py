@@ -3,6 +3,7 @@
 import resource
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, distribution
 
 import numpy as np
@@ -10,24 +11,33 @@ import numpy as np
 IMPORTS = {"layerkit": "layerkit", "torch": "torch", "sklearn": "sklearn.neural_network"}
 
 
-def import_seconds(side: str, runs: int = 5) -> float:
-    """Median seconds that importing takes in a fresh process, beyond starting Python."""
+def in_turns(measure: Callable[[str], float], sides: Iterable[str], runs: int) -> dict[str, float]:
+    """Median of what is measured on each side: turn by turn, so that all meet the same machine.
+
+    A first turn does not count: it brings files into memory, and fills the caches of compiled code.
+    """
+    turns = [{side: measure(side) for side in sides} for _ in range(runs + 1)]
+    return {side: float(np.median([turn[side] for turn in turns[1:]])) for side in sides}
+
+
+def import_seconds(side: str) -> float:
+    """Seconds that importing takes in a fresh process, beyond starting Python."""
     timed = f"t = time.perf_counter(); import {IMPORTS[side]}; print(time.perf_counter() - t)"
-    code = f"import time; {timed}"
-    outputs = [
-        subprocess.check_output([sys.executable, "-c", code], text=True) for _ in range(runs)
-    ]
-    return float(np.median([float(line) for line in outputs]))
+    return fresh(f"import time; {timed}")
 
 
 def peak_megabytes(side: str, kind: str, options: dict[str, object], repeats: int = 20) -> float:
     """Peak resident memory of a process that does the work some times."""
-    code = (
+    return fresh(
         f"from benchmarks.sides import {side}_side as side\n"
         f"repeat = side.{kind}(**{options!r})\n"
         f"for _ in range({repeats}): repeat()\n"
         "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )
+
+
+def fresh(code: str) -> float:
+    """Run code in a process of its own; return the number that it prints."""
     return float(subprocess.check_output([sys.executable, "-c", code], text=True))
 
 
@@ -56,8 +66,10 @@ def own_megabytes() -> float:
 
 def report() -> str:
     """Table of import times, memory and size."""
-    rows = [("import, seconds", {side: import_seconds(side) for side in IMPORTS})]
-    memory = {s: peak_megabytes(s, "cnn_step", {"batch": 64}) for s in ("layerkit", "torch")}
+    rows = [("import, seconds", in_turns(import_seconds, IMPORTS, runs=9))]
+    memory = in_turns(
+        lambda side: peak_megabytes(side, "cnn_step", {"batch": 64}), ("layerkit", "torch"), runs=5
+    )
     rows.append(("peak memory of CNN training, MB", memory))
     sizes = {
         "layerkit": own_megabytes(),
