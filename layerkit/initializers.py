@@ -27,6 +27,8 @@ below: ``normal`` with variance v, ``uniform`` with ``limit = sqrt(3 v)``. No no
     ones            1
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from math import isfinite, prod, sqrt
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from layerkit.layer import Layer
 
 Shape = tuple[int, ...]
-Initializer = Callable[[Shape, np.random.Generator], np.ndarray]
+Initializer = Callable[[Shape, "np.random.Generator"], np.ndarray]  # quoted: imported when used
 Observer = Callable[["Layer", str, np.ndarray, np.ndarray], None]
 
 
