@@ -5,6 +5,7 @@ They are runs of Dense layers and activations, and convolutions with a rectifier
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -158,12 +159,6 @@ class RectifiedConvolution:
             x, conv.params["W"], conv.params.get("b"), *conv.geometry, conv.algorithm
         )
 
-    def backward(self, grad_output: np.ndarray) -> Any:
-        """Overwrite the gradients of the convolution; return that of the input."""
-        for layer in reversed(self.layers):
-            grad_output = layer.backward(grad_output)
-        return grad_output
-
     def _forget(self) -> None:
         """Drop what the last forward left in the layers."""
         for layer in self.layers:
@@ -200,6 +195,18 @@ def parts(root: Layer, chain: list[Layer]) -> list[Any]:
             found.append(layer)
     end_run()
     return found
+
+
+def backwards(parts: list[Any]) -> Iterator[Any]:
+    """Yield parts in the order of backward, single layers where backward is theirs.
+
+    So each gradient on the way can go as soon as the layer before it has its own.
+    """
+    for part in reversed(parts):
+        if type(part) is RectifiedConvolution:
+            yield from reversed(part.layers)
+        else:
+            yield part
 
 
 def _are_left_alone(layers: list[Layer]) -> bool:

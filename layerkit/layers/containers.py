@@ -82,7 +82,7 @@ class Sequential(Layer):
         return x
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        for part in reversed(self._parts):
+        for part in runs.backwards(self._parts):
             grad_output = part.backward(grad_output)
         return grad_output
 
