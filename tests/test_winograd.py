@@ -204,3 +204,20 @@ def test_winograd_has_the_gradients_of_its_forward(size):
     layer = Conv2D(9, size, padding="same", algorithm="winograd")
     report = check_gradients(layer, (5, 6, 8))
     assert report, str(report)
+
+
+def test_parts_of_a_batch_share_arrays_but_no_values(monkeypatch):
+    """In parts of 3, 3 and 1 samples, the last filled up; a NaN stays in its sample."""
+    x, kernel, bias, grad = draw((7, 9, 11, 17, 24, 3, ((1, 1), (0, 1))), np.float64)
+    x[1, 4, 4, 3] = np.nan
+    padding = ((1, 1), (0, 1))
+    with kernels.use("numpy"):
+        whole = results(x, kernel, bias, grad, padding, "winograd")
+        clean = results(np.nan_to_num(x), kernel, bias, grad, padding, "winograd")
+        of_three = 3 * 36 * 9 * 17 * x.itemsize
+        monkeypatch.setattr("layerkit.kernels._numpy.winograd.CHUNK_BYTES", of_three)
+        parts = results(x, kernel, bias, grad, padding, "winograd")
+        clean_parts = results(np.nan_to_num(x), kernel, bias, grad, padding, "winograd")
+    for one, other in zip((*whole, *clean), (*parts, *clean_parts), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-10)
+    assert np.isnan(parts[0]).any(axis=(1, 2, 3)).tolist() == [False, True] + 5 * [False]
