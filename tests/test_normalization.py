@@ -217,6 +217,20 @@ def test_float32_mean_of_many_large_values(rng):
     assert_allclose(layer.buffers["running_mean"], x.mean(0, dtype=np.float64), rtol=one_bit)
 
 
+@pytest.mark.parametrize("course", ["ramp", "step", "peak"])
+def test_statistics_of_data_whose_mean_moves_along_the_batch(course, rng):
+    t = np.linspace(-1, 1, 40_000)[:, np.newaxis]
+    mean = {"ramp": 1e3 * t, "step": np.where(t > 0.9, 1e3, -7), "peak": 1e6 * (t == -1)}[course]
+    x = (mean + rng.standard_normal((len(t), 3))).astype(np.float32)
+    layer = BatchNorm(momentum=1.0, eps=1e-9).build(3, random_state=0)
+    y = layer.forward(x, training=True)
+    exact = x.astype(np.float64)
+    var = exact.var(axis=0, ddof=1)
+    assert_allclose(layer.buffers["running_mean"], exact.mean(axis=0), atol=1e-6 * var.max() ** 0.5)
+    assert_allclose(layer.buffers["running_var"], var, rtol=5e-5)
+    assert_allclose(y, (exact - exact.mean(axis=0)) / exact.std(axis=0), rtol=1e-4, atol=1e-5)
+
+
 @each_layer
 def test_nan_shows(make, rng):
     layer = build(make(), (4, 6, 4), rng)

@@ -105,9 +105,9 @@ def passes(backend):
     gamma, beta, sums, more = (rng.standard_normal(128, dtype=np.float32) for _ in range(4))
     window = (2, 2), (2, 2)
     with kernels.use(backend):
-        y, x_hat, inv_std, *moments = kernels.batch_norm(x, gamma, beta, 1e-5)
-        yield from (y, x_hat, inv_std, *moments)
-        yield kernels.batch_norm_grad(grad, x_hat, inv_std, gamma, sums, more)
+        y, mean, inv_std, var = kernels.batch_norm(x, gamma, beta, 1e-5)
+        yield from (y, mean, inv_std, var)
+        yield kernels.batch_norm_grad(grad, x, mean, inv_std, gamma, sums, more)
         yield from (sums.copy(), more.copy())
         y, x_hat, inv_std = kernels.layer_norm(x, gamma, beta, 1e-5)
         yield from (y, x_hat, inv_std)

@@ -78,7 +78,8 @@ Arguments have the same meaning everywhere::
     beta1, beta2, rho     memory of the averages, in [0, 1)
     of_m, of_g            how far to step along the average and along the gradient
     t                     number of the step, from 1
-    mean                  an average, to be brought up to date with x
+    mean                  an average, to be brought up to date with x; of batch normalization two
+                          rows that add up to the mean of every channel
     shrink, grow          factors of the step's length where the sign turned, and where it stayed
     smallest, largest     bounds of that length
 """

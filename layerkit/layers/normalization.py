@@ -105,9 +105,9 @@ class BatchNorm(Standardization):
                 f"batch of shape {x.shape}: use a larger batch, or forward(x, training=False)"
             )
         gamma, beta = self.params["gamma"], self.params["beta"]
-        y, x_hat, inv_std, mean, var = batch_norm(x, gamma, beta, float(self.eps))
-        self.cache = x_hat, inv_std, None
-        self._track("running_mean", mean)
+        y, mean, inv_std, var = batch_norm(x, gamma, beta, float(self.eps))
+        self.cache = x, inv_std, mean, True
+        self._track("running_mean", mean.sum(axis=0))
         self._track("running_var", var * (m / (m - 1)))
         return y
 
@@ -119,19 +119,19 @@ class BatchNorm(Standardization):
         rows = self.arrange(x)
         mean = self.along(rows, self.buffers["running_mean"].copy())
         inv_std = 1 / np.sqrt(self.along(rows, self.buffers["running_var"]) + self.eps)
-        self.cache = rows, inv_std, mean
+        self.cache = rows, inv_std, mean, False
         y = rows - mean
         y *= inv_std * self.along(rows, self.params["gamma"])
         y += self.along(rows, self.params["beta"])
         return y.reshape(x.shape)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        cells, inv_std, constant_mean = self.cache
-        if constant_mean is None:
-            gradients = self.grads["gamma"], self.grads["beta"]
-            return batch_norm_grad(grad_output, cells, inv_std, self.params["gamma"], *gradients)
+        x, inv_std, mean, of_batch = self.cache
+        if of_batch:
+            gamma, gradients = self.params["gamma"], (self.grads["gamma"], self.grads["beta"])
+            return batch_norm_grad(grad_output, x, mean, inv_std, gamma, *gradients)
         grad = self.arrange(grad_output)
-        self.parameter_gradients(grad, (cells - constant_mean) * inv_std)
+        self.parameter_gradients(grad, (x - mean) * inv_std)
         return (grad * (inv_std * self.along(grad, self.params["gamma"]))).reshape(
             grad_output.shape
         )

@@ -1,10 +1,20 @@
 """Batch and layer normalization: read for the statistics, read again to write the result.
 
-Statistics are taken block by block while a block is in the cache, each by two passes over it, and
-joined in float64 as mean and sum of squared deviations M2 (Chan, Golub and LeVeque)::
+Statistics are taken block by block and joined in float64 as mean and sum of squared deviations M2
+(Chan, Golub and LeVeque)::
 
     d = mean_block - mean        mean ← mean + d n_block / n
     M2 ← M2 + M2_block + d² n_old n_block / n
+
+Within a block they are sums of x - K and (x - K)², with K the mean of what came before, or of the
+first block itself. What rounding costs there grows with the distance of K from the block's mean,
+but so does the last term of M2, and faster.
+
+Batch normalization writes no x_hat: arrays of that size cost time wherever they are read or
+written, and backward finds it again. The mean comes as its rounded value and the rest, two rows of
+one array; only the first is subtracted from every number, the second from sums and shifts::
+
+    y = s γ (x - mean[0]) + (β - s γ mean[1])
 
 References
 ----------
@@ -14,39 +24,35 @@ variances", Stanford STAN-CS-79-773, 1979.
 
 import numpy as np
 
-from layerkit.kernels._numba.compile import BOTH, exact, for_dtypes, inline, jit, plain
+from layerkit.kernels._numba.compile import BOTH, for_dtypes, inline, jit, plain
 from layerkit.kernels._numba.threads import PASS, in_parts, is_short
 from layerkit.kernels._numpy import normalization as reference
 
 BLOCK = 16384  # numbers that stay in the second-level cache
-LANES = 1024  # that an inner loop runs over, of several rows where channels are few
-
-
-@exact
-def _deviation(x, high, low):
-    """Subtract a mean in two parts, its rounded value first."""
-    return (x - high) - low
+LANES = 512  # that an inner loop runs over, of several rows where channels are few
 
 
 @for_dtypes(BOTH, reference)
 def batch_norm(
     x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Standardise over all axes but the last; return y, x_hat, s, mean and (biased) variance."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Standardise over all axes but the last; return y, mean (two parts), s and biased variance."""
     channels = x.shape[-1]
-    y, x_hat = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
+    y = np.empty(x.shape, x.dtype)
     cells, work = plain(x).reshape(-1, channels), PASS * x.size
-    mean, squares = _joined(in_parts(lambda rows: _moments(cells[rows]), len(cells), work))
-    var = squares / len(cells)
+    exact_mean, squares = _joined(in_parts(lambda rows: _moments(cells[rows]), len(cells), work))
+    mean, var = np.empty((2, channels), x.dtype), squares / len(cells)
+    mean[0] = exact_mean
+    mean[1] = exact_mean - mean[0]
     inv_std = (1 / np.sqrt(var + eps)).astype(x.dtype)
-    gamma, beta = plain(gamma), plain(beta)
-    out, hats = y.reshape(-1, channels), x_hat.reshape(-1, channels)
+    out, scale = y.reshape(-1, channels), inv_std * gamma
+    shift = beta - scale * mean[1]
 
     def part(rows: slice) -> None:
-        _standardize(cells[rows], mean, inv_std, gamma, beta, out[rows], hats[rows])
+        _standardize(cells[rows], mean[0], scale, shift, out[rows])
 
     in_parts(part, len(cells), work)
-    return y, x_hat, inv_std, mean.astype(x.dtype), var.astype(x.dtype)
+    return y, mean, inv_std, var.astype(x.dtype)
 
 
 def _joined(moments: list[tuple[np.ndarray, np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -72,18 +78,15 @@ def _moments(x):
     for start in range(0, n_rows, height):
         stop = min(start + height, n_rows)
         n = x.dtype.type(stop - start)
-        center[:] = 0
+        block = flat[start * channels : stop * channels]
+        if seen == 0:
+            _add_up(block, center, channels)
+            center /= n
+        else:
+            center[:channels] = mean
+        _repeat(center, channels)
         drift[:] = 0
         square[:] = 0
-        block = flat[start * channels : stop * channels]
-        for first in range(0, block.size, width):
-            some = block[first : first + width]
-            for j in range(some.size):
-                center[j] += some[j]
-        _fold(center, channels)
-        for c in range(channels):
-            center[c] /= n
-        _repeat(center, channels)
         for first in range(0, block.size, width):
             some = block[first : first + width]
             for j in range(some.size):
@@ -94,12 +97,23 @@ def _moments(x):
         _fold(square, channels)
         total = seen + stop - start
         for c in range(channels):
-            rest = np.float64(drift[c]) / n  # what rounding left of the block's mean
+            rest = np.float64(drift[c]) / n
             d = np.float64(center[c]) + rest - mean[c]
             mean[c] += d * (n / total)
             squares[c] += (square[c] - n * rest * rest) + d * d * (seen * (n / total))
         seen = total
     return mean, squares, n_rows
+
+
+@inline
+def _add_up(block, lanes, channels):
+    """Sum each channel of whole rows."""
+    lanes[:] = 0
+    for first in range(0, block.size, lanes.size):
+        some = block[first : first + lanes.size]
+        for j in range(some.size):
+            lanes[j] += some[j]
+    _fold(lanes, channels)
 
 
 @inline
@@ -134,62 +148,63 @@ def _repeated(values, width):
 
 
 @jit
-def _standardize(x, mean, inv_std, gamma, beta, y, x_hat):
-    channels, width = x.shape[1], _width(x.shape[1])
-    high, low = np.empty_like(inv_std), np.empty_like(inv_std)
-    for c in range(channels):
-        high[c] = mean[c]
-        low[c] = mean[c] - np.float64(high[c])
-    high, low, inv_std = (
-        _repeated(high, width),
-        _repeated(low, width),
-        _repeated(inv_std, width),
-    )
-    gamma, beta = _repeated(gamma, width), _repeated(beta, width)
-    x, y, x_hat = x.reshape(-1), y.reshape(-1), x_hat.reshape(-1)
+def _standardize(x, mean, scale, shift, y):
+    width = _width(x.shape[1])
+    mean, scale, shift = _repeated(mean, width), _repeated(scale, width), _repeated(shift, width)
+    x, y = x.reshape(-1), y.reshape(-1)
     for first in range(0, x.size, width):
-        some, out, hats = x[first : first + width], y[first : first + width], x_hat[first:]
+        some, out = x[first : first + width], y[first:]
         for j in range(some.size):
-            u = _deviation(some[j], high[j], low[j]) * inv_std[j]
-            hats[j] = u
-            out[j] = gamma[j] * u + beta[j]
+            out[j] = scale[j] * (some[j] - mean[j]) + shift[j]
 
 
 @for_dtypes(BOTH, reference)
 def batch_norm_grad(
     grad: np.ndarray,
-    x_hat: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray,
     inv_std: np.ndarray,
     gamma: np.ndarray,
     grad_gamma: np.ndarray,
     grad_beta: np.ndarray,
 ) -> np.ndarray:
-    """Return dL/dx and overwrite the gradients of gamma and beta."""
-    channels = x_hat.shape[-1]
+    """Return dL/dx and overwrite the gradients of gamma and beta.
+
+    With u = x - mean[0] and a slope for each channel, as derived in the NumPy version::
+
+        dL/dx = s γ G - s γ slope u + s γ (mean[1] slope - dL/dβ / m)        slope = s dL/dγ / m
+    """
+    channels = x.shape[-1]
     dx = np.empty(grad.shape, grad.dtype)
-    cells, hats = plain(grad).reshape(-1, channels), plain(x_hat).reshape(-1, channels)
-    _channel_sums(cells, hats, grad_gamma, grad_beta)
-    scale, out = inv_std * gamma, dx.reshape(-1, channels)
-    slope, mean = (sums / grad.dtype.type(len(cells)) for sums in (grad_gamma, grad_beta))
+    grads, cells = plain(grad).reshape(-1, channels), plain(x).reshape(-1, channels)
+    _channel_sums(grads, cells, mean[0], grad_gamma, grad_beta)
+    grad_gamma[...] = inv_std * (grad_gamma - mean[1] * grad_beta)
+    out, n = dx.reshape(-1, channels), grad.dtype.type(len(grads))
+    scale, slope = inv_std * gamma, inv_std * grad_gamma / n
+    shift = scale * (mean[1] * slope - grad_beta / n)
 
     def part(rows: slice) -> None:
-        _batch_norm_grad(cells[rows], hats[rows], scale, slope, mean, out[rows])
+        _batch_norm_grad(grads[rows], cells[rows], mean[0], scale, scale * slope, shift, out[rows])
 
-    in_parts(part, len(cells), PASS * grad.size)
+    in_parts(part, len(grads), PASS * grad.size)
     return dx
 
 
 def _channel_sums(
-    grad: np.ndarray, x_hat: np.ndarray, grad_gamma: np.ndarray, grad_beta: np.ndarray
+    grad: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray,
+    grad_gamma: np.ndarray,
+    grad_beta: np.ndarray,
 ) -> None:
-    """Overwrite the sums of grad x_hat and of grad over the rows."""
+    """Overwrite the sums of grad (x - mean) and of grad over the rows."""
     if is_short(grad):
-        _sums_of_part(grad, x_hat, grad_gamma, grad_beta)
+        _sums_of_part(grad, x, mean, grad_gamma, grad_beta)
         return
 
     def part(rows: slice) -> tuple[np.ndarray, np.ndarray]:
         sums = np.empty_like(grad_gamma), np.empty_like(grad_beta)
-        _sums_of_part(grad[rows], x_hat[rows], *sums)
+        _sums_of_part(grad[rows], x[rows], mean, *sums)
         return sums
 
     of_products, of_grad = zip(*in_parts(part, len(grad), PASS * grad.size), strict=True)
@@ -198,20 +213,21 @@ def _channel_sums(
 
 
 @jit
-def _sums_of_part(grad, x_hat, grad_gamma, grad_beta):
+def _sums_of_part(grad, x, mean, grad_gamma, grad_beta):
     channels, width = grad.shape[1], _width(grad.shape[1])
     block = max(1, BLOCK // width) * width
+    mean = _repeated(mean, width)
     products, plain_sums = np.empty((2, width), grad.dtype)
     grad_gamma[:] = 0
     grad_beta[:] = 0
-    grad, x_hat = grad.reshape(-1), x_hat.reshape(-1)
+    grad, x = grad.reshape(-1), x.reshape(-1)
     for start in range(0, grad.size, block):
         products[:] = 0
         plain_sums[:] = 0
         for first in range(start, min(start + block, grad.size), width):
-            some, hats = grad[first : first + width], x_hat[first : first + width]
+            some, cells = grad[first : first + width], x[first : first + width]
             for j in range(some.size):
-                products[j] += some[j] * hats[j]
+                products[j] += some[j] * (cells[j] - mean[j])
                 plain_sums[j] += some[j]
         _fold(products, channels)
         _fold(plain_sums, channels)
@@ -221,14 +237,15 @@ def _sums_of_part(grad, x_hat, grad_gamma, grad_beta):
 
 
 @jit
-def _batch_norm_grad(grad, x_hat, scale, slope, mean, dx):
+def _batch_norm_grad(grad, x, mean, scale, slope, shift, dx):
     width = _width(grad.shape[1])
-    scale, slope, mean = _repeated(scale, width), _repeated(slope, width), _repeated(mean, width)
-    grad, x_hat, dx = grad.reshape(-1), x_hat.reshape(-1), dx.reshape(-1)
+    mean, scale = _repeated(mean, width), _repeated(scale, width)
+    slope, shift = _repeated(slope, width), _repeated(shift, width)
+    grad, x, dx = grad.reshape(-1), x.reshape(-1), dx.reshape(-1)
     for first in range(0, grad.size, width):
-        some, hats, out = grad[first : first + width], x_hat[first : first + width], dx[first:]
+        some, cells, out = grad[first : first + width], x[first : first + width], dx[first:]
         for j in range(some.size):
-            out[j] = scale[j] * (some[j] - mean[j] - hats[j] * slope[j])
+            out[j] = scale[j] * some[j] - slope[j] * (cells[j] - mean[j]) + shift[j]
 
 
 @for_dtypes(BOTH, reference)
@@ -288,7 +305,7 @@ def layer_norm_grad(
     channels = x_hat.shape[-1]
     dx = np.empty(grad.shape, grad.dtype)
     rows, hats = plain(grad).reshape(-1, channels), plain(x_hat).reshape(-1, channels)
-    _channel_sums(rows, hats, grad_gamma, grad_beta)
+    _channel_sums(rows, hats, np.zeros(channels, grad.dtype), grad_gamma, grad_beta)
     gamma, out = plain(gamma), dx.reshape(-1, channels)
 
     def part(n: slice) -> None:

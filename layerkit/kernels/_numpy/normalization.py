@@ -4,7 +4,8 @@
 is derived in ``layers/_standardization.py``. Arrays are ``(..., channels)`` in any shape.
 
 The mean is taken twice, the second time of x - mean: what rounding left of a mean that is far
-larger than the deviations goes away.
+larger than the deviations goes away. `batch_norm` returns the two as the rows of one array, so that
+backward finds x - mean again.
 """
 
 import functools
@@ -14,25 +15,25 @@ import numpy as np
 
 def batch_norm(
     x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Standardise over all axes but the last; return y, x_hat, s, mean and (biased) variance."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Standardise over all axes but the last; return y, mean (two parts), s and biased variance."""
     channels = x.shape[-1]
     rows, m = long_rows(x, channels), x.size // channels
     mean = channel_sums(channels, rows) / m
-    x_hat = rows - along(rows, mean)
-    rounding = channel_sums(channels, x_hat) / m
-    x_hat -= along(rows, rounding)
-    var = channel_sums(channels, x_hat, x_hat) / m
+    y = rows - along(rows, mean)
+    rounding = channel_sums(channels, y) / m
+    y -= along(rows, rounding)
+    var = channel_sums(channels, y, y) / m
     inv_std = 1 / np.sqrt(var + eps)
-    x_hat *= along(rows, inv_std)
-    y = x_hat * along(rows, gamma)
+    y *= along(rows, inv_std * gamma)
     y += along(rows, beta)
-    return y.reshape(x.shape), x_hat.reshape(x.shape), inv_std, mean + rounding, var
+    return y.reshape(x.shape), np.stack([mean, rounding]), inv_std, var
 
 
 def batch_norm_grad(
     grad: np.ndarray,
-    x_hat: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray,
     inv_std: np.ndarray,
     gamma: np.ndarray,
     grad_gamma: np.ndarray,
@@ -42,15 +43,19 @@ def batch_norm_grad(
 
     gamma is the same wherever the mean is taken, so the means of gamma G and of x_hat gamma G are
     these gradients, times gamma / m: ``dL/dx = gamma s (G - sum(G) / m - x_hat sum(G x_hat) / m)``.
+    The small part of the mean is taken off the sums, not off each number: with u = x - mean[0],
+    ``sum(G x_hat) = s (sum(G u) - mean[1] sum(G))``, and x_hat likewise in dL/dx.
     """
-    channels = x_hat.shape[-1]
-    rows, x_rows = long_rows(grad, channels), long_rows(x_hat, channels)
-    m = x_hat.size // channels
-    grad_gamma[...] = channel_sums(channels, rows, x_rows)
+    channels = x.shape[-1]
+    rows, x_rows = long_rows(grad, channels), long_rows(x, channels)
+    m = x.size // channels
+    dx = x_rows - along(rows, mean[0])
     grad_beta[...] = channel_sums(channels, rows)
-    dx = x_rows * along(rows, grad_gamma / -m)
+    grad_gamma[...] = inv_std * (channel_sums(channels, rows, dx) - mean[1] * grad_beta)
+    slope = inv_std * grad_gamma / m
+    dx *= along(rows, -slope)
     dx += rows
-    dx -= along(rows, grad_beta / m)
+    dx -= along(rows, grad_beta / m - mean[1] * slope)
     dx *= along(rows, inv_std * gamma)
     return dx.reshape(grad.shape)
 
