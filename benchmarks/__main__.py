@@ -16,7 +16,7 @@ from benchmarks.measure import Side, alternate
 from benchmarks.workloads import WORKLOADS
 
 
-def matmul_rate(n: int = 1024, runs: int = 15) -> float:
+def matmul_rate(n: int = 1024, runs: int = 50) -> float:
     """Floating-point operations a second of a float32 matrix product in this process."""
     a = np.random.default_rng(0).standard_normal((n, n), dtype=np.float32)
     out, seconds = np.empty_like(a), []
@@ -51,8 +51,8 @@ def main() -> None:
         os.execv(sys.executable, [sys.executable, "-m", "benchmarks", *sys.argv[1:]])
     chosen = [w for w in WORKLOADS if re.search(options.only, f"{w.group}: {w.name}")]
     peers = [peer for peer in report.PEERS if find_spec(peer)]
+    rate = matmul_rate()  # before there are others
     sides = {name: Side(name, options.threads, options.kernels) for name in ("layerkit", *peers)}
-    rate = matmul_rate()
     title = (
         f"{platform.processor() or platform.machine()}, {options.threads} threads, "
         f"{options.kernels or 'default'} kernels, matrix products at {rate / 1e9:.0f} GFLOP/s"

@@ -1,5 +1,6 @@
 """What a library costs before it computes anything: seconds to import, memory, disk."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -14,7 +15,7 @@ IMPORTS = {"layerkit": "layerkit", "torch": "torch", "sklearn": "sklearn.neural_
 def in_turns(measure: Callable[[str], float], sides: Iterable[str], runs: int) -> dict[str, float]:
     """Median of what is measured on each side: turn by turn, so that all meet the same machine.
 
-    A first turn does not count: it brings files into memory, and fills the caches of compiled code.
+    A first turn does not count: it brings files into memory, and fills caches of compiled code.
     """
     turns = [{side: measure(side) for side in sides} for _ in range(runs + 1)]
     return {side: float(np.median([turn[side] for turn in turns[1:]])) for side in sides}
@@ -37,8 +38,12 @@ def peak_megabytes(side: str, kind: str, options: dict[str, object], repeats: in
 
 
 def fresh(code: str) -> float:
-    """Run code in a process of its own; return the number that it prints."""
-    return float(subprocess.check_output([sys.executable, "-c", code], text=True))
+    """Run code in a process of its own; return the number that it prints.
+
+    Bytecode is kept: installers compile what they install, so no user meets a library without.
+    """
+    env = {name: x for name, x in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return float(subprocess.check_output([sys.executable, "-c", code], text=True, env=env))
 
 
 def installed_megabytes(*packages: str) -> float:
