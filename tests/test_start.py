@@ -69,3 +69,15 @@ def test_the_runtime_is_compiled_once_for_a_machine(tmp_path):
     for kept in tmp_path.rglob("start.runtime*"):
         kept.write_bytes(kept.read_bytes()[:20])
     assert fresh(START, **cache) == "compiles\nTrue\n"
+
+
+def test_a_numba_with_other_insides_starts_in_its_own_way():
+    other = """
+from layerkit.kernels._numba import start
+
+def replaced(module, name, value):
+    raise AttributeError(name)
+
+start._replaced = replaced
+"""
+    assert fresh(other + ONE_KERNEL + OWN_CODE) == "True\n"

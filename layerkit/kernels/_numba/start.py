@@ -5,23 +5,29 @@ address. And in every process it compiles its runtime, which counts references t
 is cached on disk as kernels are, and a process that compiles nothing does not even read the code of
 LLVM's optimizer. All in all that saves 40 MB and some tenths of a second.
 
-What Numba compiles for others stays as it is: a ``np.dot`` in it imports SciPy then.
+What Numba compiles for others stays as it is: a ``np.dot`` in it imports SciPy then. And a Numba
+that has none of the functions that are replaced here starts in its own way.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any
-
-from numba.core.registry import cpu_target
-from numba.core.runtime import nrtdynmod
-from numba.np import linalg
 
 from layerkit.kernels._numba.cache import Cache
 
 
 def start_numba() -> None:
     """Load what Numba needs before it compiles anything."""
+    with suppress(ImportError, AttributeError):
+        _start()
+
+
+def _start() -> None:
+    from numba.core.registry import cpu_target
+    from numba.core.runtime import nrtdynmod
+    from numba.np import linalg
+
     with _replaced(nrtdynmod, "compile_nrt_functions", runtime):
         if find_spec("scipy") is None:
             cpu_target.target_context.refresh()
@@ -61,6 +67,8 @@ def runtime(context: Any) -> Any:
 
 def _compile(context: Any) -> Any:
     """Compile the runtime, so that it can be saved."""
+    from numba.core.runtime import nrtdynmod
+
     module, library = nrtdynmod.create_nrt_module(context)
     library.enable_object_caching()
     library.add_ir_module(module)
