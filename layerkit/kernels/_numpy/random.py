@@ -1,5 +1,7 @@
 """Random masks from as few random bits as will do."""
 
+from __future__ import annotations  # numpy.random is only loaded by whoever draws from it
+
 from math import prod
 
 import numpy as np
