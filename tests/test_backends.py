@@ -160,6 +160,8 @@ CASES = [
     *(case for m in (0, 1) for velocity in (0, 1) for case in rmsprop(m, velocity)),
     *pooling((2, 2), (2, 2), ((0, 0), (0, 0))),
     *pooling((3, 2), (2, 1), PADDED),
+    *pooling((2, 4), (1, 1), ((1, 0), (0, 3)), shape=(2, 1, 2, 5)),  # no window sees the last tap
+    *pooling((3, 3), (3, 3), ((1, 1), (1, 1)), shape=(2, 7, 7, 3)),
     *pooling((2, 2), (2, 2), ((0, 0), (0, 0)), shape=(0, 4, 4, 3)),
     *normalization("batch_norm", (40, 5, 6)),
     *normalization("batch_norm", (3, 5000)),

@@ -1,14 +1,15 @@
-"""Pooling in one pass over windows; the innermost loop runs over the channels of one cell.
+"""Pooling row by row of windows, and within a row tap by tap.
 
-Channels lie side by side in memory, so that loop is what the vector unit computes. A window's real
-cells are found once for each output row and column, not for each number.
+For one tap the loops run over the windows that see a real cell there, and over the channels, which
+lie side by side in memory: nothing is left to decide for each number. The row of outputs stays in
+the first-level cache meanwhile.
 """
 
 from math import prod
 
 import numpy as np
 
-from layerkit.kernels._numba.compile import BOTH, for_dtypes, jit, plain
+from layerkit.kernels._numba.compile import BOTH, for_dtypes, inline, jit, plain
 from layerkit.kernels._numba.threads import PASS, in_parts
 from layerkit.kernels._numpy import pooling as reference
 from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_size
@@ -41,31 +42,60 @@ def _output_shape(
 
 @jit
 def _max_pool(x, y, argmax, kh, kw, sh, sw, top, left):
+    """Each window starts from its first real cell, so padding never wins; NaN wins over all."""
     n_samples, height, width, channels = x.shape
     for n in range(n_samples):
         for p in range(y.shape[1]):
-            row = p * sh - top
-            for q in range(y.shape[2]):
+            row, best, where = p * sh - top, y[n, p], argmax[n, p]
+            upper, lower = _taps(row, kh, height)
+            for q in range(len(best)):
                 column = q * sw - left
-                best, where = y[n, p, q], argmax[n, p, q]
-                first = True
-                for i in range(max(0, -row), min(kh, height - row)):
-                    for j in range(max(0, -column), min(kw, width - column)):
-                        cell = x[n, row + i, column + j]
-                        tap = np.int32(i * kw + j)
-                        if first:
-                            first = False
-                            for c in range(channels):
-                                best[c] = cell[c]
-                                where[c] = tap
-                        else:
-                            for c in range(channels):
-                                old, new = best[c], cell[c]
-                                # Arithmetic, as "tap if new > old else where[c]" becomes a
-                                # conditional store, which LLVM does not vectorise.
-                                before = np.int32(where[c])
-                                where[c] = before + (tap - before) * np.int32(new > old)
-                                best[c] = new if new > old else (old if new == new else new)
+                j = max(0, -column)
+                for c in range(channels):
+                    best[q, c] = x[n, row + upper, column + j, c]
+                    where[q, c] = upper * kw + j
+            for i in range(upper, lower):
+                for j in range(1 if i == upper else 0, kw):
+                    first, last, cell = _seers(j, sw, left, width, len(best))
+                    seen, tap = x[n, row + i], np.int32(i * kw + j)
+                    _replace(best[first:last], where[first:last], seen, cell, sw, tap)
+
+
+@inline
+def _replace(best, where, cells, cell, stride, tap):
+    """Put the cells that a tap sees in place of what is smaller."""
+    for q in range(len(best)):
+        for c in range(best.shape[1]):
+            old, new = best[q, c], cells[cell + q * stride, c]
+            # Arithmetic, as "tap if new > old else before" becomes a conditional store, which LLVM
+            # does not vectorise.
+            before = np.int32(where[q, c])
+            where[q, c] = before + (tap - before) * np.int32(new > old)
+            best[q, c] = new if new > old else (old if new == new else new)
+
+
+@inline
+def _taps(start, size, n):
+    """Return the first tap of a window that sees one of n cells, and the one after the last."""
+    return max(0, -start), min(size, n - start)
+
+
+@inline
+def _seers(tap, stride, before, n, n_windows):
+    """Return the first window whose tap sees one of n cells, the one after the last, and a cell.
+
+    That is the cell seen by the first.
+    """
+    first = max(0, -((tap - before) // stride))
+    last = max(first, min(n_windows, (n - 1 + before - tap) // stride + 1))
+    return first, last, first * stride - before + tap
+
+
+@inline
+def _tile(grad, dx, kh, kw, sh, sw, top, left):
+    """Whether each cell is in just one window, so that gradients need not be added to zeros."""
+    covers = grad.shape[1] * sh - top >= dx.shape[1] and grad.shape[2] * sw - left >= dx.shape[2]
+    return kh == sh and kw == sw and covers
 
 
 @for_dtypes(BOTH, reference)
@@ -89,21 +119,34 @@ def max_pool2d_input_grad(
 
 @jit
 def _max_pool_grad(grad, argmax, dx, kh, kw, sh, sw, top, left):
-    n_samples, height, width, channels = dx.shape
-    zero, one = dx.dtype.type(0), dx.dtype.type(1)
+    n_samples, height, width, _ = dx.shape
+    tile = _tile(grad, dx, kh, kw, sh, sw, top, left)
     for n in range(n_samples):
-        dx[n] = zero
+        if not tile:
+            dx[n] = 0
         for p in range(grad.shape[1]):
             row = p * sh - top
-            for q in range(grad.shape[2]):
-                column = q * sw - left
-                share, where = grad[n, p, q], argmax[n, p, q]
-                for i in range(max(0, -row), min(kh, height - row)):
-                    for j in range(max(0, -column), min(kw, width - column)):
-                        cell = dx[n, row + i, column + j]
-                        tap = np.uint8(i * kw + j)
-                        for c in range(channels):
-                            cell[c] += share[c] * (one if where[c] == tap else zero)
+            for i in range(*_taps(row, kh, height)):
+                for j in range(kw):
+                    first, last, cell = _seers(j, sw, left, width, grad.shape[2])
+                    shares, where = grad[n, p, first:last], argmax[n, p, first:last]
+                    _give(shares, where, np.uint8(i * kw + j), dx[n, row + i], cell, sw, tile)
+
+
+@inline
+def _give(shares, where, tap, cells, cell, stride, tile):
+    """Pass gradients on to the cells that a tap sees, where it was the largest."""
+    zero = shares.dtype.type(0)
+    if tile:
+        for q in range(len(shares)):
+            for c in range(shares.shape[1]):
+                share = shares[q, c] if where[q, c] == tap else zero
+                cells[cell + q * stride, c] = share
+    else:
+        for q in range(len(shares)):
+            for c in range(shares.shape[1]):
+                share = shares[q, c] if where[q, c] == tap else zero
+                cells[cell + q * stride, c] += share
 
 
 @for_dtypes(BOTH, reference)
@@ -123,21 +166,26 @@ def _avg_pool(x, y, kh, kw, sh, sw, top, left):
     n_samples, height, width, channels = x.shape
     for n in range(n_samples):
         for p in range(y.shape[1]):
-            row = p * sh - top
-            rows = min(kh, height - row) - max(0, -row)
-            for q in range(y.shape[2]):
-                column = q * sw - left
-                columns = min(kw, width - column) - max(0, -column)
-                total = y[n, p, q]
-                total[:] = 0
-                for i in range(max(0, -row), min(kh, height - row)):
-                    for j in range(max(0, -column), min(kw, width - column)):
-                        cell = x[n, row + i, column + j]
-                        for c in range(channels):
-                            total[c] += cell[c]
-                count = x.dtype.type(rows * columns)
+            row, total = p * sh - top, y[n, p]
+            upper, lower = _taps(row, kh, height)
+            total[:] = 0
+            for i in range(upper, lower):
+                for j in range(kw):
+                    first, last, cell = _seers(j, sw, left, width, len(total))
+                    _add(total[first:last], x[n, row + i], cell, sw)
+            for q in range(len(total)):
+                first, last = _taps(q * sw - left, kw, width)
+                count = x.dtype.type((lower - upper) * (last - first))
                 for c in range(channels):
-                    total[c] /= count
+                    total[q, c] /= count
+
+
+@inline
+def _add(total, cells, cell, stride):
+    """Add the cells that a tap sees."""
+    for q in range(len(total)):
+        for c in range(total.shape[1]):
+            total[q, c] += cells[cell + q * stride, c]
 
 
 @for_dtypes(BOTH, reference)
@@ -159,21 +207,26 @@ def avg_pool2d_input_grad(
 @jit
 def _avg_pool_grad(grad, dx, kh, kw, sh, sw, top, left):
     n_samples, height, width, channels = dx.shape
-    zero, one = dx.dtype.type(0), dx.dtype.type(1)
+    one = dx.dtype.type(1)
+    tile = _tile(grad, dx, kh, kw, sh, sw, top, left)
     for n in range(n_samples):
-        dx[n] = zero
+        if not tile:
+            dx[n] = 0
         for p in range(grad.shape[1]):
             row = p * sh - top
-            rows = min(kh, height - row) - max(0, -row)
-            for q in range(grad.shape[2]):
-                column = q * sw - left
-                columns = min(kw, width - column) - max(0, -column)
-                scale = one / dx.dtype.type(rows * columns)
-                for i in range(max(0, -row), min(kh, height - row)):
-                    for j in range(max(0, -column), min(kw, width - column)):
-                        cell = dx[n, row + i, column + j]
-                        for c in range(channels):
-                            cell[c] += grad[n, p, q, c] * scale
+            upper, lower = _taps(row, kh, height)
+            for i in range(upper, lower):
+                for q in range(grad.shape[2]):
+                    column = q * sw - left
+                    first, last = _taps(column, kw, width)
+                    scale = one / dx.dtype.type((lower - upper) * (last - first))
+                    for j in range(first, last):
+                        if tile:
+                            for c in range(channels):
+                                dx[n, row + i, column + j, c] = grad[n, p, q, c] * scale
+                        else:
+                            for c in range(channels):
+                                dx[n, row + i, column + j, c] += grad[n, p, q, c] * scale
 
 
 @for_dtypes(BOTH, reference)
