@@ -107,6 +107,9 @@ def cross_entropy(smoothing, k):
     return [arguments]
 
 
+RECTIFIED = (1, 1), ((0, 0), (0, 0)), (1, 1), 1, "auto", True  # what follows a bias in conv2d
+
+
 def others(rng, dtype):
     x = numbers(rng, (300, 7), dtype)
     return [
@@ -120,7 +123,10 @@ def others(rng, dtype):
         ("sum_rows", (x, np.empty(7, dtype))),
         ("add_row", (x, x[0].copy())),
         ("matmul", (x.T, x[::-1])),
-        ("conv2d_relu", (x.reshape(5, 6, 10, 7), numbers(rng, (3, 3, 7, 4), dtype), x[0, :4])),
+        (
+            "conv2d",
+            (x.reshape(5, 6, 10, 7), numbers(rng, (3, 3, 7, 4), dtype), x[0, :4], *RECTIFIED),
+        ),
         ("mean_of_cells", (x.reshape(10, 30, 7),)),
         ("apply_mask", (x, rng.random(x.shape) < 0.5, 2.0)),
         ("apply_mask", (x.reshape(10, 30, 7), rng.random((10, 1, 7)) < 0.5, 2.0)),

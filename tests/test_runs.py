@@ -265,11 +265,11 @@ def test_a_rectified_convolution_is_computed_at_once(monkeypatch):
 
     calls = []
 
-    def conv2d_relu(*args):
+    def conv2d(*args, rectify):
         calls.append(args[0].shape)
-        return kernels.conv2d_relu(*args)
+        return kernels.conv2d(*args, rectify=rectify)
 
-    monkeypatch.setattr(_runs, "conv2d_relu", conv2d_relu)
+    monkeypatch.setattr(_runs, "conv2d", conv2d)
     layers = [Conv2D(4, 2), ReLU(), Conv2D(4, 2), Tanh(), Conv2D(4, 2), ReLU(), ReLU()]
     network = Sequential(layers).build((9, 9, 2), random_state=0)
     network.forward(noise(2, 9, 9, 2), training=True)

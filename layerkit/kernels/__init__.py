@@ -17,7 +17,7 @@ Functions, and ``…_grad``: the gradient of the output times the derivative::
                           softplus_grad, gelu_grad, silu_grad, mish_grad
     with logarithms       softmax, log_softmax, log_sigmoid; cross_entropy_of_labels,
                           cross_entropy_of_softmax, cross_entropy_of_sigmoid
-    convolution           conv2d, conv2d_input_grad, conv2d_kernel_grad; conv2d_relu
+    convolution           conv2d, conv2d_input_grad, conv2d_kernel_grad
     pooling               max_pool2d, max_pool2d_input_grad, avg_pool2d, avg_pool2d_input_grad,
                           mean_of_cells
     normalization         batch_norm, batch_norm_grad, layer_norm, layer_norm_grad; their parts
@@ -42,6 +42,7 @@ Arguments have the same meaning everywhere::
     padding               ((top, bottom), (left, right)); negative cuts off
     groups                of channels that do not see each other
     algorithm             "auto", "direct" or "winograd", see `layerkit.Conv2D`
+    rectify               whether to cut the result off at 0, as a ReLU behind would
     size                  (height, width) of a window; in `rprop_step` the length of each step
     argmax                which cell of each window was the largest
     n                     cells along one axis
@@ -142,7 +143,6 @@ perceptron = twin(perceptrons.perceptron)
 perceptron_grad = twin(perceptrons.perceptron_grad)
 
 conv2d = twin(convolution.conv2d)
-conv2d_relu = twin(convolution.conv2d_relu)
 conv2d_input_grad = twin(convolution.conv2d_input_grad)
 conv2d_kernel_grad = twin(convolution.conv2d_kernel_grad)
 
@@ -204,7 +204,6 @@ __all__ = [
     "conv2d",
     "conv2d_input_grad",
     "conv2d_kernel_grad",
-    "conv2d_relu",
     "cross_entropy_of_labels",
     "cross_entropy_of_sigmoid",
     "cross_entropy_of_softmax",

@@ -15,7 +15,7 @@ from layerkit.kernels import (
     RELU,
     SIGMOID,
     TANH,
-    conv2d_relu,
+    conv2d,
     perceptron,
     perceptron_grad,
 )
@@ -155,9 +155,8 @@ class RectifiedConvolution:
 
     def _compute(self, x: np.ndarray) -> np.ndarray:
         conv = self.convolution
-        return conv2d_relu(
-            x, conv.params["W"], conv.params.get("b"), *conv.geometry, conv.algorithm
-        )
+        W, b = conv.params["W"], conv.params.get("b")
+        return conv2d(x, W, b, *conv.geometry, conv.algorithm, rectify=True)
 
     def _forget(self) -> None:
         """Drop what the last forward left in the layers."""

@@ -36,34 +36,13 @@ def conv2d(
     dilation: Pair = (1, 1),
     groups: int = 1,
     algorithm: str = "auto",
+    rectify: bool = False,
 ) -> np.ndarray:
-    """Cross-correlate images with a kernel, as `_numpy.convolution.conv2d` does."""
-    return _forward(x, kernel, bias, (stride, padding, dilation, groups), algorithm, False)
+    """Cross-correlate images with a kernel, as `_numpy.convolution.conv2d` does.
 
-
-def conv2d_relu(
-    x: np.ndarray,
-    kernel: np.ndarray,
-    bias: np.ndarray | None = None,
-    stride: Pair = (1, 1),
-    padding: Padding = NO_PADDING,
-    dilation: Pair = (1, 1),
-    groups: int = 1,
-    algorithm: str = "auto",
-) -> np.ndarray:
-    """Cut what `conv2d` gives off at 0 while it is in the cache: a pass over memory less."""
-    return _forward(x, kernel, bias, (stride, padding, dilation, groups), algorithm, True)
-
-
-def _forward(
-    x: np.ndarray,
-    kernel: np.ndarray,
-    bias: np.ndarray | None,
-    geometry: tuple[Pair, Padding, Pair, int],
-    algorithm: str,
-    rectify: bool,
-) -> np.ndarray:
-    stride, padding, dilation, _ = geometry
+    Rectified while they are in the cache, outputs cost a pass over memory less.
+    """
+    geometry = stride, padding, dilation, groups
     outputs = output_sizes(x.shape[1:3], kernel.shape[:2], stride, padding, dilation)
     y = np.empty((len(x), *outputs, kernel.shape[3]), x.dtype)
     if choose(kernel, *geometry, algorithm) == "winograd":

@@ -46,11 +46,15 @@ def conv2d(
     dilation: Pair = (1, 1),
     groups: int = 1,
     algorithm: str = "auto",
+    rectify: bool = False,
 ) -> np.ndarray:
     """Cross-correlate images with a kernel: a matrix product whose rows are the windows.
 
     Group g of ``c_out / groups`` outputs reads group g of ``c_in / groups`` input channels.
+    To rectify is to return ``max(y, 0)``, what a ReLU behind the convolution would give.
     """
+    if rectify:
+        return relu(conv2d(x, kernel, bias, stride, padding, dilation, groups, algorithm))
     size, c_out = kernel.shape[:2], kernel.shape[3]
     height, width = output_sizes(x.shape[1:3], size, stride, padding, dilation)
     y = np.empty((len(x), height, width, c_out), x.dtype)
@@ -70,20 +74,6 @@ def conv2d(
         np.matmul(columns, weights, out=_by_group(y[chunk], groups))
         _add(y[chunk], row_bias)
     return y
-
-
-def conv2d_relu(
-    x: np.ndarray,
-    kernel: np.ndarray,
-    bias: np.ndarray | None = None,
-    stride: Pair = (1, 1),
-    padding: Padding = NO_PADDING,
-    dilation: Pair = (1, 1),
-    groups: int = 1,
-    algorithm: str = "auto",
-) -> np.ndarray:
-    """Return ``max(conv2d(...), 0)``, what a rectifier behind the convolution would give."""
-    return relu(conv2d(x, kernel, bias, stride, padding, dilation, groups, algorithm))
 
 
 def conv2d_kernel_grad(
