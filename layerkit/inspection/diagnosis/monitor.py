@@ -126,15 +126,22 @@ class HealthMonitor:
 
     def _keep(self, batch: tuple[Any, ...]) -> None:
         n, room = len(batch[1]), max(self.keep_rows - self._n_rows, 32)
-        rows = np.arange(n) if n <= room else np.linspace(0, n - 1, room).astype(int)
-        self._batches.append(tuple(None if part is None else part[rows] for part in batch))
-        self._n_rows += len(rows)
+        if n <= room:
+            kept = tuple(None if part is None else part.copy() for part in batch)
+        else:
+            rows = np.linspace(0, n - 1, room).astype(int)
+            kept = tuple(None if part is None else part[rows] for part in batch)
+        self._batches.append(kept)
+        self._n_rows += min(n, room)
         self._batch_rows = self._batch_rows or n
 
     def _note_updates(self, before: np.ndarray, after: np.ndarray) -> None:
+        step = after - before
         for path, where in self._spans.items():
-            size = float(np.linalg.norm(before[where]))
-            moved = float(np.linalg.norm(after[where] - before[where]))
+            size, moved = (
+                math.sqrt(before[where] @ before[where]),
+                math.sqrt(step[where] @ step[where]),
+            )
             self.updates[path].append(moved / size if size else math.inf if moved else 0.0)
 
     # ---------------------------------------------------------------- afterwards
