@@ -138,10 +138,7 @@ class HealthMonitor:
     def _note_updates(self, before: np.ndarray, after: np.ndarray) -> None:
         step = after - before
         for path, where in self._spans.items():
-            size, moved = (
-                math.sqrt(before[where] @ before[where]),
-                math.sqrt(step[where] @ step[where]),
-            )
+            size, moved = (math.sqrt(part[where] @ part[where]) for part in (before, step))
             self.updates[path].append(moved / size if size else math.inf if moved else 0.0)
 
     # ---------------------------------------------------------------- afterwards
