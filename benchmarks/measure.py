@@ -24,7 +24,7 @@ from benchmarks.workloads import Workload
 LEAST_SECONDS = 0.1
 """One run repeats the work until it takes about this long."""
 
-REST = 0.1
+REST = 0.2
 """Seconds before a run, for the threads of the side before to fall asleep."""
 
 

@@ -22,36 +22,32 @@ def three_threads(monkeypatch):
 
 
 @pytest.fixture
-def parts(monkeypatch):
-    """Shapes of what is multiplied."""
-    shapes = []
+def cuts(monkeypatch):
+    """Shapes of what is cut up, and into how many parts."""
+    seen = []
 
-    def in_parts(function, n, multiply_adds):
-        def watched(part):
-            shapes.append((n, part))
-            return function(part)
-
-        return threads.in_parts(watched, n, multiply_adds)
+    def in_parts(kernel, cut, *others, multiply_adds):
+        seen.append((*cut[1].shape, threads.n_parts(len(cut[1]), multiply_adds)))
+        threads.in_parts(kernel, cut, *others, multiply_adds=multiply_adds)
 
     monkeypatch.setattr(products, "in_parts", in_parts)
-    return shapes
+    return seen
 
 
 def noise(*shape, seed=0, dtype=np.float32):
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
-def test_only_large_products_under_one_blas_thread_are_cut(three_threads, parts):
+def test_only_large_products_under_one_blas_thread_are_cut(three_threads, cuts):
     x, W, small = noise(ROWS, N_IN), noise(N_IN, UNITS), noise(N_IN, 3)
     with kernels.use("numba"):
         kernels.matmul(x, W)
-        assert not parts
+        assert not cuts
         with kernels.one_blas_thread():
             kernels.matmul(x, small)
-            assert not parts
+            assert not cuts
             kernels.matmul(x, W)
-    assert sorted(part.start for _, part in parts) == [0, 66, 133]
-    assert {n for n, _ in parts} == {UNITS}
+    assert cuts == [(UNITS, ROWS, 3)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -70,7 +66,7 @@ def test_a_product_in_parts_is_the_product(three_threads, dtype, given):
             assert found.dtype == dtype
 
 
-def test_a_run_of_layers_with_a_large_product_computes_as_its_layers(three_threads, parts):
+def test_a_run_of_layers_with_a_large_product_computes_as_its_layers(three_threads, cuts):
     layers = [Dense(UNITS), ReLU(), Dense(3)]
     network = Sequential(layers).build(N_IN, random_state=0)
     x, grad = noise(ROWS, N_IN), noise(ROWS, 3)
@@ -82,7 +78,7 @@ def test_a_run_of_layers_with_a_large_product_computes_as_its_layers(three_threa
 
     with kernels.use("numba"), kernels.one_blas_thread():
         found = both_passes()
-        assert len(parts) == 12  # four products of three parts
+        assert [parts for *_, parts in cuts] == [3] * 4
         with network.observed(lambda *passed: None):
             expected = both_passes()
     for a, b in zip(found, expected, strict=True):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import pytest
 pytest.importorskip("numba")
 
 from layerkit import kernels
-from layerkit.kernels._numba import threads
+from layerkit.kernels._numba import team, threads
+from layerkit.kernels._numba.compile import jit
 
 WORK = 1e9
 
@@ -25,76 +27,118 @@ def three(monkeypatch):
     threads._team.cache_clear()
 
 
-def test_parts_cover_the_batch_in_order_on_different_threads():
-    barrier = threading.Barrier(3, timeout=10)  # all three are at work at the same time
-
-    def part(rows):
-        barrier.wait()
-        return rows, threading.get_ident()
-
-    parts = threads.in_parts(part, 10, WORK)
-    assert [rows for rows, _ in parts] == [slice(0, 3), slice(3, 6), slice(6, 10)]
-    assert len({ident for _, ident in parts}) == 3
+@jit
+def note(rows, place, begun, awaited):
+    """Note the part's rows, and wait until so many parts have begun."""
+    place[0], place[1] = rows[0], rows[-1] + 1
+    team._add(begun, 0, 1)
+    while team._read(begun, 0) < awaited:
+        team.give_way()
 
 
-def test_little_work_stays_together():
-    assert threads.in_parts(lambda rows: rows, 10, 100.0) == [slice(None)]
+def parts_of(n_rows, n_parts, awaited=0, begun=None):
+    """Return the rows of each part; with ``awaited`` it ends only if they run side by side."""
+    found = np.zeros((n_parts, 2), np.int64)
+    begun = np.zeros(1, np.int64) if begun is None else begun
+    threads.in_parts(note, (np.arange(n_rows),), (begun, awaited), (found,), multiply_adds=WORK)
+    return found.tolist()
 
 
-def test_there_are_no_more_parts_than_samples():
-    assert threads.in_parts(lambda rows: rows, 2, WORK) == [slice(0, 1), slice(1, 2)]
+def test_parts_cover_the_batch_in_order():
+    assert parts_of(10, 3) == [[0, 3], [3, 6], [6, 10]]
+    assert threads.bounds(10, 3) == [0, 3, 6, 10]
 
 
-def test_work_inside_of_work_and_from_other_threads_has_the_same_parts():
-    def outer(rows):
-        return threads.in_parts(lambda inner: (inner, threading.get_ident()), 6, WORK)
-
-    for inside in threads.in_parts(outer, 3, WORK):
-        assert [rows for rows, _ in inside] == [slice(0, 2), slice(2, 4), slice(4, 6)]
-        assert len({ident for _, ident in inside}) == 1
+def test_there_are_no_more_parts_than_samples_and_one_for_little_work():
+    assert parts_of(2, 2) == [[0, 1], [1, 2]]
+    assert threads.n_parts(10, 100.0) == 1
+    assert threads.n_parts(10, 2.5 * threads.WORTHWHILE) == 2
+    assert threads.n_parts(0, 0.0) == 1
 
 
-@pytest.mark.parametrize("broken", [0, 4, 9])
-def test_an_error_in_a_part_is_raised_when_all_are_done(broken):
-    finished = []
-
-    def part(rows):
-        if rows.start <= broken < rows.stop:
-            raise FloatingPointError("here")
-        finished.append(rows)
-
-    with pytest.raises(FloatingPointError, match="here"):
-        threads.in_parts(part, 10, WORK)
-    assert len(finished) == 2
-    assert threads.in_parts(lambda rows: rows.stop, 10, WORK) == [3, 6, 10]
+def sleep(workers):
+    """Wait until they sleep."""
+    deadline = time.monotonic() + 60
+    while not all(worker._asleep for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
-def test_ctrl_c_while_waiting_leaves_nothing_of_the_interrupted_work(monkeypatch):
-    wait, hold = threads.Worker.wait, threading.Event()
+def test_parts_run_side_by_side_on_workers_that_were_asleep():
+    """Each part waits for the other two: a deadlock, if they ran one after the other."""
+    run(
+        "import test_threads as t; t.threads.n_threads = lambda: 3; t.parts_of(6, 3)\n"
+        "for _ in range(5):\n"
+        "    t.sleep(t.threads._team()[1])\n"
+        "    assert t.parts_of(6, 3, awaited=3) == [[0, 2], [2, 4], [4, 6]]"
+    )
 
-    def interrupted(worker):
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(threads.Worker, "wait", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        threads.in_parts(lambda rows: rows.start and hold.wait(10), 10, WORK)
-    monkeypatch.setattr(threads.Worker, "wait", wait)
-    assert threads.in_parts(lambda rows: rows.stop, 10, WORK) == [3, 6, 10]
-    hold.set()
-    assert threads.in_parts(lambda rows: rows.stop, 10, WORK) == [3, 6, 10]
+def test_nobody_waits_for_workers_that_sleep(monkeypatch):
+    parts_of(6, 3)
+    sleep(threads._team()[1])
+    monkeypatch.setattr(threads.Worker, "wake", lambda worker: None)
+    assert parts_of(6, 3) == [[0, 2], [2, 4], [4, 6]]
+
+
+def run(program):
+    """Run a program in a process of its own, beside these tests."""
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, timeout=120, cwd=os.path.dirname(__file__)
+    )
+
+
+def test_work_from_several_threads_has_the_same_parts():
+    found = []
+    callers = [
+        threading.Thread(target=lambda: found.extend(parts_of(10, 3) for _ in range(200)))
+        for _ in range(4)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert found == [[[0, 3], [3, 6], [6, 10]]] * 800
+
+
+@jit
+def too_much(rows, kept):
+    """Ask for more memory than there is, in the part that has the last row."""
+    if rows[-1] == 9:
+        kept[0] = np.empty(1 << 60, np.int8)[0]
+
+
+def test_a_part_without_memory_is_an_error_when_all_are_done():
+    with pytest.raises(MemoryError, match="too_much: no memory for a part of 10 samples"):
+        threads.in_parts(too_much, (np.arange(10),), (np.zeros(1),), multiply_adds=WORK)
+    assert parts_of(10, 3) == [[0, 3], [3, 6], [6, 10]]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_forked_child_has_a_team_of_its_own():
-    program = (
-        "import os; from layerkit.kernels._numba import threads; threads.n_threads = lambda: 2\n"
-        "work = lambda: threads.in_parts(lambda rows: rows.stop, 4, 1e9)\n"
-        "assert work() == [2, 4]\n"
+    run(
+        "import os, test_threads as t; t.threads.n_threads = lambda: 2\n"
+        "work = lambda: t.parts_of(4, 2)\n"
+        "assert work() == [[0, 2], [2, 4]]\n"
         "child = os.fork()\n"
-        "if child == 0: os._exit(0 if work() == [2, 4] else 1)\n"
+        "if child == 0: os._exit(0 if work() == [[0, 2], [2, 4]] else 1)\n"
         "assert os.waitpid(child, 0)[1] == 0"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_a_process_may_end_while_its_workers_look_for_work():
+    for _ in range(5):
+        run("import test_threads as t; t.threads.n_threads = lambda: 3; t.parts_of(6, 3)")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="not Linux")
+def test_workers_may_run_wherever_the_caller_may():
+    ours = os.sched_getaffinity(0)
+    for _ in range(3):
+        parts_of(6, 3)
+        sleep(threads._team()[1])
+    for worker in threads._team()[1]:
+        assert os.sched_getaffinity(worker._thread.native_id) == ours
 
 
 def passes(backend):

@@ -114,3 +114,22 @@ def multiply_by_transpose(blas, a, b, out):
         blas[0],
         (_ROW_MAJOR, _PLAIN, _TRANSPOSED, m, p, n, one, a, n, b, n, zero, out, p),
     )
+
+
+@inline
+def multiply_any(blas, a, b, out):
+    """Overwrite ``out`` with a b; the rows or else the columns of each are contiguous."""
+    m, n, p = a.shape[0], a.shape[1], b.shape[1]
+    one, zero = out.dtype.type(1), out.dtype.type(0)
+    by_row = out.strides[1] == out.itemsize
+    order = _ROW_MAJOR if by_row else _COLUMN_MAJOR
+    along, across = (1, 0) if by_row else (0, 1)
+    of_a = _PLAIN if a.strides[along] == a.itemsize else _TRANSPOSED
+    of_b = _PLAIN if b.strides[along] == b.itemsize else _TRANSPOSED
+    pitch_a = a.strides[across if of_a == _PLAIN else along] // a.itemsize
+    pitch_b = b.strides[across if of_b == _PLAIN else along] // b.itemsize
+    pitch = out.strides[across] // out.itemsize
+    _gemm(
+        blas[0],
+        (order, of_a, of_b, m, p, n, one, a, pitch_a, b, pitch_b, zero, out, pitch),
+    )

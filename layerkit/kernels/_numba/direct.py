@@ -21,7 +21,7 @@ import numpy as np
 
 from layerkit.kernels._numba.activations import _relu
 from layerkit.kernels._numba.compile import inline, jit, plain
-from layerkit.kernels._numba.threads import in_parts
+from layerkit.kernels._numba.threads import in_parts, n_parts
 from layerkit.kernels._numba.tile import ROWS, VECTOR_BYTES, WIDE, copy, tile
 from layerkit.kernels._numba.windows import Blocks, Plan, blocks, plan
 
@@ -95,7 +95,7 @@ def pack(kernel, taps, channels):
 
 
 @jit
-def gather(x, weights, bias, plan, channels, rectify, y):
+def gather(x, y, weights, bias, plan, channels, rectify):
     """Overwrite y: each row of the plan becomes bias + Σ weights times the cells it looks at.
 
     Samples are flat. The bias ends with a vector of zeros. To rectify is to cut off at 0.
@@ -147,7 +147,7 @@ def gather(x, weights, bias, plan, channels, rectify, y):
 
 
 @jit
-def reduce(x, grad, plan, n_pixels, channels, total):
+def reduce(x, grad, total, plan, n_pixels, channels):
     """Add to ``total`` Σ over pixels of the cell that a tap looks at times dL/dy there.
 
     The total is laid out as (group, block, tap and channel, lane), the third axis in whole tiles.
@@ -237,14 +237,13 @@ def convolve(x, kernel, bias, backward, geometry, y, rectify=False):
     start = np.zeros(kernel.shape[3] + VECTOR_BYTES // x.itemsize, x.dtype)
     if bias is not None and not summed:
         start[:filters] = bias
-    flat_x, flat_y = flat(x), flat(y)
-
     at_once = rectify and not (summed and bias is not None)
-
-    def part(samples: slice) -> None:
-        gather(flat_x[samples], weights, start, layout, channels, at_once, flat_y[samples])
-
-    in_parts(part, len(x), max(x.size, y.size) * kh * kw * c_in)
+    in_parts(
+        gather,
+        (flat(x), flat(y)),
+        (weights, start, layout, channels, at_once),
+        multiply_adds=max(x.size, y.size) * kh * kw * c_in,
+    )
     if bias is not None and summed:
         y += bias
         if rectify:
@@ -258,15 +257,16 @@ def kernel_grad(x, grad, geometry, out):
     layout, channels = _lay_out(out.shape, x.itemsize, False, False, False, *places, *geometry)
     groups = 1 if channels.by_channel else channels.groups
     lanes = int(channels.blocks.vectors.sum()) * VECTOR_BYTES // x.itemsize
-    flat_x, flat_grad = flat(x), flat(grad)
-
-    def part(samples: slice) -> np.ndarray:
-        total = np.zeros(groups * len(layout.offsets) * lanes, x.dtype)
-        reduce(flat_x[samples], flat_grad[samples], layout, prod(grad.shape[1:3]), channels, total)
-        return total
-
-    total = sum(in_parts(part, len(x), grad.size * kh * kw * c_in))
-    unpack(total, channels, out.reshape(kh * kw * c_in, filters))
+    work = grad.size * kh * kw * c_in
+    totals = np.zeros((n_parts(len(x), work), groups * len(layout.offsets) * lanes), x.dtype)
+    in_parts(
+        reduce,
+        (flat(x), flat(grad)),
+        (layout, prod(grad.shape[1:3]), channels),
+        each=(totals,),
+        multiply_adds=work,
+    )
+    unpack(sum(totals), channels, out.reshape(kh * kw * c_in, filters))
 
 
 def flat(x: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ variances", Stanford STAN-CS-79-773, 1979.
 import numpy as np
 
 from layerkit.kernels._numba.compile import BOTH, for_dtypes, inline, jit, plain
-from layerkit.kernels._numba.threads import PASS, in_parts, is_short
+from layerkit.kernels._numba.threads import PASS, add_up, bounds, in_parts, n_parts, places
 from layerkit.kernels._numpy import normalization as reference
 
 BLOCK = 16384  # numbers that stay in the second-level cache
@@ -40,37 +40,37 @@ def batch_norm(
     channels = x.shape[-1]
     y = np.empty(x.shape, x.dtype)
     cells, work = plain(x).reshape(-1, channels), PASS * x.size
-    exact_mean, squares = _joined(in_parts(lambda rows: _moments(cells[rows]), len(cells), work))
-    mean, var = np.empty((2, channels), x.dtype), squares / len(cells)
+    parts = n_parts(len(cells), work)
+    means, squares = np.zeros((2, parts, channels))
+    in_parts(_moments, (cells,), each=(means, squares), multiply_adds=work)
+    exact_mean, sum_of_squares = _joined(means, squares, np.diff(bounds(len(cells), parts)))
+    mean, var = np.empty((2, channels), x.dtype), sum_of_squares / len(cells)
     mean[0] = exact_mean
     mean[1] = exact_mean - mean[0]
     inv_std = (1 / np.sqrt(var + eps)).astype(x.dtype)
     out, scale = y.reshape(-1, channels), inv_std * gamma
     shift = beta - scale * mean[1]
-
-    def part(rows: slice) -> None:
-        _standardize(cells[rows], mean[0], scale, shift, out[rows])
-
-    in_parts(part, len(cells), work)
+    in_parts(_standardize, (cells, out), (mean[0], scale, shift), multiply_adds=work)
     return y, mean, inv_std, var.astype(x.dtype)
 
 
-def _joined(moments: list[tuple[np.ndarray, np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray]:
+def _joined(
+    means: np.ndarray, squares: np.ndarray, sizes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean and M2 of all parts."""
-    mean, squares, n = moments[0]
-    for of_part, squares_of_part, more in moments[1:]:
+    mean, total, n = means[0], squares[0], sizes[0]
+    for of_part, squares_of_part, more in zip(means[1:], squares[1:], sizes[1:], strict=True):
         d = of_part - mean
         mean = mean + d * (more / (n + more))
-        squares = squares + squares_of_part + d * d * (n * (more / (n + more)))
+        total = total + squares_of_part + d * d * (n * (more / (n + more)))
         n += more
-    return mean, squares
+    return mean, total
 
 
 @jit
-def _moments(x):
-    """Mean and M2 of each channel, and the number of rows."""
+def _moments(x, mean, squares):
+    """Mean and M2 of each channel, in place of zeros."""
     n_rows, channels = x.shape
-    mean, squares = np.zeros(channels), np.zeros(channels)
     flat, width = x.reshape(-1), _width(channels)
     height = max(1, BLOCK // width) * (width // channels)
     center, drift, square = np.empty((3, width), x.dtype)
@@ -102,7 +102,6 @@ def _moments(x):
             mean[c] += d * (n / total)
             squares[c] += (square[c] - n * rest * rest) + d * d * (seen * (n / total))
         seen = total
-    return mean, squares, n_rows
 
 
 @inline
@@ -148,7 +147,7 @@ def _repeated(values, width):
 
 
 @jit
-def _standardize(x, mean, scale, shift, y):
+def _standardize(x, y, mean, scale, shift):
     width = _width(x.shape[1])
     mean, scale, shift = _repeated(mean, width), _repeated(scale, width), _repeated(shift, width)
     x, y = x.reshape(-1), y.reshape(-1)
@@ -182,11 +181,12 @@ def batch_norm_grad(
     out, n = dx.reshape(-1, channels), grad.dtype.type(len(grads))
     scale, slope = inv_std * gamma, inv_std * grad_gamma / n
     shift = scale * (mean[1] * slope - grad_beta / n)
-
-    def part(rows: slice) -> None:
-        _batch_norm_grad(grads[rows], cells[rows], mean[0], scale, scale * slope, shift, out[rows])
-
-    in_parts(part, len(grads), PASS * grad.size)
+    in_parts(
+        _batch_norm_grad,
+        (grads, cells, out),
+        (mean[0], scale, scale * slope, shift),
+        multiply_adds=PASS * grad.size,
+    )
     return dx
 
 
@@ -198,22 +198,16 @@ def _channel_sums(
     grad_beta: np.ndarray,
 ) -> None:
     """Overwrite the sums of grad (x - mean) and of grad over the rows."""
-    if is_short(grad):
-        _sums_of_part(grad, x, mean, grad_gamma, grad_beta)
-        return
-
-    def part(rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        sums = np.empty_like(grad_gamma), np.empty_like(grad_beta)
-        _sums_of_part(grad[rows], x[rows], mean, *sums)
-        return sums
-
-    of_products, of_grad = zip(*in_parts(part, len(grad), PASS * grad.size), strict=True)
-    np.sum(of_products, axis=0, out=grad_gamma)
-    np.sum(of_grad, axis=0, out=grad_beta)
+    work = PASS * grad.size
+    parts = n_parts(len(grad), work)
+    of_products, of_grad = places(grad_gamma, parts), places(grad_beta, parts)
+    in_parts(_sums_of_part, (grad, x), (mean,), each=(of_products, of_grad), multiply_adds=work)
+    add_up(of_products, grad_gamma)
+    add_up(of_grad, grad_beta)
 
 
 @jit
-def _sums_of_part(grad, x, mean, grad_gamma, grad_beta):
+def _sums_of_part(grad, x, grad_gamma, grad_beta, mean):
     channels, width = grad.shape[1], _width(grad.shape[1])
     block = max(1, BLOCK // width) * width
     mean = _repeated(mean, width)
@@ -237,7 +231,7 @@ def _sums_of_part(grad, x, mean, grad_gamma, grad_beta):
 
 
 @jit
-def _batch_norm_grad(grad, x, mean, scale, slope, shift, dx):
+def _batch_norm_grad(grad, x, dx, mean, scale, slope, shift):
     width = _width(grad.shape[1])
     mean, scale = _repeated(mean, width), _repeated(scale, width)
     slope, shift = _repeated(slope, width), _repeated(shift, width)
@@ -258,17 +252,17 @@ def layer_norm(
     rows = plain(x).reshape(-1, channels)
     inv_std = np.empty(len(rows), x.dtype)
     out, hats = y.reshape(rows.shape), x_hat.reshape(rows.shape)
-    gamma, beta = plain(gamma), plain(beta)
-
-    def part(n: slice) -> None:
-        _layer_norm(rows[n], gamma, beta, eps, out[n], hats[n], inv_std[n])
-
-    in_parts(part, len(rows), 2 * PASS * x.size)
+    in_parts(
+        _layer_norm,
+        (rows, out, hats, inv_std),
+        (plain(gamma), plain(beta), eps),
+        multiply_adds=2 * PASS * x.size,
+    )
     return y, x_hat, inv_std
 
 
 @jit
-def _layer_norm(x, gamma, beta, eps, y, x_hat, inv_std):
+def _layer_norm(x, y, x_hat, inv_std, gamma, beta, eps):
     n_rows, channels = x.shape
     zero, n, one = x.dtype.type(0), x.dtype.type(channels), x.dtype.type(1)
     eps = x.dtype.type(eps)
@@ -306,17 +300,17 @@ def layer_norm_grad(
     dx = np.empty(grad.shape, grad.dtype)
     rows, hats = plain(grad).reshape(-1, channels), plain(x_hat).reshape(-1, channels)
     _channel_sums(rows, hats, np.zeros(channels, grad.dtype), grad_gamma, grad_beta)
-    gamma, out = plain(gamma), dx.reshape(-1, channels)
-
-    def part(n: slice) -> None:
-        _layer_norm_grad(rows[n], hats[n], inv_std[n], gamma, out[n])
-
-    in_parts(part, len(rows), 2 * PASS * grad.size)
+    in_parts(
+        _layer_norm_grad,
+        (rows, hats, inv_std, dx.reshape(-1, channels)),
+        (plain(gamma),),
+        multiply_adds=2 * PASS * grad.size,
+    )
     return dx
 
 
 @jit
-def _layer_norm_grad(grad, x_hat, inv_std, gamma, dx):
+def _layer_norm_grad(grad, x_hat, inv_std, dx, gamma):
     n_rows, channels = grad.shape
     zero, n = grad.dtype.type(0), grad.dtype.type(channels)
     for r in range(n_rows):

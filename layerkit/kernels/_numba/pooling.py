@@ -28,7 +28,7 @@ def max_pool2d(
     argmax = np.empty(y.shape, np.uint8)
     window = *size, *stride, padding[0][0], padding[1][0]
     x = plain(x)
-    in_parts(lambda n: _max_pool(x[n], y[n], argmax[n], *window), len(x), PASS * x.size)
+    in_parts(_max_pool, (x, y, argmax), window, multiply_adds=PASS * x.size)
     return y, argmax
 
 
@@ -113,7 +113,7 @@ def max_pool2d_input_grad(
     dx = np.empty(x_shape, grad.dtype)
     window = *size, *stride, padding[0][0], padding[1][0]
     grad, argmax = plain(grad), plain(argmax)
-    in_parts(lambda n: _max_pool_grad(grad[n], argmax[n], dx[n], *window), len(dx), PASS * dx.size)
+    in_parts(_max_pool_grad, (grad, argmax, dx), window, multiply_adds=PASS * dx.size)
     return dx
 
 
@@ -157,7 +157,7 @@ def avg_pool2d(
     y = np.empty(_output_shape(x.shape, size, stride, padding), x.dtype)
     window = *size, *stride, padding[0][0], padding[1][0]
     x = plain(x)
-    in_parts(lambda n: _avg_pool(x[n], y[n], *window), len(x), PASS * x.size)
+    in_parts(_avg_pool, (x, y), window, multiply_adds=PASS * x.size)
     return y
 
 
@@ -200,7 +200,7 @@ def avg_pool2d_input_grad(
     dx = np.empty(x_shape, grad.dtype)
     window = *size, *stride, padding[0][0], padding[1][0]
     grad = plain(grad)
-    in_parts(lambda n: _avg_pool_grad(grad[n], dx[n], *window), len(dx), PASS * dx.size)
+    in_parts(_avg_pool_grad, (grad, dx), window, multiply_adds=PASS * dx.size)
     return dx
 
 
@@ -234,7 +234,7 @@ def mean_of_cells(x: np.ndarray) -> np.ndarray:
     """Return the mean over the cells of (n_samples, cells, channels)."""
     y = np.zeros((x.shape[0], x.shape[2]), x.dtype)
     x = plain(x)
-    in_parts(lambda n: _mean_of_cells(x[n], y[n]), len(x), PASS * x.size)
+    in_parts(_mean_of_cells, (x, y), multiply_adds=PASS * x.size)
     return y
 
 

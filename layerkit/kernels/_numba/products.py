@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from layerkit.kernels._numba.blas import addresses, multiply_any
+from layerkit.kernels._numba.compile import BOTH, jit
 from layerkit.kernels._numba.threads import WORTHWHILE, in_parts, n_threads
 from layerkit.kernels._numpy import products as reference
 from layerkit.kernels.blas import has_one_thread
@@ -17,16 +19,31 @@ from layerkit.kernels.blas import has_one_thread
 def matmul(a: Any, b: np.ndarray, out: np.ndarray | None = None) -> Any:
     """Return the product a b: parts of the rows or the columns of the result, where it is large."""
     multiply_adds = prod(a.shape) * b.shape[-1]
-    if not (is_cut_up(multiply_adds) and isinstance(a, np.ndarray) and a.ndim == b.ndim == 2):
+    blas = addresses(b.dtype) if is_cut_up(multiply_adds) and _are_for_blas(a, b) else None
+    if blas is None or (out is not None and not out.flags.carray):
         return reference.matmul(a, b, out)
-    n_rows, n_columns = len(a), b.shape[1]
     if out is None:
-        out = np.empty((n_rows, n_columns), a.dtype)
-    if n_rows > n_columns:
-        in_parts(lambda rows: np.matmul(a[rows], b, out[rows]), n_rows, multiply_adds)
-    else:
-        in_parts(lambda j: np.matmul(a, b[:, j], out[:, j]), n_columns, multiply_adds)
+        out = np.empty((len(a), b.shape[1]), a.dtype)
+    # The columns of a product are the rows of its transpose, bᵀ aᵀ.
+    by_row = len(out) > out.shape[1]
+    rows, other, product = (a, b, out) if by_row else (b.T, a.T, out.T)
+    in_parts(_multiply, (rows, product), (other, blas), multiply_adds=multiply_adds)
     return out
+
+
+@jit
+def _multiply(a, out, b, blas):
+    multiply_any(blas, a, b, out)
+
+
+def _are_for_blas(a: Any, b: np.ndarray) -> bool:
+    """Whether BLAS takes them as they are, and they are more than vectors."""
+    return _is_for_blas(a) and _is_for_blas(b) and a.dtype == b.dtype in BOTH
+
+
+def _is_for_blas(a: Any) -> bool:
+    contiguous = isinstance(a, np.ndarray) and (a.flags.c_contiguous or a.flags.f_contiguous)
+    return contiguous and a.ndim == 2 and min(a.shape) > 1
 
 
 def is_cut_up(multiply_adds: float) -> bool:

@@ -6,7 +6,7 @@ NumPy starts an inner loop for each row, which costs more than adding 64 numbers
 import numpy as np
 
 from layerkit.kernels._numba.compile import BOTH, for_dtypes, jit, plain
-from layerkit.kernels._numba.threads import PASS, in_parts, is_short
+from layerkit.kernels._numba.threads import PASS, add_up, in_parts, n_parts, places
 from layerkit.kernels._numpy import sums as reference
 
 # So many rows are added up before they join the total: then 10,000 rows lose no digits.
@@ -17,8 +17,7 @@ BLOCK = 128
 def add_row(rows: np.ndarray, row: np.ndarray) -> None:
     """Add ``row`` to each of ``rows`` in place."""
     if rows.flags.carray and rows.ndim == 2:
-        row = plain(row)
-        in_parts(lambda part: _add_row(rows[part], row), len(rows), PASS * rows.size)
+        in_parts(_add_row, (rows,), (plain(row),), multiply_adds=PASS * rows.size)
     else:
         reference.add_row(rows, row)
 
@@ -36,18 +35,11 @@ def sum_rows(rows: np.ndarray, out: np.ndarray) -> None:
     """Overwrite ``out`` with Σ_r rows[r]."""
     if not out.flags.carray:
         reference.sum_rows(rows, out)
-    elif is_short(rows):
-        _sum_rows(plain(rows), out)
-    else:
-        rows = plain(rows)
-        sums = in_parts(lambda part: _sum_of(rows[part], out), len(rows), PASS * rows.size)
-        np.sum(sums, axis=0, out=out)
-
-
-def _sum_of(rows: np.ndarray, like: np.ndarray) -> np.ndarray:
-    out = np.empty_like(like)
-    _sum_rows(rows, out)
-    return out
+        return
+    work = PASS * rows.size
+    sums = places(out, n_parts(len(rows), work))
+    in_parts(_sum_rows, (plain(rows),), each=(sums,), multiply_adds=work)
+    add_up(sums, out)
 
 
 @jit

@@ -5,21 +5,27 @@ processes that fork or to callers that are threads themselves. The parts are alw
 sums over them are added in their order: results do not depend on which thread was faster.
 """
 
-import functools
+import ctypes
 import os
 import threading
 from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeVar
+from types import FunctionType
+from typing import Any
 
 import numpy as np
+from numba.extending import overload
 
-Result = TypeVar("Result")
+from layerkit.kernels._numba.compile import jit
+from layerkit.kernels._numba.team import new_board, serve, share
 
-# A part has to last longer than it takes to wake a thread.
-WORTHWHILE = 4e6  # multiply-adds
+# A part has to last longer than it takes to share the work.
+WORTHWHILE = 1e6  # multiply-adds
 # What a pass over memory costs for each number, in multiply-adds that run in registers.
 PASS = 12
+# How often an idle worker looks at the board before it falls asleep: for some 0.6 ms, longer than a
+# training step takes from one kernel to the next.
+LOOKS = 1000
 
 
 @cache
@@ -33,103 +39,199 @@ def n_threads() -> int:
 
 
 class Worker:
-    """A thread that does one task after the other.
+    """A thread that serves a board, and sleeps when there is nothing to do."""
 
-    Two bare locks wake it and tell that it is done, in some 10 µs; an executor takes five times as
-    long, with the queue and the conditions that it needs for many tasks from many threads.
-    """
+    def __init__(self, board: np.ndarray) -> None:
+        self._board = board
+        self._asleep = False
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self._processors: set[int] = set()
+        self._thread = threading.Thread(target=self._serve, name="layerkit", daemon=True)
+        self._thread.start()
 
-    def __init__(self) -> None:
-        self._task: Callable[[], Any]
-        self._outcome: tuple[Any, BaseException | None]
-        self._go, self._done = threading.Lock(), threading.Lock()
-        self._go.acquire()
-        self._done.acquire()
-        threading.Thread(target=self._work, name="layerkit", daemon=True).start()
+    def wake(self) -> None:
+        """Ring, if the worker is asleep."""
+        if self._asleep:
+            self._asleep = False
+            self._move_away()
+            self._bell.release()
 
-    def start(self, task: Callable[[], Any]) -> None:
-        """Begin with a task."""
-        self._task = task
-        self._go.release()
+    def _move_away(self) -> None:
+        """Make the worker wake up on another processor than the caller's.
 
-    def wait(self) -> tuple[Any, BaseException | None]:
-        """Return the result of the task, or None and what it raised."""
-        self._done.acquire()
-        return self._outcome
+        A scheduler may start it on the caller's, above all on a virtual machine, whose idle
+        processors look as if they were busy; there it would only take turns with the caller.
+        """
+        if _processor is not None:
+            self._processors = os.sched_getaffinity(0)
+            others = self._processors - {_processor()}
+            if others:
+                os.sched_setaffinity(self._thread.native_id or 0, others)
 
-    def _work(self) -> None:
+    def _serve(self) -> None:
         while True:
-            self._go.acquire()
-            try:
-                self._outcome = self._task(), None
-            except BaseException as error:
-                self._outcome = None, error
-            del self._task
-            self._done.release()
+            serve(self._board, LOOKS)
+            self._asleep = True
+            self._bell.acquire()
+            if self._processors:
+                os.sched_setaffinity(0, self._processors)
+
+
+_processor = (  # on which the caller runs
+    getattr(ctypes.PyDLL(None), "sched_getcpu", None)
+    if hasattr(os, "sched_setaffinity")  # Linux
+    else None
+)
 
 
 @cache
-def _team() -> tuple[list[Worker], threading.Lock]:
-    """Return the workers, and the lock that whoever makes them work holds."""
-    return [Worker() for _ in range(n_threads() - 1)], threading.Lock()
+def _team() -> tuple[np.ndarray, list[Worker], threading.Lock]:
+    """Return the board, its workers, and the lock that whoever posts on the board holds."""
+    board = new_board()
+    return board, [Worker(board) for _ in range(n_threads() - 1)], threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_team.cache_clear)  # threads do not survive a fork
 
 
+def n_parts(n_samples: int, multiply_adds: float) -> int:
+    """Return into how many parts a batch is cut, which is so much work in all."""
+    return max(1, min(n_threads(), n_samples, int(multiply_adds / WORTHWHILE)))
+
+
 def in_parts(
-    function: Callable[[slice], Result], n_samples: int, multiply_adds: float
-) -> list[Result]:
-    """Return what the function gives for each part of a batch, in order.
+    kernel: Callable[..., None],
+    cut: tuple[np.ndarray, ...],
+    whole: tuple[Any, ...] = (),
+    each: tuple[np.ndarray, ...] = (),
+    *,
+    multiply_adds: float,
+) -> None:
+    """Run ``kernel(*cut, *each, *whole)`` for each part of a batch.
 
     Parameters
     ----------
-    function : callable
-        Takes the slice of samples of a part, and runs without Python's global lock.
-    n_samples : int
+    kernel : compiled function
+        Returns nothing.
+    cut : tuple of arrays
+        Of one length, the batch's; a part gets its rows of them.
+    whole : tuple
+        Every part gets these as they are.
+    each : tuple of arrays
+        A part gets its row of these, one for each of `n_parts`: a place for its sums.
     multiply_adds : float
         How much work the whole batch is.
 
-    Returns
-    -------
-    results : list
-        One for each part, of which there may be one only.
+    Raises
+    ------
+    MemoryError
+        If a kernel got no memory for what it keeps while it runs.
     """
-    parts = min(n_threads(), n_samples, int(multiply_adds / WORTHWHILE))
-    if parts < 2:
-        return [function(slice(None))]
-    bounds = [n_samples * part // parts for part in range(parts + 1)]
-    slices = list(map(slice, bounds[:-1], bounds[1:]))
-    workers, free = _team()
-    if not free.acquire(blocking=False):  # others are at it, so the processors are busy anyway
-        return [function(part) for part in slices]
+    n_samples = len(cut[0])
+    parts = n_parts(n_samples, multiply_adds)
+    if parts == 1:
+        kernel(*cut, *(rows[0] for rows in each), *whole)
+        return
+    board, workers, posting = _team()
+    # Others may be at it, so that the processors are busy anyway.
+    free = posting.acquire(blocking=False)
+    if free:
+        for worker in workers[: parts - 1]:
+            worker.wake()
+    else:
+        board = new_board()
     try:
-        for worker, part in zip(workers, slices[1:], strict=False):
-            worker.start(functools.partial(function, part))
-        try:
-            results = [function(slices[0])]
-        finally:  # nobody may go on while a part is under way
-            outcomes = [worker.wait() for worker in workers[: parts - 1]]
-    except BaseException:  # Ctrl-C while waiting, perhaps: the workers may be at it still
-        _team.cache_clear()
-        raise
+        succeeded = _shared(kernel)(board, parts, cut, each, whole)
     finally:
-        free.release()
-    for result, error in outcomes:
-        if error is not None:
-            raise error
-        results.append(result)
-    return results
+        if free:
+            posting.release()
+    if not succeeded:
+        raise MemoryError(f"{kernel.__name__}: no memory for a part of {n_samples} samples")
+
+
+def bounds(n_samples: int, parts: int) -> list[int]:
+    """Return where the parts begin, and where the last one ends."""
+    return [n_samples * part // parts for part in range(parts + 1)]
+
+
+@cache
+def _shared(kernel: Any) -> Callable[..., bool]:
+    """Compile a kernel to be run in parts.
+
+    It is cached on disk beside the kernel and under a name of its own, so these are copies of
+    functions rather than closures, which all have the same name.
+    """
+    body = jit(_copy(_body, kernel, kernel=kernel))
+    return jit(_copy(_run, kernel, body=body))
+
+
+def _copy(function: Any, to: Any, **names: Any) -> FunctionType:
+    """Copy a function to the place of a kernel, with more names among its globals."""
+    place, name = to.py_func.__code__, f"{to.__name__}{function.__name__}"
+    code = function.__code__.replace(
+        co_filename=place.co_filename, co_firstlineno=place.co_firstlineno, co_name=name
+    )
+    copy = FunctionType(code, function.__globals__ | names, name)
+    copy.__module__, copy.__qualname__ = to.__module__, name
+    return copy
+
+
+# What a copy calls, see `_shared`.
+body: Any = None
+kernel: Any = None
+
+
+def _run(board, parts, cut, each, whole):
+    return share(board, parts, body, (parts, cut, each, whole))
+
+
+def _body(arguments, part):
+    parts, cut, each, whole = arguments
+    n = len(cut[0])
+    rows = _rows(cut, n * part // parts, n * (part + 1) // parts)
+    kernel(*(rows + _row(each, part) + whole))
+
+
+def _rows(arrays, start, stop):
+    """Return the rows from ``start`` to ``stop`` of every array."""
+
+
+def _row(arrays, i):
+    """Return row i of every array."""
+
+
+@overload(_rows)
+def _(arrays, start, stop):
+    if len(arrays) == 0:
+        return lambda arrays, start, stop: ()
+    return lambda arrays, start, stop: (
+        (arrays[0][start:stop],) + _rows(arrays[1:], start, stop)  # noqa: RUF005
+    )
+
+
+@overload(_row)
+def _(arrays, i):
+    if len(arrays) == 0:
+        return lambda arrays, i: ()
+    return lambda arrays, i: (arrays[0][i],) + _row(arrays[1:], i)  # noqa: RUF005
+
+
+def places(out: np.ndarray, parts: int) -> np.ndarray:
+    """Return a row for the sums of each part; for one part, the place of the result itself."""
+    return out[None] if parts == 1 else np.empty((parts, *out.shape), out.dtype)
+
+
+def add_up(sums: np.ndarray, out: np.ndarray) -> None:
+    """Overwrite ``out`` with the sums of all parts, in their order."""
+    if len(sums) > 1:
+        np.sum(sums, axis=0, out=out)
 
 
 def element_by_element(loop: Callable[..., None], *arrays: np.ndarray, numbers: Any = ()) -> None:
     """Run ``loop(*arrays, *numbers)`` over vectors of one length, in parts where they are long."""
-    if is_short(arrays[0]):
-        loop(*arrays, *numbers)
-    else:
-        size = arrays[0].size
-        in_parts(lambda part: loop(*[a[part] for a in arrays], *numbers), size, PASS * size)
+    in_parts(loop, arrays, tuple(numbers), multiply_adds=PASS * arrays[0].size)
 
 
 def is_short(x: np.ndarray) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from layerkit.kernels._numba.activations import _relu
 from layerkit.kernels._numba.compile import inline, jit, plain
 from layerkit.kernels._numba.direct import flat, pad
-from layerkit.kernels._numba.threads import in_parts
+from layerkit.kernels._numba.threads import in_parts, n_parts
 from layerkit.kernels._numba.tile import NARROW, ROWS, VECTOR_BYTES, WIDE, copy, tile
 from layerkit.kernels._numba.transforms import (
     transform_input,
@@ -59,7 +59,7 @@ def transform_kernels(kernel, r, cut, c_in, c_out):
 
 
 @jit
-def gather(x, values, bias, frame, across, down, m, width, cut, c_in, c_out, rectify, y):
+def gather(x, y, values, bias, frame, across, down, m, width, cut, c_in, c_out, rectify):
     """Overwrite y with images of ``width`` columns, convolved; the bias ends with zeros."""
     narrow = VECTOR_BYTES // x.itemsize
     in_pitch, out_pitch = pitch(c_in, x.itemsize), pitch(c_out, x.itemsize)
@@ -127,7 +127,7 @@ def gather(x, values, bias, frame, across, down, m, width, cut, c_in, c_out, rec
 
 
 @jit
-def reduce(x, grad, frame, grad_frame, across, down, m, cut, c_in, c_out, total):
+def reduce(x, grad, total, frame, grad_frame, across, down, m, cut, c_in, c_out):
     """Add to ``total`` Σ over tiles, laid out as (point, block, input channel, lane)."""
     narrow = VECTOR_BYTES // x.itemsize
     in_pitch, out_pitch = pitch(c_in, x.itemsize), pitch(c_out, x.itemsize)
@@ -213,15 +213,12 @@ def convolve(x, kernel, bias, padding, y, rectify=False):
     start = np.zeros(c_out + WIDE * VECTOR_BYTES // x.itemsize, x.dtype)
     if bias is not None:
         start[:c_out] = bias
-    flat_x, flat_y = flat(x), flat(y)
-
-    def part(samples: slice) -> None:
-        gather(
-            flat_x[samples], values, start, layout, across, down, m, width, cut, c_in, c_out,
-            rectify, flat_y[samples],
-        )  # fmt: skip
-
-    in_parts(part, len(x), POINTS * len(x) * down * across * c_in * c_out)
+    in_parts(
+        gather,
+        (flat(x), flat(y)),
+        (values, start, layout, across, down, m, width, cut, c_in, c_out, rectify),
+        multiply_adds=POINTS * len(x) * down * across * c_in * c_out,
+    )
 
 
 def kernel_grad(x, grad, padding, out):
@@ -235,15 +232,13 @@ def kernel_grad(x, grad, padding, out):
     cut = blocks(c_out, x.itemsize)
     depth = -(-c_in // ROWS) * ROWS
     size = POINTS * depth * int(cut.vectors.sum()) * VECTOR_BYTES // x.itemsize
-    flat_x, flat_grad = flat(x), flat(grad)
-
-    def part(samples: slice) -> np.ndarray:
-        total = np.zeros(size, x.dtype)
-        reduce(
-            flat_x[samples], flat_grad[samples], layout, grad_layout, across, down, m, cut,
-            c_in, c_out, total,
-        )  # fmt: skip
-        return total
-
-    total = sum(in_parts(part, len(x), POINTS * len(x) * down * across * c_in * c_out))
-    transform_total(total, r, cut, c_in, c_out, out.ravel())
+    work = POINTS * len(x) * down * across * c_in * c_out
+    totals = np.zeros((n_parts(len(x), work), size), x.dtype)
+    in_parts(
+        reduce,
+        (flat(x), flat(grad)),
+        (layout, grad_layout, across, down, m, cut, c_in, c_out),
+        each=(totals,),
+        multiply_adds=work,
+    )
+    transform_total(sum(totals), r, cut, c_in, c_out, out.ravel())
