@@ -46,7 +46,6 @@ def parts_of(n_rows, n_parts, awaited=0, begun=None):
 
 def test_parts_cover_the_batch_in_order():
     assert parts_of(10, 3) == [[0, 3], [3, 6], [6, 10]]
-    assert threads.bounds(10, 3) == [0, 3, 6, 10]
 
 
 def test_there_are_no_more_parts_than_samples_and_one_for_little_work():

@@ -25,7 +25,7 @@ variances", Stanford STAN-CS-79-773, 1979.
 import numpy as np
 
 from layerkit.kernels._numba.compile import BOTH, for_dtypes, inline, jit, plain
-from layerkit.kernels._numba.threads import PASS, add_up, bounds, in_parts, n_parts, places
+from layerkit.kernels._numba.threads import PASS, add_up, in_parts, n_parts, places
 from layerkit.kernels._numpy import normalization as reference
 
 BLOCK = 16384  # numbers that stay in the second-level cache
@@ -40,31 +40,39 @@ def batch_norm(
     channels = x.shape[-1]
     y = np.empty(x.shape, x.dtype)
     cells, work = plain(x).reshape(-1, channels), PASS * x.size
-    parts = n_parts(len(cells), work)
-    means, squares = np.zeros((2, parts, channels))
+    means, squares = np.zeros((2, n_parts(len(cells), work), channels))
     in_parts(_moments, (cells,), each=(means, squares), multiply_adds=work)
-    exact_mean, sum_of_squares = _joined(means, squares, np.diff(bounds(len(cells), parts)))
-    mean, var = np.empty((2, channels), x.dtype), sum_of_squares / len(cells)
-    mean[0] = exact_mean
-    mean[1] = exact_mean - mean[0]
-    inv_std = (1 / np.sqrt(var + eps)).astype(x.dtype)
-    out, scale = y.reshape(-1, channels), inv_std * gamma
-    shift = beta - scale * mean[1]
-    in_parts(_standardize, (cells, out), (mean[0], scale, shift), multiply_adds=work)
-    return y, mean, inv_std, var.astype(x.dtype)
+    mean, inv_std, var, scale, shift = _statistics(
+        means, squares, cells, plain(gamma), plain(beta), eps
+    )
+    in_parts(
+        _standardize, (cells, y.reshape(cells.shape)), (mean[0], scale, shift), multiply_adds=work
+    )
+    return y, mean, inv_std, var
 
 
-def _joined(
-    means: np.ndarray, squares: np.ndarray, sizes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and M2 of all parts."""
-    mean, total, n = means[0], squares[0], sizes[0]
-    for of_part, squares_of_part, more in zip(means[1:], squares[1:], sizes[1:], strict=True):
-        d = of_part - mean
-        mean = mean + d * (more / (n + more))
-        total = total + squares_of_part + d * d * (n * (more / (n + more)))
-        n += more
-    return mean, total
+@jit
+def _statistics(means, squares, x, gamma, beta, eps):
+    """Join the parts' means and M2; return mean (two parts), s, variance, scale and shift."""
+    parts, channels = means.shape
+    number, n = x.dtype.type, len(x)
+    mean = np.empty((2, channels), x.dtype)
+    inv_std, var, scale, shift = np.empty((4, channels), x.dtype)
+    for c in range(channels):
+        joined, total, seen = means[0, c], squares[0, c], n // parts
+        for part in range(1, parts):
+            more = n * (part + 1) // parts - seen
+            d = means[part, c] - joined
+            joined += d * (more / (seen + more))
+            total += squares[part, c] + d * d * (seen * (more / (seen + more)))
+            seen += more
+        mean[0, c] = joined
+        mean[1, c] = joined - mean[0, c]
+        var[c] = total / n
+        inv_std[c] = 1 / np.sqrt(total / n + eps)
+        scale[c] = inv_std[c] * number(gamma[c])
+        shift[c] = number(beta[c]) - scale[c] * mean[1, c]
+    return mean, inv_std, var, scale, shift
 
 
 @jit
@@ -177,17 +185,27 @@ def batch_norm_grad(
     dx = np.empty(grad.shape, grad.dtype)
     grads, cells = plain(grad).reshape(-1, channels), plain(x).reshape(-1, channels)
     _channel_sums(grads, cells, mean[0], grad_gamma, grad_beta)
-    grad_gamma[...] = inv_std * (grad_gamma - mean[1] * grad_beta)
-    out, n = dx.reshape(-1, channels), grad.dtype.type(len(grads))
-    scale, slope = inv_std * gamma, inv_std * grad_gamma / n
-    shift = scale * (mean[1] * slope - grad_beta / n)
+    scale, slope, shift = _slopes(grads, mean, inv_std, plain(gamma), grad_gamma, grad_beta)
     in_parts(
         _batch_norm_grad,
-        (grads, cells, out),
-        (mean[0], scale, scale * slope, shift),
+        (grads, cells, dx.reshape(grads.shape)),
+        (mean[0], scale, slope, shift),
         multiply_adds=PASS * grad.size,
     )
     return dx
+
+
+@jit
+def _slopes(grad, mean, inv_std, gamma, grad_gamma, grad_beta):
+    """Turn the sums into dL/dγ; return s γ, s γ slope and s γ (mean[1] slope - dL/dβ / m)."""
+    scale, slope, shift = np.empty((3, gamma.size), grad.dtype)
+    n = grad.dtype.type(len(grad))
+    for c in range(gamma.size):
+        grad_gamma[c] = inv_std[c] * (grad_gamma[c] - mean[1, c] * grad_beta[c])
+        scale[c] = inv_std[c] * gamma[c]
+        slope[c] = scale[c] * (inv_std[c] * grad_gamma[c] / n)
+        shift[c] = mean[1, c] * slope[c] - scale[c] * (grad_beta[c] / n)
+    return scale, slope, shift
 
 
 def _channel_sums(

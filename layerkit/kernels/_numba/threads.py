@@ -151,11 +151,6 @@ def in_parts(
         raise MemoryError(f"{kernel.__name__}: no memory for a part of {n_samples} samples")
 
 
-def bounds(n_samples: int, parts: int) -> list[int]:
-    """Return where the parts begin, and where the last one ends."""
-    return [n_samples * part // parts for part in range(parts + 1)]
-
-
 @cache
 def _shared(kernel: Any) -> Callable[..., bool]:
     """Compile a kernel to be run in parts.
