@@ -1,20 +1,21 @@
-"""Large products around convolutions: cut up among the processors, the same numbers."""
+"""Large products: cut up among the processors, the same numbers."""
 
 import numpy as np
 import pytest
 
-from layerkit import Dense, ReLU, Sequential, kernels
+from layerkit import Dense, ReLU, Sequential, Sigmoid, Tanh, kernels
 
 pytest.importorskip("numba")
 
-from layerkit.kernels._numba import products, threads
+from layerkit.kernels._numba import perceptrons, products, threads
+from layerkit.kernels.blas import has_one_thread, libraries
 
-ROWS, N_IN, UNITS = 40, 1500, 200  # 12e6 multiply-adds: worth three threads
+ROWS, N_IN, UNITS = 40, 1500, 200
 
 
 @pytest.fixture
 def three_threads(monkeypatch):
-    for module in (threads, products):
+    for module in (threads, products, perceptrons):
         monkeypatch.setattr(module, "n_threads", lambda: 3)
     threads._team.cache_clear()
     yield
@@ -23,14 +24,15 @@ def three_threads(monkeypatch):
 
 @pytest.fixture
 def cuts(monkeypatch):
-    """Shapes of what is cut up, and into how many parts."""
+    """Shapes of what is cut up, the threads there are, and those of BLAS meanwhile."""
     seen = []
 
-    def in_parts(kernel, cut, *others, multiply_adds):
-        seen.append((*cut[1].shape, threads.n_parts(len(cut[1]), multiply_adds)))
-        threads.in_parts(kernel, cut, *others, multiply_adds=multiply_adds)
+    def multiply(board, threads, blas, a, b, out):
+        seen.append((*out.shape, threads, has_one_thread()))
+        multiply_in_parts(board, threads, blas, a, b, out)
 
-    monkeypatch.setattr(products, "in_parts", in_parts)
+    multiply_in_parts = products.multiply_in_parts
+    monkeypatch.setattr(products, "multiply_in_parts", multiply)
     return seen
 
 
@@ -38,16 +40,16 @@ def noise(*shape, seed=0, dtype=np.float32):
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
-def test_only_large_products_under_one_blas_thread_are_cut(three_threads, cuts):
-    x, W, small = noise(ROWS, N_IN), noise(N_IN, UNITS), noise(N_IN, 3)
+def test_only_large_products_are_cut_and_blas_has_one_thread_meanwhile(three_threads, cuts):
+    x, W, small = noise(ROWS, N_IN), noise(N_IN, UNITS), noise(N_IN, 4)
+    before = [library.get_num_threads() for library in libraries()]
     with kernels.use("numba"):
-        kernels.matmul(x, W)
+        kernels.matmul(x, small)
         assert not cuts
-        with kernels.one_blas_thread():
-            kernels.matmul(x, small)
-            assert not cuts
-            kernels.matmul(x, W)
-    assert cuts == [(UNITS, ROWS, 3)]
+        kernels.matmul(x, W)
+    assert cuts == [(ROWS, UNITS, 3, True)]
+    assert [library.get_num_threads() for library in libraries()] == before
+    assert not has_one_thread()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -56,7 +58,7 @@ def test_a_product_in_parts_is_the_product(three_threads, dtype, given):
     x, W = noise(ROWS, N_IN, dtype=dtype), noise(N_IN, UNITS, seed=1, dtype=dtype)
     grad = noise(ROWS, UNITS, seed=2, dtype=dtype)
     exact = [x.astype(float) @ W.astype(float), x.T.astype(float) @ grad, grad @ W.T.astype(float)]
-    with kernels.use("numba"), kernels.one_blas_thread():
+    with kernels.use("numba"):
         for (a, b), expected in zip([(x, W), (x.T, grad), (grad, W.T)], exact, strict=True):
             out = np.full(expected.shape, np.nan, dtype) if given else None
             found = kernels.matmul(a, b, out)
@@ -66,19 +68,22 @@ def test_a_product_in_parts_is_the_product(three_threads, dtype, given):
             assert found.dtype == dtype
 
 
-def test_a_run_of_layers_with_a_large_product_computes_as_its_layers(three_threads, cuts):
-    layers = [Dense(UNITS), ReLU(), Dense(3)]
+@pytest.mark.parametrize("activation", [ReLU, Tanh, Sigmoid])
+@pytest.mark.parametrize("rows", [ROWS, 1200])  # cut by columns and by rows
+def test_a_run_of_layers_with_large_products_computes_as_its_layers(
+    three_threads, activation, rows
+):
+    layers = [Dense(UNITS), activation(), Dense(UNITS + 1), activation(), Dense(3)]
     network = Sequential(layers).build(N_IN, random_state=0)
-    x, grad = noise(ROWS, N_IN), noise(ROWS, 3)
+    x, grad = noise(rows, N_IN), noise(rows, 3)
 
     def both_passes():
         y = network.forward(x, training=True)
         grad_input = network.backward(grad)
         return [y, grad_input, network.flat_grads.copy(), network.infer(x)]
 
-    with kernels.use("numba"), kernels.one_blas_thread():
+    with kernels.use("numba"):
         found = both_passes()
-        assert [parts for *_, parts in cuts] == [3] * 4
         with network.observed(lambda *passed: None):
             expected = both_passes()
     for a, b in zip(found, expected, strict=True):
@@ -88,6 +93,6 @@ def test_a_run_of_layers_with_a_large_product_computes_as_its_layers(three_threa
 def test_nan_passes_through_every_part(three_threads):
     x, W = noise(ROWS, N_IN), noise(N_IN, UNITS)
     x[3, 5] = np.nan
-    with kernels.use("numba"), kernels.one_blas_thread():
+    with kernels.use("numba"):
         found = np.isnan(kernels.matmul(x, W))
     assert found[3].all() and found.sum() == UNITS

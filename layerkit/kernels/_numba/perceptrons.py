@@ -1,5 +1,8 @@
 """Dense layers and activations in a row, compiled; the NumPy version says what is computed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 from layerkit.kernels._numba.activations import (
@@ -15,13 +18,17 @@ from layerkit.kernels._numba.blas import (
     multiply_by_transpose,
     multiply_transposed,
 )
-from layerkit.kernels._numba.compile import jit, plain
+from layerkit.kernels._numba.compile import inline, jit, plain
 from layerkit.kernels._numba.elementwise import _sigmoid
-from layerkit.kernels._numba.products import is_cut_up
-from layerkit.kernels._numba.sums import _add_row, _sum_rows
+from layerkit.kernels._numba.products import is_cut_up, is_shared, multiply_in_parts
+from layerkit.kernels._numba.sums import _add_row, sum_rows_in_parts
+from layerkit.kernels._numba.team import bounds, new_board, share
+from layerkit.kernels._numba.threads import PASS, WORTHWHILE, n_threads, posting
 from layerkit.kernels._numpy import perceptrons as reference
 from layerkit.kernels._numpy.perceptrons import RELU, SIGMOID, TANH
-from layerkit.kernels.blas import has_one_thread
+from layerkit.kernels.blas import one_blas_thread
+
+_NO_BOARD = new_board()  # where nothing is shared
 
 
 def perceptron(
@@ -29,22 +36,33 @@ def perceptron(
 ) -> bool:
     """Overwrite ``hidden`` and ``y``; False without NumPy's own BLAS, or for rare cases.
 
-    Those are products with a single column of input, which NumPy makes in yet another way, large
-    ones that `products.matmul` cuts up, and float64 activations with an exponential, which are not
-    compiled.
+    Those are products with a single column of input, which NumPy makes in yet another way, and
+    float64 activations with an exponential, which are not compiled.
     """
     blas = addresses(x.dtype)
-    if blas is None or (has_one_thread() and _is_cut_up(run, len(x))):
+    if blas is None:
         return False
-    return _forward(blas, x, flat_params, run, hidden, y)
+    if not _is_cut_up(run, len(x), flat_params.size):
+        return _forward(_NO_BOARD, 1, blas, x, flat_params, run, hidden, y)
+    with _threads() as (board, threads):
+        return _forward(board, threads, blas, x, flat_params, run, hidden, y)
 
 
-def _is_cut_up(run: np.ndarray, n_rows: int) -> bool:
-    return any(is_cut_up(n_rows * n_in * units) for n_in, units, *_ in run.tolist())
+def _is_cut_up(run: np.ndarray, n_rows: int, n_params: int) -> bool:
+    """Whether a product of the run is; that a small network has none is seen at once."""
+    return is_cut_up(n_rows * n_params) and is_cut_up(n_rows * int((run[:, 0] * run[:, 1]).max()))
+
+
+@contextmanager
+def _threads() -> Iterator[tuple[np.ndarray, int]]:
+    """Give a board and how many threads there are for it; BLAS gets one."""
+    threads = n_threads()
+    with one_blas_thread(), posting(threads) as board:
+        yield board, threads
 
 
 @jit
-def _forward(blas, x, flat_params, run, hidden, y):
+def _forward(board, threads, blas, x, flat_params, run, hidden, y):
     for n_in, _, _, _, activation in run:
         if n_in == 1 or (x.itemsize == 8 and activation > RELU):
             return False
@@ -53,18 +71,46 @@ def _forward(blas, x, flat_params, run, hidden, y):
         n_in, units, W, b, activation = run[k]
         stop = start + len(x) * units
         out = y if k == last else hidden[start:stop].reshape(len(x), units)
-        multiply(blas, x, flat_params[W : W + n_in * units].reshape(n_in, units), out)
-        if b >= 0:
-            _add_row(out, flat_params[b : b + units])
-        flat = out.reshape(-1)
-        if activation == RELU:
-            _relu(flat, flat)
-        elif activation == TANH:
-            _tanh(flat, flat)
-        elif activation == SIGMOID:
-            _sigmoid(flat, flat)
+        weights = flat_params[W : W + n_in * units].reshape(n_in, units)
+        if is_shared(threads, len(x), n_in, units):
+            multiply_in_parts(board, threads, blas, x, weights, out)
+        else:
+            multiply(blas, x, weights, out)
+        bias = flat_params[b : b + units] if b >= 0 else flat_params[:0]
+        parts = _passes(threads, out.size)
+        if parts > 1:
+            share(board, parts, _finish_part, (out, bias, activation, parts))
+        else:
+            _finish(out, bias, activation)
         x, start = out, stop
     return True
+
+
+@inline
+def _passes(threads, size):
+    """Into how many parts a pass over so many numbers is cut."""
+    return min(threads, max(1, int(PASS * size / WORTHWHILE)))
+
+
+@jit
+def _finish_part(arguments, part):
+    out, bias, activation, parts = arguments
+    start, stop = bounds(len(out), parts, part)
+    _finish(out[start:stop], bias, activation)
+
+
+@jit
+def _finish(out, bias, activation):
+    """Add the bias and apply the activation."""
+    if bias.size:
+        _add_row(out, bias)
+    flat = out.reshape(-1)
+    if activation == RELU:
+        _relu(flat, flat)
+    elif activation == TANH:
+        _tanh(flat, flat)
+    elif activation == SIGMOID:
+        _sigmoid(flat, flat)
 
 
 def perceptron_grad(
@@ -82,12 +128,16 @@ def perceptron_grad(
     blas = addresses(x.dtype)
     if blas is None:  # then the forward ran in NumPy, before the kernels were exchanged
         reference.perceptron_grad(grad, *arguments)
-    else:
-        _backward(blas, plain(grad), *arguments)
+        return
+    if not _is_cut_up(run, len(x), flat_params.size):
+        _backward(_NO_BOARD, 1, blas, plain(grad), *arguments)
+        return
+    with _threads() as (board, threads):
+        _backward(board, threads, blas, plain(grad), *arguments)
 
 
 @jit
-def _backward(blas, grad, x, flat_params, run, hidden, y, flat_grads, grad_input):
+def _backward(board, threads, blas, grad, x, flat_params, run, hidden, y, flat_grads, grad_input):
     n_rows, stop = len(x), hidden.size
     for k in range(len(run) - 1, -1, -1):
         n_in, units, W, b, activation = run[k]
@@ -96,20 +146,46 @@ def _backward(blas, grad, x, flat_params, run, hidden, y, flat_grads, grad_input
         if activation:
             local = np.empty_like(grad)
             of_y, of_grad, of_local = y.reshape(-1), grad.reshape(-1), local.reshape(-1)
-            if activation == RELU:
-                _relu_grad(of_grad, of_y, of_local)
-            elif activation == TANH:
-                _tanh_grad(of_grad, of_y, of_local)
+            parts = _passes(threads, grad.size)
+            if parts > 1:
+                arguments = of_y, of_grad, of_local, activation, parts
+                share(board, parts, _local_part, arguments)
             else:
-                _sigmoid_grad(of_grad, of_y, of_local)
+                _local(of_y, of_grad, of_local, activation)
             grad = local
         end = W + n_in * units
-        multiply_transposed(blas, inputs, grad, flat_grads[W:end].reshape(n_in, units))
+        weights = flat_params[W:end].reshape(n_in, units)
+        of_weights = flat_grads[W:end].reshape(n_in, units)
+        shared = is_shared(threads, n_rows, n_in, units)
+        if shared:
+            multiply_in_parts(board, threads, blas, inputs.T, grad, of_weights)
+        else:
+            multiply_transposed(blas, inputs, grad, of_weights)
         if b >= 0:
-            _sum_rows(grad, flat_grads[b : b + units])
+            sum_rows_in_parts(board, threads, grad, flat_grads[b : b + units])
         if k or grad_input.size:
             passed = np.empty((n_rows, n_in), grad.dtype) if k else grad_input
-            weights = flat_params[W:end].reshape(n_in, units)
-            multiply_by_transpose(blas, grad, weights, passed)
+            if shared:
+                multiply_in_parts(board, threads, blas, grad, weights.T, passed)
+            else:
+                multiply_by_transpose(blas, grad, weights, passed)
             grad = passed
         y, stop = inputs, start
+
+
+@jit
+def _local_part(arguments, part):
+    y, grad, local, activation, parts = arguments
+    start, stop = bounds(y.size, parts, part)
+    _local(y[start:stop], grad[start:stop], local[start:stop], activation)
+
+
+@jit
+def _local(y, grad, local, activation):
+    """Multiply by the activation's derivative."""
+    if activation == RELU:
+        _relu_grad(grad, y, local)
+    elif activation == TANH:
+        _tanh_grad(grad, y, local)
+    else:
+        _sigmoid_grad(grad, y, local)

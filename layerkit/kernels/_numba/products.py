@@ -1,7 +1,8 @@
 """Matrix products cut up among the processors, by our own threads.
 
-They are where BLAS was left with one thread because of convolutions before and after: there a large
-product would leave all other processors idle. Everywhere else BLAS has its own threads.
+BLAS has threads too, but its idle ones go on spinning for a tenth of a second, and kernels that
+follow on threads of ours then run at half their speed. So BLAS gets one thread for a product that
+it would cut up, and we cut it up.
 """
 
 from math import prod
@@ -10,10 +11,14 @@ from typing import Any
 import numpy as np
 
 from layerkit.kernels._numba.blas import addresses, multiply_any
-from layerkit.kernels._numba.compile import BOTH, jit
-from layerkit.kernels._numba.threads import WORTHWHILE, in_parts, n_threads
+from layerkit.kernels._numba.compile import BOTH, inline, jit
+from layerkit.kernels._numba.team import bounds, share
+from layerkit.kernels._numba.threads import n_threads, posting
 from layerkit.kernels._numpy import products as reference
-from layerkit.kernels.blas import has_one_thread
+from layerkit.kernels.blas import one_blas_thread
+
+# Multiply-adds of a part; OpenBLAS takes one thread for fewer than twice as many.
+LEAST = 131072
 
 
 def matmul(a: Any, b: np.ndarray, out: np.ndarray | None = None) -> Any:
@@ -24,16 +29,15 @@ def matmul(a: Any, b: np.ndarray, out: np.ndarray | None = None) -> Any:
         return reference.matmul(a, b, out)
     if out is None:
         out = np.empty((len(a), b.shape[1]), a.dtype)
-    # The columns of a product are the rows of its transpose, bᵀ aᵀ.
-    by_row = len(out) > out.shape[1]
-    rows, other, product = (a, b, out) if by_row else (b.T, a.T, out.T)
-    in_parts(_multiply, (rows, product), (other, blas), multiply_adds=multiply_adds)
+    threads = n_threads()
+    with one_blas_thread(), posting(threads) as board:
+        multiply_in_parts(board, threads, blas, a, b, out)
     return out
 
 
-@jit
-def _multiply(a, out, b, blas):
-    multiply_any(blas, a, b, out)
+def is_cut_up(multiply_adds: float) -> bool:
+    """Whether a product is worth a second thread."""
+    return multiply_adds >= 2 * LEAST and n_threads() > 1
 
 
 def _are_for_blas(a: Any, b: np.ndarray) -> bool:
@@ -46,6 +50,31 @@ def _is_for_blas(a: Any) -> bool:
     return contiguous and a.ndim == 2 and min(a.shape) > 1
 
 
-def is_cut_up(multiply_adds: float) -> bool:
-    """Whether a product is worth a second thread, and BLAS has none."""
-    return multiply_adds >= 2 * WORTHWHILE and has_one_thread() and n_threads() > 1
+@jit
+def multiply_in_parts(board, threads, blas, a, b, out):
+    """Overwrite ``out`` with a b, as many rows or columns at a time as a thread gets."""
+    by_row, parts = plan(threads, a, b)
+    share(board, parts, _multiply_part, (blas, a, b, out, by_row, parts))
+
+
+@inline
+def plan(threads, a, b):
+    """Whether a product is cut by its rows, not its columns, and into how many parts."""
+    m, n, p = a.shape[0], a.shape[1], b.shape[1]
+    return m > p, min(threads, max(m, p), max(1, m * n * p // LEAST))
+
+
+@inline
+def is_shared(threads, m, n, p):
+    """What `is_cut_up` and `_are_for_blas` say, in compiled code."""
+    return threads > 1 and m * n * p >= 2 * LEAST and min(m, n, p) > 1
+
+
+@jit
+def _multiply_part(arguments, part):
+    blas, a, b, out, by_row, parts = arguments
+    start, stop = bounds(len(out) if by_row else out.shape[1], parts, part)
+    if by_row:
+        multiply_any(blas, a[start:stop], b, out[start:stop])
+    else:
+        multiply_any(blas, a, b[:, start:stop], out[:, start:stop])

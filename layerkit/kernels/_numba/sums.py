@@ -6,7 +6,8 @@ NumPy starts an inner loop for each row, which costs more than adding 64 numbers
 import numpy as np
 
 from layerkit.kernels._numba.compile import BOTH, for_dtypes, jit, plain
-from layerkit.kernels._numba.threads import PASS, add_up, in_parts, n_parts, places
+from layerkit.kernels._numba.team import bounds, share
+from layerkit.kernels._numba.threads import PASS, WORTHWHILE, in_parts, n_parts, posting
 from layerkit.kernels._numpy import sums as reference
 
 # So many rows are added up before they join the total: then 10,000 rows lose no digits.
@@ -36,10 +37,31 @@ def sum_rows(rows: np.ndarray, out: np.ndarray) -> None:
     if not out.flags.carray:
         reference.sum_rows(rows, out)
         return
-    work = PASS * rows.size
-    sums = places(out, n_parts(len(rows), work))
-    in_parts(_sum_rows, (plain(rows),), each=(sums,), multiply_adds=work)
-    add_up(sums, out)
+    threads = n_parts(len(rows), PASS * rows.size)
+    if threads == 1:
+        _sum_rows(plain(rows), out)
+        return
+    with posting(threads) as board:
+        sum_rows_in_parts(board, threads, plain(rows), out)
+
+
+@jit
+def sum_rows_in_parts(board, threads, rows, out):
+    """Overwrite ``out`` with the sums of as many parts as are worthwhile, in their order."""
+    parts = max(1, min(threads, len(rows), int(PASS * rows.size / WORTHWHILE)))
+    if parts == 1:
+        _sum_rows(rows, out)
+        return
+    sums = np.empty((parts, out.size), out.dtype)
+    share(board, parts, _sum_part, (rows, sums))
+    _sum_rows(sums, out)
+
+
+@jit
+def _sum_part(arguments, part):
+    rows, sums = arguments
+    start, stop = bounds(len(rows), len(sums), part)
+    _sum_rows(rows[start:stop], sums[part])
 
 
 @jit

@@ -72,6 +72,12 @@ def _work(board):
 
 
 @inline
+def bounds(n, parts, part):
+    """Where a part of n rows begins and ends."""
+    return n * part // parts, n * (part + 1) // parts
+
+
+@inline
 def share(board, parts, body, arguments):
     """Run ``body(arguments, part)`` for every part, by whoever is free; False if one failed."""
     _post(board, body, arguments)  # type: ignore[call-arg]

@@ -8,7 +8,8 @@ sums over them are added in their order: results do not depend on which thread w
 import ctypes
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from types import FunctionType
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from numba.extending import overload
 
 from layerkit.kernels._numba.compile import jit
-from layerkit.kernels._numba.team import new_board, serve, share
+from layerkit.kernels._numba.team import bounds, new_board, serve, share
 
 # A part has to last longer than it takes to share the work.
 WORTHWHILE = 1e6  # multiply-adds
@@ -96,6 +97,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_team.cache_clear)  # threads do not survive a fork
 
 
+@contextmanager
+def posting(parts: int) -> Iterator[np.ndarray]:
+    """Give a board to post work on, with workers awake for so many parts."""
+    board, workers, free = _team()
+    if not free.acquire(blocking=False):  # others are at it, so the processors are busy anyway
+        yield new_board()
+        return
+    try:
+        for worker in workers[: parts - 1]:
+            worker.wake()
+        yield board
+    finally:
+        free.release()
+
+
 def n_parts(n_samples: int, multiply_adds: float) -> int:
     """Return into how many parts a batch is cut, which is so much work in all."""
     return max(1, min(n_threads(), n_samples, int(multiply_adds / WORTHWHILE)))
@@ -134,19 +150,8 @@ def in_parts(
     if parts == 1:
         kernel(*cut, *(rows[0] for rows in each), *whole)
         return
-    board, workers, posting = _team()
-    # Others may be at it, so that the processors are busy anyway.
-    free = posting.acquire(blocking=False)
-    if free:
-        for worker in workers[: parts - 1]:
-            worker.wake()
-    else:
-        board = new_board()
-    try:
+    with posting(parts) as board:
         succeeded = _shared(kernel)(board, parts, cut, each, whole)
-    finally:
-        if free:
-            posting.release()
     if not succeeded:
         raise MemoryError(f"{kernel.__name__}: no memory for a part of {n_samples} samples")
 
@@ -184,9 +189,8 @@ def _run(board, parts, cut, each, whole):
 
 def _body(arguments, part):
     parts, cut, each, whole = arguments
-    n = len(cut[0])
-    rows = _rows(cut, n * part // parts, n * (part + 1) // parts)
-    kernel(*(rows + _row(each, part) + whole))
+    start, stop = bounds(len(cut[0]), parts, part)
+    kernel(*(_rows(cut, start, stop) + _row(each, part) + whole))
 
 
 def _rows(arrays, start, stop):
