@@ -9,7 +9,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from types import FunctionType
 from typing import Any
@@ -67,8 +67,8 @@ class Worker:
         if _processor is not None:
             self._processors = os.sched_getaffinity(0)
             others = self._processors - {_processor()}
-            if others:
-                os.sched_setaffinity(self._thread.native_id or 0, others)
+            if others and self._thread.native_id is not None:
+                _confine(self._thread.native_id, others)
 
     def _serve(self) -> None:
         while True:
@@ -76,7 +76,13 @@ class Worker:
             self._asleep = True
             self._bell.acquire()
             if self._processors:
-                os.sched_setaffinity(0, self._processors)
+                _confine(0, self._processors)
+
+
+def _confine(thread: int, processors: set[int]) -> None:
+    """Let a thread, 0 for the caller, run on these processors only, if the system allows it."""
+    with suppress(OSError):
+        os.sched_setaffinity(thread, processors)
 
 
 _processor = (  # on which the caller runs
