@@ -4,9 +4,10 @@ PyTorch's and NumPy's thread pools spoil each other in one process, and a machin
 each side waits in its own process on a pipe, works while the others sleep, and what counts is the
 median of the ratios of neighbouring runs.
 
-Idle threads of OpenBLAS and OpenMP go on spinning for some 30 ms and would take a processor from
-the side that comes next. So everybody rests before a run, and a run begins with one repetition that
-is not timed, which wakes the side's own threads: what is measured is a loop, not its first step.
+Idle threads of OpenBLAS and OpenMP go on spinning, for 0.1 s and more, and would take a processor
+from the side that comes next. So everybody rests before a run, and a run begins with one repetition
+that is not timed, which wakes the side's own threads: what is measured is a loop, not its first
+step.
 """
 
 import os

@@ -1,8 +1,9 @@
 """How many threads matrix products take, so that they do not fight with our own.
 
-After a product on several threads, OpenBLAS's idle ones go on spinning for some time, and a
-convolution that follows on two threads of its own runs at half its speed. So whoever trains or
-applies a network of convolutions lets BLAS have one thread meanwhile.
+After a product on several threads, OpenBLAS's idle ones go on spinning for some time, and a kernel
+that follows on threads of its own runs at half its speed. So BLAS gets one thread for large
+products, which our own threads cut up, and whoever trains or applies a network of convolutions lets
+it have one for as long as that takes.
 """
 
 import threading
@@ -20,11 +21,6 @@ def libraries() -> list[Any]:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas").lib_controllers
-
-
-def has_one_thread() -> bool:
-    """Whether somebody is in `one_blas_thread`."""
-    return _taken.locked()
 
 
 @contextmanager
