@@ -22,7 +22,7 @@ from layerkit.kernels._numba.compile import inline, jit, plain
 from layerkit.kernels._numba.elementwise import _sigmoid
 from layerkit.kernels._numba.products import is_cut_up, is_shared, multiply_in_parts
 from layerkit.kernels._numba.sums import _add_row, sum_rows_in_parts
-from layerkit.kernels._numba.team import bounds, new_board, share
+from layerkit.kernels._numba.team import ALL, bounds, new_board, post, share
 from layerkit.kernels._numba.threads import PASS, WORTHWHILE, n_threads, posting
 from layerkit.kernels._numpy import perceptrons as reference
 from layerkit.kernels._numpy.perceptrons import RELU, SIGMOID, TANH
@@ -78,10 +78,7 @@ def _forward(board, threads, blas, x, flat_params, run, hidden, y):
             multiply(blas, x, weights, out)
         bias = flat_params[b : b + units] if b >= 0 else flat_params[:0]
         parts = _passes(threads, out.size)
-        if parts > 1:
-            share(board, parts, _finish_part, (out, bias, activation, parts))
-        else:
-            _finish(out, bias, activation)
+        _finish(board, ALL if parts > 1 else 0, parts, out, bias, activation)
         x, start = out, stop
     return True
 
@@ -93,15 +90,13 @@ def _passes(threads, size):
 
 
 @jit
-def _finish_part(arguments, part):
-    out, bias, activation, parts = arguments
+def _finish(board, part, parts, out, bias, activation):
+    """Add the bias and apply the activation, to a part of the rows."""
+    if part == ALL:
+        post(board, parts, (out, bias, activation))
+        return share(board, parts)
     start, stop = bounds(len(out), parts, part)
-    _finish(out[start:stop], bias, activation)
-
-
-@jit
-def _finish(out, bias, activation):
-    """Add the bias and apply the activation."""
+    out = out[start:stop]
     if bias.size:
         _add_row(out, bias)
     flat = out.reshape(-1)
@@ -111,6 +106,7 @@ def _finish(out, bias, activation):
         _tanh(flat, flat)
     elif activation == SIGMOID:
         _sigmoid(flat, flat)
+    return True
 
 
 def perceptron_grad(
@@ -147,11 +143,7 @@ def _backward(board, threads, blas, grad, x, flat_params, run, hidden, y, flat_g
             local = np.empty_like(grad)
             of_y, of_grad, of_local = y.reshape(-1), grad.reshape(-1), local.reshape(-1)
             parts = _passes(threads, grad.size)
-            if parts > 1:
-                arguments = of_y, of_grad, of_local, activation, parts
-                share(board, parts, _local_part, arguments)
-            else:
-                _local(of_y, of_grad, of_local, activation)
+            _local(board, ALL if parts > 1 else 0, parts, of_y, of_grad, of_local, activation)
             grad = local
         end = W + n_in * units
         weights = flat_params[W:end].reshape(n_in, units)
@@ -174,18 +166,17 @@ def _backward(board, threads, blas, grad, x, flat_params, run, hidden, y, flat_g
 
 
 @jit
-def _local_part(arguments, part):
-    y, grad, local, activation, parts = arguments
+def _local(board, part, parts, y, grad, local, activation):
+    """Multiply by the activation's derivative, a part of the numbers."""
+    if part == ALL:
+        post(board, parts, (y, grad, local, activation))
+        return share(board, parts)
     start, stop = bounds(y.size, parts, part)
-    _local(y[start:stop], grad[start:stop], local[start:stop], activation)
-
-
-@jit
-def _local(y, grad, local, activation):
-    """Multiply by the activation's derivative."""
+    y, grad, local = y[start:stop], grad[start:stop], local[start:stop]
     if activation == RELU:
         _relu_grad(grad, y, local)
     elif activation == TANH:
         _tanh_grad(grad, y, local)
     else:
         _sigmoid_grad(grad, y, local)
+    return True

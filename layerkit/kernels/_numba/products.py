@@ -12,7 +12,7 @@ import numpy as np
 
 from layerkit.kernels._numba.blas import addresses, multiply_any
 from layerkit.kernels._numba.compile import BOTH, inline, jit
-from layerkit.kernels._numba.team import bounds, share
+from layerkit.kernels._numba.team import ALL, bounds, post, share
 from layerkit.kernels._numba.threads import n_threads, posting
 from layerkit.kernels._numpy import products as reference
 from layerkit.kernels.blas import one_blas_thread
@@ -54,7 +54,20 @@ def _is_for_blas(a: Any) -> bool:
 def multiply_in_parts(board, threads, blas, a, b, out):
     """Overwrite ``out`` with a b, as many rows or columns at a time as a thread gets."""
     by_row, parts = plan(threads, a, b)
-    share(board, parts, _multiply_part, (blas, a, b, out, by_row, parts))
+    _multiply(board, ALL, parts, blas, a, b, out, by_row)
+
+
+@jit
+def _multiply(board, part, parts, blas, a, b, out, by_row):
+    if part == ALL:
+        post(board, parts, (blas, a, b, out, by_row))
+        return share(board, parts)
+    start, stop = bounds(len(out) if by_row else out.shape[1], parts, part)
+    if by_row:
+        multiply_any(blas, a[start:stop], b, out[start:stop])
+    else:
+        multiply_any(blas, a, b[:, start:stop], out[:, start:stop])
+    return True
 
 
 @inline
@@ -68,13 +81,3 @@ def plan(threads, a, b):
 def is_shared(threads, m, n, p):
     """What `is_cut_up` and `_are_for_blas` say, in compiled code."""
     return threads > 1 and m * n * p >= 2 * LEAST and min(m, n, p) > 1
-
-
-@jit
-def _multiply_part(arguments, part):
-    blas, a, b, out, by_row, parts = arguments
-    start, stop = bounds(len(out) if by_row else out.shape[1], parts, part)
-    if by_row:
-        multiply_any(blas, a[start:stop], b, out[start:stop])
-    else:
-        multiply_any(blas, a, b[:, start:stop], out[:, start:stop])

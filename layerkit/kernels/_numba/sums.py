@@ -6,7 +6,7 @@ NumPy starts an inner loop for each row, which costs more than adding 64 numbers
 import numpy as np
 
 from layerkit.kernels._numba.compile import BOTH, for_dtypes, jit, plain
-from layerkit.kernels._numba.team import bounds, share
+from layerkit.kernels._numba.team import ALL, bounds, post, share
 from layerkit.kernels._numba.threads import PASS, WORTHWHILE, in_parts, n_parts, posting
 from layerkit.kernels._numpy import sums as reference
 
@@ -53,15 +53,18 @@ def sum_rows_in_parts(board, threads, rows, out):
         _sum_rows(rows, out)
         return
     sums = np.empty((parts, out.size), out.dtype)
-    share(board, parts, _sum_part, (rows, sums))
+    _sum_parts(board, ALL, parts, rows, sums)
     _sum_rows(sums, out)
 
 
 @jit
-def _sum_part(arguments, part):
-    rows, sums = arguments
-    start, stop = bounds(len(rows), len(sums), part)
+def _sum_parts(board, part, parts, rows, sums):
+    if part == ALL:
+        post(board, parts, (rows, sums))
+        return share(board, parts)
+    start, stop = bounds(len(rows), parts, part)
     _sum_rows(rows[start:stop], sums[part])
+    return True
 
 
 @jit

@@ -25,6 +25,8 @@ from layerkit.kernels._numba.compile import inline, jit
 # Places on a board, those that several threads write each in a cache line of its own.
 OPEN, DONE, FAILED, CODE, ARGUMENTS, PARTS = 0, 8, 16, 24, 25, 26
 SIZE = 32
+# In place of the number of a part; not a literal, or Numba would compile for this case alone.
+ALL = np.int64(-1)
 
 _WORD = ir.IntType(64)
 _STATUS = ir.IntType(32)
@@ -78,11 +80,10 @@ def bounds(n, parts, part):
 
 
 @inline
-def share(board, parts, body, arguments):
-    """Run ``body(arguments, part)`` for every part, by whoever is free; False if one failed."""
-    _post(board, body, arguments)  # type: ignore[call-arg]
+def share(board, parts):
+    """Have the parts of what is posted done, by whoever is free; False if one failed."""
     board[PARTS], board[DONE], board[FAILED] = parts, 0, 0
-    _add(board, OPEN, parts)
+    _add(board, OPEN, parts)  # type: ignore[call-arg]
     _work(board)
     while _read(board, DONE) < parts:
         give_way()
@@ -130,7 +131,7 @@ def _exchange(typing, board, place, old, new):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def _call(typing, code, arguments, part):  # type: ignore[no-untyped-def]
-    """Call what `_post` posted; whether it failed."""
+    """Call what was posted; whether it failed."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         code = builder.inttoptr(args[0], _PART.as_pointer())
@@ -139,27 +140,32 @@ def _call(typing, code, arguments, part):  # type: ignore[no-untyped-def]
     return types.boolean(types.int64, types.int64, types.int64), generate
 
 
-@intrinsic
-def _post(typing, board, body, arguments):  # type: ignore[no-untyped-def]
-    """Post the addresses of the arguments, on the caller's stack, and of code that takes it."""
-    of_body = body.get_call_type(typing, (arguments, types.int64), {})
+def _post(typing, board, parts, arguments):  # type: ignore[no-untyped-def]
+    """Post a call of the compiled function that this stands in.
+
+    The function's own arguments are ``(board, part, parts, *arguments)``, and it returns a bool:
+    with ``part == ALL`` it posts and shares, otherwise it does that part. Being the same function,
+    both are compiled at once.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        compiled = body.dispatcher.overloads[of_body.args]
-        context.add_linking_libs((compiled.library,))
-        name = f"part.{compiled.fndesc.mangled_name}"
-        code = ir.Function(builder.module, _PART, name)
+        function, of_all = builder.function, cgutils.pack_struct(builder, args)
+        on_stack = cgutils.alloca_once_value(builder, of_all)
+        code = ir.Function(builder.module, _PART, f"part.{function.name}")
         code.linkage = "internal"
         inside = ir.IRBuilder(code.append_basic_block())
-        loaded = inside.load(inside.inttoptr(code.args[0], args[2].type.as_pointer()))
-        status, _ = context.call_internal_no_propagate(
-            inside, compiled.fndesc, of_body, [loaded, code.args[1]]
-        )
+        address = inside.inttoptr(code.args[0], of_all.type.as_pointer())
+        board, parts, arguments = cgutils.unpack_tuple(inside, inside.load(address))
+        own_types = (signature.args[0], types.int64, types.int64, *signature.args[2])
+        own = [board, code.args[1], parts, *cgutils.unpack_tuple(inside, arguments)]
+        status, _ = context.call_conv.call_function(inside, function, types.boolean, own_types, own)
         inside.ret(status.code)
-        on_stack = cgutils.alloca_once_value(builder, args[2])
-        for place, address in ((CODE, code), (ARGUMENTS, on_stack)):
+        for place, posted in ((CODE, code), (ARGUMENTS, on_stack)):
             word = _place(context, builder, signature, [args[0], _WORD(place)])
-            builder.store(builder.ptrtoint(address, _WORD), word)
+            builder.store(builder.ptrtoint(posted, _WORD), word)
         return context.get_dummy_value()
 
-    return types.void(board, body, arguments), generate
+    return types.void(board, types.int64, arguments), generate
+
+
+post: Any = intrinsic(_post)

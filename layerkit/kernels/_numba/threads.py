@@ -18,7 +18,7 @@ import numpy as np
 from numba.extending import overload
 
 from layerkit.kernels._numba.compile import jit
-from layerkit.kernels._numba.team import bounds, new_board, serve, share
+from layerkit.kernels._numba.team import ALL, bounds, new_board, post, serve, share
 
 # A part has to last longer than it takes to share the work.
 WORTHWHILE = 1e6  # multiply-adds
@@ -157,7 +157,7 @@ def in_parts(
         kernel(*cut, *(rows[0] for rows in each), *whole)
         return
     with posting(parts) as board:
-        succeeded = _shared(kernel)(board, parts, cut, each, whole)
+        succeeded = _shared(kernel)(board, ALL, parts, cut, each, whole)
     if not succeeded:
         raise MemoryError(f"{kernel.__name__}: no memory for a part of {n_samples} samples")
 
@@ -166,37 +166,29 @@ def in_parts(
 def _shared(kernel: Any) -> Callable[..., bool]:
     """Compile a kernel to be run in parts.
 
-    It is cached on disk beside the kernel and under a name of its own, so these are copies of
-    functions rather than closures, which all have the same name.
+    It is cached on disk beside the kernel and under a name of its own, so this is a copy of a
+    function rather than a closure, which would have the same name for all kernels.
     """
-    body = jit(_copy(_body, kernel, kernel=kernel))
-    return jit(_copy(_run, kernel, body=body))
-
-
-def _copy(function: Any, to: Any, **names: Any) -> FunctionType:
-    """Copy a function to the place of a kernel, with more names among its globals."""
-    place, name = to.py_func.__code__, f"{to.__name__}{function.__name__}"
-    code = function.__code__.replace(
+    place, name = kernel.py_func.__code__, f"{kernel.__name__}_in_parts"
+    code = _run.__code__.replace(
         co_filename=place.co_filename, co_firstlineno=place.co_firstlineno, co_name=name
     )
-    copy = FunctionType(code, function.__globals__ | names, name)
-    copy.__module__, copy.__qualname__ = to.__module__, name
-    return copy
+    copy = FunctionType(code, _run.__globals__ | {"kernel": kernel}, name)
+    copy.__module__, copy.__qualname__ = kernel.__module__, name
+    return jit(copy)
 
 
-# What a copy calls, see `_shared`.
-body: Any = None
-kernel: Any = None
+kernel: Any = None  # what a copy of `_run` calls
 
 
-def _run(board, parts, cut, each, whole):
-    return share(board, parts, body, (parts, cut, each, whole))
-
-
-def _body(arguments, part):
-    parts, cut, each, whole = arguments
+def _run(board, part, parts, cut, each, whole):
+    """Do one part, or have all of them done, this way, by the threads that serve the board."""
+    if part == ALL:
+        post(board, parts, (cut, each, whole))
+        return share(board, parts)
     start, stop = bounds(len(cut[0]), parts, part)
     kernel(*(_rows(cut, start, stop) + _row(each, part) + whole))
+    return True
 
 
 def _rows(arrays, start, stop):
