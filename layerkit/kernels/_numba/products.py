@@ -53,7 +53,9 @@ def _is_for_blas(a: Any) -> bool:
 @jit
 def multiply_in_parts(board, threads, blas, a, b, out):
     """Overwrite ``out`` with a b, as many rows or columns at a time as a thread gets."""
-    by_row, parts = plan(threads, a, b)
+    m, n, p = a.shape[0], a.shape[1], b.shape[1]
+    by_row = m > p
+    parts = min(threads, max(m, p), max(1, m * n * p // LEAST))
     _multiply(board, ALL, parts, blas, a, b, out, by_row)
 
 
@@ -68,13 +70,6 @@ def _multiply(board, part, parts, blas, a, b, out, by_row):
     else:
         multiply_any(blas, a, b[:, start:stop], out[:, start:stop])
     return True
-
-
-@inline
-def plan(threads, a, b):
-    """Whether a product is cut by its rows, not its columns, and into how many parts."""
-    m, n, p = a.shape[0], a.shape[1], b.shape[1]
-    return m > p, min(threads, max(m, p), max(1, m * n * p // LEAST))
 
 
 @inline

@@ -53,7 +53,8 @@ def sum_rows_in_parts(board, threads, rows, out):
         _sum_rows(rows, out)
         return
     sums = np.empty((parts, out.size), out.dtype)
-    _sum_parts(board, ALL, parts, rows, sums)
+    if not _sum_parts(board, ALL, parts, rows, sums):
+        raise MemoryError("sum_rows: no memory for a part of the rows")
     _sum_rows(sums, out)
 
 

@@ -3,9 +3,9 @@
 Python's global lock would let only one thread at a time prepare its call, and a thread that waits
 for the lock falls asleep: for a kernel of 100 µs, half the time. So a call posts on the board, an
 array of integers, where the code is that does a part, where its arguments are, and how many parts
-are open. Whoever is free takes the next one, the caller too; he returns when all are done. A worker
+are open. Whoever is free takes the next one, the caller too; it returns when all are done. A worker
 that finds nothing for a while falls asleep, and nobody waits for one who sleeps: the caller does
-its parts himself.
+its parts itself.
 
 Taking a part is an atomic exchange of the number of open parts, so that no part is done twice. Code
 and arguments are read after it: they cannot change before the part is done.
