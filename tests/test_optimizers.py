@@ -240,6 +240,21 @@ def test_decay_spares_the_slots_that_say_so(case):
     np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
 
 
+class AdamWInAPassOfItsOwn(AdamW):
+    """A rule that does not ask for ``keep``: `step` shrinks before it."""
+
+    def update(self, p, g, rate, t, m, v):
+        super().update(p, g, rate, t, m, v)
+
+
+@pytest.mark.parametrize("layout", [None, LAYOUT])
+def test_a_rule_that_does_not_ask_for_its_decay_gets_it_before(layout):
+    params, grads = problem(np.float64)
+    ours = run(AdamWInAPassOfItsOwn(weight_decay=0.3), params, grads, layout)
+    theirs = run(AdamW(weight_decay=0.3), params, grads, layout)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-13)
+
+
 @every_case
 def test_decay_acts_only_where_it_may(case):
     params, grads = problem()

@@ -6,10 +6,11 @@ products, which our own threads cut up, and whoever trains or applies a network 
 it have one for as long as that takes.
 """
 
+import ctypes
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
+from itertools import product
 from typing import Any
 
 _taken = threading.Lock()
@@ -17,23 +18,40 @@ _taken = threading.Lock()
 
 @cache
 def libraries() -> list[Any]:
-    """Find the loaded BLAS once: looking takes a millisecond, setting then a few microseconds."""
+    """Find the loaded BLAS once: looking takes a millisecond."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
+@cache
+def _switches() -> list[tuple[Callable[[], int], Callable[[int], None]]]:
+    """Return what reads and what sets the threads of each BLAS."""
+    return [_switch(library) for library in libraries()]
+
+
+def _switch(library: Any) -> tuple[Callable[[], int], Callable[[int], None]]:
+    """Return OpenBLAS's own functions where it has threads of its own.
+
+    Through threadpoolctl they are slower, and the first thread that sets a number would be the only
+    one that may, here and in everybody else's code. ``PyDLL`` keeps Python's lock for the moment
+    that they take.
+    """
+    if library.internal_api == "openblas" and library.threading_layer == "pthreads":
+        loaded = ctypes.PyDLL(library.filepath)
+        for prefix, suffix in product(("scipy_", ""), ("64_", "", "_64")):
+            names = [f"{prefix}openblas_{verb}_num_threads{suffix}" for verb in ("get", "set")]
+            if all(hasattr(loaded, name) for name in names):
+                return getattr(loaded, names[0]), getattr(loaded, names[1])
+    return library.get_num_threads, library.set_num_threads
+
+
+class one_blas_thread:  # not a generator, which takes half as long again
     """Let BLAS use one thread for a while; `train` and estimators do so around convolutions.
 
     Use it around a loop of your own over a network of convolutions. It holds for the whole
     process, from where the first thread enters to where that same thread leaves; others that come
     meanwhile change nothing.
-
-    Yields
-    ------
-    None
 
     Examples
     --------
@@ -43,15 +61,17 @@ def one_blas_thread() -> Iterator[None]:
     ...     float((np.ones((2, 3)) @ np.ones((3, 2))).sum())
     12.0
     """
-    if not _taken.acquire(blocking=False):
-        yield
-        return
-    before = [library.get_num_threads() for library in libraries()]
-    try:
-        for library in libraries():
-            library.set_num_threads(1)
-        yield
-    finally:
-        for library, threads in zip(libraries(), before, strict=True):
-            library.set_num_threads(threads)
-        _taken.release()
+
+    def __enter__(self) -> None:
+        switches = _switches()
+        self._before: list[int] | None = None
+        if _taken.acquire(blocking=False):
+            self._before = [read() for read, _ in switches]
+            for _, set_threads in switches:
+                set_threads(1)
+
+    def __exit__(self, *error: object) -> None:
+        if self._before is not None:
+            for (_, set_threads), threads in zip(_switches(), self._before, strict=True):
+                set_threads(threads)
+            _taken.release()

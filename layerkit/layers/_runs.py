@@ -100,20 +100,18 @@ class Run:
 
     def _leave_caches(self, x: np.ndarray, hidden: np.ndarray, y: np.ndarray) -> None:
         """Give the layers the caches and shapes that their own forwards would have left."""
-        self.record = x, hidden, y
-        n_rows, start = len(x), 0
+        self.record, n_rows, start = (x, hidden, y), len(x), 0
+        caches = self.caches = []
         for dense, activation in self.steps:
-            dense._cache = x
-            shape = (n_rows, dense.units)
-            if dense is self.steps[-1][0]:
-                x = y
-            else:
-                stop = start + n_rows * dense.units
-                x, start = hidden[start:stop].reshape(shape), stop
-            dense._forward_shape = shape
+            shape = n_rows, dense.units
+            dense._cache, dense._forward_shape = x, shape
+            caches.append(x)
+            stop = start + n_rows * dense.units
+            x = hidden[start:stop].reshape(shape) if start < hidden.size else y
+            start = stop
             if activation is not None:
                 activation._cache, activation._forward_shape = x, shape
-        self.caches = [layer._cache for layer in self.layers]
+                caches.append(x)
 
     def _is_recorded(self) -> bool:
         """Whether `_leave_caches` was the last to touch the layers."""

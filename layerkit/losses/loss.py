@@ -180,7 +180,6 @@ class Loss(Parameterized):
 
     # ---------------------------------------------------------------- what everyone calls
 
-    @_let_nonfinite_pass
     def forward(
         self,
         y_pred: ArrayLike,
@@ -221,34 +220,14 @@ class Loss(Parameterized):
             raise ValueError(f"{self!r}: y_pred has no samples, its shape is {predictions.shape}")
         n_samples = len(predictions)
         targets = np.asarray(y_true)
-        weights = None if sample_weight is None else self._weights(sample_weight, n_samples)
-        total = self._total(weights, n_samples, normalizer)
-        scale = np.full(n_samples, 1 / total) if weights is None else weights / total
+        scale = self._scale(sample_weight, n_samples, normalizer)
         found = self.fused(predictions, targets, scale)
-        if found is not None:
-            loss, self._gradient = found
-            self._pass = None
-            return loss
-
-        targets = self.prepare_targets(predictions, targets)
-        values = self.value(predictions, targets)
-        if values.shape[:1] != (n_samples,):
-            raise ValueError(
-                f"{self!r}: value must have one row for each of the {n_samples} samples, "
-                f"got shape {values.shape}"
-            )
-        per_sample = values.reshape(n_samples, -1).mean(axis=1, dtype=np.float64)
-        if weights is not None:
-            per_sample[weights == 0] = 0  # even where it overflowed
-        loss = float(scale @ per_sample)
-        if not np.isfinite(loss):
-            self.check_targets(np.isfinite(targets), targets, "finite")
-
-        self._pass = predictions, targets, scale / (values.size // n_samples)
-        self._gradient = None
+        if found is None:
+            return self._forward(predictions, targets, scale)
+        loss, self._gradient = found
+        self._pass = None
         return loss
 
-    @_let_nonfinite_pass
     def backward(self) -> np.ndarray:
         """Derivative of what the last ``forward`` returned.
 
@@ -266,7 +245,30 @@ class Loss(Parameterized):
             return self._gradient.copy()
         if self._pass is None:
             raise RuntimeError(f"{self!r}: backward needs a forward first")
-        y_pred, y_true, scale = self._pass
+        return self._backward(*self._pass)
+
+    @_let_nonfinite_pass
+    def _forward(self, y_pred: np.ndarray, targets: np.ndarray, scale: np.ndarray) -> float:
+        y_true = self.prepare_targets(y_pred, targets)
+        values = self.value(y_pred, y_true)
+        n_samples = len(y_pred)
+        if values.shape[:1] != (n_samples,):
+            raise ValueError(
+                f"{self!r}: value must have one row for each of the {n_samples} samples, "
+                f"got shape {values.shape}"
+            )
+        per_sample = values.reshape(n_samples, -1).mean(axis=1, dtype=np.float64)
+        per_sample[scale == 0] = 0  # even where it overflowed
+        loss = float(scale @ per_sample)
+        if not np.isfinite(loss):
+            self.check_targets(np.isfinite(y_true), y_true, "finite")
+
+        self._pass = y_pred, y_true, scale / (values.size // n_samples)
+        self._gradient = None
+        return loss
+
+    @_let_nonfinite_pass
+    def _backward(self, y_pred: np.ndarray, y_true: np.ndarray, scale: np.ndarray) -> np.ndarray:
         derivative = self.derivative(y_pred, y_true)
         if derivative.shape != y_pred.shape:
             raise ValueError(
@@ -280,7 +282,16 @@ class Loss(Parameterized):
 
     # ---------------------------------------------------------------- checks
 
-    def _weights(self, sample_weight: ArrayLike, n_samples: int) -> np.ndarray:
+    def _scale(
+        self, sample_weight: ArrayLike | None, n_samples: int, normalizer: float | None
+    ) -> np.ndarray:
+        """Return what each sample's loss is multiplied by."""
+        if normalizer is not None and not 0 < normalizer < np.inf:
+            raise ValueError(f"{self!r}: normalizer must be positive, got {normalizer!r}")
+        if sample_weight is None:
+            equal = np.empty(n_samples)
+            equal.fill(1 / float(n_samples if normalizer is None else normalizer))
+            return equal
         weights = np.asarray(sample_weight, dtype=np.float64)
         if weights.shape != (n_samples,):
             raise ValueError(
@@ -293,17 +304,10 @@ class Loss(Parameterized):
                 f"{self!r}: sample_weight must be finite and not negative, "
                 f"got {weights[refused][0]}"
             )
-        return weights
-
-    def _total(self, weights: np.ndarray | None, n_samples: int, normalizer: float | None) -> float:
-        if normalizer is None:
-            total = float(n_samples if weights is None else weights.sum())
-            if total == 0:
-                raise ValueError(f"{self!r}: sample_weight is zero for all samples")
-            return total
-        if not 0 < normalizer < np.inf:
-            raise ValueError(f"{self!r}: normalizer must be positive, got {normalizer!r}")
-        return float(normalizer)
+        if normalizer is None and not weights.any():
+            raise ValueError(f"{self!r}: sample_weight is zero for all samples")
+        with np.errstate(over="ignore", under="ignore"):
+            return weights / (weights.sum() if normalizer is None else float(normalizer))
 
     def check_targets(self, ok: np.ndarray, y_true: np.ndarray, expected: str) -> None:
         """Refuse targets unless ``ok`` everywhere, showing the first that is not.

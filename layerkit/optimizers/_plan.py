@@ -14,7 +14,7 @@ Span = tuple[int, int]
 
 
 class Piece(NamedTuple):
-    """Neighbouring trainable parameters of one age, and what belongs to them."""
+    """Neighbouring trainable parameters of one kind, and what belongs to them."""
 
     here: slice
     params: np.ndarray
@@ -27,7 +27,8 @@ class Piece(NamedTuple):
 class Plan:
     """The pieces of two vectors, no longer than ``chunk``, for one layout and its ages.
 
-    It serves for as long as these very objects come, which were checked when it was made.
+    It serves for as long as these very objects come, which were checked when it was made. What
+    decays is a piece `apart` from what does not, if asked.
     """
 
     def __init__(
@@ -38,13 +39,17 @@ class Plan:
         memory: Mapping[str, np.ndarray],
         ages: list[int],
         chunk: int,
+        apart: bool,
     ) -> None:
         self.layout, self.params, self.grads, self.chunk = layout, params, grads, chunk
+        self.apart = apart
         slots = list(enumerate(single_slot(params) if layout is None else layout))
         trainable = [(i, slot) for i, slot in slots if slot.trainable]
         self.trainable = [i for i, _ in trainable]
-        self.spans, leaders = _join([(slot, ages[i]) for i, slot in trainable])
-        self.decaying, _ = _join([(slot, 0) for _, slot in trainable if slot.decay])
+        self.spans, leaders = _join(
+            [(slot, (ages[i], apart and slot.decay)) for i, slot in trainable]
+        )
+        self.decaying, _ = _join([(slot, ()) for _, slot in trainable if slot.decay])
         self.pieces = []
         self.scratch: np.ndarray | None = None
         for (start, stop), leader in zip(self.spans, leaders, strict=True):
@@ -92,13 +97,13 @@ def read_only(vector: np.ndarray) -> np.ndarray:
     return view
 
 
-def _join(slots: list[tuple[Slot, int]]) -> tuple[list[Span], list[int]]:
-    """Return spans of neighbouring slots of equal age, and which slot each begins with."""
+def _join(slots: list[tuple[Slot, tuple]]) -> tuple[list[Span], list[int]]:
+    """Return spans of neighbouring slots of one kind, and which slot each begins with."""
     spans: list[Span] = []
     leaders: list[int] = []
-    for k, (slot, age) in enumerate(slots):
+    for k, (slot, kind) in enumerate(slots):
         start, stop = slot.slice.start, slot.slice.stop
-        if spans and spans[-1][1] == start and slots[k - 1][1] == age:
+        if spans and spans[-1][1] == start and slots[k - 1][1] == kind:
             spans[-1] = (spans[-1][0], stop)
         else:
             spans.append((start, stop))

@@ -123,6 +123,19 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(learning_rate, betas, eps, weight_decay, clip_norm, clip_value)
 
+    def update(  # type: ignore[override]  # and the decay in the same pass
+        self,
+        p: np.ndarray,
+        g: np.ndarray,
+        rate: float,
+        t: int,
+        m: np.ndarray,
+        v: np.ndarray,
+        keep: float = 1.0,
+    ) -> None:
+        beta1, beta2 = map(float, self.betas)
+        adam_step(p, g, m, v, rate, beta1, beta2, float(self.eps), t, keep)
+
 
 class NAdam(Adam):
     """`Adam` with Nesterov's momentum: the average of the gradient as it will be one step later.

@@ -124,9 +124,17 @@ class Lion(Optimizer):
         super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
         self.betas = betas
 
-    def update(self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray) -> None:
+    def update(
+        self,
+        p: np.ndarray,
+        g: np.ndarray,
+        rate: float,
+        t: int,
+        m: np.ndarray,
+        keep: float = 1.0,
+    ) -> None:
         beta1, beta2 = map(float, self.betas)
-        lion_step(p, g, m, rate, beta1, beta2)
+        lion_step(p, g, m, rate, beta1, beta2, keep)
 
     def validate(self) -> None:
         super().validate()

@@ -1,6 +1,8 @@
 """What all first-order optimizers share: rate, clipping, weight decay, frozen slots and state."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from inspect import signature
 from math import isfinite, sqrt
 from typing import Any, ClassVar
 
@@ -47,7 +49,9 @@ class Optimizer(Parameterized):
         Names of the vectors that the rule keeps from step to step. They start as zeros, have the
         dtype of the parameters and come to `update` by name.
     decoupled : bool
-        Whether weight decay shrinks the parameters instead of joining the gradient.
+        Whether weight decay shrinks the parameters instead of joining the gradient. An `update`
+        that has an argument ``keep`` multiplies p by it in the same pass, otherwise `step` does
+        so before.
 
     Notes
     -----
@@ -171,24 +175,29 @@ class Optimizer(Parameterized):
         # Compiled rules have no temporaries, and are cut up among the processors.
         chunk = CHUNK * 128 if backend() == "numba" else CHUNK
         plan, state = self._plan, self._state
+        decay = float(self.weight_decay)
         if plan is None or state is None or not plan.serves(layout, flat_params, flat_grads, chunk):
             check_vectors(flat_params, flat_grads)
             state = self._state_for(flat_params, 1 if layout is None else len(layout))
             memory = {name: state[name] for name in self.memory}
-            plan = Plan(layout, flat_params, flat_grads, memory, state["ages"], chunk)
+            apart = decay > 0 and self.decoupled and _takes_keep(type(self).update)
+            plan = Plan(layout, flat_params, flat_grads, memory, state["ages"], chunk, apart)
         rate = self.rate
         grads = self._clipped(flat_grads, plan.spans)
-        self._state, self._plan = state, plan  # from here on nothing is refused
+        if plan is not self._plan:  # setting costs more than looking
+            self._state, self._plan = state, plan  # from here on nothing is refused
 
-        decay, ages = float(self.weight_decay), state["ages"]
-        if decay and self.decoupled:
+        ages, keep = state["ages"], 1 - rate * decay
+        if decay and self.decoupled and not plan.apart:
             for start, stop in plan.decaying:
-                shrink(flat_params[start:stop], 1 - rate * decay)
+                shrink(flat_params[start:stop], keep)
         for here, p, g, memory, slot, decaying in plan.pieces:
             if grads is not flat_grads:
                 g = read_only(grads[here])
             if decay and not self.decoupled:
                 g = plan.with_decay(g, p, decay, decaying)
+            if plan.apart and len(decaying):
+                memory = memory | {"keep": keep}
             self.update(p, g, rate, ages[slot] + 1, **memory)
         state["t"] += 1
         for slot in plan.trainable:
@@ -293,6 +302,12 @@ def are_betas(value: Any) -> bool:
 def is_pair(value: Any) -> bool:
     """Whether `value` is a sequence of two."""
     return isinstance(value, (tuple, list, np.ndarray)) and len(value) == 2
+
+
+@cache
+def _takes_keep(update: Callable[..., None]) -> bool:
+    """Whether a rule has the decoupled weight decay in its own pass."""
+    return "keep" in signature(update).parameters
 
 
 def check_vectors(params: np.ndarray, grads: np.ndarray) -> None:

@@ -74,25 +74,42 @@ def adam_step(
     beta2: float,
     eps: float,
     t: int,
+    keep: float = 1.0,
 ) -> None:
     """One step of Adam: `moments_step` with the numbers derived in the NumPy version."""
     c = sqrt(1 - beta2**t)
-    moments_step(params, grads, m, v, beta1, beta2, rate * c / (1 - beta1**t), 0.0, c * eps)
+    of_m = rate * c / (1 - beta1**t)
+    moments_step(params, grads, m, v, beta1, beta2, of_m, 0.0, c * eps, keep)
+
+
+def moments_step(
+    params: np.ndarray,
+    grads: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    beta1: float,
+    beta2: float,
+    of_m: float,
+    of_g: float,
+    eps: float,
+    keep: float = 1.0,
+) -> None:
+    """One step of Adam or a descendant."""
+    _moments(params, grads, m, v, beta1, beta2, of_m, of_g, eps, keep)
 
 
 @in_pieces
 @jit
-def moments_step(params, grads, m, v, beta1, beta2, of_m, of_g, eps):
-    """One step of Adam or a descendant."""
+def _moments(params, grads, m, v, beta1, beta2, of_m, of_g, eps, keep):
     number = params.dtype.type
     new1, new2 = number(1 - beta1), number(1 - beta2)
     beta1, beta2 = number(beta1), number(beta2)
-    of_m, of_g, eps = number(of_m), number(of_g), number(eps)
+    of_m, of_g, eps, keep = number(of_m), number(of_g), number(eps), number(keep)
     for i in range(params.size):
         g = grads[i]
         m[i] = beta1 * m[i] + new1 * g
         v[i] = beta2 * v[i] + new2 * g * g
-        params[i] -= (of_m * m[i] + of_g * g) / (np.sqrt(v[i]) + eps)
+        params[i] = keep * params[i] - (of_m * m[i] + of_g * g) / (np.sqrt(v[i]) + eps)
 
 
 @in_pieces
@@ -219,15 +236,28 @@ def _sign(x):
     return type(x)(1) if x > 0 else type(x)(-1) if x < 0 else x
 
 
+def lion_step(
+    params: np.ndarray,
+    grads: np.ndarray,
+    m: np.ndarray,
+    rate: float,
+    beta1: float,
+    beta2: float,
+    keep: float = 1.0,
+) -> None:
+    """One step of Lion."""
+    _lion(params, grads, m, rate, beta1, beta2, keep)
+
+
 @in_pieces
 @jit
-def lion_step(params, grads, m, rate, beta1, beta2):
-    """One step of Lion."""
+def _lion(params, grads, m, rate, beta1, beta2, keep):
     number = params.dtype.type
+    keep = number(keep)
     rate, new1, new2 = number(rate), number(1 - beta1), number(1 - beta2)
     beta1, beta2 = number(beta1), number(beta2)
     for i in range(params.size):
-        params[i] -= rate * _sign(beta1 * m[i] + new1 * grads[i])
+        params[i] = keep * params[i] - rate * _sign(beta1 * m[i] + new1 * grads[i])
         m[i] = beta2 * m[i] + new2 * grads[i]
 
 
@@ -267,14 +297,28 @@ def shrink(params, factor):
         params[i] *= factor
 
 
-@jit
-def plus_decay(grads, params, decay, spans, out):
+def plus_decay(
+    grads: np.ndarray, params: np.ndarray, decay: float, spans: np.ndarray, out: np.ndarray
+) -> None:
     """Overwrite ``out`` with g, and g + decay p in the spans, which are in order."""
-    decay = params.dtype.type(decay)
+    if is_short(out):
+        _plus_decay(grads, params, decay, spans, out)
+        return
+    seen = 0
+    for start, stop in spans.tolist():
+        out[seen:start] = grads[seen:start]
+        here = slice(start, stop)
+        element_by_element(_add_scaled, grads[here], params[here], out[here], numbers=(decay,))
+        seen = stop
+    out[seen:] = grads[seen:]
+
+
+@jit
+def _plus_decay(grads, params, decay, spans, out):
     seen = 0
     for start, stop in spans:
         _copy(grads[seen:start], out[seen:start])
-        _add_scaled(grads[start:stop], params[start:stop], decay, out[start:stop])
+        _add_scaled(grads[start:stop], params[start:stop], out[start:stop], decay)
         seen = stop
     _copy(grads[seen:], out[seen:])
 
@@ -285,7 +329,8 @@ def _copy(x, out):
         out[i] = x[i]
 
 
-@inline
-def _add_scaled(x, other, factor, out):
+@jit
+def _add_scaled(x, other, out, factor):
+    factor = out.dtype.type(factor)
     for i in range(x.size):
         out[i] = x[i] + factor * other[i]

@@ -1,8 +1,5 @@
 """Dense layers and activations in a row, compiled; the NumPy version says what is computed."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 
 from layerkit.kernels._numba.activations import (
@@ -44,21 +41,20 @@ def perceptron(
         return False
     if not _is_cut_up(run, len(x), flat_params.size):
         return _forward(_NO_BOARD, 1, blas, x, flat_params, run, hidden, y)
-    with _threads() as (board, threads):
+    threads = n_threads()
+    with one_blas_thread(), posting(threads) as board:
         return _forward(board, threads, blas, x, flat_params, run, hidden, y)
 
 
 def _is_cut_up(run: np.ndarray, n_rows: int, n_params: int) -> bool:
     """Whether a product of the run is; that a small network has none is seen at once."""
-    return is_cut_up(n_rows * n_params) and is_cut_up(n_rows * int((run[:, 0] * run[:, 1]).max()))
+    return is_cut_up(n_rows * n_params) and is_cut_up(n_rows * _largest(run))
 
 
-@contextmanager
-def _threads() -> Iterator[tuple[np.ndarray, int]]:
-    """Give a board and how many threads there are for it; BLAS gets one."""
-    threads = n_threads()
-    with one_blas_thread(), posting(threads) as board:
-        yield board, threads
+@jit
+def _largest(run):
+    """Size of the largest matrix of weights."""
+    return (run[:, 0] * run[:, 1]).max()
 
 
 @jit
@@ -128,7 +124,8 @@ def perceptron_grad(
     if not _is_cut_up(run, len(x), flat_params.size):
         _backward(_NO_BOARD, 1, blas, plain(grad), *arguments)
         return
-    with _threads() as (board, threads):
+    threads = n_threads()
+    with one_blas_thread(), posting(threads) as board:
         _backward(board, threads, blas, plain(grad), *arguments)
 
 

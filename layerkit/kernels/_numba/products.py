@@ -19,6 +19,9 @@ from layerkit.kernels.blas import one_blas_thread
 
 # Multiply-adds of a part; OpenBLAS takes one thread for fewer than twice as many.
 LEAST = 131072
+# Parts of the rows read b as it lies in memory, and take 0.7 to 0.95 of the time of parts of the
+# columns; but each makes b ready for BLAS's innermost loop, which has to pay for itself.
+ROWS = 16
 
 
 def matmul(a: Any, b: np.ndarray, out: np.ndarray | None = None) -> Any:
@@ -54,8 +57,8 @@ def _is_for_blas(a: Any) -> bool:
 def multiply_in_parts(board, threads, blas, a, b, out):
     """Overwrite ``out`` with a b, as many rows or columns at a time as a thread gets."""
     m, n, p = a.shape[0], a.shape[1], b.shape[1]
-    by_row = m > p
-    parts = min(threads, max(m, p), max(1, m * n * p // LEAST))
+    by_row = m >= ROWS * threads
+    parts = min(threads, m if by_row else p, max(1, m * n * p // LEAST))
     _multiply(board, ALL, parts, blas, a, b, out, by_row)
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from layerkit.kernels._numpy.elementwise import quietly, sigmoid, softplus
+from layerkit.kernels._numpy.elementwise import sigmoid, softplus
 
 
-@quietly
+@np.errstate(all="ignore")
 def cross_entropy_of_labels(
     logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, smoothing: float
 ) -> tuple[float, np.ndarray] | None:
@@ -16,7 +16,8 @@ def cross_entropy_of_labels(
 
         l = -Σ_k t_k log p_k             dl/dx_k = p_k - t_k
 
-    A row of weight 0 adds nothing, whatever it holds.
+    A row of weight 0 adds nothing, whatever it holds. Rows that are not finite give NaN, without
+    warnings: a loss says by its value that the numbers ran away.
     """
     n_rows, n_classes = logits.shape
     if labels.view(np.uint64).max() >= n_classes:  # as unsigned, -1 is large as well

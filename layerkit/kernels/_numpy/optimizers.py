@@ -39,15 +39,17 @@ def adam_step(
     beta2: float,
     eps: float,
     t: int,
+    keep: float = 1.0,
 ) -> None:
-    """One step ``p ← p - rate m̂ / (sqrt(v̂) + eps)``, m and v being averages of g and g².
+    """One step ``p ← keep p - rate m̂ / (sqrt(v̂) + eps)``, m and v being averages of g and g².
 
     ``m̂ = m / (1 - beta1^t)`` and ``v̂ = v / (1 - beta2^t)`` undo the start at zero. Since
     ``sqrt(v̂) + eps = (sqrt(v) + c eps) / c`` with ``c = sqrt(1 - beta2^t)``, both corrections act
     on numbers instead of on vectors.
     """
     c = sqrt(1 - beta2**t)
-    moments_step(params, grads, m, v, beta1, beta2, rate * c / (1 - beta1**t), 0.0, c * eps)
+    of_m = rate * c / (1 - beta1**t)
+    moments_step(params, grads, m, v, beta1, beta2, of_m, 0.0, c * eps, keep)
 
 
 def moments_step(
@@ -60,10 +62,11 @@ def moments_step(
     of_m: float,
     of_g: float,
     eps: float,
+    keep: float = 1.0,
 ) -> None:
-    """Update the averages m of g and v of g², then ``p ← p - (of_m m + of_g g) / (sqrt(v) + eps)``.
+    """Update the averages, ``p ← keep p - (of_m m + of_g g) / (sqrt(v) + eps)``: m of g, v of g².
 
-    Adam and its descendants differ in the three numbers only.
+    Adam and its descendants differ in the four numbers only.
     """
     moving_average(m, grads, beta1)
     moving_average(v, grads * grads, beta2)
@@ -71,6 +74,7 @@ def moments_step(
     if of_g:
         direction += of_g * grads
     direction /= np.sqrt(v) + eps
+    shrink(params, keep)
     params -= direction
 
 
@@ -152,8 +156,13 @@ def lion_step(
     rate: float,
     beta1: float,
     beta2: float,
+    keep: float = 1.0,
 ) -> None:
-    """One step ``p ← p - rate sign(beta1 m + (1 - beta1) g);  m ← beta2 m + (1 - beta2) g``."""
+    """One step of the sign of an average, which moves on after it.
+
+    ``p ← keep p - rate sign(beta1 m + (1 - beta1) g);  m ← beta2 m + (1 - beta2) g``.
+    """
+    shrink(params, keep)
     params -= rate * np.sign(beta1 * m + (1 - beta1) * grads)
     moving_average(m, grads, beta2)
 
@@ -188,7 +197,8 @@ def moving_average(mean: np.ndarray, x: np.ndarray, beta: float) -> None:
 
 def shrink(params: np.ndarray, factor: float) -> None:
     """Decoupled weight decay: ``p ← factor p``."""
-    params *= factor
+    if factor != 1:
+        params *= factor
 
 
 def plus_decay(
