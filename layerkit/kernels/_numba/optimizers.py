@@ -297,28 +297,14 @@ def shrink(params, factor):
         params[i] *= factor
 
 
-def plus_decay(
-    grads: np.ndarray, params: np.ndarray, decay: float, spans: np.ndarray, out: np.ndarray
-) -> None:
-    """Overwrite ``out`` with g, and g + decay p in the spans, which are in order."""
-    if is_short(out):
-        _plus_decay(grads, params, decay, spans, out)
-        return
-    seen = 0
-    for start, stop in spans.tolist():
-        out[seen:start] = grads[seen:start]
-        here = slice(start, stop)
-        element_by_element(_add_scaled, grads[here], params[here], out[here], numbers=(decay,))
-        seen = stop
-    out[seen:] = grads[seen:]
-
-
 @jit
-def _plus_decay(grads, params, decay, spans, out):
+def plus_decay(grads, params, decay, spans, out):
+    """Overwrite ``out`` with g, and g + decay p in the spans, which are in order."""
+    decay = params.dtype.type(decay)
     seen = 0
     for start, stop in spans:
         _copy(grads[seen:start], out[seen:start])
-        _add_scaled(grads[start:stop], params[start:stop], out[start:stop], decay)
+        _add_scaled(grads[start:stop], params[start:stop], decay, out[start:stop])
         seen = stop
     _copy(grads[seen:], out[seen:])
 
@@ -329,8 +315,7 @@ def _copy(x, out):
         out[i] = x[i]
 
 
-@jit
-def _add_scaled(x, other, out, factor):
-    factor = out.dtype.type(factor)
+@inline
+def _add_scaled(x, other, factor, out):
     for i in range(x.size):
         out[i] = x[i] + factor * other[i]
