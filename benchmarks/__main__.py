@@ -52,7 +52,8 @@ def main() -> None:
     chosen = [w for w in WORKLOADS if re.search(options.only, f"{w.group}: {w.name}")]
     peers = [peer for peer in report.PEERS if find_spec(peer)]
     rate = matmul_rate()  # before there are others
-    sides = {name: Side(name, options.threads, options.kernels) for name in ("layerkit", *peers)}
+    names = ("layerkit", *peers, report.BARE)
+    sides = {name: Side(name, options.threads, options.kernels) for name in names}
     title = (
         f"{platform.processor() or platform.machine()}, {options.threads} threads, "
         f"{options.kernels or 'default'} kernels, matrix products at {rate / 1e9:.0f} GFLOP/s"

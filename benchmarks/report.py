@@ -9,13 +9,16 @@ import numpy as np
 from benchmarks.measure import Timing
 
 PEERS = ("torch", "sklearn")
+BARE = "products"
+"""The side that does the matrix products of the work and nothing else."""
+SIDES = (*PEERS, BARE)
 
 
 def header() -> str:
     """First line of the table: times are milliseconds, ratios are peer's time over ours."""
     return (
         f"{'':<52}{'ours, ms':>10}  {'PyTorch / ours':>22}  {'scikit-learn / ours':>22}"
-        f"  {'of matmul rate':>14}"
+        f"  {'of matmul rate':>14}  {'ours / products':>15}"
     )
 
 
@@ -30,7 +33,11 @@ def line(timing: Timing, rate: float) -> str:
             cells.append("")
     share = f"{100 * _share(timing, rate):.0f} %" if timing.workload.multiply_adds else ""
     ours = 1e3 * timing.median("layerkit")
-    return f"  {timing.workload.name:<50}{ours:10.3f}  {cells[0]:>22}  {cells[1]:>22}  {share:>14}"
+    bare = f"{1 / timing.ratio(BARE)[1]:.2f}" if BARE in timing.seconds else ""
+    return (
+        f"  {timing.workload.name:<50}{ours:10.3f}  {cells[0]:>22}  {cells[1]:>22}"
+        f"  {share:>14}  {bare:>15}"
+    )
 
 
 def _share(timing: Timing, rate: float) -> float:
@@ -58,12 +65,12 @@ def write_csv(timings: Iterable[Timing], rate: float, path: Path) -> None:
     """One line per workload, every figure of the table in full precision."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        ratios = [f"{peer}_ratio_{q}" for peer in PEERS for q in ("low", "median", "high")]
+        ratios = [f"{side}_ratio_{q}" for side in SIDES for q in ("low", "median", "high")]
         writer.writerow(["group", "workload", "layerkit_seconds", *ratios, "share_of_matmul_rate"])
         for timing in timings:
             row = [timing.workload.group, timing.workload.name, timing.median("layerkit")]
-            for peer in PEERS:
-                row += timing.ratio(peer) if peer in timing.seconds else ("", "", "")
+            for side in SIDES:
+                row += timing.ratio(side) if side in timing.seconds else ("", "", "")
             writer.writerow([*row, _share(timing, rate) or ""])
 
 

@@ -10,8 +10,9 @@ class Workload:
     """One row: a piece of work that each side does in a process of its own.
 
     ``kind`` names the function in `benchmarks.sides` that builds the work, ``options`` are its
-    arguments, and ``peers`` tells who takes part beside layerkit. ``multiply_adds`` of one
-    repetition, where matrix products dominate, turn a time into a share of the machine's rate.
+    arguments, and ``peers`` tells who takes part beside layerkit; "products" are the bare matrix
+    products of the same work. ``multiply_adds`` of one repetition, where matrix products dominate,
+    turn a time into a share of the machine's rate.
     """
 
     group: str
@@ -29,7 +30,7 @@ def mlp(group: str, kind: str, sizes: tuple[int, ...], batch: int) -> Workload:
         products = 3 * products - sizes[0] * sizes[1] * batch
     name = f"{'-'.join(map(str, sizes))}, batch {batch}"
     options = {"sizes": sizes, "batch": batch}
-    return Workload(group, name, kind, options, ("torch", "sklearn"), products)
+    return Workload(group, name, kind, options, ("torch", "sklearn", "products"), products)
 
 
 def conv(
