@@ -1,5 +1,7 @@
 """BLAS gets back the threads that it had."""
 
+import subprocess
+import sys
 import threading
 from typing import ClassVar
 
@@ -63,6 +65,29 @@ def test_a_thread_that_comes_second_changes_nothing():
     assert threads() == before
     with one_blas_thread():
         assert threads() == [1] * len(before)
+
+
+OTHER = """
+import threading
+import numpy as np, threadpoolctl
+from layerkit.kernels import one_blas_thread
+
+def limit():
+    with threadpoolctl.threadpool_limits(3, user_api="blas"):
+        controller = threadpoolctl.ThreadpoolController().select(user_api="blas")
+        print({library["num_threads"] for library in controller.info()})
+
+with one_blas_thread():
+    pass
+other = threading.Thread(target=limit)
+other.start()
+other.join()
+"""
+
+
+def test_other_threads_may_set_their_number_afterwards():
+    found = subprocess.run([sys.executable, "-c", OTHER], capture_output=True, text=True)
+    assert found.stdout.split() == ["{3}"], found.stderr
 
 
 def images():
