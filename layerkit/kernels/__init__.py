@@ -64,7 +64,8 @@ Arguments have the same meaning everywhere::
     a, b                  matrices to be multiplied; or arrays in long rows, b is multiplied in
     index                 which row of a table each row belongs to
     values, rows, row     one number per channel; a matrix; what is added to each row of it
-    keep, shape, rng      a boolean mask, its shape, and where its bits come from
+    keep, shape, rng      a boolean mask, its shape, and where its bits come from; in an update rule
+                          keep is what the parameters are multiplied by, 1 without decoupled decay
     rate                  of dropping; in an update rule the learning rate
     run, hidden           Dense layers in a row, see `perceptron`, and all outputs but the last
     flat_params           all parameters of a network
