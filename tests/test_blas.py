@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from layerkit import Conv2D, Dense, Flatten, Sequential, SequentialClassifier, kernels
-from layerkit.kernels import one_blas_thread
+from layerkit.kernels import blas, one_blas_thread
 from layerkit.losses import CategoricalCrossEntropy
 from layerkit.optimizers import SGD
 from layerkit.training import train
@@ -46,6 +46,21 @@ def test_it_ends_after_an_error_too():
     assert threads() == before
 
 
+def test_ctrl_c_on_the_way_in_changes_nothing(monkeypatch):
+    def interrupted(n):
+        raise KeyboardInterrupt
+
+    before = threads()
+    real = blas._switches()
+    monkeypatch.setattr(blas, "_switches", lambda: [*real, (lambda: 1, interrupted)])
+    with pytest.raises(KeyboardInterrupt), one_blas_thread():
+        pass
+    monkeypatch.undo()
+    assert threads() == before
+    with one_blas_thread():
+        assert threads() == [1] * len(before)
+
+
 def test_a_thread_that_comes_second_changes_nothing():
     before, entered, leave = threads(), threading.Event(), threading.Event()
 
@@ -70,7 +85,7 @@ def test_a_thread_that_comes_second_changes_nothing():
 OTHER = """
 import threading
 import numpy as np, threadpoolctl
-from layerkit.kernels import one_blas_thread
+from layerkit.kernels import blas, one_blas_thread
 
 def limit():
     with threadpoolctl.threadpool_limits(3, user_api="blas"):

@@ -473,14 +473,16 @@ def test_without_hidden_layers_the_input_is_what_they_make():
     assert len(model.get_feature_names_out()) == 4
 
 
-def test_large_inputs_are_predicted_in_parts(monkeypatch):
+@pytest.mark.parametrize("n_rows", [150, 20])  # few wide rows are as large as many narrow ones
+def test_large_inputs_are_predicted_in_parts(n_rows, monkeypatch):
     model = classifier().fit(X_IRIS, Y_IRIS)
-    whole = model.predict_proba(X_IRIS)
+    X = X_IRIS[:n_rows]
+    whole = model.predict_proba(X)
     monkeypatch.setattr("layerkit.estimators.base._BATCH_ELEMENTS", 100)
     sizes = []
     infer = Sequential.infer
     monkeypatch.setattr(Sequential, "infer", lambda net, x: sizes.append(len(x)) or infer(net, x))
-    np.testing.assert_allclose(model.predict_proba(X_IRIS), whole, rtol=1e-12)
+    np.testing.assert_allclose(model.predict_proba(X), whole, rtol=1e-12)
     assert max(sizes) == 12  # the widest layer has 8 units
 
 

@@ -80,6 +80,16 @@ def test_nobody_waits_for_workers_that_sleep(monkeypatch):
     assert parts_of(6, 3) == [[0, 2], [2, 4], [4, 6]]
 
 
+def test_ctrl_c_while_workers_are_woken_leaves_the_board_to_others(monkeypatch):
+    def interrupted(worker):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threads.Worker, "wake", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        parts_of(6, 3)
+    assert not threads._team()[2].locked()
+
+
 def run(program):
     """Run a program in a process of its own, beside these tests."""
     subprocess.run(

@@ -21,8 +21,6 @@ from layerkit.training.mapped import mapping_of, release
 
 # Elements of the widest activation when predicting: bounds the memory, fills the caches.
 _BATCH_ELEMENTS = 2**22
-# No more than a batch of training: looking up how wide the activations are would take longer.
-_FEW_ROWS = 32
 
 
 def learns_in_batches(estimator: NetworkEstimator) -> bool:
@@ -131,9 +129,6 @@ def infer_in_batches(network: Layer, X: Any) -> np.ndarray:
     """Outputs for all rows, computed for so many at a time that activations stay small."""
     if X.shape[0] == 1:
         return network.infer(X)
-    if X.shape[0] <= _FEW_ROWS:
-        with threads_for(network):
-            return network.infer(X)
     widths = [math.prod(layer.output_shape) for _, layer in network.walk() if layer.is_built]
     rows = max(1, _BATCH_ELEMENTS // max(math.prod(network.input_shape), *widths))
     parts, mapping = [], mapping_of(X)

@@ -66,12 +66,21 @@ class one_blas_thread:  # not a generator, which takes half as long again
         switches = _switches()
         self._before: list[int] | None = None
         if _taken.acquire(blocking=False):
-            self._before = [read() for read, _ in switches]
-            for _, set_threads in switches:
-                set_threads(1)
+            try:
+                self._before = [read() for read, _ in switches]
+                for _, set_threads in switches:
+                    set_threads(1)
+            except BaseException:  # Ctrl-C
+                self._end()
+                raise
 
     def __exit__(self, *error: object) -> None:
         if self._before is not None:
-            for (_, set_threads), threads in zip(_switches(), self._before, strict=True):
+            self._end()
+
+    def _end(self) -> None:
+        try:
+            for (_, set_threads), threads in zip(_switches(), self._before or (), strict=False):
                 set_threads(threads)
+        finally:
             _taken.release()

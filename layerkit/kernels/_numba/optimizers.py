@@ -82,25 +82,10 @@ def adam_step(
     moments_step(params, grads, m, v, beta1, beta2, of_m, 0.0, c * eps, keep)
 
 
-def moments_step(
-    params: np.ndarray,
-    grads: np.ndarray,
-    m: np.ndarray,
-    v: np.ndarray,
-    beta1: float,
-    beta2: float,
-    of_m: float,
-    of_g: float,
-    eps: float,
-    keep: float = 1.0,
-) -> None:
-    """One step of Adam or a descendant."""
-    _moments(params, grads, m, v, beta1, beta2, of_m, of_g, eps, keep)
-
-
 @in_pieces
 @jit
-def _moments(params, grads, m, v, beta1, beta2, of_m, of_g, eps, keep):
+def moments_step(params, grads, m, v, beta1, beta2, of_m, of_g, eps, keep=1.0):
+    """One step of Adam or a descendant."""
     number = params.dtype.type
     new1, new2 = number(1 - beta1), number(1 - beta2)
     beta1, beta2 = number(beta1), number(beta2)
@@ -236,26 +221,13 @@ def _sign(x):
     return type(x)(1) if x > 0 else type(x)(-1) if x < 0 else x
 
 
-def lion_step(
-    params: np.ndarray,
-    grads: np.ndarray,
-    m: np.ndarray,
-    rate: float,
-    beta1: float,
-    beta2: float,
-    keep: float = 1.0,
-) -> None:
-    """One step of Lion."""
-    _lion(params, grads, m, rate, beta1, beta2, keep)
-
-
 @in_pieces
 @jit
-def _lion(params, grads, m, rate, beta1, beta2, keep):
+def lion_step(params, grads, m, rate, beta1, beta2, keep=1.0):
+    """One step of Lion."""
     number = params.dtype.type
-    keep = number(keep)
     rate, new1, new2 = number(rate), number(1 - beta1), number(1 - beta2)
-    beta1, beta2 = number(beta1), number(beta2)
+    beta1, beta2, keep = number(beta1), number(beta2), number(keep)
     for i in range(params.size):
         params[i] = keep * params[i] - rate * _sign(beta1 * m[i] + new1 * grads[i])
         m[i] = beta2 * m[i] + new2 * grads[i]

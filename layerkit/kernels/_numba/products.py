@@ -19,7 +19,7 @@ from layerkit.kernels.blas import one_blas_thread
 
 # Multiply-adds of a part; OpenBLAS takes one thread for fewer than twice as many.
 LEAST = 131072
-# Parts of the rows read b as it lies in memory, and take 0.7 to 0.95 of the time of parts of the
+# Parts of the rows read b as it lies in memory, and take 0.7 to 1 of the time of parts of the
 # columns; but each makes b ready for BLAS's innermost loop, which has to pay for itself.
 ROWS = 16
 

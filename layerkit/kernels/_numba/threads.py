@@ -114,8 +114,12 @@ class posting:  # not a generator, which takes twice as long
         self._free = free if free.acquire(blocking=False) else None
         if self._free is None:  # others are at it, so the processors are busy anyway
             return new_board()
-        for worker in workers[: self._parts - 1]:
-            worker.wake()
+        try:
+            for worker in workers[: self._parts - 1]:
+                worker.wake()
+        except BaseException:  # Ctrl-C
+            free.release()
+            raise
         return board
 
     def __exit__(self, *error: object) -> None:
