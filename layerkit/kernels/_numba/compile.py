@@ -20,6 +20,9 @@ from layerkit.kernels._numba.start import start_numba
 # Sums may be reordered and contracted, signs of zero ignored. Not "nnan" and "ninf": they would let
 # LLVM assume that no NaN or infinity comes, and hide a network that diverges.
 FLAGS = {"contract", "reassoc", "nsz", "arcp"}
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True}
+# Without a way in from Python, which takes as long to compile as a small function itself.
+INNER = OPTIONS | {"forceinline": True, "no_cpython_wrapper": True}
 NOTABLE_SECONDS = 1.0
 # Dtypes that a kernel is compiled for.
 SINGLE = (np.dtype(np.float32),)
@@ -30,7 +33,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def jit(function: Callable[..., Any], flags: set[str] = FLAGS) -> Callable[..., Any]:
     """Compile a kernel when it is first called with a dtype."""
-    compiled: Any = numba.njit(nogil=True, fastmath=flags, error_model="numpy")(function)
+    compiled: Any = numba.njit(nogil=True, fastmath=flags, **OPTIONS)(function)
     try:
         compiled._cache = Cache(function)
     except RuntimeError:  # Numba found no folder for its cache
@@ -39,13 +42,13 @@ def jit(function: Callable[..., Any], flags: set[str] = FLAGS) -> Callable[..., 
 
 
 def inline(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function of numbers that kernels call; LLVM inlines and vectorises it."""
-    return numba.njit(fastmath=FLAGS, error_model="numpy", forceinline=True)(function)
+    """Compile a function that only kernels call; LLVM inlines and vectorises it."""
+    return numba.njit(fastmath=FLAGS, **INNER)(function)
 
 
 def exact(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function of numbers whose sums must stay in the order in which they are written."""
-    return numba.njit(fastmath={"contract"}, error_model="numpy", forceinline=True)(function)
+    """Compile one whose sums must stay in the order in which they are written."""
+    return numba.njit(fastmath={"contract"}, **INNER)(function)
 
 
 def for_dtypes(dtypes: tuple[np.dtype, ...], reference: Any) -> Callable[[Function], Function]:

@@ -22,7 +22,7 @@ import numpy as np
 from layerkit.kernels._numba.activations import _relu
 from layerkit.kernels._numba.compile import inline, jit, plain
 from layerkit.kernels._numba.threads import in_parts, n_parts
-from layerkit.kernels._numba.tile import ROWS, VECTOR_BYTES, WIDE, copy, tile
+from layerkit.kernels._numba.tile import ROWS, VECTOR_BYTES, WIDE, copy, multiples, tile
 from layerkit.kernels._numba.windows import Blocks, Plan, blocks, plan
 
 # The kernel gradient sums over so many pixels before it moves on to the next tile, and so keeps
@@ -77,11 +77,11 @@ def place(x, frame, order, padded):
 def pack(kernel, taps, channels):
     """Lay the kernel out as the tiles read it: (group, block, tap and channel, lane)."""
     _, c_in, filters = kernel.shape
-    starts, vectors = channels.blocks
+    starts, vectors, n_vectors = channels.blocks
     groups = 1 if channels.by_channel and not channels.summed else channels.groups
     c_out = filters // groups
     narrow = VECTOR_BYTES // kernel.itemsize
-    packed = np.zeros(groups * vectors.sum() * narrow * len(taps) * c_in, kernel.dtype)
+    packed = np.zeros(groups * n_vectors * narrow * len(taps) * c_in, kernel.dtype)
     at = 0
     for group in range(groups):
         for block in range(len(starts)):
@@ -101,12 +101,12 @@ def gather(x, y, weights, bias, plan, channels, rectify):
     Samples are flat. The bias ends with a vector of zeros. To rectify is to cut off at 0.
     """
     narrow = VECTOR_BYTES // x.itemsize
-    starts, vectors = channels.blocks
+    starts, vectors, n_vectors = channels.blocks
     by_channel, c_in = channels.by_channel, channels.c_in
     groups = 1 if by_channel and not channels.summed else channels.groups
     c_out = channels.groups * channels.c_out // groups
     depth = len(plan.taps) * c_in
-    packed_group = vectors.sum() * narrow * depth
+    packed_group = n_vectors * narrow * depth
     rows, targets, offsets, copied = plan.rows, plan.targets, plan.offsets, plan.frame.copied
     # Vectors wider than the result go into a vacant space first.
     numbers = 1 if channels.summed else c_out
@@ -137,7 +137,9 @@ def gather(x, y, weights, bias, plan, channels, rectify):
                         packed += depth * width
         if channels.summed:
             for i in range(y.shape[1]):
-                y[sample, i] = vacant[i * room : (i + 1) * room].sum()
+                y[sample, i] = 0
+                for lane in range(room):
+                    y[sample, i] += vacant[i * room + lane]
         elif vacates:
             for i in range(y.shape[1] // c_out):
                 for lane in range(c_out):
@@ -153,7 +155,7 @@ def reduce(x, grad, total, plan, n_pixels, channels):
     The total is laid out as (group, block, tap and channel, lane), the third axis in whole tiles.
     """
     narrow = VECTOR_BYTES // x.itemsize
-    starts, vectors = channels.blocks
+    starts, vectors, _ = channels.blocks
     by_channel, c_in = channels.by_channel, channels.c_in
     groups = 1 if by_channel else channels.groups
     c_out = channels.groups * channels.c_out // groups
@@ -170,7 +172,7 @@ def reduce(x, grad, total, plan, n_pixels, channels):
     for sample in range(samples):
         for pixel in range(n_pixels):
             pixels[sample * n_pixels + pixel] = sample * size + plan.rows[pixel]
-    rows = np.concatenate((np.arange(ROWS) * narrow, np.arange(ROWS) * 2 * narrow))
+    narrow_rows, wide_rows = multiples(ROWS, narrow), multiples(ROWS, WIDE * narrow)
     for sample in range(0, len(x), samples):
         some = x[sample : sample + samples]
         source, g = some.reshape(-1), grad[sample : sample + samples].reshape(-1)
@@ -179,7 +181,7 @@ def reduce(x, grad, total, plan, n_pixels, channels):
                 place(some[i], plan.frame, channels.order, padded[i * size : (i + 1) * size])
             source = padded
         if c_out < narrow:  # room to read a vector from the last pixel
-            few[: len(g)] = g
+            copy(g, 0, few, 0, len(g))
             g = few
         for first in range(0, len(some) * n_pixels, at_once):
             n = min(at_once, len(some) * n_pixels - first)
@@ -188,12 +190,13 @@ def reduce(x, grad, total, plan, n_pixels, channels):
                 for block in range(len(starts)):
                     start = group * c_out + starts[block]
                     width = vectors[block] * narrow
+                    into = wide_rows if vectors[block] == WIDE else narrow_rows
                     for k in range(0, depth, ROWS):
                         tile(
                             vectors[block], by_channel,
                             source, start if by_channel else group * c_in, offsets, k,
                             pixels, first, n, g, first * filters + start, filters,
-                            total, packed + k * width, rows, (vectors[block] - 1) * ROWS, total, -1,
+                            total, packed + k * width, into, 0, total, -1,
                         )  # fmt: skip
                     packed += depth * width
 
@@ -202,7 +205,7 @@ def reduce(x, grad, total, plan, n_pixels, channels):
 def unpack(total, channels, out):
     """Overwrite ``out``, (tap and channel, filter), with the blocks that `reduce` summed up."""
     depth, filters = out.shape
-    starts, vectors = channels.blocks
+    starts, vectors, _ = channels.blocks
     groups = 1 if channels.by_channel else channels.groups
     c_out = filters // groups
     narrow = VECTOR_BYTES // out.itemsize
@@ -256,7 +259,7 @@ def kernel_grad(x, grad, geometry, out):
     places = x.shape[1:3], grad.shape[1:3]
     layout, channels = _lay_out(out.shape, x.itemsize, False, False, False, *places, *geometry)
     groups = 1 if channels.by_channel else channels.groups
-    lanes = int(channels.blocks.vectors.sum()) * VECTOR_BYTES // x.itemsize
+    lanes = channels.blocks.n_vectors * VECTOR_BYTES // x.itemsize
     work = grad.size * kh * kw * c_in
     totals = np.zeros((n_parts(len(x), work), groups * len(layout.offsets) * lanes), x.dtype)
     in_parts(

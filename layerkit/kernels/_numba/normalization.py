@@ -91,7 +91,8 @@ def _moments(x, mean, squares):
             _add_up(block, center, channels)
             center /= n
         else:
-            center[:channels] = mean
+            for c in range(channels):
+                center[c] = mean[c]
         _repeat(center, channels)
         drift[:] = 0
         square[:] = 0
@@ -149,7 +150,8 @@ def _repeat(lanes, channels):
 def _repeated(values, width):
     """Return a vector over and over again."""
     lanes = np.empty(width, values.dtype)
-    lanes[: values.size] = values
+    for c in range(values.size):
+        lanes[c] = values[c]
     _repeat(lanes, values.size)
     return lanes
 

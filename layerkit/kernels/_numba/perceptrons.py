@@ -54,7 +54,10 @@ def _is_cut_up(run: np.ndarray, n_rows: int, n_params: int) -> bool:
 @jit
 def _largest(run):
     """Size of the largest matrix of weights."""
-    return (run[:, 0] * run[:, 1]).max()
+    largest = 0
+    for n_in, units, _, _, _ in run:
+        largest = max(largest, n_in * units)
+    return largest
 
 
 @jit

@@ -19,6 +19,7 @@ Dukhan, "The indirect convolution algorithm", 2019, arXiv:1907.02129.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -96,6 +97,15 @@ def _copy(typing, source, source0, target, target0, n):  # type: ignore[no-untyp
 
 
 copy: Any = intrinsic(_copy)
+
+
+@inline
+def multiples(n, step):
+    """Return 0, step, 2 step ...: the offsets of n rows, one behind the other."""
+    offsets = np.empty(n, np.intp)
+    for i in range(n):
+        offsets[i] = i * step
+    return offsets
 
 
 def _tile(vectors: int, by_channel: bool) -> Callable[..., Any]:

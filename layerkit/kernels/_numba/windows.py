@@ -62,6 +62,7 @@ class Blocks(NamedTuple):
 
     starts: Offsets
     vectors: Offsets  # WIDE or NARROW
+    n_vectors: int  # of all blocks
 
 
 def read_forward(n: int, size: int, stride: int, padding: Pair, dilation: int) -> list[Phase]:
@@ -157,7 +158,7 @@ def blocks(channels: int, itemsize: int) -> Blocks:
         starts, vectors = [0, channels - narrow], [NARROW, NARROW]
     elif rest > 0:
         starts, vectors = [*starts, max(0, channels - narrow)], [*vectors, NARROW]
-    return Blocks(np.array(starts, np.intp), np.array(vectors, np.intp))
+    return Blocks(np.array(starts, np.intp), np.array(vectors, np.intp), sum(vectors))
 
 
 def _by_edge(phases: list[Phase], n: int) -> list[Phase]:

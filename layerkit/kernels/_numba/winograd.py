@@ -14,7 +14,7 @@ from layerkit.kernels._numba.activations import _relu
 from layerkit.kernels._numba.compile import inline, jit, plain
 from layerkit.kernels._numba.direct import flat, pad
 from layerkit.kernels._numba.threads import in_parts, n_parts
-from layerkit.kernels._numba.tile import NARROW, ROWS, VECTOR_BYTES, WIDE, copy, tile
+from layerkit.kernels._numba.tile import NARROW, ROWS, VECTOR_BYTES, WIDE, copy, multiples, tile
 from layerkit.kernels._numba.transforms import (
     transform_input,
     transform_kernel,
@@ -43,7 +43,7 @@ def pitch(channels, itemsize):
 def transform_kernels(kernel, r, cut, c_in, c_out):
     """Return G g Gᵀ of every g, laid out as (point, block, input channel, lane)."""
     narrow = VECTOR_BYTES // kernel.itemsize
-    plane = cut.vectors.sum() * narrow * c_in
+    plane = cut.n_vectors * narrow * c_in
     values = np.empty(POINTS * plane, kernel.dtype)
     packed = 0
     for block in range(len(cut.starts)):
@@ -63,12 +63,12 @@ def gather(x, y, values, bias, frame, across, down, m, width, cut, c_in, c_out, 
     """Overwrite y with images of ``width`` columns, convolved; the bias ends with zeros."""
     narrow = VECTOR_BYTES // x.itemsize
     in_pitch, out_pitch = pitch(c_in, x.itemsize), pitch(c_out, x.itemsize)
-    in_rows, out_rows = np.arange(TILES) * in_pitch, np.arange(TILES) * out_pitch
+    in_rows, out_rows = multiples(TILES, in_pitch), multiples(TILES, out_pitch)
     inputs, outputs = np.empty(TILES * in_pitch, x.dtype), np.empty(TILES * out_pitch, x.dtype)
     height = y.shape[1] // (width * c_out)
     corner = np.empty(m * m * c_out, x.dtype)
     padded = np.zeros(frame.size if frame.copied else 0, x.dtype)
-    alongside = np.arange(c_in)
+    alongside = multiples(c_in, 1)
     n_tiles, loaded, source = len(x) * across * down, -1, padded
     for first in range(0, n_tiles, TILES):
         n = min(TILES, n_tiles - first)
@@ -134,11 +134,11 @@ def reduce(x, grad, total, frame, grad_frame, across, down, m, cut, c_in, c_out)
     inputs, grads = np.empty(TILES * in_pitch, x.dtype), np.empty(TILES * out_pitch, x.dtype)
     padded = np.zeros(frame.size if frame.copied else 0, x.dtype)
     padded_grad = np.zeros(grad_frame.size if grad_frame.copied else 0, x.dtype)
-    in_rows = np.arange(TILES) * in_pitch
+    in_rows = multiples(TILES, in_pitch)
     depth = (c_in + ROWS - 1) // ROWS * ROWS
-    channels = np.minimum(np.arange(depth), c_in - 1)
-    narrow_rows = np.arange(depth) * narrow
-    wide_rows = narrow_rows * 2
+    channels = multiples(depth, 1)
+    channels[c_in:] = c_in - 1
+    narrow_rows, wide_rows = multiples(depth, narrow), multiples(depth, WIDE * narrow)
     n_tiles, loaded, source, g = len(x) * across * down, -1, padded, padded_grad
     for first in range(0, n_tiles, TILES):
         n = min(TILES, n_tiles - first)
@@ -187,7 +187,7 @@ def transform_total(total, r, cut, c_in, c_out, out):
     """Overwrite the flat kernel gradient ``out`` with Aᵀ S A of every sum S."""
     narrow = VECTOR_BYTES // out.itemsize
     depth = (c_in + ROWS - 1) // ROWS * ROWS
-    plane = cut.vectors.sum() * narrow * depth
+    plane = cut.n_vectors * narrow * depth
     packed = 0
     for block in range(len(cut.starts)):
         width = cut.vectors[block] * narrow
@@ -231,7 +231,7 @@ def kernel_grad(x, grad, padding, out):
     grad_layout = frame(grad.shape[1:3], (0, 0), (down * m, across * m), c_out)
     cut = blocks(c_out, x.itemsize)
     depth = -(-c_in // ROWS) * ROWS
-    size = POINTS * depth * int(cut.vectors.sum()) * VECTOR_BYTES // x.itemsize
+    size = POINTS * depth * cut.n_vectors * VECTOR_BYTES // x.itemsize
     work = POINTS * len(x) * down * across * c_in * c_out
     totals = np.zeros((n_parts(len(x), work), size), x.dtype)
     in_parts(
