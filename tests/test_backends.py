@@ -112,6 +112,7 @@ RECTIFIED = (1, 1), ((0, 0), (0, 0)), (1, 1), 1, "auto", True  # what follows a 
 
 def others(rng, dtype):
     x = numbers(rng, (300, 7), dtype)
+    weights = rng.random(300) * (rng.random(300) > 0.2)
     return [
         ("sigmoid", (5 * x,)),
         ("softplus", (5 * x,)),
@@ -132,6 +133,8 @@ def others(rng, dtype):
         ("apply_mask", (x.reshape(10, 30, 7), rng.random((10, 1, 7)) < 0.5, 2.0)),
         ("sum_of_squares", (x.ravel(),)),
         ("add_rows_at", (x, rng.integers(0, 9, 300), np.empty((10, 7), dtype))),
+        ("binary_cross_entropy", (5 * x, rng.random(x.shape).astype(dtype), weights, 2.5, 0.1)),
+        ("binary_cross_entropy", (20 * x[:, :1], (x[:, :1] > 0).astype(dtype), weights, 1.0, 0.0)),
         ("cross_entropy_of_softmax", (5 * x, np.abs(x) / np.abs(x).sum(1, keepdims=True), 6.0)),
         ("cross_entropy_of_sigmoid", (5 * x, rng.random(x.shape).astype(dtype), 3.0)),
         ("sgd_step", (x.ravel(), x.ravel()[::-1].copy(), None, 0.1, 0.0, False)),

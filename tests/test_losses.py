@@ -230,6 +230,30 @@ def test_special_cases_coincide(rng):
         assert_allclose(general.backward(), factor * special.backward(), rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype, rtol", [(np.float32, 3e-6), (np.float64, 1e-12)])
+@pytest.mark.parametrize(
+    "loss, targets",
+    [
+        (CategoricalCrossEntropy(), [2, 0, 1, 1]),
+        (CategoricalCrossEntropy(0.3), [2, 0, 1, 1]),
+        (BinaryCrossEntropy(), np.eye(4, 3, dtype=int)),
+        (BinaryCrossEntropy(pos_weight=2.5), np.eye(4, 3, dtype=bool)),
+        (BinaryCrossEntropy(3, label_smoothing=0.2), np.full((4, 3), 0.7)),
+        (BinaryCrossEntropy(label_smoothing=1.0), np.eye(4, 3)),
+    ],
+    ids=str,
+)
+def test_one_pass_gives_what_the_formulas_give(loss, targets, dtype, rtol, rng):
+    formulas = type("Subclass", (type(loss),), {})(**loss.get_params(deep=False))
+    for size in (1, 30, 1e4):
+        logits = (size * rng.standard_normal((4, 3))).astype(dtype)
+        for weights in (None, rng.random(4), [0.0, 2.0, 0.0, 1.0]):
+            assert formulas.fused(logits, np.asarray(targets), np.ones(4)) is None
+            expected = formulas.forward(logits, targets, weights), formulas.backward()
+            assert_allclose(loss.forward(logits, targets, weights), expected[0], rtol=rtol)
+            assert_allclose(loss.backward(), expected[1], rtol=rtol, atol=rtol / 100)
+
+
 def test_labels_one_hot_and_boolean_rows_are_the_same(rng):
     logits, labels = rng.standard_normal((5, 3)), np.array([0, 2, 1, 1, 0])
     rows = np.eye(3)[labels]

@@ -15,8 +15,9 @@ Functions, and ``…_grad``: the gradient of the output times the derivative::
     activations           relu, leaky_relu, elu, sigmoid, tanh, softplus, gelu, silu, mish;
                           relu_grad, leaky_relu_grad, elu_grad, sigmoid_grad, tanh_grad,
                           softplus_grad, gelu_grad, silu_grad, mish_grad
-    with logarithms       softmax, log_softmax, log_sigmoid; cross_entropy_of_labels,
-                          cross_entropy_of_softmax, cross_entropy_of_sigmoid
+    with logarithms       softmax, log_softmax, log_sigmoid; binary_cross_entropy,
+                          cross_entropy_of_labels, cross_entropy_of_softmax,
+                          cross_entropy_of_sigmoid
     convolution           conv2d, conv2d_input_grad, conv2d_kernel_grad
     pooling               max_pool2d, max_pool2d_input_grad, avg_pool2d, avg_pool2d_input_grad,
                           mean_of_cells
@@ -136,6 +137,7 @@ silu_grad = twin(activations.silu_grad)
 mish = twin(activations.mish)
 mish_grad = twin(activations.mish_grad)
 
+binary_cross_entropy = twin(cross_entropy.binary_cross_entropy)
 cross_entropy_of_labels = twin(cross_entropy.cross_entropy_of_labels)
 cross_entropy_of_softmax = twin(cross_entropy.cross_entropy_of_softmax)
 cross_entropy_of_sigmoid = twin(cross_entropy.cross_entropy_of_sigmoid)
@@ -201,6 +203,7 @@ __all__ = [
     "backend",
     "batch_norm",
     "batch_norm_grad",
+    "binary_cross_entropy",
     "channel_sums",
     "conv2d",
     "conv2d_input_grad",

@@ -39,6 +39,7 @@ def _dense(dtype: DTypeLike) -> None:
     _, x_hat, inv_std = kernels.layer_norm(x, row, row, 1e-5)
     kernels.layer_norm_grad(x, x_hat, inv_std, row, row.copy(), row.copy())
     kernels.softmax(x)
+    kernels.binary_cross_entropy(x, x, np.ones(4), 1.0, 0.0)
     kernels.cross_entropy_of_labels(x, np.zeros(4, np.int64), np.ones(4), 0.0)
     kernels.cross_entropy_of_softmax(x, x / 8, np.inf)
     kernels.cross_entropy_of_sigmoid(x, x, np.inf)

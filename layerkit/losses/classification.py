@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.kernels import (
+    binary_cross_entropy,
     cross_entropy_of_labels,
     log_softmax,
     sigmoid,
@@ -57,8 +58,10 @@ class BinaryCrossEntropy(Loss):
         self.label_smoothing = label_smoothing
 
     def check_params(self) -> None:
-        positive = bool((np.asarray(self._factor) > 0).all() and np.isfinite(self._factor).all())
-        self.check(positive, "pos_weight", "None, a positive number or an array of them")
+        if self.pos_weight is not None:
+            w = np.asarray(self.pos_weight)
+            positive = bool(((w > 0) & (w < np.inf)).all())
+            self.check(positive, "pos_weight", "None, a positive number or an array of them")
         self.check(0 <= self.label_smoothing <= 1, "label_smoothing", "between 0 and 1")
 
     @property
@@ -74,6 +77,18 @@ class BinaryCrossEntropy(Loss):
         targets = super().prepare_targets(y_pred, y_true)
         self.check_targets((targets >= 0) & (targets <= 1), targets, "between 0 and 1")
         return (1 - self.label_smoothing) * targets + self.label_smoothing / 2
+
+    def fused(
+        self, y_pred: np.ndarray, y_true: np.ndarray, scale: np.ndarray
+    ) -> tuple[float, np.ndarray] | None:
+        w = np.asarray(self._factor)
+        if type(self) is not BinaryCrossEntropy or y_true.shape != y_pred.shape or w.ndim:
+            return None  # a subclass may have changed the formulas
+        rows = y_pred.reshape(len(y_pred), -1)
+        targets = y_true.reshape(rows.shape).astype(y_pred.dtype, copy=False)
+        smoothing = float(self.label_smoothing)
+        found = binary_cross_entropy(rows, targets, scale, float(w), smoothing)
+        return found and (found[0], found[1].reshape(y_pred.shape))
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         w = np.asarray(self._factor, y_pred.dtype)

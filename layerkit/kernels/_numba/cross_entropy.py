@@ -7,10 +7,16 @@ import numpy as np
 
 from layerkit.kernels._numba.compile import SINGLE, for_dtypes, jit, plain
 from layerkit.kernels._numba.elementwise import shifted_exp, sum_of_others
-from layerkit.kernels._numba.exponential import sigmoid, softplus
+from layerkit.kernels._numba.exponential import (
+    exp_of_negative,
+    log1p_of_fraction,
+    sigmoid,
+    softplus,
+)
 from layerkit.kernels._numpy import cross_entropy as reference
 
 _OUT_OF_RANGE = -1.0  # in place of a loss, which is at least 0
+_ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 @for_dtypes(SINGLE, reference)
@@ -51,6 +57,48 @@ def _cross_entropy(x, labels, weights, smoothing, gradient):
         for k in range(n):
             gradient[r, k] = gradient[r, k] * scale - share
         gradient[r, labels[r]] -= weight * on
+    return loss
+
+
+@for_dtypes(SINGLE, reference)
+def binary_cross_entropy(
+    logits: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray,
+    pos_weight: float,
+    smoothing: float,
+) -> tuple[float, np.ndarray] | None:
+    """Return ``Σ_i w_i l_i`` and its gradient, derived in the NumPy version; float32 only."""
+    gradient = np.empty(logits.shape, logits.dtype)
+    arguments = plain(logits), plain(targets), plain(weights), pos_weight, smoothing
+    loss = _binary_cross_entropy(*arguments, gradient)
+    return None if loss == _OUT_OF_RANGE else (loss, gradient)
+
+
+@jit
+def _binary_cross_entropy(x, targets, weights, pos_weight, smoothing, gradient):
+    n_rows, n = x.shape
+    for target in targets.reshape(-1):
+        if not _ZERO <= target <= _ONE:
+            return _OUT_OF_RANGE
+    factor = np.float32(pos_weight)
+    scale, shift = np.float32(1 - smoothing), np.float32(smoothing / 2)
+    loss = 0.0
+    for r in range(n_rows):
+        if weights[r] == 0:
+            gradient[r] = 0
+            continue
+        total, share = 0.0, np.float32(weights[r] / n)
+        for k in range(n):
+            t, logit = scale * targets[r, k] + shift, x[r, k]
+            of_true, of_false = factor * t, _ONE - t
+            e = exp_of_negative(-abs(logit))
+            log, large = log1p_of_fraction(e), _ONE / (_ONE + e)
+            small, above = e * large, _ZERO if logit < _ZERO else logit
+            total += of_true * (log + (above - logit)) + of_false * (log + above)
+            up, down = (small, large) if logit < _ZERO else (large, small)
+            gradient[r, k] = share * (of_false * up - of_true * down)
+        loss += weights[r] * (total / n)
     return loss
 
 

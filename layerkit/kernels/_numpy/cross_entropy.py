@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from layerkit.kernels._numpy.elementwise import sigmoid, softplus
+from layerkit.kernels._numpy.elementwise import log1p, sigmoid, softplus
 
 
 @np.errstate(all="ignore")
@@ -44,6 +44,46 @@ def cross_entropy_of_labels(
         losses[weights == 0] = 0
         gradient[weights == 0] = 0
     return float(weights @ losses.astype(np.float64)), gradient
+
+
+@np.errstate(all="ignore")
+def binary_cross_entropy(
+    logits: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray,
+    pos_weight: float,
+    smoothing: float,
+) -> tuple[float, np.ndarray] | None:
+    """Return ``Σ_i w_i l_i`` and its gradient; None if one of the targets is not in [0, 1].
+
+    The loss of a row is the mean over its outputs x; with ``t = (1 - smoothing) target +
+    smoothing / 2`` and the positive weight f that is::
+
+        l = -f t log σ(x) - (1 - t) log σ(-x)           dl/dx = (1 - t) σ(x) - f t σ(-x)
+
+    One exponential gives all of it. With ``e = exp(-|x|)``::
+
+        σ(|x|) = 1 / (1 + e)      σ(-|x|) = e / (1 + e)      -log σ(±x) = max(∓x, 0) + log(1 + e)
+
+    A row of weight 0 adds nothing, whatever it holds. Rows that are not finite give NaN, without
+    warnings: a loss says by its value that the numbers ran away.
+    """
+    if not ((targets >= 0) & (targets <= 1)).all():
+        return None
+    t = (1 - smoothing) * targets + smoothing / 2
+    e = np.exp(-np.abs(logits))
+    log, large = log1p(e), 1 / (1 + e)
+    positive, small = logits >= 0, e * large
+    of_true, of_false = pos_weight * t, 1 - t
+    values = of_true * (log - np.minimum(logits, 0)) + of_false * (log + np.maximum(logits, 0))
+    gradient = of_false * np.where(positive, large, small)
+    gradient -= of_true * np.where(positive, small, large)
+    losses = values.mean(axis=1, dtype=np.float64)
+    gradient *= (weights / logits.shape[1]).astype(logits.dtype)[:, np.newaxis]
+    if not weights.all():
+        losses[weights == 0] = 0
+        gradient[weights == 0] = 0
+    return float(weights @ losses), gradient
 
 
 def cross_entropy_of_softmax(
