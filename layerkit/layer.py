@@ -83,10 +83,11 @@ def _guard_backward(backward: Callable) -> Callable:
             )
         grad_input = backward(self, grad_output)
         shape = (len(grad_output), *self.input_shape)
-        if grad_input is not None and grad_input.shape != shape:
+        returned = None if grad_input is None else grad_input.shape
+        if returned != shape and (returned is not None or self.needs_input_grad):
             raise ValueError(
                 f"in {self.where}: backward must return the gradient of the input, "
-                f"{shape}, but returned {grad_input.shape}"
+                f"{shape}, but returned {returned}"
             )
         if not self._trainable:
             for grad in self._own_grads.values():

@@ -453,6 +453,8 @@ def test_saliency_takes_the_largest_channel_and_no_gradient_at_all():
     assert saliency.tolist() == [[[0.5, 0], [1, 0]], [[0, 0], [0, 0]]]
     with pytest.raises(ValueError, match=r"1 or 3\), got \(2, 2, 2, 3\) and \(2, 2, 2\)"):
         SaliencyDisplay(images, gradients[..., 0])
+    with pytest.raises(ValueError, match=r"n_images >= 1, .* got \(0, 2, 2, 3\)"):
+        SaliencyDisplay(images[:0], gradients[:0])
     with pytest.raises(ValueError, match="2 images need as many titles"):
         SaliencyDisplay(images, gradients, titles=["a"])
 
@@ -549,8 +551,19 @@ def test_loss_surface_refusals(rng):
         WeightRecorder(every=0)
     with pytest.raises(ValueError, match=r"\(n_b, n_a\) = \(1, 2\), got \(2, 1\)"):
         LossSurfaceDisplay([0, 1], [0], [[1], [2]])
-    with pytest.raises(ValueError, match="nothing to draw"):
-        LossSurfaceDisplay([0, 1], [0, 1], np.ones((2, 2))).plot()
+    one = Dense(1, use_bias=False).build(1, random_state=0)
+    with pytest.raises(ValueError, match="straight line"):
+        LossSurfaceDisplay.from_network(one, [[1.0]], [[1.0]], loss, path=[[3.0], [2.0], [0.0]])
+
+
+@pytest.mark.parametrize(
+    "loss, message", [(1.0, "1 on the whole grid"), (np.nan, "not finite any")]
+)
+def test_a_picture_that_fails_leaves_no_figure(loss, message):
+    before = plt.get_fignums()
+    with pytest.raises(ValueError, match=f"{message}.*nothing to draw"):
+        LossSurfaceDisplay([0, 1], [0, 1], np.full((2, 2), loss)).plot()
+    assert plt.get_fignums() == before
 
 
 def test_loss_surface_leaves_gaps_where_the_loss_is_not_finite():

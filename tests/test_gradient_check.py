@@ -80,6 +80,40 @@ def test_a_gradient_that_backward_forgets_is_refused():
     assert not report and report.max_error == np.inf
 
 
+class Doubled(Layer):
+    def forward(self, x, training=False):
+        return 2 * x
+
+    def backward(self, grad_output):
+        return 5 * grad_output
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            {"x": [[1, 2, 3]]},
+            r"Doubled\(\) has no parameters, and int64 of shape \(1, 3\) has no slopes",
+        ),
+        ({"x": np.zeros((0, 3))}, r"and float64 of shape \(0, 3\) has no slopes"),
+        ({"input_shape": 3, "check_input": False}, "Doubled.* and check_input=False"),
+    ],
+)
+def test_a_check_of_nothing_is_no_proof(options, message):
+    with pytest.raises(ValueError, match=message):
+        check_gradients(Doubled(), **options)
+
+
+def test_a_backward_without_a_return_is_named():
+    class Silent(Doubled):
+        def backward(self, grad_output):
+            5 * grad_output
+
+    message = r"in layers\.1 Silent\(\): .* gradient of the input, \(5, 3\), but returned None"
+    with pytest.raises(ValueError, match=message):
+        check_gradients(Sequential([Dense(3), Silent()]), input_shape=4)
+
+
 def test_the_check_leaves_the_layer_alone():
     layer = Sequential([Dense(3), Swish()]).build(4, random_state=0)
     layer.trainable = False

@@ -139,7 +139,8 @@ def check_gradients(
     Raises
     ------
     ValueError
-        If ``forward`` gives two results for one input, or no shape is known.
+        If ``forward`` gives two results for one input, no shape is known, or there is nothing to
+        differentiate: integer input and no parameters.
 
     Examples
     --------
@@ -169,6 +170,9 @@ def check_gradients(
                 found = _compare(evaluate, direction, values, gradient, max_coordinates, rng)
                 found = _with_index(found._replace(mode=mode, name=name), shape)
                 report.comparisons.append(found)
+    if not report.comparisons:
+        came = f"{x.dtype} of shape {x.shape} has no slopes" if check_input else "check_input=False"
+        raise ValueError(f"nothing to check: {layer.label} has no parameters, and {came}")
     return report
 
 

@@ -83,7 +83,12 @@ class Display:
             else:
                 figure, axes = ax.figure, _split(ax, **panels)
             self.figure_, self.axes_, self.ax_ = figure, axes, axes[0, 0]
-            self.draw(axes)
+            try:
+                self.draw(axes)
+            except BaseException:
+                if ax is None:
+                    plt.close(figure)
+                raise
         return self
 
 

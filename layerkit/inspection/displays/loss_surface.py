@@ -189,6 +189,8 @@ class LossSurfaceDisplay(Display):
 
         ax = axes[0, 0]
         losses = np.ma.masked_invalid(self.losses)
+        if losses.count() == 0:
+            raise ValueError("the loss is not finite anywhere on the grid: nothing to draw")
         low, high = float(losses.min()), float(losses.max())
         logarithmic = low > 0 and high > 10 * low
         levels = np.geomspace(low, high, 16) if logarithmic else np.linspace(low, high, 16)
@@ -245,7 +247,7 @@ def _principal(moves: np.ndarray | None) -> tuple[np.ndarray, tuple[str, str]]:
     if moves is None or len(moves) < 2:
         raise ValueError('directions="pca" needs a path of at least two points')
     _, sizes, axes = np.linalg.svd(moves, full_matrices=False)
-    if sizes[1] <= 1e-6 * sizes[0]:
+    if len(sizes) < 2 or sizes[1] <= 1e-6 * sizes[0]:
         raise ValueError("the path is a straight line: give directions, or use random ones")
     shares = sizes**2 / (sizes**2).sum()
     names = [f"principal direction {i + 1} ({shares[i]:.0%} of the path)" for i in range(2)]

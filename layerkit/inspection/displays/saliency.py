@@ -122,9 +122,10 @@ class SaliencyDisplay(Display):
     ) -> None:
         self.images, self.gradients = np.asarray(images), np.asarray(gradients)
         shape = self.images.shape
-        if len(shape) != 4 or shape[3] not in (1, 3) or self.gradients.shape != shape:
+        drawable = len(shape) == 4 and shape[3] in (1, 3) and 0 not in shape
+        if not drawable or self.gradients.shape != shape:
             raise ValueError(
-                "images and gradients must both have shape (n_images, height, width, 1 or 3), "
+                "images and gradients must both have shape (n_images >= 1, height, width, 1 or 3), "
                 f"got {shape} and {self.gradients.shape}"
             )
         self.titles = list(titles or [""] * len(self.images))
