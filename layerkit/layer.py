@@ -76,6 +76,8 @@ def _guard_backward(backward: Callable) -> Callable:
             raise RuntimeError(f"in {self.where}: backward needs a forward before it")
         if type(grad_output) is not np.ndarray or grad_output.dtype != self.dtype:
             grad_output = np.asarray(grad_output, dtype=self.dtype)
+            if grad_output.dtype not in (np.float32, np.float64):  # in a layer that is not built
+                grad_output = grad_output.astype(np.float64)
         if grad_output.shape != self._forward_shape:
             raise ValueError(
                 f"in {self.where}: backward expects the gradient of its output, "
@@ -97,6 +99,14 @@ def _guard_backward(backward: Callable) -> Callable:
         return grad_input
 
     return guarded
+
+
+def _both(first: Observer, second: Observer) -> Observer:
+    def observer(*passed: Any) -> None:
+        first(*passed)
+        second(*passed)
+
+    return observer
 
 
 def _guard_infer(infer: Callable) -> Callable:
@@ -172,6 +182,8 @@ class Layer(Tree):
         for method, guard in guards.items():
             if method in cls.__dict__:
                 setattr(cls, method, guard(cls.__dict__[method]))
+        if "forward" in cls.__dict__ and "infer" not in cls.__dict__:
+            cls.infer = Layer.infer  # type: ignore[method-assign]  # not that of another forward
 
     # ---------------------------------------------------------------- what a layer defines
 
@@ -363,14 +375,14 @@ class Layer(Tree):
         None
             Nothing: there is no ``as``.
         """
-        layers = [layer for _, layer in self.walk()]
+        before = [(layer, layer._observer) for _, layer in self.walk()]
         try:
-            for layer in layers:
-                layer._observer = observer
+            for layer, other in before:
+                layer._observer = observer if other is None else _both(other, observer)
             yield
         finally:
-            for layer in layers:
-                layer._observer = None
+            for layer, other in before:
+                layer._observer = other
 
     def infer(self, x: np.ndarray) -> np.ndarray:
         """Compute ``forward(x, training=False)``, leaving no trace: safe in many threads.

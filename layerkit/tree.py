@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
@@ -396,7 +397,7 @@ def batch_shape(shape: Shape | None) -> str:
 
 def as_shape(input_shape: int | Shape) -> Shape:
     """Return the shape of one sample as a tuple of positive integers."""
-    shape = (input_shape,) if isinstance(input_shape, (int, np.integer)) else tuple(input_shape)
+    shape = tuple(input_shape) if np.iterable(input_shape) else (input_shape,)
     if not all(is_size(n) for n in shape):
         raise ValueError(
             f"input_shape must hold positive integers, without the batch axis, got {input_shape!r}"
@@ -417,6 +418,7 @@ def _keep_what_is_freed() -> None:
 
 
 def _as_dtype(dtype: DTypeLike) -> np.dtype:
-    if np.dtype(dtype) not in (np.float32, np.float64):
-        raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
-    return np.dtype(dtype)
+    with suppress(TypeError):
+        if dtype is not None and np.dtype(dtype) in (np.float32, np.float64):
+            return np.dtype(dtype)
+    raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")

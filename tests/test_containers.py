@@ -13,6 +13,7 @@ from layerkit import (
     Concat,
     Dense,
     Embedding,
+    Identity,
     Layer,
     ReLU,
     Residual,
@@ -132,6 +133,7 @@ def test_concat_errors():
         ValueError, "in Concat: axis must be between -2 and 2 and not the batch axis 0, got 0"
     ):
         Concat([Dense(3), Dense(3)], axis=0).build((2, 4))
+    assert Concat([Dense(3), Dense(3)], axis=np.int64(1)).build(4).output_shape == (6,)
     with raises_exactly(
         ValueError,
         "in Concat: branches give (2, 3), (2, 2) a sample; they may differ in axis 1 only",
@@ -157,6 +159,7 @@ def test_concat_joins_and_parts():
         (1, [1]),
         (-1, [3]),
         ([2, 0], [2, 0]),
+        ((2, 0), [2, 0]),
         (slice(1, None), [1, 2, 3]),
         ([True, False, False, True], [0, 3]),
         (np.array([False, True, True, False]), [1, 2]),
@@ -224,6 +227,29 @@ def test_columns_route_ids_to_an_embedding():
     grad_input = layer.backward(np.ones((2, 5)))
     assert grad_input.tolist() == [[2, 0, 0], [2, 0, 0]]
     assert table.grads["W"].tolist() == [[1, 1], [2, 2], [0, 0], [0, 0], [1, 1]]
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+@pytest.mark.parametrize(
+    "container",
+    [
+        lambda layer: Columns([([0, 1], layer), (2, Dense(1))]),
+        lambda layer: Concat([Dense(1), layer]),
+        lambda layer: Sequential([Columns([(slice(None), layer)]), Dense(1)]),
+    ],
+)
+def test_ids_beyond_float32_arrive_as_they_are(container, dtype):
+    class Seen(Identity):
+        def convert_input(self, x):
+            seen.append(x)
+            return super().convert_input(x)
+
+    seen = []
+    rows = np.array([[2**24 + 1, 3, 1]], dtype)
+    layer = container(Seen()).build(3, random_state=0)
+    assert layer.forward(rows).dtype == np.float32
+    assert layer.infer(rows).dtype == np.float32
+    assert [int(x[0, 0]) for x in seen] == [2**24 + 1] * 2
 
 
 # ---------------------------------------------------------------- sparse rows

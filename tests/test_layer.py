@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from layerkit import (
+    AvgPool2D,
     Columns,
     Concat,
     Dense,
@@ -149,8 +150,15 @@ def test_an_initializer_of_the_wrong_shape_is_refused():
         ({"input_shape": 0}, "input_shape must hold positive integers"),
         ({"input_shape": (3, -1)}, "input_shape must hold positive integers"),
         ({"input_shape": (3, 2.5)}, "input_shape must hold positive integers"),
+        ({"input_shape": 3.0}, "input_shape must hold positive integers, .* got 3.0"),
+        ({"input_shape": None}, "input_shape must hold positive integers, .* got None"),
         ({"input_shape": 3, "dtype": np.float16}, "dtype must be float32 or float64"),
         ({"input_shape": 3, "dtype": int}, "dtype must be float32 or float64"),
+        (
+            {"input_shape": 3, "dtype": "single-ish"},
+            "dtype must be float32 or float64, got 'single",
+        ),
+        ({"input_shape": 3, "dtype": None}, "dtype must be float32 or float64, got None"),
         ({"input_shape": 3, "random_state": -1}, "random_state must be None, a non-negative"),
         ({"input_shape": 3, "random_state": "x"}, "random_state must be None, a non-negative"),
     ],
@@ -388,6 +396,42 @@ def test_a_layer_that_calls_super_is_guarded_and_observed_once():
         layer.backward(np.ones_like(y))
     assert y.shape == (3, 2)
     assert seen == ["forward", "backward"]
+
+
+@pytest.mark.parametrize(
+    "kind, arguments",
+    [(Sequential, ([Dense(3)],)), (Residual, (Dense(3),)), (Concat, ([Dense(3)],))],
+)
+def test_a_container_with_a_forward_of_its_own_infers_by_it(kind, arguments):
+    class Doubled(kind):
+        def forward(self, x, training=False):
+            return 2 * super().forward(x, training)
+
+    class Inherited(Doubled):
+        pass
+
+    x = np.ones((2, 3))
+    for container in (Doubled, Inherited):
+        layer = container(*copy.deepcopy(arguments)).build(3, random_state=0)
+        assert_array_equal(layer.infer(x), layer.forward(x))
+
+
+def test_observers_inside_observers_all_see_what_passes():
+    layer, seen = ReLU(), []
+    with layer.observed(lambda *event: seen.append("outer")):
+        layer.forward([[1.0]])
+        with layer.observed(lambda *event: seen.append("inner")):
+            layer.forward([[1.0]])
+        layer.forward([[1.0]])
+    layer.forward([[1.0]])
+    assert seen == ["outer", "outer", "inner", "outer"]
+
+
+@pytest.mark.parametrize("kind", [int, bool, np.float32])
+def test_a_layer_that_is_not_built_takes_gradients_of_any_kind(kind):
+    pool = AvgPool2D((1, 2))
+    pool.forward(np.ones((1, 1, 2, 1)))
+    assert pool.backward(np.ones((1, 1, 1, 1), kind)).ravel().tolist() == [0.5, 0.5]
 
 
 def test_gradient_descent_may_be_written_as_in_the_textbook():

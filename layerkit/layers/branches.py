@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from layerkit.layer import Layer, Shape
+from layerkit.layer import Layer, Shape, is_size
 from layerkit.layers.containers import check_layers
 
 
@@ -152,9 +152,11 @@ class Concat(Layer):
             shapes.append(layer.declare(input_shape))
         rank = len(shapes[0]) + 1
         self.check(
-            isinstance(self.axis, int) and -rank < self.axis < rank and self.axis != 0,
+            is_size(self.axis, least=1 - rank) and self.axis < rank and self.axis != 0,
             "axis",
-            f"between {1 - rank} and {rank - 1} and not the batch axis 0",
+            f"between {1 - rank} and {rank - 1} and not the batch axis 0"
+            if rank > 1
+            else "another axis than the batch axis, but the branches give no other",
         )
         axis = self.axis % rank - 1
         rests = {(*shape[:axis], *shape[axis + 1 :]) for shape in shapes}
@@ -171,7 +173,7 @@ class Concat(Layer):
             layer.name_features(names)
 
     def convert_input(self, x: ArrayLike) -> np.ndarray:
-        return self.branches[0].convert_input(x)
+        return x if _are_numbers(x) else self.branches[0].convert_input(x)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         return np.concatenate([f.forward(x, training) for f in self.branches], axis=self.axis)
@@ -202,8 +204,8 @@ class Columns(Layer):
     Parameters
     ----------
     routes : sequence of (columns, Layer)
-        ``columns`` is a position, a list of positions (negative ones count from the end), a slice
-        or a boolean mask; or a name or list of names, where an estimator is fitted on a table whose
+        ``columns`` is a position, several positions (negative ones count from the end), a slice
+        or a boolean mask; or a name or several names, where an estimator is fitted on a table whose
         columns have names. Ranges may overlap; a column that no route names is not used.
 
     Raises
@@ -241,6 +243,9 @@ class Columns(Layer):
     def name_features(self, names: Sequence[str]) -> None:
         self._feature_names = list(names)
 
+    def convert_input(self, x: ArrayLike) -> np.ndarray:
+        return x if _are_numbers(x) else super().convert_input(x)
+
     def children(self) -> list[tuple[str, Layer]]:
         check_layers(**{f"routes[{i}]": layer for i, (_, layer) in enumerate(self.routes)})
         return [(f"routes.{i}", layer) for i, (_, layer) in enumerate(self.routes)]
@@ -275,8 +280,9 @@ class Columns(Layer):
     def _without_names(self, columns: Any) -> Any:
         """Turn names of columns into positions; leave all else as it is."""
         wanted = [columns] if isinstance(columns, str) else columns
-        if not isinstance(wanted, list | tuple) or not any(isinstance(c, str) for c in wanted):
-            return columns
+        wanted = list(wanted) if isinstance(wanted, tuple) else wanted
+        if not isinstance(wanted, list) or not any(isinstance(c, str) for c in wanted):
+            return wanted
         if unknown := [c for c in wanted if c not in self._feature_names]:
             known = ", ".join(self._feature_names) or "without names (fit an estimator on a table)"
             raise ValueError(f"in {self.where}: no column {unknown[0]!r}, the input's are {known}")
@@ -310,6 +316,11 @@ class Columns(Layer):
         changed = list(self.routes)
         changed[position] = (changed[position][0], value)
         self.routes = changed
+
+
+def _are_numbers(x: Any) -> TypeGuard[np.ndarray]:
+    """Whether every branch may convert them itself: whole numbers above 2^24 are no float32."""
+    return isinstance(x, np.ndarray) and x.dtype.kind in "iuf"
 
 
 def _flat(x: np.ndarray) -> np.ndarray:
