@@ -360,13 +360,32 @@ def test_extreme_values_are_the_limits():
         assert_array_equal(BinaryCrossEntropy().inverse_link(far), [[1, 0]])
 
 
-def test_an_impossible_class_that_is_no_target_does_no_harm():
-    for loss in (CategoricalCrossEntropy(), NegativeLogLikelihood()):
-        masked = np.log([[0.25, 0.75, 1.0]])
-        masked[0, 2] = -np.inf
-        assert_allclose(loss.forward(masked, [1]), -np.log(0.75))
-        assert np.isfinite(loss.backward()).all()
-        assert loss.forward(masked, [2]) == np.inf
+@pytest.mark.parametrize(
+    "loss, value",
+    [
+        (CategoricalCrossEntropy(), -np.log(0.75)),
+        (NegativeLogLikelihood(), -np.log(0.75)),
+        (KLDivergence(), -np.log(0.75)),
+        (Focal(), 0.25**2 * -np.log(0.75)),
+        (MultiMargin(margin=2.0), (2 - np.log(3)) / 3),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, Loss) else "",
+)
+def test_an_impossible_class_that_is_no_target_does_no_harm(loss, value):
+    masked = np.log([[0.25, 0.75, 1.0]])
+    masked[0, 2] = -np.inf
+    assert_allclose(loss.forward(masked, [1]), value)
+    slope = loss.backward()
+    assert np.isfinite(slope).all()
+    assert slope[0, 2] == 0
+    assert loss.forward(masked, [2]) == np.inf
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_impossible_yes_that_is_no_target_does_no_harm(dtype):
+    loss = Focal()
+    assert loss.forward(np.array([[-np.inf]], dtype), [[0]]) == 0
+    assert loss.backward().tolist() == [[0.0]]
 
 
 def test_float32_is_accumulated_in_float64():

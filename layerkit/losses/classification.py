@@ -349,7 +349,8 @@ class Focal(Categorical):
     def derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         log_p = log_softmax(_class_logits(y_pred))
         p, miss = np.exp(log_p), -np.expm1(log_p)  # 1 - p, without cancellation
-        ratio = np.divide(log_p, miss, where=miss > 0, out=np.full_like(p, -1))  # -1 at p = 1
+        # -1, its limit, at p = 1; at p = 0 any finite number, as p log p is 0.
+        ratio = np.divide(log_p, miss, where=(p > 0) & (miss > 0), out=np.full_like(p, -1))
         s = y_true * miss**self.gamma * (self.gamma * p * ratio - 1)
         gradient = s - p * s.sum(axis=-1, keepdims=True)
         return gradient[..., 1].reshape(y_pred.shape) if _is_binary(y_pred) else gradient

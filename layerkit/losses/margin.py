@@ -142,8 +142,9 @@ class MultiMargin(Categorical):
 
     def _violations(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         """Lead that each other class lacks; 0 for the target."""
-        score = np.sum(y_true * y_pred, axis=-1, keepdims=True)
-        return (1 - y_true) * (self.margin - score + y_pred)
+        target = y_true == 1  # chosen, not multiplied by: a score may be -inf
+        score = np.sum(y_pred, axis=-1, keepdims=True, where=target)
+        return np.where(target, 0, self.margin - score + y_pred)
 
     def inverse_link(self, y_pred: ArrayLike) -> np.ndarray:
         return as_floats(y_pred)
