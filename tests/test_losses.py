@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from loss_cases import CASES, LossCase, N, identity, normal
-from loss_contract import CHECKS, assert_refused, check_reference, gradient
+from loss_contract import CHECKS, assert_no_backward, assert_refused, check_reference, gradient
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import metrics
 
 from layerkit import losses
+from layerkit.estimators.mlp.losses import HalfSquaredError
 from layerkit.losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
@@ -486,6 +487,21 @@ def test_targets_that_do_not_fit_are_refused(loss, y_pred, y_true, message):
 def test_all_weights_zero_is_an_error_only_without_a_normalizer():
     assert_refused(MeanSquaredError(), [[1.0]], [[0.0]], [0.0], names="zero for all samples")
     assert MeanSquaredError().forward([[1.0]], [[0.0]], [0.0], normalizer=3) == 0
+
+
+@pytest.mark.parametrize(
+    "y_true, weight, message",
+    [
+        (np.zeros((3, 1)), None, "y_true must have the shape of y_pred"),
+        (np.zeros((2, 1)), np.ones(3), "broadcast"),
+    ],
+)
+def test_a_perceptrons_loss_that_failed_leaves_no_gradient_behind(y_true, weight, message):
+    loss, y_pred = HalfSquaredError(), np.ones((2, 1))
+    loss.forward(y_pred, np.zeros((2, 1)), np.ones(2), normalizer=2)
+    with pytest.raises(ValueError, match=message):
+        loss.forward(y_pred, y_true, weight, normalizer=2)
+    assert_no_backward(loss)
 
 
 # ---------------------------------------------------------------- one's own loss

@@ -215,6 +215,7 @@ class Loss(Parameterized):
             loss or not finite, a weight is negative or not finite, all weights are zero and no
             ``normalizer`` is given, or a hyper-parameter is invalid.
         """
+        self._pass = self._gradient = None  # should this forward fail, no backward may follow
         self.check_params()
         predictions = as_floats(y_pred)
         if predictions.size == 0 or predictions.ndim == 0:
@@ -226,7 +227,6 @@ class Loss(Parameterized):
         if found is None:
             return self._forward(predictions, targets, scale)
         loss, self._gradient = found
-        self._pass = None
         return loss
 
     def backward(self) -> np.ndarray:
@@ -240,7 +240,7 @@ class Loss(Parameterized):
         Raises
         ------
         RuntimeError
-            If there was no ``forward``.
+            If there was no ``forward``, or the last one failed.
         """
         if self._gradient is not None:
             return self._gradient.copy()
@@ -268,7 +268,6 @@ class Loss(Parameterized):
             self.check_targets(np.isfinite(y_true), y_true, "finite")
 
         self._pass = y_pred, y_true, scale / n_outputs
-        self._gradient = None
         return loss
 
     @_let_nonfinite_pass

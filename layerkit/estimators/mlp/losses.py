@@ -38,6 +38,7 @@ class Canonical(Loss):
     ) -> float:
         if normalizer is None or y_true.shape != y_pred.shape or y_true.dtype != y_pred.dtype:
             return super().forward(y_pred, y_true, sample_weight, normalizer)
+        self._pass: Any = None
         values, gradient = self.value_and_derivative(y_pred, y_true)
         if sample_weight is None:
             gradient /= gradient.dtype.type(normalizer)
@@ -45,7 +46,7 @@ class Canonical(Loss):
         else:
             gradient *= (sample_weight / normalizer).astype(gradient.dtype)[:, np.newaxis]
             total = sample_weight @ values
-        self._pass: Any = gradient
+        self._pass = gradient
         return float(total / normalizer)
 
     def backward(self) -> np.ndarray:
