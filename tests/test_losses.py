@@ -504,6 +504,13 @@ def test_a_perceptrons_loss_that_failed_leaves_no_gradient_behind(y_true, weight
     assert_no_backward(loss)
 
 
+@pytest.mark.parametrize("weight", [1e308, 5e-324])
+def test_weights_count_beside_each_other_however_large_or_small(weight):
+    loss = MeanSquaredError()
+    assert loss.forward([[1.0], [2.0]], [[0.0], [0.0]], [weight, weight]) == 2.5
+    assert loss.backward().tolist() == [[1.0], [2.0]]
+
+
 # ---------------------------------------------------------------- one's own loss
 
 

@@ -310,7 +310,11 @@ class Loss(Parameterized):
         if normalizer is None and not weights.any():
             raise ValueError(f"{self!r}: sample_weight is zero for all samples")
         with np.errstate(over="ignore", under="ignore"):
-            return weights / (weights.sum() if normalizer is None else float(normalizer))
+            total = weights.sum() if normalizer is None else float(normalizer)
+            if total == np.inf:  # finite weights, whose sum is too large
+                weights = weights / weights.max()
+                total = weights.sum()
+            return weights / total
 
     def check_targets(self, ok: np.ndarray, y_true: np.ndarray, expected: str) -> None:
         """Refuse targets unless ``ok`` everywhere, showing the first that is not.
