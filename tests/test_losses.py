@@ -408,6 +408,13 @@ def test_overflow_is_an_infinite_loss_not_a_warning():
     assert GaussianNLL().forward([[0.0, -1e4]], [[1.0]]) == np.inf
 
 
+@pytest.mark.parametrize("y_pred", [-180.0, -1e4])
+def test_no_amount_at_a_vanishing_mean_costs_nothing(y_pred):
+    loss = Tweedie(power=1.5)
+    assert loss.forward(np.array([[y_pred]], np.float32), [[0.0]]) == pytest.approx(0, abs=1e-30)
+    assert loss.backward() == pytest.approx(0, abs=1e-30)
+
+
 def test_zero_vectors_have_no_direction():
     loss = CosineSimilarity()
     assert loss.forward([[0.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]]) == 1

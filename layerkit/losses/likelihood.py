@@ -135,10 +135,12 @@ class Tweedie(Loss):
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         p = self.power
-        return _integral_of_exp(2 - p, y_pred) - y_true * _integral_of_exp(1 - p, y_pred)
+        amount = _amount_times(y_true, _integral_of_exp(1 - p, y_pred))
+        return _integral_of_exp(2 - p, y_pred) - amount
 
     def derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        return np.exp((2 - self.power) * y_pred) - y_true * np.exp((1 - self.power) * y_pred)
+        p = self.power
+        return np.exp((2 - p) * y_pred) - _amount_times(y_true, np.exp((1 - p) * y_pred))
 
     def inverse_link(self, y_pred: ArrayLike) -> np.ndarray:
         return np.exp(as_floats(y_pred))
@@ -147,6 +149,11 @@ class Tweedie(Loss):
 def _integral_of_exp(a: float, y: np.ndarray) -> np.ndarray:
     """Antiderivative of exp(a y)."""
     return y if a == 0 else np.exp(a * y) / a
+
+
+def _amount_times(y_true: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """y_true * factor, where 0 times a factor that overflowed is 0."""
+    return np.where(y_true == 0, 0, y_true * factor)
 
 
 class GaussianNLL(Loss):
