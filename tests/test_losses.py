@@ -491,6 +491,13 @@ def test_targets_that_do_not_fit_are_refused(loss, y_pred, y_true, message):
     assert_refused(loss, np.zeros(y_pred), y_true, names=message)
 
 
+def test_targets_without_an_axis_for_the_mean_are_refused():
+    assert GaussianNLL().output_shape((3, 2)) == (3, 4)
+    message = r"GaussianNLL\(\): y_true must have shape \(n_samples, ..., k\), got \(n_samples,\)"
+    with pytest.raises(ValueError, match=message):
+        GaussianNLL().output_shape(())
+
+
 def test_all_weights_zero_is_an_error_only_without_a_normalizer():
     assert_refused(MeanSquaredError(), [[1.0]], [[0.0]], [0.0], names="zero for all samples")
     assert MeanSquaredError().forward([[1.0]], [[0.0]], [0.0], normalizer=3) == 0

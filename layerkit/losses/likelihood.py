@@ -192,6 +192,10 @@ class GaussianNLL(Loss):
     """
 
     def output_shape(self, target_shape: tuple[int, ...]) -> tuple[int, ...]:
+        if not target_shape:
+            raise ValueError(
+                f"{self!r}: y_true must have shape (n_samples, ..., k), got (n_samples,)"
+            )
         return (*target_shape[:-1], 2 * target_shape[-1])
 
     def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
