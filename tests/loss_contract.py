@@ -102,6 +102,19 @@ def check_zero_weight_is_no_row(loss: Loss, case: LossCase) -> None:
     assert_array_equal(gradient(loss, wild, y_true, w), gradient(loss, y_pred, y_true, w))
 
 
+def check_target_of_zero_weight_may_be_anything(loss: Loss, case: LossCase) -> None:
+    y_pred, y_true = case.data()
+    w = WEIGHTS["zeros"]
+    unknown = y_true.copy()
+    unknown[w == 0] = np.nan if y_true.dtype.kind == "f" else -99
+    for dtype, rtol in ((np.float32, 1e-5), (np.float64, 1e-12)):
+        p = y_pred.astype(dtype)
+        value, slope = loss.forward(p, y_true, w), loss.backward()
+        # not bit by bit: a loss in one pass leaves such targets to its formulas
+        assert_allclose(loss.forward(p, unknown, w), value, rtol=rtol)
+        assert_allclose(loss.backward(), slope, rtol=rtol, atol=rtol / 100)
+
+
 def check_normalizer(loss: Loss, case: LossCase) -> None:
     """Batches with a common normalizer add up to the loss and gradient of all data."""
     y_pred, y_true = case.data()

@@ -40,7 +40,8 @@ class Loss(Parameterized):
     - forward: ``sum_i w_i mean_j(v_ij) / normalizer``, in float64
     - backward: ``w_i / (normalizer m) * derivative(y_pred, y_true)``
 
-    A weight of 2 counts as the row twice, a weight of 0 as no row at all.
+    A weight of 2 counts as the row twice, a weight of 0 as no row at all: its prediction and its
+    target may be anything.
     A loss is not thread-safe: ``backward`` belongs to the last ``forward``.
 
     Examples
@@ -211,9 +212,9 @@ class Loss(Parameterized):
         Raises
         ------
         ValueError
-            If there is no sample, a shape does not fit, a target is outside the domain of the
-            loss or not finite, a weight is negative or not finite, all weights are zero and no
-            ``normalizer`` is given, or a hyper-parameter is invalid.
+            If there is no sample, a shape does not fit, a target whose weight is not 0 is outside
+            the domain of the loss or not finite, a weight is negative or not finite, all weights
+            are zero and no ``normalizer`` is given, or a hyper-parameter is invalid.
         """
         self._pass = self._gradient = None  # should this forward fail, no backward may follow
         self.check_params()
@@ -250,9 +251,13 @@ class Loss(Parameterized):
 
     @_let_nonfinite_pass
     def _forward(self, y_pred: np.ndarray, targets: np.ndarray, scale: np.ndarray) -> float:
+        n_samples = len(y_pred)
+        all_count = np.count_nonzero(scale) == n_samples
+        if not all_count and targets.shape[:1] == (n_samples,):
+            # The target of a row of weight 0 may be anything: it gets that of a row which counts.
+            targets = targets[np.where(scale > 0, np.arange(n_samples), scale.argmax())]
         y_true = self.prepare_targets(y_pred, targets)
         values = self.value(y_pred, y_true)
-        n_samples = len(y_pred)
         if values.shape[:1] != (n_samples,):
             raise ValueError(
                 f"{self!r}: value must have one row for each of the {n_samples} samples, "
@@ -262,7 +267,8 @@ class Loss(Parameterized):
         # A third of the time that mean takes.
         per_sample = np.add.reduce(values.reshape(n_samples, -1), axis=1, dtype=np.float64)
         per_sample /= n_outputs
-        per_sample[scale == 0] = 0  # even where it overflowed
+        if not all_count:
+            per_sample[scale == 0] = 0  # even where it overflowed
         loss = float(scale @ per_sample)
         if not isfinite(loss):
             self.check_targets(np.isfinite(y_true), y_true, "finite")
