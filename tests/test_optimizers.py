@@ -3,6 +3,7 @@
 import copy
 import pickle
 import sys
+import warnings
 from math import sqrt
 
 import numpy as np
@@ -357,6 +358,17 @@ def test_norm_beyond_the_squares_of_float32():
     np.testing.assert_allclose(params, [-3, 4], rtol=1e-6)
 
 
+@pytest.mark.parametrize("largest", [1e200, 1e308])
+def test_norm_beyond_the_squares_of_float64(largest):
+    gradient = largest * np.array([0.6, -0.8])
+    for clip, step in [({"clip_norm": 5.0}, [-3, 4]), ({"clip_value": 5.0}, [-5, 5])]:
+        params = np.zeros(2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            SGD(1.0, **clip).step(params, gradient)
+        np.testing.assert_allclose(params, step, rtol=1e-12)
+
+
 @pytest.mark.parametrize("clip", [{"clip_norm": 1.0}, {"clip_value": 1.0}])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_clipping_refuses_a_gradient_that_is_not_finite(clip, bad):
@@ -365,8 +377,12 @@ def test_clipping_refuses_a_gradient_that_is_not_finite(clip, bad):
     params = run(optimizer, params, grads[:3])
     before, state = params.copy(), optimizer.state
     grads[3, 7] = bad
-    with pytest.raises(FloatingPointError, match=r"Adam\(clip_\w+=1.0\): cannot clip .* norm is"):
-        optimizer.step(params, grads[3])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(
+            FloatingPointError, match=r"Adam\(clip_\w+=1.0\): cannot clip .* norm is"
+        ):
+            optimizer.step(params, grads[3])
     np.testing.assert_array_equal(params, before)
     np.testing.assert_equal(optimizer.state, state)
 

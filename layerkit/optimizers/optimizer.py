@@ -167,7 +167,7 @@ class Optimizer(Parameterized):
             A hyper-parameter, the learning rate at this step, or a vector is not as described, or
             not of the size, dtype or layout that the state was made for.
         FloatingPointError
-            The gradient to be clipped is not finite. Nothing has been changed.
+            The gradient to be clipped, or its norm, is not finite. Nothing has been changed.
         """
         if not self._validated:
             self.validate()
@@ -326,11 +326,14 @@ def check_vectors(params: np.ndarray, grads: np.ndarray) -> None:
 
 
 def _norm(grads: np.ndarray, spans: list[Span]) -> float:
-    """Euclidean norm over `spans`; squares that overflow float32 are summed in float64."""
+    """Euclidean norm over `spans`; where squares overflow, that of multiples of the largest."""
     pieces = [grads[start:stop] for start, stop in spans]
     with np.errstate(over="ignore"):
         norm = sqrt(sum(float(np.dot(g, g)) for g in pieces))
-    if not isfinite(norm):
-        pieces = [g.astype(np.float64) for g in pieces]
-        norm = sqrt(sum(float(np.dot(g, g)) for g in pieces))
-    return norm
+    if isfinite(norm):
+        return norm
+    largest = float(np.max([np.max(np.abs(g), initial=0) for g in pieces]))
+    if not isfinite(largest):
+        return largest
+    pieces = [g.astype(np.float64) / largest for g in pieces]
+    return largest * sqrt(sum(float(np.dot(g, g)) for g in pieces))
