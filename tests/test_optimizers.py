@@ -14,6 +14,7 @@ from layerkit import optimizers
 from layerkit.kernels._numpy import optimizers as kernels
 from layerkit.layer import Slot
 from layerkit.optimizers import LBFGS, SGD, Adam, AdamW, Lion, NAdam, Optimizer, Rprop
+from layerkit.optimizers._plan import read_only
 from layerkit.schedules import CosineDecay, ReduceOnPlateau, Schedule, Warmup
 
 N, STEPS = 40, 30
@@ -441,6 +442,7 @@ def test_vectors_with_strides(case):
         (np.zeros((2, 2)), np.zeros((2, 2)), r"flat_params must be a vector .* shape \(2, 2\)"),
         (np.zeros(3, int), np.zeros(3), "flat_params must be a vector of float32 or float64.*int"),
         (np.zeros(3, ">f8"), np.zeros(3), "flat_params must be"),
+        (read_only(np.zeros(3)), np.zeros(3), "flat_params must be writeable, got a read-only"),
         (np.zeros(3), np.zeros(4), "flat_grads must be like flat_params, 3 of float64, got 4"),
         (np.zeros(3), np.zeros(3, np.float32), "3 of float64, got 3 of float32"),
     ],

@@ -311,13 +311,15 @@ def _takes_keep(update: Callable[..., None]) -> bool:
 
 
 def check_vectors(params: np.ndarray, grads: np.ndarray) -> None:
-    """Refuse what is not a vector of parameters and a gradient of the same size and dtype."""
+    """Refuse what is not a writeable vector and a gradient of the same size and dtype."""
     for name, vector in (("flat_params", params), ("flat_grads", grads)):
         if vector.ndim != 1 or vector.dtype not in _FLOATS:
             raise ValueError(
                 f"{name} must be a vector of float32 or float64, got shape {vector.shape} "
                 f"of {vector.dtype}"
             )
+    if not params.flags.writeable:
+        raise ValueError("flat_params must be writeable, got a read-only vector")
     if grads.shape != params.shape or grads.dtype != params.dtype:
         raise ValueError(
             f"flat_grads must be like flat_params, {params.size} of {params.dtype}, "
