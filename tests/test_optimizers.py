@@ -307,6 +307,18 @@ def test_a_thawed_slot_starts_like_a_new_one(case):
     np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
 
 
+def test_a_slot_frozen_within_its_layout_moves_no_more():
+    params, grads = problem()
+    optimizer, layout, g = Adam(), list(LAYOUT), grads[0]
+    optimizer.step(params, g, layout)
+    before = params.copy()
+    layout[2] = layout[2]._replace(trainable=False)
+    optimizer.step(params, g, layout)  # the very same objects
+    held = layout[2].slice
+    np.testing.assert_array_equal(params[held], before[held])
+    assert optimizer.state["ages"].tolist() == [2, 2, 1, 2]
+
+
 def test_everything_frozen_and_nothing_at_all():
     params, grads = problem()
     frozen = slots((N, True, False))

@@ -27,8 +27,8 @@ class Piece(NamedTuple):
 class Plan:
     """The pieces of two vectors, no longer than ``chunk``, for one layout and its ages.
 
-    It serves for as long as these very objects come, which were checked when it was made. What
-    decays is a piece `apart` from what does not, if asked.
+    It serves for as long as these very vectors come, which were checked when it was made, and the
+    same slots. What decays is a piece `apart` from what does not, if asked.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class Plan:
         chunk: int,
         apart: bool,
     ) -> None:
-        self.layout, self.params, self.grads, self.chunk = layout, params, grads, chunk
-        self.apart = apart
+        self.params, self.grads, self.chunk, self.apart = params, grads, chunk, apart
+        self.layout = None if layout is None else tuple(layout)  # whose entries may change
         slots = list(enumerate(single_slot(params) if layout is None else layout))
         trainable = [(i, slot) for i, slot in slots if slot.trainable]
         self.trainable = [i for i, _ in trainable]
@@ -81,8 +81,8 @@ class Plan:
         chunk: int,
     ) -> bool:
         """Whether the plan was made for these."""
-        same = self.params is params and self.grads is grads and self.layout is layout
-        return same and self.chunk == chunk
+        same = self.params is params and self.grads is grads and self.chunk == chunk
+        return same and self.layout == (None if layout is None else tuple(layout))
 
 
 def single_slot(params: np.ndarray) -> list[Slot]:
