@@ -853,6 +853,17 @@ def test_lbfgs_decays_and_freezes_by_the_layout():
     assert frozen.tolist() == [1.0, 1.0]
 
 
+def test_lbfgs_has_converged_where_nothing_is_trainable():
+    params = np.array([-1.2, 1.0])
+    layout = slots((2, True, False))
+    result = LBFGS(weight_decay=0.5).minimize(rosenbrock, params, layout)
+    assert result.success and (result.nit, result.nfev, result.x.size) == (0, 1, 0)
+    assert result.fun == rosenbrock(params)[0]
+    assert params.tolist() == [-1.2, 1.0]
+    with pytest.raises(FloatingPointError, match="the loss is nan"):
+        LBFGS().minimize(lambda p: (np.nan, p), params, layout)
+
+
 def test_lbfgs_decay_is_the_derivative_of_its_penalty():
     # with a wrong factor in either, the line search would still find a point with zero gradient
     seen = []

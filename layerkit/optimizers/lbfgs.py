@@ -98,7 +98,8 @@ class LBFGS(Parameterized):
         FloatingPointError
             The loss is not finite at the start, or where the search went.
         """
-        from scipy.optimize import minimize  # late: SciPy takes longer to import than NumPy
+        # Late: SciPy takes longer to import than NumPy.
+        from scipy.optimize import OptimizeResult, minimize
 
         self.validate()
         check_vectors(flat_params, flat_params)
@@ -126,6 +127,16 @@ class LBFGS(Parameterized):
                 raise FloatingPointError(f"{self!r}: the loss is {result.fun}")
             iterate = result.x.copy()
             flat_params[trainable] = iterate
+
+        if not iterate.size:  # an error to SciPy
+            loss, grads = penalised(iterate)
+            message = "CONVERGENCE: NOTHING IS TRAINABLE"
+            counts = {"nit": 0, "nfev": 1, "njev": 1, "status": 0}
+            result = OptimizeResult(
+                x=iterate, fun=loss, jac=grads, success=True, message=message, **counts
+            )
+            accept(result)
+            return result
 
         def after_iteration(intermediate_result: Any) -> None:
             accept(intermediate_result)
