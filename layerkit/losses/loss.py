@@ -40,8 +40,8 @@ class Loss(Parameterized):
     - forward: ``sum_i w_i mean_j(v_ij) / normalizer``, in float64
     - backward: ``w_i / (normalizer m) * derivative(y_pred, y_true)``
 
-    A weight of 2 counts as the row twice, a weight of 0 as no row at all: its prediction and its
-    target may be anything.
+    A weight of 2 counts as the row twice, a weight of 0 as no row at all: its prediction and,
+    beside a row that counts, its target may be anything.
     A loss is not thread-safe: ``backward`` belongs to the last ``forward``.
 
     Examples
@@ -212,9 +212,10 @@ class Loss(Parameterized):
         Raises
         ------
         ValueError
-            If there is no sample, a shape does not fit, a target whose weight is not 0 is outside
-            the domain of the loss or not finite, a weight is negative or not finite, all weights
-            are zero and no ``normalizer`` is given, or a hyper-parameter is invalid.
+            If there is no sample, a shape does not fit, a target that counts (the first, if none
+            does) is outside the domain of the loss or not finite, a weight is negative or not
+            finite, all weights are zero and no ``normalizer`` is given, or a hyper-parameter is
+            invalid.
         """
         self._pass = self._gradient = None  # should this forward fail, no backward may follow
         self.check_params()
