@@ -55,6 +55,7 @@ Arguments have the same meaning everywhere::
     cap                   bound that a loss does not exceed
     weights               of the samples, divided by the normalizer
     smoothing             share of the target that is spread over all classes
+    pos_weight            positive factor on the loss of positive targets
     gamma, beta           scale and shift of every channel; of `moving_average`, its memory
     grad_gamma            dL/dgamma, to be overwritten
     grad_beta             dL/dbeta, to be overwritten
