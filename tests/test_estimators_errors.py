@@ -184,6 +184,38 @@ DATA = {
     "partial_fit with another loss": (
         lambda: fitted().set_params(loss="focal").partial_fit(X, Y),
         "loss was 'auto' when the network was built and is 'focal' now"),
+    "a score with one y for all rows": (
+        lambda: fitted().score(X, [1]), "inconsistent numbers of samples: [1, 150]"),
+    "a score of one row with many y": (
+        lambda: fitted().score(X[:1], Y), "inconsistent numbers of samples: [150, 1]"),
+    "a score with several columns of y": (
+        lambda: fitted().score(X, SEVERAL), "can't handle a mix of multiclass-multioutput and"),
+    "a score with labels of another type": (
+        lambda: fitted().score(X, Y.astype(str)), "Mix of label input types (string and number)"),
+    "a score with labels that are NaN": (
+        lambda: fitted().score(X, np.where(Y == 1, np.nan, Y)), "Input y contains NaN"),
+    "a score with columns of weights": (
+        lambda: fitted().score(X, Y, WEIGHT[:, np.newaxis]), "Sample weights must be 1D array"),
+    "a score with too few weights": (
+        lambda: fitted().score(X, Y, WEIGHT[:9]), "inconsistent numbers of samples: [150, 150, 9]"),
+    "a score with another number of labels": (
+        lambda: classifier().fit(X, MULTILABEL).score(X, MULTILABEL[:, [0, 1, 1]]),
+        "indicator input with different numbers of labels"),
+    "a score of a multilabel model with one label": (
+        lambda: classifier().fit(X, MULTILABEL).score(X, Y), "can't handle a mix of multiclass an"),
+    "a score with another number of outputs": (
+        lambda: classifier().fit(X, SEVERAL).score(X, Y), "y must have 2 columns, got shape (1"),
+    "a score of several outputs with few rows of y": (
+        lambda: classifier().fit(X, SEVERAL).score(X, SEVERAL[:1]),
+        "inconsistent numbers of samples: [1, 150]"),
+    "a score of several outputs with labels of another type": (
+        lambda: classifier().fit(X, SEVERAL).score(X, SEVERAL.astype(str)),
+        "Mix of label input types (string and number)"),
+    "a score of several outputs with NaN": (
+        lambda: classifier().fit(X, SEVERAL).score(X, SEVERAL * np.nan), "Input y contains NaN"),
+    "a score of several outputs with columns of weights": (
+        lambda: classifier().fit(X, SEVERAL).score(X, SEVERAL, WEIGHT[:, np.newaxis]),
+        "Sample weights must be 1D array"),
     "an unknown parameter": (
         lambda: classifier().set_params(layer__units=3),
         "SequentialClassifier has no parameter 'layer__units'; valid parameters are layers, loss"),

@@ -179,6 +179,20 @@ def test_several_outputs_of_several_classes():
     assert model.score(X, y) == np.mean((model.predict(X) == y).all(axis=1)) > 0.8
 
 
+@pytest.mark.parametrize(
+    "y", [IRIS[1], np.c_[IRIS[1] > 0, IRIS[1] > 1], np.c_[IRIS[1], IRIS[1] > 0]]
+)
+def test_accuracy_weighs_rows_of_which_all_outputs_are_right(y):
+    X, weight = IRIS[0], np.arange(150)
+    model = SequentialClassifier([], max_iter=50, n_iter_no_change=None, random_state=0)
+    model.fit(X, y)
+    right = np.reshape(model.predict(X) == y, (150, -1)).all(axis=1)
+    assert 0 < right.mean() < 1
+    assert model.score(X, y) == model._target.score_of_known(y, model._raw(X), None) == right.mean()
+    expected = np.average(right, weights=weight)
+    assert model.score(X, y.tolist(), weight.tolist()) == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize("loss", [CategoricalCrossEntropy(label_smoothing=0.1), Focal()])
 def test_the_loss_of_several_outputs_has_the_right_gradient(loss, rng):
     joint = PerOutput(loss, [2, 4, 3])

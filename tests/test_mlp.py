@@ -465,6 +465,7 @@ def test_bad_loss_and_random_state():
         (lambda m: m.fit(X_IRIS, Y_IRIS / 3), "Unknown label type"),
         (lambda m: m.fit(X_IRIS, Y_IRIS).predict(X_IRIS[:, 1:]), "expecting 4 features"),
         (lambda m: m.predict(X_IRIS), "not fitted yet"),
+        (lambda m: m.fit(X_IRIS, Y_IRIS).score(X_IRIS, [1]), r"numbers of samples: \[1, 150\]"),
         (lambda m: m.partial_fit(X_IRIS, Y_IRIS), "classes must be given at the first call"),
         (
             lambda m: m.set_params(warm_start=True).fit(X_IRIS, Y_IRIS).set_params(

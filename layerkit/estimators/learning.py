@@ -285,7 +285,7 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
         (X, y, weight), target = task.validation, task.target
         return {
             "validation_data": (X, target.encode(y), weight),
-            "score": lambda _, y_pred, weight: target.score(y, y_pred, weight),
+            "score": lambda _, raw, weight: target.score_of_known(y, raw, weight),
             "monitor": self._monitor,
         }
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import d2_pinball_score, r2_score
-from sklearn.utils import column_or_1d
+from sklearn.metrics import accuracy_score, d2_pinball_score, r2_score
+from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from layerkit.kernels import log_softmax, sigmoid, softplus
@@ -73,6 +73,10 @@ class Target:
         """Return how good the raw outputs are; greater is better."""
         raise NotImplementedError
 
+    def score_of_known(self, y: np.ndarray, raw: np.ndarray, weight: np.ndarray | None) -> float:
+        """Return the same for y that `encode` has taken: without checks, for every epoch."""
+        return self.score(y, raw, weight)
+
 
 class ClassTarget(Target):
     """Base of the targets that are classes."""
@@ -92,6 +96,9 @@ class ClassTarget(Target):
             )
 
     def score(self, y: np.ndarray, raw: np.ndarray, weight: np.ndarray | None) -> float:
+        return checked_accuracy(y, self.predict(raw), weight)
+
+    def score_of_known(self, y: np.ndarray, raw: np.ndarray, weight: np.ndarray | None) -> float:
         return accuracy(y, self.predict(raw), weight)
 
     def log_proba(self, raw: np.ndarray) -> Any:
@@ -226,10 +233,20 @@ class MultiOutput(ClassTarget):
         self.loss = PerOutput(self.loss, self.sizes)
 
     def encode(self, y: np.ndarray) -> np.ndarray:
-        if y.ndim != 2 or y.shape[1] != len(self.classes):
-            raise ValueError(f"y must have {len(self.classes)} columns, got shape {y.shape}")
+        self._check_columns(y)
         columns = zip(self.classes, y.T, strict=True)
         return np.column_stack([positions(labels, column) for labels, column in columns])
+
+    def _check_columns(self, y: np.ndarray) -> None:
+        if y.ndim != 2 or y.shape[1] != len(self.classes):
+            raise ValueError(f"y must have {len(self.classes)} columns, got shape {y.shape}")
+
+    def score(self, y: np.ndarray, raw: np.ndarray, weight: np.ndarray | None) -> float:
+        self._check_columns(y)
+        y_pred = self.predict(raw)
+        for column, predicted in zip(y.T, y_pred.T, strict=True):
+            checked_accuracy(column, predicted, weight)  # it takes one column of classes at a time
+        return accuracy(y, y_pred, weight)
 
     def predict(self, raw: np.ndarray) -> np.ndarray:
         parts = zip(self.classes, split(raw, self.sizes), strict=True)
@@ -366,6 +383,12 @@ def accuracy(y: np.ndarray, y_pred: np.ndarray, weight: np.ndarray | None = None
     """Weighted fraction of rows of which all outputs are right."""
     right = y == y_pred
     return float(np.average(right if right.ndim == 1 else right.all(axis=1), weights=weight))
+
+
+def checked_accuracy(y: np.ndarray, y_pred: np.ndarray, weight: np.ndarray | None) -> float:
+    """Return the accuracy, or raise where y or the weights do not go with the predictions."""
+    assert_all_finite(y, input_name="y")
+    return float(accuracy_score(y, y_pred, sample_weight=weight))
 
 
 def positions(classes: np.ndarray, y: np.ndarray) -> np.ndarray:
