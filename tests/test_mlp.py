@@ -296,6 +296,15 @@ def test_log_probabilities_are_finite_where_probabilities_vanish():
     np.testing.assert_array_equal(log_p[p > 0], np.log(p[p > 0]))
 
 
+@pytest.mark.parametrize("y", [Y_IRIS, Y_IRIS > 0])
+def test_the_loss_is_exact_after_a_change_to_lbfgs_and_capped_after_one_to_adam(y):
+    mlp = MLPClassifier(5, warm_start=True, max_iter=2, random_state=0).fit(X_IRIS, y)
+    caps = [mlp._target.loss.cap]
+    for solver in ("lbfgs", "adam"):
+        caps.append(mlp.set_params(solver=solver).fit(X_IRIS, y)._target.loss.cap)
+    assert caps == [-np.log(np.finfo(float).eps), np.inf, -np.log(np.finfo(float).eps)]
+
+
 def test_lbfgs_descends_the_loss_that_it_reports_for_several_outputs():
     Y = np.c_[X_IRIS[:, 3], Y_IRIS - 1.0, X_IRIS[:, 2] ** 2]
     mlp = MLPRegressor(hidden_layer_sizes=5, solver="lbfgs", alpha=0.5, max_iter=7, random_state=0)
@@ -482,6 +491,15 @@ def test_bad_loss_and_random_state():
 def test_bad_data_are_refused(call, message):
     with pytest.raises(Exception, match=message):
         call(MLPClassifier(5, max_iter=2))
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_going_on_with_another_loss_is_refused(method):
+    mlp = MLPRegressor(hidden_layer_sizes=5, warm_start=True, max_iter=2).fit(X_IRIS, Y_IRIS)
+    message = "loss was 'squared_error' when the network was built and is 'poisson' now"
+    with pytest.raises(ValueError, match=message):
+        getattr(mlp.set_params(loss="poisson"), method)(X_IRIS, Y_IRIS)
+    assert mlp.out_activation_ == "identity"
 
 
 def test_poisson_needs_counts():

@@ -227,8 +227,13 @@ class MLPClassifier(NetworkClassifier, MultilayerPerceptron):
         network = super()._build(task)
         if not isinstance(task.target, MultiOutput):
             kind = LogLoss if isinstance(task.target.loss, BinaryCrossEntropy) else SoftmaxLogLoss
-            task.target.loss = kind(reported_cap(self.solver, network.dtype))
+            task.target.loss = kind()
         return network
+
+    def _set_up(self, task: Any, *others: Any) -> tuple[Loss, Any, list[Any]]:
+        if isinstance(task.target.loss, LogLoss | SoftmaxLogLoss):  # the solver may have changed
+            task.target.loss.cap = reported_cap(self.solver, task.network.dtype)
+        return super()._set_up(task, *others)
 
     def _out_activation(self, task: Task) -> str:
         return "logistic" if isinstance(task.target.loss, BinaryCrossEntropy) else "softmax"

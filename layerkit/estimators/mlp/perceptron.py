@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import clone, is_regressor
@@ -53,7 +53,9 @@ class MultilayerPerceptron(Coefficients, NetworkEstimator):
     """What `MLPClassifier` and `MLPRegressor` share: layers, solvers, attributes."""
 
     _monitor = "validation_score"
-    _structure = ("hidden_layer_sizes", "activation", "dropout", "batch_norm", "dtype")
+    _structure: ClassVar[tuple[str, ...]] = (
+        "hidden_layer_sizes", "activation", "dropout", "batch_norm", "dtype",
+    )  # fmt: skip
     _convergence: Convergence
 
     # ---------------------------------------------------------------- network and solver

@@ -150,6 +150,8 @@ class MLPRegressor(NetworkRegressor, MultilayerPerceptron):
     True
     """
 
+    _structure = ("loss", *MultilayerPerceptron._structure)
+
     def __init__(
         self,
         loss: str = "squared_error",
