@@ -262,6 +262,17 @@ def test_refit_learns_from_all_rows_for_the_best_number_of_epochs():
     assert mlp.validation_scores_ is None
 
 
+@pytest.mark.parametrize("rate", ["constant", "adaptive"])
+def test_refit_runs_all_its_epochs_whatever_the_loss(rate):
+    mlp = MLPRegressor(solver="sgd", learning_rate=rate, random_state=0, max_iter=12)
+    mlp.set_params(n_iter_no_change=np.inf).fit(X_IRIS, Y_IRIS, X_val=X_IRIS, y_val=Y_IRIS)
+    best = mlp.best_iter_
+    assert best > 8
+    mlp.set_params(n_iter_no_change=1, tol=10.0).refit(X_IRIS, Y_IRIS)
+    assert (mlp.n_iter_, mlp.history_.stopped) == (best, "")
+    assert (mlp.history_["learning_rate"][-1] < mlp.learning_rate_init) == (rate == "adaptive")
+
+
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
 def test_scikit_learns_callbacks_score_every_epoch(kind):
     from sklearn.callback import ScoringMonitor

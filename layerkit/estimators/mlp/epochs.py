@@ -127,10 +127,16 @@ class Convergence:
 
 
 class EpochEnd:
-    """Callback of `train` that applies a `Convergence` to every epoch."""
+    """Callback of `train` that applies a `Convergence` to every epoch.
 
-    def __init__(self, convergence: Convergence, estimator: Any, n_samples: int) -> None:
+    ``patient`` never stops training; the rate is adapted all the same.
+    """
+
+    def __init__(
+        self, convergence: Convergence, estimator: Any, n_samples: int, patient: bool
+    ) -> None:
         self.convergence, self.estimator, self.n_samples = convergence, estimator, n_samples
+        self.patient = patient
 
     @property
     def state(self) -> dict[str, Any]:
@@ -150,7 +156,7 @@ class EpochEnd:
         if rule.waited > mlp.n_iter_no_change:
             if is_sgd and adaptive and rate > 1e-6:
                 rule.cuts, rule.waited = rule.cuts + 1, 0
-            else:
+            elif not self.patient:
                 state.stop = True
                 state.history.stopped = f"no improvement in {rule.waited} epochs"
         if is_sgd:

@@ -220,7 +220,7 @@ class MultilayerPerceptron(Coefficients, NetworkEstimator):
             return self._fitted_mlp(task, past, new, copy.deepcopy(network), rule)
 
         hooks = EpochHooks(self, epochs, task.given, fitted)
-        loss, data, ends = self._set_up(task, optimizer, rule)
+        loss, data, ends = self._set_up(task, optimizer, rule, patient)
         printing = [print_iteration] if self.verbose else []
         history = train(
             network,
@@ -245,7 +245,9 @@ class MultilayerPerceptron(Coefficients, NetworkEstimator):
             self._warn_unless_converged(history, epochs)
         return self
 
-    def _set_up(self, task: Any, optimizer: Any, rule: Convergence) -> tuple[Loss, Any, list[Any]]:
+    def _set_up(
+        self, task: Any, optimizer: Any, rule: Convergence, patient: bool
+    ) -> tuple[Loss, Any, list[Any]]:
         """Return what to minimise, the data to do it with, and what ends an epoch."""
         network, loss = task.network, task.target.loss
         data = task.data(lambda y: self._targets(y, task.target, network))
@@ -257,7 +259,7 @@ class MultilayerPerceptron(Coefficients, NetworkEstimator):
                 X = np.asarray(X, network.dtype)
             data = X, y, weight
         decaying = [network.flat_params[slot.slice] for slot in network.layout if slot.decay]
-        end = EpochEnd(rule, self, task.n_rows)
+        end = EpochEnd(rule, self, task.n_rows, patient)
         if isinstance(optimizer, QuasiNewton):
             optimizer.weight_decay = self.alpha / (task.n_rows * task.mean_weight)
             step = SearchStep(decaying)
