@@ -12,7 +12,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV, GroupShuffleSplit
+from sklearn.model_selection import GridSearchCV, GroupShuffleSplit, PredefinedSplit
 from sklearn.neural_network import MLPClassifier as TheirClassifier
 from sklearn.neural_network import MLPRegressor as TheirRegressor
 from sklearn.pipeline import make_pipeline
@@ -210,6 +210,17 @@ def test_a_splitter_may_hold_out_groups():
     groups = np.arange(len(X_IRIS)) // 10
     mlp = MLPClassifier(5, early_stopping=GroupShuffleSplit(random_state=0), max_iter=5)
     assert len(mlp.fit(X_IRIS, Y_IRIS, groups=groups).validation_scores_) == 5
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_lbfgs_takes_validation_data_and_splitters(kind):
+    mlp = kind(hidden_layer_sizes=5, solver="lbfgs", max_iter=5, random_state=0)
+    mlp.fit(X_IRIS[::2], Y_IRIS[::2], X_val=X_IRIS[1::2], y_val=Y_IRIS[1::2])
+    scores = mlp.validation_scores_
+    assert len(scores) == mlp.n_iter_ == 5
+    splitter = PredefinedSplit(np.arange(150) % 2 - 1)  # holds out rows 1, 3, 5 ...
+    mlp.set_params(early_stopping=splitter).fit(X_IRIS, Y_IRIS)
+    assert mlp.validation_scores_ == scores
 
 
 @pytest.mark.parametrize("dtype", ["float32", np.float64])

@@ -152,9 +152,8 @@ class EpochEnd:
         is_sgd, adaptive = mlp.solver == "sgd", mlp.learning_rate == "adaptive"
         rule.t += self.n_samples
         rule.see(row["loss"], row.get("validation_score"), float(mlp.tol))
-        rate = state.optimizer.rate
         if rule.waited > mlp.n_iter_no_change:
-            if is_sgd and adaptive and rate > 1e-6:
+            if is_sgd and adaptive and state.optimizer.rate > 1e-6:
                 rule.cuts, rule.waited = rule.cuts + 1, 0
             elif not self.patient:
                 state.stop = True

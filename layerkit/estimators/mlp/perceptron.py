@@ -149,10 +149,12 @@ class MultilayerPerceptron(Coefficients, NetworkEstimator):
 
     def _hold_out(self, task: Any, X_val: Any, y_val: Any) -> Task:
         given = X_val is not None or y_val is not None
-        if not given and self.solver == "lbfgs":
+        splitting = hasattr(self.early_stopping, "split")
+        if given or splitting or task.groups is not None:
+            return super()._hold_out(task, X_val, y_val)
+        if self.solver == "lbfgs":
             return task
-        in_batches = task.batches is not None
-        if given or in_batches or task.groups is not None or self.early_stopping not in (True, 1):
+        if task.batches is not None or not self.early_stopping:
             return super()._hold_out(task, X_val, y_val)
         rng = task.rng
         if not task.fresh:  # the rows that were held out the first time
