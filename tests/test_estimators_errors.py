@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.datasets import load_iris
-from sklearn.model_selection import GroupShuffleSplit
+from sklearn.model_selection import GroupShuffleSplit, PredefinedSplit
 
 from layerkit import (
     Conv2D,
     Dense,
     LogSoftmax,
+    MLPClassifier,
     ReLU,
     Sequential,
     SequentialClassifier,
@@ -116,6 +117,23 @@ DATA = {
         "y has the new classes [3]; the network knows [0, 1, 2]"),
     "groups without a splitter": (
         lambda: classifier().fit(X, Y, groups=Y), "groups are for a splitter: set early_stopping"),
+    "groups with a part held out": (
+        lambda: classifier(early_stopping=True).fit(X, Y, groups=Y),
+        "groups are for a splitter: set early_stopping to one, such as GroupShuffleSplit(), and"),
+    "groups with L-BFGS": (
+        lambda: MLPClassifier(solver="lbfgs").fit(X, Y, groups=Y), "got early_stopping=False"),
+    "groups with X_val": (
+        lambda: classifier(early_stopping=GroupShuffleSplit()).fit(X, Y, None, X, Y, groups=Y),
+        "got X_val and early_stopping=GroupShuffleSplit("),
+    "groups of the wrong length": (
+        lambda: classifier(early_stopping=GroupShuffleSplit()).fit(X, Y, groups=Y[:9]),
+        "inconsistent numbers of samples: [150, 9]"),
+    "held-out rows without weight": (
+        lambda: classifier(early_stopping=PredefinedSplit(Y // 2 - 1)).fit(X, Y, Y != 2),
+        "sample_weight times class_weight is zero for all held-out rows"),
+    "only held-out rows with weight": (
+        lambda: classifier(early_stopping=PredefinedSplit(Y // 2 - 1)).fit(X, Y, Y == 2),
+        "sample_weight times class_weight is zero for all rows"),
     "a splitter without groups": (
         lambda: classifier(early_stopping=GroupShuffleSplit()).fit(X, Y), "'groups'"),
     "too few rows to hold out": (

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.model_selection import GroupShuffleSplit, StratifiedShuffleSplit
+from sklearn.model_selection import GroupShuffleSplit, PredefinedSplit, StratifiedShuffleSplit
 from sklearn.preprocessing import StandardScaler
 
 import layerkit as lk
@@ -223,6 +223,32 @@ def test_a_splitter_keeps_groups_together():
     assert not seen[0][0] & seen[0][1]
     assert model.best_iter_ < model.n_iter_
     stopping(early_stopping=StratifiedShuffleSplit(random_state=0)).fit(X_CANCER, Y_CANCER)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", [SequentialClassifier, lk.MLPClassifier])
+@pytest.mark.parametrize("by_class", [False, True])
+def test_a_splitter_sees_rows_of_weight_zero_too(kind, by_class):
+    y = np.where(np.arange(569) % 4 == 0, 2, Y_CANCER)
+    held, weight = np.arange(569) % 5 == 0, np.where(y == 2, 0.0, 1.0)
+    seen = []
+
+    class Splitter(PredefinedSplit):
+        def split(self, X, y=None, groups=None):
+            seen.append((len(X), len(y), len(groups)))
+            return super().split(X, y)
+
+    options = {"class_weight": {2: 0.0}} if by_class else {}
+    layers = (5,) if kind is lk.MLPClassifier else [Dense(5)]
+    model = kind(layers, max_iter=5, n_iter_no_change=9, random_state=0, **options)
+    model.set_params(early_stopping=Splitter(np.where(held, 0, -1)))
+    tasks, hold_out = [], model._hold_out
+    model._hold_out = lambda *a: tasks.append(hold_out(*a)) or tasks[0]
+    model.fit(X_CANCER, y, sample_weight=None if by_class else weight, groups=np.arange(569))
+    assert seen == [(569, 569, 569)]
+    np.testing.assert_array_equal(tasks[0].X, X_CANCER[~held & (weight > 0)])
+    np.testing.assert_array_equal(tasks[0].validation[0], X_CANCER[held & (weight > 0)])
+    assert len(model.refit(X_CANCER, y).classes_) == 3
 
 
 def test_refit_trains_on_everything_for_the_best_number_of_epochs():

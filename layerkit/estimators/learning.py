@@ -137,7 +137,8 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
             epoch. Training stops after ``n_iter_no_change`` epochs without improvement, and the
             weights of the best epoch are restored.
         groups : array-like of shape (n_samples,), optional
-            For a splitter that is given as ``early_stopping``.
+            For a splitter that is given as ``early_stopping``, which sees all rows, those of weight
+            0 too.
         checkpoint : path or Checkpoint, optional
             File to write the fit to, after every epoch or as often as a
             `layerkit.training.Checkpoint` says. Not with L-BFGS.
@@ -178,7 +179,8 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
         fresh = not (self.warm_start and hasattr(self, "network_"))
         checkpoint = as_checkpoint(checkpoint, resume)
         seed = seed_of(checkpoint) if resume else None
-        task = self._prepare(X, y, sample_weight, groups, fresh, seed=seed)
+        splitting = X_val is None and y_val is None and hasattr(self.early_stopping, "split")
+        task = self._prepare(X, y, sample_weight, groups, fresh, seed=seed, splitting=splitting)
         task = self._hold_out(task, X_val, y_val)
         if checkpoint is not None:
             checkpoint.note = {"entropy": task.seed.entropy, "spawn_key": task.seed.spawn_key}

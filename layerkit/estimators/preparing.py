@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
+from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from layerkit.estimators.holdout import hold_out
@@ -35,8 +36,12 @@ class Preparing(BaseEstimator):
         fresh: bool = True,
         classes: Any = None,
         seed: np.random.SeedSequence | None = None,
+        splitting: bool = False,
     ) -> Task:
-        """Check the data, tell what y holds, and leave out rows without weight."""
+        """Check the data, tell what y holds, and leave out rows without weight.
+
+        With ``splitting``, for a splitter whose positions count all rows, `_hold_out` does that.
+        """
         if are_batches(X, y):
             return self._prepare_batches(X, sample_weight, groups, fresh, seed)
         X, y = self._validate(X, y, reset=fresh)
@@ -46,14 +51,12 @@ class Preparing(BaseEstimator):
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
+        if groups is not None:
+            check_consistent_length(X, groups)
         target = self._make_target(y, classes) if fresh else self._target
         weight = self._weights(target, y, sample_weight)
         task = Task(X, y, weight, groups, target, seed or self._next_seed(fresh), fresh)
-        if weight is not None and not weight.all():
-            task = task.rows(np.flatnonzero(weight))
-            if len(task.y) == 0:
-                raise ValueError("sample_weight times class_weight is zero for all rows")
-        return task
+        return task if splitting else task.weighted("rows")
 
     def _prepare_batches(
         self,
@@ -99,18 +102,20 @@ class Preparing(BaseEstimator):
 
     def _hold_out(self, task: Task, X_val: Any, y_val: Any) -> Task:
         """Return the task with validation data, if there are to be some."""
-        if X_val is not None or y_val is not None:
+        given = X_val is not None or y_val is not None
+        if task.groups is not None and (given or not hasattr(self.early_stopping, "split")):
+            got = f"{'X_val and ' * given}early_stopping={self.early_stopping!r}"
+            raise ValueError(
+                "groups are for a splitter: set early_stopping to one, such as "
+                f"GroupShuffleSplit(), and give no X_val, got {got}"
+            )
+        if given:
             if X_val is None or y_val is None:
                 missing = "X_val" if X_val is None else "y_val"
                 raise ValueError(f"X_val and y_val belong together, {missing} is None")
             X_val, y_val = self._validate(X_val, y_val, reset=False)
             return replace(task, validation=(X_val, y_val, None))
         if not self.early_stopping:
-            if task.groups is not None:
-                raise ValueError(
-                    "groups are for a splitter: set early_stopping to one, such as "
-                    "GroupShuffleSplit(), got early_stopping=False"
-                )
             return task
         if task.batches is not None:
             raise ValueError(
@@ -126,8 +131,8 @@ class Preparing(BaseEstimator):
             stratify=isinstance(task.target, Labels),
             seed=stream(task.seed, 1),
         )
-        held = task.rows(validate)
-        return replace(task.rows(learn), validation=(held.X, held.y, held.weight))
+        held = task.rows(validate).weighted("held-out rows")
+        return replace(task.rows(learn).weighted("rows"), validation=(held.X, held.y, held.weight))
 
     def _check_shape(self, X: Any) -> None:
         if X.shape[1:] != self.network_.input_shape:

@@ -64,6 +64,14 @@ class Task:
         X = self.X[rows] if mapping_of(self.X) is None else _mapped_rows(self.X, rows)
         return replace(self, X=X, y=self.y[rows], weight=weight, groups=groups)
 
+    def weighted(self, what: str) -> Task:
+        """Return the same without rows of weight 0; ``what`` they are, should none be left."""
+        if self.weight is None or self.weight.all():
+            return self
+        if not self.weight.any():
+            raise ValueError(f"sample_weight times class_weight is zero for all {what}")
+        return self.rows(np.flatnonzero(self.weight))
+
 
 def stream(seed: np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
     """One of several independent streams: 0 initial weights, 1 splitting, (2, epoch) training."""
