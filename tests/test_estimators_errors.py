@@ -4,6 +4,7 @@ import re
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from sklearn.datasets import load_iris
@@ -178,6 +179,17 @@ DATA = {
         "return_std=True needs loss=GaussianNLL(), got MeanSquaredError()"),
     "partial_fit without classes": (
         lambda: classifier().partial_fit(X, Y), "classes must be given at the first call to parti"),
+    "partial_fit of a column without classes": (
+        lambda: classifier().partial_fit(X, Y[:, np.newaxis]), "classes must be given at the fir"),
+    "partial_fit of a table with one column without classes": (
+        lambda: MLPClassifier().partial_fit(X, pd.DataFrame(Y)), "classes must be given at the f"),
+    "partial_fit of several outputs without classes": (
+        lambda: classifier().partial_fit(X, SEVERAL), "classes must be given at the first call t"),
+    "classes that are a set": (
+        lambda: classifier().partial_fit(X, Y, classes={0, 1, 2}),
+        "classes must be an array or list of labels, or a list of them for each output, got {0,"),
+    "classes that are one label": (
+        lambda: fitted().partial_fit(X, Y, classes=2), "classes must be an array or list of labe"),
     "partial_fit with other classes": (
         lambda: fitted().partial_fit(X, Y, classes=[0, 1]), "classes=[0, 1] is not the same as on"),
     "partial_fit with new classes": (

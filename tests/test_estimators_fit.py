@@ -147,6 +147,17 @@ def test_partial_fit_of_multilabel_and_of_several_outputs():
     assert model.score(X_IRIS, several) > 0.8
 
 
+def test_partial_fit_takes_classes_as_a_series_of_any_index():
+    y = np.array(["a", "b", "c"])[Y_IRIS]
+    classes = pd.Series(["c", "a", "b"], index=[7, 8, 9])
+    model = classifier().partial_fit(X_IRIS, y, classes).partial_fit(X_IRIS, y, classes)
+    assert model.classes_.tolist() == ["a", "b", "c"]
+    model = classifier().partial_fit(
+        X_IRIS, np.c_[Y_IRIS, Y_IRIS > 1], [[0, 1, 2], pd.Series([1, 0], index=[3, 4])]
+    )
+    assert [labels.tolist() for labels in model.classes_] == [[0, 1, 2], [0, 1]]
+
+
 def test_warm_start_goes_on():
     whole = classifier(max_iter=6, shuffle=False).fit(X_IRIS, Y_IRIS)
     halves = classifier(max_iter=3, shuffle=False, warm_start=True)

@@ -8,9 +8,10 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import is_multilabel
 
 from layerkit.estimators.base import NetworkEstimator, learns_in_batches
-from layerkit.estimators.targets import Target, class_target
+from layerkit.estimators.targets import Target, as_classes, class_target
 from layerkit.estimators.task import Task
 from layerkit.estimators.weights import class_weights
 from layerkit.layer import Layer
@@ -73,14 +74,13 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
     def _check_classes(self, y: Any, classes: Any) -> None:
         if not hasattr(self, "network_"):
-            if classes is None and np.ndim(y) < 2 and not hasattr(y, "toarray"):
+            if classes is None and not is_multilabel(y):
                 raise ValueError("classes must be given at the first call to partial_fit")
         elif classes is not None:
             known = self.classes_ if isinstance(self.classes_, list) else [self.classes_]
-            given = classes if np.ndim(classes[0]) > 0 else [classes]
-            same = len(known) == len(given) and all(
-                np.array_equal(a, np.unique(b)) for a, b in zip(known, given, strict=True)
-            )
+            given = as_classes(classes)
+            given = given if isinstance(given, list) else [given]
+            same = len(known) == len(given) and all(map(np.array_equal, known, given))
             if not same:
                 raise ValueError(
                     f"classes={classes!r} is not the same as on the first call to partial_fit, "

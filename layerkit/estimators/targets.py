@@ -363,14 +363,29 @@ def class_target(y: np.ndarray, classes: Any = None) -> ClassTarget:
         All classes there can be (of each output), where y need not have them all.
     """
     check_classification_targets(y)
-    if classes is not None and len(classes) and np.ndim(classes[0]) > 0:
-        return MultiOutput([np.unique(labels) for labels in classes])
+    if classes is not None:
+        classes = as_classes(classes)
+        if isinstance(classes, list):
+            return MultiOutput(classes)
     kind = type_of_target(y)
     if kind == "multilabel-indicator":
         return Multilabel(y.shape[1])
     if kind == "multiclass-multioutput":
         return MultiOutput([np.unique(column) for column in y.T])
-    return Labels(np.unique(y if classes is None else np.asarray(classes)))
+    return Labels(np.unique(y) if classes is None else classes)
+
+
+def as_classes(classes: Any) -> np.ndarray | list[np.ndarray]:
+    """Sort the labels, and those of each output where there is a list of them."""
+    if isinstance(classes, list | tuple) and len(classes) and np.ndim(classes[0]) > 0:
+        return [np.unique(labels) for labels in classes]
+    labels = np.asarray(classes)
+    if labels.ndim == 0 or labels.size == 0:  # 0: one label, or what NumPy takes for one, as a set
+        raise ValueError(
+            "classes must be an array or list of labels, or a list of them for each output, got "
+            f"{classes!r}"
+        )
+    return list(map(np.unique, labels)) if labels.ndim > 1 else np.unique(labels)
 
 
 def as_column(y: Any) -> np.ndarray:
