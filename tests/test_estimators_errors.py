@@ -246,6 +246,12 @@ DATA = {
     "a score of several outputs with columns of weights": (
         lambda: classifier().fit(X, SEVERAL).score(X, SEVERAL, WEIGHT[:, np.newaxis]),
         "Sample weights must be 1D array"),
+    "a score of quantiles with one y for all rows": (
+        lambda: regressor(loss=Quantile([0.2, 0.8])).fit(X, Y).score(X, [1.0]),
+        "inconsistent numbers of samples: [1, 150]"),
+    "a score of quantiles with several columns of y": (
+        lambda: regressor(loss=Quantile([0.2, 0.8])).fit(X, Y).score(X, SEVERAL),
+        "y_true and y_pred have different number of output (2!=1)"),
     "an unknown parameter": (
         lambda: classifier().set_params(layer__units=3),
         "SequentialClassifier has no parameter 'layer__units'; valid parameters are layers, loss"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, load_iris, make_multilabel_classification
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, QuantileRegressor, Ridge
-from sklearn.metrics import mean_pinball_loss
+from sklearn.metrics import d2_pinball_score, mean_pinball_loss
 from sklearn.preprocessing import StandardScaler
 
 from layerkit import Dense, LogSoftmax, SequentialClassifier, SequentialRegressor, Tanh
@@ -249,6 +249,17 @@ def test_quantiles_of_several_outputs(rng):
     model.set_params(n_iter_no_change=None).fit(X, rng.uniform(size=(50, 3)))
     assert model.predict(X).shape == (50, 3, 2)
     assert model.network_.names == ["dense_1", "head"]
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("columns", [0, [0, 1]])
+def test_a_list_of_one_quantile_has_a_score(rng, columns, early_stopping):
+    X = rng.uniform(size=(50, 2))
+    y = X[:, columns]
+    model = SequentialRegressor([Dense(4)], loss=Quantile([0.3]), max_iter=5, random_state=0)
+    model.set_params(n_iter_no_change=None, early_stopping=early_stopping).fit(X, y)
+    expected = d2_pinball_score(y, model.predict(X).reshape(y.shape), alpha=0.3)
+    assert model.score(X, y) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("outputs", [None, 2])

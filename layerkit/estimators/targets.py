@@ -341,16 +341,13 @@ class Numbers(Target):
         return std[:, 0] if self.is_vector else std
 
     def score(self, y: np.ndarray, raw: np.ndarray, weight: np.ndarray | None) -> float:
-        y_pred = self.predict(raw)
         if isinstance(self.loss, Quantile) and np.ndim(self.loss.quantiles) == 1:
-            levels = enumerate(np.ravel(self.loss.quantiles))
-            return float(np.mean([_d2(y, y_pred[..., i], q, weight) for i, q in levels]))
-        return float(r2_score(y, y_pred, sample_weight=weight))
-
-
-def _d2(y: np.ndarray, y_pred: np.ndarray, level: float, weight: np.ndarray | None) -> float:
-    """Return the fraction of the pinball loss that is explained, as R² is of the squared error."""
-    return d2_pinball_score(y, y_pred.reshape(y.shape), alpha=level, sample_weight=weight)
+            # the fractions of the pinball losses that are explained, as R² is of the squared error
+            y_pred = np.moveaxis(self.loss.inverse_link(raw), -1, 0)  # an axis of one level too
+            pairs = zip(y_pred, np.ravel(self.loss.quantiles), strict=True)
+            d2 = [d2_pinball_score(y, p, alpha=q, sample_weight=weight) for p, q in pairs]
+            return float(np.mean(d2))
+        return float(r2_score(y, self.predict(raw), sample_weight=weight))
 
 
 def class_target(y: np.ndarray, classes: Any = None) -> ClassTarget:
