@@ -36,6 +36,7 @@ from layerkit import (
     Embedding,
     Flatten,
     MaxPool2D,
+    MLPClassifier,
     ReLU,
     Reshape,
     Sequential,
@@ -189,6 +190,22 @@ def test_set_output():
     assert hidden.index.tolist() == frame.index.tolist()
     assert isinstance(model.predict(frame), np.ndarray)
     np.testing.assert_array_equal(hidden, classifier().fit_transform(X, Y))
+
+
+@pytest.mark.parametrize("container", ["pandas", "default"])
+def test_set_output_and_a_layer_of_another_width(container):
+    frame = pd.DataFrame(X, columns=["a", "b", "c", "d"], index=np.arange(150) + 7)
+    model = SequentialClassifier([Dense(5), ReLU(), ("code", Dense(3))], max_iter=1)
+    model.set_params(n_iter_no_change=None).fit(frame, Y)
+    arrays = {layer: model.transform(frame, layer=layer) for layer in (0, "relu_1", -1, 2, "code")}
+    model.set_output(transform=container)
+    for layer, array in arrays.items():
+        hidden = model.transform(frame, layer=layer)
+        is_last = layer in (-1, 2, "code")
+        assert isinstance(hidden, pd.DataFrame) == (is_last and container == "pandas")
+        np.testing.assert_array_equal(hidden, array)
+    model = MLPClassifier((5, 3), max_iter=200, tol=1, random_state=0).fit(frame, Y)
+    assert model.set_output(transform=container).transform(frame, layer=0).shape == (150, 5)
 
 
 def test_html_repr():

@@ -30,7 +30,21 @@ def learns_in_batches(estimator: NetworkEstimator) -> bool:
     return True
 
 
-class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Learner):
+class LastHidden(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Learner):
+    """The transformer whose output has names: scikit-learn puts it into what `set_output` says."""
+
+    def transform(self, X: Any) -> Any:
+        """Return what the last hidden layer makes of X."""
+        return self._activations(X, -1)
+
+    def _activations(self, X: Any, layer: int | str) -> np.ndarray:
+        """Return what a hidden layer makes of X."""
+        raise NotImplementedError
+
+
+# The empty tuple is for scikit-learn to leave this transform alone, as the names of the last hidden
+# layer do not fit another one.
+class NetworkEstimator(LastHidden, auto_wrap_output_keys=()):  # type: ignore[call-arg]
     """Base of the estimators."""
 
     def transform(self, X: Any, layer: int | str = -1) -> np.ndarray:
@@ -47,8 +61,15 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Learne
         Returns
         -------
         activations : ndarray of shape (n_samples, n_activations)
-            Flattened, if the layer gives images or sequences.
+            Flattened, if the layer gives images or sequences. `set_output` and
+            `get_feature_names_out` are for the last hidden layer, another gives an array.
         """
+        check_is_fitted(self, "network_")
+        if layer == -1 or len(self._hidden(layer)) == self._n_hidden:  # type: ignore[arg-type]
+            return super().transform(X)
+        return self._activations(X, layer)
+
+    def _activations(self, X: Any, layer: int | str) -> np.ndarray:
         X = self._check_X(X)
         return infer_in_batches(self._hidden(layer), X).reshape(X.shape[0], -1)
 
