@@ -83,6 +83,12 @@ def test_initial_weights_and_every_activation(activation):
     np.testing.assert_allclose(ours.predict_log_proba(X), theirs.predict_log_proba(X), atol=1e-7)
 
 
+@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
+def test_initial_weights_without_hidden_layers(activation):
+    theirs, ours, X, y = pair("multiclass", activation=activation, hidden_layer_sizes=())
+    assert_same_weights(theirs.fit(X, y), ours.fit(X, y))
+
+
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_forward_loss_and_gradient_with_weights_copied_across(problem):
     theirs, ours, X, y = pair(

@@ -93,10 +93,11 @@ class MultilayerPerceptron(Coefficients, NetworkEstimator):
     def _build(self, task: Task) -> Layer:
         """Return a network whose weights and biases are drawn as scikit-learn draws them."""
         network = super()._build(task)
-        activations = [*self._one_for_each_layer(self.activation), "identity"]
+        # The head is drawn as the last hidden layer is, and without one as one would be.
+        activations = self._one_for_each_layer(self.activation) or [self.activation]
         for i, dense in enumerate(dense_layers(network)):
-            nearest = activations[min(i, len(activations) - 2)] if len(activations) > 1 else None
-            factor = 2.0 if nearest == "logistic" else 6.0
+            nearest = activations[min(i, len(activations) - 1)]
+            factor = 2.0 if isinstance(nearest, str) and nearest == "logistic" else 6.0
             bound = np.sqrt(factor / sum(dense.params["W"].shape))
             for parameter in (dense.params["W"], dense.params["b"]):
                 parameter[...] = task.rng.uniform(-bound, bound, parameter.shape)  # type: ignore[attr-defined]
