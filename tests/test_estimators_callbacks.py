@@ -1,5 +1,7 @@
 """scikit-learn's callbacks and our own, alone and inside Pipeline and GridSearchCV."""
 
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -9,7 +11,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from layerkit import Dense, ReLU, SequentialClassifier
+from layerkit import BatchNorm, Dense, MLPClassifier, ReLU, SequentialClassifier
 from layerkit.optimizers import SGD, Adam
 
 X, Y = load_iris(return_X_y=True)
@@ -88,6 +90,37 @@ def test_every_task_that_began_ends_and_teardown_always_comes():
         classifier().set_callbacks(log, fail).fit(X, Y)
     assert log.events[-1] == "teardown"
     assert not hasattr(model, "_callback_fit_ctx")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        SequentialClassifier([Dense(8), BatchNorm(), ReLU()]),
+        SequentialClassifier([Dense(8), ReLU()], early_stopping=True),
+        SequentialClassifier([Dense(8), ReLU()], optimizer="lbfgs"),
+        MLPClassifier(8, batch_norm=True),
+        MLPClassifier(8, early_stopping=True),
+        MLPClassifier(8, solver="lbfgs"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_callback_that_raises_leaves_the_fitted_network(model):
+    def fail(state):
+        if state.epoch == 3:
+            raise ZeroDivisionError
+
+    model = clone(model).set_params(warm_start=True, max_iter=4, random_state=0).fit(X, Y)
+    before = pickle.dumps(model)
+    with pytest.raises(ZeroDivisionError):
+        model.set_callbacks(fail).fit(X, Y)
+    model.set_callbacks()
+    other = pickle.loads(before)
+    for name in ("predict_proba", "transform"):
+        np.testing.assert_array_equal(getattr(model, name)(X), getattr(other, name)(X))
+    assert len(model.loss_curve_) == len(model.history_) == 4
+    np.testing.assert_array_equal(  # the optimizer's state is that of before, too
+        model.fit(X, Y).network_.flat_params, other.fit(X, Y).network_.flat_params
+    )
 
 
 def test_scoring_monitor():

@@ -24,8 +24,8 @@ class Callbacks(CallbackSupportMixin):
             Objects of scikit-learn's protocol (`sklearn.callback.ProgressBar`,
             `sklearn.callback.ScoringMonitor`) see one task for every epoch. Callables are given the
             `layerkit.training.TrainingState` after every epoch, as in `layerkit.training.train`;
-            their method ``on_batch``, if they have one, after every step. Without arguments:
-            forget them.
+            their method ``on_batch``, if they have one, after every step. If one raises, the
+            estimator is fitted as it was before. Without arguments: forget them.
 
         Returns
         -------

@@ -6,6 +6,7 @@ import copy
 import os
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
@@ -26,6 +27,7 @@ from layerkit.parameters import Parameterized
 from layerkit.seeds import with_plain_seed, with_seed
 from layerkit.training import Checkpoint, History, train
 from layerkit.training.checkpoint import as_checkpoint
+from layerkit.training.run import put_back_on_error
 
 
 class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
@@ -244,22 +246,23 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
 
         hooks = EpochHooks(self, epochs, task.given, fitted)
         auto = self.batch_size == "auto"
-        history = train(
-            network,
-            task.target.loss,
-            optimizer,
-            task.data(task.target.encode),
-            epochs=epochs,
-            batch_size=self._auto_batch(task.n_rows) if auto else self.batch_size,
-            shuffle=bool(self.shuffle),
-            patience=None if patient else self._patience(optimizer, task),
-            tol=float(self.tol),
-            callbacks=[*self._own_callbacks(), *[print_epoch] * bool(self.verbose), hooks],
-            random_state=stream(task.seed, 2, len(past)),
-            **self._validating(task),
-            **saving,
-        )
-        hooks.close()
+        with nullcontext() if task.fresh else put_back_on_error(network):
+            history = train(
+                network,
+                task.target.loss,
+                optimizer,
+                task.data(task.target.encode),
+                epochs=epochs,
+                batch_size=self._auto_batch(task.n_rows) if auto else self.batch_size,
+                shuffle=bool(self.shuffle),
+                patience=None if patient else self._patience(optimizer, task),
+                tol=float(self.tol),
+                callbacks=[*self._own_callbacks(), *[print_epoch] * bool(self.verbose), hooks],
+                random_state=stream(task.seed, 2, len(past)),
+                **self._validating(task),
+                **saving,
+            )
+            hooks.close()
         task.target.loss = copy.copy(task.target.loss)  # without what its last forward held
         if not keep and isinstance(optimizer, Optimizer):
             optimizer.reset()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,10 +144,7 @@ class Run:
 
     def back_to(self, weights: Weights) -> None:
         """Put weights and buffers back."""
-        network = self.state.network
-        network.flat_params[...] = weights[0]
-        for buffer, value in zip(buffers_of(network), weights[1], strict=True):
-            buffer[...] = value
+        put_back(self.state.network, weights)
 
     def back_to_good_weights(self, error: FloatingPointError) -> None:
         state = self.state
@@ -168,6 +166,24 @@ class Run:
 def snapshot(network: Layer) -> Weights:
     """Copy all that training changes: the flat vector and the buffers."""
     return network.flat_params.copy(), [buffer.copy() for buffer in buffers_of(network)]
+
+
+def put_back(network: Layer, weights: Weights) -> None:
+    """Undo training since `snapshot`."""
+    network.flat_params[...] = weights[0]
+    for buffer, value in zip(buffers_of(network), weights[1], strict=True):
+        buffer[...] = value
+
+
+@contextmanager
+def put_back_on_error(network: Layer) -> Iterator[None]:
+    """Train a network inside; if anything raises, a callback say, it is as it was before."""
+    before = snapshot(network)
+    try:
+        yield
+    except BaseException:
+        put_back(network, before)
+        raise
 
 
 def buffers_of(network: Layer) -> list[np.ndarray]:

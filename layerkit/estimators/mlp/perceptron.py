@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -37,6 +38,7 @@ from layerkit.losses import Loss
 from layerkit.optimizers import Optimizer
 from layerkit.training import History, train
 from layerkit.training.mapped import mapping_of
+from layerkit.training.run import put_back_on_error
 
 Activation = str | Layer | type[Layer]
 
@@ -225,18 +227,19 @@ class MultilayerPerceptron(Coefficients, NetworkEstimator):
         hooks = EpochHooks(self, epochs, task.given, fitted)
         loss, data, ends = self._set_up(task, optimizer, rule, patient)
         printing = [print_iteration] if self.verbose else []
-        history = train(
-            network,
-            loss,
-            optimizer,
-            data,
-            epochs=epochs,
-            callbacks=[*ends, *self._own_callbacks(), *printing, hooks],
-            random_state=stream(task.seed, 3, len(past)),
-            **self._validating(task),
-            **saving,
-        )
-        hooks.close()
+        with nullcontext() if task.fresh else put_back_on_error(network):
+            history = train(
+                network,
+                loss,
+                optimizer,
+                data,
+                epochs=epochs,
+                callbacks=[*ends, *self._own_callbacks(), *printing, hooks],
+                random_state=stream(task.seed, 3, len(past)),
+                **self._validating(task),
+                **saving,
+            )
+            hooks.close()
         task.target.loss = copy.copy(task.target.loss)  # without what its last forward held
         _record_divergence(history, task.validation is not None)
         if isinstance(optimizer, Optimizer):
