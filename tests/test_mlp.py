@@ -86,6 +86,22 @@ def test_coefficients_are_views_to_read_and_write():
     assert (again.network_.flat_params[:20] == 7).all()
 
 
+def test_coefficients_are_assigned_all_or_none():
+    mlp = MLPClassifier((4, 4), max_iter=2, random_state=0).fit(X_IRIS, Y_IRIS)
+    first, second, last = before = [W.copy() for W in mlp.coefs_]
+    zeros = np.zeros((4, 4))
+    for wrong in ([zeros, np.zeros((9, 9)), last], [zeros, zeros, [["a"] * 3] * 4]):
+        with pytest.raises(ValueError, match=r"entry 1 has shape \(4, 4\)|could not convert"):
+            mlp.coefs_ = wrong
+    with pytest.raises(ValueError, match=r"slice\(0, 1, None\) has 1 entries, got 2"):
+        mlp.coefs_[0:1] = [zeros, zeros]
+    for kept, W in zip(before, mlp.coefs_, strict=True):
+        np.testing.assert_array_equal(kept, W)
+    mlp.coefs_[:2] = mlp.coefs_[1::-1]
+    np.testing.assert_array_equal(mlp.coefs_[0], second)
+    np.testing.assert_array_equal(mlp.coefs_[1], first)
+
+
 def test_an_unfitted_estimator_has_no_coefficients():
     assert not hasattr(MLPClassifier(), "coefs_")
     assert not hasattr(MLPRegressor(), "intercepts_")

@@ -14,10 +14,10 @@ class Views(list):
     """Views of a network's parameters; assigning to an entry writes into the network."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        view = self[key]
-        if np.shape(value) != view.shape:
-            raise ValueError(f"entry {key} has shape {view.shape}, got {np.shape(value)}")
-        view[...] = value
+        if isinstance(key, slice):
+            assign(self[key], value, str(key))
+        else:
+            self[key][...] = _fitting(key, self[key], value)
 
 
 class Coefficients:
@@ -63,5 +63,13 @@ def assign(views: list[np.ndarray], values: Sequence[np.ndarray], name: str) -> 
     """Write one value into each view."""
     if len(values) != len(views):
         raise ValueError(f"{name} has {len(views)} entries, got {len(values)}")
-    for i, value in enumerate(values):
-        views[i] = value
+    fitting = [_fitting(i, views[i], value) for i, value in enumerate(values)]
+    for view, value in zip(views, fitting, strict=True):  # all of them fit, or none is written
+        view[...] = value
+
+
+def _fitting(key: Any, view: np.ndarray, value: Any) -> np.ndarray:
+    """Return a copy of a value that can be written into a view."""
+    if np.shape(value) != view.shape:
+        raise ValueError(f"entry {key} has shape {view.shape}, got {np.shape(value)}")
+    return np.array(value, view.dtype)
