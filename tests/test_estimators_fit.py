@@ -506,7 +506,10 @@ def test_hidden_activations():
 
 def test_without_hidden_layers_the_input_is_what_they_make():
     model = SequentialClassifier([], max_iter=2, n_iter_no_change=None).fit(X_IRIS, Y_IRIS)
-    np.testing.assert_array_equal(model.transform(X_IRIS), X_IRIS)
+    for rows in (X_IRIS, sp.csr_array(X_IRIS), sp.csr_matrix(X_IRIS)):
+        activations = model.transform(rows)
+        assert type(activations) is np.ndarray
+        np.testing.assert_array_equal(activations, X_IRIS)
     assert len(model.get_feature_names_out()) == 4
 
 

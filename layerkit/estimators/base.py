@@ -71,7 +71,10 @@ class NetworkEstimator(LastHidden, auto_wrap_output_keys=()):  # type: ignore[ca
 
     def _activations(self, X: Any, layer: int | str) -> np.ndarray:
         X = self._check_X(X)
-        return infer_in_batches(self._hidden(layer), X).reshape(X.shape[0], -1)
+        hidden = self._hidden(layer)
+        if self._n_hidden == 0 and issparse(X):
+            X = X.toarray()  # X itself, which no Dense layer makes dense here
+        return infer_in_batches(hidden, X).reshape(X.shape[0], -1)
 
     def _hidden(self, layer: int | str) -> Layer:
         """Return the network up to and including a hidden layer."""
