@@ -387,6 +387,27 @@ def test_warm_start_takes_a_subset_of_the_classes_and_refuses_new_ones():
         mlp.fit(X_IRIS, np.where(Y_IRIS == 2, 3, Y_IRIS))
 
 
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"hidden_layer_sizes": (5,)}, {"hidden_layer_sizes": 5}),
+        ({"hidden_layer_sizes": (5, 4)}, {"hidden_layer_sizes": [np.int64(5), np.int32(4)]}),
+        ({"hidden_layer_sizes": [5, 4]}, {"hidden_layer_sizes": np.array([5, 4])}),
+        ({"hidden_layer_sizes": (4, 5)}, {"hidden_layer_sizes": range(4, 6)}),
+        ({"activation": "tanh"}, {"activation": ["tanh"]}),
+        ({"dropout": 0.0}, {"dropout": 0}),
+        ({"dropout": 0.5}, {"dropout": [np.float64(0.5)]}),
+        ({"batch_norm": True}, {"batch_norm": np.True_}),
+        ({"dtype": "float32"}, {"dtype": np.float32}),
+        ({"dtype": np.float32}, {"dtype": np.dtype("float32")}),
+    ],
+)
+def test_the_same_network_written_otherwise_goes_on(first, then):
+    mlp = MLPClassifier(5, max_iter=2, random_state=0, warm_start=True).set_params(**first)
+    mlp.fit(X_IRIS, Y_IRIS).set_params(**then).fit(X_IRIS, Y_IRIS)
+    assert len(mlp.loss_curve_) == 4
+
+
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
 def test_partial_fit_after_early_stopping(kind):
     mlp = kind(early_stopping=True, random_state=0, max_iter=5).fit(X_IRIS, Y_IRIS)

@@ -326,16 +326,17 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
             "best_iter_": len(history) if best is None else best,
             "_target": task.target,
             "_seed": task.seed,
-            "_built_for": {name: repr(getattr(self, name)) for name in self._structure},
+            "_built_for": {name: _written(getattr(self, name)) for name in self._structure},
         }
 
     def _check_structure(self) -> None:
         """Refuse to go on with a network that the parameters no longer describe."""
         for name, built_for in self._built_for.items():
-            if repr(getattr(self, name)) != built_for:
+            value = getattr(self, name)
+            if built_for not in (_written(value), repr(value)):  # version 0.1.0 stored the repr
                 raise ValueError(
                     f"{name} was {built_for} when the network was built and is "
-                    f"{getattr(self, name)!r} now: a network that goes on learning cannot change; "
+                    f"{value!r} now: a network that goes on learning cannot change; "
                     "fit with warm_start=False builds a new one"
                 )
 
@@ -361,3 +362,16 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
         super().__setstate__(with_seed(state))
 
     __repr__ = BaseEstimator.__repr__
+
+
+def _written(value: Any) -> str:
+    """Write a parameter so that 5, (5,) and [np.int64(5)] are the same, as they mean the same."""
+    if isinstance(value, list | tuple | range | np.ndarray):
+        items = [_written(item) for item in value]
+        return items[0] if len(items) == 1 else f"[{', '.join(items)}]"
+    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+        value = np.dtype(value).name
+    if isinstance(value, np.generic):
+        value = value.item()
+    whole = isinstance(value, float) and value.is_integer()
+    return repr(int(value) if whole else value)
