@@ -434,6 +434,16 @@ def test_a_warm_start_holds_out_the_same_rows():
     assert len(mlp.validation_scores_) == 6
 
 
+def test_a_warm_start_that_only_gets_worse_says_so():
+    X, y, X_val, y_val = X_IRIS[::2], Y_IRIS[::2], X_IRIS[1::2], Y_IRIS[1::2]
+    mlp = MLPClassifier(5, learning_rate_init=0.05, warm_start=True, max_iter=20, random_state=0)
+    mlp.fit(X, y, X_val=X_val, y_val=y_val)
+    good = mlp.best_validation_score_
+    mlp.set_params(learning_rate_init=50, max_iter=1).fit(X, y, X_val=X_val, y_val=y_val)
+    assert mlp.best_validation_score_ == mlp.score(X_val, y_val) < good
+    assert mlp.best_validation_score_ == mlp.validation_scores_[mlp.best_iter_ - 1]
+
+
 def test_held_out_rows_are_stratified_for_several_classes():
     mlp = MLPClassifier(5, early_stopping=True, max_iter=2, random_state=0)
     assert mlp.fit(X_IRIS, Y_IRIS)._split is not None

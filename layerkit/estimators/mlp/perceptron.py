@@ -218,6 +218,7 @@ class MultilayerPerceptron(Coefficients, NetworkEstimator):
         rule = Convergence() if task.fresh else copy.copy(self._convergence)
         if not patient:  # a new fit; partial_fit goes on where it was
             rule.waited = rule.cuts = 0
+            rule.best_score = -np.inf  # as the weights that are kept are of its best epoch
         elif not task.fresh and type(optimizer) is type(self.optimizer_):
             optimizer.state = self.optimizer_.state  # type: ignore[union-attr]
 

@@ -95,6 +95,7 @@ class MLPRegressor(NetworkRegressor, MultilayerPerceptron):
     validation_scores_ : list of float or None
         R² of the held-out rows after every epoch.
     best_validation_score_ : float or None
+        Best of the last `fit`, that of the weights the network has.
     n_iter_ : int
         Epochs of the last call of `fit` or `partial_fit`.
     best_iter_ : int
@@ -129,7 +130,8 @@ class MLPRegressor(NetworkRegressor, MultilayerPerceptron):
     - With ``sample_weight`` a batch divides by its rows times the mean weight of all data, not by
       the sum of its own weights: a weight means the same in every batch. With one batch that is
       the same sum, and a weight of 2 is the row twice, in the penalty too.
-    - A warm start holds out the same rows as before, and counts epochs without improvement anew.
+    - A warm start holds out the same rows as before, counts epochs without improvement anew, and
+      restores the best of its own epochs, to which ``best_validation_score_`` belongs.
     - `partial_fit` works with ``early_stopping=True`` (it holds nothing out), and after a fit.
     - With k outputs the loss is the sum over them, ``½ Σ_j (y_pred_j - y_j)²``, and all solvers
       follow its derivative. scikit-learn descends the sum but reports the mean over the outputs,
