@@ -140,6 +140,14 @@ def is_size(value: Any, least: int = 1) -> bool:
     return isinstance(value, int | np.integer) and value is not True and int(value) >= least
 
 
+def is_dtype(value: Any) -> bool:
+    """Whether a hyper-parameter is "auto", float32 or float64, as a name, a type or a dtype."""
+    if isinstance(value, np.dtype):  # equal to whatever makes one: None and float, for instance
+        value = value.type if value.isnative else None
+    known = ("auto", "float32", "float64", np.float32, np.float64)
+    return isinstance(value, str | type) and value in known
+
+
 def is_number(value: Any) -> bool:
     """Whether a hyper-parameter is a finite real number."""
     return (

@@ -72,6 +72,8 @@ PARAMETERS = [
     ("verbose", "loud", "verbose must be True or False, got 'loud'"),
     ("dtype", "float16", "dtype must be 'auto', 'float32' or 'float64', got 'float16'"),
     ("dtype", int, "dtype must be 'auto', 'float32' or 'float64', got <class 'int'>"),
+    ("dtype", None, "dtype must be 'auto', 'float32' or 'float64', got None"),
+    ("dtype", float, "dtype must be 'auto', 'float32' or 'float64', got <class 'float'>"),
     ("head", Dense(3), "head must be 'auto' or None, got Dense(units=3)"),
     ("random_state", -1, "random_state must be None, a non-negative integer, a numpy Generator"),
     ("loss", "log_los", "loss must be 'auto', a Loss, or one of binary_cross_entropy, categorical"),

@@ -239,7 +239,7 @@ def test_lbfgs_takes_validation_data_and_splitters(kind):
     assert mlp.validation_scores_ == scores
 
 
-@pytest.mark.parametrize("dtype", ["float32", np.float64])
+@pytest.mark.parametrize("dtype", ["float32", np.float64, np.dtype("float32")])
 def test_dtype_of_the_network_may_be_chosen(dtype):
     mlp = MLPRegressor(dtype=dtype, max_iter=2, random_state=0).fit(X_IRIS, Y_IRIS)
     assert mlp.coefs_[0].dtype == mlp.predict(X_IRIS).dtype == dtype
@@ -510,6 +510,8 @@ BAD = [
     ("dropout", [0.1, 0.2], "one, or one for each of 1 hidden layers"),
     ("batch_norm", "on", "True or False"),
     ("dtype", "float16", "'auto', 'float32' or 'float64'"),
+    ("dtype", None, "'auto', 'float32' or 'float64'"),
+    ("dtype", float, "'auto', 'float32' or 'float64'"),
 ]
 
 

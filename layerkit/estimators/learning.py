@@ -23,7 +23,7 @@ from layerkit.estimators.task import Task, seed_of, stream
 from layerkit.layer import Layer, is_number, is_size
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
-from layerkit.parameters import Parameterized
+from layerkit.parameters import Parameterized, is_dtype
 from layerkit.seeds import with_plain_seed, with_seed
 from layerkit.training import Checkpoint, History, train
 from layerkit.training.checkpoint import as_checkpoint
@@ -102,12 +102,7 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
         for name in ("shuffle", "warm_start", "verbose"):
             flag = isinstance(getattr(self, name), bool | np.bool_ | int)
             self.check(flag, name, "True or False")
-        known = [np.float32, np.float64]
-        self.check(
-            self.dtype in ("auto", "float32", "float64", *known, *map(np.dtype, known)),
-            "dtype",
-            "'auto', 'float32' or 'float64'",
-        )
+        self.check(is_dtype(self.dtype), "dtype", "'auto', 'float32' or 'float64'")
 
     # ---------------------------------------------------------------- learning
 

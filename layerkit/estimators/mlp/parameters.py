@@ -9,6 +9,7 @@ import numpy as np
 
 from layerkit.layer import Layer, is_number, is_size
 from layerkit.layers import Identity, ReLU, Sigmoid, Tanh
+from layerkit.parameters import is_dtype
 
 ACTIVATIONS = {"identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU}
 
@@ -56,7 +57,6 @@ _FLAG = (_is_flag, "True or False")
 _NOT_NEGATIVE = (_between(0), "a finite number >= 0")
 _POSITIVE = (_between(0, ends="()"), "a finite number > 0")
 _BETA = (_between(0, 1), "in [0, 1)")
-_DTYPES = ("auto", "float32", "float64", np.float32, np.float64, *map(np.dtype, ("f4", "f8")))
 
 RULES: dict[str, Rule] = {
     "loss": _one_of("squared_error", "poisson"),
@@ -96,5 +96,5 @@ RULES: dict[str, Rule] = {
     "max_fun": _COUNT,
     "dropout": (_all(_between(0, 1)), "in [0, 1), one or one for each hidden layer"),
     "batch_norm": _FLAG,
-    "dtype": (lambda v: any(v == known for known in _DTYPES), "'auto', 'float32' or 'float64'"),
+    "dtype": (is_dtype, "'auto', 'float32' or 'float64'"),
 }
