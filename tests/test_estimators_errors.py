@@ -93,6 +93,8 @@ PARAMETERS = [
     ("layers", [Conv2D(3, 2)], "in layers.0 Conv2D(filters=3, kernel_size=2): expects"),
     ("class_weight", "even", "class_weight must be None, 'balanced' or a dict, got even"),
     ("class_weight", {0: -1.0}, "class_weight must be finite and not negative, got -1.0 for 0"),
+    ("class_weight", {0: "a"}, "class_weight must be finite and not negative, got 'a' for 0"),
+    ("class_weight", {0: None}, "class_weight must be finite and not negative, got None for 0"),
     ("class_weight", {0: 2, 7: 1}, "class_weight has 7, but the classes are [0, 1, 2]"),
     ("class_weight", {0: 0, 1: 0, 2: 0}, "sample_weight times class_weight is zero for all rows"),
 ]

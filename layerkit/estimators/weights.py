@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,8 @@ def _check_labels(spec: dict[Any, float], classes: np.ndarray) -> None:
 
 def _factor(spec: dict[Any, float], label: Any) -> float:
     factor = spec.get(label, 1.0)
-    if not np.isfinite(factor) or factor < 0:
-        raise ValueError(f"class_weight must be finite and not negative, got {factor} for {label}")
+    if not isinstance(factor, Real) or not np.isfinite(factor) or factor < 0:
+        raise ValueError(
+            f"class_weight must be finite and not negative, got {factor!r} for {label}"
+        )
     return float(factor)
