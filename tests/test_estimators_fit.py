@@ -339,6 +339,7 @@ def test_a_random_state_object_moves_on():
         ("float16", "auto", "float32"),
         ("uint8", "auto", "float32"),
         ("int64", "auto", "float64"),
+        ("longdouble", "auto", "float64"),
         ("float64", "float32", "float32"),
         ("float32", np.float64, "float64"),
     ],

@@ -271,8 +271,11 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
             setattr(self, name, value)
 
     def _auto_dtype(self, dtype: np.dtype) -> Any:
-        """Return dtype="auto" for X of a dtype: the smaller one that holds its values exactly."""
-        return np.result_type(dtype, np.float32)
+        """Return dtype="auto" for X of a dtype: the smaller one that holds its values exactly.
+
+        A long double, which no network has, is float64.
+        """
+        return np.float64 if dtype.itemsize > 8 else np.result_type(dtype, np.float32)
 
     def _auto_batch(self, n_rows: int) -> int:
         """Return batch_size="auto": about 32 steps an epoch, of 32 to 200 rows."""

@@ -177,7 +177,7 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
     warm_start : bool, default=False
         Let `fit` go on with the weights, the optimizer's state and the history of the last fit.
     dtype : "auto", "float32" or "float64", default="auto"
-        Of the network; "auto" is the smaller one that holds the values of X exactly.
+        Of the network; "auto" is the smaller one that holds the values of X exactly, else float64.
     head : "auto" or None, default="auto"
         "auto" appends an output layer, ``Dense``, of the width that y and the loss need; None takes
         the network as it is.
@@ -306,7 +306,7 @@ class SequentialRegressor(NetworkRegressor, SequentialEstimator):
     warm_start : bool, default=False
         Let `fit` go on with the weights, the optimizer's state and the history of the last fit.
     dtype : "auto", "float32" or "float64", default="auto"
-        Of the network; "auto" is the smaller one that holds the values of X exactly.
+        Of the network; "auto" is the smaller one that holds the values of X exactly, else float64.
     head : "auto" or None, default="auto"
         "auto" appends an output layer, ``Dense``, of the width that y and the loss need; None takes
         the network as it is.
