@@ -20,7 +20,7 @@ import layerkit as lk
 from layerkit import Dense, Dropout, ReLU, Sequential, SequentialClassifier, SequentialRegressor
 from layerkit.layer import Layer
 from layerkit.losses import Huber
-from layerkit.optimizers import SGD, Adam
+from layerkit.optimizers import LBFGS, SGD, Adam
 
 X_IRIS, Y_IRIS = load_iris(return_X_y=True)
 X_IRIS = StandardScaler().fit_transform(X_IRIS)
@@ -293,6 +293,10 @@ def test_it_says_that_it_did_not_converge():
     with pytest.warns(ConvergenceWarning, match="SequentialClassifier: max_iter=2 epochs") as seen:
         classifier(max_iter=2, n_iter_no_change=10).fit(X_IRIS, Y_IRIS)
     assert seen[0].filename == __file__
+    with pytest.warns(ConvergenceWarning, match="optimizer__max_iter=3 epochs were not enough"):
+        classifier(optimizer=LBFGS(max_iter=3), n_iter_no_change=10).fit(X_IRIS, Y_IRIS)
+    with pytest.warns(ConvergenceWarning, match=": max_iter=2 epochs were not enough"):
+        classifier(max_iter=2, optimizer=LBFGS(), n_iter_no_change=10).fit(X_IRIS, Y_IRIS)
 
 
 def test_training_stops_when_the_loss_does():

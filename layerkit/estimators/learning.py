@@ -158,7 +158,8 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
         Warns
         -----
         ConvergenceWarning
-            If ``max_iter`` epochs were not enough (never with ``n_iter_no_change=None``).
+            If ``max_iter`` epochs, of the estimator or of an `LBFGS`, were not enough (never with
+            ``n_iter_no_change=None``).
         DivergenceWarning
             If numbers that are not finite turned up; the last good weights are kept.
 
@@ -262,8 +263,11 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
         if not keep and isinstance(optimizer, Optimizer):
             optimizer.reset()
         self._set(**self._fitted(task, past.then(history), network), optimizer_=optimizer)
-        if not patient and len(history) == epochs and not history.stopped:
-            self._warn_not_converged()
+        limit, name = epochs, "max_iter"
+        if isinstance(optimizer, LBFGS) and optimizer.max_iter < epochs:
+            limit, name = optimizer.max_iter, "optimizer__max_iter"
+        if not patient and len(history) == limit and not history.stopped:
+            self._warn_not_converged(name, limit)
         return self
 
     def _set(self, **attributes: Any) -> None:
@@ -338,10 +342,10 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
                     "fit with warm_start=False builds a new one"
                 )
 
-    def _warn_not_converged(self) -> None:
+    def _warn_not_converged(self, name: str, epochs: int) -> None:
         if self.n_iter_no_change is not None:
             warnings.warn(
-                f"{type(self).__name__}: max_iter={self.max_iter} epochs were not enough to "
+                f"{type(self).__name__}: {name}={epochs} epochs were not enough to "
                 "converge; raise it, or set n_iter_no_change=None to have exactly so many",
                 ConvergenceWarning,
                 stacklevel=5,  # the caller of fit
