@@ -325,6 +325,14 @@ def test_the_penalty_covers_whatever_decays(solver):
 # ---------------------------------------------------------------- where scikit-learn is not right
 
 
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_the_best_loss_is_the_smallest_so_far(solver):
+    mlp = MLPClassifier(5, solver=solver, warm_start=True, max_iter=9, random_state=0)
+    for _ in range(2):
+        mlp.fit(X_IRIS, Y_IRIS)
+        assert mlp.best_loss_ == min(mlp.loss_curve_)
+
+
 def test_log_probabilities_are_finite_where_probabilities_vanish():
     mlp = MLPClassifier(5, "identity", max_iter=2, random_state=0).fit(X_IRIS, Y_IRIS)
     mlp.coefs_[1][...] *= 1e4

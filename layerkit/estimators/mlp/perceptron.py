@@ -373,10 +373,10 @@ class MultilayerPerceptron(Coefficients, NetworkEstimator):
         history = past.then(new)
         scores = [row["validation_score"] for row in history.rows if "validation_score" in row]
         validated = len(new) > 0 and "validation_score" in new.rows[-1]
-        loss = history.rows[-1]["loss"] if len(history) else np.nan
+        losses = [row["loss"] for row in history.rows]
         return self._fitted(task, history, network) | {
-            "loss_": loss,
-            "best_loss_": None if validated else rule.best_loss,
+            "loss_": losses[-1] if losses else np.nan,
+            "best_loss_": None if validated else min(losses, default=np.nan),
             "validation_scores_": scores if validated else None,
             "best_validation_score_": rule.best_score if validated else None,
             "n_iter_": len(new),
