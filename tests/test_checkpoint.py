@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.datasets import make_classification
+from sklearn.model_selection import ShuffleSplit
 
 from layerkit import (
     BatchNorm,
@@ -264,6 +265,23 @@ def test_estimators(make, tmp_path):
     assert resumed.loss_curve_ == whole.loss_curve_
     assert resumed.best_iter_ == whole.best_iter_
     assert getattr(resumed, "t_", 0) == getattr(whole, "t_", 0)
+
+
+def test_a_splitter_must_hold_out_the_same_rows(tmp_path):
+    def model(random_state=None):
+        splitter = ShuffleSplit(random_state=random_state)
+        return SequentialClassifier(
+            [Dense(4)], max_iter=2, n_iter_no_change=None, early_stopping=splitter
+        )
+
+    path = tmp_path / "fit.npz"
+    model(0).fit(X, Y, checkpoint=path)
+    model(0).fit(X, Y, checkpoint=path, resume=True)
+    with pytest.raises(ModelFileError, match="its data is") as refused:
+        model().fit(X, Y, checkpoint=path, resume=True)
+    (note,) = refused.value.__notes__
+    assert note.startswith("early_stopping=ShuffleSplit(")
+    assert note.endswith("one that draws them needs an integer as its random_state")
 
 
 # ---------------------------------------------------------------- how often

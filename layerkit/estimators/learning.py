@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
+from layerkit.archive import ModelFileError
 from layerkit.estimators.building import build_around_frozen
 from layerkit.estimators.callbacks import Callbacks, EpochHooks, print_epoch, with_callbacks
 from layerkit.estimators.preparing import Preparing
@@ -141,7 +142,8 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
             `layerkit.training.Checkpoint` says. Not with L-BFGS.
         resume : bool, default=False
             Go on from the checkpoint, if there is one, on the same data and with the same
-            parameters: the result is that of the fit that was never interrupted.
+            parameters: the result is that of the fit that was never interrupted. A splitter that
+            draws rows, given as ``early_stopping``, needs an integer as its random_state.
 
         Returns
         -------
@@ -183,7 +185,15 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
         if checkpoint is not None:
             checkpoint.note = {"entropy": task.seed.entropy, "spawn_key": task.seed.spawn_key}
         saving = {"checkpoint": checkpoint, "resume": resume}
-        return self._learn(task, self.max_iter, keep=self.warm_start, saving=saving)
+        try:
+            return self._learn(task, self.max_iter, keep=self.warm_start, saving=saving)
+        except ModelFileError as error:
+            if hasattr(self.early_stopping, "split"):
+                error.add_note(
+                    f"early_stopping={self.early_stopping!r} must hold out the same rows as it did "
+                    "then: one that draws them needs an integer as its random_state"
+                )
+            raise
 
     def refit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train anew, on all rows, for the ``best_iter_`` epochs that validation found.
