@@ -141,6 +141,10 @@ class MLPClassifier(NetworkClassifier, MultilayerPerceptron):
       the same sum, and a weight of 2 is the row twice, in the penalty too.
     - A warm start holds out the same rows as before, counts epochs without improvement anew, and
       restores the best of its own epochs, to which ``best_validation_score_`` belongs.
+    - With "sgd" and ``learning_rate="invscaling"`` a warm start goes on at the decayed rate;
+      scikit-learn takes ``learning_rate_init`` for its first epoch.
+    - ``random_state=None`` draws from the system; `numpy.random.seed` has no effect, as no global
+      random state is used.
     - `partial_fit` works with ``early_stopping=True`` (it holds nothing out), and after a fit.
     - A warm start may see a subset of the classes; new ones are an error.
     - Held-out rows are stratified with more than two classes too, as documented there.

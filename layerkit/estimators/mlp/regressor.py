@@ -132,6 +132,10 @@ class MLPRegressor(NetworkRegressor, MultilayerPerceptron):
       the same sum, and a weight of 2 is the row twice, in the penalty too.
     - A warm start holds out the same rows as before, counts epochs without improvement anew, and
       restores the best of its own epochs, to which ``best_validation_score_`` belongs.
+    - With "sgd" and ``learning_rate="invscaling"`` a warm start goes on at the decayed rate;
+      scikit-learn takes ``learning_rate_init`` for its first epoch.
+    - ``random_state=None`` draws from the system; `numpy.random.seed` has no effect, as no global
+      random state is used.
     - `partial_fit` works with ``early_stopping=True`` (it holds nothing out), and after a fit.
     - With k outputs the loss is the sum over them, ``½ Σ_j (y_pred_j - y_j)²``, and all solvers
       follow its derivative. scikit-learn descends the sum but reports the mean over the outputs,
