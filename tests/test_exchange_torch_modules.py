@@ -224,6 +224,27 @@ def test_copies_not_views():
     assert back[0].weight.abs().sum() == 0
 
 
+ACT, TWICE = tnn.ReLU(), tnn.Linear(5, 5)
+PAIR = tnn.Sequential(TWICE, ACT)
+
+
+@pytest.mark.parametrize(
+    "module, n_layers",
+    [
+        (tnn.Sequential(tnn.Linear(5, 5), ACT, tnn.Linear(5, 5), ACT, tnn.Linear(5, 2)), 5),
+        (tnn.Sequential(TWICE, tnn.Tanh(), TWICE), 3),
+        (tnn.Sequential(TWICE, tnn.Sequential(ACT, tnn.Sequential(TWICE, ACT))), 4),
+        (tnn.Sequential(PAIR, tnn.Tanh(), PAIR), 5),
+    ],
+    ids=["an activation", "a Linear", "nested", "a Sequential"],
+)
+def test_a_shared_module_is_read_at_every_place(module, n_layers):
+    network = from_pytorch(module)
+    assert len(network) == n_layers
+    x = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
+    assert_equal_to_a_millionth(network.infer(x), predict(module, x))
+
+
 @pytest.mark.parametrize(
     "module, message",
     [

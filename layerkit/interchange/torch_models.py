@@ -31,7 +31,8 @@ def from_pytorch(module: nn.Module, input_shape: Shape | None = None) -> Sequent
         Built, with copies of the parameters and running statistics, in the module's dtype. Images
         and the sequences of convolutions go in, and come out, channels last; the Dense after a
         Flatten has its rows in the order that this needs. Modules whose parameters ask for no
-        gradients are frozen.
+        gradients are frozen. A module that stands at several places becomes a layer at each of
+        them, with parameters of its own.
 
     Raises
     ------

@@ -58,7 +58,7 @@ def read_module(module: tnn.Module, input_shape: Shape | None) -> nn.Sequential:
 def read(module: Any, trail: Trail, path: str) -> Trail:
     """Go on through a module and those inside it."""
     if type(module) is tnn.Sequential:
-        for name, child in module.named_children():
+        for name, child in module._modules.items():  # named_children() skips what is shared
             trail = read(child, trail, f"{path}.{name}")
         return trail
     if isinstance(module, modules.Residual):
