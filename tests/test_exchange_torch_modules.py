@@ -131,6 +131,7 @@ MODULES = {
         lambda: tnn.Sequential(tnn.Flatten(), tnn.Linear(24, 4), tnn.Hardswish()),
         (4, 3, 2),
     ),
+    "one pixel": (lambda: tnn.Sequential(tnn.Flatten(), tnn.Linear(5, 2)), (1, 1, 5)),
     "softmax over channels": (
         lambda: tnn.Sequential(tnn.Conv2d(2, 3, 1), tnn.Softmax(1), tnn.Flatten()),
         (2, 3, 2),

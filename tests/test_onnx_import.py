@@ -177,6 +177,7 @@ def torch_modules():
             (3,),
         ),
         "sequences": (tnn.Sequential(tnn.Linear(3, 4), tnn.ReLU(), tnn.LayerNorm(4)), (5, 3)),
+        "one pixel": (tnn.Sequential(tnn.Flatten(), tnn.Linear(5, 2)), (5, 1, 1)),
     }
 
 
@@ -184,7 +185,7 @@ def torch_modules():
     "name",
     [
         *("resnet", "view", "densenet", "activations", "vgg", "signals", "causal signals"),
-        *("decoder", "sequences"),
+        *("decoder", "sequences", "one pixel"),
     ],
 )
 def test_a_model_of_pytorch(name):

@@ -134,7 +134,8 @@ class Trail(NamedTuple):
         places = self.shape[:-1] if self.channels_first else ()
         if flat and places and set(places) == {1}:  # one place has one order
             plain = self._replace(channels_first=False)
-            if isinstance(self.layers[-1], nn.Reshape) and len(self.layers[-1].input_shape) == 1:
+            last = self.layers[-1] if self.layers else None
+            if isinstance(last, nn.Reshape) and len(last.input_shape) == 1:
                 return plain._replace(layers=self.layers[:-1], shape=shape)
             return plain.then(nn.Flatten())
         plain = self.with_channels_last()
