@@ -225,6 +225,27 @@ def test_copies_not_views():
     assert back[0].weight.abs().sum() == 0
 
 
+@pytest.mark.parametrize(
+    "module, dtype",
+    [
+        (tnn.Conv2d(2, 3, 1).double(), np.float64),
+        (tnn.BatchNorm2d(2, affine=False).double(), np.float64),
+        (tnn.BatchNorm2d(2, affine=False), np.float32),
+        (tnn.Conv2d(2, 3, 1).half(), np.float32),
+        (tnn.Conv2d(2, 3, 1).bfloat16(), np.float32),
+        (tnn.BatchNorm2d(2).bfloat16(), np.float32),
+        (tnn.ReLU().double(), np.float32),
+    ],
+    ids=["float64", "buffers", "float32", "float16", "bfloat16", "bfloat16 buffers", "none"],
+)
+def test_the_dtype_of_parameters_and_buffers(module, dtype):
+    network = from_pytorch(module, (4, 4, 2))
+    assert network.dtype == dtype
+    x = np.random.default_rng(0).standard_normal((3, 4, 4, 2)).astype(dtype)
+    expected = predict(module.float().eval(), np.moveaxis(x, -1, 1).astype(np.float32))
+    assert_equal_to_a_millionth(np.moveaxis(network.infer(x), -1, 1), expected)
+
+
 ACT, TWICE = tnn.ReLU(), tnn.Linear(5, 5)
 PAIR = tnn.Sequential(TWICE, ACT)
 

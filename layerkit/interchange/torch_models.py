@@ -28,11 +28,11 @@ def from_pytorch(module: nn.Module, input_shape: Shape | None = None) -> Sequent
     Returns
     -------
     network : Sequential
-        Built, with copies of the parameters and running statistics, in the module's dtype. Images
-        and the sequences of convolutions go in, and come out, channels last; the Dense after a
-        Flatten has its rows in the order that this needs. Modules whose parameters ask for no
-        gradients are frozen. A module that stands at several places becomes a layer at each of
-        them, with parameters of its own.
+        Built, with copies of the parameters and running statistics: in float64 where the module has
+        any of that dtype, otherwise in float32. Images and the sequences of convolutions go in, and
+        come out, channels last; the Dense after a Flatten has its rows in the order that this
+        needs. Modules whose parameters ask for no gradients are frozen. A module that stands at
+        several places becomes a layer at each of them, with parameters of its own.
 
     Raises
     ------

@@ -46,13 +46,13 @@ def reads(*kinds: type[tnn.Module]) -> Callable[[Reader], Reader]:
 def read_module(module: tnn.Module, input_shape: Shape | None) -> nn.Sequential:
     """Return a built network that computes what the module computes in evaluation mode."""
     shape = _guess_shape(module) if input_shape is None else input_shape
-    floats = [p for p in module.parameters() if p.is_floating_point()]
-    dtype = np.float64 if floats and floats[0].dtype == torch.float64 else np.float32
+    tensors = (*module.parameters(), *module.buffers())
+    is_double = any(tensor.dtype == torch.float64 for tensor in tensors)
     first = len(shape) == 3 or (len(shape) == 2 and _begins_with_channels(module))
     trail = read(module, Trail((), shape, first, shape, {}), "module")
     comes_first = len(trail.shape) == 3 or (len(trail.shape) == 2 and first)
     trail = trail.with_channels_first() if comes_first else trail.with_channels_last()
-    return trail.network(dtype)
+    return trail.network(np.float64 if is_double else np.float32)
 
 
 def read(module: Any, trail: Trail, path: str) -> Trail:
@@ -112,8 +112,9 @@ def _begins_with_channels(module: tnn.Module) -> bool:
 
 
 def array(tensor: torch.Tensor) -> np.ndarray:
-    """Return a parameter as an array."""
-    return tensor.detach().cpu().numpy()
+    """Return a parameter as an array; NumPy has no bfloat16."""
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 def _weights(module: Any) -> dict[str, np.ndarray]:
