@@ -9,6 +9,7 @@ from layerkit.interchange import from_pytorch, to_pytorch
 
 torch = pytest.importorskip("torch")
 tnn = torch.nn
+Columns = pytest.importorskip("layerkit.interchange.torch_layers.modules").Columns
 
 
 def predict(module, x):
@@ -132,6 +133,16 @@ MODULES = {
         (4, 3, 2),
     ),
     "one pixel": (lambda: tnn.Sequential(tnn.Flatten(), tnn.Linear(5, 2)), (1, 1, 5)),
+    "columns to images": (
+        lambda: Columns(
+            [
+                (range(4), tnn.Sequential(tnn.Unflatten(1, (1, 2, 2)), tnn.Conv2d(1, 3, 1))),
+                ([4], tnn.Tanh()),
+            ]
+        ),
+        (5,),
+    ),
+    "softplus": (lambda: tnn.Sequential(tnn.Linear(4, 5), tnn.Softplus(threshold=30)), (4,)),
     "softmax over channels": (
         lambda: tnn.Sequential(tnn.Conv2d(2, 3, 1), tnn.Softmax(1), tnn.Flatten()),
         (2, 3, 2),
@@ -272,7 +283,10 @@ def test_a_shared_module_is_read_at_every_place(module, n_layers):
     [
         (tnn.Sequential(tnn.LSTM(2, 2)), r"module\.0 LSTM\(2, 2\): LSTM has no layer"),
         (tnn.Sequential(tnn.Softplus(beta=2)), r"module\.0 .*only with beta=1"),
+        (tnn.Sequential(tnn.Softplus(threshold=0.5)), "only with threshold of at least 20"),
         (tnn.Sequential(tnn.MaxPool2d(2, ceil_mode=True)), "only with ceil_mode=False"),
+        (tnn.Sequential(tnn.MaxPool2d(2, return_indices=True)), "only with return_indices=False"),
+        (tnn.AdaptiveMaxPool2d(1, return_indices=True), "only with return_indices=False"),
         (tnn.Sequential(tnn.AvgPool2d(3, divisor_override=2)), "only with divisor_override=None"),
         (tnn.Sequential(tnn.ConstantPad2d(1, -np.inf)), r"module\.0 .*only with zeros as padding"),
         (tnn.ZeroPad2d((0, -1, 0, 0)), "padding must be an integer of at least 0"),

@@ -32,7 +32,8 @@ def from_pytorch(module: nn.Module, input_shape: Shape | None = None) -> Sequent
         any of that dtype, otherwise in float32. Images and the sequences of convolutions go in, and
         come out, channels last; the Dense after a Flatten has its rows in the order that this
         needs. Modules whose parameters ask for no gradients are frozen. A module that stands at
-        several places becomes a layer at each of them, with parameters of its own.
+        several places becomes a layer at each of them, with parameters of its own. What counts only
+        in training and has no layer, such as the padding_idx of an Embedding, is left behind.
 
     Raises
     ------

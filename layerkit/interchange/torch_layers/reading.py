@@ -168,6 +168,7 @@ def _gelu(module: Any, trail: Trail) -> Trail:
 @reads(tnn.Softplus)
 def _softplus(module: Any, trail: Trail) -> Trail:
     _demand(module.beta == 1, "beta=1")
+    _demand(module.threshold >= 20, "threshold of at least 20")  # x + exp(-20) is x in float32
     return trail.then(nn.Softplus())
 
 
@@ -272,6 +273,7 @@ def _transposed(module: Any, trail: Trail) -> Trail:
 @reads(tnn.MaxPool1d, tnn.MaxPool2d, tnn.AvgPool1d, tnn.AvgPool2d)
 def _pool(module: Any, trail: Trail) -> Trail:
     _demand(not module.ceil_mode, "ceil_mode=False")
+    _demand(not getattr(module, "return_indices", False), "return_indices=False")
     trail, padding = trail.with_channels_first(), _one(module.padding)
     if isinstance(module, tnn.AvgPool1d | tnn.AvgPool2d):
         _demand(getattr(module, "divisor_override", None) is None, "divisor_override=None")
@@ -294,6 +296,7 @@ def _global_average(module: Any, trail: Trail) -> Trail:
 @reads(tnn.AdaptiveMaxPool1d, tnn.AdaptiveMaxPool2d)
 def _global_maximum(module: Any, trail: Trail) -> Trail:
     _demand(np.all(np.equal(module.output_size, 1)), "output_size=1")
+    _demand(not module.return_indices, "return_indices=False")
     return trail.global_pool({1: nn.GlobalMaxPool1D, 2: nn.GlobalMaxPool2D})
 
 
@@ -381,7 +384,8 @@ def _columns(module: Any, trail: Trail) -> Trail:
     routes = []
     for columns, child in zip(module.columns, module.modules_of, strict=True):
         part = Trail((), (len(columns),), False, (len(columns),), trail.arrays)
-        routes.append((columns, nn.Sequential(list(read(child, part, "columns").layers))))
+        part = read(child, part, "columns").with_channels_last()  # in the order of its flatten
+        routes.append((columns, nn.Sequential(list(part.layers))))
     return trail.then(nn.Columns(routes))
 
 
