@@ -262,7 +262,9 @@ def graph(nodes, constants=(), shape=("n", 4), out="y"):
     made = [h.make_node(op, ins, outs, **more) for op, ins, outs, more in nodes]
     arrays = [onnx.numpy_helper.from_array(np.asarray(a), name) for name, a in constants]
     opset = [h.make_opsetid("", 17)]
-    return h.make_model(h.make_graph(made, "g", [x], [y], arrays), opset_imports=opset)
+    return h.make_model(
+        h.make_graph(made, "g", [x], [y], arrays), opset_imports=opset, ir_version=8
+    )
 
 
 W = np.arange(8, dtype=np.float32).reshape(4, 2)
@@ -283,6 +285,48 @@ def test_small_operators():
     )
     expected = (2 * x @ W + 2 * np.float32([1, 2])) / 2
     np.testing.assert_allclose(from_onnx(model).infer(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def through(op, *constants):
+    """An operator on x and constants, then a Gemm."""
+    names = [f"c{i}" for i in range(len(constants))]
+    nodes = [(op, ["x", *names], ["a"], {}), ("Gemm", ["a", "W"], ["y"], {})]
+    arrays = [(name, np.float32(c)) for name, c in zip(names, constants, strict=True)]
+    return graph(nodes, [*arrays, ("W", W)])
+
+
+LARGEST = np.finfo(np.float32).max
+
+
+@pytest.mark.parametrize(
+    "op, constants",
+    [
+        *[("Clip", bounds) for bounds in [(0, 6), (0, 10), (-10, 10), (0, 1e10), (-1.00001, 1)]],
+        *[("Min", [20]), ("Min", [1e30]), ("Max", [-9]), ("Max", [-1e7]), ("Max", [1e-6])],
+    ],
+    ids=str,
+)
+def test_no_bound_is_lost(op, constants):
+    with pytest.raises(ValueError, match="its input 'a' is an expression that no layer computes"):
+        from_onnx(through(op, *constants))
+
+
+@pytest.mark.parametrize(
+    "op, constants, kind",
+    [
+        *[("Clip", (0, np.inf), nn.ReLU), ("Clip", (0, LARGEST), nn.ReLU), ("Max", [0], nn.ReLU)],
+        *[("Clip", (-1, 1), nn.HardTanh), ("Add", [5e-6], nn.BatchNorm)],
+        *[("Mul", [1.000009], nn.BatchNorm), ("Mul", [1], nn.Dense), ("Min", [LARGEST], nn.Dense)],
+    ],
+    ids=str,
+)
+def test_what_an_operator_with_constants_becomes(op, constants, kind):
+    model = through(op, *constants)
+    network = from_onnx(model)
+    assert type(network[0]) is kind
+    x = 1000 * np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32)
+    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    np.testing.assert_allclose(network.infer(x), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
