@@ -255,16 +255,15 @@ def test_it_goes_on_learning(tmp_path):
     assert history["loss"][-1] < 0.5 * history["loss"][0]
 
 
-def graph(nodes, constants=(), shape=("n", 4), out="y"):
+def graph(nodes, constants=(), shape=("n", 4), out="y", opset=17):
     h = onnx.helper
     x = h.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)
     y = h.make_tensor_value_info(out, onnx.TensorProto.FLOAT, None)
     made = [h.make_node(op, ins, outs, **more) for op, ins, outs, more in nodes]
     arrays = [onnx.numpy_helper.from_array(np.asarray(a), name) for name, a in constants]
-    opset = [h.make_opsetid("", 17)]
-    return h.make_model(
-        h.make_graph(made, "g", [x], [y], arrays), opset_imports=opset, ir_version=8
-    )
+    opsets = [h.make_opsetid("", opset)]
+    made = h.make_graph(made, "g", [x], [y], arrays)
+    return h.make_model(made, opset_imports=opsets, ir_version=8)
 
 
 W = np.arange(8, dtype=np.float32).reshape(4, 2)
@@ -344,6 +343,118 @@ def test_what_an_operator_with_constants_becomes(op, constants, kind):
 def test_what_cannot_be_mapped_is_named(nodes, message):
     with pytest.raises(ValueError, match=message):
         from_onnx(graph(nodes, [("W", W)]))
+
+
+INT, FLOAT = onnx.TensorProto.INT64, onnx.TensorProto.FLOAT
+HALF = {"coordinate_transformation_mode": "half_pixel"}
+WHOLE = {"coordinate_transformation_mode": "asymmetric"}
+POOL = {"kernel_shape": [2, 2], "strides": [2, 2]}
+IMAGE = {
+    "K": np.arange(54, dtype=np.float32).reshape(2, 3, 3, 3) / 54,
+    "F": np.float32([1, 1, 2, 3]),
+    "F3": np.float32([1, 2, 2, 3]),
+    "S": np.array([0, 2, 12, 14]),
+    "S3": np.array([0, 4, 12, 14]),
+    "P": np.array([0, 0, 1, 2, 0, 0, 3, 0]),
+    "order": np.array([0, 1, 3, 2]),
+    "half": np.float32(0.5),
+    "yes": np.array(True),
+    "minus": np.array([-1]),
+    "keep": np.array([0, 2, 0, 0]),
+    "v": np.ones(2, np.float32),
+}
+
+
+def of_images(nodes, opset):
+    return graph(nodes, IMAGE.items(), ("n", 2, 6, 7), opset=opset)
+
+
+@pytest.mark.parametrize(
+    "op, inputs, attributes, opset, message",
+    [
+        ("ConvTranspose", "K", {"auto_pad": "SAME_UPPER"}, 17, "pads instead of auto_pad"),
+        (
+            "AveragePool",
+            "",
+            {**POOL, "auto_pad": "SAME_UPPER", "count_include_pad": 1},
+            17,
+            "pads instead of auto_pad where zeros are counted",
+        ),
+        ("Resize", ",F", {**WHOLE, "nearest_mode": "ceil"}, 17, "modes that repeat every pixel"),
+        ("Resize", ",F", WHOLE, 17, "modes that repeat every pixel"),
+        ("Resize", ",F", {**HALF, "nearest_mode": "floor"}, 17, "modes that repeat every pixel"),
+        ("Resize", ",F3", {}, 17, "factors for two axes of places alone"),
+        ("Resize", ",,S3", {}, 17, "factors for two axes of places alone"),
+        ("Resize", ",,S", {"keep_aspect_ratio_policy": "not_larger"}, 18, "policy='stretch'"),
+        ("Resize", ",F", {"axes": [0, 1, 3, 2]}, 18, "scales or sizes for all axes"),
+        ("Upsample", "F3", {}, 9, "factors for two axes of places alone"),
+        ("Pad", "P,,order", {}, 18, "pads for all axes"),
+        ("Dropout", "half,yes", {}, 17, "training_mode=False"),
+        ("Reshape", "keep", {"allowzero": 1}, 17, "allowzero=0"),
+        ("BatchNormalization", "v,v,v,v", {"spatial": 0}, 8, "spatial=1"),
+        ("Relu", "", {}, 6, "the model must be of opset 7 or newer, got 6"),
+        ("Gelu", "", {"domain": "com.microsoft"}, 17, "no layer does this, of the domain 'com.m"),
+    ],
+    ids=str,
+)
+def test_an_attribute_that_no_layer_has(op, inputs, attributes, opset, message):
+    names = ["x", *(inputs.split(",") if inputs else [])]
+    with pytest.raises(ValueError, match=message):
+        from_onnx(of_images([(op, names, ["y"], attributes)], opset))
+
+
+@pytest.mark.parametrize("to", [INT, onnx.TensorProto.BOOL], ids=["integers", "booleans"])
+def test_a_cast_is_not_lost(to):
+    nodes = [("Cast", ["x"], ["a"], {"to": to}), ("Cast", ["a"], ["y"], {"to": FLOAT})]
+    with pytest.raises(ValueError, match="in Cast 'a': has a layer only with floats, or with int"):
+        from_onnx(graph(nodes))
+    with pytest.raises(ValueError, match="in Cast 'a'"):
+        from_onnx(graph(nodes), output="a")
+
+
+@pytest.mark.parametrize("C", [[[1], [2]], [[1, 2], [3, 4]]], ids=str)
+def test_a_gemm_adds_one_row(C):
+    model = graph([("Gemm", ["x", "W", "C"], ["y"], {})], [("W", W), ("C", np.float32(C))])
+    with pytest.raises(ValueError, match="in Gemm 'y': has a layer only with one row as C"):
+        from_onnx(model)
+
+
+@pytest.mark.parametrize(
+    "op, inputs, attributes, opset",
+    [
+        ("ConvTranspose", "K", {"auto_pad": "VALID"}, 17),
+        ("AveragePool", "", {**POOL, "auto_pad": "VALID", "count_include_pad": 1}, 17),
+        ("AveragePool", "", {**POOL, "pads": [1, 0, 1, 1], "count_include_pad": 1}, 17),
+        ("AveragePool", "", {**POOL, "auto_pad": "SAME_UPPER"}, 17),
+        ("MaxPool", "", {**POOL, "auto_pad": "SAME_UPPER", "storage_order": 1}, 17),
+        ("Resize", ",F", HALF, 17),
+        ("Resize", ",F", {**HALF, "nearest_mode": "round_prefer_ceil"}, 17),
+        ("Resize", ",F", {**WHOLE, "nearest_mode": "floor"}, 17),
+        ("Upsample", "F", {}, 9),
+        ("Pad", "P", {}, 18),
+        ("Gelu", "", {"approximate": "tanh"}, 20),
+    ],
+    ids=str,
+)
+def test_attributes_mean_what_they_mean_to_onnxruntime(op, inputs, attributes, opset):
+    names = ["x", *(inputs.split(",") if inputs else [])]
+    model = of_images([(op, names, ["y"], attributes)], opset)
+    x = np.random.default_rng(0).standard_normal((3, 2, 6, 7)).astype(np.float32)
+    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    y = from_onnx(model).infer(np.moveaxis(x, 1, -1))
+    np.testing.assert_allclose(np.moveaxis(y, -1, 1), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_part_of_a_shape():
+    nodes = [
+        ("Shape", ["x"], ["s"], {"start": 1, "end": 3}),
+        ("Concat", ["minus", "s", "minus"], ["t"], {"axis": 0}),
+        ("Slice", ["t", "zero", "three"], ["u"], {}),
+        ("Reshape", ["x", "u"], ["y"], {}),
+    ]
+    constants = [("minus", np.array([-1])), ("zero", np.array([0])), ("three", np.array([3]))]
+    network = from_onnx(graph(nodes, constants, ("n", 2, 6)))
+    assert network.output_shape == (2, 6)
 
 
 def test_errors_of_the_arguments():

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto
+from onnx import NodeProto, ValueInfoProto, helper
 from onnx.reference import ReferenceEvaluator
 
 import layerkit.layers as nn
@@ -51,12 +51,18 @@ def samples_of(node: NodeProto, inputs: Sequence[Samples | np.ndarray], opset: i
 
 
 def run_node(node: NodeProto, values: Sequence[np.ndarray], opset: int) -> Any:
-    """Compute one operator on constants."""
-    names = [name for name in node.input if name]
+    """Compute one operator on constants; in a model, as Gelu needs the types of its inputs."""
+    feeds = dict(zip([name for name in node.input if name], map(np.asarray, values), strict=True))
+    inputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
+        for name, v in feeds.items()
+    ]
+    outputs = [ValueInfoProto(name=name) for name in node.output if name]
+    graph = helper.make_graph([node], "operator", inputs, outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     with np.errstate(all="ignore"):
-        runner = ReferenceEvaluator(node, opsets={"": opset})
-        outputs: Any = runner.run(None, dict(zip(names, values, strict=True)))
-    return outputs[0]
+        found: Any = ReferenceEvaluator(model).run(None, feeds)
+    return found[0]
 
 
 def layer_like(node: NodeProto, samples: np.ndarray) -> Layer | None:

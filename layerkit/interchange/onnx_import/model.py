@@ -26,6 +26,7 @@ _CHANNELS_FIRST = {
     *("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"),
     *("BatchNormalization", "InstanceNormalization", "GroupNormalization", "Pad"),
 }
+_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 _CHANNELS_LAST = {"Transpose", "MatMul", "Gemm", "LayerNormalization"}
 
 
@@ -44,13 +45,19 @@ class _Reader:
         self.graph: GraphProto = model.graph
         self.is_ours = model.producer_name == "layerkit"  # so images are channels last
         self.opset = max((o.version for o in model.opset_import if o.domain == ""), default=17)
+        if self.opset < 7:  # which broadcast along an axis that they name
+            raise ValueError(f"the model must be of opset 7 or newer, got {self.opset}")
         self.constants = {t.name: numpy_helper.to_array(t) for t in self.graph.initializer}
         self.values: dict[str, Any] = dict(self.constants)
         self.samples: dict[str, Samples] = {}
+        self.read_as: dict[str, set[tuple[str, int]]] = {}
 
     def read(self, input_shape: Shape | None, output: str | None) -> nn.Sequential:
         output = self._default_output() if output is None else output
         nodes = self._needed(output)
+        for node in nodes:
+            for i, name in enumerate(node.input):
+                self.read_as.setdefault(name, set()).add((node.op_type, i))
         source = self._input(nodes)
         shape, channels_first = self._shape(source, nodes, input_shape)
         self._know(source.name, Trail((), shape, channels_first, shape, {}))
@@ -59,7 +66,7 @@ class _Reader:
                 self._run(node)
             except (ValueError, TypeError) as error:
                 raise ValueError(f"{_shown(node)}: {error}") from error
-        trail = self.values[output]
+        trail = self.values.get(output)
         if not isinstance(trail, Trail):
             raise ValueError(f"the tensor {output!r} does not come from the input through layers")
         if self.is_ours:
@@ -133,11 +140,15 @@ class _Reader:
 
     def _run(self, node: NodeProto) -> None:
         """Find out what a node's first output is."""
+        if node.domain not in _DOMAINS:
+            raise TypeError(f"no layer does this, of the domain {node.domain!r}")
         inputs = [self.values.get(name) if name else None for name in node.input]
         name = node.output[0]
         given = [value for value in inputs if value is not None]
         if node.op_type == "Shape" and isinstance(given[0], Trail):
-            self.values[name] = np.array([0, *given[0].model_shape()])  # 0: the batch, any length
+            sizes = np.array([0, *given[0].model_shape()])  # 0: the batch, any length
+            limits = {a.name: a.i for a in node.attribute}
+            self.values[name] = sizes[limits.get("start") : limits.get("end")]
             return
         if all(isinstance(value, np.ndarray) for value in given) and len(given) == len(
             [i for i in node.input if i]
@@ -159,7 +170,7 @@ class _Reader:
             self.values[name] = None
             return
         try:
-            self._know(name, reader(Node(node, inputs, self.opset)))
+            self._know(name, reader(Node(node, inputs, self.opset, self.read_as.get(name, set()))))
         except ValueError:
             if not self.samples.get(name):
                 raise

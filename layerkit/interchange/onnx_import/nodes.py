@@ -12,10 +12,15 @@ from layerkit.interchange.trail import Trail
 
 
 class Node:
-    """An operator, its attributes and what came in: trails, constants, None where left out."""
+    """An operator, its attributes and what came in: trails, constants, None where left out.
 
-    def __init__(self, proto: NodeProto, inputs: list[Any], opset: int) -> None:
-        self.op, self.inputs, self.opset = proto.op_type, inputs, opset
+    ``read_as`` says who reads its output: the operators, and as which of their inputs.
+    """
+
+    def __init__(
+        self, proto: NodeProto, inputs: list[Any], opset: int, read_as: set[tuple[str, int]]
+    ) -> None:
+        self.op, self.inputs, self.opset, self.read_as = proto.op_type, inputs, opset, read_as
         self.attributes = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
 
     def get(self, name: str, default: Any = None) -> Any:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from onnx import TensorProto
 
 import layerkit.layers as nn
 from layerkit.interchange.onnx_import.nodes import Node, demand, per_channel, reads
 from layerkit.interchange.trail import Trail, add, concatenate
+
+_FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+_INTEGERS = {TensorProto.INT32, TensorProto.INT64}
 
 
 @reads("Gemm")
@@ -17,6 +21,7 @@ def _gemm(node: Node) -> Trail:
     W = node.constant(1).T if node.get("transB", 0) else node.constant(1)
     b = None
     if node.input(2) is not None:
+        demand(np.shape(node.constant(2))[:-1] in ((), (1,)), "one row as C")
         b = np.broadcast_to(np.ravel(node.constant(2)), W.shape[1:]) * node.get("beta", 1.0)
     return node.trail().dense(W * node.get("alpha", 1.0), b)
 
@@ -95,6 +100,7 @@ def _flatten(node: Node) -> Trail:
 def _reshape(node: Node) -> Trail:
     trail = node.trail()
     sizes, now = [int(size) for size in node.constant(1)], (0, *trail.model_shape())
+    demand(not (node.get("allowzero", 0) and 0 in sizes[1:]), "allowzero=0")
     demand(sizes and sizes[0] in (-1, 0), "the batch axis left as it is")
     shape = [now[i] if size == 0 else size for i, size in enumerate(sizes)][1:]
     if sizes[0] == 0 and -1 in shape:
@@ -139,14 +145,23 @@ def _softmax(node: Node) -> Trail:
     return trail.then(getattr(nn, node.op)(axis=trail.axis(axis)))
 
 
-@reads("Identity", "Cast")
+@reads("Identity")
 def _nothing(node: Node) -> Trail:
+    return node.trail()
+
+
+@reads("Cast")
+def _cast(node: Node) -> Trail:
+    is_index = node.read_as == {("Gather", 1)}  # an Embedding takes its integers as floats, too
+    to = node.get("to")
+    demand(to in _FLOATS or (to in _INTEGERS and is_index), "floats, or with integers as an index")
     return node.trail()
 
 
 @reads("Dropout")
 def _dropout(node: Node) -> Trail:
-    ratio = node.input(1)
+    ratio, training = node.input(1), node.input(2)
+    demand(training is None or not node.constant(2).any(), "training_mode=False")
     rate = float(node.get("ratio", 0.5) if ratio is None else node.constant(1))
     return node.trail().then(nn.Dropout(round(rate, 7)))
 

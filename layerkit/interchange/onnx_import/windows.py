@@ -23,7 +23,8 @@ def _one(values: Any) -> Any:
 
 
 def _sides(node: Node, n: int) -> Any:
-    pads = node.get("pads", [0] * 2 * n)
+    none = [0] * 2 * n
+    pads = node.get("pads", none) if node.get("auto_pad", "NOTSET") == "NOTSET" else none
     return list(zip(pads[:n], pads[n:], strict=True))
 
 
@@ -71,6 +72,7 @@ def _transposed(node: Node) -> Trail:
     W, b = kernel_to_channels_last(node.constant(1)).swapaxes(-1, -2), node.input(2)
     demand(W.ndim == 4 and node.get("group", 1) == 1, "two axes of places and one group")
     demand(node.get("output_shape") is None, "pads instead of output_shape")
+    demand(node.get("auto_pad", "NOTSET") in ("NOTSET", "VALID"), "pads instead of auto_pad")
     trail, sides = node.trail().with_channels_first(), _sides(node, 2)
     more = _one(node.get("output_padding", [0, 0]))
     stride = _one(node.get("strides", [1, 1]))
@@ -101,10 +103,12 @@ def _pool(node: Node) -> Trail:
     demand(n in _NAMES and len(trail.shape) == n + 1, "one or two axes of places")
     demand(not node.get("ceil_mode", 0), "ceil_mode=0")
     demand(set(node.get("dilations", [1])) == {1}, "dilations of 1")
-    counted = node.get("count_include_pad", 0) and any(node.get("pads", []))
-    if counted:  # zeros are cells like others
-        trail = trail.zero_padded(_sides(node, n))
-        node.attributes.pop("pads")
+    if node.get("count_include_pad", 0):  # zeros are cells like others
+        auto = node.get("auto_pad", "NOTSET")
+        demand(auto in ("NOTSET", "VALID"), "pads instead of auto_pad where zeros are counted")
+        if np.any(_sides(node, n)):
+            trail = trail.zero_padded(_sides(node, n))
+            node.attributes.pop("pads")
     kind = getattr(nn, f"{'Max' if node.op == 'MaxPool' else 'Avg'}Pool{_NAMES[n]}")
 
     def make(padding: Any) -> Layer:
@@ -136,6 +140,7 @@ def _reduce(node: Node) -> Trail:
 @reads("Pad")
 def _pad(node: Node) -> Trail:
     trail, pads = node.trail(), [int(p) for p in node.constant(1)]
+    demand(node.input(3) is None, "pads for all axes")
     if not any(pads):
         return trail
     trail = trail.with_channels_first()
@@ -147,22 +152,42 @@ def _pad(node: Node) -> Trail:
     return trail.zero_padded(sides[2:])
 
 
+# With whole factors these take the pixel that nn.UpSample2D takes.
+_NEAREST = ("round_prefer_floor", "round_prefer_ceil")
+_REPEATING = {
+    "half_pixel": _NEAREST,
+    "half_pixel_symmetric": _NEAREST,
+    "pytorch_half_pixel": _NEAREST,
+    "asymmetric": ("floor",),
+    "tf_half_pixel_for_nn": ("floor",),
+}
+
+
 @reads("Resize", "Upsample")
 def _resize(node: Node) -> Trail:
     trail = node.trail().with_channels_first()
     demand(node.get("mode", "nearest") == "nearest", "mode='nearest'")
+    demand(node.get("axes") is None, "scales or sizes for all axes")
+    if node.op == "Resize":
+        places = node.get("coordinate_transformation_mode", "half_pixel")
+        rounding = node.get("nearest_mode", "round_prefer_floor")
+        demand(rounding in _REPEATING.get(places, ()), "modes that repeat every pixel")
     scales = node.inputs[-1] if node.op == "Upsample" else node.input(2)
     if node.input(3) is not None:
-        scales = node.constant(3)[2:] / np.array(trail.shape[:-1])
-    demand(isinstance(scales, np.ndarray), "constant scales")
-    factors = scales[-2:]
-    demand(len(trail.shape) == 3 and (factors == factors.astype(int)).all(), "whole factors")
+        policy = node.get("keep_aspect_ratio_policy", "stretch")
+        demand(policy == "stretch", "keep_aspect_ratio_policy='stretch'")
+        scales = [1, *node.constant(3)[1:] / np.array(trail.model_shape())]
+    demand(isinstance(scales, list | np.ndarray), "constant scales")
+    _, channels, *factors = scales
+    demand(len(factors) == 2 and channels == 1, "factors for two axes of places alone")
+    demand(np.equal(factors, np.int64(factors)).all(), "whole factors")
     return trail.then(nn.UpSample2D((int(factors[0]), int(factors[1]))))
 
 
 @reads("BatchNormalization")
 def _batch_norm(node: Node) -> Trail:
     demand(not node.get("training_mode", 0), "training_mode=0")
+    demand(node.get("spatial", 1), "spatial=1")
     names = ("gamma", "beta", "running_mean", "running_var")
     arrays = {name: node.constant(i + 1) for i, name in enumerate(names)}
     layer = nn.BatchNorm(1 - node.get("momentum", 0.9), node.get("epsilon", 1e-5))
