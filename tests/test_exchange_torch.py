@@ -90,6 +90,12 @@ def test_a_module_from_pytorch(name, module, shape):
     assert_equal_to_a_millionth(network.infer(x), expected)
 
 
+def test_an_input_shape_may_be_a_number():
+    assert from_pytorch(tnn.Linear(5, 2), 5).input_shape == (5,)
+    with pytest.raises(ValueError, match=r"input_shape must hold positive integers, .*got 0"):
+        from_pytorch(tnn.Linear(5, 2), 0)
+
+
 def test_what_the_modules_say_needs_no_input_shape():
     assert from_pytorch(tnn.Sequential(tnn.Linear(5, 2))).input_shape == (5,)
     with pytest.raises(ValueError, match="input_shape is needed"):
@@ -130,5 +136,7 @@ def test_what_cannot_be_mapped_is_named():
         from_pytorch(tnn.Sequential(tnn.Linear(5, 2), tnn.Bilinear(2, 2, 2)))
     with pytest.raises(TypeError, match="Doubled"):
         to_pytorch(nn.Sequential([nn.Dense(2), Doubled()]).build(3))
+    with pytest.raises(TypeError, match="network must be a layer, got 3"):
+        to_pytorch(3)
     with pytest.raises(RuntimeError, match="not built yet"):
         to_pytorch(nn.Dense(2))

@@ -294,6 +294,10 @@ def test_a_shared_module_is_read_at_every_place(module, n_layers):
         (tnn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), "padding_mode='zeros'"),
         (tnn.BatchNorm2d(2, track_running_stats=False), "track_running_stats=True"),
         (tnn.Softmax(), "only with dim"),
+        (tnn.Linear(1, 2), r"module .*W must have shape \(6, 2\) for .* \(2, 6, 6\), got \(1, 2\)"),
+        (tnn.Sequential(tnn.BatchNorm2d(3)), r"module\.0 .*gamma must have shape \(2,\) .*\(3,\)"),
+        (tnn.PReLU(3), r"negative_slope must have shape \(2,\)"),
+        (3, r"module must be a torch\.nn\.Module, got 3"),
     ],
     ids=str,
 )

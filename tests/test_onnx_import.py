@@ -464,3 +464,35 @@ def test_errors_of_the_arguments():
     assert from_onnx(model, input_shape=(3,)).output_shape == (3,)
     with pytest.raises(ValueError, match="output must be a computed tensor of the model, got 'z'"):
         from_onnx(model, output="z")
+    with pytest.raises(TypeError, match=r"source must be a path or an onnx\.ModelProto, got 3"):
+        from_onnx(3)
+    with pytest.raises(ValueError, match=r"input_shape must hold positive integers, .*got 0"):
+        from_onnx(model, input_shape=0)
+    assert from_onnx(model, input_shape=3).output_shape == (3,)
+
+
+@pytest.mark.parametrize("name", ["junk.onnx", "junk.json"])
+def test_a_file_that_holds_no_model(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"no model")
+    with pytest.raises(ValueError, match=rf"source must hold an ONNX model, got .*{name}"):
+        from_onnx(path)
+    with pytest.raises(FileNotFoundError):
+        from_onnx(tmp_path / "missing.onnx")
+
+
+@pytest.mark.parametrize(
+    "shape, given, message",
+    [
+        (("n", 4), (3,), r"input_shape must be \(4\), which the input 'x' has, got \(3,\)"),
+        (("n", "m"), (2, 3), r"input_shape must be \(any\), which the input 'x' has"),
+        (("n", 2, "h", 7), (6, 7, 3), r"must be \(2, any, 7\), which .*, got \(6, 7, 3\)"),
+        (None, (3,), r"in Gemm 'y': W must have shape \(3, 2\) for .* \(3,\), got \(4, 2\)"),
+        (("n", "m"), (3,), r"in Gemm 'y': W must have shape \(3, 2\)"),
+    ],
+    ids=str,
+)
+def test_a_shape_that_is_not_the_models(shape, given, message):
+    model = graph([("Gemm", ["x", "W"], ["y"], {})], [("W", W)], shape)
+    with pytest.raises(ValueError, match=message):
+        from_onnx(model, input_shape=given)

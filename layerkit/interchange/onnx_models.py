@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from layerkit.interchange.extras import require
-from layerkit.layer import Layer, Shape
+from layerkit.layer import Layer, Shape, as_shape
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -91,7 +91,7 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
 
 def from_onnx(
     source: str | os.PathLike | ModelProto,
-    input_shape: Shape | None = None,
+    input_shape: int | Shape | None = None,
     output: str | None = None,
 ) -> Sequential:
     """Build a network from an ONNX model, to inspect it or to go on training it.
@@ -100,7 +100,7 @@ def from_onnx(
     ----------
     source : str, path or onnx.ModelProto
         Feed-forward, with one input; residual sums and concatenated branches included.
-    input_shape : tuple of int, optional
+    input_shape : int or tuple of int, optional
         Of one sample in our layout, **channels last**; needed where the model leaves sizes open.
     output : str, optional
         Name of the tensor to end at, which may lie in the middle: without its last Softmax a
@@ -118,8 +118,11 @@ def from_onnx(
     ------
     ImportError
         Without onnx: ``pip install 'layerkit[onnx]'``.
+    TypeError
+        For a source that is neither a path nor a model.
     ValueError
-        For an operator, or a use of one, that we have no layer for: it is named.
+        For an operator, or a use of one, that we have no layer for: it is named. For a file that
+        holds no model; for an input_shape that is not the model's.
 
     Notes
     -----
@@ -136,4 +139,4 @@ def from_onnx(
     require("onnx", install=_INSTALL)
     from layerkit.interchange.onnx_import import read_model
 
-    return read_model(source, input_shape, output)
+    return read_model(source, None if input_shape is None else as_shape(input_shape), output)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layerkit.interchange.extras import require
-from layerkit.layer import Layer, Shape
+from layerkit.layer import Layer, Shape, as_shape
+from layerkit.layers.containers import check_layers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from layerkit.layers import Sequential
 
 
-def from_pytorch(module: nn.Module, input_shape: Shape | None = None) -> Sequential:
+def from_pytorch(module: nn.Module, input_shape: int | Shape | None = None) -> Sequential:
     """Build a network that computes what a tree of PyTorch modules computes.
 
     Parameters
@@ -21,7 +22,7 @@ def from_pytorch(module: nn.Module, input_shape: Shape | None = None) -> Sequent
     module : torch.nn.Module
         `torch.nn.Sequential` of modules that we have a layer for, nested as deep as you like, or
         one such module. Also the small modules that `to_pytorch` makes, for residual blocks.
-    input_shape : tuple of int, optional
+    input_shape : int or tuple of int, optional
         Of one sample in our layout, **channels last**: ``(28, 28, 1)`` where PyTorch has
         ``(1, 28, 28)``. Not needed where a Linear comes first.
 
@@ -40,9 +41,10 @@ def from_pytorch(module: nn.Module, input_shape: Shape | None = None) -> Sequent
     ImportError
         Without PyTorch: ``pip install torch``.
     TypeError
-        For a module that we have no layer for, by its path.
+        For a module that we have no layer for, by its path; for what is no module.
     ValueError
-        For a module with an option that we have not, by its path; if the input's shape is needed.
+        For a module with an option that we have not, or that does not fit its input, by its path;
+        if the input's shape is needed.
 
     Examples
     --------
@@ -54,7 +56,7 @@ def from_pytorch(module: nn.Module, input_shape: Shape | None = None) -> Sequent
     require("torch", install="torch")
     from layerkit.interchange.torch_layers import read_module
 
-    return read_module(module, None if input_shape is None else tuple(input_shape))
+    return read_module(module, None if input_shape is None else as_shape(input_shape))
 
 
 def to_pytorch(network: Layer) -> nn.Module:
@@ -93,5 +95,6 @@ def to_pytorch(network: Layer) -> nn.Module:
     require("torch", install="torch")
     from layerkit.interchange.torch_layers import write_network
 
+    check_layers(network=network)
     _ = network.params  # raises unless built
     return write_network(network)

@@ -40,6 +40,14 @@ class Trail(NamedTuple):
     def then(self, layer: Layer, **arrays: Any) -> Self:
         """Go on through a layer, whose parameters and buffers are given."""
         shape = layer.declare(self.shape)
+        for name, value in arrays.items():
+            is_param = name in layer._declared
+            own = (layer._declared[name] if is_param else layer._own_buffers[name]).shape
+            if value.shape != own:
+                raise ValueError(
+                    f"{name} must have shape {own} for samples of shape {self.shape}, "
+                    f"got {value.shape}"
+                )
         if arrays:
             self.arrays[layer] = arrays
         first = self.channels_first and len(shape) > 1

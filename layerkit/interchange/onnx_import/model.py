@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,20 @@ def read_model(
     source: str | os.PathLike | ModelProto, input_shape: Shape | None, output: str | None
 ) -> nn.Sequential:
     """Return a built network that computes one tensor of the model."""
-    model = source if isinstance(source, ModelProto) else onnx.load(source)
-    return _Reader(model).read(input_shape, output)
+    return _Reader(_load(source)).read(input_shape, output)
+
+
+def _load(source: str | os.PathLike | ModelProto) -> ModelProto:
+    if isinstance(source, ModelProto):
+        return source
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"source must be a path or an onnx.ModelProto, got {source!r}")
+    try:
+        return onnx.load(source)
+    except OSError:
+        raise
+    except Exception as error:  # of protobuf, of one kind for each file format
+        raise ValueError(f"source must hold an ONNX model, got {source!r}: {error}") from error
 
 
 class _Reader:
@@ -115,13 +128,25 @@ class _Reader:
         first = rank in (2, 3) and not self.is_ours
         first = first and self._begins_with_channels(source.name, nodes, rank == 3)
         if input_shape is not None:
-            return tuple(map(int, input_shape)), first
+            self._check_shape(source, input_shape, (*sizes[1:], *sizes[:1]) if first else sizes)
+            return input_shape, first
         if not dims or any(n < 1 for n in sizes):
             raise ValueError(
                 f"input_shape is needed, as the input {source.name!r} has sizes left open: of one "
                 "sample, channels last, such as (28, 28, 1)"
             )
         return ((*sizes[1:], sizes[0]) if first else tuple(sizes)), first
+
+    def _check_shape(self, source: Any, given: Shape, sizes: Sequence[int]) -> None:
+        """Refuse a shape that differs from the sizes that the input has; 0 is left open."""
+        if source.type.tensor_type.HasField("shape") and (
+            len(sizes) != len(given)
+            or any(n not in (0, m) for n, m in zip(sizes, given, strict=True))
+        ):
+            shown = ", ".join(str(n or "any") for n in sizes)
+            raise ValueError(
+                f"input_shape must be ({shown}), which the input {source.name!r} has, got {given}"
+            )
 
     def _begins_with_channels(self, name: str, nodes: list[NodeProto], otherwise: bool) -> bool:
         """Whether the first operators that tell take axis 1 of the input for its channels."""

@@ -215,8 +215,9 @@ def _layer_norm(node: Node) -> Trail:
     trail = node.trail().with_channels_last()
     axis = node.get("axis", -1)
     demand(axis in (-1, len(trail.shape)), "the last axis")
-    gamma, beta = node.constant(1), node.input(2)
-    arrays = {"gamma": gamma, "beta": np.zeros_like(gamma) if beta is None else node.constant(2)}
+    gamma, beta = node.constant(1), np.zeros(1) if node.input(2) is None else node.constant(2)
+    arrays = {name: per_channel(a, trail) for name, a in (("gamma", gamma), ("beta", beta))}
+    demand(all(a is not None for a in arrays.values()), "one value for each channel")
     return trail.then(nn.LayerNorm(node.get("epsilon", 1e-5)), **arrays)
 
 

@@ -45,6 +45,8 @@ def reads(*kinds: type[tnn.Module]) -> Callable[[Reader], Reader]:
 
 def read_module(module: tnn.Module, input_shape: Shape | None) -> nn.Sequential:
     """Return a built network that computes what the module computes in evaluation mode."""
+    if not isinstance(module, tnn.Module):
+        raise TypeError(f"module must be a torch.nn.Module, got {module!r}")
     shape = _guess_shape(module) if input_shape is None else input_shape
     tensors = (*module.parameters(), *module.buffers())
     is_double = any(tensor.dtype == torch.float64 for tensor in tensors)
@@ -181,7 +183,9 @@ def _hard_tanh(module: Any, trail: Trail) -> Trail:
 @reads(tnn.PReLU)
 def _prelu(module: Any, trail: Trail) -> Trail:
     trail = trail.with_channels_first()
-    return trail.then(nn.PReLU(), negative_slope=array(module.weight))
+    slopes = array(module.weight)  # one for each channel, or one for all
+    slopes = np.broadcast_to(slopes, trail.shape[-1:]) if slopes.size == 1 else slopes
+    return trail.then(nn.PReLU(), negative_slope=slopes)
 
 
 @reads(tnn.Softmax, tnn.LogSoftmax)
