@@ -10,11 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from pandas.api.types import is_numeric_dtype
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_digits, load_iris
+from sklearn.ensemble import (
+    BaggingClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -203,8 +211,6 @@ def test_columns_by_name(rng):
 
 
 def test_a_search_and_two_networks_in_one_model():
-    from sklearn.ensemble import VotingClassifier
-
     vote = VotingClassifier(
         [("a", classifier()), ("b", MLPClassifier(4))], voting="soft", flatten_transform=False
     )
@@ -215,6 +221,92 @@ def test_a_search_and_two_networks_in_one_model():
     fit(search, IRIS_X, IRIS_Y)
     found = run(to_onnx(search), IRIS_X)["probabilities"]
     np.testing.assert_allclose(found, search.predict_proba(IRIS_X), rtol=1e-4, atol=1e-5)
+
+
+HELD = {
+    "MLP": MLPClassifier(8, max_iter=3, random_state=0),
+    "two logits": classifier(loss="categorical_cross_entropy"),
+    "margins": classifier(loss="hinge"),
+}
+
+
+def scaled(model):
+    return make_pipeline(StandardScaler(), model)
+
+
+def stack(*models, final=None, **parameters):
+    named = [(str(i), model) for i, model in enumerate(models)]
+    return StackingClassifier(named, final or LogisticRegression(), cv=2, **parameters)
+
+
+HOLDERS = {
+    "calibrated": lambda model: CalibratedClassifierCV(model, cv=2),
+    "calibrated together": lambda model: CalibratedClassifierCV(model, cv=2, ensemble=False),
+    "calibrated pipeline": lambda model: CalibratedClassifierCV(scaled(model), cv=2),
+    "calibrated search": lambda m: CalibratedClassifierCV(GridSearchCV(scaled(m), {}, cv=2), cv=2),
+    "calibrated one against rest": lambda m: CalibratedClassifierCV(OneVsRestClassifier(m), cv=2),
+    "one against rest": OneVsRestClassifier,
+    "pipelines against rest": lambda model: OneVsRestClassifier(scaled(model)),
+    "one against one": OneVsOneClassifier,
+    "pipelines against one": lambda model: OneVsOneClassifier(scaled(model)),
+    "stack": stack,
+    "stack of scores": lambda model: stack(model, stack_method="decision_function"),
+    "stack of pipelines": lambda model: stack(scaled(model), model, passthrough=True),
+    "end of a stack": lambda model: stack(LogisticRegression(), final=model),
+    "voting": lambda m: VotingClassifier([("0", m), ("1", m)], flatten_transform=False),
+}
+
+
+@pytest.mark.parametrize("y", [IRIS_Y, (IRIS_Y > 0).astype(int)], ids=["three", "two"])
+@pytest.mark.parametrize("name", HELD)
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_model_takes_probabilities_or_scores_of_those_that_it_holds(holder, name, y):
+    model = fit(HOLDERS[holder](HELD[name]), IRIS_X, y)
+    found = run(to_onnx(model), IRIS_X)
+    assert (found["label"].reshape(-1) == model.predict(IRIS_X)).mean() > 0.97  # ties of votes
+    if hasattr(model, "predict_proba"):
+        expected = model.predict_proba(IRIS_X)
+    elif hasattr(model, "decision_function"):
+        expected = model.decision_function(IRIS_X)
+    else:
+        return
+    if holder.endswith("against one") and expected.ndim == 1:
+        return  # skl2onnx gives the votes of two classes in a form of its own
+    scores = found["probabilities"]
+    scores = scores[:, 1] if expected.ndim == 1 else scores
+    np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "y", "message"),
+    [
+        (
+            CalibratedClassifierCV(classifier(), method="isotonic", cv=2),
+            IRIS_Y,
+            "CalibratedClassifierCV with method='isotonic' has no ONNX form",
+        ),
+        (
+            OneVsRestClassifier(scaled(HELD["margins"])),
+            TWO_LABELS,
+            "OneVsRestClassifier with several labels has no ONNX form: skl2onnx takes margins",
+        ),
+        (
+            stack(HELD["margins"], LogisticRegression()),
+            (IRIS_Y > 0).astype(int),
+            "two classes, and LogisticRegression and SequentialClassifier in it, has no ONNX form",
+        ),
+        (
+            scaled(BaggingClassifier(HELD["margins"], 2)),
+            IRIS_Y,
+            "BaggingClassifier with classifiers without predict_proba has no ONNX form",
+        ),
+    ],
+    ids=["isotonic", "labels", "stack", "bagging"],
+)
+def test_what_skl2onnx_would_get_wrong_is_refused(model, y, message):
+    fit(model, IRIS_X, y)
+    with pytest.raises(TypeError, match=message):
+        to_onnx(model)
 
 
 def test_metadata():

@@ -23,22 +23,38 @@ class Output:
         self.dtype = np.dtype(dtype)
 
 
-def write_estimator(g: Graph, estimator: Any, x: Value) -> list[Output]:
-    """Write a fitted estimator's network and its predictions; return the outputs."""
+def write_estimator(
+    g: Graph, estimator: Any, x: Value, raw_scores: bool = False, both_sides: bool = False
+) -> list[Output]:
+    """Write a fitted estimator's network and its predictions; return the outputs.
+
+    Parameters
+    ----------
+    g : Graph
+    estimator : NetworkEstimator
+    x : Value
+    raw_scores : bool, default=False
+        Write what decision_function gives also where there are probabilities.
+    both_sides : bool, default=False
+        Write the score of each of two classes, not of the second alone.
+    """
     raw = g.channels_last(emit(g, estimator.network_, x))
     g.place = g.prefix
-    return _WRITERS[type(estimator._target).__name__](g, estimator._target, raw)
+    kind = type(estimator._target).__name__
+    if kind == "Labels":
+        return _labels(g, estimator._target, raw, raw_scores, both_sides)
+    return _WRITERS[kind](g, estimator._target, raw)
 
 
-def _labels(g: Graph, target: Any, raw: Value) -> list[Output]:
+def _labels(g: Graph, target: Any, raw: Value, raw_scores: bool, both_sides: bool) -> list[Output]:
     """Write one class for each row, as `layerkit.estimators.targets.Labels` chooses it."""
     if raw.shape == (1,):
         best = g.node("Squeeze", positive(g, raw), np.array([1]))
     else:
         best = g.node("ArgMax", raw, axis=1, keepdims=0)
     label = Output("label", (), label_dtype(target.classes), decode(g, target.classes, best))
-    if target.loss.scores != "logits":
-        return [label, _scores(g, target, raw)]
+    if raw_scores or target.loss.scores != "logits":
+        return [label, _scores(g, target, raw, both_sides)]
     n_classes = len(target.classes)
     return [label, Output("probabilities", (n_classes,), tensor=_probabilities(g, target, raw))]
 
@@ -54,10 +70,12 @@ def _probabilities(g: Graph, target: Any, raw: Value) -> str:
     return g.node("Softmax", logits, axis=1)
 
 
-def _scores(g: Graph, target: Any, raw: Value) -> Output:
-    """Write what decision_function returns, for a loss without probabilities."""
+def _scores(g: Graph, target: Any, raw: Value, both_sides: bool) -> Output:
+    """Write what decision_function returns."""
     if raw.shape == (2,) and len(target.classes) == 2:
-        return Output("scores", (1,), tensor=g.node("MatMul", raw, np.array([[-1.0], [1.0]])))
+        raw = Value(g.node("MatMul", raw, np.array([[-1.0], [1.0]])), (1,))
+    if raw.shape == (1,) and both_sides:
+        raw = Value(g.node("MatMul", raw, np.array([[-1.0, 1.0]])), (2,))
     return Output("scores", raw.shape, tensor=raw.name)
 
 
@@ -111,7 +129,6 @@ _LINKS: dict[Callable, str] = {
 }
 
 _WRITERS: dict[str, Callable[[Graph, Any, Value], list[Output]]] = {
-    "Labels": _labels,
     "Multilabel": _multilabel,
     "MultiOutput": _multi_output,
     "Numbers": _numbers,

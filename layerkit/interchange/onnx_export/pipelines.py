@@ -17,7 +17,10 @@ from skl2onnx.common.data_types import (
 from layerkit.interchange.onnx_export.graph import OPSET, Graph, Value
 from layerkit.interchange.onnx_export.heads import Output, write_estimator
 from layerkit.interchange.onnx_export.model import renaming
+from layerkit.interchange.onnx_export.scores import options_of
 
+# What a holder may take, see `scores`; zipmap is that of all classifiers.
+_OPTIONS = {"zipmap": [False], "raw_scores": [True, False], "one_column": [True, False]}
 _TYPES = {np.dtype(np.float32): FloatTensorType, np.dtype(np.int64): Int64TensorType}
 
 
@@ -28,13 +31,13 @@ def convert_pipeline(model: Any, X: Any) -> ModelProto:
     for name in ours.__all__:
         alias, kind = f"Layerkit{name}", getattr(ours, name)
         update_registered_converter(
-            kind, alias, _set_shapes, _convert, parser=_parse, options={"zipmap": [False]}
+            kind, alias, _set_shapes, _convert, parser=_parse, options=_OPTIONS
         )
     return convert_sklearn(
         model,
         initial_types=_input_types(model, X),
         target_opset={"": OPSET, "ai.onnx.ml": 3},
-        options={"zipmap": False} if hasattr(model, "classes_") else None,
+        options=options_of(model),
     )
 
 
@@ -58,13 +61,13 @@ def _parse(scope: Any, model: Any, inputs: Any, custom_parsers: Any = None) -> A
     """Say which outputs an estimator has."""
     operator = scope.declare_local_operator(f"Layerkit{type(model).__name__}", model)
     operator.inputs = inputs
-    for output in _outputs(model):
+    for output in _outputs(scope, model):
         operator.outputs.append(scope.declare_local_variable(output.name, _type_of(output)))
     return operator.outputs
 
 
 def _set_shapes(operator: Any) -> None:
-    outputs = _outputs(operator.raw_operator)
+    outputs = _outputs(operator.scope_inst, operator.raw_operator)
     for variable, output in zip(operator.outputs, outputs, strict=True):
         variable.type = _type_of(output)
 
@@ -73,15 +76,26 @@ def _type_of(output: Output) -> Any:
     return _TYPES.get(output.dtype, StringTensorType)([None, *output.shape])
 
 
-def _outputs(model: Any) -> list[Output]:
-    return write_estimator(Graph(), model, Value("X", model.network_.input_shape))
+def _outputs(scope: Any, model: Any) -> list[Output]:
+    return _write(Graph(), scope, model, "X")
+
+
+def _write(g: Graph, scope: Any, model: Any, x: str) -> list[Output]:
+    """Write an estimator of ours in the form that the model which holds it takes."""
+    taken = scope.get_options(model, {"raw_scores": None, "one_column": False})
+    return write_estimator(
+        g,
+        model,
+        Value(x, model.network_.input_shape),
+        raw_scores=bool(taken["raw_scores"]),
+        both_sides=taken["raw_scores"] is not None and not taken["one_column"],
+    )
 
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
     g = Graph(scope.get_unique_variable_name(type(operator.raw_operator).__name__))
     x = g.node("Cast", operator.inputs[0].full_name, to=TensorProto.FLOAT)
-    model = operator.raw_operator
-    outputs = write_estimator(g, model, Value(x, model.network_.input_shape))
+    outputs = _write(g, scope, operator.raw_operator, x)
     for output, variable in zip(outputs, operator.outputs, strict=True):
         g.nodes.append(renaming(output, variable.full_name))
     container.initializers.extend(g.constants)
