@@ -202,6 +202,29 @@ def test_a_table_of_text_and_numbers(rng):
     np.testing.assert_allclose(found["probabilities"], model.predict_proba(X), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        classifier(),
+        make_pipeline(MLPClassifier(4, max_iter=3)),
+        SequentialRegressor([nn.Dense(4), nn.Tanh()], max_iter=3),
+        make_pipeline(MLPRegressor(hidden_layer_sizes=4, max_iter=3)),
+    ],
+    ids=["classifier", "in a pipeline", "regressor", "regressor in a pipeline"],
+)
+def test_a_table_for_an_estimator_of_ours(model, rng):
+    X = pd.DataFrame(rng.standard_normal((60, 3)), columns=["a", "b", "c"])
+    X["b"] = rng.integers(0, 3, 60)
+    fit(model, X, (X["a"] > X["c"]).astype(int))
+    found = run(to_onnx(model, X=X), X)
+    if "variable" in found:
+        expected = model.predict(X)[:, None]
+        np.testing.assert_allclose(found["variable"], expected, rtol=1e-4, atol=1e-5)
+    else:
+        expected = model.predict_proba(X)
+        np.testing.assert_allclose(found["probabilities"], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_columns_by_name(rng):
     X = pd.DataFrame(rng.standard_normal((60, 3)), columns=["a", "b", "c"])
     layers = [nn.Columns([(["c", "a"], nn.Dense(3)), ("b", nn.Tanh())])]

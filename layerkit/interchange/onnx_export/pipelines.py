@@ -94,7 +94,8 @@ def _write(g: Graph, scope: Any, model: Any, x: str) -> list[Output]:
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
     g = Graph(scope.get_unique_variable_name(type(operator.raw_operator).__name__))
-    x = g.node("Cast", operator.inputs[0].full_name, to=TensorProto.FLOAT)
+    columns = [g.node("Cast", part.full_name, to=TensorProto.FLOAT) for part in operator.inputs]
+    x = g.node("Concat", *columns, axis=1) if len(columns) > 1 else columns[0]
     outputs = _write(g, scope, operator.raw_operator, x)
     for output, variable in zip(outputs, operator.outputs, strict=True):
         g.nodes.append(renaming(output, variable.full_name))
