@@ -18,8 +18,6 @@ from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from layerkit.estimators.base import NetworkEstimator
-
 # raw_scores: give scores, of two classes one each; one_column: of two classes that of the second.
 Taken = dict[str, bool]
 
@@ -43,7 +41,7 @@ def _note(model: Any, taken: Taken, options: dict[int, Taken]) -> None:
     """Note what is taken of a model, and what it takes of those that it holds."""
     if not _is_fitted(model):
         return
-    if isinstance(model, NetworkEstimator):
+    if _is_ours(model):
         options[id(model)] = dict(taken)
         return
     if isinstance(model, OneVsRestClassifier | StackingClassifier):
@@ -86,7 +84,7 @@ def _stacked(model: StackingClassifier) -> Iterator[tuple[Any, Taken]]:
     scored = [method == "decision_function" for method in model.stack_method_]
     one_column = len(model.classes_) == 2 and any(scored)
     for held, by_score in zip(model.estimators_, scored, strict=True):
-        if one_column and not (by_score and isinstance(_last(held), NetworkEstimator)):
+        if one_column and not (by_score and _is_ours(_last(held))):
             kinds = " and ".join(sorted({type(_last(each)).__name__ for each in model.estimators_}))
             raise _no_form(
                 model,
@@ -103,9 +101,15 @@ def _last(model: Any) -> Any:
     return model
 
 
+def _is_ours(model: Any) -> bool:
+    from layerkit.estimators.base import NetworkEstimator
+
+    return isinstance(model, NetworkEstimator)
+
+
 def _has_margins(model: Any) -> bool:
     """Whether it is a classifier of ours without probabilities."""
-    return isinstance(_last(model), NetworkEstimator) and not hasattr(model, "predict_proba")
+    return _is_ours(_last(model)) and not hasattr(model, "predict_proba")
 
 
 def _models_in(held: Any) -> Iterator[Any]:
