@@ -31,6 +31,7 @@ SEAL = b"layerkit sha256 "  # the archive's comment: this and the digest of tree
 LARGEST_TREE = 2**24  # bytes of JSON
 MOST_VALUES = 400_000
 MOST_MEMBERS = 10_000
+MOST_SCALARS = 5_000  # that are members, as layerkit 0.1.0 reads them; more stand in tree.json
 DEEPEST = 120
 CHUNK = 2**20
 
@@ -63,6 +64,8 @@ def write(path: str | os.PathLike, tree: Any) -> None:
     ------
     TypeError
         If something in the tree is none of these; it says where. Nothing has been written.
+    ModelFileError
+        If there is more of it than `read` would let in. Nothing has been written.
     OSError
         If the disk refuses.
 
@@ -81,6 +84,8 @@ def write(path: str | os.PathLike, tree: Any) -> None:
     plain = _encode(tree, "", arrays, 0)
     text = json.dumps(plain, allow_nan=False, ensure_ascii=False).encode(errors="strict")
     _check_text(text)
+    if len(arrays) >= MOST_MEMBERS:
+        raise ModelFileError(f"too many arrays: {len(arrays)}, at most {MOST_MEMBERS - 1}")
     with replacing(Path(path)) as file:
         _write_members(file, text, arrays)
 
@@ -188,7 +193,9 @@ def _encode(value: Any, where: str, arrays: dict[str, np.ndarray], depth: int) -
     if isinstance(value, Node):
         return {f"${value.kind}": _encode(value.value, where, arrays, depth + 1)}
     if isinstance(value, np.generic) and value.dtype.kind in "biufU":
-        return {"$scalar": _set_aside(np.asarray(value), where, arrays)}
+        scalar = np.asarray(value)
+        inline = len(arrays) >= MOST_SCALARS and scalar.dtype.itemsize
+        return {"$scalar": _inline(scalar) if inline else _set_aside(scalar, where, arrays)}
     if isinstance(value, np.ndarray) and value.dtype.kind == "O":
         items = [inner(item, i) for i, item in enumerate(value.ravel().tolist())]
         return {"$objects": [list(value.shape), items]}
@@ -211,6 +218,11 @@ def _set_aside(array: np.ndarray, where: str, arrays: dict[str, np.ndarray]) -> 
     dtype = array.dtype.newbyteorder("<")
     arrays[name] = array = np.ascontiguousarray(array, dtype).reshape(array.shape)
     return [name, dtype.str, list(array.shape), hashlib.sha256(_bytes(array)).hexdigest()]
+
+
+def _inline(scalar: np.ndarray) -> list[str]:
+    scalar = scalar.astype(scalar.dtype.newbyteorder("<"))
+    return [scalar.dtype.str, scalar.tobytes().hex()]
 
 
 def _bytes(array: np.ndarray) -> memoryview:
@@ -318,21 +330,21 @@ class _Reader:
         if kind == "array":
             return self.array(*value)
         if kind == "scalar":
-            return self.array(*value)[()]
+            return _scalar(*value) if len(value) == 2 else self.array(*value)[()]
         if kind == "float":
             return {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[value]
-        inner = self.decode(value, depth)
-        if kind == "tuple":
-            return tuple(_as_list(inner))
+        if kind == "tuple":  # these are one level each, as in `_encode`
+            return tuple(self.decode(item, depth) for item in _as_list(value))
         if kind == "dict":
-            return dict(map(tuple, _as_list(inner)))
+            pairs = map(_as_list, _as_list(value))
+            return {self.decode(key, depth): self.decode(item, depth) for key, item in pairs}
         if kind == "objects":
-            shape, items = inner
-            filled = np.empty(len(items), object)
-            for i, item in enumerate(_as_list(items)):
-                filled[i] = item
+            shape, items = value
+            filled = np.empty(len(_as_list(items)), object)
+            for i, item in enumerate(items):
+                filled[i] = self.decode(item, depth)
             return filled.reshape(shape)
-        return Node(kind, inner)
+        return Node(kind, self.decode(value, depth))
 
     def array(self, name: str, code: str, shape: list[int], digest: str) -> np.ndarray:
         """Read a member, once it is sure that it is as large as it must be."""
@@ -340,9 +352,9 @@ class _Reader:
         if member not in self.unread:
             raise ModelFileError(f"damaged: {member[:100]} is missing")
         self.unread.remove(member)
-        dtype = np.dtype(code)
-        if dtype.kind not in "biufU" or dtype.str != code or type(shape) is not list:
-            raise ModelFileError(f"{member[:100]}: an array of {str(code)[:20]} is not for here")
+        dtype = _dtype(code, member)
+        if type(shape) is not list:
+            raise ModelFileError(f"{member[:100]}: {str(shape)[:100]} is no shape")
         if not all(type(n) is int and 0 <= n < 2**63 for n in shape):
             raise ModelFileError(f"{member[:100]}: {str(shape)[:100]} is no shape")
         n_bytes = math.prod(shape) * dtype.itemsize
@@ -358,11 +370,29 @@ class _Reader:
             _fill(_bytes(array), stream, member)
         if hashlib.sha256(_bytes(array)).hexdigest() != digest:
             raise ModelFileError(f"damaged: {member[:100]} is not what was written")
-        if dtype.kind == "U":
-            array.tolist()  # raises where bytes are no characters
-        if dtype.kind == "b" and (array.view(np.uint8) > 1).any():
-            raise ModelFileError(f"{member[:100]}: a truth value is neither 0 nor 1")
-        return array.astype(dtype.newbyteorder("="), copy=False)
+        return _native(array, member)
+
+
+def _dtype(code: str, where: str) -> np.dtype:
+    dtype = np.dtype(code)
+    if dtype.kind not in "biufU" or dtype.str != code:
+        raise ModelFileError(f"{where[:100]}: an array of {str(code)[:20]} is not for here")
+    return dtype
+
+
+def _native(array: np.ndarray, where: str) -> np.ndarray:
+    """Refuse bytes that are no values, and return the array in this machine's byte order."""
+    if array.dtype.kind == "U":
+        array.tolist()  # raises where bytes are no characters
+    if array.dtype.kind == "b" and (array.view(np.uint8) > 1).any():
+        raise ModelFileError(f"{where[:100]}: a truth value is neither 0 nor 1")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _scalar(code: str, digits: str) -> np.generic:
+    """Read what `_inline` has made of a scalar."""
+    (scalar,) = _native(np.frombuffer(bytes.fromhex(digits), _dtype(code, "a scalar")), "a scalar")
+    return scalar
 
 
 def _as_list(value: Any) -> list[Any]:

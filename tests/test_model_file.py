@@ -354,6 +354,75 @@ def test_numpy_reads_it_and_so_does_a_human(path):
     assert tree["model"]["$layer"]["params"]["layers"][0]["$layer"]["class"] == ["Dense", False]
 
 
+MANY = archive.MOST_MEMBERS + 5
+SCALARS = [np.int64(-3), np.uint8(7), np.bool_(True), np.float16(0.1), np.float32(np.nan)]
+SCALARS += [np.longdouble(1) / 3, np.str_("é"), np.str_(""), np.float64(-0.0)]
+
+
+@pytest.mark.parametrize("scalar", SCALARS, ids=repr)
+def test_more_scalars_than_members(scalar, path):
+    archive.write(path, [np.int64(1)] * archive.MOST_SCALARS + [scalar, 1])
+    *_, same, one = archive.read(path)
+    assert type(same) is type(scalar) and repr(same) == repr(scalar) and one == 1
+    with zipfile.ZipFile(path) as file:
+        assert len(file.namelist()) <= archive.MOST_SCALARS + 2
+
+
+def test_many_numpy_integers_of_the_user(path):
+    columns = list(np.arange(MANY))
+    network = Sequential([Columns([(columns, BatchNorm())]), Dense(1)]).build(MANY, random_state=0)
+    save(network, path)
+    assert_same_network(load(path), network)
+    weights = dict(zip(columns, np.linspace(0, 1, MANY), strict=True))
+    save(MLPClassifier(class_weight=weights), path)
+    assert load(path).class_weight == weights
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ([np.ones(1)] * archive.MOST_MEMBERS, "too many arrays: 10000, at most 9999"),
+        ([0] * archive.MOST_VALUES, "too much beside its arrays"),
+    ],
+    ids=["arrays", "values"],
+)
+def test_what_would_not_load_is_not_saved(tree, message, path):
+    save(Dense(2).build(3), path)
+    before = path.read_bytes()
+    with pytest.raises(ModelFileError, match=message):
+        save(Swish(names=tree), path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda value: [value],
+        lambda value: (value,),
+        lambda value: {"a": value},
+        lambda value: {1: value},
+        lambda value: Node("slice", value),
+    ],
+    ids=["list", "tuple", "dict", "dict of numbers", "node"],
+)
+def test_depth_is_counted_alike_on_writing_and_on_reading(wrap, path):
+    tree = 0
+    for _ in range(archive.DEEPEST):
+        tree = wrap(tree)
+    archive.write(path, tree)
+    assert repr(archive.read(path)) == repr(tree)
+    with pytest.raises(TypeError, match="more than 120 levels deep"):
+        archive.write(path, wrap(tree))
+
+
+def test_networks_in_tuples(path):
+    network = Tanh()
+    for _ in range(28):
+        network = Sequential((network,))
+    save(network.build(3), path)
+    assert [name for name, _ in load(path).walk()] == [name for name, _ in network.walk()]
+
+
 def test_equal_models_give_equal_files(path):
     contents = []
     for _ in range(2):
