@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import math
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,10 +126,12 @@ def _reason(error: BaseException) -> str:
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file that takes the place of ``path`` when all went well."""
     path = Path(os.path.realpath(path))  # through a link, to the file that it names
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f"{_temporary(path)}{secrets.token_hex(4)}.tmp")
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
     try:
         with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
+            with contextlib.suppress(OSError):  # no file yet, or a disk without permissions
+                os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -139,9 +143,16 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     _sync_folder(path.parent)
 
 
+def _temporary(path: Path) -> str:
+    """Return how the names of temporary files of ``path`` begin; a long name stands as a digest."""
+    if len(os.fsencode(path.name)) <= 200:
+        return f".{path.name}."
+    return f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}."
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove temporary files of writers of ``path`` that were killed."""
-    for temporary in path.parent.glob(f".{path.name}.*.tmp"):
+    for temporary in path.parent.glob(f"{glob.escape(_temporary(path))}*.tmp"):
         with contextlib.suppress(OSError):
             temporary.unlink()
 

@@ -444,6 +444,26 @@ def test_a_failed_write_leaves_the_old_file(path, monkeypatch):
     assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_a_file_keeps_its_permissions(mode, path):
+    save(Dense(2), path)
+    path.chmod(mode)
+    save(Dense(3), path)
+    assert path.stat().st_mode & 0o777 == mode and load(path).units == 3
+
+
+@pytest.mark.parametrize("name", ["n" * 251 + ".npz", "ä" * 120 + ".npz", "[a].npz"])
+def test_a_name_as_long_as_can_be(name, tmp_path):
+    path = tmp_path / name
+    save(Dense(2), path)
+    for beginning in (archive._temporary(path), archive._temporary(path.with_name("other.npz"))):
+        path.with_name(f"{beginning}0a1b2c3d.tmp").touch()
+    archive.remove_leftovers(path)
+    assert sorted(os.listdir(tmp_path)) == sorted([name, ".other.npz.0a1b2c3d.tmp"])
+    assert load(path).units == 2
+
+
 def test_a_file_of_version_1_loads():
     """Written on 2026-11-24 by the first layerkit that had a model file."""
     model = load(VERSION_1)
