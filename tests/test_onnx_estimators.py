@@ -18,7 +18,7 @@ from sklearn.ensemble import (
     StackingClassifier,
     VotingClassifier,
 )
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -352,6 +352,33 @@ def test_a_link_without_a_form_is_named():
     estimator = fit(regressor(loss=Shifted()), DIABETES_X, DIABETES_Y)
     with pytest.raises(TypeError, match=r"Shifted.inverse_link has no ONNX form"):
         to_onnx(estimator)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "model.onnx"
+    estimator = fit(classifier(), IRIS_X, IRIS_Y)
+    to_onnx(estimator, path)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("layerkit.archive.os.fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        to_onnx(fit(regressor(), DIABETES_X, DIABETES_Y), path)
+    assert path.read_bytes() == before and [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("model", [classifier(), regressor(), MLPClassifier(), scaled(regressor())])
+def test_a_model_that_is_not_fitted(model):
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        to_onnx(model)
+
+
+@pytest.mark.parametrize("model", [3, None, "model.onnx", [nn.Dense(2)]])
+def test_what_is_no_model(model):
+    with pytest.raises(TypeError, match="to_onnx takes a layer, an estimator or a Pipeline, got"):
+        to_onnx(model)
 
 
 def test_a_pipeline_runs_without_layerkit(tmp_path):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from layerkit.archive import replacing
 from layerkit.interchange.extras import require
 from layerkit.layer import Layer, Shape, as_shape
 
@@ -28,7 +30,7 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
         A built network; a fitted estimator of ours; or a fitted Pipeline, ColumnTransformer,
         GridSearchCV, … with our estimators inside.
     path : str or path, optional
-        File to write.
+        File to write, or to replace once the new one is complete.
     X : array or DataFrame, optional
         A few rows of the data, for a Pipeline that reads text or takes a table apart by its
         columns' names: a DataFrame's columns become inputs of the model, one each, numbers as
@@ -48,9 +50,14 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
     ------
     ImportError
         Without onnx (and skl2onnx for Pipelines): ``pip install 'layerkit[onnx]'``.
+    NotFittedError
+        If an estimator is not fitted.
+    OSError
+        If the disk refuses; a file that was there stays as it is.
     TypeError
-        For a layer without an ONNX form, by its name. A layer of yours gets one from a function
-        decorated with ``layerkit.interchange.onnx_export.emits(YourLayer)`` that takes
+        For a layer, or a model around our estimators, without an ONNX form, by its name. A layer of
+        yours gets one from a function decorated with
+        ``layerkit.interchange.onnx_export.emits(YourLayer)`` that takes
         ``(graph, layer, x)``, appends nodes and returns the output as a ``Value``.
 
     Notes
@@ -77,14 +84,19 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
         converted = convert_network(model)
     elif isinstance(getattr(model, "network_", None), Layer) and X is None:
         converted = convert_estimator(model)
+    elif not hasattr(model, "fit"):
+        raise TypeError(f"to_onnx takes a layer, an estimator or a Pipeline, got {model!r}")
     else:
+        from sklearn.utils.validation import check_is_fitted
+
+        check_is_fitted(model)
         require("skl2onnx", install=_INSTALL)
         from layerkit.interchange.onnx_export.pipelines import convert_pipeline
 
         converted = convert_pipeline(model, X)
     converted = sign(converted, model)
     if path is not None:
-        with open(path, "wb") as file:
+        with replacing(Path(path)) as file:
             file.write(converted.SerializeToString())
     return converted
 
