@@ -122,11 +122,9 @@ class Parameterized:
             raise ValueError(f"{self!r}: {name} must be {expected}, got {getattr(self, name)!r}")
 
     def __repr__(self) -> str:
-        shown = (
-            f"{name}={_short(getattr(self, name))}"
-            for name, default in self._defaults().items()
-            if _short(getattr(self, name)) != _short(default)
-        )
+        defaults = self._defaults()
+        written = {name: _short(getattr(self, name)) for name in defaults}  # layers may be nested
+        shown = [f"{k}={v}" for k, v in written.items() if v != _short(defaults[k])]
         return f"{type(self).__name__}({', '.join(shown)})"
 
 

@@ -97,6 +97,19 @@ def test_nothing_is_set_in_a_list_either():
     assert tree.branches is before
 
 
+def test_repr_of_what_is_nested_writes_each_level_once():
+    class Once(Leaf):
+        def __repr__(self):
+            written.append(self)
+            return "Once()"
+
+    written, tree = [], Once()
+    for _ in range(10):
+        tree = Branch(tree)
+    assert repr(tree).count("Branch(leaf=") == 10
+    assert len(written) == 1
+
+
 def test_repr_shows_what_differs_from_the_defaults():
     assert repr(Bare()) == "Bare()"
     assert repr(Leaf()) == "Leaf()"
