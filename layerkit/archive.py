@@ -125,6 +125,10 @@ def _reason(error: BaseException) -> str:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file that takes the place of ``path`` when all went well."""
+    if path.exists() and not path.is_file():  # a pipe or a device has no place to take
+        with open(path, "wb") as file:
+            yield file
+        return
     path = Path(os.path.realpath(path))  # through a link, to the file that it names
     temporary = path.with_name(f"{_temporary(path)}{secrets.token_hex(4)}.tmp")
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
@@ -152,7 +156,8 @@ def _temporary(path: Path) -> str:
 
 def remove_leftovers(path: Path) -> None:
     """Remove temporary files of writers of ``path`` that were killed."""
-    for temporary in path.parent.glob(f"{glob.escape(_temporary(path))}*.tmp"):
+    path = Path(os.path.realpath(path))
+    for temporary in path.parent.glob(f"{glob.escape(_temporary(path))}{'[0-9a-f]' * 8}.tmp"):
         with contextlib.suppress(OSError):
             temporary.unlink()
 
@@ -205,7 +210,7 @@ def _encode(value: Any, where: str, arrays: dict[str, np.ndarray], depth: int) -
         return {f"${value.kind}": _encode(value.value, where, arrays, depth + 1)}
     if isinstance(value, np.generic) and value.dtype.kind in "biufU":
         scalar = np.asarray(value)
-        inline = len(arrays) >= MOST_SCALARS and scalar.dtype.itemsize
+        inline = len(arrays) >= MOST_SCALARS
         return {"$scalar": _inline(scalar) if inline else _set_aside(scalar, where, arrays)}
     if isinstance(value, np.ndarray) and value.dtype.kind == "O":
         items = [inner(item, i) for i, item in enumerate(value.ravel().tolist())]
@@ -364,9 +369,7 @@ class _Reader:
             raise ModelFileError(f"damaged: {member[:100]} is missing")
         self.unread.remove(member)
         dtype = _dtype(code, member)
-        if type(shape) is not list:
-            raise ModelFileError(f"{member[:100]}: {str(shape)[:100]} is no shape")
-        if not all(type(n) is int and 0 <= n < 2**63 for n in shape):
+        if type(shape) is not list or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
             raise ModelFileError(f"{member[:100]}: {str(shape)[:100]} is no shape")
         n_bytes = math.prod(shape) * dtype.itemsize
         if n_bytes > self.archive.getinfo(member).file_size:

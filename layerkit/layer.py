@@ -182,7 +182,8 @@ class Layer(Tree):
         for method, guard in guards.items():
             if method in cls.__dict__:
                 setattr(cls, method, guard(cls.__dict__[method]))
-        if "forward" in cls.__dict__ and "infer" not in cls.__dict__:
+        owner = next(base for base in cls.__mro__ if "infer" in base.__dict__)
+        if "forward" in cls.__dict__ and owner is not cls and "forward" in owner.__dict__:
             cls.infer = Layer.infer  # type: ignore[method-assign]  # not that of another forward
 
     # ---------------------------------------------------------------- what a layer defines

@@ -252,6 +252,13 @@ def test_ids_beyond_float32_arrive_as_they_are(container, dtype):
     assert [int(x[0, 0]) for x in seen] == [2**24 + 1] * 2
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_what_a_shortcut_adds_has_the_dtype_of_the_network(dtype):
+    layer = Residual(Concat([Dense(2), Dense(1)])).build(3, random_state=0)
+    rows = np.ones((2, 3), dtype)
+    assert layer.forward(rows).dtype == layer.infer(rows).dtype == np.float32
+
+
 # ---------------------------------------------------------------- sparse rows
 
 

@@ -416,6 +416,18 @@ def test_a_container_with_a_forward_of_its_own_infers_by_it(kind, arguments):
         assert_array_equal(layer.infer(x), layer.forward(x))
 
 
+def test_an_infer_without_a_forward_beside_it_is_inherited():
+    class Noisy(Layer):
+        def infer(self, x):
+            return self._twin().forward(x, training=True)
+
+    class Plus(Noisy):
+        def forward(self, x, training=False):
+            return x + training
+
+    assert Plus().build(2).infer(np.zeros((1, 2))).tolist() == [[1, 1]]
+
+
 def test_observers_inside_observers_all_see_what_passes():
     layer, seen = ReLU(), []
     with layer.observed(lambda *event: seen.append("outer")):

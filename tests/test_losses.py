@@ -406,6 +406,8 @@ def test_overflow_is_an_infinite_loss_not_a_warning():
     assert Poisson().forward([[1e4]], [[1.0]]) == np.inf
     assert Gamma().forward([[-1e4]], [[1.0]]) == np.inf
     assert GaussianNLL().forward([[0.0, -1e4]], [[1.0]]) == np.inf
+    for dtype in (np.float32, np.float64):
+        assert BinaryCrossEntropy().forward(np.array([np.inf], dtype), [0]) == np.inf
 
 
 @pytest.mark.parametrize("y_pred", [-180.0, -1e4])

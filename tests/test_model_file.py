@@ -453,6 +453,16 @@ def test_a_file_keeps_its_permissions(mode, path):
     assert path.stat().st_mode & 0o777 == mode and load(path).units == 3
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without named pipes")
+def test_a_pipe_is_written_to_not_replaced(tmp_path):
+    pipe, target = tmp_path / "pipe", tmp_path / "copy.npz"
+    os.mkfifo(pipe)
+    with open(target, "wb") as copy, subprocess.Popen(["cat", pipe], stdout=copy) as reader:
+        save(Dense(2), pipe)
+        assert reader.wait(60) == 0
+    assert pipe.is_fifo() and load(target).units == 2
+
+
 @pytest.mark.parametrize("name", ["n" * 251 + ".npz", "ä" * 120 + ".npz", "[a].npz"])
 def test_a_name_as_long_as_can_be(name, tmp_path):
     path = tmp_path / name

@@ -319,12 +319,22 @@ def test_a_model_takes_probabilities_or_scores_of_those_that_it_holds(holder, na
             "two classes, and LogisticRegression and SequentialClassifier in it, has no ONNX form",
         ),
         (
+            CalibratedClassifierCV(classifier(), method="temperature", cv=2),
+            IRIS_Y,
+            "CalibratedClassifierCV with method='temperature' has no ONNX form",
+        ),
+        (
+            OneVsRestClassifier(OneVsRestClassifier(scaled(HELD["margins"]))),
+            IRIS_Y,
+            "OneVsRestClassifier with another of margins has no ONNX form",
+        ),
+        (
             scaled(BaggingClassifier(HELD["margins"], 2)),
             IRIS_Y,
             "BaggingClassifier with classifiers without predict_proba has no ONNX form",
         ),
     ],
-    ids=["isotonic", "labels", "stack", "bagging"],
+    ids=["isotonic", "labels", "stack", "temperature", "nested", "bagging"],
 )
 def test_what_skl2onnx_would_get_wrong_is_refused(model, y, message):
     fit(model, IRIS_X, y)

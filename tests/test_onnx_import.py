@@ -352,6 +352,8 @@ POOL = {"kernel_shape": [2, 2], "strides": [2, 2]}
 IMAGE = {
     "K": np.arange(54, dtype=np.float32).reshape(2, 3, 3, 3) / 54,
     "F": np.float32([1, 1, 2, 3]),
+    "F1": np.ones(4, np.float32),
+    "F2": np.float32([1, 1, 2, 2]),
     "F3": np.float32([1, 2, 2, 3]),
     "S": np.array([0, 2, 12, 14]),
     "S3": np.array([0, 4, 12, 14]),
@@ -412,6 +414,30 @@ def test_a_cast_is_not_lost(to):
         from_onnx(graph(nodes), output="a")
 
 
+@pytest.mark.parametrize(
+    "between",
+    [
+        [("Identity", ["a"], ["b"], {})],
+        [("Cast", ["a"], ["b"], {"to": INT})],
+        [("Unsqueeze", ["a", "two"], ["c"], {}), ("Squeeze", ["c", "two"], ["b"], {})],
+    ],
+    ids=["identity", "cast", "unsqueeze"],
+)
+def test_a_cast_to_an_index_may_be_passed_on(between):
+    first, last = (
+        ("Cast", ["x"], ["a"], {"to": INT}),
+        ("Gather", ["table", "b"], ["y"], {"axis": 0}),
+    )
+    table = np.arange(10, dtype=np.float32).reshape(5, 2)
+    model = graph([first, *between, last], [("table", table), ("two", np.array([2]))])
+    x = np.float32([[0, 4, 1, 2], [3, 1, 0, 0]])
+    np.testing.assert_array_equal(from_onnx(model).infer(x), table[x.astype(int)])
+    with_sum = [first, *between, last, ("Cast", ["a"], ["d"], {"to": FLOAT}),
+                ("Add", ["y", "d"], ["z"], {})]  # fmt: skip
+    with pytest.raises(ValueError, match="in Cast 'a'"):
+        from_onnx(graph(with_sum, [("table", table), ("two", np.array([2]))]), output="z")
+
+
 @pytest.mark.parametrize("C", [[[1], [2]], [[1, 2], [3, 4]]], ids=str)
 def test_a_gemm_adds_one_row(C):
     model = graph([("Gemm", ["x", "W", "C"], ["y"], {})], [("W", W), ("C", np.float32(C))])
@@ -430,6 +456,8 @@ def test_a_gemm_adds_one_row(C):
         ("Resize", ",F", HALF, 17),
         ("Resize", ",F", {**HALF, "nearest_mode": "round_prefer_ceil"}, 17),
         ("Resize", ",F", {**WHOLE, "nearest_mode": "floor"}, 17),
+        ("Resize", ",F2", WHOLE, 17),
+        ("Resize", ",F1", {"coordinate_transformation_mode": "align_corners"}, 17),
         ("Upsample", "F", {}, 9),
         ("Pad", "P", {}, 18),
         ("Gelu", "", {"approximate": "tanh"}, 20),
@@ -462,6 +490,8 @@ def test_errors_of_the_arguments():
     with pytest.raises(ValueError, match="input_shape is needed"):
         from_onnx(model)
     assert from_onnx(model, input_shape=(3,)).output_shape == (3,)
+    minus_one = graph([("Relu", ["x"], ["y"], {})], shape=(-1, -1))
+    assert from_onnx(minus_one, input_shape=(3,)).output_shape == (3,)
     with pytest.raises(ValueError, match="output must be a computed tensor of the model, got 'z'"):
         from_onnx(model, output="z")
     with pytest.raises(TypeError, match=r"source must be a path or an onnx\.ModelProto, got 3"):

@@ -6,7 +6,6 @@ import copy
 import os
 import warnings
 from collections.abc import Mapping
-from contextlib import nullcontext
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
@@ -188,7 +187,7 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
         try:
             return self._learn(task, self.max_iter, keep=self.warm_start, saving=saving)
         except ModelFileError as error:
-            if hasattr(self.early_stopping, "split"):
+            if not is_size(getattr(self.early_stopping, "random_state", 0), least=0):
                 error.add_note(
                     f"early_stopping={self.early_stopping!r} must hold out the same rows as it did "
                     "then: one that draws them needs an integer as its random_state"
@@ -252,7 +251,7 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
 
         hooks = EpochHooks(self, epochs, task.given, fitted)
         auto = self.batch_size == "auto"
-        with nullcontext() if task.fresh else put_back_on_error(network):
+        with put_back_on_error(network):
             history = train(
                 network,
                 task.target.loss,

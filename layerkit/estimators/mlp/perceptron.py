@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -228,7 +227,7 @@ class MultilayerPerceptron(Coefficients, NetworkEstimator):
         hooks = EpochHooks(self, epochs, task.given, fitted)
         loss, data, ends = self._set_up(task, optimizer, rule, patient)
         printing = [print_iteration] if self.verbose else []
-        with nullcontext() if task.fresh else put_back_on_error(network):
+        with put_back_on_error(network):
             history = train(
                 network,
                 loss,

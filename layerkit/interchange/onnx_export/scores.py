@@ -62,13 +62,16 @@ def _held(model: Any, taken: Taken) -> Iterator[tuple[Any, Taken]]:
     elif hasattr(model, "best_estimator_"):
         yield model.best_estimator_, taken
     elif isinstance(model, CalibratedClassifierCV):
-        if model.method == "isotonic":
-            raise _no_form(model, "method='isotonic'", "skl2onnx does not interpolate")
+        if model.method != "sigmoid":
+            raise _no_form(model, f"method={model.method!r}", "skl2onnx has 'sigmoid' alone right")
         for calibrated in model.calibrated_classifiers_:
             yield calibrated.estimator, {"raw_scores": True}
     elif isinstance(model, OneVsRestClassifier):
         if model.multilabel_ and taken["raw_scores"]:
             raise _no_form(model, "several labels", "skl2onnx takes margins for probabilities")
+        inner = [held for held in model.estimators_ if not hasattr(held, "predict_proba")]
+        if any(isinstance(_last(held), OneVsRestClassifier) for held in inner):
+            raise _no_form(model, "another of margins", "skl2onnx takes two columns for one")
         yield from ((held, taken) for held in model.estimators_)
     elif isinstance(model, StackingClassifier):
         yield model.final_estimator_, taken

@@ -28,6 +28,9 @@ _CHANNELS_FIRST = {
     *("BatchNormalization", "InstanceNormalization", "GroupNormalization", "Pad"),
 }
 _DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
+_PASSING_ON = {
+    *("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"),
+}
 _CHANNELS_LAST = {"Transpose", "MatMul", "Gemm", "LayerNormalization"}
 
 
@@ -51,6 +54,17 @@ def _load(source: str | os.PathLike | ModelProto) -> ModelProto:
         raise ValueError(f"source must hold an ONNX model, got {source!r}: {error}") from error
 
 
+def _indices(nodes: list[NodeProto]) -> set[str]:
+    """Return the tensors that Gathers alone read, as their indices, be they passed on before."""
+    readers: dict[str, list[bool]] = {}
+    for node in reversed(nodes):
+        passed_on = node.op_type in _PASSING_ON and all(readers.get(node.output[0], [False]))
+        for i, name in enumerate(node.input):
+            looks_up = node.op_type == "Gather" and i == 1
+            readers.setdefault(name, []).append(looks_up or (passed_on and i == 0))
+    return {name for name, as_index in readers.items() if all(as_index)}
+
+
 class _Reader:
     """Holds what is known of every tensor: a trail, a constant, or only its values on the grid."""
 
@@ -63,14 +77,12 @@ class _Reader:
         self.constants = {t.name: numpy_helper.to_array(t) for t in self.graph.initializer}
         self.values: dict[str, Any] = dict(self.constants)
         self.samples: dict[str, Samples] = {}
-        self.read_as: dict[str, set[tuple[str, int]]] = {}
+        self.indices: set[str] = set()
 
     def read(self, input_shape: Shape | None, output: str | None) -> nn.Sequential:
         output = self._default_output() if output is None else output
         nodes = self._needed(output)
-        for node in nodes:
-            for i, name in enumerate(node.input):
-                self.read_as.setdefault(name, set()).add((node.op_type, i))
+        self.indices = _indices(nodes)
         source = self._input(nodes)
         shape, channels_first = self._shape(source, nodes, input_shape)
         self._know(source.name, Trail((), shape, channels_first, shape, {}))
@@ -140,10 +152,9 @@ class _Reader:
     def _check_shape(self, source: Any, given: Shape, sizes: Sequence[int]) -> None:
         """Refuse a shape that differs from the sizes that the input has; 0 is left open."""
         if source.type.tensor_type.HasField("shape") and (
-            len(sizes) != len(given)
-            or any(n not in (0, m) for n, m in zip(sizes, given, strict=True))
+            len(sizes) != len(given) or any(0 < n != m for n, m in zip(sizes, given, strict=True))
         ):
-            shown = ", ".join(str(n or "any") for n in sizes)
+            shown = ", ".join(str(n) if n > 0 else "any" for n in sizes)
             raise ValueError(
                 f"input_shape must be ({shown}), which the input {source.name!r} has, got {given}"
             )
@@ -195,7 +206,7 @@ class _Reader:
             self.values[name] = None
             return
         try:
-            self._know(name, reader(Node(node, inputs, self.opset, self.read_as.get(name, set()))))
+            self._know(name, reader(Node(node, inputs, self.opset, name in self.indices)))
         except ValueError:
             if not self.samples.get(name):
                 raise

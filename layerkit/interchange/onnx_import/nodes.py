@@ -14,13 +14,11 @@ from layerkit.interchange.trail import Trail
 class Node:
     """An operator, its attributes and what came in: trails, constants, None where left out.
 
-    ``read_as`` says who reads its output: the operators, and as which of their inputs.
+    ``is_index`` says that its output is only there to look up rows of tables.
     """
 
-    def __init__(
-        self, proto: NodeProto, inputs: list[Any], opset: int, read_as: set[tuple[str, int]]
-    ) -> None:
-        self.op, self.inputs, self.opset, self.read_as = proto.op_type, inputs, opset, read_as
+    def __init__(self, proto: NodeProto, inputs: list[Any], opset: int, is_index: bool) -> None:
+        self.op, self.inputs, self.opset, self.is_index = proto.op_type, inputs, opset, is_index
         self.attributes = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
 
     def get(self, name: str, default: Any = None) -> Any:

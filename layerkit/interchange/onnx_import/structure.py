@@ -152,9 +152,10 @@ def _nothing(node: Node) -> Trail:
 
 @reads("Cast")
 def _cast(node: Node) -> Trail:
-    is_index = node.read_as == {("Gather", 1)}  # an Embedding takes its integers as floats, too
-    to = node.get("to")
-    demand(to in _FLOATS or (to in _INTEGERS and is_index), "floats, or with integers as an index")
+    to = node.get("to")  # an Embedding takes its integers as floats, too
+    demand(
+        to in _FLOATS or (to in _INTEGERS and node.is_index), "floats, or with integers as an index"
+    )
     return node.trail()
 
 

@@ -152,15 +152,29 @@ def _pad(node: Node) -> Trail:
     return trail.zero_padded(sides[2:])
 
 
-# With whole factors these take the pixel that nn.UpSample2D takes.
-_NEAREST = ("round_prefer_floor", "round_prefer_ceil")
-_REPEATING = {
-    "half_pixel": _NEAREST,
-    "half_pixel_symmetric": _NEAREST,
-    "pytorch_half_pixel": _NEAREST,
-    "asymmetric": ("floor",),
-    "tf_half_pixel_for_nn": ("floor",),
+# Where pixel i of the result lies on n pixels, each k times as wide.
+_PLACES: dict[str, Callable[..., Any]] = {
+    "half_pixel": lambda i, n, k: (i + 0.5) / k - 0.5,
+    "half_pixel_symmetric": lambda i, n, k: (i + 0.5) / k - 0.5,
+    "pytorch_half_pixel": lambda i, n, k: (i + 0.5) / k - 0.5,
+    "asymmetric": lambda i, n, k: i / k,
+    "tf_half_pixel_for_nn": lambda i, n, k: (i + 0.5) / k,
+    "align_corners": lambda i, n, k: i * (n - 1) / max(1, n * k - 1),
 }
+_ROUNDINGS: dict[str, Callable[..., Any]] = {
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round_prefer_floor": lambda x: np.ceil(x - 0.5),
+    "round_prefer_ceil": lambda x: np.floor(x + 0.5),
+}
+
+
+def _repeats(node: Node, n: int, k: int) -> bool:
+    """Whether Resize takes each of n pixels k times, as nn.UpSample2D does."""
+    places = _PLACES.get(node.get("coordinate_transformation_mode", "half_pixel"))
+    rounded = _ROUNDINGS[node.get("nearest_mode", "round_prefer_floor")]
+    i = np.arange(n * k)
+    return places is not None and np.array_equal(rounded(places(i, n, k)).clip(0, n - 1), i // k)
 
 
 @reads("Resize", "Upsample")
@@ -168,10 +182,6 @@ def _resize(node: Node) -> Trail:
     trail = node.trail().with_channels_first()
     demand(node.get("mode", "nearest") == "nearest", "mode='nearest'")
     demand(node.get("axes") is None, "scales or sizes for all axes")
-    if node.op == "Resize":
-        places = node.get("coordinate_transformation_mode", "half_pixel")
-        rounding = node.get("nearest_mode", "round_prefer_floor")
-        demand(rounding in _REPEATING.get(places, ()), "modes that repeat every pixel")
     scales = node.inputs[-1] if node.op == "Upsample" else node.input(2)
     if node.input(3) is not None:
         policy = node.get("keep_aspect_ratio_policy", "stretch")
@@ -181,7 +191,10 @@ def _resize(node: Node) -> Trail:
     _, channels, *factors = scales
     demand(len(factors) == 2 and channels == 1, "factors for two axes of places alone")
     demand(np.equal(factors, np.int64(factors)).all(), "whole factors")
-    return trail.then(nn.UpSample2D((int(factors[0]), int(factors[1]))))
+    whole = int(factors[0]), int(factors[1])
+    repeats = all(_repeats(node, n, k) for n, k in zip(trail.shape, whole, strict=False))
+    demand(node.op == "Upsample" or repeats, "modes that repeat every pixel")
+    return trail.then(nn.UpSample2D(whole))
 
 
 @reads("BatchNormalization")

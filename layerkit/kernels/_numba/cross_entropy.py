@@ -94,8 +94,9 @@ def _binary_cross_entropy(x, targets, weights, pos_weight, smoothing, gradient):
             of_true, of_false = factor * t, _ONE - t
             e = exp_of_negative(-abs(logit))
             log, large = log1p_of_fraction(e), _ONE / (_ONE + e)
-            small, above = e * large, _ZERO if logit < _ZERO else logit
-            total += of_true * (log + (above - logit)) + of_false * (log + above)
+            small = e * large
+            above, below = (_ZERO, -logit) if logit < _ZERO else (logit, _ZERO)
+            total += of_true * (log + below) + of_false * (log + above)
             up, down = (small, large) if logit < _ZERO else (large, small)
             gradient[r, k] = share * (of_false * up - of_true * down)
         loss += weights[r] * (total / n)
