@@ -269,6 +269,11 @@ def test_nan_wins_in_max_pooling():
         assert np.isnan(run("max_pool2d", (with_nan, (2, 2), (2, 2)), "numba")[0]).all()
 
 
+def test_what_kernels_call_may_be_called_from_python():
+    exponential = importlib.import_module("layerkit.kernels._numba.exponential")
+    assert exponential.exp(np.float32(0)) == 1  # and does not crash, for whoever debugs it
+
+
 def test_a_loss_shows_nan_logits():
     logits, labels = np.array([[0, np.nan], [1, 2]], np.float32), np.array([0, 1])
     loss, gradient, *_ = run("cross_entropy_of_labels", (logits, labels, np.ones(2), 0.0), "numba")

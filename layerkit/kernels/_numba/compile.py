@@ -20,9 +20,8 @@ from layerkit.kernels._numba.start import start_numba
 # Sums may be reordered and contracted, signs of zero ignored. Not "nnan" and "ninf": they would let
 # LLVM assume that no NaN or infinity comes, and hide a network that diverges.
 FLAGS = {"contract", "reassoc", "nsz", "arcp"}
+# Nobody calls them from C. The way in from Python stays: without it such a call would crash.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True}
-# Without a way in from Python, which takes as long to compile as a small function itself.
-INNER = OPTIONS | {"forceinline": True, "no_cpython_wrapper": True}
 NOTABLE_SECONDS = 1.0
 # Dtypes that a kernel is compiled for.
 SINGLE = (np.dtype(np.float32),)
@@ -43,12 +42,12 @@ def jit(function: Callable[..., Any], flags: set[str] = FLAGS) -> Callable[..., 
 
 def inline(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function that only kernels call; LLVM inlines and vectorises it."""
-    return numba.njit(fastmath=FLAGS, **INNER)(function)
+    return numba.njit(fastmath=FLAGS, forceinline=True, **OPTIONS)(function)
 
 
 def exact(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile one whose sums must stay in the order in which they are written."""
-    return numba.njit(fastmath={"contract"}, **INNER)(function)
+    return numba.njit(fastmath={"contract"}, forceinline=True, **OPTIONS)(function)
 
 
 def for_dtypes(dtypes: tuple[np.dtype, ...], reference: Any) -> Callable[[Function], Function]:
