@@ -29,10 +29,13 @@ below: ``normal`` with variance v, ``uniform`` with ``limit = sqrt(3 v)``. No no
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite, prod, sqrt
 
 import numpy as np
+
+from layerkit.shapes import Shape
 
 __all__ = [
     "constant",
@@ -48,7 +51,7 @@ __all__ = [
     "zeros",
 ]
 
-Shape = tuple[int, ...]
+Initializer = Callable[[Shape, "np.random.Generator"], np.ndarray]  # quoted: imported when used
 
 
 def zeros(shape: Shape, rng: np.random.Generator) -> np.ndarray:

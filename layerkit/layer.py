@@ -11,32 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit import initializers
-from layerkit.parameters import is_number, is_size
-from layerkit.seeds import as_seed_sequence
-from layerkit.tree import (
-    Declaration,
-    Initializer,
-    Observer,
-    Shape,
-    Slot,
-    Tree,
-    as_shape,
-    batch_shape,
-)
+from layerkit.initializers import Initializer
+from layerkit.shapes import Shape, as_shape, batch_shape
+from layerkit.tree import Declaration, Observer, Tree
 
 if TYPE_CHECKING:
     from layerkit.summary import Summary
-
-__all__ = [
-    "Initializer",
-    "Layer",
-    "Shape",
-    "Slot",
-    "as_seed_sequence",
-    "batch_shape",
-    "is_number",
-    "is_size",
-]
 
 
 def _guard_forward(forward: Callable) -> Callable:

@@ -8,7 +8,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from layerkit.layer import Layer, Shape, batch_shape
+from layerkit.layer import Layer
+from layerkit.shapes import Shape, batch_shape
 
 
 @dataclass

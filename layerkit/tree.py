@@ -13,25 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 import numpy as np
 from numpy.typing import DTypeLike
 
-from layerkit.parameters import Parameterized, is_size
+from layerkit.initializers import Initializer
+from layerkit.parameters import Parameterized
 from layerkit.seeds import as_seed_sequence, with_plain_seed, with_seed
+from layerkit.shapes import Shape, Slot, as_shape
 
 if TYPE_CHECKING:
     from layerkit.layer import Layer
 
-Shape = tuple[int, ...]
-Initializer = Callable[[Shape, "np.random.Generator"], np.ndarray]  # quoted: imported when used
 Observer = Callable[["Layer", str, np.ndarray, np.ndarray], None]
-
-
-class Slot(NamedTuple):
-    """Where one parameter lives in the flat vectors of its root."""
-
-    path: str
-    slice: slice
-    shape: Shape
-    decay: bool
-    trainable: bool
 
 
 class Declaration(NamedTuple):
@@ -388,21 +378,6 @@ def _twins(value: Any) -> Any:
     if type(value) is dict:
         return dict(zip(value, map(_twins, value.values()), strict=True))
     return type(value)(map(_twins, value)) if type(value) in (list, tuple) else value
-
-
-def batch_shape(shape: Shape | None) -> str:
-    """Print a shape with its batch axis: ``(n_samples, 28, 28, 1)``."""
-    return f"({', '.join(['n_samples', *map(str, shape or ())])}{'' if shape else ','})"
-
-
-def as_shape(input_shape: int | Shape) -> Shape:
-    """Return the shape of one sample as a tuple of positive integers."""
-    shape = tuple(input_shape) if np.iterable(input_shape) else (input_shape,)
-    if not all(is_size(n) for n in shape):
-        raise ValueError(
-            f"input_shape must hold positive integers, without the batch axis, got {input_shape!r}"
-        )
-    return tuple(int(n) for n in shape)
 
 
 @cache

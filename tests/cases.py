@@ -9,7 +9,7 @@ import numpy as np
 
 import layerkit.layers as nn
 from layerkit import Layer, initializers
-from layerkit.layer import Shape
+from layerkit.shapes import Shape
 
 Sampler = Callable[[np.random.Generator, Shape], np.ndarray]
 

@@ -28,7 +28,7 @@ from passes import (
 )
 
 from layerkit import check_gradients
-from layerkit.layer import batch_shape
+from layerkit.shapes import batch_shape
 
 # ---------------------------------------------------------------- shapes and gradients
 

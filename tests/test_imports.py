@@ -1,8 +1,10 @@
-"""Imports run one way, and `import layerkit` costs NumPy only."""
+"""Imports run one way, every name has one home, and `import layerkit` costs NumPy only."""
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,28 +12,34 @@ import pytest
 import layerkit
 
 PACKAGE = Path(layerkit.__file__).parent
-MODULES = sorted(PACKAGE.rglob("*.py"))
+FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES: dict[str, Path] = {}
+for file in FILES:
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    MODULES[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+SYNTAX = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 
-# Every room with the rooms that it may import from; itself always, and names within a function.
+# Every room with the rooms that it may import from; itself always.
 MAY_IMPORT = {
     "archive": set(),
     "kernels": set(),
-    "initializers": set(),
     "parameters": set(),
     "datasets": set(),
     "seeds": {"parameters"},
-    "tree": {"parameters", "seeds"},
-    "layer": {"initializers", "parameters", "seeds", "tree"},
-    "summary": {"layer"},
-    "layers": {"kernels", "initializers", "layer"},
-    "losses": {"kernels", "parameters"},
-    "schedules": {"parameters"},
-    "optimizers": {"kernels", "layer", "parameters", "schedules"},
+    "shapes": {"parameters"},
+    "initializers": {"shapes"},
 }
-MAY_IMPORT["training"] = {"archive", "layer", "layers", "losses", "optimizers", "schedules"}
-MAY_IMPORT["inspection"] = {*MAY_IMPORT["training"], "kernels", "parameters", "training"}
-MAY_IMPORT["interchange"] = {*MAY_IMPORT["inspection"], "initializers"}
-MAY_IMPORT["estimators"] = {*MAY_IMPORT["inspection"], "inspection", "interchange", "seeds"}
+BELOW = {*MAY_IMPORT, "guards", "tree", "summary"}
+MAY_IMPORT["layer"] = BELOW
+MAY_IMPORT["layers"] = {*BELOW, "layer"}
+MAY_IMPORT["losses"] = {"kernels", "parameters"}
+MAY_IMPORT["schedules"] = {"parameters"}
+MAY_IMPORT["optimizers"] = {"kernels", "parameters", "schedules", "shapes"}
+MAY_IMPORT["fused"] = {*MAY_IMPORT["layers"], "layers"}
+MAY_IMPORT["training"] = {*MAY_IMPORT["fused"], "fused", "losses", "optimizers", "schedules"}
+MAY_IMPORT["inspection"] = {*MAY_IMPORT["training"], "training"}
+MAY_IMPORT["estimators"] = {*MAY_IMPORT["training"], "training"}
+MAY_IMPORT["interchange"] = {*MAY_IMPORT["estimators"], "estimators"}
 MAY_IMPORT["demo"] = set(MAY_IMPORT)
 MAY_IMPORT["__init__"] = set(MAY_IMPORT) - {"demo"}
 MAY_IMPORT["__main__"] = {"demo"}
@@ -44,47 +52,97 @@ def room(module: str) -> str:
     return module.split(".")[1] if "." in module else "__init__"
 
 
-def imported_on_load(path: Path) -> set[str]:
-    """Return what a module imports when it is loaded, so without functions and type checking."""
-    found = set()
-    waiting = [ast.parse(path.read_text())]
-    while waiting:
-        node = waiting.pop()
+def imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield (module, name) of all that is imported, in functions and for type checkers too.
+
+    The name is "" for a module as a whole, which ``from layerkit import kernels`` is as well.
+    """
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            yield from ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif not isinstance(node, ast.FunctionDef) and not is_type_checking(node):
-            waiting += ast.iter_child_nodes(node)
+            assert node.level == 0, f"relative import: {ast.unparse(node)}"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield (whole, "") if whole in MODULES else (node.module or "", alias.name)
+
+
+def imported_from_layerkit(tree: ast.AST) -> list[tuple[str, str]]:
+    return [(module, name) for module, name in imports(tree) if module.split(".")[0] == "layerkit"]
+
+
+def defined_in(tree: ast.AST) -> set[str]:
+    """Return the names that a module gives a value itself, so without those that it imports."""
+    found, waiting = set(), [tree]
+    while waiting:
+        for node in ast.iter_child_nodes(waiting.pop()):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                found.add(node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                found.add(node.id)
+            elif not isinstance(node, ast.Lambda):
+                waiting.append(node)
     return found
 
 
-def is_type_checking(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+def is_visible(importer: str, module: str, name: str) -> bool:
+    """Whether everything with a leading underscore stands in a package that the importer is in."""
+    path = f"{module}.{name}".strip(".").split(".")
+    for i, part in enumerate(path):
+        if part.startswith("_") and not part.startswith("__"):
+            # A private name belongs to the package of the file that it stands in.
+            at_home = i == len(path) - 1 and bool(name) and MODULES[module].stem != "__init__"
+            package = ".".join(path[: i - 1] if at_home else path[:i])
+            if not f"{importer}.".startswith(f"{package}."):
+                return False
+    return True
 
 
-def rooms_imported_by(path: Path) -> set[str]:
-    names = {name for name in imported_on_load(path) if name.startswith("layerkit.")}
-    return {room(name) for name in names} & set(MAY_IMPORT)
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_run_one_way(module):
+    rooms = {room(name) for name, _ in imported_from_layerkit(SYNTAX[module])} & set(MAY_IMPORT)
+    assert rooms <= MAY_IMPORT[room(module)] | {room(module)}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_run_one_way(path):
-    home = path.relative_to(PACKAGE).with_suffix("").parts[0]
-    assert rooms_imported_by(path) <= MAY_IMPORT[home] | {home}
+def test_no_circle_between_files():
+    graph = {name: {m for m, _ in imported_from_layerkit(SYNTAX[name])} for name in MODULES}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_private_name_stays_in_its_package(module):
+    seen = imported_from_layerkit(SYNTAX[module])
+    assert [f"{m}.{n}" for m, n in seen if not is_visible(module, m, n)] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_name_is_imported_from_its_home(module):
+    """A package may hand out what its ``__all__`` names; a file hands out what it defines."""
+    elsewhere = []
+    for home, name in imported_from_layerkit(SYNTAX[module]):
+        if not name or name == "*" or module == "layerkit":
+            continue
+        is_door = MODULES[home].stem == "__init__" and name in names_of_door(home)
+        if not is_door and name not in defined_in(SYNTAX[home]):
+            elsewhere.append(f"{home}.{name}")
+    assert elsewhere == []
+
+
+def names_of_door(package: str) -> list[str]:
+    return getattr(sys.modules.get(package) or __import__(package, fromlist=["_"]), "__all__", [])
 
 
 def test_the_gradient_check_needs_the_contract_only():
-    assert rooms_imported_by(PACKAGE / "inspection" / "gradient_check.py") <= {
-        "inspection",
-        "layer",
-    }
+    module = "layerkit.inspection.gradient_check"
+    rooms = {room(name) for name, _ in imported_from_layerkit(SYNTAX[module])}
+    assert rooms <= {"inspection", "layer", "losses", "parameters", "seeds", "shapes"}
 
 
-def test_a_forbidden_import_would_be_seen(tmp_path):
-    module = tmp_path / "module.py"
-    module.write_text(
+def test_what_is_forbidden_would_be_seen():
+    tree = ast.parse(
         "from typing import TYPE_CHECKING\n"
         "import layerkit.training\n"
         "from layerkit import estimators\n"
@@ -92,7 +150,30 @@ def test_a_forbidden_import_would_be_seen(tmp_path):
         "def late():\n    import layerkit.kernels\n"
         "class Eager:\n    from layerkit.layer import Layer\n"
     )
-    assert rooms_imported_by(module) == {"training", "estimators", "layer"}
+    rooms = {room(name) for name, _ in imported_from_layerkit(tree)}
+    assert rooms == {"training", "estimators", "losses", "kernels", "layer"}
+    assert defined_in(ast.parse("import a\nif a:\n    b = c = 1\ndef d(e):\n    f = 1")) == {
+        "b",
+        "c",
+        "d",
+    }
+
+
+@pytest.mark.parametrize(
+    "importer, module, name, visible",
+    [
+        ("layerkit.losses.margin", "layerkit.losses.loss", "_mean", True),
+        ("layerkit.estimators.base", "layerkit.losses.loss", "_mean", False),
+        ("layerkit.kernels.dispatch", "layerkit.kernels._numpy.sums", "add_row", True),
+        ("layerkit.layers.dense", "layerkit.kernels._numpy.sums", "add_row", False),
+        ("layerkit.layers.pooling", "layerkit.layers._windows", "slide", True),
+        ("layerkit.fused", "layerkit.layers._windows", "slide", False),
+        ("layerkit.fused", "layerkit", "__version__", True),
+    ],
+)
+def test_what_is_private_is_seen(importer, module, name, visible, monkeypatch):
+    monkeypatch.setitem(MODULES, module, Path("file.py"))
+    assert is_visible(importer, module, name) is visible
 
 
 def test_importing_layerkit_costs_numpy_only():

@@ -37,7 +37,7 @@ from contract_of_passes import (
 
 import layerkit.layers as nn
 from layerkit import Layer
-from layerkit.layer import Shape
+from layerkit.shapes import Shape
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from layerkit.estimators.callbacks import Callbacks, EpochHooks, print_epoch, wi
 from layerkit.estimators.preparing import Preparing
 from layerkit.estimators.targets import Target
 from layerkit.estimators.task import Task, seed_of, stream
-from layerkit.layer import Layer, is_number, is_size
+from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
-from layerkit.parameters import Parameterized, is_dtype
+from layerkit.parameters import Parameterized, is_dtype, is_number, is_size
 from layerkit.seeds import with_plain_seed, with_seed
 from layerkit.training import Checkpoint, History, train
 from layerkit.training.checkpoint import as_checkpoint

@@ -15,8 +15,9 @@ from layerkit.estimators.holdout import hold_out
 from layerkit.estimators.streamed import StreamedRows, are_batches
 from layerkit.estimators.targets import Labels, as_column
 from layerkit.estimators.task import Task, check_mapped, stream
-from layerkit.layer import Layer, as_seed_sequence
+from layerkit.layer import Layer
 from layerkit.optimizers import LBFGS
+from layerkit.seeds import as_seed_sequence
 from layerkit.training.mapped import mapping_of
 
 

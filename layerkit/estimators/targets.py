@@ -10,7 +10,6 @@ from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from layerkit.kernels import log_softmax, sigmoid, softplus
-from layerkit.layer import Shape, batch_shape
 from layerkit.losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
@@ -21,6 +20,7 @@ from layerkit.losses import (
     Quantile,
 )
 from layerkit.losses.classification import Categorical
+from layerkit.shapes import Shape, batch_shape
 
 
 class Target:

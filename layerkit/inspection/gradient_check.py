@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from layerkit.layer import Layer, Shape, as_seed_sequence
+from layerkit.layer import Layer
+from layerkit.seeds import as_seed_sequence
+from layerkit.shapes import Shape
 
 if TYPE_CHECKING:
     from layerkit.losses import Loss

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from layerkit.layer import is_number
+from layerkit.parameters import is_number
 
 EPS = float(np.finfo(np.float64).eps)
 

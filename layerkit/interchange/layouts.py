@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from layerkit.layer import Shape
+from layerkit.shapes import Shape
 
 
 def kernel_to_channels_first(W: np.ndarray) -> np.ndarray:

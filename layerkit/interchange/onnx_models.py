@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from layerkit.archive import replacing
 from layerkit.interchange.extras import require
-from layerkit.layer import Layer, Shape, as_shape
+from layerkit.layer import Layer
+from layerkit.shapes import Shape, as_shape
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -18,8 +18,9 @@ from layerkit.interchange.writing import (
     check_sizes,
     is_fitted_name,
 )
-from layerkit.layer import Layer, Shape
+from layerkit.layer import Layer
 from layerkit.parameters import Parameterized
+from layerkit.shapes import Shape
 from layerkit.training import History
 
 _BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layerkit.interchange.extras import require
-from layerkit.layer import Layer, Shape, as_shape
+from layerkit.layer import Layer
 from layerkit.layers.containers import check_layers
+from layerkit.shapes import Shape, as_shape
 
 if TYPE_CHECKING:
     from torch import nn

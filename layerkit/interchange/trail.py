@@ -13,8 +13,9 @@ from layerkit.interchange.layouts import (
     to_channels_first,
     to_channels_last,
 )
-from layerkit.layer import Layer, Shape
+from layerkit.layer import Layer
 from layerkit.layers.activations import Elementwise
+from layerkit.shapes import Shape
 
 Layers = tuple[Layer, ...]
 # Layers that treat every value alike, wherever it stands (those without parameters).

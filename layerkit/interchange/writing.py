@@ -12,8 +12,9 @@ import numpy as np
 
 from layerkit.archive import Node
 from layerkit.interchange.registry import is_ours
-from layerkit.layer import Layer, Shape
+from layerkit.layer import Layer
 from layerkit.parameters import Parameterized
+from layerkit.shapes import Shape
 from layerkit.training import History
 
 # Attributes of a fitted estimator that are stored beside those whose names end in "_".

@@ -23,7 +23,9 @@ import numpy as np
 
 from layerkit import initializers
 from layerkit.kernels import along, channel_sums, long_rows
-from layerkit.layer import Layer, Shape, is_number
+from layerkit.layer import Layer
+from layerkit.parameters import is_number
+from layerkit.shapes import Shape
 
 
 class PerChannel(Layer):

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from layerkit.kernels import Padding, Pair, output_size
-from layerkit.layer import Shape, is_size
+from layerkit.parameters import is_size
+from layerkit.shapes import Shape
 
 
 class Windows(NamedTuple):

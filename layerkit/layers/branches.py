@@ -10,8 +10,10 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike
 
-from layerkit.layer import Layer, Shape, is_size
+from layerkit.layer import Layer
 from layerkit.layers.containers import check_layers
+from layerkit.parameters import is_size
+from layerkit.shapes import Shape
 
 
 class Residual(Layer):

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from layerkit.layer import Initializer, Layer, Shape
+from layerkit.initializers import Initializer
+from layerkit.layer import Layer
 from layerkit.layers import _runs as runs
+from layerkit.shapes import Shape
 
 
 class Sequential(Layer):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from layerkit import initializers
+from layerkit.initializers import Initializer
 from layerkit.kernels import (
     Padding,
     Pair,
@@ -17,8 +18,10 @@ from layerkit.kernels import (
     conv2d_kernel_grad,
     sum_rows,
 )
-from layerkit.layer import Initializer, Layer, Shape, is_size
+from layerkit.layer import Layer
 from layerkit.layers._windows import slide, slide_back
+from layerkit.parameters import is_size
+from layerkit.shapes import Shape
 
 ALGORITHMS = ("auto", "direct", "winograd")
 Geometry = tuple[Pair, Padding, Pair, int]  # stride, padding, dilation, groups: for the kernels

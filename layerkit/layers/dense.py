@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit import initializers
+from layerkit.initializers import Initializer
 from layerkit.kernels import add_row, matmul, sum_rows
-from layerkit.layer import Initializer, Layer, Shape, is_size
+from layerkit.layer import Layer
+from layerkit.parameters import is_size
+from layerkit.shapes import Shape
 
 
 class Dense(Layer):

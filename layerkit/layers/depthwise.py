@@ -7,10 +7,13 @@ import math
 import numpy as np
 
 from layerkit import initializers
+from layerkit.initializers import Initializer
 from layerkit.kernels import Pair, conv2d, conv2d_input_grad, conv2d_kernel_grad
-from layerkit.layer import Initializer, Layer, Shape, is_size
+from layerkit.layer import Layer
 from layerkit.layers._windows import slide
 from layerkit.layers.convolution import Conv2D, Geometry, add_bias, by_group, overwrite_bias_grad
+from layerkit.parameters import is_size
+from layerkit.shapes import Shape
 
 
 class DepthwiseConv2D(Conv2D):

@@ -7,7 +7,9 @@ import math
 import numpy as np
 
 from layerkit.kernels import apply_mask, keep_mask
-from layerkit.layer import Layer, Shape, is_number
+from layerkit.layer import Layer
+from layerkit.parameters import is_number
+from layerkit.shapes import Shape
 
 
 class Dropout(Layer):

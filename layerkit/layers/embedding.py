@@ -7,7 +7,9 @@ from numpy.typing import ArrayLike
 
 from layerkit import initializers
 from layerkit.kernels import add_rows_at
-from layerkit.layer import Layer, Shape, is_size
+from layerkit.layer import Layer
+from layerkit.parameters import is_size
+from layerkit.shapes import Shape
 
 
 class Embedding(Layer):

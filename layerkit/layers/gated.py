@@ -8,8 +8,9 @@ import numpy as np
 
 from layerkit import initializers
 from layerkit.kernels import gelu, gelu_grad, mish, mish_grad, sigmoid, silu, silu_grad
-from layerkit.layer import Layer, Shape
+from layerkit.layer import Layer
 from layerkit.layers.activations import Elementwise, hard_sigmoid, inside
+from layerkit.shapes import Shape
 
 _SQRT_HALF = math.sqrt(1 / 2)
 _SQRT_2_PI = math.sqrt(2 * math.pi)

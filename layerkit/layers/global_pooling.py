@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from layerkit.kernels import mean_of_cells
-from layerkit.layer import Layer, Shape
+from layerkit.layer import Layer
+from layerkit.shapes import Shape
 
 
 class GlobalAvgPool2D(Layer):

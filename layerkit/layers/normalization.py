@@ -14,8 +14,9 @@ from layerkit.kernels import (
     row_length,
     row_mean,
 )
-from layerkit.layer import Shape, is_number, is_size
 from layerkit.layers._standardization import PerChannel, Standardization
+from layerkit.parameters import is_number, is_size
+from layerkit.shapes import Shape
 
 
 class BatchNorm(Standardization):

@@ -12,8 +12,9 @@ from layerkit.kernels import (
     max_pool2d,
     max_pool2d_input_grad,
 )
-from layerkit.layer import Layer, Shape
+from layerkit.layer import Layer
 from layerkit.layers._windows import slide
+from layerkit.shapes import Shape
 
 IMAGE = "(n_samples, height, width, channels)"
 SEQUENCE = "(n_samples, time, channels)"

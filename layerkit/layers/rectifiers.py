@@ -8,8 +8,10 @@ import numpy as np
 
 from layerkit import initializers
 from layerkit.kernels import elu, elu_grad, leaky_relu, leaky_relu_grad, relu, relu_grad
-from layerkit.layer import Layer, Shape, is_number, is_size
+from layerkit.layer import Layer
 from layerkit.layers.activations import Elementwise, FromOutput
+from layerkit.parameters import is_number, is_size
+from layerkit.shapes import Shape
 
 
 class ReLU(FromOutput):

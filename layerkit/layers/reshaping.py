@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from layerkit.kernels import Padding, Pair
-from layerkit.layer import Layer, Shape, is_size
+from layerkit.layer import Layer
 from layerkit.layers._windows import pair
+from layerkit.parameters import is_size
+from layerkit.shapes import Shape
 
 Margins = int | Pair | Padding
 

@@ -6,7 +6,9 @@ import numpy as np
 
 from layerkit import initializers
 from layerkit.kernels import log_softmax, softmax
-from layerkit.layer import Layer, Shape, is_size
+from layerkit.layer import Layer
+from layerkit.parameters import is_size
+from layerkit.shapes import Shape
 
 
 class _AlongAxis(Layer):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from layerkit.kernels import plus_decay
-from layerkit.layer import Slot
+from layerkit.shapes import Slot
 
 Span = tuple[int, int]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.layer import Slot
 from layerkit.optimizers._plan import single_slot
 from layerkit.optimizers.optimizer import check_vectors
 from layerkit.parameters import Parameterized
 from layerkit.schedules.schedule import in_range, is_count
+from layerkit.shapes import Slot
 
 
 class LBFGS(Parameterized):

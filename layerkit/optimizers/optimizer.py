@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from layerkit.kernels import backend, shrink
-from layerkit.layer import Slot
 from layerkit.optimizers._plan import Plan, Span, read_only
 from layerkit.parameters import Parameterized
 from layerkit.schedules.schedule import Schedule, in_range, is_positive
+from layerkit.shapes import Slot
 
 # Elements handled at a time: the parameters, the gradient, two moments and some temporaries of this
 # length stay in a core's cache while the rule passes over them a dozen times.

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.layer import Shape, is_size
+from layerkit.parameters import is_size
+from layerkit.shapes import Shape
 from layerkit.training.mapped import MappedRows, mapping_of, release, take
 
 Batch = tuple[Any, Any, Any, float | None]

@@ -10,7 +10,7 @@ from typing import Any
 
 from layerkit import archive
 from layerkit.archive import ModelFileError
-from layerkit.layer import is_number
+from layerkit.parameters import is_number
 from layerkit.training.batches import ArrayBatches, StreamedBatches
 from layerkit.training.run import Run, Weights, buffers_of
 

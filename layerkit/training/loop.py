@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.layer import Layer, as_seed_sequence, is_number, is_size
+from layerkit.layer import Layer
 from layerkit.layers._threads import threads_for
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
+from layerkit.parameters import is_number, is_size
+from layerkit.seeds import as_seed_sequence
 from layerkit.training.batches import as_batches
 from layerkit.training.checkpoint import Checkpoint, as_checkpoint
 from layerkit.training.diagnosis import first_nonfinite, warn_of_double_link

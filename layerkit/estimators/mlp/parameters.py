@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.layer import Layer, is_number, is_size
+from layerkit.layer import Layer
 from layerkit.layers import Identity, ReLU, Sigmoid, Tanh
-from layerkit.parameters import is_dtype
+from layerkit.parameters import is_dtype, is_number, is_size
 
 ACTIVATIONS = {"identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU}
 

@@ -31,10 +31,12 @@ from layerkit.estimators.mlp.parameters import ACTIVATIONS, RULES, are_sizes
 from layerkit.estimators.mlp.steps import Momentum, PaperAdam, QuasiNewton
 from layerkit.estimators.targets import Labels, Target, as_column
 from layerkit.estimators.task import Task, check_mapped, stream
-from layerkit.layer import Layer, Shape, is_size
+from layerkit.layer import Layer
 from layerkit.layers import BatchNorm, Dense, Dropout, Sequential
 from layerkit.losses import Loss
 from layerkit.optimizers import Optimizer
+from layerkit.parameters import is_size
+from layerkit.shapes import Shape
 from layerkit.training import History, train
 from layerkit.training.mapped import mapping_of
 from layerkit.training.run import put_back_on_error

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from layerkit.kernels import adam_step
-from layerkit.layer import Slot
 from layerkit.optimizers import LBFGS, Adam, Optimizer
+from layerkit.shapes import Slot
 
 
 class Momentum(Optimizer):

@@ -28,8 +28,9 @@ from layerkit.inspection.catalogue.oracles import differentiate_in_torch
 from layerkit.inspection.catalogue.ranges import GRID, check_range
 from layerkit.inspection.catalogue.record import Check, Errors
 from layerkit.inspection.gradient_check import check_gradients
-from layerkit.layer import Layer, Shape
+from layerkit.layer import Layer
 from layerkit.layers.activations import Elementwise
+from layerkit.shapes import Shape
 
 Names = dict[str, Any]
 

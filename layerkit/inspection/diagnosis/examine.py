@@ -9,9 +9,9 @@ import numpy as np
 from layerkit.inspection.diagnosis.evidence import Course, Evidence
 from layerkit.inspection.diagnosis.report import HealthReport, report_on
 from layerkit.inspection.diagnosis.subject import Subject, subject_of
-from layerkit.layer import is_size
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
+from layerkit.parameters import is_size
 from layerkit.training import History
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from layerkit.inspection.displays.display import Display, pyplot
 from layerkit.inspection.naming import layer_names
 from layerkit.inspection.spans import parameter_spans
-from layerkit.layer import is_size
+from layerkit.parameters import is_size
 
 if TYPE_CHECKING:
     from layerkit.training import TrainingState

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.inspection.displays.display import VERMILION, Display
-from layerkit.layer import Layer, as_seed_sequence, is_size
+from layerkit.layer import Layer
+from layerkit.parameters import is_size
+from layerkit.seeds import as_seed_sequence
 
 if TYPE_CHECKING:
     from layerkit.losses import Loss

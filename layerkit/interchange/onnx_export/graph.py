@@ -9,7 +9,7 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from layerkit.interchange.layouts import to_channels_first, to_channels_last
-from layerkit.layer import Shape
+from layerkit.shapes import Shape
 
 OPSET = 17
 

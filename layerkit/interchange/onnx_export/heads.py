@@ -11,8 +11,8 @@ from onnx import TensorProto
 from layerkit import losses
 from layerkit.interchange.onnx_export.emitters import emit
 from layerkit.interchange.onnx_export.graph import Graph, Value
-from layerkit.layer import Shape
 from layerkit.losses.classification import Categorical
+from layerkit.shapes import Shape
 
 
 class Output:

@@ -12,7 +12,8 @@ import layerkit
 from layerkit.interchange.onnx_export.emitters import emit
 from layerkit.interchange.onnx_export.graph import OPSET, Graph, Value
 from layerkit.interchange.onnx_export.heads import Output, write_estimator
-from layerkit.layer import Layer, Shape
+from layerkit.layer import Layer
+from layerkit.shapes import Shape
 
 
 def convert_network(network: Layer) -> ModelProto:

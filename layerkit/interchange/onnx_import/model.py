@@ -21,7 +21,7 @@ from layerkit.interchange.onnx_import.elementwise import (
 )
 from layerkit.interchange.onnx_import.nodes import READERS, Node
 from layerkit.interchange.trail import Trail
-from layerkit.layer import Shape
+from layerkit.shapes import Shape
 
 _CHANNELS_FIRST = {
     *("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"),

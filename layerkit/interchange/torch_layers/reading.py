@@ -13,7 +13,8 @@ import layerkit.layers as nn
 from layerkit.interchange.layouts import kernel_to_channels_last
 from layerkit.interchange.torch_layers import modules
 from layerkit.interchange.trail import Trail, add, concatenate
-from layerkit.layer import Layer, Shape
+from layerkit.layer import Layer
+from layerkit.shapes import Shape
 
 Reader = Callable[[Any, Trail], Trail]
 READERS: dict[type[tnn.Module], Reader] = {}

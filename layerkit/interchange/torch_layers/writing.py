@@ -16,7 +16,8 @@ from layerkit.interchange.layouts import (
     to_channels_last,
 )
 from layerkit.interchange.torch_layers import modules
-from layerkit.layer import Layer, Shape
+from layerkit.layer import Layer
+from layerkit.shapes import Shape
 
 
 class Chain(NamedTuple):
