@@ -146,7 +146,6 @@ class Conv2D(Layer):
 
     def multiply_adds(self) -> int:
         """One product for every output and every weight it is made with."""
-        assert self.output_shape is not None
         return math.prod(self.output_shape) * math.prod(self._declared["W"].shape[:-1])
 
 
@@ -248,7 +247,6 @@ class Conv1D(Layer):
 
     def multiply_adds(self) -> int:
         """One product for every output and every weight it is made with."""
-        assert self.output_shape is not None
         return math.prod(self.output_shape) * math.prod(self._declared["W"].shape[:-1])
 
 
@@ -370,7 +368,6 @@ class ConvTranspose2D(Layer):
 
     def multiply_adds(self) -> int:
         """One product for every input and every weight it is multiplied with."""
-        assert self.input_shape is not None
         kh, kw, _, filters = self._declared["W"].shape
         return math.prod(self.input_shape) * kh * kw * filters
 

@@ -222,6 +222,5 @@ class SeparableConv2D(Layer):
 
     def multiply_adds(self) -> int:
         """Depthwise, then 1 x 1: one product for every output and every weight it is made with."""
-        assert self.output_shape is not None
         kh, kw, _, between = self._declared["W_depth"].shape
         return math.prod(self.output_shape[:2]) * between * (kh * kw + self.filters)

@@ -334,7 +334,6 @@ class Maxout(Layer):
 
     def multiply_adds(self) -> int:
         """One product for every weight and every row."""
-        assert self.input_shape is not None
         return math.prod(self.input_shape) * self.pieces * self.units
 
 
