@@ -43,10 +43,7 @@ def _guard_forward(forward: Callable, owner: type) -> Callable:
         if self._forward_owner is not owner:
             return forward(self, x, training)
         x = _accept(self, x)
-        # Should this forward fail, no backward may follow; and what the last one left for it only
-        # takes memory.
-        self._forward_shape = None
-        self.__dict__.pop("cache", None)
+        forget(self)
         y = forward(self, x, training)
         shape = y.shape
         if shape[1:] != self.output_shape or shape[0] != x.shape[0]:
@@ -93,6 +90,12 @@ def _guard_infer(infer: Callable) -> Callable:
         return infer(layer, _accept(layer, x))
 
     return guarded
+
+
+def forget(layer: Any) -> None:
+    """Forget what the last forward left: no backward may follow it, and it only takes memory."""
+    layer._forward_shape = None
+    layer.__dict__.pop("cache", None)
 
 
 def _accept(layer: Any, x: ArrayLike) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit import initializers
-from layerkit.guards import Observer, guard_methods, observed
+from layerkit.guards import Observer, forget, guard_methods, observed
 from layerkit.initializers import Initializer
 from layerkit.shapes import Shape, as_shape, batch_shape
 from layerkit.tree import Declaration, Tree
@@ -75,6 +75,8 @@ class Layer(Tree):
 
     # What a Dense or convolution right before this layer should start from; None: look further.
     weight_init: ClassVar[Any] = None
+    # Whether its kernels use all processors themselves, so that BLAS had better use one.
+    threaded: ClassVar[bool] = False
     _infers_as_its_forward: ClassVar[bool] = False  # infer was written beside a forward
     _forward_shape: Shape | None = None  # of what the last forward returned
     _observer: Observer | None = None
@@ -283,16 +285,19 @@ class Layer(Tree):
     def clear_cache(self) -> None:
         """Forget what forward left, in the whole tree (it can be large)."""
         for _, layer in self.walk():
-            layer._forget()
+            forget(layer)
 
     def _forget(self) -> None:
-        """Forget what the last forward left in this layer."""
-        self._forward_shape = None
-        vars(self).pop("cache", None)
+        forget(self)
 
     def declare(self, input_shape: Shape) -> Shape:
-        self._forget()
+        forget(self)
         return super().declare(input_shape)
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether somebody is shown what passes through this layer."""
+        return self._observer is not None
 
     def observed(self, observer: Observer) -> AbstractContextManager[None]:
         """Within a ``with`` block, show ``observer`` all that passes through the tree.
