@@ -155,6 +155,8 @@ class Layer(Tree):
 
     # What a Dense or convolution right before this layer should start from; None: look further.
     weight_init: ClassVar[Any] = None
+    # Whether its kernels use all processors themselves, so that BLAS had better use one.
+    threaded: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -338,6 +340,11 @@ class Layer(Tree):
     @cache.setter
     def cache(self, value: Any) -> None:
         self._cache = value
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether somebody is shown what passes through this layer."""
+        return self._observer is not None
 
     @contextlib.contextmanager
     def observed(self, observer: Observer) -> Iterator[None]:

@@ -101,6 +101,7 @@ class Conv2D(Layer):
     [0.0, -1.0, 1.0, 0.0]
     """
 
+    threaded = True
     weight_init = staticmethod(initializers.glorot_uniform)
     geometry: Geometry
 
@@ -136,7 +137,10 @@ class Conv2D(Layer):
         return conv2d(x, self.params["W"], self.params.get("b"), *self.geometry, self.algorithm)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
-        x = self.cache
+        return self.differentiate(self.cache, grad_output)
+
+    def differentiate(self, x: np.ndarray, grad_output: np.ndarray) -> np.ndarray | None:
+        """Overwrite ``grads`` at the input x; return the gradient of x where it is asked for."""
         conv2d_kernel_grad(x, grad_output, self.grads["W"], *self.geometry, self.algorithm)
         overwrite_bias_grad(self, grad_output)
         if not self.needs_input_grad:
@@ -207,6 +211,7 @@ class Conv1D(Layer):
     [0.5, 0.5, 5.0, 5.0]
     """
 
+    threaded = True
     weight_init = staticmethod(initializers.glorot_uniform)
     geometry: Geometry
 
@@ -319,6 +324,7 @@ class ConvTranspose2D(Layer):
     [1.0, 1.0]
     """
 
+    threaded = True
     weight_init = staticmethod(initializers.glorot_uniform)
     geometry: Geometry
 

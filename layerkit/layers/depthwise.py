@@ -167,6 +167,7 @@ class SeparableConv2D(Layer):
     [10.0, 100.0]
     """
 
+    threaded = True
     weight_init = staticmethod(initializers.glorot_uniform)
     geometry: Geometry
 
