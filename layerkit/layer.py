@@ -272,23 +272,10 @@ class Layer(Tree):
         """What the last ``forward`` left for ``backward``."""
         raise RuntimeError(f"in {self.where}: backward needs a forward before it")
 
-    @property
-    def _cache(self) -> Any:  # the name that `layers/_runs.py` knows
-        return vars(self).get("cache")
-
-    @_cache.setter
-    def _cache(self, value: Any) -> None:
-        vars(self).pop("cache", None)
-        if value is not None:
-            self.cache = value
-
     def clear_cache(self) -> None:
         """Forget what forward left, in the whole tree (it can be large)."""
         for _, layer in self.walk():
             forget(layer)
-
-    def _forget(self) -> None:
-        forget(self)
 
     def declare(self, input_shape: Shape) -> Shape:
         forget(self)

@@ -46,6 +46,10 @@ class ReLU(FromOutput):
     def derivative_from_output(self, y: np.ndarray) -> np.ndarray:
         return is_positive(y)
 
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        y = self.cache = relu(x)
+        return y
+
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         return relu_grad(grad_output, self.cache)
 
