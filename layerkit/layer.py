@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,10 +14,8 @@ from layerkit import initializers
 from layerkit.guards import Observer, forget, guard_methods, observed
 from layerkit.initializers import Initializer
 from layerkit.shapes import Shape, as_shape, batch_shape
+from layerkit.summary import Summary, summarize
 from layerkit.tree import Declaration, Tree
-
-if TYPE_CHECKING:
-    from layerkit.summary import Summary
 
 
 class Layer(Tree):
@@ -317,6 +315,4 @@ class Layer(Tree):
         summary : Summary
             Prints as text; shows as HTML in a notebook.
         """
-        from layerkit.summary import summarize
-
         return summarize(self, None if input_shape is None else as_shape(input_shape))
