@@ -96,10 +96,14 @@ class Tree(Parameterized):
         self : Layer
             The root of the tree.
         """
-        layers = self._claim(rebuild)
-        before = [(layer, layer.__dict__.copy()) for layer in layers]
+        before = [(layer, vars(layer).copy()) for layer in self._claim(rebuild)]
         try:
-            self._build(as_shape(input_shape), as_seed_sequence(random_state), _as_dtype(dtype))
+            shape, seed = as_shape(input_shape), as_seed_sequence(random_state)
+            layers = self._allocate(shape, _as_dtype(dtype))
+            init_seed, noise_seed = seed.spawn(2)
+            for layer, layer_seed in zip(layers, init_seed.spawn(len(layers)), strict=True):
+                layer._initialize(layer_seed)
+            self.reseed(noise_seed)
         except BaseException:  # leave the tree as it was
             for layer, state in before:
                 layer.__dict__ = state
@@ -123,13 +127,6 @@ class Tree(Parameterized):
             places[id(layer)] = path
             layers.append(layer)
         return layers
-
-    def _build(self, input_shape: Shape, seed: np.random.SeedSequence, dtype: np.dtype) -> None:
-        layers = self._allocate(input_shape, dtype)
-        init_seed, noise_seed = seed.spawn(2)
-        for layer, layer_seed in zip(layers, init_seed.spawn(len(layers)), strict=True):
-            layer._initialize(layer_seed)
-        self.reseed(noise_seed)
 
     def adopt(self, input_shape: Shape, dtype: DTypeLike, flat_params: np.ndarray) -> Self:
         """Build with parameters that are there already, those of a file say, drawing nothing."""
@@ -327,11 +324,12 @@ class Tree(Parameterized):
         """Return a copy with the same arrays but a cache of its own, down to the layers inside."""
         twin = self.__copy__()
         if self.children():
-            twin.__dict__.update({name: _twins(value) for name, value in self.__dict__.items()})
+            twin.__dict__ = {name: _twins(value) for name, value in vars(twin).items()}
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        return with_plain_seed({k: v for k, v in self.__dict__.items() if k not in self._unpickled})
+        state = vars(self).copy()  # in one piece: a forward in another thread may add to it
+        return with_plain_seed({k: v for k, v in state.items() if k not in self._unpickled})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(with_seed(state))
