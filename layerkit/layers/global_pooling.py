@@ -23,6 +23,8 @@ class _GlobalPool(Layer):
 
 
 class _GlobalAvgPool(_GlobalPool):
+    """What `GlobalAvgPool2D` and `GlobalAvgPool1D` compute."""
+
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         return mean_of_cells(_cells(x))
 
@@ -33,6 +35,8 @@ class _GlobalAvgPool(_GlobalPool):
 
 
 class _GlobalMaxPool(_GlobalPool):
+    """What `GlobalMaxPool2D` and `GlobalMaxPool1D` compute."""
+
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         cells = _cells(x)
         argmax = self.cache = cells.argmax(axis=1, keepdims=True)

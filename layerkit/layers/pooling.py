@@ -44,6 +44,8 @@ class _Pool(Layer):
 
 
 class _MaxPool(_Pool):
+    """What `MaxPool2D` and `MaxPool1D` compute."""
+
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         images = as_images(x)
         y, argmax = max_pool2d(images, *self.geometry)
@@ -57,6 +59,8 @@ class _MaxPool(_Pool):
 
 
 class _AvgPool(_Pool):
+    """What `AvgPool2D` and `AvgPool1D` compute."""
+
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         images = as_images(x)
         self.cache = images.shape
