@@ -29,12 +29,13 @@ Observer = Callable[[Any, str, np.ndarray, np.ndarray], None]
 
 def guard_methods(kind: Any) -> None:
     """Put the guards around what a class of layers defines itself; it owns these methods now."""
-    if "forward" in vars(kind):
-        kind.forward, kind._forward_owner = _guard_forward(kind.forward, kind), kind
-    if "backward" in vars(kind):
-        kind.backward, kind._backward_owner = _guard_backward(kind.backward, kind), kind
-    if "infer" in vars(kind):
-        kind.infer = _guard_infer(kind.infer)
+    own = vars(kind)
+    if "forward" in own:
+        kind.forward, kind._forward_owner = _guard_forward(own["forward"], kind), kind
+    if "backward" in own:
+        kind.backward, kind._backward_owner = _guard_backward(own["backward"], kind), kind
+    if "infer" in own:
+        kind.infer = _guard_infer(own["infer"])
 
 
 def _guard_forward(forward: Callable, owner: type) -> Callable:

@@ -82,11 +82,11 @@ class Layer(Tree):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        guard_methods(cls)
         if "infer" in vars(cls):
             cls._infers_as_its_forward = "forward" in vars(cls)
         elif "forward" in vars(cls) and cls._infers_as_its_forward:
             cls.infer = Layer.infer  # type: ignore[method-assign]  # not that of another forward
-        guard_methods(cls)
 
     # ---------------------------------------------------------------- what a layer defines
 
