@@ -34,6 +34,7 @@ Packages::
     layerkit.schedules      learning rates that change: CosineDecay, OneCycle, …
     layerkit.initializers   first values of weights: he_uniform, orthogonal, …
     layerkit.training       train, History, Checkpoint
+    layerkit.fused          plan: a network in fewer calls, for loops of your own
     layerkit.inspection     check, trace, examine and picture what a network does
     layerkit.interchange    model files; to and from ONNX, PyTorch, scikit-learn
     layerkit.datasets       small data sets
@@ -57,6 +58,7 @@ __version__ = "0.1.0"
 _packages = [
     "datasets",
     "estimators",
+    "fused",
     "inspection",
     "interchange",
     "losses",

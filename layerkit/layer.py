@@ -2,102 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit import initializers
+from layerkit.guards import Observer, forget, guard_methods, observed
 from layerkit.initializers import Initializer
 from layerkit.shapes import Shape, as_shape, batch_shape
-from layerkit.tree import Declaration, Observer, Tree
-
-if TYPE_CHECKING:
-    from layerkit.summary import Summary
-
-
-def _guard_forward(forward: Callable) -> Callable:
-    """Check what goes into ``forward`` and what comes out, so that layers hold only mathematics."""
-
-    @functools.wraps(forward)
-    def guarded(self: Layer, x: ArrayLike, training: bool = False) -> np.ndarray:
-        if type(self).forward is not guarded:  # called through super(): a part of the layer's own
-            return forward(self, x, training)
-        x = self._accept(x)
-        # Should this forward fail, no backward may follow; and what the last one left for it only
-        # takes memory.
-        self._forward_shape = self._cache = None
-        y = forward(self, x, training)
-        shape = y.shape
-        if shape[1:] != self.output_shape or shape[0] != x.shape[0]:
-            raise ValueError(
-                f"in {self.where}: setup declared the output {batch_shape(self.output_shape)}, "
-                f"but forward turned {x.shape} into {y.shape}"
-            )
-        self._forward_shape = shape
-        if self._observer is not None:
-            self._observer(self, "forward", x, y)
-        return y
-
-    return guarded
-
-
-def _guard_backward(backward: Callable) -> Callable:
-    """Refuse a gradient that does not fit the last ``forward``; keep frozen gradients at zero."""
-
-    @functools.wraps(backward)
-    def guarded(self: Layer, grad_output: ArrayLike) -> np.ndarray:
-        if type(self).backward is not guarded:
-            return backward(self, grad_output)
-        if self._forward_shape is None:
-            raise RuntimeError(f"in {self.where}: backward needs a forward before it")
-        if type(grad_output) is not np.ndarray or grad_output.dtype != self.dtype:
-            grad_output = np.asarray(grad_output, dtype=self.dtype)
-            if grad_output.dtype not in (np.float32, np.float64):  # in a layer that is not built
-                grad_output = grad_output.astype(np.float64)
-        if grad_output.shape != self._forward_shape:
-            raise ValueError(
-                f"in {self.where}: backward expects the gradient of its output, "
-                f"{self._forward_shape}, got {grad_output.shape}"
-            )
-        grad_input = backward(self, grad_output)
-        shape = (len(grad_output), *self.input_shape)
-        returned = None if grad_input is None else grad_input.shape
-        if returned != shape and (returned is not None or self.needs_input_grad):
-            raise ValueError(
-                f"in {self.where}: backward must return the gradient of the input, "
-                f"{shape}, but returned {returned}"
-            )
-        if not self._trainable:
-            for grad in self._own_grads.values():
-                grad.fill(0)
-        if self._observer is not None:
-            self._observer(self, "backward", grad_output, grad_input)
-        return grad_input
-
-    return guarded
-
-
-def _both(first: Observer, second: Observer) -> Observer:
-    def observer(*passed: Any) -> None:
-        first(*passed)
-        second(*passed)
-
-    return observer
-
-
-def _guard_infer(infer: Callable) -> Callable:
-    """Check what goes in; a layer that is not built finds its shapes on a copy of itself."""
-
-    @functools.wraps(infer)
-    def guarded(self: Layer, x: ArrayLike) -> np.ndarray:
-        layer = self if self.is_built else self._twin()
-        return infer(layer, layer._accept(x))
-
-    return guarded
+from layerkit.summary import Summary, summarize
+from layerkit.tree import Declaration, Tree
 
 
 class Layer(Tree):
@@ -155,15 +73,19 @@ class Layer(Tree):
 
     # What a Dense or convolution right before this layer should start from; None: look further.
     weight_init: ClassVar[Any] = None
+    # Whether its kernels use all processors themselves, so that BLAS had better use one.
+    threaded: ClassVar[bool] = False
+    _infers_as_its_forward: ClassVar[bool] = False  # infer was written beside a forward
+    _forward_shape: Shape | None = None  # of what the last forward returned
+    _observer: Observer | None = None
+    _unpickled = (*Tree._unpickled, "cache", "_forward_shape", "_observer")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        guards = {"forward": _guard_forward, "backward": _guard_backward, "infer": _guard_infer}
-        for method, guard in guards.items():
-            if method in cls.__dict__:
-                setattr(cls, method, guard(cls.__dict__[method]))
-        owner = next(base for base in cls.__mro__ if "infer" in base.__dict__)
-        if "forward" in cls.__dict__ and owner is not cls and "forward" in owner.__dict__:
+        guard_methods(cls)
+        if "infer" in vars(cls):
+            cls._infers_as_its_forward = "forward" in vars(cls)
+        elif "forward" in vars(cls) and cls._infers_as_its_forward:
             cls.infer = Layer.infer  # type: ignore[method-assign]  # not that of another forward
 
     # ---------------------------------------------------------------- what a layer defines
@@ -215,6 +137,21 @@ class Layer(Tree):
             False.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no backward")
+
+    def infer(self, x: np.ndarray) -> np.ndarray:
+        """Compute ``forward(x, training=False)``, leaving no trace: safe in many threads.
+
+        Parameters
+        ----------
+        x : array of shape (n_samples, *input_shape)
+            As for `forward`.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples, *output_shape)
+            No cache is kept for it, so no ``backward`` can follow.
+        """
+        return self._twin().forward(x, training=False)  # type: ignore[arg-type]
 
     def multiply_adds(self) -> int:
         """Multiply-adds of one forward for one sample (products only, elementwise work is free)."""
@@ -328,19 +265,26 @@ class Layer(Tree):
 
     # ---------------------------------------------------------------- in use
 
-    @property
+    @cached_property  # it speaks only while the layer has no cache: that is an attribute
     def cache(self) -> Any:
         """What the last ``forward`` left for ``backward``."""
-        if self._cache is None:
-            raise RuntimeError(f"in {self.where}: backward needs a forward before it")
-        return self._cache
+        raise RuntimeError(f"in {self.where}: backward needs a forward before it")
 
-    @cache.setter
-    def cache(self, value: Any) -> None:
-        self._cache = value
+    def clear_cache(self) -> None:
+        """Forget what forward left, in the whole tree (it can be large)."""
+        for _, layer in self.walk():
+            forget(layer)
 
-    @contextlib.contextmanager
-    def observed(self, observer: Observer) -> Iterator[None]:
+    def declare(self, input_shape: Shape) -> Shape:
+        forget(self)
+        return super().declare(input_shape)
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether somebody is shown what passes through this layer."""
+        return self._observer is not None
+
+    def observed(self, observer: Observer) -> AbstractContextManager[None]:
         """Within a ``with`` block, show ``observer`` all that passes through the tree.
 
         It is called as ``observer(layer, direction, came_in, went_out)`` after each layer's forward
@@ -351,34 +295,12 @@ class Layer(Tree):
         observer : callable
             As above; it must not change the arrays.
 
-        Yields
-        ------
-        None
-            Nothing: there is no ``as``.
-        """
-        before = [(layer, layer._observer) for _, layer in self.walk()]
-        try:
-            for layer, other in before:
-                layer._observer = observer if other is None else _both(other, observer)
-            yield
-        finally:
-            for layer, other in before:
-                layer._observer = other
-
-    def infer(self, x: np.ndarray) -> np.ndarray:
-        """Compute ``forward(x, training=False)``, leaving no trace: safe in many threads.
-
-        Parameters
-        ----------
-        x : array of shape (n_samples, *input_shape)
-            As for `forward`.
-
         Returns
         -------
-        y : ndarray of shape (n_samples, *output_shape)
-            No cache is kept for it, so no ``backward`` can follow.
+        context : context manager
+            For ``with``; there is no ``as``.
         """
-        return self._twin().forward(x, training=False)  # type: ignore[arg-type]
+        return observed([layer for _, layer in self.walk()], observer)
 
     def summary(self, input_shape: int | Shape | None = None) -> Summary:
         """Table of names, output shapes, parameters and multiply-adds.
@@ -393,29 +315,4 @@ class Layer(Tree):
         summary : Summary
             Prints as text; shows as HTML in a notebook.
         """
-        from layerkit.summary import summarize
-
         return summarize(self, None if input_shape is None else as_shape(input_shape))
-
-    def _accept(self, x: ArrayLike) -> np.ndarray:
-        """Return the input as an array that fits, or raise."""
-        if type(x) is np.ndarray and x.dtype == self.dtype and x.shape[1:] == self.input_shape:
-            return x
-        array = self.convert_input(x)
-        if array.ndim == 0:
-            raise ValueError(f"in {self.where}: expects a batch of samples, got a single number")
-        if not self.is_built:
-            self._set_up_without_build(array.shape[1:])
-        elif array.shape[1:] != self.input_shape:
-            raise ValueError(
-                f"in {self.where}: expects {batch_shape(self.input_shape)}, got {array.shape}"
-            )
-        return array
-
-    def _set_up_without_build(self, input_shape: Shape) -> None:
-        """Let a layer without parameters (ReLU, MaxPool2D, …) work at once, for any shape."""
-        if any(layer._own_params for _, layer in self.walk()):
-            self._built()
-        self.declare(input_shape)
-        if any(layer._declared for _, layer in self.walk()):
-            self._built()

@@ -7,9 +7,13 @@ import html
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from layerkit.layer import Layer
 from layerkit.shapes import Shape, batch_shape
+from layerkit.tables import html_table, ruled, text_table
+
+RIGHT = (False, False, False, True, True)
+"""Which columns are set to the right."""
 
 
 @dataclass
@@ -61,38 +65,20 @@ class Summary:
         )
 
     def __str__(self) -> str:
-        table = [self.header, *self._cells()]
-        widths = [max(len(line[i]) for line in table) for i in range(len(self.header))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if i < 3 else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in table
-        ]
-        rule = "-" * max(map(len, lines))
-        return "\n".join([self.title, lines[0], rule, *lines[1:], rule, self.totals])
+        lines = ruled(text_table([self.header, *self._cells()], RIGHT))
+        return "\n".join([self.title, *lines, lines[1], self.totals])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        def line(cells: tuple[str, ...], tag: str) -> str:
-            sides = ("left",) * 3 + ("right",) * 2
-            aligned = (
-                f'<{tag} style="text-align:{side}">{html.escape(cell)}</{tag}>'
-                for side, cell in zip(sides, cells, strict=True)
-            )
-            return f"<tr>{''.join(aligned)}</tr>"
-
-        body = "".join(line(cells, "td") for cells in self._cells())
-        return (
-            f"<table><caption>{html.escape(self.title)}: {self.totals}</caption>"
-            f"<thead>{line(self.header, 'th')}</thead><tbody>{body}</tbody></table>"
-        )
+        styles = [f"text-align:{'right' if right else 'left'}" for right in RIGHT]
+        rows = [map(html.escape, cells) for cells in self._cells()]
+        caption = f"{html.escape(self.title)}: {self.totals}"
+        return html_table(self.header, rows, styles, caption)
 
 
-def summarize(network: Layer, input_shape: Shape | None) -> Summary:
-    """Tabulate a network; an unbuilt one is set up on a copy, without allocating its arrays."""
+def summarize(network: Any, input_shape: Shape | None) -> Summary:
+    """Tabulate a layer; an unbuilt one is set up on a copy, without allocating its arrays."""
     if not network.is_built:
         if input_shape is None:
             raise ValueError(f"in {network.where}: not built yet, so summary needs input_shape")
@@ -115,7 +101,7 @@ def summarize(network: Layer, input_shape: Shape | None) -> Summary:
     )
 
 
-def _rows(layer: Layer, depth: int = 0) -> Iterator[Row]:
+def _rows(layer: Any, depth: int = 0) -> Iterator[Row]:
     """Yield a row per layer, children indented below their container."""
     if depth or not layer.children():
         yield Row(
@@ -130,9 +116,9 @@ def _rows(layer: Layer, depth: int = 0) -> Iterator[Row]:
         yield from _rows(child, depth + 1)
 
 
-def _own_size(layer: Layer) -> int:
+def _own_size(layer: Any) -> int:
     return sum(math.prod(declared.shape) for declared in layer._declared.values())
 
 
-def _n_params(layer: Layer) -> int:
+def _n_params(layer: Any) -> int:
     return sum(_own_size(inner) for _, inner in layer.walk())

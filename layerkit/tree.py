@@ -1,14 +1,14 @@
-"""Layers as a tree: two flat vectors at its root, views of them and streams of noise below."""
+"""Arrays in a tree: two flat vectors at its root, views of them and streams of noise below."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -17,11 +17,6 @@ from layerkit.initializers import Initializer
 from layerkit.parameters import Parameterized
 from layerkit.seeds import as_seed_sequence, with_plain_seed, with_seed
 from layerkit.shapes import Shape, Slot, as_shape
-
-if TYPE_CHECKING:
-    from layerkit.layer import Layer
-
-Observer = Callable[["Layer", str, np.ndarray, np.ndarray], None]
 
 
 class Declaration(NamedTuple):
@@ -33,11 +28,11 @@ class Declaration(NamedTuple):
 
 
 class Tree(Parameterized):
-    """What every layer can do as the root, or a part, of a tree of layers.
+    """What declares arrays, alone or as a part of a larger tree: the base of `layerkit.Layer`.
 
-    ``build`` lets every layer declare its arrays (``setup``), allocates one vector of parameters
-    and one of gradients, hands out views and draws initial values. Copies and pickles bind the
-    views anew. The mathematics, and what a layer of your own defines, is in `layerkit.Layer`.
+    ``build`` lets every part declare its arrays (``setup``), allocates one vector of parameters
+    and one of gradients at the root, hands out views and draws initial values. Copies and pickles
+    bind the views anew. What the arrays are for, forward and backward, is the layer's affair.
     """
 
     # The state of a built layer. Class-level defaults: a subclass needs no super().__init__().
@@ -53,25 +48,23 @@ class Tree(Parameterized):
     _own_params: dict[str, np.ndarray] | None = None
     _own_grads: Mapping[str, np.ndarray] = MappingProxyType({})
     _own_buffers: Mapping[str, np.ndarray] = MappingProxyType({})
-    _shown: tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]] | None = None
     _flat_params: np.ndarray | None = None
     _flat_grads: np.ndarray | None = None
-    _cache: Any = None
-    _forward_shape: Shape | None = None
     _seed: np.random.SeedSequence | None = None
     _rng: np.random.Generator | None = None
-    _observer: Observer | None = None
     _unpickled: tuple[str, ...] = (
-        "_shown",
+        "params",
+        "grads",
         "_own_grads",
         "_flat_params",
         "_flat_grads",
-        "_cache",
-        "_forward_shape",
-        "_observer",
     )
 
-    def children(self) -> list[tuple[str, Layer]]:
+    def setup(self, input_shape: Shape) -> Shape:
+        """Declare arrays and return the shape of the output; a subclass overrides it."""
+        return input_shape
+
+    def children(self) -> list[tuple[str, Any]]:
         """(path segment, layer) of every layer inside; containers override it."""
         return []
 
@@ -103,17 +96,21 @@ class Tree(Parameterized):
         self : Layer
             The root of the tree.
         """
-        layers = self._claim(rebuild)
-        before = [(layer, layer.__dict__.copy()) for layer in layers]
+        before = [(layer, vars(layer).copy()) for layer in self._claim(rebuild)]
         try:
-            self._build(as_shape(input_shape), as_seed_sequence(random_state), _as_dtype(dtype))
+            shape, seed = as_shape(input_shape), as_seed_sequence(random_state)
+            layers = self._allocate(shape, _as_dtype(dtype))
+            init_seed, noise_seed = seed.spawn(2)
+            for layer, layer_seed in zip(layers, init_seed.spawn(len(layers)), strict=True):
+                layer._initialize(layer_seed)
+            self.reseed(noise_seed)
         except BaseException:  # leave the tree as it was
             for layer, state in before:
                 layer.__dict__ = state
             raise
         return self
 
-    def _claim(self, rebuild: bool) -> list[Layer]:
+    def _claim(self, rebuild: bool) -> list[Any]:
         places: dict[int, str] = {}
         layers = []
         for path, layer in self.walk():
@@ -131,42 +128,45 @@ class Tree(Parameterized):
             layers.append(layer)
         return layers
 
-    def _build(self, input_shape: Shape, seed: np.random.SeedSequence, dtype: np.dtype) -> None:
-        tree = self._allocate(input_shape, dtype)
-        init_seed, noise_seed = seed.spawn(2)
-        for layer, layer_seed in zip(tree, init_seed.spawn(len(tree)), strict=True):
-            layer._initialize(layer_seed)
-        self.reseed(noise_seed)
-
     def adopt(self, input_shape: Shape, dtype: DTypeLike, flat_params: np.ndarray) -> Self:
         """Build with parameters that are there already, those of a file say, drawing nothing."""
-        tree = self._allocate(as_shape(input_shape), _as_dtype(dtype))
+        layers = self._allocate(as_shape(input_shape), _as_dtype(dtype))
         self.flat_params[...] = flat_params
-        for layer in tree:
-            layer._declared = {n: d._replace(initializer=None) for n, d in layer._declared.items()}
+        for layer in layers:
+            layer._forget_initializers()
         return self.reseed(None)
 
-    def _allocate(self, input_shape: Shape, dtype: np.dtype) -> list[Layer]:
-        tree = [layer for _, layer in self.walk()]
+    def _allocate(self, input_shape: Shape, dtype: np.dtype) -> list[Any]:
+        layers = []
         for path, layer in self.walk():
-            layer.path, layer.dtype, layer._own_params, layer._shown = path, dtype, None, None
+            layer.path, layer.dtype, layer._own_params = path, dtype, None
             layer.name, layer.follower_init = "", None
+            vars(layer).pop("params", None)
+            vars(layer).pop("grads", None)
+            layers.append(layer)
         self.declare(input_shape)
         self._bind(dtype)
-        return tree
+        return layers
 
     def declare(self, input_shape: Shape) -> Shape:
         """Run ``setup`` and remember the shapes; containers call it on their children."""
         self._declared, self._own_buffers = {}, {}
-        self._cache = self._forward_shape = None
         self.input_shape = tuple(input_shape)
-        self.output_shape = tuple(cast("Layer", self).setup(self.input_shape))
+        self.output_shape = tuple(self.setup(self.input_shape))
         return self.output_shape
 
-    def _bind(self, dtype: np.dtype) -> None:
-        """Make this layer the root: two flat vectors, and views of them for every layer below.
+    def _declare_unbuilt(self, input_shape: Shape) -> None:
+        """Let a layer without parameters (ReLU, MaxPool2D, …) work at once, for any shape."""
+        if any(layer._own_params for _, layer in self.walk()):
+            self._built()
+        self.declare(input_shape)
+        if any(layer._declared for _, layer in self.walk()):
+            self._built()
 
-        Values that the layers hold already (after unpickling) move into the new vectors.
+    def _bind(self, dtype: np.dtype) -> None:
+        """Make this the root: two flat vectors, and views of them for everything below.
+
+        Values that are held already (after unpickling) move into the new vectors.
         """
         _keep_what_is_freed()
         tree = list(self.walk())
@@ -174,24 +174,24 @@ class Tree(Parameterized):
         flat_params, flat_grads = np.zeros(size, dtype), np.zeros(size, dtype)
         start = 0
         for path, layer in tree:
-            held, layer.path, layer.dtype = layer._own_params or {}, path, dtype
-            layer._own_params, layer._own_grads = {}, {}
-            layer._shown = MappingProxyType(layer._own_params), MappingProxyType(layer._own_grads)
-            layer._flat_params = layer._flat_grads = None
-            buffers = layer._own_buffers.items()
-            layer._own_buffers = {name: np.array(b, dtype) for name, b in buffers}
+            held, params, grads = layer._own_params or {}, {}, {}
             for name, declared in layer._declared.items():
                 where = slice(start, start + math.prod(declared.shape))
-                layer._own_params[name] = flat_params[where].reshape(declared.shape)
-                layer._own_grads[name] = flat_grads[where].reshape(declared.shape)
+                params[name] = flat_params[where].reshape(declared.shape)
+                grads[name] = flat_grads[where].reshape(declared.shape)
                 if name in held:
-                    layer._own_params[name][...] = held[name]
+                    params[name][...] = held[name]
                 start = where.stop
+            layer.path, layer.dtype = path, dtype
+            layer._own_params, layer._own_grads = params, grads
+            layer.params, layer.grads = MappingProxyType(params), MappingProxyType(grads)
+            layer._own_buffers = {k: np.array(b, dtype) for k, b in layer._own_buffers.items()}
+            layer._flat_params = layer._flat_grads = None
         self._flat_params, self._flat_grads = flat_params, flat_grads
 
     def _initialize(self, seed: np.random.SeedSequence) -> None:
         rng = np.random.default_rng(seed)
-        for name, (shape, initializer, decay) in self._declared.items():
+        for name, (shape, initializer, _) in self._declared.items():
             assert initializer is not None
             value = np.asarray(initializer(shape, rng))
             if value.shape != shape:
@@ -200,7 +200,10 @@ class Tree(Parameterized):
                     f"got {value.shape}"
                 )
             self.params[name][...] = value
-            self._declared[name] = Declaration(shape, None, decay)  # type: ignore[index]
+        self._forget_initializers()
+
+    def _forget_initializers(self) -> None:
+        self._declared = {k: d._replace(initializer=None) for k, d in self._declared.items()}
 
     def reseed(self, random_state: Any) -> Self:
         """Restart every layer's stream of noise from one seed."""
@@ -212,9 +215,9 @@ class Tree(Parameterized):
 
     # ---------------------------------------------------------------- looking at it
 
-    def walk(self, path: str = "") -> Iterator[tuple[str, Layer]]:
+    def walk(self, path: str = "") -> Iterator[tuple[str, Any]]:
         """Yield (path, layer) of this layer and of all inside it, in forward order."""
-        yield path, cast("Layer", self)
+        yield path, self
         for name, child in self.children():
             yield from child.walk(f"{path}.{name}" if path else name)
 
@@ -228,16 +231,15 @@ class Tree(Parameterized):
         """The layer's place and label, for error messages."""
         return f"{self.path} {self.label}".strip()
 
-    @property
+    # `_bind` puts the mappings themselves in place of these two, which speak only before that.
+    @cached_property
     def params(self) -> Mapping[str, np.ndarray]:
         """Views of this layer's parameters, by name."""
-        return self._shown[0] if self._shown else MappingProxyType(self._built())
+        return MappingProxyType(self._built())
 
-    @property
+    @cached_property
     def grads(self) -> Mapping[str, np.ndarray]:
         """Views of this layer's gradients, by name."""
-        if self._shown:
-            return self._shown[1]
         self._built()
         return MappingProxyType(self._own_grads)
 
@@ -311,15 +313,6 @@ class Tree(Parameterized):
             self._rng = np.random.Generator(np.random.SFC64(self._seed))
         return self._rng
 
-    def clear_cache(self) -> None:
-        """Forget what forward left, in the whole tree (it can be large)."""
-        for _, layer in self.walk():
-            layer._cache = layer._forward_shape = None
-
-    def _forget(self) -> None:
-        """Drop what the last forward left in this layer, before the next one takes memory."""
-        self._cache = None
-
     # ---------------------------------------------------------------- copies and pickles
 
     def __copy__(self) -> Self:
@@ -331,11 +324,12 @@ class Tree(Parameterized):
         """Return a copy with the same arrays but a cache of its own, down to the layers inside."""
         twin = self.__copy__()
         if self.children():
-            twin.__dict__.update({name: _twins(value) for name, value in self.__dict__.items()})
+            twin.__dict__ = {name: _twins(value) for name, value in vars(twin).items()}
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        return with_plain_seed({k: v for k, v in self.__dict__.items() if k not in self._unpickled})
+        state = vars(self).copy()  # in one piece: a forward in another thread may add to it
+        return with_plain_seed({k: v for k, v in state.items() if k not in self._unpickled})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(with_seed(state))

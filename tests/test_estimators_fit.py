@@ -555,7 +555,7 @@ def test_a_pickle_is_little_more_than_the_weights(options):
 def test_nothing_of_the_data_is_kept():
     model = classifier(optimizer="lbfgs").fit(X_IRIS, Y_IRIS)
     assert model._target.loss._pass is None
-    assert all(layer._cache is None for _, layer in model.network_.walk())
+    assert all("cache" not in vars(layer) for _, layer in model.network_.walk())
 
 
 def test_the_optimizer_state_is_kept_where_it_is_asked_for():

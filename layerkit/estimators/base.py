@@ -13,9 +13,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from layerkit.estimators.learning import Learner
 from layerkit.estimators.task import check_mapped
+from layerkit.fused import threads_for
 from layerkit.layer import Layer
 from layerkit.layers import Identity
-from layerkit.layers._threads import threads_for
 from layerkit.optimizers import LBFGS
 from layerkit.training.mapped import mapping_of, release
 

@@ -29,7 +29,7 @@ from layerkit.shapes import Shape
 
 
 class PerChannel(Layer):
-    """A gain for every channel, and what depends only on the last axis."""
+    """A gain for every channel."""
 
     eps: float
     channels: int
@@ -40,18 +40,6 @@ class PerChannel(Layer):
         self.channels = input_shape[-1]
         self.add_param("gamma", (self.channels,), initializers.ones, decay=False)
         return input_shape
-
-    def long_rows(self, x: np.ndarray) -> np.ndarray:
-        """View the array as rows of several positions, each with all its channels."""
-        return long_rows(x, self.channels)
-
-    def along(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Repeat one value per channel along a row."""
-        return along(rows, values)
-
-    def channel_sums(self, a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
-        """Sum ``a``, or ``a * b``, over all positions of arrays in long rows."""
-        return channel_sums(self.channels, a, b)
 
 
 class Standardization(PerChannel):
@@ -71,15 +59,22 @@ class Standardization(PerChannel):
         raise NotImplementedError
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        x_hat, inv_std, _, _ = self.standardize(self.arrange(x))
+        cells = self.arrange(x)
+        x_hat = cells - self.mean(cells)
+        x_hat -= self.mean(x_hat)  # what rounding left of a mean far larger than the deviations
+        inv_std = 1 / np.sqrt(self.mean(x_hat, x_hat) + self.eps)
+        x_hat *= inv_std
         self.cache = x_hat, inv_std
-        return self.scale_and_shift(x_hat).reshape(x.shape)
+        rows = long_rows(x_hat, self.channels)
+        y = rows * along(rows, self.params["gamma"])
+        y += along(y, self.params["beta"])
+        return y.reshape(x.shape)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         x_hat, inv_std = self.cache
-        grad = self.long_rows(grad_output)
+        grad = long_rows(grad_output, self.channels)
         self.parameter_gradients(grad, x_hat)
-        g = grad * self.along(grad, self.params["gamma"])
+        g = grad * along(grad, self.params["gamma"])
         g = g.reshape(x_hat.shape)
         mean, slope = self.mean(g), self.mean(g, x_hat)
         g -= mean
@@ -87,25 +82,7 @@ class Standardization(PerChannel):
         g *= inv_std
         return g.reshape(grad_output.shape)
 
-    def standardize(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return x_hat and s, and the mean and variance behind them."""
-        mean = self.mean(x)
-        x_hat = x - mean
-        rounding = self.mean(x_hat)  # of the mean, which may be far larger than the deviations
-        x_hat -= rounding
-        var = self.mean(x_hat, x_hat)
-        inv_std = 1 / np.sqrt(var + self.eps)
-        x_hat *= inv_std
-        return x_hat, inv_std, mean + rounding, var
-
-    def scale_and_shift(self, x_hat: np.ndarray) -> np.ndarray:
-        """Return y of the formula, in long rows."""
-        rows = self.long_rows(x_hat)
-        y = rows * self.along(rows, self.params["gamma"])
-        y += self.along(y, self.params["beta"])
-        return y
-
     def parameter_gradients(self, grad: np.ndarray, x_hat: np.ndarray) -> None:
-        """Write the gradients of gamma and beta."""
-        self.grads["gamma"][...] = self.channel_sums(grad, x_hat.reshape(grad.shape))
-        self.grads["beta"][...] = self.channel_sums(grad)
+        """Write the gradients of gamma and beta, of arrays in long rows."""
+        self.grads["gamma"][...] = channel_sums(self.channels, grad, x_hat.reshape(grad.shape))
+        self.grads["beta"][...] = channel_sums(self.channels, grad)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from layerkit.kernels import Padding, Pair, output_size
 from layerkit.parameters import is_size
 from layerkit.shapes import Shape
@@ -20,6 +22,17 @@ class Windows(NamedTuple):
     padding: Padding
     dilation: Pair
     outputs: Pair
+
+
+def check_spatial(layer: Any, input_shape: Shape, n_axes: int = 2) -> None:
+    """Refuse what is no batch of images or, with one axis, of sequences."""
+    axes = "height, width" if n_axes == 2 else "time"
+    layer.check_input(len(input_shape) == n_axes + 1, f"(n_samples, {axes}, channels)")
+
+
+def as_images(x: np.ndarray) -> np.ndarray:
+    """View a batch of sequences as images of height 1; leave images as they are."""
+    return x if x.ndim == 4 else x[:, None]
 
 
 def slide(

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 
 from layerkit.initializers import Initializer
 from layerkit.layer import Layer
-from layerkit.layers import _runs as runs
 from layerkit.shapes import Shape
 
 
@@ -55,9 +54,6 @@ class Sequential(Layer):
     ((5, 4), (5, 16))
     """
 
-    _cut: tuple[np.ndarray, Sequence[Any], list[Any]] | None = None
-    _unpickled = (*Layer._unpickled, "_cut")
-
     def __init__(self, layers: Sequence[Layer | tuple[str, Layer]]) -> None:
         self.layers = layers
 
@@ -78,38 +74,19 @@ class Sequential(Layer):
         return self.chain[0].convert_input(x) if self.layers else super().convert_input(x)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        self._forget()  # all at once: free memory in one piece has room for what is to come
-        for part in self._parts:
-            x = part.forward(x, training)
+        for layer in self.chain:
+            x = layer.forward(x, training)
         return x
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        for part in runs.backwards(self._parts):
-            grad_output = part.backward(grad_output)
+        for layer in reversed(self.chain):
+            grad_output = layer.backward(grad_output)
         return grad_output
 
     def infer(self, x: np.ndarray) -> np.ndarray:
-        for part in self._parts:
-            x = part.infer(x)
+        for layer in self.chain:
+            x = layer.infer(x)
         return x
-
-    @property
-    def _parts(self) -> list[Any]:
-        """The chain; in a root, runs of Dense layers and activations in it are one part each."""
-        if self._flat_params is None:
-            return self.chain
-        cut = self._cut
-        if cut is None or cut[0] is not self._flat_params or cut[1] != self.layers:
-            cut = self._cut = self._flat_params, self.layers[:], runs.parts(self, self.chain)
-        return cut[2]
-
-    def _forget(self) -> None:
-        for part in self._parts:
-            part._forget()
-
-    def clear_cache(self) -> None:
-        super().clear_cache()
-        self._cut = None
 
     @property
     def chain(self) -> list[Layer]:

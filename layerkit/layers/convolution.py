@@ -19,7 +19,7 @@ from layerkit.kernels import (
     sum_rows,
 )
 from layerkit.layer import Layer
-from layerkit.layers._windows import slide, slide_back
+from layerkit.layers._windows import check_spatial, slide, slide_back
 from layerkit.parameters import is_size
 from layerkit.shapes import Shape
 
@@ -27,7 +27,57 @@ ALGORITHMS = ("auto", "direct", "winograd")
 Geometry = tuple[Pair, Padding, Pair, int]  # stride, padding, dilation, groups: for the kernels
 
 
-class Conv2D(Layer):
+class _Convolution(Layer):
+    """What convolutions over one and over two axes share."""
+
+    threaded = True
+    weight_init = staticmethod(initializers.glorot_uniform)
+    n_axes: int
+    geometry: Geometry
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: str | int | Pair = "valid",
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        use_bias: bool = True,
+        initializer: str | Initializer = "auto",
+    ) -> None:
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.padding = padding
+        self.dilation = dilation
+        self.groups = groups
+        self.use_bias = use_bias
+        self.initializer = initializer
+
+    def setup(self, input_shape: Shape) -> Shape:
+        check_spatial(self, input_shape, self.n_axes)
+        *spatial, channels = input_shape
+        filters, groups = self.filters, self.groups
+        self.check(is_size(filters), "filters", "a positive integer")
+        self.check(
+            is_size(groups) and channels % groups == 0 and filters % groups == 0,
+            "groups",
+            f"a positive integer that divides {channels} channels and {filters} filters",
+        )
+        windows = slide(self, tuple(spatial), "kernel_size", "stride", "dilation")
+        self.geometry = (windows.stride, windows.padding, windows.dilation, groups)
+        shape = (*windows.size[-self.n_axes :], channels // groups, filters)
+        self.add_param("W", shape, by_group(self.resolve_initializer(), groups))
+        add_bias(self)
+        return (*windows.outputs[-self.n_axes :], filters)
+
+    def multiply_adds(self) -> int:
+        """One product for every output and every weight it is made with."""
+        return math.prod(self.output_shape) * math.prod(self._declared["W"].shape[:-1])
+
+
+class Conv2D(_Convolution):
     r"""Two-dimensional convolution (cross-correlation, as in every neural network library).
 
     .. math:: y_{pqf} = b_f + \sum_{ijc} x_{p s + i d - P,\; q s + j d - P,\; c}\, W_{ijcf}
@@ -101,8 +151,7 @@ class Conv2D(Layer):
     [0.0, -1.0, 1.0, 0.0]
     """
 
-    weight_init = staticmethod(initializers.glorot_uniform)
-    geometry: Geometry
+    n_axes = 2
 
     def __init__(
         self,
@@ -116,27 +165,38 @@ class Conv2D(Layer):
         initializer: str | Initializer = "auto",
         algorithm: str = "auto",
     ) -> None:
-        self.filters = filters
-        self.kernel_size = kernel_size
-        self.stride = stride
-        self.padding = padding
-        self.dilation = dilation
-        self.groups = groups
-        self.use_bias = use_bias
-        self.initializer = initializer
+        super().__init__(
+            filters, kernel_size, stride, padding, dilation, groups, use_bias, initializer
+        )
         self.algorithm = algorithm
 
     def setup(self, input_shape: Shape) -> Shape:
-        self.check_input(len(input_shape) == 3, "(n_samples, height, width, channels)")
+        check_spatial(self, input_shape)
         self.check(self.algorithm in ALGORITHMS, "algorithm", '"auto", "direct" or "winograd"')
-        return set_up_convolution(self, input_shape)
+        return super().setup(input_shape)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         self.cache = x
         return conv2d(x, self.params["W"], self.params.get("b"), *self.geometry, self.algorithm)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
-        x = self.cache
+        return self.differentiate(self.cache, grad_output)
+
+    def differentiate(self, x: np.ndarray, grad_output: np.ndarray) -> np.ndarray | None:
+        """Compute what `backward` does, for an input that is given instead of cached.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_samples, height, width, channels)
+            The input.
+        grad_output : ndarray of shape (n_samples, oh, ow, filters)
+            Gradient with respect to the output.
+
+        Returns
+        -------
+        grad_input : ndarray or None
+            Gradient with respect to x, where `needs_input_grad` asks for it.
+        """
         conv2d_kernel_grad(x, grad_output, self.grads["W"], *self.geometry, self.algorithm)
         overwrite_bias_grad(self, grad_output)
         if not self.needs_input_grad:
@@ -144,13 +204,8 @@ class Conv2D(Layer):
         W = self.params["W"]
         return conv2d_input_grad(grad_output, W, x.shape, *self.geometry, self.algorithm)
 
-    def multiply_adds(self) -> int:
-        """One product for every output and every weight it is made with."""
-        assert self.output_shape is not None
-        return math.prod(self.output_shape) * math.prod(self._declared["W"].shape[:-1])
 
-
-class Conv1D(Layer):
+class Conv1D(_Convolution):
     r"""One-dimensional convolution over a sequence: `Conv2D` on an image of height 1.
 
     .. math:: y_{tf} = b_f + \sum_{ic} x_{t s + i d - P,\; c}\, W_{icf}
@@ -207,32 +262,7 @@ class Conv1D(Layer):
     [0.5, 0.5, 5.0, 5.0]
     """
 
-    weight_init = staticmethod(initializers.glorot_uniform)
-    geometry: Geometry
-
-    def __init__(
-        self,
-        filters: int,
-        kernel_size: int,
-        stride: int = 1,
-        padding: str | int = "valid",
-        dilation: int = 1,
-        groups: int = 1,
-        use_bias: bool = True,
-        initializer: str | Initializer = "auto",
-    ) -> None:
-        self.filters = filters
-        self.kernel_size = kernel_size
-        self.stride = stride
-        self.padding = padding
-        self.dilation = dilation
-        self.groups = groups
-        self.use_bias = use_bias
-        self.initializer = initializer
-
-    def setup(self, input_shape: Shape) -> Shape:
-        self.check_input(len(input_shape) == 2, "(n_samples, time, channels)")
-        return set_up_convolution(self, input_shape)
+    n_axes = 1
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         self.cache = x = x[:, None]
@@ -245,11 +275,6 @@ class Conv1D(Layer):
         if not self.needs_input_grad:
             return None
         return conv2d_input_grad(grad, self.params["W"][None], x.shape, *self.geometry)[:, 0]
-
-    def multiply_adds(self) -> int:
-        """One product for every output and every weight it is made with."""
-        assert self.output_shape is not None
-        return math.prod(self.output_shape) * math.prod(self._declared["W"].shape[:-1])
 
 
 class ConvTranspose2D(Layer):
@@ -319,6 +344,7 @@ class ConvTranspose2D(Layer):
     [1.0, 1.0]
     """
 
+    threaded = True
     weight_init = staticmethod(initializers.glorot_uniform)
     geometry: Geometry
 
@@ -343,7 +369,7 @@ class ConvTranspose2D(Layer):
         self.initializer = initializer
 
     def setup(self, input_shape: Shape) -> Shape:
-        self.check_input(len(input_shape) == 3, "(n_samples, height, width, channels)")
+        check_spatial(self, input_shape)
         self.check(is_size(self.filters), "filters", "a positive integer")
         windows = slide_back(self, input_shape[:-1])
         self.geometry = (windows.stride, windows.padding, windows.dilation, 1)
@@ -370,27 +396,8 @@ class ConvTranspose2D(Layer):
 
     def multiply_adds(self) -> int:
         """One product for every input and every weight it is multiplied with."""
-        assert self.input_shape is not None
         kh, kw, _, filters = self._declared["W"].shape
         return math.prod(self.input_shape) * kh * kw * filters
-
-
-def set_up_convolution(layer: Any, input_shape: Shape) -> Shape:
-    """Check, lay out and declare a convolution over one or two axes."""
-    *spatial, channels = input_shape
-    filters, groups, n_axes = layer.filters, layer.groups, len(spatial)
-    layer.check(is_size(filters), "filters", "a positive integer")
-    layer.check(
-        is_size(groups) and channels % groups == 0 and filters % groups == 0,
-        "groups",
-        f"a positive integer that divides {channels} channels and {filters} filters",
-    )
-    windows = slide(layer, tuple(spatial), "kernel_size", "stride", "dilation")
-    layer.geometry = (windows.stride, windows.padding, windows.dilation, groups)
-    shape = (*windows.size[-n_axes:], channels // groups, filters)
-    layer.add_param("W", shape, by_group(layer.resolve_initializer(), groups))
-    add_bias(layer)
-    return (*windows.outputs[-n_axes:], filters)
 
 
 def by_group(initializer: Initializer, groups: int) -> Initializer:

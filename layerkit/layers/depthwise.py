@@ -10,7 +10,7 @@ from layerkit import initializers
 from layerkit.initializers import Initializer
 from layerkit.kernels import Pair, conv2d, conv2d_input_grad, conv2d_kernel_grad
 from layerkit.layer import Layer
-from layerkit.layers._windows import slide
+from layerkit.layers._windows import check_spatial, slide
 from layerkit.layers.convolution import Conv2D, Geometry, add_bias, by_group, overwrite_bias_grad
 from layerkit.parameters import is_size
 from layerkit.shapes import Shape
@@ -96,7 +96,7 @@ class DepthwiseConv2D(Conv2D):
         self.initializer = initializer
 
     def setup(self, input_shape: Shape) -> Shape:
-        self.check_input(len(input_shape) == 3, "(n_samples, height, width, channels)")
+        check_spatial(self, input_shape)
         self.check(is_size(self.depth_multiplier), "depth_multiplier", "a positive integer")
         self.groups = input_shape[-1]
         self.filters = self.groups * self.depth_multiplier
@@ -167,6 +167,7 @@ class SeparableConv2D(Layer):
     [10.0, 100.0]
     """
 
+    threaded = True
     weight_init = staticmethod(initializers.glorot_uniform)
     geometry: Geometry
 
@@ -191,7 +192,7 @@ class SeparableConv2D(Layer):
         self.initializer = initializer
 
     def setup(self, input_shape: Shape) -> Shape:
-        self.check_input(len(input_shape) == 3, "(n_samples, height, width, channels)")
+        check_spatial(self, input_shape)
         self.check(is_size(self.filters), "filters", "a positive integer")
         self.check(is_size(self.depth_multiplier), "depth_multiplier", "a positive integer")
         channels = input_shape[-1]
@@ -222,6 +223,5 @@ class SeparableConv2D(Layer):
 
     def multiply_adds(self) -> int:
         """Depthwise, then 1 x 1: one product for every output and every weight it is made with."""
-        assert self.output_shape is not None
         kh, kw, _, between = self._declared["W_depth"].shape
         return math.prod(self.output_shape[:2]) * between * (kh * kw + self.filters)

@@ -12,7 +12,26 @@ from layerkit.parameters import is_number
 from layerkit.shapes import Shape
 
 
-class Dropout(Layer):
+class _RandomMask(Layer):
+    """A mask drawn anew in every forward in training; rate, cache and backward of those with one.
+
+    The cache is the mask, and what it multiplies the values that it keeps by.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+
+    def setup(self, input_shape: Shape) -> Shape:
+        ok = is_number(self.rate) and 0 <= self.rate < 1
+        self.check(ok, "rate", "a probability of dropping, at least 0 and less than 1")
+        return input_shape
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        keep, scale = self.cache
+        return grad_output if keep is None else apply_mask(grad_output, keep, scale)
+
+
+class Dropout(_RandomMask):
     r"""Drop values at random in training, and scale up the rest.
 
     .. math:: y = \frac{m x}{1 - p}, \qquad m = 0 \text{ with probability } p, \text{ else } 1
@@ -58,11 +77,7 @@ class Dropout(Layer):
     """
 
     def __init__(self, rate: float = 0.5) -> None:
-        self.rate = rate
-
-    def setup(self, input_shape: Shape) -> Shape:
-        _check_rate(self)
-        return input_shape
+        super().__init__(rate)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         if not training or self.rate == 0:
@@ -71,10 +86,6 @@ class Dropout(Layer):
         keep, probability = keep_mask(self.rng, self.rate, self.mask_shape(x))
         self.cache = keep, 1 / probability
         return apply_mask(x, *self.cache)
-
-    def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        keep, scale = self.cache
-        return grad_output if keep is None else apply_mask(grad_output, keep, scale)
 
     def mask_shape(self, x: np.ndarray) -> Shape:
         """Shape of the mask, which is broadcast against the input.
@@ -138,7 +149,7 @@ class SpatialDropout2D(Dropout):
     """
 
     def __init__(self, rate: float) -> None:
-        self.rate = rate
+        super().__init__(rate)
 
     def setup(self, input_shape: Shape) -> Shape:
         self.check_input(len(input_shape) >= 2, "(n_samples, ..., channels) with positions between")
@@ -148,7 +159,7 @@ class SpatialDropout2D(Dropout):
         return (len(x), *(1,) * (x.ndim - 2), x.shape[-1])
 
 
-class AlphaDropout(Layer):
+class AlphaDropout(_RandomMask):
     r"""Dropout for networks of `SELU`: keeps zero mean and unit variance where it finds them.
 
     .. math:: y = a \big(m x + (1 - m) \alpha' - p \alpha'\big), \qquad
@@ -193,13 +204,6 @@ class AlphaDropout(Layer):
 
     SATURATION = -1.7580993408473766  # -λα of SELU
 
-    def __init__(self, rate: float) -> None:
-        self.rate = rate
-
-    def setup(self, input_shape: Shape) -> Shape:
-        _check_rate(self)
-        return input_shape
-
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         if not training or self.rate == 0:
             self.cache = None, 1.0
@@ -210,10 +214,6 @@ class AlphaDropout(Layer):
         y = apply_mask(x - self.SATURATION, keep, a)
         y += a * q * self.SATURATION
         return y
-
-    def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        keep, a = self.cache
-        return grad_output if keep is None else apply_mask(grad_output, keep, a)
 
 
 class GaussianNoise(Layer):
@@ -273,8 +273,3 @@ class GaussianNoise(Layer):
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         return grad_output
-
-
-def _check_rate(layer: Dropout | AlphaDropout) -> None:
-    ok = is_number(layer.rate) and 0 <= layer.rate < 1
-    layer.check(ok, "rate", "a probability of dropping, at least 0 and less than 1")

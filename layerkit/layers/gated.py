@@ -23,7 +23,8 @@ class SelfGated(Elementwise):
     .. math:: y = x \, s(x), \qquad f'(x) = s + x \, s'(x)
 
     A subclass writes ``gate`` and ``gate_derivative``. Both x and s are kept for backward: the gate
-    is dear. One whose kernels compute y and s, or the whole backward, in one pass writes these too.
+    is dear. One whose kernels compute y and s in one pass (``gated``), or the whole ``backward``,
+    writes these too.
     """
 
     weight_init = staticmethod(initializers.he_uniform)
@@ -36,6 +37,11 @@ class SelfGated(Elementwise):
         """Return s'(x), given s = s(x)."""
         raise NotImplementedError(f"{type(self).__name__} defines no gate_derivative")
 
+    def gated(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return y and s."""
+        s = self.gate(x)
+        return x * s, s
+
     def function(self, x: np.ndarray) -> np.ndarray:
         return x * self.gate(x)
 
@@ -46,9 +52,9 @@ class SelfGated(Elementwise):
         return s + x * self.gate_derivative(x, s)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        s = self.gate(x)
+        y, s = self.gated(x)
         self.cache = x, s
-        return x * s
+        return y
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         return grad_output * self._derivative(*self.cache)
@@ -113,12 +119,8 @@ class GELU(SelfGated):
             return 2 * s * (1 - s) * (_SQRT_2_OVER_PI * (1 + 3 * 0.044715 * x * x))
         return np.exp(-0.5 * x * x) / _SQRT_2_PI
 
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        if self.approximate:
-            return super().forward(x, training)
-        y, s = gelu(x)
-        self.cache = x, s
-        return y
+    def gated(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return super().gated(x) if self.approximate else gelu(x)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         if self.approximate:
@@ -157,10 +159,8 @@ class SiLU(SelfGated):
     def gate_derivative(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
         return s * (1 - s)
 
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        y, s = silu(x)
-        self.cache = x, s
-        return y
+    def gated(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return silu(x)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         return silu_grad(grad_output, *self.cache)
@@ -200,10 +200,8 @@ class Mish(SelfGated):
     def gate_derivative(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
         return (1 - s * s) * sigmoid(x)
 
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        y, s = mish(x)
-        self.cache = x, s
-        return y
+    def gated(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return mish(x)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         return mish_grad(grad_output, *self.cache)

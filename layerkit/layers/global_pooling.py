@@ -2,14 +2,53 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from layerkit.kernels import mean_of_cells
 from layerkit.layer import Layer
+from layerkit.layers._windows import check_spatial
 from layerkit.shapes import Shape
 
 
-class GlobalAvgPool2D(Layer):
+class _GlobalPool(Layer):
+    """One number for every channel, of all cells of an image or steps of a sequence."""
+
+    n_axes: int
+
+    def setup(self, input_shape: Shape) -> Shape:
+        check_spatial(self, input_shape, self.n_axes)
+        return input_shape[-1:]
+
+
+class _GlobalAvgPool(_GlobalPool):
+    """What `GlobalAvgPool2D` and `GlobalAvgPool1D` compute."""
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        return mean_of_cells(_cells(x))
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        n_cells = math.prod(self.input_shape[:-1])
+        share = grad_output[:, None] / n_cells
+        return share.repeat(n_cells, axis=1).reshape(len(share), *self.input_shape)
+
+
+class _GlobalMaxPool(_GlobalPool):
+    """What `GlobalMaxPool2D` and `GlobalMaxPool1D` compute."""
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        cells = _cells(x)
+        argmax = self.cache = cells.argmax(axis=1, keepdims=True)
+        return np.take_along_axis(cells, argmax, axis=1)[:, 0]
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        grad_input = np.zeros((len(grad_output), *self.input_shape), grad_output.dtype)
+        np.put_along_axis(_cells(grad_input), self.cache, grad_output[:, None], axis=1)
+        return grad_input
+
+
+class GlobalAvgPool2D(_GlobalAvgPool):
     r"""The mean of every channel over the whole image.
 
     .. math:: y_c = \frac{1}{h w} \sum_{uv} x_{uvc}
@@ -41,22 +80,10 @@ class GlobalAvgPool2D(Layer):
     [5.0, 5.0, 5.0, 5.0]
     """
 
-    def setup(self, input_shape: Shape) -> Shape:
-        self.check_input(len(input_shape) == 3, "(n_samples, height, width, channels)")
-        return input_shape[-1:]
-
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        self.cache = x.shape
-        n, height, width, channels = x.shape
-        return mean_of_cells(x.reshape(n, height * width, channels))
-
-    def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        _, height, width, _ = self.cache
-        share = grad_output[:, None, None] / (height * width)
-        return np.broadcast_to(share, self.cache).copy()
+    n_axes = 2
 
 
-class GlobalAvgPool1D(Layer):
+class GlobalAvgPool1D(_GlobalAvgPool):
     r"""The mean of every channel over the whole sequence.
 
     .. math:: y_c = \frac{1}{T} \sum_t x_{tc}
@@ -88,20 +115,10 @@ class GlobalAvgPool1D(Layer):
     [5.0, 5.0, 5.0, 5.0]
     """
 
-    def setup(self, input_shape: Shape) -> Shape:
-        self.check_input(len(input_shape) == 2, "(n_samples, time, channels)")
-        return input_shape[-1:]
-
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        self.cache = x.shape
-        return mean_of_cells(x)
-
-    def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        share = grad_output[:, None] / self.cache[1]
-        return np.broadcast_to(share, self.cache).copy()
+    n_axes = 1
 
 
-class GlobalMaxPool2D(Layer):
+class GlobalMaxPool2D(_GlobalMaxPool):
     r"""The largest value of every channel over the whole image.
 
     .. math:: y_c = \max_{uv} x_{uvc}
@@ -137,23 +154,10 @@ class GlobalMaxPool2D(Layer):
     [0.0, 20.0, 0.0, 0.0]
     """
 
-    def setup(self, input_shape: Shape) -> Shape:
-        self.check_input(len(input_shape) == 3, "(n_samples, height, width, channels)")
-        return input_shape[-1:]
-
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        n, height, width, channels = x.shape
-        y, argmax = _max_of_cells(x.reshape(n, height * width, channels))
-        self.cache = x.shape, argmax
-        return y
-
-    def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        (n, height, width, channels), argmax = self.cache
-        cells = _to_argmax(grad_output, argmax, (n, height * width, channels))
-        return cells.reshape(n, height, width, channels)
+    n_axes = 2
 
 
-class GlobalMaxPool1D(Layer):
+class GlobalMaxPool1D(_GlobalMaxPool):
     r"""The largest value of every channel over the whole sequence.
 
     .. math:: y_c = \max_t x_{tc}
@@ -188,27 +192,9 @@ class GlobalMaxPool1D(Layer):
     [0.0, 20.0, 0.0, 0.0]
     """
 
-    def setup(self, input_shape: Shape) -> Shape:
-        self.check_input(len(input_shape) == 2, "(n_samples, time, channels)")
-        return input_shape[-1:]
-
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        y, argmax = _max_of_cells(x)
-        self.cache = x.shape, argmax
-        return y
-
-    def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        x_shape, argmax = self.cache
-        return _to_argmax(grad_output, argmax, x_shape)
+    n_axes = 1
 
 
-def _max_of_cells(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return maximum and first argmax of (n_samples, cells, channels) over the cells."""
-    argmax = x.argmax(axis=1, keepdims=True)
-    return np.take_along_axis(x, argmax, axis=1)[:, 0], argmax
-
-
-def _to_argmax(grad: np.ndarray, argmax: np.ndarray, x_shape: Shape) -> np.ndarray:
-    grad_input = np.zeros(x_shape, grad.dtype)
-    np.put_along_axis(grad_input, argmax, grad[:, None], axis=1)
-    return grad_input
+def _cells(x: np.ndarray) -> np.ndarray:
+    """View the cells of every image, or steps of every sequence, in one row."""
+    return x.reshape(len(x), math.prod(x.shape[1:-1]), x.shape[-1])

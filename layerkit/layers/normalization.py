@@ -7,10 +7,13 @@ import math
 import numpy as np
 
 from layerkit.kernels import (
+    along,
     batch_norm,
     batch_norm_grad,
+    channel_sums,
     layer_norm,
     layer_norm_grad,
+    long_rows,
     row_length,
     row_mean,
 )
@@ -93,9 +96,6 @@ class BatchNorm(Standardization):
         self.add_buffer("running_var", np.ones(self.channels))
         return output_shape
 
-    def arrange(self, x: np.ndarray) -> np.ndarray:
-        return self.long_rows(x)
-
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         if not (training and self.trainable):
             return self._forward_with_running_statistics(x)
@@ -117,13 +117,13 @@ class BatchNorm(Standardization):
         running += self.momentum * (batch - running)
 
     def _forward_with_running_statistics(self, x: np.ndarray) -> np.ndarray:
-        rows = self.arrange(x)
-        mean = self.along(rows, self.buffers["running_mean"].copy())
-        inv_std = 1 / np.sqrt(self.along(rows, self.buffers["running_var"]) + self.eps)
+        rows = long_rows(x, self.channels)
+        mean = along(rows, self.buffers["running_mean"].copy())
+        inv_std = 1 / np.sqrt(along(rows, self.buffers["running_var"]) + self.eps)
         self.cache = rows, inv_std, mean, False
         y = rows - mean
-        y *= inv_std * self.along(rows, self.params["gamma"])
-        y += self.along(rows, self.params["beta"])
+        y *= inv_std * along(rows, self.params["gamma"])
+        y += along(rows, self.params["beta"])
         return y.reshape(x.shape)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
@@ -131,11 +131,9 @@ class BatchNorm(Standardization):
         if of_batch:
             gamma, gradients = self.params["gamma"], (self.grads["gamma"], self.grads["beta"])
             return batch_norm_grad(grad_output, x, mean, inv_std, gamma, *gradients)
-        grad = self.arrange(grad_output)
+        grad = long_rows(grad_output, self.channels)
         self.parameter_gradients(grad, (x - mean) * inv_std)
-        return (grad * (inv_std * self.along(grad, self.params["gamma"]))).reshape(
-            grad_output.shape
-        )
+        return (grad * (inv_std * along(grad, self.params["gamma"]))).reshape(grad_output.shape)
 
 
 class LayerNorm(Standardization):
@@ -322,7 +320,7 @@ class RMSNorm(PerChannel):
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         x_hat, inv_rms = self.cache
         grad = grad_output.reshape(x_hat.shape)
-        self.grads["gamma"][...] = self.channel_sums(grad, x_hat)
+        self.grads["gamma"][...] = channel_sums(self.channels, grad, x_hat)
         g = grad * self.params["gamma"]
         g -= x_hat * row_mean(g, x_hat)
         g *= inv_rms

@@ -13,15 +13,12 @@ from layerkit.kernels import (
     max_pool2d_input_grad,
 )
 from layerkit.layer import Layer
-from layerkit.layers._windows import slide
+from layerkit.layers._windows import as_images, check_spatial, slide
 from layerkit.shapes import Shape
-
-IMAGE = "(n_samples, height, width, channels)"
-SEQUENCE = "(n_samples, time, channels)"
 
 
 class _Pool(Layer):
-    """Windows laid over one or two axes; a subclass says what becomes of each."""
+    """Windows laid over images, or over sequences, which are images of height 1."""
 
     n_axes: int
     geometry: tuple[Pair, Pair, Padding]  # size, stride, padding: for the kernels
@@ -37,17 +34,44 @@ class _Pool(Layer):
         self.padding = padding
 
     def setup(self, input_shape: Shape) -> Shape:
-        n_axes = self.n_axes
-        self.check_input(len(input_shape) == n_axes + 1, IMAGE if n_axes == 2 else SEQUENCE)
+        check_spatial(self, input_shape, self.n_axes)
         stride = "pool_size" if self.stride is None else "stride"
         size, strides, padding, _, outputs = slide(self, input_shape[:-1], "pool_size", stride)
         every_window_sees = all(max(p) < k for p, k in zip(padding, size, strict=True))
         self.check(every_window_sees, "padding", f"less than pool_size={self.pool_size}")
         self.geometry = (size, strides, padding)
-        return (*outputs[-n_axes:], input_shape[-1])
+        return (*outputs[-self.n_axes :], input_shape[-1])
 
 
-class MaxPool2D(_Pool):
+class _MaxPool(_Pool):
+    """What `MaxPool2D` and `MaxPool1D` compute."""
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        images = as_images(x)
+        y, argmax = max_pool2d(images, *self.geometry)
+        self.cache = images.shape, argmax
+        return y.reshape(len(x), *self.output_shape)
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        shape, argmax = self.cache
+        grad = max_pool2d_input_grad(as_images(grad_output), argmax, shape, *self.geometry)
+        return grad.reshape(len(grad), *self.input_shape)
+
+
+class _AvgPool(_Pool):
+    """What `AvgPool2D` and `AvgPool1D` compute."""
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        images = as_images(x)
+        self.cache = images.shape
+        return avg_pool2d(images, *self.geometry).reshape(len(x), *self.output_shape)
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        grad = avg_pool2d_input_grad(as_images(grad_output), self.cache, *self.geometry)
+        return grad.reshape(len(grad), *self.input_shape)
+
+
+class MaxPool2D(_MaxPool):
     r"""The largest cell of every window, channel by channel.
 
     .. math:: y_{pqc} = \max_{ij} x_{p s + i - P,\; q s + j - P,\; c}
@@ -100,17 +124,8 @@ class MaxPool2D(_Pool):
 
     n_axes = 2
 
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        y, argmax = max_pool2d(x, *self.geometry)
-        self.cache = x.shape, argmax
-        return y
 
-    def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        x_shape, argmax = self.cache
-        return max_pool2d_input_grad(grad_output, argmax, x_shape, *self.geometry)
-
-
-class MaxPool1D(_Pool):
+class MaxPool1D(_MaxPool):
     r"""The largest step of every window of a sequence, channel by channel.
 
     .. math:: y_{tc} = \max_i x_{t s + i - P,\; c}
@@ -155,18 +170,8 @@ class MaxPool1D(_Pool):
 
     n_axes = 1
 
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        x = x[:, None]
-        y, argmax = max_pool2d(x, *self.geometry)
-        self.cache = x.shape, argmax
-        return y[:, 0]
 
-    def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        x_shape, argmax = self.cache
-        return max_pool2d_input_grad(grad_output[:, None], argmax, x_shape, *self.geometry)[:, 0]
-
-
-class AvgPool2D(_Pool):
+class AvgPool2D(_AvgPool):
     r"""The mean of every window, channel by channel.
 
     .. math:: y_{pqc} = \frac{1}{N_{pq}} \sum_{ij} x_{p s + i - P,\; q s + j - P,\; c}
@@ -214,15 +219,8 @@ class AvgPool2D(_Pool):
 
     n_axes = 2
 
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        self.cache = x.shape
-        return avg_pool2d(x, *self.geometry)
 
-    def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        return avg_pool2d_input_grad(grad_output, self.cache, *self.geometry)
-
-
-class AvgPool1D(_Pool):
+class AvgPool1D(_AvgPool):
     r"""The mean of every window of a sequence, channel by channel.
 
     .. math:: y_{tc} = \frac{1}{N_t} \sum_i x_{t s + i - P,\; c}
@@ -267,10 +265,3 @@ class AvgPool1D(_Pool):
     """
 
     n_axes = 1
-
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        self.cache = x[:, None].shape
-        return avg_pool2d(x[:, None], *self.geometry)[:, 0]
-
-    def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        return avg_pool2d_input_grad(grad_output[:, None], self.cache, *self.geometry)[:, 0]

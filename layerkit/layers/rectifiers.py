@@ -46,6 +46,10 @@ class ReLU(FromOutput):
     def derivative_from_output(self, y: np.ndarray) -> np.ndarray:
         return is_positive(y)
 
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        y = self.cache = relu(x)
+        return y
+
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         return relu_grad(grad_output, self.cache)
 
@@ -334,7 +338,6 @@ class Maxout(Layer):
 
     def multiply_adds(self) -> int:
         """One product for every weight and every row."""
-        assert self.input_shape is not None
         return math.prod(self.input_shape) * self.pieces * self.units
 
 

@@ -10,14 +10,24 @@ import numpy as np
 
 from layerkit.kernels import Padding, Pair
 from layerkit.layer import Layer
-from layerkit.layers._windows import pair
+from layerkit.layers._windows import check_spatial, pair
 from layerkit.parameters import is_size
 from layerkit.shapes import Shape
 
 Margins = int | Pair | Padding
 
 
-class Flatten(Layer):
+class _SameOrder(Layer):
+    """The same values, the last axis running fastest, in another shape."""
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        return x.reshape(len(x), *self.output_shape)
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        return grad_output.reshape(len(grad_output), *self.input_shape)
+
+
+class Flatten(_SameOrder):
     r"""All values of a sample in one row.
 
     .. math:: y_{(u w + v) c + k} = x_{uvk}
@@ -45,14 +55,8 @@ class Flatten(Layer):
     def setup(self, input_shape: Shape) -> Shape:
         return (math.prod(input_shape),)
 
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        return x.reshape(len(x), *self.output_shape)
 
-    def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        return grad_output.reshape(len(grad_output), *self.input_shape)
-
-
-class Reshape(Layer):
+class Reshape(_SameOrder):
     r"""The values of a sample in another shape.
 
     .. math:: \operatorname{flatten}(y) = \operatorname{flatten}(x)
@@ -91,12 +95,6 @@ class Reshape(Layer):
         fits = n_values % product == 0 if len(known) < len(sizes) else n_values == product
         self.check(fits, "shape", f"a shape for the {n_values} values of a sample {input_shape}")
         return tuple(n_values // product if size == -1 else int(size) for size in sizes)
-
-    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        return x.reshape(len(x), *self.output_shape)
-
-    def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        return grad_output.reshape(len(grad_output), *self.input_shape)
 
 
 class Permute(Layer):
@@ -175,7 +173,7 @@ class ZeroPad2D(Layer):
         self.padding = padding
 
     def setup(self, input_shape: Shape) -> Shape:
-        self.check_input(len(input_shape) == 3, "(n_samples, height, width, channels)")
+        check_spatial(self, input_shape)
         self._margins = self._four_sides()
         height, width, channels = input_shape
         return height + sum(self._margins[0]), width + sum(self._margins[1]), channels
@@ -244,7 +242,7 @@ class UpSample2D(Layer):
         self.size = size
 
     def setup(self, input_shape: Shape) -> Shape:
-        self.check_input(len(input_shape) == 3, "(n_samples, height, width, channels)")
+        check_spatial(self, input_shape)
         self._factors = pair(self, "size", n_axes=2)
         height, width, channels = input_shape
         return height * self._factors[0], width * self._factors[1], channels

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from layerkit.fused import threads_for
 from layerkit.layer import Layer
-from layerkit.layers._threads import threads_for
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import is_number, is_size

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from layerkit.fused import threads_for
 from layerkit.inspection.diagnosis.statistics import Recorder
 from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.layer import Layer
 from layerkit.layers import BatchNorm
-from layerkit.layers._threads import threads_for
 from layerkit.losses import Loss
 from layerkit.training.batches import ArrayBatches
 from layerkit.training.run import infer_all

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from layerkit.fused import threads_for
 from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.layer import Layer
-from layerkit.layers._threads import threads_for
 from layerkit.losses import Loss
 from layerkit.training.batches import ArrayBatches
 

@@ -120,7 +120,7 @@ def _average_pool(layer: Any, chain: Chain) -> Chain:
     return chain.then(module, layer.output_shape)
 
 
-_GLOBAL = {
+_GLOBAL: dict[type[Layer], Any] = {
     nn.GlobalAvgPool1D: tnn.AdaptiveAvgPool1d,
     nn.GlobalAvgPool2D: tnn.AdaptiveAvgPool2d,
     nn.GlobalMaxPool1D: tnn.AdaptiveMaxPool1d,

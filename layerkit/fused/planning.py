@@ -1,0 +1,386 @@
+"""Plans: a network of the same shape with fewer layers, since one kernel does the work of several.
+
+Joined are runs of Dense layers and activations, and convolutions with a ReLU behind them, in every
+`Sequential`, also inside other containers. All other layers are in the plan themselves.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from operator import attrgetter, is_
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from layerkit.kernels import (
+    IDENTITY,
+    RELU,
+    SIGMOID,
+    TANH,
+    backend,
+    conv2d,
+    one_blas_thread,
+    perceptron,
+    perceptron_grad,
+    relu_grad,
+)
+from layerkit.layer import Layer
+from layerkit.layers import (
+    Columns,
+    Concat,
+    Conv2D,
+    Dense,
+    Identity,
+    ReLU,
+    Residual,
+    Sequential,
+    Sigmoid,
+    Tanh,
+)
+
+Step = tuple[Dense, Layer | None]
+"""A Dense layer, and the activation right behind it, if any."""
+
+_CODES: dict[type[Layer], int] = {Identity: IDENTITY, ReLU: RELU, Sigmoid: SIGMOID, Tanh: TANH}
+_CONTENTS: dict[type[Layer], tuple[str, ...]] = {
+    Sequential: ("layers",),
+    Residual: ("body", "shortcut"),
+    Concat: ("branches",),
+    Columns: ("routes",),
+}  # where containers hold their layers; a subclass may have a forward of its own
+_MANY_ROWS = 4096  # at inference; then holding all hidden outputs costs more than a call saves
+
+
+def threads_for(network: Layer) -> AbstractContextManager[None]:
+    """Within a ``with`` block, leave BLAS one thread if layers of the network use all themselves.
+
+    Parameters
+    ----------
+    network : Layer
+        Which is going to compute.
+
+    Returns
+    -------
+    context : context manager
+        To be entered once.
+    """
+    threaded = any(layer.threaded for _, layer in network.walk())
+    return one_blas_thread() if threaded and backend() == "numba" else nullcontext()
+
+
+def plan(network: Layer) -> Plan:
+    """Plan how to compute a network in fewer calls.
+
+    Parameters
+    ----------
+    network : Layer
+        Built. Runs of Dense layers are joined only in the root of a tree.
+
+    Returns
+    -------
+    plan : Plan
+        Of this network as it is now.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from layerkit import Dense, ReLU, Sequential
+    >>> from layerkit.fused import plan
+    >>> net = Sequential([Dense(16), ReLU(), Dense(3)]).build(4, random_state=0)
+    >>> fast, x = plan(net), np.ones((5, 4), np.float32)
+    >>> bool((fast.forward(x, training=True) == net.forward(x, training=True)).all())
+    True
+    >>> fast.backward(np.ones((5, 3))).shape
+    (5, 4)
+    """
+    return Plan(network)
+
+
+class Plan:
+    """What a network computes, to the last bit, in fewer calls.
+
+    It overwrites the network's gradients, as the network's own backward does, but leaves no caches
+    in the layers that it joins. It steps aside, so that the network computes by itself, where
+    somebody observes one of these or has frozen it, and once the network was built anew or layers
+    in it were exchanged; then make another plan. A layer that is frozen or observed when the plan
+    is made is not joined with others.
+
+    Parameters
+    ----------
+    network : Layer
+        Built.
+
+    Attributes
+    ----------
+    network : Layer
+        As it was given.
+    """
+
+    def __init__(self, network: Layer) -> None:
+        self.network = network
+        self._starts = {slot.path: slot.slice.start for slot in getattr(network, "layout", ())}
+        self._joined: list[tuple[Layer, Any]] = []  # layers, and their parameters
+        self._containers: list[tuple[Layer, Layer, Callable, list]] = []
+        self._twin = self._planned(network)
+        self._last: Layer | None = None  # which of the two computed the last forward
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return plan, (self.network,)  # a copy is a plan for the copy of the network
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        """Compute the network's output, leaving what `backward` needs.
+
+        Parameters
+        ----------
+        x : array of shape (n_samples, *input_shape)
+            As for `Layer.forward`.
+        training : bool, default=False
+            As for `Layer.forward`.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples, *output_shape)
+            Never overwritten later.
+        """
+        self.clear_cache()  # all at once: free memory in one piece has room for what is to come
+        computing = self._computing()
+        y = computing.forward(x, training)
+        self._last = computing
+        return y
+
+    def backward(self, grad_output: np.ndarray) -> Any:
+        """Overwrite the network's gradients, going backward through the last `forward`.
+
+        Parameters
+        ----------
+        grad_output : array of shape (n_samples, *output_shape)
+            As for `Layer.backward`.
+
+        Returns
+        -------
+        grad_input : ndarray of shape (n_samples, *input_shape) or None
+            As from `Layer.backward`.
+        """
+        if self._last is None:
+            raise RuntimeError(f"in {self.network.where}: backward needs a forward before it")
+        for layer, twin, _, _ in self._containers:
+            if twin.needs_input_grad is not layer.needs_input_grad:
+                twin.needs_input_grad = layer.needs_input_grad
+        grad_input = self._last.backward(grad_output)
+        for layer, _ in self._joined:
+            if not layer.trainable:  # since the forward
+                for grad in layer.grads.values():
+                    grad.fill(0)
+        return grad_input
+
+    def infer(self, x: np.ndarray) -> np.ndarray:
+        """Compute ``forward(x, training=False)``, leaving no trace: safe in many threads.
+
+        Parameters
+        ----------
+        x : array of shape (n_samples, *input_shape)
+            As for `Layer.infer`.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples, *output_shape)
+            No cache is kept for it, so no ``backward`` can follow.
+        """
+        return self._computing().infer(x)
+
+    def clear_cache(self) -> None:
+        """Forget what the last `forward` left (it can be large)."""
+        if self._last is not None:
+            self._last.clear_cache()
+            self._last = None
+
+    def _computing(self) -> Layer:
+        """The twin, or the network itself where that was changed or is to be seen."""
+        for layer, params in self._joined:
+            if layer.params is not params or layer.is_observed or not layer.trainable:
+                return self.network
+        for layer, _, contents, before in self._containers:
+            now = contents(layer)
+            if layer.is_observed or len(now) != len(before) or not all(map(is_, now, before)):
+                return self.network
+        return self._twin
+
+    # ---------------------------------------------------------------- making the twin
+
+    def _planned(self, layer: Layer) -> Layer:
+        """Return a twin of a container in which something is joined, any other layer itself."""
+        names = () if layer.is_observed else _CONTENTS.get(type(layer), ())
+        so_far = len(self._joined)
+        if isinstance(layer, Sequential) and names:
+            planned = {"layers": self._join(layer.chain)}
+        else:
+            planned = {name: self._planned_within(getattr(layer, name)) for name in names}
+        if len(self._joined) == so_far:
+            return layer
+        twin = copy.copy(layer)
+        for name, value in planned.items():
+            setattr(twin, name, value)
+        contents = attrgetter(*names)
+        self._containers.append((layer, twin, contents, list(contents(layer))))
+        return twin
+
+    def _planned_within(self, value: Any) -> Any:
+        if isinstance(value, Layer):
+            return self._planned(value)
+        if type(value) in (list, tuple):
+            return type(value)(map(self._planned_within, value))
+        return value
+
+    def _join(self, chain: list[Layer]) -> list[Layer]:
+        """Replace neighbours that one kernel computes."""
+        joined: list[Layer] = []
+        while chain:
+            steps = self._steps(chain)
+            run = [layer for step in steps for layer in step if layer is not None]
+            if len(run) > 1:
+                joined.append(Run(steps, self._starts, self.network))
+            elif _is(chain, Conv2D) and _is(chain[1:], ReLU):
+                run = chain[:2]
+                joined += [RectifiedConvolution(chain[0]), Rectified(run[1:])]
+            else:
+                joined.append(self._planned(chain[0]))
+                run = []
+            self._joined += [(layer, layer.params) for layer in run]
+            chain = chain[len(run) or 1 :]
+        return joined
+
+    def _steps(self, chain: list[Layer]) -> list[Step]:
+        """The Dense layers that a chain begins with, each with its activation."""
+        steps: list[Step] = []
+        while _is(chain, Dense) and f"{chain[0].path}.W" in self._starts:
+            dense: Any
+            dense, *chain = chain
+            if len(dense.input_shape) != 1:
+                break
+            activation = chain.pop(0) if _is(chain, *_CODES) else None
+            steps.append((dense, activation))
+        return steps
+
+
+def _is(layers: Sequence[Layer], *kinds: type[Layer]) -> bool:
+    """Whether the first layer, if any, is of one of these classes and may be joined with others."""
+    return any(
+        type(layer) in kinds and layer.is_built and layer.trainable and not layer.is_observed
+        for layer in layers[:1]
+    )
+
+
+class Joined(Layer):
+    """What takes the place of some layers in a plan; caches are its own."""
+
+    is_built = True  # as those layers are
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self.layers = layers
+        self.path, self.dtype = layers[0].path, layers[0].dtype
+        self.input_shape, self.output_shape = layers[0].input_shape, layers[-1].output_shape
+
+    def convert_input(self, x: ArrayLike) -> np.ndarray:
+        return self.layers[0].convert_input(x)
+
+    @property
+    def needs_input_grad(self) -> bool:
+        return self.layers[0].needs_input_grad
+
+    @needs_input_grad.setter
+    def needs_input_grad(self, flag: bool) -> None:
+        self.layers[0].needs_input_grad = flag
+
+
+class Run(Joined):
+    """Dense layers and activations, computed by one call of a kernel.
+
+    They do it themselves, one by one, where the kernel does not take the case.
+    """
+
+    def __init__(self, steps: Sequence[Step], starts: dict[str, int], root: Layer) -> None:
+        super().__init__([layer for step in steps for layer in step if layer is not None])
+        self.flat_vectors = root.flat_params, root.flat_grads
+        self.table = np.array([_row(*step, starts) for step in steps], np.int64)
+        self.units = int(self.table[-1, 1])
+        self.hidden_units = int(self.table[:-1, 1].sum())
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        self.cache = record = self._compute(x) if x.shape[0] > 1 else ()
+        if record:
+            return record[-1]
+        for layer in self.layers:
+            x = layer.forward(x, training)
+        return x
+
+    def backward(self, grad_output: np.ndarray) -> Any:
+        if not self.cache:
+            for layer in reversed(self.layers):
+                grad_output = layer.backward(grad_output)
+            return grad_output
+        x, hidden, y = self.cache
+        flat_params, flat_grads = self.flat_vectors
+        grad_input = np.empty(x.shape if self.needs_input_grad else (0, 0), x.dtype)
+        perceptron_grad(grad_output, x, flat_params, self.table, hidden, y, flat_grads, grad_input)
+        return grad_input if self.needs_input_grad else None
+
+    def infer(self, x: np.ndarray) -> np.ndarray:
+        record = self._compute(x) if x.shape[0] <= _MANY_ROWS else ()
+        if record:
+            return record[-1]
+        for layer in self.layers:
+            x = layer.infer(x)
+        return x
+
+    def _compute(self, x: Any) -> tuple[np.ndarray, ...]:
+        """Return x, the hidden outputs one after the other, and the output; () if not for us."""
+        if type(x) is not np.ndarray or not x.flags.carray:
+            return ()
+        n_rows = len(x)
+        hidden = np.empty(n_rows * self.hidden_units, x.dtype)
+        y = np.empty((n_rows, self.units), x.dtype)
+        return (x, hidden, y) if perceptron(x, self.flat_vectors[0], self.table, hidden, y) else ()
+
+
+def _row(dense: Dense, activation: Layer | None, starts: dict[str, int]) -> tuple[int, ...]:
+    """Describe a step to the kernel, as `layerkit.kernels.perceptron` says."""
+    W, b = starts[f"{dense.path}.W"], starts.get(f"{dense.path}.b", -1)
+    code = IDENTITY if activation is None else _CODES[type(activation)]
+    return *dense.params["W"].shape, W, b, code
+
+
+class RectifiedConvolution(Joined):
+    """A Conv2D whose forward rectifies in the same pass; its derivative is that of the Conv2D."""
+
+    def __init__(self, convolution: Any) -> None:
+        super().__init__([convolution])
+        self.convolution: Conv2D = convolution
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        self.cache = x
+        return self.infer(x)
+
+    def backward(self, grad_output: np.ndarray) -> Any:
+        return self.convolution.differentiate(self.cache, grad_output)
+
+    def infer(self, x: np.ndarray) -> np.ndarray:
+        conv = self.convolution
+        W, b = conv.params["W"], conv.params.get("b")
+        return conv2d(x, W, b, *conv.geometry, conv.algorithm, rectify=True)
+
+
+class Rectified(Joined):
+    """What is left of a ReLU whose input comes rectified: its derivative."""
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        self.cache = x
+        return x
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        return relu_grad(grad_output, self.cache)
+
+    def infer(self, x: np.ndarray) -> np.ndarray:
+        return x

@@ -1,0 +1,37 @@
+"""How a record comes to its text and its HTML without knowing either.
+
+A renderer registers itself for the class of record that it shows, with ``@as_text.register`` and
+the like; the package of the two imports it.
+"""
+
+from functools import singledispatch
+from typing import Any
+
+
+@singledispatch
+def as_text(record: Any) -> str:
+    """Return a record for a terminal."""
+    raise TypeError(f"no text for {type(record).__name__}")
+
+
+@singledispatch
+def as_html(record: Any) -> str:
+    """Return a record for a notebook."""
+    raise TypeError(f"no HTML for {type(record).__name__}")
+
+
+class Printed:
+    """A record with a renderer for terminals."""
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def __repr__(self) -> str:
+        return as_text(self)
+
+
+class Shown(Printed):
+    """A record with renderers for terminals and for notebooks."""
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
