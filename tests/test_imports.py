@@ -28,8 +28,12 @@ MAY_IMPORT = {
     "seeds": {"parameters"},
     "shapes": {"parameters"},
     "initializers": {"shapes"},
+    "guards": {"shapes"},
+    "tree": {"initializers", "parameters", "seeds", "shapes"},
+    "tables": set(),
+    "summary": {"shapes", "tables"},
 }
-BELOW = {*MAY_IMPORT, "guards", "tree", "summary"}
+BELOW = set(MAY_IMPORT)
 MAY_IMPORT["layer"] = BELOW
 MAY_IMPORT["layers"] = {*BELOW, "layer"}
 MAY_IMPORT["losses"] = {"kernels", "parameters"}
