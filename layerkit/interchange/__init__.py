@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from layerkit.archive import ModelFileError
-    from layerkit.interchange.model_file import load, save
-    from layerkit.interchange.onnx_models import from_onnx, to_onnx
-    from layerkit.interchange.sklearn_models import from_sklearn, to_sklearn
-    from layerkit.interchange.torch_models import from_pytorch, to_pytorch
-    from layerkit.interchange.trusted import TRUSTED_TYPES
+    from layerkit.interchange.model_files.reader import load
+    from layerkit.interchange.model_files.writer import save
+    from layerkit.interchange.onnx import from_onnx, to_onnx
+    from layerkit.interchange.sklearn import from_sklearn, to_sklearn
+    from layerkit.interchange.skops import TRUSTED_TYPES
+    from layerkit.interchange.torch import from_pytorch, to_pytorch
 
 __all__ = [
     "TRUSTED_TYPES",
@@ -41,16 +42,16 @@ __all__ = [
 # Loaded on first use. No module may be called like a function in it: importing the module would
 # put it in the function's place.
 _LAZY = {
-    "ModelFileError": "model_file",
-    "TRUSTED_TYPES": "trusted",
-    "from_onnx": "onnx_models",
-    "from_pytorch": "torch_models",
-    "from_sklearn": "sklearn_models",
-    "load": "model_file",
-    "save": "model_file",
-    "to_onnx": "onnx_models",
-    "to_pytorch": "torch_models",
-    "to_sklearn": "sklearn_models",
+    "ModelFileError": "model_files.reader",
+    "TRUSTED_TYPES": "skops",
+    "from_onnx": "onnx",
+    "from_pytorch": "torch",
+    "from_sklearn": "sklearn",
+    "load": "model_files.reader",
+    "save": "model_files.writer",
+    "to_onnx": "onnx",
+    "to_pytorch": "torch",
+    "to_sklearn": "sklearn",
 }
 
 

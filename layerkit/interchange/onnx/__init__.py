@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layerkit.archive import replacing
-from layerkit.interchange.extras import require
+from layerkit.interchange.formats import require
 from layerkit.layer import Layer
 from layerkit.shapes import Shape, as_shape
 
@@ -79,7 +79,7 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
         label, probabilities = session.run(None, {"X": X.astype("float32")})
     """
     require("onnx", install=_INSTALL)
-    from layerkit.interchange.onnx_export.model import convert_estimator, convert_network, sign
+    from layerkit.interchange.onnx.models import convert_estimator, convert_network, sign
 
     if isinstance(model, Layer):
         converted = convert_network(model)
@@ -92,7 +92,7 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
 
         check_is_fitted(model)
         require("skl2onnx", install=_INSTALL)
-        from layerkit.interchange.onnx_export.pipelines import convert_pipeline
+        from layerkit.interchange.onnx.pipelines import convert_pipeline
 
         converted = convert_pipeline(model, X)
     converted = sign(converted, model)
@@ -150,6 +150,6 @@ def from_onnx(
         y = network.infer(images)  # (n_samples, height, width, channels)
     """
     require("onnx", install=_INSTALL)
-    from layerkit.interchange.onnx_import import read_model
+    from layerkit.interchange.onnx.reader import read_model
 
     return read_model(source, None if input_shape is None else as_shape(input_shape), output)

@@ -6,8 +6,14 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn import neural_network as theirs
+from sklearn.base import is_classifier
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.validation import check_is_fitted
 
-from layerkit import losses
+from layerkit.estimators import MLPClassifier, MLPRegressor
+from layerkit.estimators.base import NetworkEstimator
+from layerkit.estimators.targets import Multilabel, MultiOutput, target_of
 from layerkit.layer import Layer
 from layerkit.layers import (
     AlphaDropout,
@@ -20,7 +26,6 @@ from layerkit.layers import (
     Tanh,
 )
 from layerkit.layers.dropout import GaussianNoise
-from layerkit.losses.classification import Categorical
 from layerkit.training import History
 
 _ACTIVATIONS: dict[type[Layer], str] = {
@@ -29,12 +34,7 @@ _ACTIVATIONS: dict[type[Layer], str] = {
     Sigmoid: "logistic",
     Identity: "identity",
 }
-_LINKS = {
-    losses.Loss.inverse_link: "squared_error",
-    losses.Poisson.inverse_link: "poisson",
-    losses.Gamma.inverse_link: "poisson",  # the same exp
-    losses.Tweedie.inverse_link: "poisson",
-}
+_LOSSES = {"identity": "squared_error", "exp": "poisson"}  # by the link
 
 
 def from_sklearn(mlp: Any) -> Any:
@@ -69,16 +69,11 @@ def from_sklearn(mlp: Any) -> Any:
     >>> bool(np.allclose(ours.predict(X), theirs.predict(X)))
     True
     """
-    from sklearn.neural_network import MLPClassifier, MLPRegressor
-    from sklearn.utils.validation import check_is_fitted
-
-    from layerkit import estimators
-
-    if not isinstance(mlp, MLPClassifier | MLPRegressor):
+    if not isinstance(mlp, theirs.MLPClassifier | theirs.MLPRegressor):
         raise TypeError(f"from_sklearn takes an MLPClassifier or MLPRegressor, got {mlp!r}")
     check_is_fitted(mlp, "coefs_")
-    classify = isinstance(mlp, MLPClassifier)
-    kind = estimators.MLPClassifier if classify else estimators.MLPRegressor
+    classify = isinstance(mlp, theirs.MLPClassifier)
+    kind = MLPClassifier if classify else MLPRegressor
     ours: Any = kind(**mlp.get_params(deep=False))
     y = _some_targets(mlp, classify)
     X = np.zeros((len(y), mlp.n_features_in_), mlp.coefs_[0].dtype)
@@ -146,24 +141,17 @@ def to_sklearn(estimator: Any) -> Any:
     >>> bool(np.allclose(to_sklearn(ours).predict(X), ours.predict(X)))
     True
     """
-    from sklearn import neural_network as theirs
-    from sklearn.base import is_classifier
-    from sklearn.utils.validation import check_is_fitted
-
-    from layerkit.estimators.base import NetworkEstimator
-
     if not isinstance(estimator, NetworkEstimator):
         raise TypeError(f"to_sklearn takes an estimator of layerkit, got {estimator!r}")
     check_is_fitted(estimator, "network_")
-    net = _perceptron(estimator.network_)
+    net, target = _perceptron(estimator.network_), target_of(estimator)
     if is_classifier(estimator):
         mlp = theirs.MLPClassifier()
-        net = _fit_classes(mlp, estimator._target, net)
+        net = _fit_classes(mlp, target, net)
     else:
-        link = type(estimator._target.loss).inverse_link
-        if link not in _LINKS:
-            raise ValueError(f"scikit-learn's MLP has nothing like {estimator._target.loss!r}")
-        mlp = theirs.MLPRegressor(loss=_LINKS[link])
+        if target.link not in _LOSSES:
+            raise ValueError(f"scikit-learn's MLP has nothing like {target.loss!r}")
+        mlp = theirs.MLPRegressor(loss=_LOSSES[target.link])
         mlp.out_activation_ = "exp" if mlp.loss == "poisson" else "identity"
     own, known = estimator.get_params(deep=False), mlp.get_params()
     shared = {name: own[name] for name in known if name in own and _is_same(name, own[name])}
@@ -221,22 +209,20 @@ def _leaves(network: Layer) -> Iterator[Layer]:
 
 def _fit_classes(mlp: Any, target: Any, net: Perceptron) -> Perceptron:
     """Set what encodes the classes; return the network with the outputs of scikit-learn's."""
-    from sklearn.preprocessing import LabelBinarizer
-
-    kind, width = type(target).__name__, net.coefs[-1].shape[1]
-    if target.loss.scores != "logits" or kind == "MultiOutput" or len(target.classes) < 2:
+    width, has_columns = net.coefs[-1].shape[1], isinstance(target, MultiOutput)
+    if target.loss.scores != "logits" or has_columns or len(target.classes) < 2:
         raise ValueError(
             f"scikit-learn's MLP gives probabilities of two or more classes or of labels, but this "
-            f"is {kind} of classes {target.classes!r} with {target.loss!r}"
+            f"is {type(target).__name__} of classes {target.classes!r} with {target.loss!r}"
         )
     binarizer = LabelBinarizer()
-    if kind == "Multilabel":
+    if isinstance(target, Multilabel):
         mlp._label_binarizer = binarizer.fit(np.eye(width, dtype=int))
         mlp.out_activation_ = "logistic"
     else:
         mlp._label_binarizer = binarizer.fit(target.classes)
         mlp.out_activation_ = "softmax" if len(target.classes) > 2 else "logistic"
-        if width > 1 and not isinstance(target.loss, Categorical):
+        if target.link == "softmax of log-sigmoids":
             raise ValueError(f"scikit-learn's MLP has no softmax of sigmoids, as {target.loss!r}")
         if width == 2:  # one logit decides between two classes
             W, b = net.coefs[-1] @ [[-1], [1]], net.intercepts[-1] @ [[-1], [1]]

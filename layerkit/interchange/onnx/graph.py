@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from layerkit.interchange.layouts import to_channels_first, to_channels_last
+from layerkit.interchange.layouts import axes_of_order, model_axis
 from layerkit.shapes import Shape
 
 OPSET = 17
@@ -28,8 +28,7 @@ class Value(NamedTuple):
 
     def axis(self, axis: int) -> int:
         """Where an axis of our layout (the batch is 0) lies in the graph."""
-        rank = len(self.shape) + 1
-        return to_channels_last(self.shape)[axis % rank] if self.channels_first else axis
+        return model_axis(axis, self.shape, self.channels_first)
 
 
 class Graph:
@@ -72,11 +71,23 @@ class Graph:
 
     def channels_first(self, x: Value) -> Value:
         """Return x with the channels first in the graph (of two axes or more)."""
-        return self._in_order(x, True)
+        return self.in_order(x, True)
 
     def channels_last(self, x: Value) -> Value:
         """Return x in our layout."""
-        return self._in_order(x, False)
+        return self.in_order(x, False)
+
+    def in_order(self, x: Value, channels_first: bool) -> Value:
+        """Return x with the channels first or last in the graph."""
+        if len(x.shape) < 2 or x.channels_first == channels_first:
+            return x
+        key = (x.name, channels_first)
+        if key not in self._transposed:
+            axes = axes_of_order(x.shape, channels_first)
+            turned = Value(self.node("Transpose", x, perm=axes), x.shape, channels_first)
+            self._transposed[key] = turned
+            self._transposed[turned.name, x.channels_first] = x
+        return self._transposed[key]
 
     def per_channel(self, x: Value, values: np.ndarray) -> np.ndarray:
         """Shape one value per channel so that it broadcasts against x."""
@@ -91,17 +102,6 @@ class Graph:
         self.constants.append(numpy_helper.from_array(tensor, name))
         return name
 
-    def _in_order(self, x: Value, channels_first: bool) -> Value:
-        if len(x.shape) < 2 or x.channels_first == channels_first:
-            return x
-        key = (x.name, channels_first)
-        if key not in self._transposed:
-            axes = to_channels_first(x.shape) if channels_first else to_channels_last(x.shape)
-            turned = Value(self.node("Transpose", x, perm=axes), x.shape, channels_first)
-            self._transposed[key] = turned
-            self._transposed[turned.name, x.channels_first] = x
-        return self._transposed[key]
-
     def _input(self, value: Value | np.ndarray | str) -> str:
         if isinstance(value, Value):
             return value.name
@@ -112,3 +112,8 @@ class Graph:
         self._names[name] += 1
         count = self._names[name]
         return name if count == 1 else f"{name}_{count}"
+
+
+def number(value: float) -> np.ndarray:
+    """Return a constant without axes."""
+    return np.array(value, np.float32)

@@ -8,12 +8,24 @@ from typing import Any
 import numpy as np
 
 import layerkit.layers as nn
-from layerkit.interchange.layouts import kernel_to_channels_last
-from layerkit.interchange.onnx_import.nodes import Node, demand, per_channel, reads
-from layerkit.interchange.trail import Trail
+from layerkit.interchange.formats import Handlers
+from layerkit.interchange.layouts import Trail, kernel_to_channels_last
+from layerkit.interchange.onnx.operators import Node, demand, per_channel
 from layerkit.layer import Layer
 
-_NAMES = {1: "1D", 2: "2D"}
+READERS = Handlers()  # ``node -> trail``, by the operator
+reads = READERS.enter
+
+# By the number of axes of places.
+_CONVOLUTIONS: dict[int, type[Layer]] = {1: nn.Conv1D, 2: nn.Conv2D}
+_POOLS: dict[str, dict[int, type[Layer]]] = {
+    "MaxPool": {1: nn.MaxPool1D, 2: nn.MaxPool2D},
+    "AveragePool": {1: nn.AvgPool1D, 2: nn.AvgPool2D},
+    "GlobalMaxPool": {1: nn.GlobalMaxPool1D, 2: nn.GlobalMaxPool2D},
+    "GlobalAveragePool": {1: nn.GlobalAvgPool1D, 2: nn.GlobalAvgPool2D},
+    "ReduceMax": {1: nn.GlobalMaxPool1D, 2: nn.GlobalMaxPool2D},
+    "ReduceMean": {1: nn.GlobalAvgPool1D, 2: nn.GlobalAvgPool2D},
+}
 
 
 def _one(values: Any) -> Any:
@@ -49,8 +61,8 @@ def _padded(node: Node, trail: Trail, n: int, make: Callable[[Any], Layer]) -> t
 def _convolution(node: Node) -> Trail:
     W, b = kernel_to_channels_last(node.constant(1)), node.input(2)
     trail, n = node.trail().with_channels_first(), W.ndim - 2
-    demand(n in _NAMES and len(trail.shape) == n + 1, "one or two axes of places")
-    kind = getattr(nn, f"Conv{_NAMES[n]}")
+    demand(n in _CONVOLUTIONS and len(trail.shape) == n + 1, "one or two axes of places")
+    kind: Any = _CONVOLUTIONS[n]
 
     def make(padding: Any) -> Layer:
         return kind(
@@ -100,7 +112,7 @@ def _transposed(node: Node) -> Trail:
 def _pool(node: Node) -> Trail:
     trail, size = node.trail().with_channels_first(), node.get("kernel_shape")
     n = len(size)
-    demand(n in _NAMES and len(trail.shape) == n + 1, "one or two axes of places")
+    demand(n in _CONVOLUTIONS and len(trail.shape) == n + 1, "one or two axes of places")
     demand(not node.get("ceil_mode", 0), "ceil_mode=0")
     demand(set(node.get("dilations", [1])) == {1}, "dilations of 1")
     if node.get("count_include_pad", 0):  # zeros are cells like others
@@ -109,7 +121,7 @@ def _pool(node: Node) -> Trail:
         if np.any(_sides(node, n)):
             trail = trail.zero_padded(_sides(node, n))
             node.attributes.pop("pads")
-    kind = getattr(nn, f"{'Max' if node.op == 'MaxPool' else 'Avg'}Pool{_NAMES[n]}")
+    kind: Any = _POOLS[node.op][n]
 
     def make(padding: Any) -> Layer:
         return kind(_one(size), stride=_one(node.get("strides", [1] * n)), padding=padding)
@@ -118,13 +130,9 @@ def _pool(node: Node) -> Trail:
     return trail.then(layer)
 
 
-_AVERAGES: dict[int, type[Layer]] = {1: nn.GlobalAvgPool1D, 2: nn.GlobalAvgPool2D}
-_MAXIMA: dict[int, type[Layer]] = {1: nn.GlobalMaxPool1D, 2: nn.GlobalMaxPool2D}
-
-
 @reads("GlobalAveragePool", "GlobalMaxPool")
 def _global_pool(node: Node) -> Trail:
-    return node.trail().global_pool(_AVERAGES if node.op == "GlobalAveragePool" else _MAXIMA)
+    return node.trail().global_pool(_POOLS[node.op])
 
 
 @reads("ReduceMean", "ReduceMax")
@@ -133,7 +141,7 @@ def _reduce(node: Node) -> Trail:
     rank = len(trail.shape) + 1
     axes = sorted(axis % rank for axis in node.axes())
     demand(rank in (3, 4) and axes == list(range(2, rank)), "the axes of all places, from 2")
-    pooled = trail.global_pool(_AVERAGES if node.op == "ReduceMean" else _MAXIMA)
+    pooled = trail.global_pool(_POOLS[node.op])
     return pooled if node.get("keepdims", 1) else pooled.reshaped(pooled.model_shape()[:1])
 
 

@@ -1,4 +1,4 @@
-"""Networks and estimators as trees of plain values and arrays."""
+"""Networks and estimators as trees of plain values and arrays, in a file that is safe to open."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ import copy
 import dataclasses
 import functools
 import math
+import os
 from typing import Any
 
 import numpy as np
 
+import layerkit
+from layerkit import archive
 from layerkit.archive import Node
-from layerkit.interchange.registry import is_ours
+from layerkit.interchange.model_files.registry import is_estimator, is_ours
 from layerkit.layer import Layer
+from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import Parameterized
 from layerkit.shapes import Shape
 from layerkit.training import History
+
+FORMAT, VERSION = "layerkit model", 1
 
 # Attributes of a fitted estimator that are stored beside those whose names end in "_".
 INNER_ATTRIBUTES = ("_target", "_seed", "_built_for", "_convergence")
@@ -23,6 +29,84 @@ MOST_LAYERS = 2_000
 # What setup may allocate on its own, buffers and lists of columns, goes with the widths.
 LARGEST_WIDTH = 2**24
 LARGEST_SAMPLE = 2**40
+
+
+def save(
+    model: Any,
+    path: str | os.PathLike,
+    *,
+    optimizer: Optimizer | LBFGS | bool | None = None,
+    random_streams: bool = False,
+) -> None:
+    """Store a network or an estimator in a file, for `load`.
+
+    Parameters
+    ----------
+    model : Layer or estimator of layerkit
+        Built, fitted or not. A network is stored with its hyper-parameters, weights, running
+        statistics and what is frozen; an estimator with its parameters and fitted attributes:
+        network, classes, names of features, history.
+    path : str or path
+        File to write, or to replace once the new one is complete.
+    optimizer : Optimizer, LBFGS or bool, optional
+        Stored beside a network, with its state. True for an estimator: keep the state of its
+        ``optimizer_``, if it has one, for `partial_fit` to go on with.
+    random_streams : bool, default=False
+        Store where the layers' random streams (of dropout, say) stand.
+
+    Raises
+    ------
+    TypeError
+        If something cannot be stored, a lambda for instance; it says where. Nothing is written.
+    ValueError
+        If weights are not finite, or the network is too large for the limits on reading.
+    OSError
+        If the disk refuses; a file that was there stays as it is.
+
+    Notes
+    -----
+    The file is an uncompressed ``.npz``: arrays, and one JSON text, ``tree.json``, with the version
+    of the format and a digest of each array. Digests tell damage, not who wrote the file.
+
+    Your own layers, losses and initializers are stored by name, see ``custom_layers`` of `load`.
+    Not stored: callbacks, and scikit-learn's settings of output and metadata routing.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from layerkit import Dense, ReLU, Sequential
+    >>> from layerkit.interchange import load, save
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> network = Sequential([Dense(8), ReLU(), Dense(2)]).build(3, random_state=0)
+    >>> save(network, f"{folder.name}/network.npz")
+    >>> same = load(f"{folder.name}/network.npz")
+    >>> bool((same.infer([[1, 2, 3]]) == network.infer([[1, 2, 3]])).all())
+    True
+    """
+    estimator = not isinstance(model, Layer)
+    if estimator and not is_estimator(model):
+        raise TypeError(f"save takes a layer or an estimator of layerkit, got {model!r}")
+    kinds = (bool, type(None)) if estimator else (Optimizer, LBFGS, type(None))
+    if not isinstance(optimizer, kinds):
+        wanted = "True or False" if estimator else "an Optimizer"
+        raise TypeError(f"optimizer must be {wanted} or None here, got {optimizer!r}")
+    writer = Writer(random_streams, estimator, optimizer_state=bool(optimizer))
+    if estimator:
+        tree, beside = writer.estimator(model), None
+    else:
+        tree = writer.layer(model, type(model).__name__)
+        beside = writer.encode(optimizer, "optimizer")
+    archive.write(
+        path,
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "layerkit": layerkit.__version__,
+            "estimator": estimator,
+            "model": tree,
+            "optimizer": beside,
+        },
+    )
 
 
 class Writer:

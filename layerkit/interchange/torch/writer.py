@@ -3,87 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import nn as tnn
 
 import layerkit.layers as nn
+from layerkit.interchange.formats import Handlers
 from layerkit.interchange.layouts import (
+    InOrder,
+    axes_of_order,
+    channels_in_front,
+    kernel_to_channels_first,
+    model_axis,
     rows_to_channels_first,
-    to_channels_first,
-    to_channels_last,
 )
-from layerkit.interchange.torch_layers import modules
+from layerkit.interchange.torch import modules
 from layerkit.layer import Layer
 from layerkit.shapes import Shape
 
 
-class Chain(NamedTuple):
-    """Modules so far, the shape of a sample in our layout, and whether channels come first there.
+@dataclass(frozen=True)
+class Chain(InOrder):
+    """The modules so far, which give samples of a shape.
 
     ``image`` is set after a flattening of channels-first images until a Dense takes it up.
     """
 
-    modules: tuple[tnn.Module, ...]
     shape: Shape
     channels_first: bool
+    modules: tuple[tnn.Module, ...] = ()
     image: Shape | None = None
 
     def then(self, module: tnn.Module, shape: Shape | None = None) -> Self:
         """Go on through a module."""
         shape = self.shape if shape is None else shape
         first = self.channels_first and len(shape) > 1
-        return self._replace(modules=(*self.modules, module), shape=shape, channels_first=first)
+        return replace(self, modules=(*self.modules, module), shape=shape, channels_first=first)
 
-    def with_channels_first(self) -> Self:
-        """Bring the channels to the front, if there are places at all."""
-        if self.channels_first or len(self.shape) < 2:
-            return self
-        turn = modules.Permute(to_channels_first(self.shape)[1:])
-        return self.then(turn)._replace(channels_first=True)
-
-    def with_channels_last(self) -> Self:
-        """Bring the channels to the end."""
-        if not self.channels_first:
-            return self
-        turn = modules.Permute(to_channels_last(self.shape)[1:])
-        return self.then(turn)._replace(channels_first=False)
-
-    def in_order(self, channels_first: bool) -> Self:
-        """Bring the channels to the front or to the end."""
-        return self.with_channels_first() if channels_first else self.with_channels_last()
+    def transposed_to(self, channels_first: bool) -> Self:
+        turn = modules.Permute(axes_of_order(self.shape, channels_first)[1:])
+        return replace(self.then(turn), channels_first=channels_first)
 
     def axis(self, axis: int) -> int:
         """The module's axis for one of ours (the batch is 0)."""
-        axis %= len(self.shape) + 1
-        return to_channels_last(self.shape)[axis] if self.channels_first else axis
+        return model_axis(axis, self.shape, self.channels_first)
 
     def module(self) -> tnn.Module:
         """Return the modules as one."""
         return self.modules[0] if len(self.modules) == 1 else tnn.Sequential(*self.modules)
 
 
-Writer = Callable[[Any, Chain], Chain]
-WRITERS: dict[type[Layer], Writer] = {}
-
-
-def writes(*kinds: type[Layer]) -> Callable[[Writer], Writer]:
-    """Enter the decorated function ``(layer, chain) -> chain`` into the table."""
-
-    def enter(writer: Writer) -> Writer:
-        WRITERS.update(dict.fromkeys(kinds, writer))
-        return writer
-
-    return enter
+WRITERS = Handlers()  # ``(layer, chain) -> chain``, by the class of the layer
+writes = WRITERS.enter
 
 
 def write_network(network: Layer) -> tnn.Module:
     """Return a module that computes what the network computes; images have channels first."""
     shape = network.input_shape
     first = len(shape) == 3 or (len(shape) == 2 and _wants_channels_first(network))
-    chain = write(network, Chain((), shape, first))
+    chain = write(network, Chain(shape, first))
     if chain.image is not None:
         chain = _reordered(chain)
     chain = chain.in_order(len(chain.shape) == 3 or (len(chain.shape) == 2 and first))
@@ -105,7 +86,7 @@ _ON_PLACES = (nn.Conv1D, nn.MaxPool1D, nn.AvgPool1D, nn.GlobalAvgPool1D, nn.Glob
 
 def write(layer: Layer, chain: Chain) -> Chain:
     """Go on through a layer and those inside it."""
-    writer = WRITERS.get(type(layer))  # the exact class: a subclass may compute something else
+    writer = WRITERS.get(type(layer))
     if writer is None:
         raise TypeError(f"in {layer.where}: {type(layer).__name__} has no PyTorch module")
     n = len(chain.modules)
@@ -122,9 +103,8 @@ def _reordered(chain: Chain) -> Chain:
     """Bring flattened values into our order, for a layer that cares and is no Dense."""
     image = chain.image
     assert image is not None
-    channels_first = (image[-1], *image[:-1])
-    chain = chain._replace(image=None).then(modules.Reshape(channels_first), image)
-    turned = chain.then(modules.Permute(to_channels_last(image)[1:]))
+    chain = replace(chain, image=None).then(modules.Reshape(channels_in_front(image)), image)
+    turned = replace(chain, channels_first=True).with_channels_last()
     return turned.then(tnn.Flatten(), (int(np.prod(image)),))
 
 
@@ -161,11 +141,9 @@ MODULES: dict[type[Layer], Callable[[Any], tnn.Module]] = {
 _ANYWHERE = tuple(MODULES)
 
 
+@writes(*MODULES)
 def _anywhere(layer: Layer, chain: Chain) -> Chain:
     return chain.then(MODULES[type(layer)](layer))
-
-
-WRITERS.update(dict.fromkeys(MODULES, _anywhere))
 
 
 @writes(nn.PReLU)
@@ -176,7 +154,8 @@ def _prelu(layer: Layer, chain: Chain) -> Chain:
 
 @writes(nn.Softmax, nn.LogSoftmax)
 def _softmax(layer: Any, chain: Chain) -> Chain:
-    return chain.then(getattr(tnn, type(layer).__name__)(dim=chain.axis(layer.axis)))
+    kind = tnn.Softmax if isinstance(layer, nn.Softmax) else tnn.LogSoftmax
+    return chain.then(kind(dim=chain.axis(layer.axis)))
 
 
 @writes(nn.GLU)
@@ -194,7 +173,7 @@ def _channel_dropout(layer: Any, chain: Chain) -> Chain:
 def _dense(layer: Any, chain: Chain) -> Chain:
     W, b = layer.params["W"], layer.params.get("b")
     if chain.image is not None:
-        W, chain = rows_to_channels_first(W, chain.image), chain._replace(image=None)
+        W, chain = rows_to_channels_first(W, chain.image), replace(chain, image=None)
     linear = _set(tnn.Linear(*W.shape, bias=layer.use_bias), weight=W.T, bias=b)
     return chain.with_channels_last().then(linear, layer.output_shape)
 
@@ -215,7 +194,7 @@ def _embedding(layer: Any, chain: Chain) -> Chain:
 @writes(nn.Flatten)
 def _flatten(layer: Layer, chain: Chain) -> Chain:
     shape, first = chain.shape, chain.channels_first
-    return chain.then(tnn.Flatten(), layer.output_shape)._replace(image=shape if first else None)
+    return replace(chain.then(tnn.Flatten(), layer.output_shape), image=shape if first else None)
 
 
 @writes(nn.Reshape)
@@ -242,6 +221,161 @@ def _upsample(layer: Any, chain: Chain) -> Chain:
     return chain.with_channels_first().then(tnn.Upsample(scale_factor=factors), layer.output_shape)
 
 
+# ---------------------------------------------------------------- windows and normalization
+
+
+@writes(nn.Conv1D, nn.Conv2D, nn.DepthwiseConv2D)
+def _convolution(layer: Any, chain: Chain) -> Chain:
+    chain = chain.with_channels_first()
+    return _slide(layer, chain, layer.params["W"], layer.params.get("b"))
+
+
+def _slide(layer: Any, chain: Chain, W: np.ndarray, b: np.ndarray | None) -> Chain:
+    stride, padding, dilation, groups = layer.geometry
+    n = W.ndim - 2
+    chain, both = _pad(chain, padding, n, 0.0)
+    kind = tnn.Conv1d if n == 1 else tnn.Conv2d
+    module = kind(
+        W.shape[-2] * groups,
+        W.shape[-1],
+        W.shape[:-2],
+        stride[-n:],
+        both,
+        dilation[-n:],
+        groups,
+        bias=b is not None,
+    )
+    shape = (*layer.output_shape[:-1], W.shape[-1])
+    return chain.then(_set(module, weight=kernel_to_channels_first(W), bias=b), shape)
+
+
+def _pad(chain: Chain, padding: Any, n: int, value: float) -> tuple[Chain, tuple[int, ...]]:
+    """Pad by a module where the sides differ; return what is left for the next module to pad."""
+    sides = padding[-n:]
+    if all(start == end for start, end in sides):
+        return chain, tuple(start for start, _ in sides)
+    pads: Any = tuple(m for side in reversed(sides) for m in side)
+    if n == 1:
+        return chain.then(tnn.ConstantPad1d(pads, value)), (0,)
+    pad = tnn.ZeroPad2d(pads) if value == 0 else tnn.ConstantPad2d(pads, value)
+    return chain.then(pad), (0, 0)
+
+
+@writes(nn.SeparableConv2D)
+def _separable(layer: Any, chain: Chain) -> Chain:
+    chain = _slide(layer, chain.with_channels_first(), layer.params["W_depth"], None)
+    W, b = layer.params["W_point"], layer.params.get("b")
+    point = tnn.Conv2d(*W.shape[2:], 1, bias=b is not None)
+    _set(point, weight=kernel_to_channels_first(W), bias=b)
+    return chain.then(point, layer.output_shape)
+
+
+@writes(nn.ConvTranspose2D)
+def _transposed(layer: Any, chain: Chain) -> Chain:
+    W, b = layer.params["W"], layer.params.get("b")
+    stride, padding, dilation, _ = layer.geometry
+    least = [min(side) for side in padding]  # the odd one at the end is a row fewer there
+    whole = [
+        (n - 1) * s + d * (k - 1) + 1
+        for n, s, d, k in zip(layer.input_shape, stride, dilation, W.shape, strict=False)
+    ]
+    cells = zip(layer.output_shape, whole, least, padding, strict=False)
+    more = [out - full + 2 * low for out, full, low, _ in cells]
+    module = tnn.ConvTranspose2d(
+        W.shape[2],
+        W.shape[3],
+        W.shape[:2],
+        stride,
+        least,
+        [max(m, 0) for m in more],
+        dilation=dilation,
+        bias=b is not None,
+    )
+    kernel = kernel_to_channels_first(W).swapaxes(0, 1)
+    chain = chain.with_channels_first().then(
+        _set(module, weight=kernel, bias=b), layer.output_shape
+    )
+    if min(more) < 0:  # cut off the odd row and column
+        chain = chain.then(tnn.ZeroPad2d((0, min(more[1], 0), 0, min(more[0], 0))))
+    return chain
+
+
+@writes(nn.MaxPool1D, nn.MaxPool2D)
+def _max_pool(layer: Any, chain: Chain) -> Chain:
+    size, stride, padding = layer.geometry
+    n = layer.n_axes
+    chain, both = _pad(chain.with_channels_first(), padding, n, -np.inf)
+    kind = tnn.MaxPool1d if n == 1 else tnn.MaxPool2d
+    if any(2 * p > k for p, k in zip(both, size[-n:], strict=True)):  # more than PyTorch pads
+        pads = tuple(p for p in reversed(both) for _ in (0, 1))
+        pad = tnn.ConstantPad1d if n == 1 else tnn.ConstantPad2d
+        chain, both = chain.then(pad(pads, -np.inf)), (0,) * n
+    return chain.then(kind(size[-n:], stride[-n:], both), layer.output_shape)
+
+
+@writes(nn.AvgPool1D, nn.AvgPool2D)
+def _average_pool(layer: Any, chain: Chain) -> Chain:
+    size, stride, padding = layer.geometry
+    n = layer.n_axes
+    chain, sides = chain.with_channels_first(), padding[-n:]
+    windows = {"kernel_size": size[-n:], "stride": stride[-n:]}
+    if all(
+        start == end and 2 * start <= k for (start, end), k in zip(sides, size[-n:], strict=True)
+    ):
+        both = tuple(start for start, _ in sides)
+        kind = tnn.AvgPool1d if n == 1 else tnn.AvgPool2d
+        module: tnn.Module = kind(**windows, padding=both, count_include_pad=False)
+    else:
+        module = modules.AvgPool([m for side in reversed(sides) for m in side], **windows)
+    return chain.then(module, layer.output_shape)
+
+
+_GLOBAL = {
+    nn.GlobalAvgPool1D: tnn.AdaptiveAvgPool1d,
+    nn.GlobalAvgPool2D: tnn.AdaptiveAvgPool2d,
+    nn.GlobalMaxPool1D: tnn.AdaptiveMaxPool1d,
+    nn.GlobalMaxPool2D: tnn.AdaptiveMaxPool2d,
+}
+
+
+@writes(*_GLOBAL)
+def _global_pool(layer: Layer, chain: Chain) -> Chain:
+    ones = (*[1] * (len(chain.shape) - 1), chain.shape[-1])
+    pooled = chain.with_channels_first().then(_GLOBAL[type(layer)](1), ones)
+    return pooled.then(tnn.Flatten(), layer.output_shape)
+
+
+@writes(nn.BatchNorm)
+def _batch_norm(layer: Any, chain: Chain) -> Chain:
+    kind = tnn.BatchNorm2d if len(chain.shape) == 3 else tnn.BatchNorm1d
+    module = kind(layer.channels, layer.eps, layer.momentum)
+    _set(module, weight=layer.params["gamma"], bias=layer.params["beta"], **layer.buffers)
+    return chain.with_channels_first().then(module)
+
+
+@writes(nn.GroupNorm)
+def _group_norm(layer: Any, chain: Chain) -> Chain:
+    module = tnn.GroupNorm(layer.groups, layer.channels, layer.eps)
+    _set(module, weight=layer.params["gamma"], bias=layer.params["beta"])
+    return chain.with_channels_first().then(module)
+
+
+@writes(nn.LayerNorm)
+def _layer_norm(layer: Any, chain: Chain) -> Chain:
+    module = tnn.LayerNorm(layer.channels, layer.eps)
+    _set(module, weight=layer.params["gamma"], bias=layer.params["beta"])
+    return chain.with_channels_last().then(module)
+
+
+@writes(nn.RMSNorm)
+def _rms_norm(layer: Any, chain: Chain) -> Chain:
+    module = _set(tnn.RMSNorm(layer.channels, layer.eps), weight=layer.params["gamma"])
+    return chain.with_channels_last().then(module)
+
+
+# ---------------------------------------------------------------- containers
+
+
 @writes(nn.Sequential)
 def _sequential(layer: Any, chain: Chain) -> Chain:
     for child in layer:
@@ -251,7 +385,7 @@ def _sequential(layer: Any, chain: Chain) -> Chain:
 
 @writes(nn.Residual)
 def _residual(layer: Any, chain: Chain) -> Chain:
-    start = Chain((), chain.shape, chain.channels_first)
+    start = Chain(chain.shape, chain.channels_first)
     body = write(layer.body, start)
     shortcut = start if layer.shortcut is None else write(layer.shortcut, start)
     body, shortcut = _alike([body, shortcut], start.channels_first)
@@ -261,11 +395,10 @@ def _residual(layer: Any, chain: Chain) -> Chain:
 
 @writes(nn.Concat)
 def _concat(layer: Any, chain: Chain) -> Chain:
-    start = Chain((), chain.shape, chain.channels_first)
+    start = Chain(chain.shape, chain.channels_first)
     parts = _alike([write(branch, start) for branch in layer.branches], start.channels_first)
-    end = Chain((), layer.output_shape, parts[0].channels_first)
-    module = modules.Concat([part.module() for part in parts], end.axis(layer.axis))
-    return end._replace(modules=(*chain.modules, module))
+    end = Chain(layer.output_shape, parts[0].channels_first, chain.modules)
+    return end.then(modules.Concat([part.module() for part in parts], end.axis(layer.axis)))
 
 
 def _alike(chains: list[Chain], channels_first: bool) -> list[Chain]:
@@ -278,6 +411,6 @@ def _alike(chains: list[Chain], channels_first: bool) -> list[Chain]:
 def _columns(layer: Any, chain: Chain) -> Chain:
     routes = []
     for positions, (_, child) in zip(layer._positions, layer.routes, strict=True):
-        part = write(child, Chain((), (len(positions),), False))
+        part = write(child, Chain((len(positions),), False))
         routes.append((positions, part.with_channels_last().module()))
     return chain.then(modules.Columns(routes), layer.output_shape)

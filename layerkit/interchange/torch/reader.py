@@ -10,14 +10,14 @@ import torch
 from torch import nn as tnn
 
 import layerkit.layers as nn
-from layerkit.interchange.layouts import kernel_to_channels_last
-from layerkit.interchange.torch_layers import modules
-from layerkit.interchange.trail import Trail, add, concatenate
+from layerkit.interchange.formats import Handlers
+from layerkit.interchange.layouts import Trail, add, concatenate, kernel_to_channels_last
+from layerkit.interchange.torch import modules
 from layerkit.layer import Layer
 from layerkit.shapes import Shape
 
-Reader = Callable[[Any, Trail], Trail]
-READERS: dict[type[tnn.Module], Reader] = {}
+READERS = Handlers()  # ``(module, trail) -> trail``, by the class of the module
+reads = READERS.enter
 
 # The first of these says whether the input has its channels first.
 _WITH_CHANNELS_FIRST = (
@@ -34,16 +34,6 @@ _WITH_CHANNELS_FIRST = (
 _WITH_CHANNELS_LAST = (tnn.Linear, tnn.LayerNorm, tnn.RMSNorm, tnn.Embedding)
 
 
-def reads(*kinds: type[tnn.Module]) -> Callable[[Reader], Reader]:
-    """Enter the decorated function ``(module, trail) -> trail`` into the table."""
-
-    def enter(reader: Reader) -> Reader:
-        READERS.update(dict.fromkeys(kinds, reader))
-        return reader
-
-    return enter
-
-
 def read_module(module: tnn.Module, input_shape: Shape | None) -> nn.Sequential:
     """Return a built network that computes what the module computes in evaluation mode."""
     if not isinstance(module, tnn.Module):
@@ -52,10 +42,9 @@ def read_module(module: tnn.Module, input_shape: Shape | None) -> nn.Sequential:
     tensors = (*module.parameters(), *module.buffers())
     is_double = any(tensor.dtype == torch.float64 for tensor in tensors)
     first = len(shape) == 3 or (len(shape) == 2 and _begins_with_channels(module))
-    trail = read(module, Trail((), shape, first, shape, {}), "module")
+    trail = read(module, Trail(shape, first, start=shape), "module")
     comes_first = len(trail.shape) == 3 or (len(trail.shape) == 2 and first)
-    trail = trail.with_channels_first() if comes_first else trail.with_channels_last()
-    return trail.network(np.float64 if is_double else np.float32)
+    return trail.in_order(comes_first).network(np.float64 if is_double else np.float32)
 
 
 def read(module: Any, trail: Trail, path: str) -> Trail:
@@ -130,42 +119,30 @@ def _demand(ok: Any, what: str) -> None:
         raise ValueError(f"only with {what}")
 
 
-def _plain(layer: Layer) -> Reader:
-    return lambda module, trail: trail.then(type(layer)())
+# What treats every value alike, wherever it stands.
+LAYERS: dict[type[tnn.Module], Callable[[Any], Layer]] = {
+    tnn.Identity: lambda module: nn.Identity(),
+    tnn.ReLU: lambda module: nn.ReLU(),
+    tnn.LeakyReLU: lambda module: nn.LeakyReLU(module.negative_slope),
+    tnn.ELU: lambda module: nn.ELU(module.alpha),
+    tnn.SELU: lambda module: nn.SELU(),
+    tnn.GELU: lambda module: nn.GELU(approximate=module.approximate == "tanh"),
+    tnn.SiLU: lambda module: nn.SiLU(),
+    tnn.Mish: lambda module: nn.Mish(),
+    tnn.Sigmoid: lambda module: nn.Sigmoid(),
+    tnn.Hardsigmoid: lambda module: nn.HardSigmoid(),
+    tnn.Hardswish: lambda module: nn.HardSwish(),
+    tnn.Tanh: lambda module: nn.Tanh(),
+    tnn.Softsign: lambda module: nn.Softsign(),
+    tnn.Dropout: lambda module: nn.Dropout(module.p),
+    tnn.AlphaDropout: lambda module: nn.AlphaDropout(module.p),
+    modules.GaussianNoise: lambda module: nn.GaussianNoise(module.stddev),
+}
 
 
-READERS.update(
-    {
-        kind: _plain(layer)
-        for kind, layer in {
-            tnn.Identity: nn.Identity(),
-            tnn.ReLU: nn.ReLU(),
-            tnn.SELU: nn.SELU(),
-            tnn.SiLU: nn.SiLU(),
-            tnn.Mish: nn.Mish(),
-            tnn.Sigmoid: nn.Sigmoid(),
-            tnn.Hardsigmoid: nn.HardSigmoid(),
-            tnn.Hardswish: nn.HardSwish(),
-            tnn.Tanh: nn.Tanh(),
-            tnn.Softsign: nn.Softsign(),
-        }.items()
-    }
-)
-
-
-@reads(tnn.LeakyReLU)
-def _leaky_relu(module: Any, trail: Trail) -> Trail:
-    return trail.then(nn.LeakyReLU(module.negative_slope))
-
-
-@reads(tnn.ELU)
-def _elu(module: Any, trail: Trail) -> Trail:
-    return trail.then(nn.ELU(module.alpha))
-
-
-@reads(tnn.GELU)
-def _gelu(module: Any, trail: Trail) -> Trail:
-    return trail.then(nn.GELU(approximate=module.approximate == "tanh"))
+@reads(*LAYERS)
+def _anywhere(module: Any, trail: Trail) -> Trail:
+    return trail.then(LAYERS[type(module)](module))
 
 
 @reads(tnn.Softplus)
@@ -199,29 +176,14 @@ def _softmax(module: Any, trail: Trail) -> Trail:
 @reads(tnn.GLU)
 def _glu(module: Any, trail: Trail) -> Trail:
     rank = len(trail.shape) + 1
-    trail = trail.with_channels_first() if module.dim % rank == 1 else trail.with_channels_last()
+    trail = trail.in_order(module.dim % rank == 1)
     _demand(trail.axis(module.dim) == rank - 1, "dim on the channels")
     return trail.then(nn.GLU())
-
-
-@reads(tnn.Dropout)
-def _dropout(module: Any, trail: Trail) -> Trail:
-    return trail.then(nn.Dropout(module.p))
 
 
 @reads(tnn.Dropout1d, tnn.Dropout2d)
 def _channel_dropout(module: Any, trail: Trail) -> Trail:
     return trail.with_channels_first().then(nn.SpatialDropout2D(module.p))
-
-
-@reads(tnn.AlphaDropout)
-def _alpha_dropout(module: Any, trail: Trail) -> Trail:
-    return trail.then(nn.AlphaDropout(module.p))
-
-
-@reads(modules.GaussianNoise)
-def _noise(module: Any, trail: Trail) -> Trail:
-    return trail.then(nn.GaussianNoise(module.stddev))
 
 
 @reads(tnn.Linear)
@@ -275,7 +237,15 @@ def _transposed(module: Any, trail: Trail) -> Trail:
     return trail.with_channels_first().then(layer, **arrays)
 
 
-@reads(tnn.MaxPool1d, tnn.MaxPool2d, tnn.AvgPool1d, tnn.AvgPool2d)
+_POOLS: dict[type[tnn.Module], type[Layer]] = {
+    tnn.MaxPool1d: nn.MaxPool1D,
+    tnn.MaxPool2d: nn.MaxPool2D,
+    tnn.AvgPool1d: nn.AvgPool1D,
+    tnn.AvgPool2d: nn.AvgPool2D,
+}
+
+
+@reads(*_POOLS)
 def _pool(module: Any, trail: Trail) -> Trail:
     _demand(not module.ceil_mode, "ceil_mode=False")
     _demand(not getattr(module, "return_indices", False), "return_indices=False")
@@ -287,7 +257,7 @@ def _pool(module: Any, trail: Trail) -> Trail:
             trail, padding = trail.zero_padded([(p, p) for p in each]), "valid"
     else:
         _demand(np.all(np.equal(module.dilation, 1)), "dilation=1")
-    kind = getattr(nn, type(module).__name__.replace("1d", "1D").replace("2d", "2D"))
+    kind: Any = _POOLS[type(module)]
     layer = kind(_one(module.kernel_size), stride=_one(module.stride), padding=padding)
     return trail.then(layer)
 
@@ -388,7 +358,8 @@ def _upsample(module: Any, trail: Trail) -> Trail:
 def _columns(module: Any, trail: Trail) -> Trail:
     routes = []
     for columns, child in zip(module.columns, module.modules_of, strict=True):
-        part = Trail((), (len(columns),), False, (len(columns),), trail.arrays)
+        shape = (len(columns),)
+        part = Trail(shape, False, start=shape, arrays=trail.arrays)
         part = read(child, part, "columns").with_channels_last()  # in the order of its flatten
         routes.append((columns, nn.Sequential(list(part.layers))))
     return trail.then(nn.Columns(routes))

@@ -1,15 +1,73 @@
-"""Products, sums, and what only reorders values."""
+"""ONNX operators as layers: products, sums, and what only reorders values; and their table."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from onnx import TensorProto
+from onnx import NodeProto, TensorProto, helper
 
 import layerkit.layers as nn
-from layerkit.interchange.onnx_import.nodes import Node, demand, per_channel, reads
-from layerkit.interchange.trail import Trail, add, concatenate
+from layerkit.interchange.formats import Handlers
+from layerkit.interchange.layouts import Trail, add, concatenate
+
+
+class Node:
+    """An operator, its attributes and what came in: trails, constants, None where left out.
+
+    ``is_index`` says that its output is only there to look up rows of tables.
+    """
+
+    def __init__(self, proto: NodeProto, inputs: list[Any], opset: int, is_index: bool) -> None:
+        self.op, self.inputs, self.opset, self.is_index = proto.op_type, inputs, opset, is_index
+        self.attributes = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an attribute, text as str."""
+        value = self.attributes.get(name, default)
+        return value.decode() if isinstance(value, bytes) else value
+
+    def input(self, i: int) -> Any:
+        """Return an input, or None where it was left out."""
+        return self.inputs[i] if i < len(self.inputs) else None
+
+    def trail(self) -> Trail:
+        """Return the first input, which must come from the model's input."""
+        demand(isinstance(self.inputs[0], Trail), "a computed first input")
+        return self.inputs[0]
+
+    def constant(self, i: int) -> np.ndarray:
+        """Return an input that must be a constant."""
+        demand(isinstance(self.input(i), np.ndarray), f"a constant as input {i}")
+        return self.inputs[i]
+
+    def axes(self) -> list[int]:
+        """Return the axes, an attribute in older versions and an input in newer ones."""
+        given = self.get("axes")
+        return [int(a) for a in (np.ravel(self.constant(1)) if given is None else given)]
+
+
+def demand(ok: Any, what: str) -> None:
+    """Refuse an operator that is used in another way."""
+    if not ok:
+        raise ValueError(f"has a layer only with {what}")
+
+
+def per_channel(array: np.ndarray, trail: Trail) -> np.ndarray | None:
+    """One value for each channel, if that is what the array holds beside the model's tensor."""
+    channels, rank = trail.shape[-1], len(trail.shape) + 1
+    if array.size == 1:
+        return np.full(channels, array.item())
+    axis = 1 if trail.channels_first else rank - 1
+    shape = [1] * (rank - array.ndim) + list(array.shape)
+    wanted = [channels if i == axis else 1 for i in range(rank)]
+    return array.ravel() if shape == wanted else None
+
+
+READERS = Handlers()  # ``node -> trail``, by the operator
+reads = READERS.enter
 
 _FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 _INTEGERS = {TensorProto.INT32, TensorProto.INT64}
@@ -58,8 +116,8 @@ def _shifted(trail: Trail, shift: np.ndarray) -> Trail:
     if isinstance(layer, nn.Dense | nn.Conv1D | nn.Conv2D) and not layer.use_bias:
         twin = type(layer)(**{**layer.get_params(deep=False), "use_bias": True})
         arrays = {**trail.arrays[layer], "b": shift}
-        before = trail._replace(layers=trail.layers[:-1], shape=layer.input_shape)
-        return before.then(twin, **arrays)._replace(channels_first=trail.channels_first)
+        before = replace(trail, layers=trail.layers[:-1], shape=layer.input_shape)
+        return replace(before.then(twin, **arrays), channels_first=trail.channels_first)
     return _affine(trail, np.ones_like(shift), shift)
 
 
@@ -142,7 +200,8 @@ def _softmax(node: Node) -> Trail:
     trail = node.trail()
     axis = node.get("axis", -1 if node.opset >= 13 else 1) % (len(trail.shape) + 1)
     demand(node.opset >= 13 or axis == len(trail.shape), "the last axis (before opset 13)")
-    return trail.then(getattr(nn, node.op)(axis=trail.axis(axis)))
+    kind = nn.Softmax if node.op == "Softmax" else nn.LogSoftmax
+    return trail.then(kind(axis=trail.axis(axis)))
 
 
 @reads("Identity")

@@ -1,18 +1,76 @@
-"""From a network's raw outputs to what an estimator predicts: labels, probabilities, numbers."""
+"""Networks and estimators as whole ONNX models: their outputs are what they predict."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, helper
 
+import layerkit
 from layerkit import losses
-from layerkit.interchange.onnx_export.emitters import emit
-from layerkit.interchange.onnx_export.graph import Graph, Value
-from layerkit.losses.classification import Categorical
+from layerkit.estimators.targets import Labels, Multilabel, MultiOutput, Numbers, Target, target_of
+from layerkit.interchange.onnx.graph import OPSET, Graph, Value
+from layerkit.interchange.onnx.writer import emit
+from layerkit.layer import Layer
 from layerkit.shapes import Shape
+
+
+def convert_network(network: Layer) -> ModelProto:
+    """Write a built network: input "X", output "output", the raw outputs."""
+    g = Graph()
+    y = write_network(g, network, Value("X", network.input_shape))
+    return _model(g, network.input_shape, [Output("output", y.shape, tensor=y.name)])
+
+
+def convert_estimator(estimator: Any) -> ModelProto:
+    """Write a fitted estimator of ours: input "X", outputs as those of skl2onnx."""
+    g, shape = Graph(), estimator.network_.input_shape
+    raw = write_network(g, estimator.network_, Value("X", shape))
+    return _model(g, shape, write_predictions(g, target_of(estimator), raw))
+
+
+def _model(g: Graph, input_shape: Shape, outputs: list[Output]) -> ModelProto:
+    nodes = [*g.nodes, *(renaming(output, output.name) for output in outputs)]
+    inputs = [_info("X", np.dtype(np.float32), input_shape)]
+    infos = [_info(output.name, output.dtype, output.shape) for output in outputs]
+    graph = helper.make_graph(nodes, "layerkit", inputs, infos, g.constants)
+    opset = helper.make_opsetid("", OPSET)
+    version = helper.find_min_ir_version_for([opset])
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=version)
+    checker.check_model(model, full_check=True)
+    return model
+
+
+def renaming(output: Output, name: str) -> NodeProto:
+    """Return the node that gives an output its public name."""
+    return helper.make_node("Identity", [output.tensor], [name], name=f"{name}.Identity")
+
+
+def sign(model: ModelProto, source: Any) -> ModelProto:
+    """Write who made the model, and what its inputs and classes are called."""
+    model.producer_name = "layerkit"
+    model.producer_version = layerkit.__version__
+    known = {
+        "classes": _as_json(getattr(source, "classes_", None)),
+        "feature_names": _as_json(getattr(source, "feature_names_in_", None)),
+    }
+    named = {name: text for name, text in known.items() if text != "null"}
+    helper.set_model_props(model, {"layerkit_version": layerkit.__version__, **named})
+    return model
+
+
+def _as_json(names: Any) -> str:
+    if isinstance(names, list):  # of several outputs
+        return json.dumps([part.tolist() for part in names], default=str)
+    return json.dumps(None if names is None else names.tolist(), default=str)
+
+
+def _info(name: str, dtype: np.dtype, shape: Shape) -> ValueInfoProto:
+    kind = helper.np_dtype_to_tensor_dtype(dtype)
+    return helper.make_tensor_value_info(name, kind, ["n_samples", *shape])
 
 
 class Output:
@@ -23,31 +81,36 @@ class Output:
         self.dtype = np.dtype(dtype)
 
 
-def write_estimator(
-    g: Graph, estimator: Any, x: Value, raw_scores: bool = False, both_sides: bool = False
+def write_network(g: Graph, network: Layer, x: Value) -> Value:
+    """Write a network; return its raw outputs, in our layout."""
+    raw = g.channels_last(emit(g, network, x))
+    g.place = g.prefix
+    return raw
+
+
+def write_predictions(
+    g: Graph, target: Target, raw: Value, raw_scores: bool = False, both_sides: bool = False
 ) -> list[Output]:
-    """Write a fitted estimator's network and its predictions; return the outputs.
+    """Write what an estimator makes of its network's raw outputs; return the model's outputs.
 
     Parameters
     ----------
     g : Graph
-    estimator : NetworkEstimator
-    x : Value
+    target : Target
+        Of the estimator.
+    raw : Value
     raw_scores : bool, default=False
         Write what decision_function gives also where there are probabilities.
     both_sides : bool, default=False
         Write the score of each of two classes, not of the second alone.
     """
-    raw = g.channels_last(emit(g, estimator.network_, x))
-    g.place = g.prefix
-    kind = type(estimator._target).__name__
-    if kind == "Labels":
-        return _labels(g, estimator._target, raw, raw_scores, both_sides)
-    return _WRITERS[kind](g, estimator._target, raw)
+    if isinstance(target, Labels):
+        return _labels(g, target, raw, raw_scores, both_sides)
+    return _WRITERS[type(target)](g, target, raw)
 
 
 def _labels(g: Graph, target: Any, raw: Value, raw_scores: bool, both_sides: bool) -> list[Output]:
-    """Write one class for each row, as `layerkit.estimators.targets.Labels` chooses it."""
+    """Write one class for each row."""
     if raw.shape == (1,):
         best = g.node("Squeeze", positive(g, raw), np.array([1]))
     else:
@@ -63,9 +126,9 @@ def _probabilities(g: Graph, target: Any, raw: Value) -> str:
     if len(target.classes) == 1:  # the softmax of one number is 1
         return g.node("Softmax", g.node("Gather", raw, np.array([0]), axis=1), axis=1)
     logits: Value | str = raw
-    if raw.shape == (1,):
+    if target.link == "sigmoid":
         logits = g.node("MatMul", raw, np.array([[0.0, 1.0]]))  # a single logit is that of class 1
-    elif not isinstance(target.loss, Categorical):
+    elif target.link == "softmax of log-sigmoids":
         logits = g.node("Neg", g.node("Softplus", g.node("Neg", raw)))
     return g.node("Softmax", logits, axis=1)
 
@@ -110,28 +173,16 @@ def _numbers(g: Graph, target: Any, raw: Value) -> list[Output]:
         std = g.node("Exp", g.node("Mul", log_var, np.array(0.5)))
         shape = (*raw.shape[:-1], half)
         return [Output("variable", shape, tensor=mean), Output("std", shape, tensor=std)]
-    link = type(target.loss).inverse_link
-    if link not in _LINKS:
+    op = {"identity": "Identity", "exp": "Exp", "sigmoid": "Sigmoid"}.get(target.link)
+    if op is None:
         raise TypeError(f"{type(target.loss).__name__}.inverse_link has no ONNX form")
-    op = _LINKS[link]
     return [Output("variable", raw.shape, tensor=g.node(op, raw))]
 
 
-# The operator of a loss's inverse_link, by the function itself: a subclass with a link of its own
-# is not mistaken for its base.
-_LINKS: dict[Callable, str] = {
-    losses.Loss.inverse_link: "Identity",
-    losses.MultiMargin.inverse_link: "Identity",
-    losses.Poisson.inverse_link: "Exp",
-    losses.Gamma.inverse_link: "Exp",
-    losses.Tweedie.inverse_link: "Exp",
-    losses.BinaryCrossEntropy.inverse_link: "Sigmoid",
-}
-
-_WRITERS: dict[str, Callable[[Graph, Any, Value], list[Output]]] = {
-    "Multilabel": _multilabel,
-    "MultiOutput": _multi_output,
-    "Numbers": _numbers,
+_WRITERS: dict[type[Target], Callable[[Graph, Any, Value], list[Output]]] = {
+    Multilabel: _multilabel,
+    MultiOutput: _multi_output,
+    Numbers: _numbers,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layerkit.interchange.registry import of_estimators, ours
+from layerkit.interchange.model_files.registry import of_estimators, ours
 from layerkit.training import History
 
 _NAMED = {*ours().values(), *of_estimators().values(), History}

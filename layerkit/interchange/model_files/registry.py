@@ -35,6 +35,13 @@ def of_estimators() -> dict[str, Any]:
     return {kind.__name__: kind for kind in held} | public
 
 
+def is_estimator(model: Any) -> bool:
+    """Whether it is one of our estimators; not asked of networks, as it imports scikit-learn."""
+    from layerkit.estimators.base import NetworkEstimator
+
+    return isinstance(model, NetworkEstimator)
+
+
 class Registry:
     """Names to classes and functions: layerkit's own, and those that the caller passes.
 

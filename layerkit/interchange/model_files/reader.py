@@ -1,29 +1,124 @@
-"""Trees of plain values and arrays as networks and estimators again, believing nothing in them."""
+"""Model files as networks and estimators again, believing nothing in them."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
+import layerkit
+from layerkit import archive
 from layerkit.archive import ModelFileError, Node
-from layerkit.interchange.registry import Registry, of_estimators
-from layerkit.interchange.writing import (
+from layerkit.interchange.model_files.registry import Registry, is_estimator, of_estimators
+from layerkit.interchange.model_files.writer import (
+    FORMAT,
     INNER_ATTRIBUTES,
     MOST_LAYERS,
+    VERSION,
     check_finite,
     check_sizes,
     is_fitted_name,
 )
 from layerkit.layer import Layer
+from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import Parameterized
 from layerkit.shapes import Shape
 from layerkit.training import History
 
 _BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
+
+
+# What turns a tree of one version into one of the next.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+def load(
+    path: str | os.PathLike, custom_layers: Iterable[Any] = (), *, with_optimizer: bool = False
+) -> Any:
+    """Read a network or an estimator that `save` has stored.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    custom_layers : iterable of classes and functions, default=()
+        Your own layers, losses, optimizers and initializers that the model uses, found by their
+        ``__name__``. Nothing that a file names is ever imported.
+    with_optimizer : bool, default=False
+        Return ``(network, optimizer)``.
+
+    Returns
+    -------
+    model : Layer or estimator
+        As it was stored: built, fitted.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged, hostile, from a newer layerkit, or names what is not passed.
+    OSError
+        If it cannot be read at all.
+
+    Notes
+    -----
+    A file runs no code, takes no more memory than a small multiple of its size, and is refused
+    before any memory is taken where its sizes do not add up. It can still hold bad weights on
+    purpose: load what you trust to predict.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from layerkit import MLPClassifier
+    >>> from layerkit.interchange import load, save
+    >>> X, y = np.eye(4), ["a", "b", "a", "b"]
+    >>> classifier = MLPClassifier((8,), solver="lbfgs", random_state=0).fit(X, y)
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> save(classifier, f"{folder.name}/classifier.npz")
+    >>> load(f"{folder.name}/classifier.npz").predict(X).tolist()
+    ['a', 'b', 'a', 'b']
+    """
+    registry = Registry(custom_layers)
+    tree = archive.read(path)
+    try:
+        tree = _migrated(tree)
+        reader = Reader(registry, estimators=tree["estimator"] is True)
+        model, optimizer = reader.decode(tree["model"]), reader.decode(tree["optimizer"])
+        _check_model(model, optimizer, tree)
+    except ModelFileError as error:
+        raise ModelFileError(f"{os.fspath(path)}: {error}") from error.__cause__
+    except Exception as error:  # whatever layers say of hyper-parameters that make no sense
+        reason = f"{type(error).__name__}: {str(error)[:300]}"
+        raise ModelFileError(f"{os.fspath(path)}: describes no model: {reason}") from error
+    if with_optimizer and optimizer is None:
+        raise ModelFileError(f"{os.fspath(path)}: was saved without an optimizer")
+    return (model, optimizer) if with_optimizer else model
+
+
+def _check_model(model: Any, optimizer: Any, tree: dict[str, Any]) -> None:
+    fits = is_estimator(model) if tree["estimator"] is True else isinstance(model, Layer)
+    if not fits or not isinstance(optimizer, Optimizer | LBFGS | None):
+        raise ModelFileError("holds no network and no estimator")
+
+
+def _migrated(tree: Any) -> dict[str, Any]:
+    if not isinstance(tree, dict) or tree.get("format") != FORMAT:
+        raise ModelFileError("not a model file")
+    version = tree.get("version")
+    if type(version) is not int or version < 1:
+        raise ModelFileError(f"{str(version)[:20]} is no version of the format")
+    if version > VERSION:
+        raise ModelFileError(
+            f"written by layerkit {str(tree.get('layerkit'))[:20]} in version {version} of the "
+            f"format; layerkit {layerkit.__version__} reads up to {VERSION}: upgrade it"
+        )
+    for older in range(version, VERSION):
+        tree = MIGRATIONS[older](tree)
+    return tree
 
 
 class Reader:

@@ -1,8 +1,8 @@
-"""What models of scikit-learn take of the classifiers that they hold, for skl2onnx.
+"""Whole scikit-learn models: skl2onnx converts them and calls us for our estimators.
 
-They take probabilities, or the scores of `decision_function`. skl2onnx says which to classifiers
-that another model holds directly, but not through a Pipeline or a search, and it takes margins for
-probabilities.
+Models take probabilities of the classifiers that they hold, or the scores of `decision_function`.
+skl2onnx says which to classifiers that another model holds directly, but not through a Pipeline or
+a search, and it takes margins for probabilities. So we say it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+from onnx import ModelProto, TensorProto
+from skl2onnx import convert_sklearn, update_registered_converter
+from skl2onnx.common.data_types import (
+    FloatTensorType,
+    Int64TensorType,
+    StringTensorType,
+    guess_data_type,
+)
 from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier, StackingClassifier
@@ -17,6 +26,92 @@ from sklearn.exceptions import NotFittedError
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
+
+from layerkit import estimators
+from layerkit.estimators.base import NetworkEstimator
+from layerkit.estimators.targets import target_of
+from layerkit.interchange.onnx.graph import OPSET, Graph, Value
+from layerkit.interchange.onnx.models import Output, renaming, write_network, write_predictions
+
+# What a holder may take, see `scores`; zipmap is that of all classifiers.
+_OPTIONS = {"zipmap": [False], "raw_scores": [True, False], "one_column": [True, False]}
+_TYPES = {np.dtype(np.float32): FloatTensorType, np.dtype(np.int64): Int64TensorType}
+
+
+def convert_pipeline(model: Any, X: Any) -> ModelProto:
+    """Convert any scikit-learn model that may hold our estimators."""
+    for name in estimators.__all__:
+        alias, kind = f"Layerkit{name}", getattr(estimators, name)
+        update_registered_converter(
+            kind, alias, _set_shapes, _convert, parser=_parse, options=_OPTIONS
+        )
+    return convert_sklearn(
+        model,
+        initial_types=_input_types(model, X),
+        target_opset={"": OPSET, "ai.onnx.ml": 3},
+        options=options_of(model),
+    )
+
+
+def _input_types(model: Any, X: Any) -> list[tuple[str, Any]]:
+    if X is None:
+        return [("X", FloatTensorType([None, model.n_features_in_]))]
+    if hasattr(X, "columns"):  # a table: one input for each column
+        return [(name, _as_float(kind)) for name, kind in guess_data_type(X[:1])]
+    X = np.asarray(X)
+    kind = StringTensorType if X.dtype.kind in "USO" else FloatTensorType
+    return [("X", kind([None, *X.shape[1:]]))]
+
+
+def _as_float(kind: Any) -> Any:
+    """Numbers are float32 in the model, whatever they are in the table."""
+    shape = [None, *kind.shape[1:]]
+    return StringTensorType(shape) if isinstance(kind, StringTensorType) else FloatTensorType(shape)
+
+
+def _parse(scope: Any, model: Any, inputs: Any, custom_parsers: Any = None) -> Any:
+    """Say which outputs an estimator has."""
+    operator = scope.declare_local_operator(f"Layerkit{type(model).__name__}", model)
+    operator.inputs = inputs
+    raw = Value("raw", model.network_.output_shape)
+    for output in _predictions(Graph(), scope, model, raw):
+        operator.outputs.append(scope.declare_local_variable(output.name, _type_of(output)))
+    return operator.outputs
+
+
+def _set_shapes(operator: Any) -> None:
+    """Leave the types that `_parse` has declared."""
+
+
+def _type_of(output: Output) -> Any:
+    return _TYPES.get(output.dtype, StringTensorType)([None, *output.shape])
+
+
+def _predictions(g: Graph, scope: Any, model: Any, raw: Value) -> list[Output]:
+    """Write what an estimator of ours predicts, in the form that the model which holds it takes."""
+    taken = scope.get_options(model, {"raw_scores": None, "one_column": False})
+    return write_predictions(
+        g,
+        target_of(model),
+        raw,
+        raw_scores=bool(taken["raw_scores"]),
+        both_sides=taken["raw_scores"] is not None and not taken["one_column"],
+    )
+
+
+def _convert(scope: Any, operator: Any, container: Any) -> None:
+    model = operator.raw_operator
+    g = Graph(scope.get_unique_variable_name(type(model).__name__))
+    columns = [g.node("Cast", part.full_name, to=TensorProto.FLOAT) for part in operator.inputs]
+    x = g.node("Concat", *columns, axis=1) if len(columns) > 1 else columns[0]
+    raw = write_network(g, model.network_, Value(x, model.network_.input_shape))
+    outputs = _predictions(g, scope, model, raw)
+    for output, variable in zip(outputs, operator.outputs, strict=True):
+        g.nodes.append(renaming(output, variable.full_name))
+    container.initializers.extend(g.constants)
+    container.nodes.extend(g.nodes)
+    container.node_domain_version_pair_sets.add(("", OPSET))
+
 
 # raw_scores: give scores, of two classes one each; one_column: of two classes that of the second.
 Taken = dict[str, bool]
@@ -41,7 +136,7 @@ def _note(model: Any, taken: Taken, options: dict[int, Taken]) -> None:
     """Note what is taken of a model, and what it takes of those that it holds."""
     if not _is_fitted(model):
         return
-    if _is_ours(model):
+    if isinstance(model, NetworkEstimator):
         options[id(model)] = dict(taken)
         return
     if isinstance(model, OneVsRestClassifier | StackingClassifier):
@@ -87,7 +182,7 @@ def _stacked(model: StackingClassifier) -> Iterator[tuple[Any, Taken]]:
     scored = [method == "decision_function" for method in model.stack_method_]
     one_column = len(model.classes_) == 2 and any(scored)
     for held, by_score in zip(model.estimators_, scored, strict=True):
-        if one_column and not (by_score and _is_ours(_last(held))):
+        if one_column and not (by_score and isinstance(_last(held), NetworkEstimator)):
             kinds = " and ".join(sorted({type(_last(each)).__name__ for each in model.estimators_}))
             raise _no_form(
                 model,
@@ -104,15 +199,9 @@ def _last(model: Any) -> Any:
     return model
 
 
-def _is_ours(model: Any) -> bool:
-    from layerkit.estimators.base import NetworkEstimator
-
-    return isinstance(model, NetworkEstimator)
-
-
 def _has_margins(model: Any) -> bool:
     """Whether it is a classifier of ours without probabilities."""
-    return _is_ours(_last(model)) and not hasattr(model, "predict_proba")
+    return isinstance(_last(model), NetworkEstimator) and not hasattr(model, "predict_proba")
 
 
 def _models_in(held: Any) -> Iterator[Any]:

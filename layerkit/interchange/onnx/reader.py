@@ -11,7 +11,9 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 import layerkit.layers as nn
-from layerkit.interchange.onnx_import.elementwise import (
+from layerkit.interchange.layouts import Trail
+from layerkit.interchange.onnx import image_operators, operators
+from layerkit.interchange.onnx.activations import (
     GRID,
     OPERATORS,
     Samples,
@@ -19,10 +21,9 @@ from layerkit.interchange.onnx_import.elementwise import (
     run_node,
     samples_of,
 )
-from layerkit.interchange.onnx_import.nodes import READERS, Node
-from layerkit.interchange.trail import Trail
 from layerkit.shapes import Shape
 
+READERS = operators.READERS | image_operators.READERS
 _CHANNELS_FIRST = {
     *("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"),
     *("BatchNormalization", "InstanceNormalization", "GroupNormalization", "Pad"),
@@ -85,7 +86,7 @@ class _Reader:
         self.indices = _indices(nodes)
         source = self._input(nodes)
         shape, channels_first = self._shape(source, nodes, input_shape)
-        self._know(source.name, Trail((), shape, channels_first, shape, {}))
+        self._know(source.name, Trail(shape, channels_first, start=shape))
         for node in nodes:
             try:
                 self._run(node)
@@ -206,7 +207,7 @@ class _Reader:
             self.values[name] = None
             return
         try:
-            self._know(name, reader(Node(node, inputs, self.opset, name in self.indices)))
+            self._know(name, reader(operators.Node(node, inputs, self.opset, name in self.indices)))
         except ValueError:
             if not self.samples.get(name):
                 raise

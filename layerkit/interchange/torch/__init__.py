@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layerkit.interchange.extras import require
+from layerkit.interchange.formats import require
 from layerkit.layer import Layer
 from layerkit.layers.containers import check_layers
 from layerkit.shapes import Shape, as_shape
@@ -55,7 +55,7 @@ def from_pytorch(module: nn.Module, input_shape: int | Shape | None = None) -> S
         y = network.infer(images)  # (n_samples, 28, 28, 1)
     """
     require("torch", install="torch")
-    from layerkit.interchange.torch_layers import read_module
+    from layerkit.interchange.torch.reader import read_module
 
     return read_module(module, None if input_shape is None else as_shape(input_shape))
 
@@ -94,7 +94,7 @@ def to_pytorch(network: Layer) -> nn.Module:
         y = module(torch.from_numpy(images).permute(0, 3, 1, 2))
     """
     require("torch", install="torch")
-    from layerkit.interchange.torch_layers import write_network
+    from layerkit.interchange.torch.writer import write_network
 
     check_layers(network=network)
     _ = network.params  # raises unless built
