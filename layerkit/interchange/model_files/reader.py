@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-import layerkit
 from layerkit import archive
 from layerkit.archive import ModelFileError, Node
 from layerkit.interchange.model_files.registry import Registry, is_estimator, of_estimators
@@ -28,6 +27,7 @@ from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import Parameterized
 from layerkit.shapes import Shape
 from layerkit.training import History
+from layerkit.version import __version__
 
 _BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 
@@ -114,7 +114,7 @@ def _migrated(tree: Any) -> dict[str, Any]:
     if version > VERSION:
         raise ModelFileError(
             f"written by layerkit {str(tree.get('layerkit'))[:20]} in version {version} of the "
-            f"format; layerkit {layerkit.__version__} reads up to {VERSION}: upgrade it"
+            f"format; layerkit {__version__} reads up to {VERSION}: upgrade it"
         )
     for older in range(version, VERSION):
         tree = MIGRATIONS[older](tree)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-import layerkit
 from layerkit import archive
 from layerkit.archive import Node
 from layerkit.interchange.model_files.registry import is_estimator, is_ours
@@ -20,6 +19,7 @@ from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import Parameterized
 from layerkit.shapes import Shape
 from layerkit.training import History
+from layerkit.version import __version__
 
 FORMAT, VERSION = "layerkit model", 1
 
@@ -101,7 +101,7 @@ def save(
         {
             "format": FORMAT,
             "version": VERSION,
-            "layerkit": layerkit.__version__,
+            "layerkit": __version__,
             "estimator": estimator,
             "model": tree,
             "optimizer": beside,

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, helper
 
-import layerkit
 from layerkit import losses
 from layerkit.estimators.targets import Labels, Multilabel, MultiOutput, Numbers, Target, target_of
 from layerkit.interchange.onnx.graph import OPSET, Graph, Value
 from layerkit.interchange.onnx.writer import emit
 from layerkit.layer import Layer
 from layerkit.shapes import Shape
+from layerkit.version import __version__
 
 
 def convert_network(network: Layer) -> ModelProto:
@@ -52,13 +52,13 @@ def renaming(output: Output, name: str) -> NodeProto:
 def sign(model: ModelProto, source: Any) -> ModelProto:
     """Write who made the model, and what its inputs and classes are called."""
     model.producer_name = "layerkit"
-    model.producer_version = layerkit.__version__
+    model.producer_version = __version__
     known = {
         "classes": _as_json(getattr(source, "classes_", None)),
         "feature_names": _as_json(getattr(source, "feature_names_in_", None)),
     }
     named = {name: text for name, text in known.items() if text != "null"}
-    helper.set_model_props(model, {"layerkit_version": layerkit.__version__, **named})
+    helper.set_model_props(model, {"layerkit_version": __version__, **named})
     return model
 
 
