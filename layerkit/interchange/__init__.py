@@ -41,21 +41,18 @@ __all__ = [
 
 # Loaded on first use. No module may be called like a function in it: importing the module would
 # put it in the function's place.
-_LAZY = {
-    "ModelFileError": "model_files.reader",
-    "TRUSTED_TYPES": "skops",
-    "from_onnx": "onnx",
-    "from_pytorch": "torch",
-    "from_sklearn": "sklearn",
-    "load": "model_files.reader",
-    "save": "model_files.writer",
-    "to_onnx": "onnx",
-    "to_pytorch": "torch",
-    "to_sklearn": "sklearn",
+_HOMES = {
+    "model_files.reader": ("ModelFileError", "load"),
+    "model_files.writer": ("save",),
+    "onnx": ("from_onnx", "to_onnx"),
+    "sklearn": ("from_sklearn", "to_sklearn"),
+    "skops": ("TRUSTED_TYPES",),
+    "torch": ("from_pytorch", "to_pytorch"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -70,6 +70,15 @@ def channels_in_front(shape: Shape) -> Shape:
     return (shape[-1], *shape[:-1])
 
 
+def rows_at_the_end(layer: Any, cut: Sequence[int]) -> list[int]:
+    """Rows and columns that a transposed convolution adds at the end, with ``cut`` of all gone."""
+    stride, _, dilation, _ = layer.geometry
+    sizes = zip(layer.input_shape, stride, dilation, layer.params["W"].shape, strict=False)
+    whole = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in sizes]
+    ends = zip(layer.output_shape, cut, whole, strict=False)
+    return [found + gone - full for found, gone, full in ends]
+
+
 class InOrder:
     """A tensor of a model that knows where its channels are.
 
@@ -121,8 +130,9 @@ class Trail(InOrder):
     arrays: Arrays = field(default_factory=dict)
 
     def then(self, layer: Layer, **arrays: Any) -> Self:
-        """Go on through a layer, whose parameters and buffers are given."""
+        """Go on through a layer, whose arrays are given, None for those it lacks."""
         shape = layer.declare(self.shape)
+        arrays = {name: value for name, value in arrays.items() if value is not None}
         for name, value in arrays.items():
             is_param = name in layer._declared
             own = (layer._declared[name] if is_param else layer._own_buffers[name]).shape
@@ -162,7 +172,6 @@ class Trail(InOrder):
 
     def dense(self, W: np.ndarray, b: np.ndarray | None) -> Self:
         """Go on through a Dense over the last axis of the model's tensor."""
-        bias = {} if b is None else {"b": b}
         trail = self.with_channels_last()
         split = self._flattened_with_channels_first()
         if split is not None:  # reorder the rows of W instead of every image
@@ -171,7 +180,7 @@ class Trail(InOrder):
             for layer in between:
                 trail = trail.then(type(layer)(**layer.get_params(deep=False)))
             W = rows_to_channels_last(W, image)
-        return trail.then(nn.Dense(W.shape[1], use_bias=b is not None), W=W, **bias)
+        return trail.then(nn.Dense(W.shape[1], use_bias=b is not None), W=W, b=b)
 
     def _flattened_with_channels_first(self) -> tuple[Layers, Shape, Layers] | None:
         """What comes before Permute and Flatten, the shape there, and what comes after them."""

@@ -292,11 +292,7 @@ def _fill(tree: list[tuple[str, Layer]], built: dict[str, Any], params: np.ndarr
             layer.rng.bit_generator.state = stream
 
 
-def _generator(reader: Reader, state: dict[str, Any]) -> np.random.Generator:
-    return np.random.Generator(_bit_generator(state))
-
-
-def _random_state(reader: Reader, state: dict[str, Any]) -> np.random.RandomState:
+def _random_state(state: dict[str, Any]) -> np.random.RandomState:
     made = np.random.RandomState(_bit_generator({k: state[k] for k in ("bit_generator", "state")}))
     made.set_state(state)
     return made
@@ -310,25 +306,17 @@ def _bit_generator(state: dict[str, Any]) -> np.random.BitGenerator:
     return made
 
 
-def _history(reader: Reader, state: dict[str, Any]) -> History:
-    if (
-        not 0
-        <= state["n_rows"]
-        <= max((len(where) for where, _ in state["columns"].values()), default=0)
-    ):
+def _history(state: dict[str, Any]) -> History:
+    most = max((len(where) for where, _ in state["columns"].values()), default=0)
+    if not 0 <= state["n_rows"] <= most:
         raise ModelFileError("a history with rows that are nowhere")
     history = History()
     history.state = state
     return history
 
 
-def _seed(reader: Reader, value: list[Any]) -> np.random.SeedSequence:
-    entropy, spawn_key, n_spawned = value
+def _seed(entropy: Any, spawn_key: Any, n_spawned: int) -> np.random.SeedSequence:
     return np.random.SeedSequence(entropy, spawn_key=spawn_key, n_children_spawned=n_spawned)
-
-
-def _slice(reader: Reader, value: list[Any]) -> slice:
-    return slice(*value)
 
 
 _KINDS: dict[str, Callable[[Reader, Any], Any]] = {
@@ -338,11 +326,11 @@ _KINDS: dict[str, Callable[[Reader, Any], Any]] = {
     "estimator": Reader.estimator,
     "partial": Reader.partial,
     "named": Reader.find,
-    "generator": _generator,
-    "random_state": _random_state,
-    "history": _history,
-    "seed": _seed,
-    "slice": _slice,
+    "generator": lambda _, state: np.random.Generator(_bit_generator(state)),
+    "random_state": lambda _, state: _random_state(state),
+    "history": lambda _, state: _history(state),
+    "seed": lambda _, value: _seed(*value),
+    "slice": lambda _, value: slice(*value),
     "dtype": lambda _, code: np.dtype(code),
     "type": lambda _, code: np.dtype(code).type,
 }

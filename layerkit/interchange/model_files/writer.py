@@ -137,8 +137,10 @@ class Writer:
             return value
         if isinstance(value, slice):
             return Node("slice", [value.start, value.stop, value.step])
-        if isinstance(value, np.dtype) or (isinstance(value, type) and value.__module__ == "numpy"):
-            return Node("type" if isinstance(value, type) else "dtype", np.dtype(value).str)
+        if isinstance(value, np.dtype):
+            return Node("dtype", value.str)
+        if isinstance(value, type) and issubclass(value, np.generic):
+            return Node("type", np.dtype(value).str)
         if isinstance(value, np.random.SeedSequence):
             return Node("seed", [value.entropy, value.spawn_key, value.n_children_spawned])
         if isinstance(value, np.random.Generator):

@@ -47,15 +47,18 @@ class Graph:
         self._names: Counter[str] = Counter()
         self._transposed: dict[tuple[str, bool], Value] = {}
 
-    def node(self, op: str, *inputs: Value | np.ndarray | str, **attributes: Any) -> str:
-        """Append a node with one output, whose name is returned; arrays become constants."""
+    def node(self, op: str, *inputs: Value | np.ndarray | str | None, **attributes: Any) -> str:
+        """Append a node with one output, whose name is returned.
+
+        Arrays become constants; an input that is None is left out, as the last ones may be.
+        """
         return self.nodes_outputs(op, *inputs, n_outputs=1, **attributes)[0]
 
     def nodes_outputs(
-        self, op: str, *inputs: Value | np.ndarray | str, n_outputs: int, **attributes: Any
+        self, op: str, *inputs: Value | np.ndarray | str | None, n_outputs: int, **attributes: Any
     ) -> list[str]:
         """Append a node with several outputs, whose names are returned."""
-        names = [self._input(value) for value in inputs]
+        names = [self._input(value) for value in inputs if value is not None]
         outputs = [self._name(op) for _ in range(n_outputs)]
         self.nodes.append(helper.make_node(op, names, outputs, name=outputs[0], **attributes))
         return outputs
@@ -95,8 +98,7 @@ class Graph:
 
     def constant(self, array: np.ndarray) -> str:
         """Append a constant: integers as int64, other numbers as float32, else text."""
-        kinds: dict[str, type] = {"i": np.int64, "u": np.int64, "b": np.int64, "f": np.float32}
-        kind = kinds.get(array.dtype.kind, object)
+        kind = dtype_in_onnx(array)
         name = self._name("constant")
         tensor: np.ndarray = np.ascontiguousarray(array.astype(kind)).reshape(array.shape)
         self.constants.append(numpy_helper.from_array(tensor, name))
@@ -112,6 +114,12 @@ class Graph:
         self._names[name] += 1
         count = self._names[name]
         return name if count == 1 else f"{name}_{count}"
+
+
+def dtype_in_onnx(array: np.ndarray) -> np.dtype:
+    """Return int64 for integers, float32 for other numbers, else that of text, object."""
+    kinds: dict[str, type] = {"i": np.int64, "u": np.int64, "b": np.int64, "f": np.float32}
+    return np.dtype(kinds.get(array.dtype.kind, object))
 
 
 def number(value: float) -> np.ndarray:

@@ -59,7 +59,7 @@ def _padded(node: Node, trail: Trail, n: int, make: Callable[[Any], Layer]) -> t
 
 @reads("Conv")
 def _convolution(node: Node) -> Trail:
-    W, b = kernel_to_channels_last(node.constant(1)), node.input(2)
+    W = kernel_to_channels_last(node.constant(1))
     trail, n = node.trail().with_channels_first(), W.ndim - 2
     demand(n in _CONVOLUTIONS and len(trail.shape) == n + 1, "one or two axes of places")
     kind: Any = _CONVOLUTIONS[n]
@@ -72,16 +72,16 @@ def _convolution(node: Node) -> Trail:
             padding=padding,
             dilation=_one(node.get("dilations", [1] * n)),
             groups=node.get("group", 1),
-            use_bias=b is not None,
+            use_bias=node.input(2) is not None,
         )
 
     trail, layer = _padded(node, trail, n, make)
-    return trail.then(layer, W=W, **({} if b is None else {"b": node.constant(2)}))
+    return trail.then(layer, W=W, b=node.optional(2))
 
 
 @reads("ConvTranspose")
 def _transposed(node: Node) -> Trail:
-    W, b = kernel_to_channels_last(node.constant(1)).swapaxes(-1, -2), node.input(2)
+    W = kernel_to_channels_last(node.constant(1)).swapaxes(-1, -2)
     demand(W.ndim == 4 and node.get("group", 1) == 1, "two axes of places and one group")
     demand(node.get("output_shape") is None, "pads instead of output_shape")
     demand(node.get("auto_pad", "NOTSET") in ("NOTSET", "VALID"), "pads instead of auto_pad")
@@ -97,7 +97,7 @@ def _transposed(node: Node) -> Trail:
             padding=padding,
             output_padding=output_padding,
             dilation=_one(node.get("dilations", [1, 1])),
-            use_bias=b is not None,
+            use_bias=node.input(2) is not None,
         )
 
     layer = make(_one(start for start, _ in sides), more)
@@ -105,7 +105,7 @@ def _transposed(node: Node) -> Trail:
         layer = make("same", 0)
         layer.declare(trail.shape)
         demand(list(layer.geometry[1]) == sides, "the same padding on both sides")
-    return trail.then(layer, W=W, **({} if b is None else {"b": node.constant(2)}))
+    return trail.then(layer, W=W, b=node.optional(2))
 
 
 @reads("MaxPool", "AveragePool")

@@ -11,7 +11,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, he
 
 from layerkit import losses
 from layerkit.estimators.targets import Labels, Multilabel, MultiOutput, Numbers, Target, target_of
-from layerkit.interchange.onnx.graph import OPSET, Graph, Value
+from layerkit.interchange.onnx.graph import OPSET, Graph, Value, dtype_in_onnx
 from layerkit.interchange.onnx.writer import emit
 from layerkit.layer import Layer
 from layerkit.shapes import Shape
@@ -115,7 +115,7 @@ def _labels(g: Graph, target: Any, raw: Value, raw_scores: bool, both_sides: boo
         best = g.node("Squeeze", positive(g, raw), np.array([1]))
     else:
         best = g.node("ArgMax", raw, axis=1, keepdims=0)
-    label = Output("label", (), label_dtype(target.classes), decode(g, target.classes, best))
+    label = Output("label", (), dtype_in_onnx(target.classes), decode(g, target.classes, best))
     if raw_scores or target.loss.scores != "logits":
         return [label, _scores(g, target, raw, both_sides)]
     n_classes = len(target.classes)
@@ -161,7 +161,7 @@ def _multi_output(g: Graph, target: Any, raw: Value) -> list[Output]:
         p = g.node("Softmax", known, axis=1)
         outputs.append(Output(f"probabilities_{i}", (len(classes),), tensor=p))
     label = g.node("Concat", *columns, axis=1)
-    kind = label_dtype(target.classes[0].astype(dtype))
+    kind = dtype_in_onnx(target.classes[0].astype(dtype))
     chosen = Output("label", (len(sizes),), kind, label)
     return [chosen, *(outputs if target.loss.scores == "logits" else [])]
 
@@ -194,12 +194,6 @@ def positive(g: Graph, raw: Value) -> str:
 def decode(g: Graph, classes: np.ndarray, index: str) -> str:
     """Write the classes at these positions; a single class stands at every position."""
     table = classes if len(classes) > 1 else np.repeat(classes, 2)
-    if label_dtype(classes).kind == "O":
+    if dtype_in_onnx(classes).kind == "O":
         table = table.astype(str)
     return g.node("Gather", table, index, axis=0)
-
-
-def label_dtype(classes: np.ndarray) -> np.dtype:
-    """Type of the labels in ONNX: text, int64, or float32 for classes that are floats."""
-    kinds: dict[str, type] = {"i": np.int64, "u": np.int64, "b": np.int64, "f": np.float32}
-    return np.dtype(kinds.get(classes.dtype.kind, object))

@@ -43,6 +43,10 @@ class Node:
         demand(isinstance(self.input(i), np.ndarray), f"a constant as input {i}")
         return self.inputs[i]
 
+    def optional(self, i: int) -> np.ndarray | None:
+        """Return an input that must be a constant, or None where it was left out."""
+        return None if self.input(i) is None else self.constant(i)
+
     def axes(self) -> list[int]:
         """Return the axes, an attribute in older versions and an input in newer ones."""
         given = self.get("axes")

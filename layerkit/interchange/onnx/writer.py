@@ -11,7 +11,11 @@ from onnx import TensorProto
 
 import layerkit.layers as nn
 from layerkit.interchange.formats import Handlers
-from layerkit.interchange.layouts import channels_in_front, kernel_to_channels_first
+from layerkit.interchange.layouts import (
+    channels_in_front,
+    kernel_to_channels_first,
+    rows_at_the_end,
+)
 from layerkit.interchange.onnx.graph import Graph, Value, number
 from layerkit.layer import Layer
 
@@ -187,11 +191,11 @@ def _convolution(g: Graph, layer: Any, x: Value) -> Value:
 def _slide(g: Graph, layer: Any, x: Value, W: np.ndarray, b: np.ndarray | None) -> Value:
     x = g.channels_first(x)
     stride, padding, dilation, groups = layer.geometry
-    constants = [kernel_to_channels_first(W), *([] if b is None else [b])]
     y = g.node(
         "Conv",
         x,
-        *constants,
+        kernel_to_channels_first(W),
+        b,
         kernel_shape=W.shape[:-2],
         group=groups,
         **_windows(len(x.shape) - 1, stride, padding, dilation),
@@ -203,8 +207,8 @@ def _slide(g: Graph, layer: Any, x: Value, W: np.ndarray, b: np.ndarray | None) 
 def _separable(g: Graph, layer: Any, x: Value) -> Value:
     h = _slide(g, layer, x, layer.params["W_depth"], None)
     W, b = layer.params["W_point"], layer.params.get("b")
-    point = [kernel_to_channels_first(W), *([] if b is None else [b])]
-    return Value(g.node("Conv", h, *point, kernel_shape=[1, 1]), layer.output_shape, True)
+    y = g.node("Conv", h, kernel_to_channels_first(W), b, kernel_shape=[1, 1])
+    return Value(y, layer.output_shape, True)
 
 
 @emits(nn.ConvTranspose2D)
@@ -216,26 +220,12 @@ def _transposed(g: Graph, layer: Any, x: Value) -> Value:
         "ConvTranspose",
         x,
         kernel_to_channels_first(W).swapaxes(0, 1),  # here the input's channels come first
-        *([] if b is None else [b]),
+        b,
         kernel_shape=W.shape[:2],
-        output_padding=rows_at_the_end(layer),
+        output_padding=rows_at_the_end(layer, list(map(sum, padding))),
         **_windows(2, stride, padding, dilation),
     )
     return Value(y, layer.output_shape, True)
-
-
-def rows_at_the_end(layer: Any) -> list[int]:
-    """Rows and columns that a transposed convolution adds at the bottom and on the right."""
-    stride, padding, dilation, _ = layer.geometry
-    kernel = layer.params["W"].shape
-    return [
-        layer.output_shape[i]
-        + sum(padding[i])
-        - (layer.input_shape[i] - 1) * stride[i]
-        - dilation[i] * (kernel[i] - 1)
-        - 1
-        for i in (0, 1)
-    ]
 
 
 @emits(nn.MaxPool1D, nn.MaxPool2D, nn.AvgPool1D, nn.AvgPool2D)

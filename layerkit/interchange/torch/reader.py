@@ -109,9 +109,12 @@ def array(tensor: torch.Tensor) -> np.ndarray:
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def _weights(module: Any) -> dict[str, np.ndarray]:
-    bias = {} if module.bias is None else {"b": array(module.bias)}
-    return {"W": kernel_to_channels_last(array(module.weight)), **bias}
+def _weights(module: Any) -> dict[str, np.ndarray | None]:
+    return {"W": kernel_to_channels_last(array(module.weight)), "b": _bias(module)}
+
+
+def _bias(module: Any) -> np.ndarray | None:
+    return None if module.bias is None else array(module.bias)
 
 
 def _demand(ok: Any, what: str) -> None:
@@ -188,7 +191,7 @@ def _channel_dropout(module: Any, trail: Trail) -> Trail:
 
 @reads(tnn.Linear)
 def _linear(module: Any, trail: Trail) -> Trail:
-    return trail.dense(array(module.weight).T, None if module.bias is None else array(module.bias))
+    return trail.dense(array(module.weight).T, _bias(module))
 
 
 @reads(modules.Maxout)
@@ -232,9 +235,8 @@ def _transposed(module: Any, trail: Trail) -> Trail:
         dilation=module.dilation,
         use_bias=module.bias is not None,
     )
-    arrays = _weights(module)
-    arrays["W"] = arrays["W"].swapaxes(2, 3)
-    return trail.with_channels_first().then(layer, **arrays)
+    W = kernel_to_channels_last(array(module.weight)).swapaxes(2, 3)
+    return trail.with_channels_first().then(layer, W=W, b=_bias(module))
 
 
 _POOLS: dict[type[tnn.Module], type[Layer]] = {

@@ -18,6 +18,7 @@ from layerkit.interchange.layouts import (
     channels_in_front,
     kernel_to_channels_first,
     model_axis,
+    rows_at_the_end,
     rows_to_channels_first,
 )
 from layerkit.interchange.torch import modules
@@ -254,11 +255,14 @@ def _pad(chain: Chain, padding: Any, n: int, value: float) -> tuple[Chain, tuple
     sides = padding[-n:]
     if all(start == end for start, end in sides):
         return chain, tuple(start for start, _ in sides)
+    return chain.then(_padding(sides, value)), (0,) * n
+
+
+def _padding(sides: Any, value: float) -> tnn.Module:
     pads: Any = tuple(m for side in reversed(sides) for m in side)
-    if n == 1:
-        return chain.then(tnn.ConstantPad1d(pads, value)), (0,)
-    pad = tnn.ZeroPad2d(pads) if value == 0 else tnn.ConstantPad2d(pads, value)
-    return chain.then(pad), (0, 0)
+    if len(sides) == 1:
+        return tnn.ConstantPad1d(pads, value)
+    return tnn.ZeroPad2d(pads) if value == 0 else tnn.ConstantPad2d(pads, value)
 
 
 @writes(nn.SeparableConv2D)
@@ -275,12 +279,7 @@ def _transposed(layer: Any, chain: Chain) -> Chain:
     W, b = layer.params["W"], layer.params.get("b")
     stride, padding, dilation, _ = layer.geometry
     least = [min(side) for side in padding]  # the odd one at the end is a row fewer there
-    whole = [
-        (n - 1) * s + d * (k - 1) + 1
-        for n, s, d, k in zip(layer.input_shape, stride, dilation, W.shape, strict=False)
-    ]
-    cells = zip(layer.output_shape, whole, least, padding, strict=False)
-    more = [out - full + 2 * low for out, full, low, _ in cells]
+    more = rows_at_the_end(layer, [2 * low for low in least])
     module = tnn.ConvTranspose2d(
         W.shape[2],
         W.shape[3],
@@ -307,9 +306,7 @@ def _max_pool(layer: Any, chain: Chain) -> Chain:
     chain, both = _pad(chain.with_channels_first(), padding, n, -np.inf)
     kind = tnn.MaxPool1d if n == 1 else tnn.MaxPool2d
     if any(2 * p > k for p, k in zip(both, size[-n:], strict=True)):  # more than PyTorch pads
-        pads = tuple(p for p in reversed(both) for _ in (0, 1))
-        pad = tnn.ConstantPad1d if n == 1 else tnn.ConstantPad2d
-        chain, both = chain.then(pad(pads, -np.inf)), (0,) * n
+        chain, both = chain.then(_padding([(p, p) for p in both], -np.inf)), (0,) * n
     return chain.then(kind(size[-n:], stride[-n:], both), layer.output_shape)
 
 
