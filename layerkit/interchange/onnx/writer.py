@@ -238,15 +238,10 @@ def _pool(g: Graph, layer: Any, x: Value) -> Value:
     return Value(y, layer.output_shape, True)
 
 
-@emits(nn.GlobalAvgPool1D, nn.GlobalAvgPool2D)
-def _global_average(g: Graph, layer: Layer, x: Value) -> Value:
-    pooled = g.node("GlobalAveragePool", g.channels_first(x))
-    return Value(g.node("Flatten", pooled), layer.output_shape)
-
-
-@emits(nn.GlobalMaxPool1D, nn.GlobalMaxPool2D)
-def _global_maximum(g: Graph, layer: Layer, x: Value) -> Value:
-    pooled = g.node("GlobalMaxPool", g.channels_first(x))
+@emits(nn.GlobalAvgPool1D, nn.GlobalAvgPool2D, nn.GlobalMaxPool1D, nn.GlobalMaxPool2D)
+def _global_pool(g: Graph, layer: Layer, x: Value) -> Value:
+    is_mean = isinstance(layer, nn.GlobalAvgPool1D | nn.GlobalAvgPool2D)
+    pooled = g.node("GlobalAveragePool" if is_mean else "GlobalMaxPool", g.channels_first(x))
     return Value(g.node("Flatten", pooled), layer.output_shape)
 
 

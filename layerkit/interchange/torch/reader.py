@@ -264,15 +264,14 @@ def _pool(module: Any, trail: Trail) -> Trail:
     return trail.then(layer)
 
 
-@reads(tnn.AdaptiveAvgPool1d, tnn.AdaptiveAvgPool2d)
-def _global_average(module: Any, trail: Trail) -> Trail:
-    _demand(np.all(np.equal(module.output_size, 1)), "output_size=1")
-    return trail.global_pool({1: nn.GlobalAvgPool1D, 2: nn.GlobalAvgPool2D})
+_AVERAGES = (tnn.AdaptiveAvgPool1d, tnn.AdaptiveAvgPool2d)
 
 
-@reads(tnn.AdaptiveMaxPool1d, tnn.AdaptiveMaxPool2d)
-def _global_maximum(module: Any, trail: Trail) -> Trail:
+@reads(*_AVERAGES, tnn.AdaptiveMaxPool1d, tnn.AdaptiveMaxPool2d)
+def _global_pool(module: Any, trail: Trail) -> Trail:
     _demand(np.all(np.equal(module.output_size, 1)), "output_size=1")
+    if isinstance(module, _AVERAGES):
+        return trail.global_pool({1: nn.GlobalAvgPool1D, 2: nn.GlobalAvgPool2D})
     _demand(not module.return_indices, "return_indices=False")
     return trail.global_pool({1: nn.GlobalMaxPool1D, 2: nn.GlobalMaxPool2D})
 

@@ -91,7 +91,7 @@ def write(layer: Layer, chain: Chain) -> Chain:
     if writer is None:
         raise TypeError(f"in {layer.where}: {type(layer).__name__} has no PyTorch module")
     n = len(chain.modules)
-    if chain.image is not None and not isinstance(layer, (*_ANYWHERE, nn.Dense, nn.Sequential)):
+    if chain.image is not None and not isinstance(layer, (*ANYWHERE, nn.Dense, nn.Sequential)):
         chain = _reordered(chain)
     chain = writer(layer, chain)
     if not layer.trainable:
@@ -119,7 +119,9 @@ def _set(module: Any, **arrays: Any) -> Any:
     return module
 
 
-MODULES: dict[type[Layer], Callable[[Any], tnn.Module]] = {
+# Layers that are one module: what treats all values alike, and what minds where the channels are.
+Modules = dict[type[Layer], Callable[[Any], tnn.Module]]
+ANYWHERE: Modules = {
     nn.Identity: lambda layer: tnn.Identity(),
     nn.ReLU: lambda layer: tnn.ReLU(),
     nn.LeakyReLU: lambda layer: tnn.LeakyReLU(layer.negative_slope),
@@ -139,18 +141,55 @@ MODULES: dict[type[Layer], Callable[[Any], tnn.Module]] = {
     nn.AlphaDropout: lambda layer: tnn.AlphaDropout(layer.rate),
     nn.GaussianNoise: lambda layer: modules.GaussianNoise(layer.stddev),
 }
-_ANYWHERE = tuple(MODULES)
+CHANNELS_FIRST: Modules = {
+    nn.GroupNorm: lambda layer: _scaled(tnn.GroupNorm, layer, layer.groups),
+    nn.ZeroPad2D: lambda layer: _padding(layer._margins, 0.0),
+    nn.UpSample2D: lambda layer: tnn.Upsample(scale_factor=tuple(map(float, layer._factors))),
+}
+CHANNELS_LAST: Modules = {
+    nn.Maxout: lambda layer: _set(
+        modules.Maxout(layer.input_shape[-1], layer.units, layer.pieces),
+        weight=layer.params["W"].T,
+        bias=layer.params["b"],
+    ),
+    nn.Embedding: lambda layer: _set(
+        modules.Index(layer.num_embeddings, layer.dim), weight=layer.params["W"]
+    ),
+    nn.LayerNorm: lambda layer: _scaled(tnn.LayerNorm, layer),
+    nn.RMSNorm: lambda layer: _scaled(tnn.RMSNorm, layer),
+    nn.Reshape: lambda layer: modules.Reshape(layer.output_shape),
+    nn.Permute: lambda layer: modules.Permute(layer.axes),
+}
 
 
-@writes(*MODULES)
-def _anywhere(layer: Layer, chain: Chain) -> Chain:
-    return chain.then(MODULES[type(layer)](layer))
+def _scaled(kind: Callable[..., tnn.Module], layer: Any, *sizes: int) -> tnn.Module:
+    """Make a normalization with its scale."""
+    scale = {"weight": layer.params["gamma"], "bias": layer.params.get("beta")}
+    return _set(kind(*sizes, layer.channels, layer.eps), **scale)
+
+
+@writes(*ANYWHERE, *CHANNELS_FIRST, *CHANNELS_LAST)
+def _one_module(layer: Layer, chain: Chain) -> Chain:
+    kind = type(layer)
+    if kind in ANYWHERE:
+        return chain.then(ANYWHERE[kind](layer))
+    first = kind in CHANNELS_FIRST
+    make = CHANNELS_FIRST[kind] if first else CHANNELS_LAST[kind]
+    return chain.in_order(first).then(make(layer), layer.output_shape)
 
 
 @writes(nn.PReLU)
 def _prelu(layer: Layer, chain: Chain) -> Chain:
     slopes = layer.params["negative_slope"]
     return chain.with_channels_first().then(_set(tnn.PReLU(len(slopes)), weight=slopes))
+
+
+@writes(nn.BatchNorm)
+def _batch_norm(layer: Any, chain: Chain) -> Chain:
+    kind = tnn.BatchNorm2d if len(chain.shape) == 3 else tnn.BatchNorm1d
+    module = kind(layer.channels, layer.eps, layer.momentum)
+    _set(module, weight=layer.params["gamma"], bias=layer.params["beta"], **layer.buffers)
+    return chain.with_channels_first().then(module)
 
 
 @writes(nn.Softmax, nn.LogSoftmax)
@@ -179,50 +218,13 @@ def _dense(layer: Any, chain: Chain) -> Chain:
     return chain.with_channels_last().then(linear, layer.output_shape)
 
 
-@writes(nn.Maxout)
-def _maxout(layer: Any, chain: Chain) -> Chain:
-    W, b = layer.params["W"], layer.params["b"]
-    module = modules.Maxout(len(W), layer.units, layer.pieces)
-    return chain.with_channels_last().then(_set(module, weight=W.T, bias=b), layer.output_shape)
-
-
-@writes(nn.Embedding)
-def _embedding(layer: Any, chain: Chain) -> Chain:
-    module = _set(modules.Index(layer.num_embeddings, layer.dim), weight=layer.params["W"])
-    return chain.with_channels_last().then(module, layer.output_shape)
-
-
 @writes(nn.Flatten)
 def _flatten(layer: Layer, chain: Chain) -> Chain:
     shape, first = chain.shape, chain.channels_first
     return replace(chain.then(tnn.Flatten(), layer.output_shape), image=shape if first else None)
 
 
-@writes(nn.Reshape)
-def _reshape(layer: Layer, chain: Chain) -> Chain:
-    module = modules.Reshape(layer.output_shape)
-    return chain.with_channels_last().then(module, layer.output_shape)
-
-
-@writes(nn.Permute)
-def _permute(layer: Any, chain: Chain) -> Chain:
-    return chain.with_channels_last().then(modules.Permute(layer.axes), layer.output_shape)
-
-
-@writes(nn.ZeroPad2D)
-def _zero_pad(layer: Any, chain: Chain) -> Chain:
-    (top, bottom), (left, right) = layer._margins
-    module = tnn.ZeroPad2d((left, right, top, bottom))
-    return chain.with_channels_first().then(module, layer.output_shape)
-
-
-@writes(nn.UpSample2D)
-def _upsample(layer: Any, chain: Chain) -> Chain:
-    factors = tuple(map(float, layer._factors))
-    return chain.with_channels_first().then(tnn.Upsample(scale_factor=factors), layer.output_shape)
-
-
-# ---------------------------------------------------------------- windows and normalization
+# ---------------------------------------------------------------- windows
 
 
 @writes(nn.Conv1D, nn.Conv2D, nn.DepthwiseConv2D)
@@ -340,34 +342,6 @@ def _global_pool(layer: Layer, chain: Chain) -> Chain:
     ones = (*[1] * (len(chain.shape) - 1), chain.shape[-1])
     pooled = chain.with_channels_first().then(_GLOBAL[type(layer)](1), ones)
     return pooled.then(tnn.Flatten(), layer.output_shape)
-
-
-@writes(nn.BatchNorm)
-def _batch_norm(layer: Any, chain: Chain) -> Chain:
-    kind = tnn.BatchNorm2d if len(chain.shape) == 3 else tnn.BatchNorm1d
-    module = kind(layer.channels, layer.eps, layer.momentum)
-    _set(module, weight=layer.params["gamma"], bias=layer.params["beta"], **layer.buffers)
-    return chain.with_channels_first().then(module)
-
-
-@writes(nn.GroupNorm)
-def _group_norm(layer: Any, chain: Chain) -> Chain:
-    module = tnn.GroupNorm(layer.groups, layer.channels, layer.eps)
-    _set(module, weight=layer.params["gamma"], bias=layer.params["beta"])
-    return chain.with_channels_first().then(module)
-
-
-@writes(nn.LayerNorm)
-def _layer_norm(layer: Any, chain: Chain) -> Chain:
-    module = tnn.LayerNorm(layer.channels, layer.eps)
-    _set(module, weight=layer.params["gamma"], bias=layer.params["beta"])
-    return chain.with_channels_last().then(module)
-
-
-@writes(nn.RMSNorm)
-def _rms_norm(layer: Any, chain: Chain) -> Chain:
-    module = _set(tnn.RMSNorm(layer.channels, layer.eps), weight=layer.params["gamma"])
-    return chain.with_channels_last().then(module)
 
 
 # ---------------------------------------------------------------- containers
