@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import math
 import os
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -154,7 +155,7 @@ class Writer:
             return Node("partial", self.encode(parts, where))
         if isinstance(value, Layer):
             return self.layer(value, where)
-        if isinstance(value, type) or hasattr(value, "__code__"):
+        if isinstance(value, type | FunctionType):
             return Node("named", self.name(value, where))
         return self.object(value, where)
 

@@ -33,7 +33,7 @@ from layerkit.estimators.targets import target_of
 from layerkit.interchange.onnx.graph import OPSET, Graph, Value
 from layerkit.interchange.onnx.models import Output, renaming, write_network, write_predictions
 
-# What a holder may take, see `scores`; zipmap is that of all classifiers.
+# What a holder may take, see `Taken`; zipmap is that of all classifiers.
 _OPTIONS = {"zipmap": [False], "raw_scores": [True, False], "one_column": [True, False]}
 _TYPES = {np.dtype(np.float32): FloatTensorType, np.dtype(np.int64): Int64TensorType}
 

@@ -1,13 +1,38 @@
-"""What PyTorch has no module for, as small modules; images come with the channels first."""
+"""The modules that are a layer of ours, and small ones for what PyTorch has no module for.
+
+Images come with the channels first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from layerkit import layers
+from layerkit.layer import Layer
+
+# Without parameters, in either library.
+SAME: dict[type[Layer], type[nn.Module]] = {
+    layers.Identity: nn.Identity,
+    layers.ReLU: nn.ReLU,
+    layers.SELU: nn.SELU,
+    layers.SiLU: nn.SiLU,
+    layers.Mish: nn.Mish,
+    layers.Sigmoid: nn.Sigmoid,
+    layers.HardSigmoid: nn.Hardsigmoid,
+    layers.HardSwish: nn.Hardswish,
+    layers.Tanh: nn.Tanh,
+    layers.Softsign: nn.Softsign,
+}
+
+
+def made_alike(kind: Callable[[], Any]) -> Callable[[Any], Any]:
+    """Return what makes one of a kind of `SAME`, whatever it is given."""
+    return lambda _: kind()
 
 
 class Residual(nn.Module):

@@ -124,19 +124,10 @@ def _demand(ok: Any, what: str) -> None:
 
 # What treats every value alike, wherever it stands.
 LAYERS: dict[type[tnn.Module], Callable[[Any], Layer]] = {
-    tnn.Identity: lambda module: nn.Identity(),
-    tnn.ReLU: lambda module: nn.ReLU(),
+    **{module: modules.made_alike(kind) for kind, module in modules.SAME.items()},
     tnn.LeakyReLU: lambda module: nn.LeakyReLU(module.negative_slope),
     tnn.ELU: lambda module: nn.ELU(module.alpha),
-    tnn.SELU: lambda module: nn.SELU(),
     tnn.GELU: lambda module: nn.GELU(approximate=module.approximate == "tanh"),
-    tnn.SiLU: lambda module: nn.SiLU(),
-    tnn.Mish: lambda module: nn.Mish(),
-    tnn.Sigmoid: lambda module: nn.Sigmoid(),
-    tnn.Hardsigmoid: lambda module: nn.HardSigmoid(),
-    tnn.Hardswish: lambda module: nn.HardSwish(),
-    tnn.Tanh: lambda module: nn.Tanh(),
-    tnn.Softsign: lambda module: nn.Softsign(),
     tnn.Dropout: lambda module: nn.Dropout(module.p),
     tnn.AlphaDropout: lambda module: nn.AlphaDropout(module.p),
     modules.GaussianNoise: lambda module: nn.GaussianNoise(module.stddev),

@@ -122,21 +122,12 @@ def _set(module: Any, **arrays: Any) -> Any:
 # Layers that are one module: what treats all values alike, and what minds where the channels are.
 Modules = dict[type[Layer], Callable[[Any], tnn.Module]]
 ANYWHERE: Modules = {
-    nn.Identity: lambda layer: tnn.Identity(),
-    nn.ReLU: lambda layer: tnn.ReLU(),
+    **{kind: modules.made_alike(module) for kind, module in modules.SAME.items()},
     nn.LeakyReLU: lambda layer: tnn.LeakyReLU(layer.negative_slope),
     nn.ELU: lambda layer: tnn.ELU(layer.alpha),
-    nn.SELU: lambda layer: tnn.SELU(),
     nn.GELU: lambda layer: tnn.GELU("tanh" if layer.approximate else "none"),
-    nn.SiLU: lambda layer: tnn.SiLU(),
-    nn.Mish: lambda layer: tnn.Mish(),
-    nn.Sigmoid: lambda layer: tnn.Sigmoid(),
-    nn.HardSigmoid: lambda layer: tnn.Hardsigmoid(),
-    nn.HardSwish: lambda layer: tnn.Hardswish(),
-    nn.Tanh: lambda layer: tnn.Tanh(),
     nn.HardTanh: lambda layer: tnn.Hardtanh(),
     nn.Softplus: lambda layer: tnn.Softplus(),
-    nn.Softsign: lambda layer: tnn.Softsign(),
     nn.Dropout: lambda layer: tnn.Dropout(layer.rate),
     nn.AlphaDropout: lambda layer: tnn.AlphaDropout(layer.rate),
     nn.GaussianNoise: lambda layer: modules.GaussianNoise(layer.stddev),
