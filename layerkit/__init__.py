@@ -49,12 +49,12 @@ from typing import TYPE_CHECKING, Any
 from layerkit.layer import Layer
 from layerkit.layers import *  # noqa: F403
 from layerkit.layers import __all__ as _layers
+from layerkit.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from layerkit.archive import ModelFileError
     from layerkit.inspection import check_gradients, check_loss_gradients
 
-__version__ = "0.1.0"
 _packages = [
     "datasets",
     "estimators",

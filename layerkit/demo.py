@@ -83,7 +83,7 @@ def pipelines(seed: int) -> dict[str, Any]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from layerkit import SequentialClassifier
+    from layerkit.estimators import SequentialClassifier
 
     ours = SequentialClassifier(
         [Dense(128), ReLU(), Dropout(0.3), Dense(64), ReLU()], max_iter=100, random_state=seed
@@ -102,7 +102,7 @@ def mixed_table(seed: int) -> Any:
     from sklearn.compose import TransformedTargetRegressor
     from sklearn.preprocessing import StandardScaler
 
-    from layerkit import SequentialRegressor
+    from layerkit.estimators import SequentialRegressor
 
     table = Columns([(NUMERIC, BatchNorm()), ([SEX], Embedding(2, 2))])
     network = SequentialRegressor(
@@ -119,7 +119,7 @@ def quantile_regression(seed: int) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from layerkit import SequentialRegressor
+    from layerkit.estimators import SequentialRegressor
 
     network = SequentialRegressor(
         [Dense(32), Tanh()],

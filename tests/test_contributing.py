@@ -71,7 +71,8 @@ def test_onnx_computes_the_same(guide):
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
     from layerkit.interchange import to_onnx
-    from layerkit.interchange.onnx_export.emitters import EMITTERS, emits
+    from layerkit.interchange.onnx.writer import EMITTERS
+    from layerkit.interchange.onnx_export import emits
 
     run(guide["onnx"], guide | {"emits": emits})
     try:

@@ -9,7 +9,7 @@ from layerkit.interchange import from_pytorch, to_pytorch
 
 torch = pytest.importorskip("torch")
 tnn = torch.nn
-Columns = pytest.importorskip("layerkit.interchange.torch_layers.modules").Columns
+Columns = pytest.importorskip("layerkit.interchange.torch.modules").Columns
 
 
 def predict(module, x):

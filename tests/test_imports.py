@@ -21,6 +21,7 @@ SYNTAX = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 
 # Every room with the rooms that it may import from; itself always.
 MAY_IMPORT = {
+    "version": set(),
     "archive": set(),
     "kernels": set(),
     "parameters": set(),

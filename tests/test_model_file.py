@@ -38,7 +38,8 @@ from layerkit import (
     initializers,
 )
 from layerkit.archive import ModelFileError, Node
-from layerkit.interchange import load, model_file, save
+from layerkit.interchange import load, save
+from layerkit.interchange.model_files import reader
 from layerkit.losses import Focal, GaussianNLL, Quantile
 from layerkit.optimizers import SGD, Adam
 from layerkit.schedules import CosineDecay, ReduceOnPlateau, Warmup
@@ -490,11 +491,11 @@ def test_older_versions_are_migrated_and_newer_ones_refused(monkeypatch, path):
     archive.write(path, tree | {"version": 2, "layerkit": "9.9"})
     with pytest.raises(ModelFileError, match=r"written by layerkit 9\.9 in version 2.*upgrade it"):
         load(path)
-    monkeypatch.setattr(model_file, "VERSION", 3)
+    monkeypatch.setattr(reader, "VERSION", 3)
     steps = {n: lambda tree, n=n: tree | {"version": n + 1, f"to {n + 1}": True} for n in (1, 2)}
-    monkeypatch.setattr(model_file, "MIGRATIONS", steps)
+    monkeypatch.setattr(reader, "MIGRATIONS", steps)
     assert load(VERSION_1).n_iter_ == 3
-    assert model_file._migrated(tree).keys() - tree.keys() == {"to 2", "to 3"}
+    assert reader._migrated(tree).keys() - tree.keys() == {"to 2", "to 3"}
     for version in (0, -1, "1", None, True):
         archive.write(path, tree | {"version": version})
         with pytest.raises(ModelFileError, match="no version of the format"):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pandas.api.types import is_numeric_dtype
+from scipy.special import softmax
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_digits, load_iris
@@ -28,11 +29,13 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import layerkit.layers as nn
 from layerkit import MLPClassifier, MLPRegressor, SequentialClassifier, SequentialRegressor, losses
+from layerkit.estimators.targets import Labels, Numbers
 from layerkit.interchange import to_onnx
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 skl2onnx = pytest.importorskip("skl2onnx")
+EMITTERS = pytest.importorskip("layerkit.interchange.onnx.writer").EMITTERS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -362,6 +365,58 @@ def test_a_link_without_a_form_is_named():
     estimator = fit(regressor(loss=Shifted()), DIABETES_X, DIABETES_Y)
     with pytest.raises(TypeError, match=r"Shifted.inverse_link has no ONNX form"):
         to_onnx(estimator)
+
+
+@pytest.mark.parametrize(
+    ("loss", "link"),
+    [
+        (losses.MeanSquaredError(), "identity"),
+        (losses.Quantile([0.1, 0.9]), "identity"),
+        (losses.Poisson(), "exp"),
+        (losses.Tweedie(1.5), "exp"),
+        (losses.BinaryCrossEntropy(), "sigmoid"),
+        (losses.GaussianNLL(), None),
+    ],
+)
+@pytest.mark.parametrize("y", [np.ones(3), np.ones((3, 2))], ids=["one", "two"])
+def test_numbers_know_the_link_of_their_loss(loss, link, y):
+    target = Numbers(y)
+    target.bind(loss, target.shapes(loss)[0])
+    assert target.link == link
+
+
+@pytest.mark.parametrize(
+    ("loss", "width", "link"),
+    [
+        (None, 1, "sigmoid"),
+        (losses.CategoricalCrossEntropy(), 2, "softmax"),
+        (losses.BinaryCrossEntropy(), 2, "softmax of log-sigmoids"),
+    ],
+)
+def test_labels_know_their_link(loss, width, link):
+    target = Labels(np.arange(2))
+    target.bind(loss, (width,))
+    assert target.link == link
+    raw = np.linspace(-3, 3, 4)[:, None] * np.arange(1, width + 1)
+    log_sigmoids = -np.log1p(np.exp(-raw))
+    scores = {
+        "sigmoid": np.hstack([0 * raw, raw]),
+        "softmax": raw,
+        "softmax of log-sigmoids": log_sigmoids,
+    }
+    np.testing.assert_allclose(target.proba(raw), softmax(scores[link], axis=1))
+
+
+def test_a_pipeline_writes_the_network_once(monkeypatch):
+    write, written = EMITTERS[nn.Dense], []
+
+    def note(g, layer, x):
+        written.append(layer.path)
+        return write(g, layer, x)
+
+    monkeypatch.setitem(EMITTERS, nn.Dense, note)
+    to_onnx(fit(scaled(classifier()), IRIS_X, IRIS_Y))
+    assert len(written) == len(set(written)) == 2
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

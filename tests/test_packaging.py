@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import layerkit
+from layerkit import version
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,7 +29,8 @@ def test_the_changelog_describes_this_version():
 
 
 def test_the_metadata_take_the_version_from_the_package():
-    assert setup_cfg()["metadata"]["version"] == "attr: layerkit.__version__"
+    assert setup_cfg()["metadata"]["version"] == "attr: layerkit.version.__version__"
+    assert layerkit.__version__ == version.__version__
 
 
 def test_classifiers_name_the_python_that_is_required():

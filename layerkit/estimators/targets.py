@@ -37,6 +37,15 @@ class Target:
     loss: Loss
     output_shape: Shape
 
+    @property
+    def link(self) -> str | None:
+        """Name of what makes predictions or probabilities of raw outputs, None if it has none.
+
+        "identity", "exp" or "sigmoid" of numbers; "sigmoid", "softmax", or "softmax of
+        log-sigmoids" of classes.
+        """
+        raise NotImplementedError
+
     def shapes(self, loss: Loss | None) -> list[Shape]:
         """Output shapes that fit y and the loss (None: "auto"), the preferred one first."""
         raise NotImplementedError
@@ -148,12 +157,18 @@ class Labels(ClassTarget):
         best = raw[:, 0] > 0 if self.output_shape == (1,) else raw.argmax(axis=1)
         return self.classes[np.minimum(best.astype(np.intp), len(self.classes) - 1)]
 
+    @property
+    def link(self) -> str:
+        if self.output_shape == (1,):
+            return "sigmoid"
+        return "softmax" if isinstance(self.loss, Categorical) else "softmax of log-sigmoids"
+
     def log_proba(self, raw: np.ndarray) -> np.ndarray:
         if len(self.classes) == 1:
             return np.zeros((len(raw), 1), raw.dtype)
-        if self.output_shape == (1,):
+        if self.link == "sigmoid":
             return log_softmax(np.hstack([np.zeros_like(raw), raw]))
-        return log_softmax(raw if isinstance(self.loss, Categorical) else -softplus(-raw))
+        return log_softmax(raw if self.link == "softmax" else -softplus(-raw))
 
     def decision(self, raw: np.ndarray) -> np.ndarray:
         if self.output_shape == (1,):
@@ -163,6 +178,8 @@ class Labels(ClassTarget):
 
 class Multilabel(ClassTarget):
     """Any number of k labels a sample: an indicator matrix, one score for each column."""
+
+    link = "sigmoid"
 
     def __init__(self, n_labels: int) -> None:
         self.classes = np.arange(n_labels)
@@ -205,6 +222,8 @@ class Multilabel(ClassTarget):
 
 class MultiOutput(ClassTarget):
     """Several outputs, each one of its own classes: one categorical loss for each."""
+
+    link = "softmax"
 
     def __init__(self, classes: list[np.ndarray]) -> None:
         self.classes = classes
@@ -329,6 +348,14 @@ class Numbers(Target):
             raise ValueError(f"y must have {self.target_shape[0]} columns, got shape {y.shape}")
         return rows
 
+    @property
+    def link(self) -> str | None:  # known by what it computes, as a loss may have one of its own
+        grid = np.linspace(-20, 20, 101).reshape(-1, *[1] * len(self.output_shape))
+        raw = np.broadcast_to(grid, (101, *self.output_shape))
+        links = {"identity": raw, "exp": np.exp(raw), "sigmoid": sigmoid(raw)}
+        found = self.loss.inverse_link(raw)
+        return next((name for name, y in links.items() if np.array_equal(found, y)), None)
+
     def predict(self, raw: np.ndarray) -> np.ndarray:
         y = self.loss.inverse_link(raw)
         return y[:, 0] if self.is_vector and y.shape[1:] == (1,) else y
@@ -348,6 +375,11 @@ class Numbers(Target):
             d2 = [d2_pinball_score(y, p, alpha=q, sample_weight=weight) for p, q in pairs]
             return float(np.mean(d2))
         return float(r2_score(y, self.predict(raw), sample_weight=weight))
+
+
+def target_of(estimator: Any) -> Target:
+    """Return what the y of a fitted estimator of ours held."""
+    return estimator._target
 
 
 def class_target(y: np.ndarray, classes: Any = None) -> ClassTarget:

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from layerkit.archive import ModelFileError
-    from layerkit.interchange.model_file import load, save
-    from layerkit.interchange.onnx_models import from_onnx, to_onnx
-    from layerkit.interchange.sklearn_models import from_sklearn, to_sklearn
-    from layerkit.interchange.torch_models import from_pytorch, to_pytorch
-    from layerkit.interchange.trusted import TRUSTED_TYPES
+    from layerkit.interchange.model_files.reader import load
+    from layerkit.interchange.model_files.writer import save
+    from layerkit.interchange.onnx import from_onnx, to_onnx
+    from layerkit.interchange.sklearn import from_sklearn, to_sklearn
+    from layerkit.interchange.skops import TRUSTED_TYPES
+    from layerkit.interchange.torch import from_pytorch, to_pytorch
 
 __all__ = [
     "TRUSTED_TYPES",
@@ -40,21 +41,18 @@ __all__ = [
 
 # Loaded on first use. No module may be called like a function in it: importing the module would
 # put it in the function's place.
-_LAZY = {
-    "ModelFileError": "model_file",
-    "TRUSTED_TYPES": "trusted",
-    "from_onnx": "onnx_models",
-    "from_pytorch": "torch_models",
-    "from_sklearn": "sklearn_models",
-    "load": "model_file",
-    "save": "model_file",
-    "to_onnx": "onnx_models",
-    "to_pytorch": "torch_models",
-    "to_sklearn": "sklearn_models",
+_HOMES = {
+    "model_files.reader": ("ModelFileError", "load"),
+    "model_files.writer": ("save",),
+    "onnx": ("from_onnx", "to_onnx"),
+    "sklearn": ("from_sklearn", "to_sklearn"),
+    "skops": ("TRUSTED_TYPES",),
+    "torch": ("from_pytorch", "to_pytorch"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Networks and estimators in files that hold no code."""

@@ -1,0 +1,242 @@
+"""ONNX operators as layers: products, sums, and what only reorders values; and their table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto, TensorProto, helper
+
+import layerkit.layers as nn
+from layerkit.interchange.formats import Handlers
+from layerkit.interchange.layouts import Trail, add, concatenate
+
+
+class Node:
+    """An operator, its attributes and what came in: trails, constants, None where left out.
+
+    ``is_index`` says that its output is only there to look up rows of tables.
+    """
+
+    def __init__(self, proto: NodeProto, inputs: list[Any], opset: int, is_index: bool) -> None:
+        self.op, self.inputs, self.opset, self.is_index = proto.op_type, inputs, opset, is_index
+        self.attributes = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an attribute, text as str."""
+        value = self.attributes.get(name, default)
+        return value.decode() if isinstance(value, bytes) else value
+
+    def input(self, i: int) -> Any:
+        """Return an input, or None where it was left out."""
+        return self.inputs[i] if i < len(self.inputs) else None
+
+    def trail(self) -> Trail:
+        """Return the first input, which must come from the model's input."""
+        demand(isinstance(self.inputs[0], Trail), "a computed first input")
+        return self.inputs[0]
+
+    def constant(self, i: int) -> np.ndarray:
+        """Return an input that must be a constant."""
+        demand(isinstance(self.input(i), np.ndarray), f"a constant as input {i}")
+        return self.inputs[i]
+
+    def optional(self, i: int) -> np.ndarray | None:
+        """Return an input that must be a constant, or None where it was left out."""
+        return None if self.input(i) is None else self.constant(i)
+
+    def axes(self) -> list[int]:
+        """Return the axes, an attribute in older versions and an input in newer ones."""
+        given = self.get("axes")
+        return [int(a) for a in (np.ravel(self.constant(1)) if given is None else given)]
+
+
+def demand(ok: Any, what: str) -> None:
+    """Refuse an operator that is used in another way."""
+    if not ok:
+        raise ValueError(f"has a layer only with {what}")
+
+
+def per_channel(array: np.ndarray, trail: Trail) -> np.ndarray | None:
+    """One value for each channel, if that is what the array holds beside the model's tensor."""
+    channels, rank = trail.shape[-1], len(trail.shape) + 1
+    if array.size == 1:
+        return np.full(channels, array.item())
+    axis = 1 if trail.channels_first else rank - 1
+    shape = [1] * (rank - array.ndim) + list(array.shape)
+    wanted = [channels if i == axis else 1 for i in range(rank)]
+    return array.ravel() if shape == wanted else None
+
+
+READERS = Handlers()  # ``node -> trail``, by the operator
+reads = READERS.enter
+
+_FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+_INTEGERS = {TensorProto.INT32, TensorProto.INT64}
+
+
+@reads("Gemm")
+def _gemm(node: Node) -> Trail:
+    demand(not node.get("transA", 0), "transA=0")
+    W = node.constant(1).T if node.get("transB", 0) else node.constant(1)
+    b = None
+    if node.input(2) is not None:
+        demand(np.shape(node.constant(2))[:-1] in ((), (1,)), "one row as C")
+        b = np.broadcast_to(np.ravel(node.constant(2)), W.shape[1:]) * node.get("beta", 1.0)
+    return node.trail().dense(W * node.get("alpha", 1.0), b)
+
+
+@reads("MatMul")
+def _product(node: Node) -> Trail:
+    W = node.constant(1)
+    demand(W.ndim == 2, "a matrix on the right")
+    return node.trail().dense(W, None)
+
+
+@reads("Add", "Sum", "Sub", "Mul", "Div")
+def _arithmetic(node: Node) -> Trail:
+    a, b = node.inputs if len(node.inputs) == 2 else (None, None)
+    if isinstance(a, Trail) and isinstance(b, Trail):
+        demand(node.op in ("Add", "Sum"), "a constant")
+        return add([a, b])
+    if isinstance(a, np.ndarray) and node.op in ("Add", "Mul"):
+        a, b = b, a
+    if not (isinstance(a, Trail) and isinstance(b, np.ndarray)):
+        raise ValueError("has a layer only with two inputs, the first computed")
+    for trail in (a, a.with_channels_first()):
+        values = per_channel(b, trail)
+        if values is not None:
+            if node.op in ("Add", "Sub"):
+                return _shifted(trail, values if node.op == "Add" else -values)
+            return _affine(trail, values if node.op == "Mul" else 1 / values)
+    raise ValueError("has a layer only with one constant for each channel")
+
+
+def _shifted(trail: Trail, shift: np.ndarray) -> Trail:
+    """Add a constant to every channel: the bias of the layer before, if it has none."""
+    layer = trail.layers[-1] if trail.layers else None
+    if isinstance(layer, nn.Dense | nn.Conv1D | nn.Conv2D) and not layer.use_bias:
+        twin = type(layer)(**{**layer.get_params(deep=False), "use_bias": True})
+        arrays = {**trail.arrays[layer], "b": shift}
+        before = replace(trail, layers=trail.layers[:-1], shape=layer.input_shape)
+        return replace(before.then(twin, **arrays), channels_first=trail.channels_first)
+    return _affine(trail, np.ones_like(shift), shift)
+
+
+def _affine(trail: Trail, scale: np.ndarray, shift: np.ndarray | None = None) -> Trail:
+    """Scale and shift every channel: a frozen BatchNorm with statistics of mean 0, deviation 1."""
+    shift = np.zeros_like(scale) if shift is None else shift
+    layer = nn.BatchNorm()
+    layer.trainable = False
+    statistics = {"running_mean": np.zeros_like(scale), "running_var": np.full_like(scale, 1)}
+    statistics["running_var"] -= layer.eps
+    return trail.then(layer, gamma=scale, beta=shift, **statistics)
+
+
+@reads("Scaler")
+def _scaler(node: Node) -> Trail:
+    """Read scikit-learn's StandardScaler as skl2onnx writes it: (x - offset) * scale."""
+    trail, width = node.trail(), node.trail().shape[-1]
+    scale = np.broadcast_to(node.get("scale", [1.0]), width).astype(np.float32)
+    offset = np.broadcast_to(node.get("offset", [0.0]), width).astype(np.float32)
+    return _affine(trail, scale, -offset * scale)
+
+
+@reads("Concat")
+def _concat(node: Node) -> Trail:
+    trails = [value for value in node.inputs if isinstance(value, Trail)]
+    demand(len(trails) == len(node.inputs), "computed inputs")
+    return trails[0] if len(trails) == 1 else concatenate(trails, node.get("axis"))
+
+
+@reads("Flatten")
+def _flatten(node: Node) -> Trail:
+    trail = node.trail()
+    demand(node.get("axis", 1) == 1, "axis=1")
+    return trail.reshaped((math.prod(trail.shape),))
+
+
+@reads("Reshape")
+def _reshape(node: Node) -> Trail:
+    trail = node.trail()
+    sizes, now = [int(size) for size in node.constant(1)], (0, *trail.model_shape())
+    demand(not (node.get("allowzero", 0) and 0 in sizes[1:]), "allowzero=0")
+    demand(sizes and sizes[0] in (-1, 0), "the batch axis left as it is")
+    shape = [now[i] if size == 0 else size for i, size in enumerate(sizes)][1:]
+    if sizes[0] == 0 and -1 in shape:
+        known = math.prod(size for size in shape if size != -1)
+        shape[shape.index(-1)] = math.prod(trail.shape) // known
+    demand(math.prod(shape) == math.prod(trail.shape), "the batch axis left as it is")
+    return trail.reshaped(tuple(shape))
+
+
+@reads("Squeeze")
+def _squeeze(node: Node) -> Trail:
+    trail = node.trail()
+    now = (0, *trail.model_shape())
+    gone = {axis % len(now) for axis in node.axes()}
+    demand(0 not in gone, "the batch axis left as it is")
+    return trail.reshaped(tuple(n for i, n in enumerate(now) if i not in gone)[1:])
+
+
+@reads("Unsqueeze")
+def _unsqueeze(node: Node) -> Trail:
+    trail = node.trail()
+    shape, axes = [0, *trail.model_shape()], node.axes()
+    for axis in sorted(axis % (len(shape) + len(axes)) for axis in axes):
+        demand(axis > 0, "the batch axis left as it is")
+        shape.insert(axis, 1)
+    return trail.reshaped(tuple(shape[1:]))
+
+
+@reads("Transpose")
+def _transpose(node: Node) -> Trail:
+    trail = node.trail()
+    axes = tuple(node.get("perm", range(len(trail.shape), -1, -1)))
+    demand(axes[0] == 0, "the batch axis left as it is")
+    return trail.transposed(axes)
+
+
+@reads("Softmax", "LogSoftmax")
+def _softmax(node: Node) -> Trail:
+    trail = node.trail()
+    axis = node.get("axis", -1 if node.opset >= 13 else 1) % (len(trail.shape) + 1)
+    demand(node.opset >= 13 or axis == len(trail.shape), "the last axis (before opset 13)")
+    kind = nn.Softmax if node.op == "Softmax" else nn.LogSoftmax
+    return trail.then(kind(axis=trail.axis(axis)))
+
+
+@reads("Identity")
+def _nothing(node: Node) -> Trail:
+    return node.trail()
+
+
+@reads("Cast")
+def _cast(node: Node) -> Trail:
+    to = node.get("to")  # an Embedding takes its integers as floats, too
+    demand(
+        to in _FLOATS or (to in _INTEGERS and node.is_index), "floats, or with integers as an index"
+    )
+    return node.trail()
+
+
+@reads("Dropout")
+def _dropout(node: Node) -> Trail:
+    ratio, training = node.input(1), node.input(2)
+    demand(training is None or not node.constant(2).any(), "training_mode=False")
+    rate = float(node.get("ratio", 0.5) if ratio is None else node.constant(1))
+    return node.trail().then(nn.Dropout(round(rate, 7)))
+
+
+@reads("Gather")
+def _gather(node: Node) -> Trail:
+    table, index = node.inputs
+    if isinstance(table, np.ndarray) and isinstance(index, Trail):
+        demand(table.ndim == 2 and node.get("axis", 0) == 0, "rows of a matrix")
+        return index.with_channels_last().then(nn.Embedding(*table.shape), W=table)
+    trail, positions = node.trail(), node.constant(1)
+    demand(len(trail.shape) == 1 and positions.ndim == 1, "columns of a table")
+    demand(node.get("axis", 0) in (1, -1), "columns of a table")
+    return trail.then(nn.Columns([(positions.tolist(), nn.Identity())]))

@@ -1,0 +1,146 @@
+"""The modules that are a layer of ours, and small ones for what PyTorch has no module for.
+
+Images come with the channels first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from layerkit import layers
+from layerkit.layer import Layer
+
+# Without parameters, in either library.
+SAME: dict[type[Layer], type[nn.Module]] = {
+    layers.Identity: nn.Identity,
+    layers.ReLU: nn.ReLU,
+    layers.SELU: nn.SELU,
+    layers.SiLU: nn.SiLU,
+    layers.Mish: nn.Mish,
+    layers.Sigmoid: nn.Sigmoid,
+    layers.HardSigmoid: nn.Hardsigmoid,
+    layers.HardSwish: nn.Hardswish,
+    layers.Tanh: nn.Tanh,
+    layers.Softsign: nn.Softsign,
+}
+
+
+def made_alike(kind: Callable[[], Any]) -> Callable[[Any], Any]:
+    """Return what makes one of a kind of `SAME`, whatever it is given."""
+    return lambda _: kind()
+
+
+class Residual(nn.Module):
+    """A block and a way around it, added."""
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.body, self.shortcut = body, shortcut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return body(x) + shortcut(x)."""
+        return self.body(x) + self.shortcut(x)
+
+
+class Concat(nn.Module):
+    """Branches on the same input, joined along one axis."""
+
+    def __init__(self, branches: Sequence[nn.Module], dim: int) -> None:
+        super().__init__()
+        self.branches, self.dim = nn.ModuleList(branches), dim
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the branches give, side by side."""
+        return torch.cat([branch(x) for branch in self.branches], self.dim)
+
+
+class Columns(nn.Module):
+    """Columns of a table, each to a module of its own, flattened and joined."""
+
+    def __init__(self, routes: Sequence[tuple[Sequence[int], nn.Module]]) -> None:
+        super().__init__()
+        self.columns = [list(map(int, columns)) for columns, _ in routes]
+        self.modules_of = nn.ModuleList([module for _, module in routes])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the modules make of their columns, side by side."""
+        routes = zip(self.columns, self.modules_of, strict=True)
+        return torch.cat([module(x[:, columns]).flatten(1) for columns, module in routes], 1)
+
+
+class Permute(nn.Module):
+    """Reorder the axes of a sample; the batch axis is 0."""
+
+    def __init__(self, axes: Sequence[int]) -> None:
+        super().__init__()
+        self.axes = tuple(map(int, axes))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x with its axes reordered."""
+        return x.permute(0, *self.axes)
+
+
+class Reshape(nn.Module):
+    """Give every sample another shape."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = tuple(map(int, shape))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x reshaped."""
+        return x.reshape(len(x), *self.shape)
+
+
+class Maxout(nn.Linear):
+    """The largest of several affine maps."""
+
+    def __init__(self, in_features: int, units: int, pieces: int) -> None:
+        super().__init__(in_features, units * pieces)
+        self.pieces = pieces
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the maximum over the pieces."""
+        z = super().forward(x)
+        return z.unflatten(-1, (self.pieces, -1)).amax(-2)
+
+
+class GaussianNoise(nn.Module):
+    """Normal noise in training."""
+
+    def __init__(self, stddev: float) -> None:
+        super().__init__()
+        self.stddev = stddev
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x, in training with noise."""
+        return x + self.stddev * torch.randn_like(x) if self.training else x
+
+
+class Index(nn.Embedding):
+    """An embedding that takes its integers as floats too, as a table has them."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the rows of the weight."""
+        return super().forward(x.long())
+
+
+class AvgPool(nn.Module):
+    """The mean of the real cells of every window, with different padding on different sides."""
+
+    def __init__(self, pads: Sequence[int], **windows: Any) -> None:
+        super().__init__()
+        self.pads, self.windows = tuple(pads), windows
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the average of zeros and cells, over the average of zeros and ones."""
+        pool = F.avg_pool2d if x.ndim == 4 else F.avg_pool1d
+        means, shares = (
+            pool(F.pad(a, self.pads), **self.windows) for a in (x, torch.ones_like(x[:1]))
+        )
+        return means / shares

@@ -1,0 +1,361 @@
+"""From PyTorch modules to layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn as tnn
+
+import layerkit.layers as nn
+from layerkit.interchange.formats import Handlers
+from layerkit.interchange.layouts import Trail, add, concatenate, kernel_to_channels_last
+from layerkit.interchange.torch import modules
+from layerkit.layer import Layer
+from layerkit.shapes import Shape
+
+READERS = Handlers()  # ``(module, trail) -> trail``, by the class of the module
+reads = READERS.enter
+
+# The first of these says whether the input has its channels first.
+_WITH_CHANNELS_FIRST = (
+    tnn.modules.conv._ConvNd,
+    tnn.modules.batchnorm._BatchNorm,
+    tnn.modules.pooling._MaxPoolNd,
+    tnn.modules.pooling._AvgPoolNd,
+    tnn.modules.pooling._AdaptiveAvgPoolNd,
+    tnn.modules.pooling._AdaptiveMaxPoolNd,
+    tnn.modules.padding._ConstantPadNd,
+    tnn.GroupNorm,
+    tnn.PReLU,
+)
+_WITH_CHANNELS_LAST = (tnn.Linear, tnn.LayerNorm, tnn.RMSNorm, tnn.Embedding)
+
+
+def read_module(module: tnn.Module, input_shape: Shape | None) -> nn.Sequential:
+    """Return a built network that computes what the module computes in evaluation mode."""
+    if not isinstance(module, tnn.Module):
+        raise TypeError(f"module must be a torch.nn.Module, got {module!r}")
+    shape = _guess_shape(module) if input_shape is None else input_shape
+    tensors = (*module.parameters(), *module.buffers())
+    is_double = any(tensor.dtype == torch.float64 for tensor in tensors)
+    first = len(shape) == 3 or (len(shape) == 2 and _begins_with_channels(module))
+    trail = read(module, Trail(shape, first, start=shape), "module")
+    comes_first = len(trail.shape) == 3 or (len(trail.shape) == 2 and first)
+    return trail.in_order(comes_first).network(np.float64 if is_double else np.float32)
+
+
+def read(module: Any, trail: Trail, path: str) -> Trail:
+    """Go on through a module and those inside it."""
+    if type(module) is tnn.Sequential:
+        for name, child in module._modules.items():  # named_children() skips what is shared
+            trail = read(child, trail, f"{path}.{name}")
+        return trail
+    if isinstance(module, modules.Residual):
+        return add(
+            [
+                read(module.body, trail, f"{path}.body"),
+                read(module.shortcut, trail, f"{path}.shortcut"),
+            ]
+        )
+    if isinstance(module, modules.Concat):
+        branches = enumerate(module.branches)
+        parts = [read(branch, trail, f"{path}.branches.{i}") for i, branch in branches]
+        return concatenate(parts, module.dim)
+    reader = READERS.get(type(module))
+    if reader is None:
+        raise TypeError(f"{path} {module}: {type(module).__name__} has no layer")
+    try:
+        n = len(trail.layers)
+        trail = reader(module, trail)
+    except ValueError as error:
+        raise ValueError(f"{path} {module}: {error}") from error
+    parameters = list(module.parameters(recurse=False))
+    if parameters and not any(p.requires_grad for p in parameters):
+        for layer in trail.layers[n:]:
+            layer.trainable = False
+    return trail
+
+
+def _guess_shape(module: tnn.Module) -> Shape:
+    """Shape of the input, where the first module with a say has it written on it."""
+    for child in module.modules():
+        if isinstance(child, tnn.Linear):
+            return (child.in_features,)
+        if isinstance(child, tnn.BatchNorm1d):
+            return (child.num_features,)
+        if isinstance(child, (tnn.Flatten, *_WITH_CHANNELS_FIRST, *_WITH_CHANNELS_LAST)):
+            break
+    raise ValueError(
+        "input_shape is needed, as the modules do not say it: of one sample, channels last, such "
+        "as (28, 28, 1)"
+    )
+
+
+def _begins_with_channels(module: tnn.Module) -> bool:
+    for child in module.modules():
+        if isinstance(child, _WITH_CHANNELS_FIRST):
+            return True
+        if isinstance(child, (modules.Permute, *_WITH_CHANNELS_LAST)):
+            return False
+    return False
+
+
+def array(tensor: torch.Tensor) -> np.ndarray:
+    """Return a parameter as an array; NumPy has no bfloat16."""
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _weights(module: Any) -> dict[str, np.ndarray | None]:
+    return {"W": kernel_to_channels_last(array(module.weight)), "b": _bias(module)}
+
+
+def _bias(module: Any) -> np.ndarray | None:
+    return None if module.bias is None else array(module.bias)
+
+
+def _demand(ok: Any, what: str) -> None:
+    if not ok:
+        raise ValueError(f"only with {what}")
+
+
+# What treats every value alike, wherever it stands.
+LAYERS: dict[type[tnn.Module], Callable[[Any], Layer]] = {
+    **{module: modules.made_alike(kind) for kind, module in modules.SAME.items()},
+    tnn.LeakyReLU: lambda module: nn.LeakyReLU(module.negative_slope),
+    tnn.ELU: lambda module: nn.ELU(module.alpha),
+    tnn.GELU: lambda module: nn.GELU(approximate=module.approximate == "tanh"),
+    tnn.Dropout: lambda module: nn.Dropout(module.p),
+    tnn.AlphaDropout: lambda module: nn.AlphaDropout(module.p),
+    modules.GaussianNoise: lambda module: nn.GaussianNoise(module.stddev),
+}
+
+
+@reads(*LAYERS)
+def _anywhere(module: Any, trail: Trail) -> Trail:
+    return trail.then(LAYERS[type(module)](module))
+
+
+@reads(tnn.Softplus)
+def _softplus(module: Any, trail: Trail) -> Trail:
+    _demand(module.beta == 1, "beta=1")
+    _demand(module.threshold >= 20, "threshold of at least 20")  # x + exp(-20) is x in float32
+    return trail.then(nn.Softplus())
+
+
+@reads(tnn.Hardtanh)
+def _hard_tanh(module: Any, trail: Trail) -> Trail:
+    _demand((module.min_val, module.max_val) == (-1, 1), "the range from -1 to 1")
+    return trail.then(nn.HardTanh())
+
+
+@reads(tnn.PReLU)
+def _prelu(module: Any, trail: Trail) -> Trail:
+    trail = trail.with_channels_first()
+    slopes = array(module.weight)  # one for each channel, or one for all
+    slopes = np.broadcast_to(slopes, trail.shape[-1:]) if slopes.size == 1 else slopes
+    return trail.then(nn.PReLU(), negative_slope=slopes)
+
+
+@reads(tnn.Softmax, tnn.LogSoftmax)
+def _softmax(module: Any, trail: Trail) -> Trail:
+    _demand(module.dim is not None, "dim")
+    kind = nn.Softmax if isinstance(module, tnn.Softmax) else nn.LogSoftmax
+    return trail.then(kind(axis=trail.axis(module.dim)))
+
+
+@reads(tnn.GLU)
+def _glu(module: Any, trail: Trail) -> Trail:
+    rank = len(trail.shape) + 1
+    trail = trail.in_order(module.dim % rank == 1)
+    _demand(trail.axis(module.dim) == rank - 1, "dim on the channels")
+    return trail.then(nn.GLU())
+
+
+@reads(tnn.Dropout1d, tnn.Dropout2d)
+def _channel_dropout(module: Any, trail: Trail) -> Trail:
+    return trail.with_channels_first().then(nn.SpatialDropout2D(module.p))
+
+
+@reads(tnn.Linear)
+def _linear(module: Any, trail: Trail) -> Trail:
+    return trail.dense(array(module.weight).T, _bias(module))
+
+
+@reads(modules.Maxout)
+def _maxout(module: Any, trail: Trail) -> Trail:
+    layer = nn.Maxout(module.out_features // module.pieces, module.pieces)
+    return trail.with_channels_last().then(layer, **_weights(module))
+
+
+@reads(tnn.Embedding, modules.Index)
+def _embedding(module: Any, trail: Trail) -> Trail:
+    _demand(module.max_norm is None, "max_norm=None")
+    layer = nn.Embedding(module.num_embeddings, module.embedding_dim)
+    return trail.with_channels_last().then(layer, W=array(module.weight))
+
+
+@reads(tnn.Conv1d, tnn.Conv2d)
+def _convolution(module: Any, trail: Trail) -> Trail:
+    _demand(module.padding_mode == "zeros", "padding_mode='zeros'")
+    kind = nn.Conv1D if isinstance(module, tnn.Conv1d) else nn.Conv2D
+    layer = kind(
+        module.out_channels,
+        _one(module.kernel_size),
+        stride=_one(module.stride),
+        padding=_one(module.padding),
+        dilation=_one(module.dilation),
+        groups=module.groups,
+        use_bias=module.bias is not None,
+    )
+    return trail.with_channels_first().then(layer, **_weights(module))
+
+
+@reads(tnn.ConvTranspose2d)
+def _transposed(module: Any, trail: Trail) -> Trail:
+    _demand(module.groups == 1, "groups=1")
+    layer = nn.ConvTranspose2D(
+        module.out_channels,
+        module.kernel_size,
+        stride=module.stride,
+        padding=module.padding,
+        output_padding=module.output_padding,
+        dilation=module.dilation,
+        use_bias=module.bias is not None,
+    )
+    W = kernel_to_channels_last(array(module.weight)).swapaxes(2, 3)
+    return trail.with_channels_first().then(layer, W=W, b=_bias(module))
+
+
+_POOLS: dict[type[tnn.Module], type[Layer]] = {
+    tnn.MaxPool1d: nn.MaxPool1D,
+    tnn.MaxPool2d: nn.MaxPool2D,
+    tnn.AvgPool1d: nn.AvgPool1D,
+    tnn.AvgPool2d: nn.AvgPool2D,
+}
+
+
+@reads(*_POOLS)
+def _pool(module: Any, trail: Trail) -> Trail:
+    _demand(not module.ceil_mode, "ceil_mode=False")
+    _demand(not getattr(module, "return_indices", False), "return_indices=False")
+    trail, padding = trail.with_channels_first(), _one(module.padding)
+    if isinstance(module, tnn.AvgPool1d | tnn.AvgPool2d):
+        _demand(getattr(module, "divisor_override", None) is None, "divisor_override=None")
+        if module.count_include_pad and np.any(padding):  # zeros are cells like others
+            each = np.broadcast_to(padding, len(trail.shape) - 1).tolist()
+            trail, padding = trail.zero_padded([(p, p) for p in each]), "valid"
+    else:
+        _demand(np.all(np.equal(module.dilation, 1)), "dilation=1")
+    kind: Any = _POOLS[type(module)]
+    layer = kind(_one(module.kernel_size), stride=_one(module.stride), padding=padding)
+    return trail.then(layer)
+
+
+_AVERAGES = (tnn.AdaptiveAvgPool1d, tnn.AdaptiveAvgPool2d)
+
+
+@reads(*_AVERAGES, tnn.AdaptiveMaxPool1d, tnn.AdaptiveMaxPool2d)
+def _global_pool(module: Any, trail: Trail) -> Trail:
+    _demand(np.all(np.equal(module.output_size, 1)), "output_size=1")
+    if isinstance(module, _AVERAGES):
+        return trail.global_pool({1: nn.GlobalAvgPool1D, 2: nn.GlobalAvgPool2D})
+    _demand(not module.return_indices, "return_indices=False")
+    return trail.global_pool({1: nn.GlobalMaxPool1D, 2: nn.GlobalMaxPool2D})
+
+
+def _scale(module: Any, channels: int) -> dict[str, np.ndarray]:
+    gamma = np.ones(channels) if module.weight is None else array(module.weight)
+    bias = getattr(module, "bias", None)
+    return {"gamma": gamma, "beta": np.zeros(channels) if bias is None else array(bias)}
+
+
+@reads(tnn.BatchNorm1d, tnn.BatchNorm2d)
+def _batch_norm(module: Any, trail: Trail) -> Trail:
+    _demand(module.running_mean is not None, "track_running_stats=True")
+    _demand(module.momentum is not None, "a number as momentum")
+    statistics = {name: array(getattr(module, name)) for name in ("running_mean", "running_var")}
+    scale = _scale(module, module.num_features)
+    layer = nn.BatchNorm(module.momentum, module.eps)
+    return trail.with_channels_first().then(layer, **scale, **statistics)
+
+
+@reads(tnn.GroupNorm)
+def _group_norm(module: Any, trail: Trail) -> Trail:
+    layer = nn.GroupNorm(module.num_groups, module.eps)
+    return trail.with_channels_first().then(layer, **_scale(module, module.num_channels))
+
+
+@reads(tnn.LayerNorm)
+def _layer_norm(module: Any, trail: Trail) -> Trail:
+    _demand(len(module.normalized_shape) == 1, "one normalized axis")
+    scale = _scale(module, module.normalized_shape[0])
+    return trail.with_channels_last().then(nn.LayerNorm(module.eps), **scale)
+
+
+@reads(tnn.RMSNorm)
+def _rms_norm(module: Any, trail: Trail) -> Trail:
+    _demand(len(module.normalized_shape) == 1, "one normalized axis")
+    _demand(module.eps is not None, "a number as eps")
+    gamma = _scale(module, module.normalized_shape[0])["gamma"]
+    return trail.with_channels_last().then(nn.RMSNorm(module.eps), gamma=gamma)
+
+
+@reads(tnn.Flatten)
+def _flatten(module: Any, trail: Trail) -> Trail:
+    end = module.end_dim % (len(trail.shape) + 1)
+    _demand(module.start_dim == 1 and end == len(trail.shape), "all axes but the batch")
+    return trail.reshaped((int(np.prod(trail.shape)),))
+
+
+@reads(tnn.Unflatten)
+def _unflatten(module: Any, trail: Trail) -> Trail:
+    _demand(isinstance(module.dim, int), "a number as dim")
+    shape, axis = trail.model_shape(), module.dim % (len(trail.shape) + 1) - 1
+    return trail.reshaped((*shape[:axis], *module.unflattened_size, *shape[axis + 1 :]))
+
+
+@reads(modules.Reshape)
+def _reshape(module: Any, trail: Trail) -> Trail:
+    return trail.reshaped(module.shape)
+
+
+@reads(modules.Permute)
+def _permute(module: Any, trail: Trail) -> Trail:
+    return trail.transposed((0, *module.axes))
+
+
+@reads(tnn.ZeroPad1d, tnn.ZeroPad2d, tnn.ConstantPad1d, tnn.ConstantPad2d)
+def _zero_pad(module: Any, trail: Trail) -> Trail:
+    _demand(module.value == 0, "zeros as padding")
+    trail, pads = trail.with_channels_first(), module.padding  # those of the last axis come first
+    sides = list(zip(pads[::2], pads[1::2], strict=True))[::-1]
+    _demand(len(trail.shape) == len(sides) + 1, f"{len(sides)} axes of places")
+    return trail.zero_padded(sides)
+
+
+@reads(tnn.Upsample, tnn.UpsamplingNearest2d)
+def _upsample(module: Any, trail: Trail) -> Trail:
+    _demand(module.mode == "nearest", "mode='nearest'")
+    factors = np.ravel(module.scale_factor if module.scale_factor else 0.5)
+    _demand(bool(np.all(factors == factors.astype(int))), "whole numbers as scale_factor")
+    height, width = map(int, np.broadcast_to(factors, 2))
+    return trail.with_channels_first().then(nn.UpSample2D((height, width)))
+
+
+@reads(modules.Columns)
+def _columns(module: Any, trail: Trail) -> Trail:
+    routes = []
+    for columns, child in zip(module.columns, module.modules_of, strict=True):
+        shape = (len(columns),)
+        part = Trail(shape, False, start=shape, arrays=trail.arrays)
+        part = read(child, part, "columns").with_channels_last()  # in the order of its flatten
+        routes.append((columns, nn.Sequential(list(part.layers))))
+    return trail.then(nn.Columns(routes))
+
+
+def _one(value: Any) -> Any:
+    return value[0] if isinstance(value, tuple) and len(value) == 1 else value

@@ -1,0 +1,378 @@
+"""From layers to PyTorch modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import nn as tnn
+
+import layerkit.layers as nn
+from layerkit.interchange.formats import Handlers
+from layerkit.interchange.layouts import (
+    InOrder,
+    axes_of_order,
+    channels_in_front,
+    kernel_to_channels_first,
+    model_axis,
+    rows_at_the_end,
+    rows_to_channels_first,
+)
+from layerkit.interchange.torch import modules
+from layerkit.layer import Layer
+from layerkit.shapes import Shape
+
+
+@dataclass(frozen=True)
+class Chain(InOrder):
+    """The modules so far, which give samples of a shape.
+
+    ``image`` is set after a flattening of channels-first images until a Dense takes it up.
+    """
+
+    shape: Shape
+    channels_first: bool
+    modules: tuple[tnn.Module, ...] = ()
+    image: Shape | None = None
+
+    def then(self, module: tnn.Module, shape: Shape | None = None) -> Self:
+        """Go on through a module."""
+        shape = self.shape if shape is None else shape
+        first = self.channels_first and len(shape) > 1
+        return replace(self, modules=(*self.modules, module), shape=shape, channels_first=first)
+
+    def transposed_to(self, channels_first: bool) -> Self:
+        turn = modules.Permute(axes_of_order(self.shape, channels_first)[1:])
+        return replace(self.then(turn), channels_first=channels_first)
+
+    def axis(self, axis: int) -> int:
+        """The module's axis for one of ours (the batch is 0)."""
+        return model_axis(axis, self.shape, self.channels_first)
+
+    def module(self) -> tnn.Module:
+        """Return the modules as one."""
+        return self.modules[0] if len(self.modules) == 1 else tnn.Sequential(*self.modules)
+
+
+WRITERS = Handlers()  # ``(layer, chain) -> chain``, by the class of the layer
+writes = WRITERS.enter
+
+
+def write_network(network: Layer) -> tnn.Module:
+    """Return a module that computes what the network computes; images have channels first."""
+    shape = network.input_shape
+    first = len(shape) == 3 or (len(shape) == 2 and _wants_channels_first(network))
+    chain = write(network, Chain(shape, first))
+    if chain.image is not None:
+        chain = _reordered(chain)
+    chain = chain.in_order(len(chain.shape) == 3 or (len(chain.shape) == 2 and first))
+    module = tnn.Sequential(*chain.modules)
+    return module.to(torch.float64 if network.dtype == np.float64 else torch.float32).eval()
+
+
+def _wants_channels_first(network: Layer) -> bool:
+    for _, layer in network.walk():
+        if isinstance(layer, _ON_PLACES):
+            return True
+        if isinstance(layer, nn.Dense | nn.LayerNorm | nn.RMSNorm | nn.Maxout):
+            return False
+    return False
+
+
+_ON_PLACES = (nn.Conv1D, nn.MaxPool1D, nn.AvgPool1D, nn.GlobalAvgPool1D, nn.GlobalMaxPool1D)
+
+
+def write(layer: Layer, chain: Chain) -> Chain:
+    """Go on through a layer and those inside it."""
+    writer = WRITERS.get(type(layer))
+    if writer is None:
+        raise TypeError(f"in {layer.where}: {type(layer).__name__} has no PyTorch module")
+    n = len(chain.modules)
+    if chain.image is not None and not isinstance(layer, (*ANYWHERE, nn.Dense, nn.Sequential)):
+        chain = _reordered(chain)
+    chain = writer(layer, chain)
+    if not layer.trainable:
+        for module in chain.modules[n:]:
+            module.requires_grad_(False)
+    return chain
+
+
+def _reordered(chain: Chain) -> Chain:
+    """Bring flattened values into our order, for a layer that cares and is no Dense."""
+    image = chain.image
+    assert image is not None
+    chain = replace(chain, image=None).then(modules.Reshape(channels_in_front(image)), image)
+    turned = replace(chain, channels_first=True).with_channels_last()
+    return turned.then(tnn.Flatten(), (int(np.prod(image)),))
+
+
+def _set(module: Any, **arrays: Any) -> Any:
+    """Write arrays into a module's parameters and buffers."""
+    with torch.no_grad():
+        for name, value in arrays.items():
+            if value is not None:
+                tensor = torch.tensor(np.ascontiguousarray(value))
+                getattr(module, name).data = tensor
+    return module
+
+
+# Layers that are one module: what treats all values alike, and what minds where the channels are.
+Modules = dict[type[Layer], Callable[[Any], tnn.Module]]
+ANYWHERE: Modules = {
+    **{kind: modules.made_alike(module) for kind, module in modules.SAME.items()},
+    nn.LeakyReLU: lambda layer: tnn.LeakyReLU(layer.negative_slope),
+    nn.ELU: lambda layer: tnn.ELU(layer.alpha),
+    nn.GELU: lambda layer: tnn.GELU("tanh" if layer.approximate else "none"),
+    nn.HardTanh: lambda layer: tnn.Hardtanh(),
+    nn.Softplus: lambda layer: tnn.Softplus(),
+    nn.Dropout: lambda layer: tnn.Dropout(layer.rate),
+    nn.AlphaDropout: lambda layer: tnn.AlphaDropout(layer.rate),
+    nn.GaussianNoise: lambda layer: modules.GaussianNoise(layer.stddev),
+}
+CHANNELS_FIRST: Modules = {
+    nn.GroupNorm: lambda layer: _scaled(tnn.GroupNorm, layer, layer.groups),
+    nn.ZeroPad2D: lambda layer: _padding(layer._margins, 0.0),
+    nn.UpSample2D: lambda layer: tnn.Upsample(scale_factor=tuple(map(float, layer._factors))),
+}
+CHANNELS_LAST: Modules = {
+    nn.Maxout: lambda layer: _set(
+        modules.Maxout(layer.input_shape[-1], layer.units, layer.pieces),
+        weight=layer.params["W"].T,
+        bias=layer.params["b"],
+    ),
+    nn.Embedding: lambda layer: _set(
+        modules.Index(layer.num_embeddings, layer.dim), weight=layer.params["W"]
+    ),
+    nn.LayerNorm: lambda layer: _scaled(tnn.LayerNorm, layer),
+    nn.RMSNorm: lambda layer: _scaled(tnn.RMSNorm, layer),
+    nn.Reshape: lambda layer: modules.Reshape(layer.output_shape),
+    nn.Permute: lambda layer: modules.Permute(layer.axes),
+}
+
+
+def _scaled(kind: Callable[..., tnn.Module], layer: Any, *sizes: int) -> tnn.Module:
+    """Make a normalization with its scale."""
+    scale = {"weight": layer.params["gamma"], "bias": layer.params.get("beta")}
+    return _set(kind(*sizes, layer.channels, layer.eps), **scale)
+
+
+@writes(*ANYWHERE, *CHANNELS_FIRST, *CHANNELS_LAST)
+def _one_module(layer: Layer, chain: Chain) -> Chain:
+    kind = type(layer)
+    if kind in ANYWHERE:
+        return chain.then(ANYWHERE[kind](layer))
+    first = kind in CHANNELS_FIRST
+    make = CHANNELS_FIRST[kind] if first else CHANNELS_LAST[kind]
+    return chain.in_order(first).then(make(layer), layer.output_shape)
+
+
+@writes(nn.PReLU)
+def _prelu(layer: Layer, chain: Chain) -> Chain:
+    slopes = layer.params["negative_slope"]
+    return chain.with_channels_first().then(_set(tnn.PReLU(len(slopes)), weight=slopes))
+
+
+@writes(nn.BatchNorm)
+def _batch_norm(layer: Any, chain: Chain) -> Chain:
+    kind = tnn.BatchNorm2d if len(chain.shape) == 3 else tnn.BatchNorm1d
+    module = kind(layer.channels, layer.eps, layer.momentum)
+    _set(module, weight=layer.params["gamma"], bias=layer.params["beta"], **layer.buffers)
+    return chain.with_channels_first().then(module)
+
+
+@writes(nn.Softmax, nn.LogSoftmax)
+def _softmax(layer: Any, chain: Chain) -> Chain:
+    kind = tnn.Softmax if isinstance(layer, nn.Softmax) else tnn.LogSoftmax
+    return chain.then(kind(dim=chain.axis(layer.axis)))
+
+
+@writes(nn.GLU)
+def _glu(layer: Layer, chain: Chain) -> Chain:
+    return chain.then(tnn.GLU(dim=chain.axis(-1)), layer.output_shape)
+
+
+@writes(nn.SpatialDropout2D)
+def _channel_dropout(layer: Any, chain: Chain) -> Chain:
+    kind = tnn.Dropout2d if len(chain.shape) == 3 else tnn.Dropout1d
+    return chain.with_channels_first().then(kind(layer.rate))
+
+
+@writes(nn.Dense)
+def _dense(layer: Any, chain: Chain) -> Chain:
+    W, b = layer.params["W"], layer.params.get("b")
+    if chain.image is not None:
+        W, chain = rows_to_channels_first(W, chain.image), replace(chain, image=None)
+    linear = _set(tnn.Linear(*W.shape, bias=layer.use_bias), weight=W.T, bias=b)
+    return chain.with_channels_last().then(linear, layer.output_shape)
+
+
+@writes(nn.Flatten)
+def _flatten(layer: Layer, chain: Chain) -> Chain:
+    shape, first = chain.shape, chain.channels_first
+    return replace(chain.then(tnn.Flatten(), layer.output_shape), image=shape if first else None)
+
+
+# ---------------------------------------------------------------- windows
+
+
+@writes(nn.Conv1D, nn.Conv2D, nn.DepthwiseConv2D)
+def _convolution(layer: Any, chain: Chain) -> Chain:
+    chain = chain.with_channels_first()
+    return _slide(layer, chain, layer.params["W"], layer.params.get("b"))
+
+
+def _slide(layer: Any, chain: Chain, W: np.ndarray, b: np.ndarray | None) -> Chain:
+    stride, padding, dilation, groups = layer.geometry
+    n = W.ndim - 2
+    chain, both = _pad(chain, padding, n, 0.0)
+    kind = tnn.Conv1d if n == 1 else tnn.Conv2d
+    module = kind(
+        W.shape[-2] * groups,
+        W.shape[-1],
+        W.shape[:-2],
+        stride[-n:],
+        both,
+        dilation[-n:],
+        groups,
+        bias=b is not None,
+    )
+    shape = (*layer.output_shape[:-1], W.shape[-1])
+    return chain.then(_set(module, weight=kernel_to_channels_first(W), bias=b), shape)
+
+
+def _pad(chain: Chain, padding: Any, n: int, value: float) -> tuple[Chain, tuple[int, ...]]:
+    """Pad by a module where the sides differ; return what is left for the next module to pad."""
+    sides = padding[-n:]
+    if all(start == end for start, end in sides):
+        return chain, tuple(start for start, _ in sides)
+    return chain.then(_padding(sides, value)), (0,) * n
+
+
+def _padding(sides: Any, value: float) -> tnn.Module:
+    pads: Any = tuple(m for side in reversed(sides) for m in side)
+    if len(sides) == 1:
+        return tnn.ConstantPad1d(pads, value)
+    return tnn.ZeroPad2d(pads) if value == 0 else tnn.ConstantPad2d(pads, value)
+
+
+@writes(nn.SeparableConv2D)
+def _separable(layer: Any, chain: Chain) -> Chain:
+    chain = _slide(layer, chain.with_channels_first(), layer.params["W_depth"], None)
+    W, b = layer.params["W_point"], layer.params.get("b")
+    point = tnn.Conv2d(*W.shape[2:], 1, bias=b is not None)
+    _set(point, weight=kernel_to_channels_first(W), bias=b)
+    return chain.then(point, layer.output_shape)
+
+
+@writes(nn.ConvTranspose2D)
+def _transposed(layer: Any, chain: Chain) -> Chain:
+    W, b = layer.params["W"], layer.params.get("b")
+    stride, padding, dilation, _ = layer.geometry
+    least = [min(side) for side in padding]  # the odd one at the end is a row fewer there
+    more = rows_at_the_end(layer, [2 * low for low in least])
+    module = tnn.ConvTranspose2d(
+        W.shape[2],
+        W.shape[3],
+        W.shape[:2],
+        stride,
+        least,
+        [max(m, 0) for m in more],
+        dilation=dilation,
+        bias=b is not None,
+    )
+    kernel = kernel_to_channels_first(W).swapaxes(0, 1)
+    chain = chain.with_channels_first().then(
+        _set(module, weight=kernel, bias=b), layer.output_shape
+    )
+    if min(more) < 0:  # cut off the odd row and column
+        chain = chain.then(tnn.ZeroPad2d((0, min(more[1], 0), 0, min(more[0], 0))))
+    return chain
+
+
+@writes(nn.MaxPool1D, nn.MaxPool2D)
+def _max_pool(layer: Any, chain: Chain) -> Chain:
+    size, stride, padding = layer.geometry
+    n = layer.n_axes
+    chain, both = _pad(chain.with_channels_first(), padding, n, -np.inf)
+    kind = tnn.MaxPool1d if n == 1 else tnn.MaxPool2d
+    if any(2 * p > k for p, k in zip(both, size[-n:], strict=True)):  # more than PyTorch pads
+        chain, both = chain.then(_padding([(p, p) for p in both], -np.inf)), (0,) * n
+    return chain.then(kind(size[-n:], stride[-n:], both), layer.output_shape)
+
+
+@writes(nn.AvgPool1D, nn.AvgPool2D)
+def _average_pool(layer: Any, chain: Chain) -> Chain:
+    size, stride, padding = layer.geometry
+    n = layer.n_axes
+    chain, sides = chain.with_channels_first(), padding[-n:]
+    windows = {"kernel_size": size[-n:], "stride": stride[-n:]}
+    if all(
+        start == end and 2 * start <= k for (start, end), k in zip(sides, size[-n:], strict=True)
+    ):
+        both = tuple(start for start, _ in sides)
+        kind = tnn.AvgPool1d if n == 1 else tnn.AvgPool2d
+        module: tnn.Module = kind(**windows, padding=both, count_include_pad=False)
+    else:
+        module = modules.AvgPool([m for side in reversed(sides) for m in side], **windows)
+    return chain.then(module, layer.output_shape)
+
+
+_GLOBAL: dict[type[Layer], Any] = {
+    nn.GlobalAvgPool1D: tnn.AdaptiveAvgPool1d,
+    nn.GlobalAvgPool2D: tnn.AdaptiveAvgPool2d,
+    nn.GlobalMaxPool1D: tnn.AdaptiveMaxPool1d,
+    nn.GlobalMaxPool2D: tnn.AdaptiveMaxPool2d,
+}
+
+
+@writes(*_GLOBAL)
+def _global_pool(layer: Layer, chain: Chain) -> Chain:
+    ones = (*[1] * (len(chain.shape) - 1), chain.shape[-1])
+    pooled = chain.with_channels_first().then(_GLOBAL[type(layer)](1), ones)
+    return pooled.then(tnn.Flatten(), layer.output_shape)
+
+
+# ---------------------------------------------------------------- containers
+
+
+@writes(nn.Sequential)
+def _sequential(layer: Any, chain: Chain) -> Chain:
+    for child in layer:
+        chain = write(child, chain)
+    return chain
+
+
+@writes(nn.Residual)
+def _residual(layer: Any, chain: Chain) -> Chain:
+    start = Chain(chain.shape, chain.channels_first)
+    body = write(layer.body, start)
+    shortcut = start if layer.shortcut is None else write(layer.shortcut, start)
+    body, shortcut = _alike([body, shortcut], start.channels_first)
+    module = modules.Residual(body.module(), shortcut.module())
+    return chain.then(module, layer.output_shape)
+
+
+@writes(nn.Concat)
+def _concat(layer: Any, chain: Chain) -> Chain:
+    start = Chain(chain.shape, chain.channels_first)
+    parts = _alike([write(branch, start) for branch in layer.branches], start.channels_first)
+    end = Chain(layer.output_shape, parts[0].channels_first, chain.modules)
+    return end.then(modules.Concat([part.module() for part in parts], end.axis(layer.axis)))
+
+
+def _alike(chains: list[Chain], channels_first: bool) -> list[Chain]:
+    """Bring the ends of branches into our order or, where there are places, into that asked for."""
+    plain = [_reordered(chain) if chain.image is not None else chain for chain in chains]
+    return [chain.in_order(channels_first and len(chain.shape) > 1) for chain in plain]
+
+
+@writes(nn.Columns)
+def _columns(layer: Any, chain: Chain) -> Chain:
+    routes = []
+    for positions, (_, child) in zip(layer._positions, layer.routes, strict=True):
+        part = write(child, Chain((len(positions),), False))
+        routes.append((positions, part.with_channels_last().module()))
+    return chain.then(modules.Columns(routes), layer.output_shape)
