@@ -312,7 +312,7 @@ class Optimizer(Parameterized):
         coupled = self.weight_decay > 0 and not self.decoupled
         longest = max((p.grads.size for p in pieces), default=0) if coupled else 0
         names = [name for name in vars(self) if not name.startswith("_")]
-        settings_of = attrgetter("decoupled", *names)
+        settings_of = attrgetter("decoupled", "learning_rate", *names)
         made_for = settings_of, settings_of(self), params, grads, layout, chunk
         scratch = np.empty(longest, params.dtype)
         return Pieces(*made_for, state, trainable, spans, decaying, pieces, scratch)

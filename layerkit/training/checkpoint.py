@@ -10,6 +10,7 @@ from typing import Any
 
 from layerkit import archive
 from layerkit.archive import ModelFileError
+from layerkit.fused import plan
 from layerkit.parameters import is_number
 from layerkit.training.batches import ArrayBatches, StreamedBatches
 from layerkit.training.run import Run, Weights, buffers_of
@@ -227,6 +228,7 @@ class Checkpoint:
         given = tree["settings"]["given"]
         if given == self._settings:  # else they were changed on purpose
             _set_settings(run, tree["settings"]["now"])
+            run.plan = plan(network)  # other layers may be frozen now
         state.optimizer.state = tree["optimizer"]
         batches.state = tree["data"]
         for callback, held in zip(_with_state(run), tree["callbacks"], strict=True):
