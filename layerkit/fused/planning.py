@@ -15,18 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from layerkit.kernels import (
-    IDENTITY,
-    RELU,
-    SIGMOID,
-    TANH,
-    backend,
-    conv2d,
-    one_blas_thread,
-    perceptron,
-    perceptron_grad,
-    relu_grad,
-)
+from layerkit import kernels
 from layerkit.layer import Layer
 from layerkit.layers import (
     Columns,
@@ -44,7 +33,12 @@ from layerkit.layers import (
 Step = tuple[Dense, Layer | None]
 """A Dense layer, and the activation right behind it, if any."""
 
-_CODES: dict[type[Layer], int] = {Identity: IDENTITY, ReLU: RELU, Sigmoid: SIGMOID, Tanh: TANH}
+_CODES: dict[type[Layer], int] = {
+    Identity: kernels.IDENTITY,
+    ReLU: kernels.RELU,
+    Sigmoid: kernels.SIGMOID,
+    Tanh: kernels.TANH,
+}
 _CONTENTS: dict[type[Layer], tuple[str, ...]] = {
     Sequential: ("layers",),
     Residual: ("body", "shortcut"),
@@ -68,16 +62,22 @@ def threads_for(network: Layer) -> AbstractContextManager[None]:
         To be entered once.
     """
     threaded = any(layer.threaded for _, layer in network.walk())
-    return one_blas_thread() if threaded and backend() == "numba" else nullcontext()
+    return kernels.one_blas_thread() if threaded and kernels.backend() == "numba" else nullcontext()
 
 
 def plan(network: Layer) -> Plan:
-    """Plan how to compute a network in fewer calls.
+    """Plan how to compute a network, to the last bit, in fewer calls.
+
+    The plan overwrites the network's gradients, as the network's own backward does, but leaves no
+    caches in the layers that it joins. It steps aside, so that the network computes by itself,
+    where somebody observes one of these or has frozen it, and once the network was built anew or
+    layers in it were exchanged; then make another. A layer that is frozen or observed when the plan
+    is made is not joined with others.
 
     Parameters
     ----------
     network : Layer
-        Built. Runs of Dense layers are joined only in the root of a tree.
+        Built. Runs of Dense layers are joined only if it is the root of a tree.
 
     Returns
     -------
@@ -100,18 +100,7 @@ def plan(network: Layer) -> Plan:
 
 
 class Plan:
-    """What a network computes, to the last bit, in fewer calls.
-
-    It overwrites the network's gradients, as the network's own backward does, but leaves no caches
-    in the layers that it joins. It steps aside, so that the network computes by itself, where
-    somebody observes one of these or has frozen it, and once the network was built anew or layers
-    in it were exchanged; then make another plan. A layer that is frozen or observed when the plan
-    is made is not joined with others.
-
-    Parameters
-    ----------
-    network : Layer
-        Built.
+    """What `plan` returns: a network's passes in fewer calls.
 
     Attributes
     ----------
@@ -324,7 +313,9 @@ class Run(Joined):
         x, hidden, y = self.cache
         flat_params, flat_grads = self.flat_vectors
         grad_input = np.empty(x.shape if self.needs_input_grad else (0, 0), x.dtype)
-        perceptron_grad(grad_output, x, flat_params, self.table, hidden, y, flat_grads, grad_input)
+        kernels.perceptron_grad(
+            grad_output, x, flat_params, self.table, hidden, y, flat_grads, grad_input
+        )
         return grad_input if self.needs_input_grad else None
 
     def infer(self, x: np.ndarray) -> np.ndarray:
@@ -342,13 +333,14 @@ class Run(Joined):
         n_rows = len(x)
         hidden = np.empty(n_rows * self.hidden_units, x.dtype)
         y = np.empty((n_rows, self.units), x.dtype)
-        return (x, hidden, y) if perceptron(x, self.flat_vectors[0], self.table, hidden, y) else ()
+        done = kernels.perceptron(x, self.flat_vectors[0], self.table, hidden, y)
+        return (x, hidden, y) if done else ()
 
 
 def _row(dense: Dense, activation: Layer | None, starts: dict[str, int]) -> tuple[int, ...]:
     """Describe a step to the kernel, as `layerkit.kernels.perceptron` says."""
     W, b = starts[f"{dense.path}.W"], starts.get(f"{dense.path}.b", -1)
-    code = IDENTITY if activation is None else _CODES[type(activation)]
+    code = kernels.IDENTITY if activation is None else _CODES[type(activation)]
     return *dense.params["W"].shape, W, b, code
 
 
@@ -369,7 +361,7 @@ class RectifiedConvolution(Joined):
     def infer(self, x: np.ndarray) -> np.ndarray:
         conv = self.convolution
         W, b = conv.params["W"], conv.params.get("b")
-        return conv2d(x, W, b, *conv.geometry, conv.algorithm, rectify=True)
+        return kernels.conv2d(x, W, b, *conv.geometry, conv.algorithm, rectify=True)
 
 
 class Rectified(Joined):
@@ -380,7 +372,7 @@ class Rectified(Joined):
         return x
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        return relu_grad(grad_output, self.cache)
+        return kernels.relu_grad(grad_output, self.cache)
 
     def infer(self, x: np.ndarray) -> np.ndarray:
         return x

@@ -152,13 +152,9 @@ class Run:
             self.state.stop = True
             self.state.history.stopped = f"no improvement in {self.waited} epochs"
 
-    def back_to(self, weights: Weights) -> None:
-        """Put weights and buffers back."""
-        put_back(self.state.network, weights)
-
     def back_to_good_weights(self, error: FloatingPointError) -> None:
         state = self.state
-        self.back_to(self.good)
+        put_back(state.network, self.good)
         state.history.stopped = f"diverged in epoch {state.epoch + 1}: {error}"
         good = f"of epoch {state.epoch}" if state.epoch else "it started from"
         warnings.warn(
@@ -170,7 +166,7 @@ class Run:
 
     def restore_best(self) -> None:
         if self.best_weights is not None:
-            self.back_to(self.best_weights)
+            put_back(self.state.network, self.best_weights)
 
 
 def snapshot(network: Layer) -> Weights:
