@@ -62,7 +62,7 @@ def one_by_one(network, x, grad, computing=None):
 
 def both_passes(network, x, grad, fast=None):
     """The same by a plan, which starts from other gradients."""
-    network.flat_grads[...] = np.nan
+    network.flat_grads[...] = 7
     return one_by_one(network, x, grad, fast or plan(network))
 
 

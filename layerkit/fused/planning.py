@@ -60,6 +60,16 @@ def threads_for(network: Layer) -> AbstractContextManager[None]:
     -------
     context : context manager
         To be entered once.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from layerkit import Conv2D
+    >>> from layerkit.fused import threads_for
+    >>> network = Conv2D(2, kernel_size=3).build((5, 5, 1))
+    >>> with threads_for(network):
+    ...     network.infer(np.ones((1, 5, 5, 1))).shape
+    (1, 3, 3, 2)
     """
     threaded = any(layer.threaded for _, layer in network.walk())
     return kernels.one_blas_thread() if threaded and kernels.backend() == "numba" else nullcontext()
@@ -115,6 +125,8 @@ class Plan:
         self._containers: list[tuple[Layer, Layer, Callable, list]] = []
         self._twin = self._planned(network)
         self._last: Layer | None = None  # which of the two computed the last forward
+        leaves = [layer for _, layer in self._twin.walk() if not layer.children()]
+        self._forgets_itself = self._twin if len(leaves) == 1 else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return plan, (self.network,)  # a copy is a plan for the copy of the network
@@ -134,7 +146,9 @@ class Plan:
         y : ndarray of shape (n_samples, *output_shape)
             Never overwritten later.
         """
-        self.clear_cache()  # all at once: free memory in one piece has room for what is to come
+        if self._last is not self._forgets_itself:
+            self.clear_cache()  # all at once: free memory in one piece has room for what is to come
+        self._last = None  # should this forward fail, no backward may follow
         computing = self._computing()
         y = computing.forward(x, training)
         self._last = computing
