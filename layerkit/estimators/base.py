@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from layerkit.estimators.learning import Learner
 from layerkit.estimators.task import check_mapped
-from layerkit.fused import Plan, plan, threads_for
+from layerkit.fused import plan, threads_for
+from layerkit.fused.planning import Plan
 from layerkit.layer import Layer
 from layerkit.layers import Identity
 from layerkit.optimizers import LBFGS

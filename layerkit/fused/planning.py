@@ -126,47 +126,23 @@ class Plan:
         self._twin = self._planned(network)
         self._last: Layer | None = None  # which of the two computed the last forward
         leaves = [layer for _, layer in self._twin.walk() if not layer.children()]
-        self._forgets_itself = self._twin if len(leaves) == 1 else None
+        self._forgets_itself = self._twin if len(leaves) == 1 else None  # as every layer does
 
     def __reduce__(self) -> tuple[Any, ...]:
         return plan, (self.network,)  # a copy is a plan for the copy of the network
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        """Compute the network's output, leaving what `backward` needs.
-
-        Parameters
-        ----------
-        x : array of shape (n_samples, *input_shape)
-            As for `Layer.forward`.
-        training : bool, default=False
-            As for `Layer.forward`.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples, *output_shape)
-            Never overwritten later.
-        """
-        if self._last is not self._forgets_itself:
+        """Do what ``network.forward`` does, leaving what `backward` needs in the plan."""
+        computing = self._computing()
+        if computing is not self._last or computing is not self._forgets_itself:
             self.clear_cache()  # all at once: free memory in one piece has room for what is to come
         self._last = None  # should this forward fail, no backward may follow
-        computing = self._computing()
         y = computing.forward(x, training)
         self._last = computing
         return y
 
     def backward(self, grad_output: np.ndarray) -> Any:
-        """Overwrite the network's gradients, going backward through the last `forward`.
-
-        Parameters
-        ----------
-        grad_output : array of shape (n_samples, *output_shape)
-            As for `Layer.backward`.
-
-        Returns
-        -------
-        grad_input : ndarray of shape (n_samples, *input_shape) or None
-            As from `Layer.backward`.
-        """
+        """Do what ``network.backward`` does, after the last `forward` of the plan."""
         if self._last is None:
             raise RuntimeError(f"in {self.network.where}: backward needs a forward before it")
         for layer, twin, _, _ in self._containers:
@@ -180,18 +156,7 @@ class Plan:
         return grad_input
 
     def infer(self, x: np.ndarray) -> np.ndarray:
-        """Compute ``forward(x, training=False)``, leaving no trace: safe in many threads.
-
-        Parameters
-        ----------
-        x : array of shape (n_samples, *input_shape)
-            As for `Layer.infer`.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples, *output_shape)
-            No cache is kept for it, so no ``backward`` can follow.
-        """
+        """Do what ``network.infer`` does: leave no trace, be safe in many threads."""
         return self._computing().infer(x)
 
     def clear_cache(self) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.fused import Plan, plan
+from layerkit.fused import plan
+from layerkit.fused.planning import Plan
 from layerkit.layer import Layer
 from layerkit.layers import Sequential, Sigmoid, Softmax
 from layerkit.losses import (
