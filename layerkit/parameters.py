@@ -138,6 +138,22 @@ def is_size(value: Any, least: int = 1) -> bool:
     return isinstance(value, int | np.integer) and value is not True and int(value) >= least
 
 
+def is_count(value: Any, low: int = 1) -> bool:
+    """Whether `value` is an integer of at least `low`."""
+    return isinstance(value, (int, np.integer)) and bool(value >= low)
+
+
+def in_range(value: Any, low: float, high: float = math.inf) -> bool:
+    """Whether `value` is a real number in ``[low, high)``; NaN is not."""
+    number = isinstance(value, (int, float, np.integer, np.floating))
+    return number and bool(low <= value < high)
+
+
+def is_positive(value: Any) -> bool:
+    """Whether `value` is a positive finite number."""
+    return in_range(value, 0) and value > 0
+
+
 def is_dtype(value: Any) -> bool:
     """Whether a hyper-parameter is "auto", float32 or float64, as a name, a type or a dtype."""
     if isinstance(value, np.dtype):  # equal to whatever makes one: None and float, for instance

@@ -16,6 +16,7 @@ ROOMS = (
     "losses",
     "optimizers",
     "schedules",
+    "fused",
     "initializers",
     "training",
     "inspection",

@@ -20,6 +20,7 @@ from layerkit import (
     Sequential,
     optimizers,
 )
+from layerkit.fused import plan
 from layerkit.kernels import one_blas_thread
 from layerkit.losses import CategoricalCrossEntropy
 
@@ -58,13 +59,14 @@ def resnet() -> Sequential:
 
 
 def step(network: Sequential, X: np.ndarray, y: np.ndarray) -> Repeat:
-    """One step of training with Adam."""
+    """One step of training with Adam, as `train` does it."""
     loss, adam, layout = CategoricalCrossEntropy(), optimizers.Adam(1e-3), network.layout
     network.needs_input_grad = False
+    fast = plan(network)
 
     def repeat() -> None:
-        loss.forward(network.forward(X, training=True), y)
-        network.backward(loss.backward())
+        loss.forward(fast.forward(X, training=True), y)
+        fast.backward(loss.backward())
         adam.step(network.flat_params, network.flat_grads, layout)
 
     return repeat
@@ -97,20 +99,20 @@ def resnet_step(batch: int) -> Repeat:
 
 def mlp_infer(sizes: tuple[int, ...], batch: int) -> Repeat:
     """Run a perceptron."""
-    network, (X, _) = perceptron(sizes), data.rows(batch, sizes[0], sizes[-1])
-    return lambda: network.infer(X)
+    fast, (X, _) = plan(perceptron(sizes)), data.rows(batch, sizes[0], sizes[-1])
+    return lambda: fast.infer(X)
 
 
 def cnn_infer(batch: int) -> Repeat:
     """Run the small convolutional network."""
-    network, (X, _) = cnn(), data.images(batch, 28, 1)
-    return with_one_blas_thread(lambda: network.infer(X))
+    fast, (X, _) = plan(cnn()), data.images(batch, 28, 1)
+    return with_one_blas_thread(lambda: fast.infer(X))
 
 
 def resnet_infer(batch: int) -> Repeat:
     """Run the residual network."""
-    network, (X, _) = resnet(), data.images(batch, 32, 3)
-    return with_one_blas_thread(lambda: network.infer(X))
+    fast, (X, _) = plan(resnet()), data.images(batch, 32, 3)
+    return with_one_blas_thread(lambda: fast.infer(X))
 
 
 def predict(sizes: tuple[int, ...], batch: int) -> Repeat:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy.sparse import issparse
@@ -13,14 +14,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from layerkit.estimators.learning import Learner
 from layerkit.estimators.task import check_mapped
-from layerkit.fused import threads_for
+from layerkit.fused import plan, threads_for
+from layerkit.fused.planning import Plan
 from layerkit.layer import Layer
 from layerkit.layers import Identity
 from layerkit.optimizers import LBFGS
-from layerkit.training.mapped import mapping_of, release
+from layerkit.training.batches import mapping_of, release
 
 # Elements of the widest activation when predicting: bounds the memory, fills the caches.
 _BATCH_ELEMENTS = 2**22
+# Outside of the estimators, whose attributes a prediction must not change.
+_plans: WeakKeyDictionary[NetworkEstimator, Plan] = WeakKeyDictionary()
 
 
 def learns_in_batches(estimator: NetworkEstimator) -> bool:
@@ -102,7 +106,14 @@ class NetworkEstimator(LastHidden, auto_wrap_output_keys=()):  # type: ignore[ca
     def _raw(self, X: Any) -> np.ndarray:
         """Return the network's outputs."""
         X = self._check_X(X)
-        return infer_in_batches(self.network_, X)
+        return infer_in_batches(self.network_, X, self._plan())
+
+    def _plan(self) -> Plan:
+        """Return a plan of the network, kept because making one takes longer than a prediction."""
+        made = _plans.get(self)
+        if made is None or made.network is not self.network_:
+            made = _plans[self] = plan(self.network_)
+        return made
 
     def _check_X(self, X: Any) -> Any:
         if self._would_pass(X):
@@ -149,15 +160,16 @@ class NetworkEstimator(LastHidden, auto_wrap_output_keys=()):  # type: ignore[ca
         return tags
 
 
-def infer_in_batches(network: Layer, X: Any) -> np.ndarray:
+def infer_in_batches(network: Layer, X: Any, planned: Plan | None = None) -> np.ndarray:
     """Outputs for all rows, computed for so many at a time that activations stay small."""
+    planned = planned or plan(network)
     if X.shape[0] == 1:
-        return network.infer(X)
+        return planned.infer(X)
     widths = [math.prod(layer.output_shape) for _, layer in network.walk() if layer.is_built]
     rows = max(1, _BATCH_ELEMENTS // max(math.prod(network.input_shape), *widths))
     parts, mapping = [], mapping_of(X)
     with threads_for(network):
         for start in range(0, X.shape[0], rows):
-            parts.append(network.infer(X[start : start + rows]))
+            parts.append(planned.infer(X[start : start + rows]))
             release(mapping)
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -18,7 +18,7 @@ from layerkit.estimators.task import Task, check_mapped, stream
 from layerkit.layer import Layer
 from layerkit.optimizers import LBFGS
 from layerkit.seeds import as_seed_sequence
-from layerkit.training.mapped import mapping_of
+from layerkit.training.batches import mapping_of
 
 
 class Preparing(BaseEstimator):

@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 
 from layerkit.estimators.weights import class_weights
-from layerkit.training.mapped import mapping_of, release
+from layerkit.training.batches import mapping_of, release
 
 
 def are_batches(X: Any, y: Any) -> bool:

@@ -13,7 +13,7 @@ from layerkit.archive import ModelFileError
 from layerkit.estimators.streamed import StreamedRows
 from layerkit.estimators.targets import Target
 from layerkit.training import Checkpoint
-from layerkit.training.mapped import MappedRows, chunks, mapping_of
+from layerkit.training.batches import MappedRows, chunks, mapping_of
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,10 @@
 
 `layerkit.training.train` and the estimators use one by themselves; for a loop of your own::
 
-    plan         a network's `Plan`, with its ``forward``, ``backward`` and ``infer``
-    Plan         what `plan` returns
+    plan         something with the network's ``forward``, ``backward`` and ``infer``
     threads_for  who gets the processors while a network computes
 """
 
-from layerkit.fused.planning import Plan, plan, threads_for
+from layerkit.fused.planning import plan, threads_for
 
-__all__ = ["Plan", "plan", "threads_for"]
+__all__ = ["plan", "threads_for"]

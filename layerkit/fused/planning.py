@@ -15,18 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from layerkit.kernels import (
-    IDENTITY,
-    RELU,
-    SIGMOID,
-    TANH,
-    backend,
-    conv2d,
-    one_blas_thread,
-    perceptron,
-    perceptron_grad,
-    relu_grad,
-)
+from layerkit import kernels
 from layerkit.layer import Layer
 from layerkit.layers import (
     Columns,
@@ -44,7 +33,12 @@ from layerkit.layers import (
 Step = tuple[Dense, Layer | None]
 """A Dense layer, and the activation right behind it, if any."""
 
-_CODES: dict[type[Layer], int] = {Identity: IDENTITY, ReLU: RELU, Sigmoid: SIGMOID, Tanh: TANH}
+_CODES: dict[type[Layer], int] = {
+    Identity: kernels.IDENTITY,
+    ReLU: kernels.RELU,
+    Sigmoid: kernels.SIGMOID,
+    Tanh: kernels.TANH,
+}
 _CONTENTS: dict[type[Layer], tuple[str, ...]] = {
     Sequential: ("layers",),
     Residual: ("body", "shortcut"),
@@ -66,18 +60,34 @@ def threads_for(network: Layer) -> AbstractContextManager[None]:
     -------
     context : context manager
         To be entered once.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from layerkit import Conv2D
+    >>> from layerkit.fused import threads_for
+    >>> network = Conv2D(2, kernel_size=3).build((5, 5, 1))
+    >>> with threads_for(network):
+    ...     network.infer(np.ones((1, 5, 5, 1))).shape
+    (1, 3, 3, 2)
     """
     threaded = any(layer.threaded for _, layer in network.walk())
-    return one_blas_thread() if threaded and backend() == "numba" else nullcontext()
+    return kernels.one_blas_thread() if threaded and kernels.backend() == "numba" else nullcontext()
 
 
 def plan(network: Layer) -> Plan:
-    """Plan how to compute a network in fewer calls.
+    """Plan how to compute a network, to the last bit, in fewer calls.
+
+    The plan overwrites the network's gradients, as the network's own backward does, but leaves no
+    caches in the layers that it joins. It steps aside, so that the network computes by itself,
+    where somebody observes one of these or has frozen it, and once the network was built anew or
+    layers in it were exchanged; then make another. A layer that is frozen or observed when the plan
+    is made is not joined with others.
 
     Parameters
     ----------
     network : Layer
-        Built. Runs of Dense layers are joined only in the root of a tree.
+        Built. Runs of Dense layers are joined only if it is the root of a tree.
 
     Returns
     -------
@@ -100,18 +110,7 @@ def plan(network: Layer) -> Plan:
 
 
 class Plan:
-    """What a network computes, to the last bit, in fewer calls.
-
-    It overwrites the network's gradients, as the network's own backward does, but leaves no caches
-    in the layers that it joins. It steps aside, so that the network computes by itself, where
-    somebody observes one of these or has frozen it, and once the network was built anew or layers
-    in it were exchanged; then make another plan. A layer that is frozen or observed when the plan
-    is made is not joined with others.
-
-    Parameters
-    ----------
-    network : Layer
-        Built.
+    """What `plan` returns: a network's passes in fewer calls.
 
     Attributes
     ----------
@@ -126,44 +125,24 @@ class Plan:
         self._containers: list[tuple[Layer, Layer, Callable, list]] = []
         self._twin = self._planned(network)
         self._last: Layer | None = None  # which of the two computed the last forward
+        leaves = [layer for _, layer in self._twin.walk() if not layer.children()]
+        self._forgets_itself = self._twin if len(leaves) == 1 else None  # as every layer does
 
     def __reduce__(self) -> tuple[Any, ...]:
         return plan, (self.network,)  # a copy is a plan for the copy of the network
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        """Compute the network's output, leaving what `backward` needs.
-
-        Parameters
-        ----------
-        x : array of shape (n_samples, *input_shape)
-            As for `Layer.forward`.
-        training : bool, default=False
-            As for `Layer.forward`.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples, *output_shape)
-            Never overwritten later.
-        """
-        self.clear_cache()  # all at once: free memory in one piece has room for what is to come
+        """Do what ``network.forward`` does, leaving what `backward` needs in the plan."""
         computing = self._computing()
+        if computing is not self._last or computing is not self._forgets_itself:
+            self.clear_cache()  # all at once: free memory in one piece has room for what is to come
+        self._last = None  # should this forward fail, no backward may follow
         y = computing.forward(x, training)
         self._last = computing
         return y
 
     def backward(self, grad_output: np.ndarray) -> Any:
-        """Overwrite the network's gradients, going backward through the last `forward`.
-
-        Parameters
-        ----------
-        grad_output : array of shape (n_samples, *output_shape)
-            As for `Layer.backward`.
-
-        Returns
-        -------
-        grad_input : ndarray of shape (n_samples, *input_shape) or None
-            As from `Layer.backward`.
-        """
+        """Do what ``network.backward`` does, after the last `forward` of the plan."""
         if self._last is None:
             raise RuntimeError(f"in {self.network.where}: backward needs a forward before it")
         for layer, twin, _, _ in self._containers:
@@ -177,18 +156,7 @@ class Plan:
         return grad_input
 
     def infer(self, x: np.ndarray) -> np.ndarray:
-        """Compute ``forward(x, training=False)``, leaving no trace: safe in many threads.
-
-        Parameters
-        ----------
-        x : array of shape (n_samples, *input_shape)
-            As for `Layer.infer`.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples, *output_shape)
-            No cache is kept for it, so no ``backward`` can follow.
-        """
+        """Do what ``network.infer`` does: leave no trace, be safe in many threads."""
         return self._computing().infer(x)
 
     def clear_cache(self) -> None:
@@ -324,7 +292,9 @@ class Run(Joined):
         x, hidden, y = self.cache
         flat_params, flat_grads = self.flat_vectors
         grad_input = np.empty(x.shape if self.needs_input_grad else (0, 0), x.dtype)
-        perceptron_grad(grad_output, x, flat_params, self.table, hidden, y, flat_grads, grad_input)
+        kernels.perceptron_grad(
+            grad_output, x, flat_params, self.table, hidden, y, flat_grads, grad_input
+        )
         return grad_input if self.needs_input_grad else None
 
     def infer(self, x: np.ndarray) -> np.ndarray:
@@ -342,13 +312,14 @@ class Run(Joined):
         n_rows = len(x)
         hidden = np.empty(n_rows * self.hidden_units, x.dtype)
         y = np.empty((n_rows, self.units), x.dtype)
-        return (x, hidden, y) if perceptron(x, self.flat_vectors[0], self.table, hidden, y) else ()
+        done = kernels.perceptron(x, self.flat_vectors[0], self.table, hidden, y)
+        return (x, hidden, y) if done else ()
 
 
 def _row(dense: Dense, activation: Layer | None, starts: dict[str, int]) -> tuple[int, ...]:
     """Describe a step to the kernel, as `layerkit.kernels.perceptron` says."""
     W, b = starts[f"{dense.path}.W"], starts.get(f"{dense.path}.b", -1)
-    code = IDENTITY if activation is None else _CODES[type(activation)]
+    code = kernels.IDENTITY if activation is None else _CODES[type(activation)]
     return *dense.params["W"].shape, W, b, code
 
 
@@ -369,7 +340,7 @@ class RectifiedConvolution(Joined):
     def infer(self, x: np.ndarray) -> np.ndarray:
         conv = self.convolution
         W, b = conv.params["W"], conv.params.get("b")
-        return conv2d(x, W, b, *conv.geometry, conv.algorithm, rectify=True)
+        return kernels.conv2d(x, W, b, *conv.geometry, conv.algorithm, rectify=True)
 
 
 class Rectified(Joined):
@@ -380,7 +351,7 @@ class Rectified(Joined):
         return x
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        return relu_grad(grad_output, self.cache)
+        return kernels.relu_grad(grad_output, self.cache)
 
     def infer(self, x: np.ndarray) -> np.ndarray:
         return x

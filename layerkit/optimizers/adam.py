@@ -13,7 +13,7 @@ import numpy as np
 
 from layerkit.kernels import adam_step, adamax_step, moments_step, moving_average
 from layerkit.optimizers.optimizer import Optimizer, are_betas
-from layerkit.schedules.schedule import in_range, is_positive
+from layerkit.parameters import in_range, is_positive
 
 
 class Adam(Optimizer):
@@ -110,7 +110,7 @@ class AdamW(Adam):
     0.85
     """
 
-    decoupled = True
+    decoupled = update_decays = True
 
     def __init__(
         self,

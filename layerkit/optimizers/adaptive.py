@@ -6,7 +6,7 @@ import numpy as np
 
 from layerkit.kernels import adadelta_step, adagrad_step, rmsprop_step
 from layerkit.optimizers.optimizer import Optimizer
-from layerkit.schedules.schedule import in_range, is_positive
+from layerkit.parameters import in_range, is_positive
 
 
 class Adagrad(Optimizer):

@@ -6,7 +6,7 @@ import numpy as np
 
 from layerkit.kernels import lion_step, rprop_step, sgd_step
 from layerkit.optimizers.optimizer import Optimizer, are_betas, is_pair
-from layerkit.schedules.schedule import in_range, is_positive
+from layerkit.parameters import in_range, is_positive
 
 
 class SGD(Optimizer):
@@ -111,7 +111,7 @@ class Lion(Optimizer):
     """
 
     memory = ("m",)
-    decoupled = True
+    decoupled = update_decays = True
 
     def __init__(
         self,

@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.optimizers._plan import single_slot
-from layerkit.optimizers.optimizer import check_vectors
-from layerkit.parameters import Parameterized
-from layerkit.schedules.schedule import in_range, is_count
+from layerkit.optimizers.optimizer import check_vectors, single_slot
+from layerkit.parameters import Parameterized, in_range, is_count
 from layerkit.shapes import Slot
 
 

@@ -1,23 +1,50 @@
 """What all first-order optimizers share: rate, clipping, weight decay, frozen slots and state."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from inspect import signature
 from math import isfinite, sqrt
-from typing import Any, ClassVar
+from operator import attrgetter, is_
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from layerkit.kernels import backend, shrink
-from layerkit.optimizers._plan import Plan, Span, read_only
-from layerkit.parameters import Parameterized
-from layerkit.schedules.schedule import Schedule, in_range, is_positive
+from layerkit.kernels import backend, plus_decay, shrink
+from layerkit.parameters import Parameterized, in_range, is_positive
+from layerkit.schedules import Schedule
 from layerkit.shapes import Slot
 
 # Elements handled at a time: the parameters, the gradient, two moments and some temporaries of this
 # length stay in a core's cache while the rule passes over them a dozen times.
 CHUNK = 32_768
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+Span = tuple[int, int]
+
+
+class Piece(NamedTuple):
+    """Neighbouring trainable parameters of one kind, and what belongs to them."""
+
+    here: slice
+    params: np.ndarray
+    grads: np.ndarray  # read-only: a rule must not write into its caller's gradient
+    memory: dict[str, Any]
+    slot: int  # the first slot, whose age is that of all
+    decaying: np.ndarray  # int64 (n, 2): where weight decay acts in the piece, from where to where
+
+
+class Pieces(NamedTuple):
+    """What a step goes through, and what it was found for, since finding it costs time."""
+
+    settings_of: Callable[[Any], tuple[Any, ...]]
+    settings: tuple[Any, ...]  # hyper-parameters, which were valid
+    params: np.ndarray
+    grads: np.ndarray
+    layout: tuple[Slot, ...] | None  # a copy: the caller's entries may change
+    chunk: int
+    state: dict[str, Any]
+    trainable: list[int]  # slots
+    spans: list[Span]  # of these
+    decaying: list[Span]
+    pieces: list[Piece]
+    scratch: np.ndarray  # for the gradient of a piece with its weight decay
 
 
 class Optimizer(Parameterized):
@@ -49,9 +76,10 @@ class Optimizer(Parameterized):
         Names of the vectors that the rule keeps from step to step. They start as zeros, have the
         dtype of the parameters and come to `update` by name.
     decoupled : bool
-        Whether weight decay shrinks the parameters instead of joining the gradient. An `update`
-        that has an argument ``keep`` multiplies p by it in the same pass, otherwise `step` does
-        so before.
+        Whether weight decay shrinks the parameters instead of joining the gradient.
+    update_decays : bool
+        Whether `update` has an argument ``keep`` and multiplies p by it in its own pass, where
+        weight decay is decoupled; otherwise `step` does so before.
 
     Notes
     -----
@@ -79,9 +107,13 @@ class Optimizer(Parameterized):
     """
 
     decoupled: ClassVar[bool] = False
+    update_decays: ClassVar[bool] = False
     _state: dict[str, Any] | None = None
-    _plan: Plan | None = None
-    _validated = False
+    _pieces: Pieces | None = None
+
+    def __init_subclass__(cls) -> None:
+        if "update" in vars(cls):  # it says itself whether that one decays
+            cls.update_decays = vars(cls).get("update_decays", False)
 
     def __init__(
         self,
@@ -94,11 +126,6 @@ class Optimizer(Parameterized):
         self.weight_decay = weight_decay
         self.clip_norm = clip_norm
         self.clip_value = clip_value
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        if not name.startswith("_"):
-            self._validated, self._plan = False, None
 
     @property
     def memory(self) -> tuple[str, ...]:
@@ -169,38 +196,39 @@ class Optimizer(Parameterized):
         FloatingPointError
             The gradient to be clipped, or its norm, is not finite. Nothing has been changed.
         """
-        if not self._validated:
-            self.validate()
-            self._validated = True
         # Compiled rules have no temporaries, and are cut up among the processors.
         chunk = CHUNK * 128 if backend() == "numba" else CHUNK
-        plan, state = self._plan, self._state
-        decay = float(self.weight_decay)
-        if plan is None or state is None or not plan.serves(layout, flat_params, flat_grads, chunk):
-            check_vectors(flat_params, flat_grads)
-            state = self._state_for(flat_params, 1 if layout is None else len(layout))
-            memory = {name: state[name] for name in self.memory}
-            apart = decay > 0 and self.decoupled and _takes_keep(type(self).update)
-            plan = Plan(layout, flat_params, flat_grads, memory, state["ages"], chunk, apart)
-        rate = self.rate
-        grads = self._clipped(flat_grads, plan.spans)
-        if plan is not self._plan:  # setting costs more than looking
-            self._state, self._plan = state, plan  # from here on nothing is refused
+        slots = None if layout is None else tuple(layout)
+        found = self._pieces
+        if (
+            found is None
+            or found.params is not flat_params
+            or found.grads is not flat_grads
+            or (found.layout, found.chunk) != (slots, chunk)
+            or not all(map(is_, found.settings_of(self), found.settings))
+        ):
+            found = self._find_pieces(flat_params, flat_grads, slots, chunk)
+        rate, decay = self.rate, float(self.weight_decay)
+        grads = self._clipped(flat_grads, found.spans)
+        if found is not self._pieces:
+            self._pieces, self._state = found, found.state  # from here on nothing is refused
 
-        ages, keep = state["ages"], 1 - rate * decay
-        if decay and self.decoupled and not plan.apart:
-            for start, stop in plan.decaying:
+        ages, keep = found.state["ages"], 1 - rate * decay
+        if decay and self.decoupled and not self.update_decays:
+            for start, stop in found.decaying:
                 shrink(flat_params[start:stop], keep)
-        for here, p, g, memory, slot, decaying in plan.pieces:
+        for here, p, g, memory, slot, decaying in found.pieces:
             if grads is not flat_grads:
                 g = read_only(grads[here])
             if decay and not self.decoupled:
-                g = plan.with_decay(g, p, decay, decaying)
-            if plan.apart and len(decaying):
+                out = found.scratch[: g.size]
+                plus_decay(g, p, decay, decaying, out)
+                g = read_only(out)
+            if decay and self.decoupled and self.update_decays and len(decaying):
                 memory = memory | {"keep": keep}
             self.update(p, g, rate, ages[slot] + 1, **memory)
-        state["t"] += 1
-        for slot in plan.trainable:
+        found.state["t"] += 1
+        for slot in found.trainable:
             ages[slot] += 1
 
     @property
@@ -250,13 +278,44 @@ class Optimizer(Parameterized):
             )
         if isinstance(self.learning_rate, Schedule):
             self.learning_rate.state = schedule
-        self._state = self._plan = None
+        self._state = self._pieces = None
         if own:
             self._state = {name: np.array(own[name]) for name in self.memory}
             self._state |= {"t": int(own["t"]), "ages": [int(age) for age in own["ages"]]}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_plan"}
+        return {name: value for name, value in vars(self).items() if name != "_pieces"}
+
+    def _find_pieces(
+        self, params: np.ndarray, grads: np.ndarray, layout: tuple[Slot, ...] | None, chunk: int
+    ) -> Pieces:
+        """Cut what is trainable into pieces no longer than ``chunk``, having checked everything.
+
+        What decays is a piece apart from what does not, where the rule applies the decay itself.
+        """
+        self.validate()
+        check_vectors(params, grads)
+        slots = single_slot(params) if layout is None else layout
+        state = self._state_for(params, len(slots))
+        apart = self.weight_decay > 0 and self.decoupled and self.update_decays
+        trainable = [i for i, slot in enumerate(slots) if slot.trainable]
+        kinds = [(slots[i], (state["ages"][i], apart and slots[i].decay)) for i in trainable]
+        spans, leaders = _join(kinds)
+        decaying, _ = _join([(slot, ()) for slot, _ in kinds if slot.decay])
+        pieces = []
+        for (start, stop), leader in zip(spans, leaders, strict=True):
+            for low in range(start, stop, chunk):
+                here = slice(low, min(low + chunk, stop))
+                memory = {name: state[name][here] for name in self.memory}
+                vectors = params[here], read_only(grads[here]), memory
+                pieces.append(Piece(here, *vectors, trainable[leader], _within(decaying, here)))
+        coupled = self.weight_decay > 0 and not self.decoupled
+        longest = max((p.grads.size for p in pieces), default=0) if coupled else 0
+        names = [name for name in vars(self) if not name.startswith("_")]
+        settings_of = attrgetter("decoupled", "learning_rate", *names)
+        made_for = settings_of, settings_of(self), params, grads, layout, chunk
+        scratch = np.empty(longest, params.dtype)
+        return Pieces(*made_for, state, trainable, spans, decaying, pieces, scratch)
 
     def _state_for(self, params: np.ndarray, n_slots: int) -> dict[str, Any]:
         """The state, new before the first step, else checked to belong to this vector."""
@@ -304,10 +363,36 @@ def is_pair(value: Any) -> bool:
     return isinstance(value, (tuple, list, np.ndarray)) and len(value) == 2
 
 
-@cache
-def _takes_keep(update: Callable[..., None]) -> bool:
-    """Whether a rule has the decoupled weight decay in its own pass."""
-    return "keep" in signature(update).parameters
+def single_slot(params: np.ndarray) -> list[Slot]:
+    """The layout of a bare vector: everything is trainable and decays."""
+    return [Slot("", slice(0, len(params)), params.shape, decay=True, trainable=True)]
+
+
+def read_only(vector: np.ndarray) -> np.ndarray:
+    """Return a view that cannot be written to."""
+    view = vector.view()
+    view.flags.writeable = False
+    return view
+
+
+def _join(slots: list[tuple[Slot, tuple]]) -> tuple[list[Span], list[int]]:
+    """Return spans of neighbouring slots of one kind, and which slot each begins with."""
+    spans: list[Span] = []
+    leaders: list[int] = []
+    for k, (slot, kind) in enumerate(slots):
+        start, stop = slot.slice.start, slot.slice.stop
+        if spans and spans[-1][1] == start and slots[k - 1][1] == kind:
+            spans[-1] = (spans[-1][0], stop)
+        else:
+            spans.append((start, stop))
+            leaders.append(k)
+    return spans, leaders
+
+
+def _within(spans: list[Span], here: slice) -> np.ndarray:
+    """The parts of spans that lie in a piece, counted from its start."""
+    parts = [(max(a, here.start) - here.start, min(b, here.stop) - here.start) for a, b in spans]
+    return np.array([part for part in parts if part[0] < part[1]], np.int64).reshape(-1, 2)
 
 
 def check_vectors(params: np.ndarray, grads: np.ndarray) -> None:

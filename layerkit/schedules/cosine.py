@@ -2,7 +2,8 @@
 
 from math import cos, pi
 
-from layerkit.schedules.schedule import Schedule, is_positive
+from layerkit.parameters import is_positive
+from layerkit.schedules.schedule import Schedule
 
 
 class CosineDecay(Schedule):

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from math import isfinite
 
-from layerkit.schedules.schedule import Schedule, in_range
+from layerkit.parameters import in_range
+from layerkit.schedules.schedule import Schedule
 
 
 class ReduceOnPlateau(Schedule):

@@ -1,12 +1,8 @@
 """What all schedules share, and those that make no shape of their own."""
 
 from collections.abc import Callable, Mapping
-from math import inf
-from typing import Any
 
-import numpy as np
-
-from layerkit.parameters import Parameterized
+from layerkit.parameters import Parameterized, in_range, is_count
 
 
 class Schedule(Parameterized):
@@ -59,22 +55,6 @@ class Schedule(Parameterized):
 
     def _check_count(self, name: str, low: int = 1) -> None:
         self.check(is_count(getattr(self, name), low), name, f"an integer >= {low}")
-
-
-def in_range(value: Any, low: float, high: float = inf) -> bool:
-    """Whether `value` is a real number in ``[low, high)``; NaN is not."""
-    number = isinstance(value, (int, float, np.integer, np.floating))
-    return number and bool(low <= value < high)
-
-
-def is_positive(value: Any) -> bool:
-    """Whether `value` is a positive finite number."""
-    return in_range(value, 0) and value > 0
-
-
-def is_count(value: Any, low: int = 1) -> bool:
-    """Whether `value` is an integer of at least `low`."""
-    return isinstance(value, (int, np.integer)) and bool(value >= low)
 
 
 class Constant(Schedule):

@@ -10,9 +10,9 @@ from typing import Any
 
 from layerkit import archive
 from layerkit.archive import ModelFileError
+from layerkit.fused import plan
 from layerkit.parameters import is_number
-from layerkit.training.batches import ArrayBatches, StreamedBatches
-from layerkit.training.run import Run, Weights, buffers_of
+from layerkit.training.run import Batches, Run, buffers_of, put_back
 
 FORMAT, VERSION = "layerkit checkpoint", 1
 
@@ -95,7 +95,7 @@ class Checkpoint:
         """Whether there is something to resume from."""
         return self.path.exists()
 
-    def begin(self, run: Run, batches: ArrayBatches | StreamedBatches, resume: bool) -> None:
+    def begin(self, run: Run, batches: Batches, resume: bool) -> None:
         """Prepare for a run, and put it where the file says if it is to be resumed.
 
         Parameters
@@ -123,7 +123,7 @@ class Checkpoint:
             self._restore(run, batches)
         self._last = self._now(run)
 
-    def end_epoch(self, run: Run, batches: ArrayBatches | StreamedBatches) -> None:
+    def end_epoch(self, run: Run, batches: Batches) -> None:
         """Write the run if it is time to.
 
         Parameters
@@ -160,7 +160,7 @@ class Checkpoint:
             )
         return tree
 
-    def _fingerprint(self, run: Run, batches: ArrayBatches | StreamedBatches) -> dict[str, Any]:
+    def _fingerprint(self, run: Run, batches: Batches) -> dict[str, Any]:
         """What must be the same for a run to go on."""
         network = run.state.network
         return {
@@ -178,7 +178,7 @@ class Checkpoint:
     def _now(self, run: Run) -> float:
         return run.state.epoch if self.unit == "epochs" else time.monotonic() / 60
 
-    def _tree(self, run: Run, batches: ArrayBatches | StreamedBatches) -> dict[str, Any]:
+    def _tree(self, run: Run, batches: Batches) -> dict[str, Any]:
         state, best = run.state, run.best_weights
         return {
             "format": FORMAT,
@@ -197,7 +197,7 @@ class Checkpoint:
             "monitor": {"best": run.best, "waited": run.waited},
         }
 
-    def _restore(self, run: Run, batches: ArrayBatches | StreamedBatches) -> None:
+    def _restore(self, run: Run, batches: Batches) -> None:
         tree = self.read()
         try:
             self._check(tree, run, batches)
@@ -207,7 +207,7 @@ class Checkpoint:
         except Exception as error:  # a file of ours lacks nothing, a forged one may
             raise ModelFileError(f"{self.path}: {type(error).__name__}: {error}") from error
 
-    def _check(self, tree: Any, run: Run, batches: ArrayBatches | StreamedBatches) -> None:
+    def _check(self, tree: Any, run: Run, batches: Batches) -> None:
         for name, now in self._fingerprint(run, batches).items():
             then = tree["for"].get(name)
             if then != now:
@@ -216,17 +216,19 @@ class Checkpoint:
                     "resume=False begins anew and replaces it"
                 )
 
-    def _put_back(self, tree: Any, run: Run, batches: ArrayBatches | StreamedBatches) -> None:
+    def _put_back(self, tree: Any, run: Run, batches: Batches) -> None:
         state, network = run.state, run.state.network
-        run.good = _weights(tree["weights"])
-        run.back_to(run.good)
+        params, buffers = tree["weights"]
+        run.good = params, buffers
+        put_back(network, run.good)
         best = tree["best_weights"]
-        run.best_weights = None if best is None else _weights(best)
+        run.best_weights = None if best is None else (best[0], best[1])
         for (_, layer), stream in zip(network.walk(), tree["streams"], strict=True):
             layer.rng.bit_generator.state = stream
         given = tree["settings"]["given"]
         if given == self._settings:  # else they were changed on purpose
             _set_settings(run, tree["settings"]["now"])
+            run.plan = plan(network)  # other layers may be frozen now
         state.optimizer.state = tree["optimizer"]
         batches.state = tree["data"]
         for callback, held in zip(_with_state(run), tree["callbacks"], strict=True):
@@ -244,10 +246,6 @@ def as_checkpoint(checkpoint: Any, resume: bool) -> Checkpoint | None:
             raise ValueError("resume=True needs checkpoint, the file to go on from")
         return None
     return checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-
-
-def _weights(pair: list[Any]) -> Weights:
-    return pair[0], pair[1]
 
 
 def _settings(run: Run) -> dict[str, Any]:

@@ -11,8 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from layerkit.fused import plan
+from layerkit.fused.planning import Plan
 from layerkit.layer import Layer
-from layerkit.losses import Loss
+from layerkit.layers import Sequential, Sigmoid, Softmax
+from layerkit.losses import (
+    BinaryCrossEntropy,
+    CategoricalCrossEntropy,
+    Focal,
+    KLDivergence,
+    Loss,
+    NegativeLogLikelihood,
+)
 from layerkit.training.batches import ArrayBatches, StreamedBatches
 from layerkit.training.history import History
 
@@ -75,6 +85,7 @@ class Run:
         self.state, self.validation, self.score = state, validation, score
         self.monitor = monitor
         self.patience, self.tol = patience, tol
+        self.plan = plan(state.network)
         self.callbacks: list[Callable[[TrainingState], Any]] = []
         self.before_batch: list[Callable[[TrainingState], Any]] = []
         self.on_batch: list[Callable[[TrainingState], Any]] = []
@@ -123,7 +134,7 @@ class Run:
         if self.validation is None:
             return {}
         state = self.state
-        y_pred, y_true, weight = infer_all(state.network, self.validation)
+        y_pred, y_true, weight = infer_all(self.plan, self.validation)
         found = {"validation_loss": state.loss.forward(y_pred, y_true, weight)}
         if self.score:
             found["validation_score"] = float(self.score(y_true, y_pred, weight))
@@ -142,13 +153,9 @@ class Run:
             self.state.stop = True
             self.state.history.stopped = f"no improvement in {self.waited} epochs"
 
-    def back_to(self, weights: Weights) -> None:
-        """Put weights and buffers back."""
-        put_back(self.state.network, weights)
-
     def back_to_good_weights(self, error: FloatingPointError) -> None:
         state = self.state
-        self.back_to(self.good)
+        put_back(state.network, self.good)
         state.history.stopped = f"diverged in epoch {state.epoch + 1}: {error}"
         good = f"of epoch {state.epoch}" if state.epoch else "it started from"
         warnings.warn(
@@ -160,7 +167,7 @@ class Run:
 
     def restore_best(self) -> None:
         if self.best_weights is not None:
-            self.back_to(self.best_weights)
+            put_back(self.state.network, self.best_weights)
 
 
 def snapshot(network: Layer) -> Weights:
@@ -191,9 +198,52 @@ def buffers_of(network: Layer) -> list[np.ndarray]:
     return [buffer for _, layer in network.walk() for buffer in layer.buffers.values()]
 
 
-def infer_all(network: Layer, batches: Batches) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def infer_all(
+    network: Layer | Plan, batches: Batches
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Outputs, targets and weights of all rows."""
     parts = [(network.infer(x), y, weight) for x, y, weight, _ in batches]
     y_pred, y_true, weights = zip(*parts, strict=True)
     weight = None if weights[0] is None else np.concatenate(weights)
     return np.concatenate(y_pred), np.concatenate(y_true), weight
+
+
+def first_nonfinite(network: Layer, x: Any) -> str:
+    """Say where, in forward order, the first number that is not finite stands."""
+    if not np.isfinite(x.data if hasattr(x, "tocsr") else x).all():
+        return "the input itself is not finite"
+    found: list[str] = []
+    largest = {"": 0.0}
+
+    def look(layer: Layer, direction: str, x: np.ndarray, y: np.ndarray) -> None:
+        if found or layer.children():
+            return
+        bad = [name for name, p in layer.params.items() if not np.isfinite(p).all()]
+        if bad:
+            found.append(f"{' and '.join(bad)} of {layer.where}")
+        elif not np.isfinite(y).all():
+            found.append(f"the output of {layer.where}")
+        else:
+            largest[layer.where] = float(np.abs(y).max(initial=0))
+
+    with network.observed(look), np.errstate(all="ignore"):
+        network.infer(x)
+    if found:
+        return f"first in {found[0]}"
+    where = max(largest, key=lambda layer: largest[layer])
+    return f"while all outputs are finite, the largest in {where}: {largest[where]:.1e}"
+
+
+def warn_of_double_link(network: Layer, loss: Loss) -> None:
+    """Warn when the network ends in the function that the loss applies itself."""
+    last = network
+    while isinstance(last, Sequential) and len(last):
+        last = last[-1]
+    wants_logits = (BinaryCrossEntropy, CategoricalCrossEntropy, Focal, KLDivergence)
+    if isinstance(last, Softmax | Sigmoid) and isinstance(loss, wants_logits):
+        advice = "it takes raw outputs: leave the last layer out"
+    elif isinstance(last, Softmax) and isinstance(loss, NegativeLogLikelihood):
+        advice = "it takes log-probabilities: use LogSoftmax"
+    else:
+        return
+    warnings.warn(f"the network ends in {last!r}, but the loss is {loss!r}; {advice}", stacklevel=3)

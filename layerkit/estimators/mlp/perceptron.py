@@ -38,7 +38,7 @@ from layerkit.optimizers import Optimizer
 from layerkit.parameters import is_size
 from layerkit.shapes import Shape
 from layerkit.training import History, train
-from layerkit.training.mapped import mapping_of
+from layerkit.training.batches import mapping_of
 from layerkit.training.run import put_back_on_error
 
 Activation = str | Layer | type[Layer]

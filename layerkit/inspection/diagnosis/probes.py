@@ -157,7 +157,7 @@ def rehearse(
     broke : str
         Where the first number that is not finite stood, if one did.
     """
-    from layerkit.training.diagnosis import first_nonfinite
+    from layerkit.training.run import first_nonfinite
 
     working = copy.deepcopy(network).reseed(0)
     stepper = copy.deepcopy(optimizer)
