@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from layerkit import ELU, GLU, BatchNorm, Dense, Dropout, Maxout, MLPClassifier, MLPRegressor, Tanh
+from layerkit.estimators.mlp.recipe import MLPRecipe
 from layerkit.estimators.preparing import hold_out, prepare
 from layerkit.training import DivergenceWarning
 
@@ -429,10 +430,13 @@ def test_partial_fit_after_early_stopping(kind):
 def test_a_warm_start_holds_out_the_same_rows():
     held = []
 
-    class Watched(MLPClassifier):
-        def _split(self, task, rng):
-            held.append(super()._split(task, rng)[1])
+    class WatchedRecipe(MLPRecipe):
+        def split(self, task):
+            held.append(super().split(task)[1])
             return task_rows(held[-1], len(task.y))
+
+    class Watched(MLPClassifier):
+        _recipe_of = WatchedRecipe
 
     def task_rows(validate, n):
         return np.setdiff1d(np.arange(n), validate), validate

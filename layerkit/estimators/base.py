@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from scipy.sparse import issparse
@@ -26,14 +26,13 @@ from layerkit.estimators.preparing import (
     validate,
 )
 from layerkit.estimators.rules import is_splitter
-from layerkit.estimators.targets import Target
 from layerkit.layer import Layer
 from layerkit.layers import Identity
 from layerkit.layers._threads import threads_for
 from layerkit.optimizers import LBFGS
 from layerkit.parameters import Parameterized, is_size
 from layerkit.seeds import with_plain_seed, with_seed
-from layerkit.training import Checkpoint, History
+from layerkit.training import Checkpoint
 from layerkit.training.checkpoint import as_checkpoint
 from layerkit.training.mapped import mapping_of, release
 
@@ -68,9 +67,11 @@ class NetworkEstimator(
     _recipe_of: ClassVar[type[Recipe]]
 
     network_: Layer
-    history_: History
-    optimizer_: Any
     _target: Any
+
+    if TYPE_CHECKING:  # parameters and fitted attributes are set by name
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def _recipe(self, epochs: int = 1, **how: Any) -> Recipe:
         """Return how the network is made and trained."""
@@ -240,8 +241,10 @@ class NetworkEstimator(
 
         Parameters
         ----------
-        X, y, sample_weight : array-like
+        X, y : array-like
             As in `fit`; nothing is held out.
+        sample_weight : array-like of shape (n_samples,), optional
+            As in `fit`.
         validation_data : tuple of X, y and sample_weight, optional
             Further rows.
 
@@ -254,8 +257,9 @@ class NetworkEstimator(
         task = prepare(self, X, y, sample_weight, fresh=not hasattr(self, "network_"))
         recipe, encode = self._recipe(), task.target.encode
         if validation_data is not None:
-            X, y = validate(self, *validation_data[:2], reset=False)
-            validation_data = X, encode(y), validation_data[2]
+            X, y, weight = validation_data
+            X, y = validate(self, X, y, reset=False)
+            validation_data = X, encode(y), weight
         return {
             "network": task.network,
             "loss": task.target.loss,
@@ -320,12 +324,6 @@ class NetworkEstimator(
         return math.prod(self._hidden(-1).output_shape)
 
     # ---------------------------------------------------------------- predicting
-
-    @property
-    def target_(self) -> Target:
-        """What y held, and what the network's raw outputs mean."""
-        check_is_fitted(self, "network_")
-        return self._target
 
     def _raw(self, X: Any) -> np.ndarray:
         """Return the network's outputs."""

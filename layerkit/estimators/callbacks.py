@@ -40,14 +40,7 @@ class PlainCallback:
     def setup(self, estimator: Any, context: Any) -> None:
         """Do nothing: `train` calls the function."""
 
-    def teardown(self, estimator: Any, context: Any) -> None:
-        """Do nothing: `train` calls the function."""
-
-    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        """Do nothing: `train` calls the function."""
-
-    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
-        """Do nothing: `train` calls the function."""
+    teardown = on_fit_task_begin = on_fit_task_end = setup
 
 
 class EpochHooks:

@@ -17,7 +17,7 @@ from layerkit.estimators.targets import ClassTarget, Labels, Target
 from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
-from layerkit.training import History, TrainingState, train
+from layerkit.training import History, train
 from layerkit.training.run import put_back_on_error
 
 
@@ -53,7 +53,8 @@ class Recipe:
     # The column of the history that chooses the best epoch where there is validation data.
     monitor: ClassVar[str] = "validation_loss"
     noise_stream: ClassVar[int] = 2
-    print_epoch: ClassVar[Callable[[TrainingState], None]]
+    # A callback of `train`, for verbose.
+    print_epoch: ClassVar[Any]
 
     # ---------------------------------------------------------------- network
 
@@ -123,12 +124,8 @@ class Recipe:
         """Return what scikit-learn's `validate_data` is told of X, which may be a memory map."""
         return {"allow_nd": True}
 
-    def first_stream(self, seed: np.random.SeedSequence) -> Any:
-        """Return a stream of scikit-learn's kind for a new network, if there is one."""
-        return None
-
-    def later_stream(self, seed: np.random.SeedSequence, epochs: int) -> Any:
-        """Return the same for a network with so many epochs behind it."""
+    def stream_of(self, seed: np.random.SeedSequence, past: History | None) -> Any:
+        """Return a stream of scikit-learn's kind for a new network or for what follows a past."""
         return None
 
     def stops_early(self) -> bool:

@@ -135,7 +135,7 @@ def prepare(
         weight = class_weights(class_weight, columns, target.labels, weight)
     seed = seed or (as_seed_sequence(estimator.random_state) if fresh else estimator._seed)
     past = History() if fresh else estimator.history_
-    rng = recipe.first_stream(seed) if fresh else recipe.later_stream(seed, len(past))
+    rng = recipe.stream_of(seed, None if fresh else past)
     task = Task(X, y, weight, groups, target, seed, fresh, batches=batches, past=past, rng=rng)
     task = task if splitting else task.weighted("rows")
     if fresh:

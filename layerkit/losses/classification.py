@@ -85,7 +85,7 @@ class BinaryCrossEntropy(Loss):
     ) -> tuple[float, np.ndarray] | None:
         if type(self) is not BinaryCrossEntropy:
             return None  # a subclass may have changed the formulas
-        predictions, scale = self.checked(y_pred, sample_weight, normalizer)
+        predictions, scale = self._checked(y_pred, sample_weight, normalizer)
         targets, w = np.asarray(y_true), np.asarray(self._factor)
         if targets.shape != predictions.shape or w.ndim:
             return None
@@ -209,7 +209,7 @@ class CategoricalCrossEntropy(Categorical):
         labels = np.asarray(y_true)
         if type(self) is not CategoricalCrossEntropy or labels.dtype.kind not in "iub":
             return None  # a subclass may have changed the formulas
-        predictions, scale = self.checked(y_pred, sample_weight, normalizer)
+        predictions, scale = self._checked(y_pred, sample_weight, normalizer)
         if predictions.ndim != 2 or labels.shape != scale.shape or predictions.shape[1] < 2:
             return None
         labels = labels.astype(np.int64, copy=False)

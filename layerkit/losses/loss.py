@@ -137,8 +137,10 @@ class Loss(Parameterized):
 
         Parameters
         ----------
-        y_pred, y_true, sample_weight, normalizer
-            As `forward` was given them, not checked yet: `checked` does so.
+        y_pred, y_true, sample_weight : array or None
+            As `forward` was given them, not checked yet.
+        normalizer : float or None
+            The same.
 
         Returns
         -------
@@ -218,7 +220,7 @@ class Loss(Parameterized):
         self._pass = self._gradient = None  # should this forward fail, no backward may follow
         found = self.fused(y_pred, y_true, sample_weight, normalizer)
         if found is None:
-            predictions, scale = self.checked(y_pred, sample_weight, normalizer)
+            predictions, scale = self._checked(y_pred, sample_weight, normalizer)
             return self._forward(predictions, np.asarray(y_true), scale)
         loss, self._gradient = found
         return loss
@@ -284,23 +286,10 @@ class Loss(Parameterized):
 
     # ---------------------------------------------------------------- checks
 
-    def checked(
+    def _checked(
         self, y_pred: ArrayLike, sample_weight: ArrayLike | None, normalizer: float | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Check hyper-parameters, predictions and weights.
-
-        Parameters
-        ----------
-        y_pred, sample_weight, normalizer
-            As `forward` was given them.
-
-        Returns
-        -------
-        predictions : ndarray of shape (n_samples, ...)
-            ``y_pred``, float32 or float64.
-        scale : float64 ndarray of shape (n_samples,)
-            What each sample's loss is multiplied by: weights divided by the normalizer.
-        """
+        """Return predictions and what each sample's loss is multiplied by, or refuse them."""
         self.check_params()
         predictions = as_floats(y_pred)
         if predictions.size == 0 or predictions.ndim == 0:

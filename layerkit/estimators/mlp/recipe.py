@@ -138,14 +138,15 @@ class MLPRecipe(Recipe):
         # A memory map is converted piece by piece.
         return {"dtype": "numeric" if is_mapped else (np.float64, np.float32)}
 
-    def first_stream(self, seed: np.random.SeedSequence) -> np.random.RandomState:
+    def stream_of(
+        self, seed: np.random.SeedSequence, past: History | None
+    ) -> np.random.RandomState:
         """Return the stream from which scikit-learn draws weights, then a split, then orders."""
+        if past is not None:
+            return np.random.RandomState(np.random.MT19937(stream(seed, 2, len(past))))
         if is_size(self.estimator.random_state, least=0):
             return np.random.RandomState(self.estimator.random_state)
         return np.random.RandomState(np.random.MT19937(stream(seed, 2)))
-
-    def later_stream(self, seed: np.random.SeedSequence, epochs: int) -> np.random.RandomState:
-        return np.random.RandomState(np.random.MT19937(stream(seed, 2, epochs)))
 
     def stops_early(self) -> bool:
         return self.estimator.solver != "lbfgs"
@@ -153,7 +154,7 @@ class MLPRecipe(Recipe):
     def split(self, task: Task) -> Any:
         rng: Any = task.rng
         if not task.fresh:  # the rows that were held out the first time
-            rng = self.first_stream(task.seed)
+            rng = self.stream_of(task.seed, None)
             dense = dense_layers(task.network)
             rng.random_sample(sum(p.size for layer in dense for p in layer.params.values()))
         fraction = self.estimator.validation_fraction
