@@ -75,8 +75,8 @@ class Recipe:
         return len(self.estimator.network_) - 1
 
     def takes_sparse_rows(self) -> bool:
-        """Whether the network begins with a layer for them."""
-        raise NotImplementedError
+        """Whether the network begins with a layer for them, as Dense is."""
+        return True
 
     def auto_dtype(self, dtype: np.dtype) -> Any:
         """Return dtype="auto" for X of a dtype: the smaller one that holds its values exactly.

@@ -102,9 +102,6 @@ class MLPRecipe(Recipe):
             return Momentum(mlp.learning_rate_init, mlp.momentum, bool(mlp.nesterovs_momentum))
         return PaperAdam(mlp.learning_rate_init, (mlp.beta_1, mlp.beta_2), mlp.epsilon)
 
-    def takes_sparse_rows(self) -> bool:
-        return True
-
     def auto_dtype(self, dtype: np.dtype) -> Any:
         return np.float32 if dtype == np.float32 else np.float64
 
