@@ -34,11 +34,11 @@ def percent(value: float) -> str:
 
 
 def text_table(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
-    """Return a line for each row; ``right`` says which columns are set to the right.
+    r"""Return a line for each row; ``right`` says which columns are set to the right.
 
     Examples
     --------
-    >>> print(*text_table([("layer", "params"), ("Dense", "9")], [False, True]), sep="\\n")
+    >>> print(*text_table([("layer", "params"), ("Dense", "9")], [False, True]), sep="\n")
     layer  params
     Dense       9
     """

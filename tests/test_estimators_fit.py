@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 import layerkit as lk
 from layerkit import Dense, Dropout, ReLU, Sequential, SequentialClassifier, SequentialRegressor
+from layerkit.estimators.preparing import hold_out
 from layerkit.layer import Layer
 from layerkit.losses import Huber
 from layerkit.optimizers import LBFGS, SGD, Adam
@@ -195,6 +196,18 @@ def stopping(**options):
     return classifier(**options)
 
 
+def tasks_of(monkeypatch):
+    """Return a list that every fit adds its task to, with what is held out."""
+    tasks = []
+
+    def listed(*arguments):
+        tasks.append(hold_out(*arguments))
+        return tasks[-1]
+
+    monkeypatch.setattr("layerkit.estimators.base.hold_out", listed)
+    return tasks
+
+
 def test_the_best_weights_are_restored():
     X, y, X_val, y_val = X_CANCER[:400], Y_CANCER[:400], X_CANCER[400:], Y_CANCER[400:]
     model = stopping().fit(X, y, X_val=X_val, y_val=y_val)
@@ -206,12 +219,10 @@ def test_the_best_weights_are_restored():
     assert model.history_["validation_score"][model.best_iter_ - 1] == model.score(X_val, y_val)
 
 
-def test_early_stopping_holds_out_a_stratified_part():
+def test_early_stopping_holds_out_a_stratified_part(monkeypatch):
     y = np.r_[np.zeros(540, int), np.ones(29, int)]
     model = stopping(early_stopping=True, validation_fraction=0.2)
-    held = []
-    target_score = model._hold_out
-    model._hold_out = lambda *a: held.append(target_score(*a)) or held[0]
+    held = tasks_of(monkeypatch)
     model.fit(X_CANCER, y)
     validation = held[0].validation
     assert len(validation[1]) == 114
@@ -239,7 +250,7 @@ def test_a_splitter_keeps_groups_together():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("kind", [SequentialClassifier, lk.MLPClassifier])
 @pytest.mark.parametrize("by_class", [False, True])
-def test_a_splitter_sees_rows_of_weight_zero_too(kind, by_class):
+def test_a_splitter_sees_rows_of_weight_zero_too(kind, by_class, monkeypatch):
     y = np.where(np.arange(569) % 4 == 0, 2, Y_CANCER)
     held, weight = np.arange(569) % 5 == 0, np.where(y == 2, 0.0, 1.0)
     seen = []
@@ -253,8 +264,7 @@ def test_a_splitter_sees_rows_of_weight_zero_too(kind, by_class):
     layers = (5,) if kind is lk.MLPClassifier else [Dense(5)]
     model = kind(layers, max_iter=5, n_iter_no_change=9, random_state=0, **options)
     model.set_params(early_stopping=Splitter(np.where(held, 0, -1)))
-    tasks, hold_out = [], model._hold_out
-    model._hold_out = lambda *a: tasks.append(hold_out(*a)) or tasks[0]
+    tasks = tasks_of(monkeypatch)
     model.fit(X_CANCER, y, sample_weight=None if by_class else weight, groups=np.arange(569))
     assert seen == [(569, 569, 569)]
     np.testing.assert_array_equal(tasks[0].X, X_CANCER[~held & (weight > 0)])
@@ -279,11 +289,9 @@ def test_partial_fit_after_early_stopping():
     assert np.isnan(model.history_["validation_loss"][-1])
 
 
-def test_warm_start_keeps_its_split():
+def test_warm_start_keeps_its_split(monkeypatch):
     model = stopping(early_stopping=True, warm_start=True, random_state=None, max_iter=3)
-    split = []
-    hold_out = model._hold_out
-    model._hold_out = lambda *a: split.append(hold_out(*a)) or split[-1]
+    split = tasks_of(monkeypatch)
     model.set_params(n_iter_no_change=None).fit(X_CANCER, Y_CANCER).fit(X_CANCER, Y_CANCER)
     np.testing.assert_array_equal(split[0].validation[0], split[1].validation[0])
     np.testing.assert_array_equal(model.history_["epoch"], np.arange(1, 7))

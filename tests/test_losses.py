@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import metrics
 
 from layerkit import losses
-from layerkit.estimators.mlp.losses import HalfSquaredError
+from layerkit.estimators.mlp.losses import HalfPoissonDeviance, HalfSquaredError, LogLoss
 from layerkit.losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
@@ -249,10 +249,25 @@ def test_one_pass_gives_what_the_formulas_give(loss, targets, dtype, rtol, rng):
     for size in (1, 30, 1e4):
         logits = (size * rng.standard_normal((4, 3))).astype(dtype)
         for weights in (None, rng.random(4), [0.0, 2.0, 0.0, 1.0]):
-            assert formulas.fused(logits, np.asarray(targets), np.ones(4)) is None
+            assert formulas.fused(logits, np.asarray(targets), weights, None) is None
             expected = formulas.forward(logits, targets, weights), formulas.backward()
             assert_allclose(loss.forward(logits, targets, weights), expected[0], rtol=rtol)
             assert_allclose(loss.backward(), expected[1], rtol=rtol, atol=rtol / 100)
+
+
+@pytest.mark.parametrize("loss", [HalfSquaredError(), HalfPoissonDeviance(), LogLoss()], ids=str)
+@pytest.mark.parametrize("weights", [None, [0.5, 2.0, 0.0, 1.0]])
+def test_one_pass_of_a_sum_gives_what_its_formulas_give(loss, weights, rng):
+    y_pred, y_true = rng.standard_normal((4, 3)), rng.integers(0, 2, (4, 3)).astype(float)
+    w = np.ones(4) if weights is None else np.array(weights)
+    given = y_pred, y_true, None if weights is None else w
+    assert loss.fused(*given, None) is None
+    found, gradient = loss.fused(*given, 7.0)
+    assert_allclose(found, w @ loss.value(y_pred, y_true) / 7, rtol=1e-12)
+    assert_allclose(gradient, w[:, np.newaxis] * loss.derivative(y_pred, y_true) / 7, rtol=1e-12)
+    assert loss.forward(*given, 7.0) == found
+    loss.backward()[...] = 0  # a copy
+    np.testing.assert_array_equal(loss.backward(), gradient)
 
 
 def test_labels_one_hot_and_boolean_rows_are_the_same(rng):

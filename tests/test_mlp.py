@@ -19,6 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from layerkit import ELU, GLU, BatchNorm, Dense, Dropout, Maxout, MLPClassifier, MLPRegressor, Tanh
+from layerkit.estimators.mlp.recipe import MLPRecipe
+from layerkit.estimators.preparing import hold_out, prepare
 from layerkit.training import DivergenceWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -428,10 +430,13 @@ def test_partial_fit_after_early_stopping(kind):
 def test_a_warm_start_holds_out_the_same_rows():
     held = []
 
-    class Watched(MLPClassifier):
-        def _split(self, task, rng):
-            held.append(super()._split(task, rng)[1])
+    class WatchedRecipe(MLPRecipe):
+        def split(self, task):
+            held.append(super().split(task)[1])
             return task_rows(held[-1], len(task.y))
+
+    class Watched(MLPClassifier):
+        _recipe_of = WatchedRecipe
 
     def task_rows(validate, n):
         return np.setdiff1d(np.arange(n), validate), validate
@@ -454,10 +459,8 @@ def test_a_warm_start_that_only_gets_worse_says_so():
 
 def test_held_out_rows_are_stratified_for_several_classes():
     mlp = MLPClassifier(5, early_stopping=True, max_iter=2, random_state=0)
-    assert mlp.fit(X_IRIS, Y_IRIS)._split is not None
-    task = mlp._prepare(X_IRIS, Y_IRIS, None)
-    _, validate = mlp._split(task, np.random.RandomState(0))
-    assert np.bincount(Y_IRIS[validate]).tolist() == [5, 5, 5]
+    task = hold_out(mlp, prepare(mlp, X_IRIS, Y_IRIS), None, None)
+    assert np.bincount(task.validation[1]).tolist() == [5, 5, 5]
     rare = np.where(np.arange(150) == 7, 9, Y_IRIS)
     with pytest.warns(UserWarning, match="not stratified: The least populated class"):
         mlp.fit(X_IRIS, rare)

@@ -1,25 +1,42 @@
-"""What all estimators share: `Learner` trains the network, this predicts with it."""
+"""The estimator that the four share: scikit-learn's face on `prepare` and `learn`."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
+from sklearn.utils._set_output import _wrap_data_with_container
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from layerkit.estimators.learning import Learner
-from layerkit.estimators.task import check_mapped
+from layerkit.archive import ModelFileError
+from layerkit.estimators.callbacks import CallbackSupport, as_fit_callbacks, with_callbacks
+from layerkit.estimators.learning import Recipe, learn
+from layerkit.estimators.preparing import (
+    Task,
+    check_mapped,
+    check_shape,
+    hold_out,
+    prepare,
+    seed_of,
+    validate,
+)
+from layerkit.estimators.rules import is_splitter
 from layerkit.fused import plan, threads_for
 from layerkit.fused.planning import Plan
 from layerkit.layer import Layer
 from layerkit.layers import Identity
 from layerkit.optimizers import LBFGS
+from layerkit.parameters import Parameterized, is_size
+from layerkit.seeds import with_plain_seed, with_seed
+from layerkit.training import Checkpoint
 from layerkit.training.batches import mapping_of, release
+from layerkit.training.checkpoint import as_checkpoint
 
 # Elements of the widest activation when predicting: bounds the memory, fills the caches.
 _BATCH_ELEMENTS = 2**22
@@ -29,27 +46,234 @@ _plans: WeakKeyDictionary[NetworkEstimator, Plan] = WeakKeyDictionary()
 
 def learns_in_batches(estimator: NetworkEstimator) -> bool:
     """Whether there is a partial_fit, for ``available_if``."""
-    if isinstance(estimator._make_optimizer(), LBFGS):
+    if isinstance(estimator._recipe().optimizer(), LBFGS):
         raise AttributeError("partial_fit needs an optimizer that steps in batches, not LBFGS")
     return True
 
 
-class LastHidden(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Learner):
-    """The transformer whose output has names: scikit-learn puts it into what `set_output` says."""
-
-    def transform(self, X: Any) -> Any:
-        """Return what the last hidden layer makes of X."""
-        return self._activations(X, -1)
-
-    def _activations(self, X: Any, layer: int | str) -> np.ndarray:
-        """Return what a hidden layer makes of X."""
-        raise NotImplementedError
+def store_params(estimator: Any, arguments: dict[str, Any]) -> None:
+    """Store a constructor's arguments, its ``locals()``, as given under their own names."""
+    vars(estimator).update((k, v) for k, v in arguments.items() if k not in ("self", "__class__"))
 
 
-# The empty tuple is for scikit-learn to leave this transform alone, as the names of the last hidden
+# The empty tuple is for scikit-learn to leave `transform` alone, as the names of the last hidden
 # layer do not fit another one.
-class NetworkEstimator(LastHidden, auto_wrap_output_keys=()):  # type: ignore[call-arg]
+class NetworkEstimator(
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    CallbackSupport,
+    Parameterized,
+    BaseEstimator,
+    auto_wrap_output_keys=(),  # type: ignore[call-arg]
+):
     """Base of the estimators."""
+
+    _recipe_of: ClassVar[type[Recipe]]
+
+    network_: Layer
+    _target: Any
+
+    if TYPE_CHECKING:  # parameters and fitted attributes are set by name
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def _recipe(self, epochs: int = 1, **how: Any) -> Recipe:
+        """Return how the network is made and trained."""
+        return self._recipe_of(self, epochs, **how)
+
+    # ---------------------------------------------------------------- learning
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        groups: Any = None,
+        *,
+        checkpoint: str | os.PathLike | Checkpoint | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, ...)
+            A table, or images ``(n_samples, height, width, channels)`` and the like. Sparse rows
+            are taken by a network that begins with Dense. Or, without y, batches: see Notes.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
+            Labels or numbers.
+        sample_weight : array-like of shape (n_samples,), optional
+            Not negative. A weight of 2 counts as the row twice, 0 as no row.
+        X_val, y_val : array-like, optional
+            Validation data in place of a part of X, each row counting once: evaluated after every
+            epoch. Training stops after ``n_iter_no_change`` epochs without improvement, and the
+            weights of the best epoch are restored.
+        groups : array-like of shape (n_samples,), optional
+            For a splitter that is given as ``early_stopping``, which sees all rows, those of weight
+            0 too.
+        checkpoint : path or Checkpoint, optional
+            File to write the fit to, after every epoch or as often as a
+            `layerkit.training.Checkpoint` says. Not with L-BFGS.
+        resume : bool, default=False
+            Go on from the checkpoint, if there is one, on the same data and with the same
+            parameters: the result is that of the fit that was never interrupted. A splitter that
+            draws rows, given as ``early_stopping``, needs an integer as its random_state.
+
+        Returns
+        -------
+        self : object
+            The estimator, having learned.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range or the data do not fit; it says which, and what came.
+        ModelFileError
+            If ``resume`` finds a checkpoint that is damaged or of another fit.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If ``max_iter`` epochs, of the estimator or of an `LBFGS`, were not enough (never with
+            ``n_iter_no_change=None``).
+        DivergenceWarning
+            If numbers that are not finite turned up; the last good weights are kept.
+
+        Notes
+        -----
+        Data larger than memory are a memory map (`numpy.load` with ``mmap_mode="r"``), or an
+        iterable of batches ``(X, y)`` or ``(X, y, sample_weight)`` given as X, with y left out: the
+        chunks of a table, say. It is iterated once before training, to find the classes, the dtype
+        and the mean weight, and then for every epoch; of the batches nothing is kept. They are
+        taken as they come, so that ``batch_size`` and ``shuffle`` mean nothing, and nothing can be
+        held out: for early stopping give ``X_val`` and ``y_val``. What can be iterated only once, a
+        generator, is refused; `partial_fit` takes such batches one by one.
+        """
+        recipe = self._recipe(self.max_iter, keep=self.warm_start)
+        recipe.check()
+        fresh = not (self.warm_start and hasattr(self, "network_"))
+        checkpoint = as_checkpoint(checkpoint, resume)
+        seed = seed_of(checkpoint) if resume else None
+        splitting = X_val is None and y_val is None and is_splitter(self.early_stopping)
+        task = prepare(
+            self, X, y, sample_weight, groups, fresh=fresh, seed=seed, splitting=splitting
+        )
+        task = hold_out(self, task, X_val, y_val)
+        if checkpoint is not None:
+            checkpoint.note = {"entropy": task.seed.entropy, "spawn_key": task.seed.spawn_key}
+        recipe.saving = {"checkpoint": checkpoint, "resume": resume}
+        try:
+            return self._learn(task, recipe)
+        except ModelFileError as error:
+            if not is_size(getattr(self.early_stopping, "random_state", 0), least=0):
+                error.add_note(
+                    f"early_stopping={self.early_stopping!r} must hold out the same rows as it did "
+                    "then: one that draws them needs an integer as its random_state"
+                )
+            raise
+
+    def refit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Train anew, on all rows, for the ``best_iter_`` epochs that validation found.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix
+            As in `fit`; nothing is held out.
+        y : array-like, optional
+            As in `fit`.
+        sample_weight : array-like of shape (n_samples,), optional
+            As in `fit`.
+
+        Returns
+        -------
+        self : object
+            The estimator, having learned.
+        """
+        check_is_fitted(self, "network_")
+        recipe = self._recipe(max(self.best_iter_, 1), patient=True)
+        recipe.check()
+        return self._learn(prepare(self, X, y, sample_weight), recipe)
+
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
+        """Learn from the rows for one epoch, continuing what was learned before."""
+        recipe = self._recipe(keep=True, patient=True)
+        recipe.check()
+        fresh = not hasattr(self, "network_")
+        return self._learn(prepare(self, X, y, sample_weight, fresh=fresh, classes=classes), recipe)
+
+    @with_callbacks
+    def _learn(self, task: Task, recipe: Recipe) -> Self:
+        attributes, history = learn(task, recipe)
+        self._set(attributes)
+        recipe.warn(self.optimizer_, history)
+        return self
+
+    def _set(self, attributes: dict[str, Any]) -> None:
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def set_callbacks(self, *callbacks: Any) -> Any:
+        """Set what is called while the network learns.
+
+        Parameters
+        ----------
+        *callbacks : scikit-learn callbacks, or callables
+            Objects of scikit-learn's protocol (`sklearn.callback.ProgressBar`,
+            `sklearn.callback.ScoringMonitor`) see one task for every epoch. Callables are given the
+            `layerkit.training.TrainingState` after every epoch, as in `layerkit.training.train`;
+            their method ``on_batch``, if they have one, after every step. If one raises, the
+            estimator is fitted as it was before. Without arguments: forget them.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        TypeError
+            If one is neither.
+        """
+        return super().set_callbacks(*as_fit_callbacks(callbacks))
+
+    def train_arguments(
+        self, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None
+    ) -> dict[str, Any]:
+        """Return what `layerkit.training.train` would be given to learn these rows.
+
+        Parameters
+        ----------
+        X, y : array-like
+            As in `fit`; nothing is held out.
+        sample_weight : array-like of shape (n_samples,), optional
+            As in `fit`.
+        validation_data : tuple of X, y and sample_weight, optional
+            Further rows.
+
+        Returns
+        -------
+        arguments : dict
+            ``network`` (the fitted one, or else a new one, built), ``loss``, ``optimizer`` (a new
+            one), ``data`` and ``validation_data`` with y as the loss takes it, and ``batch_size``.
+        """
+        task = prepare(self, X, y, sample_weight, fresh=not hasattr(self, "network_"))
+        recipe, encode = self._recipe(), task.target.encode
+        if validation_data is not None:
+            X, y, weight = validation_data
+            X, y = validate(self, X, y, reset=False)
+            validation_data = X, encode(y), weight
+        return {
+            "network": task.network,
+            "loss": task.target.loss,
+            "optimizer": recipe.optimizer(),
+            "data": (task.X, encode(task.y), task.weight),
+            "validation_data": validation_data,
+            "batch_size": recipe.batch_size(len(task.y)),
+        }
+
+    # ---------------------------------------------------------------- hidden activations
 
     def transform(self, X: Any, layer: int | str = -1) -> np.ndarray:
         """Return what a hidden layer makes of X, a row for each sample.
@@ -70,7 +294,7 @@ class NetworkEstimator(LastHidden, auto_wrap_output_keys=()):  # type: ignore[ca
         """
         check_is_fitted(self, "network_")
         if layer == -1 or len(self._hidden(layer)) == self._n_hidden:  # type: ignore[arg-type]
-            return super().transform(X)
+            return _wrap_data_with_container("transform", self._activations(X, -1), X, self)
         return self._activations(X, layer)
 
     def _activations(self, X: Any, layer: int | str) -> np.ndarray:
@@ -97,11 +321,13 @@ class NetworkEstimator(LastHidden, auto_wrap_output_keys=()):  # type: ignore[ca
     @property
     def _n_hidden(self) -> int:
         """Number of layers before the head."""
-        return len(self.network_) - 1  # type: ignore[arg-type]
+        return self._recipe().n_hidden()
 
     @property
     def _n_features_out(self) -> int:
         return math.prod(self._hidden(-1).output_shape)
+
+    # ---------------------------------------------------------------- predicting
 
     def _raw(self, X: Any) -> np.ndarray:
         """Return the network's outputs."""
@@ -128,7 +354,7 @@ class NetworkEstimator(LastHidden, auto_wrap_output_keys=()):  # type: ignore[ca
             ensure_all_finite=mapping_of(X) is None,
         )
         check_mapped(X, self)
-        self._check_shape(X)
+        check_shape(self, X)
         return X
 
     @np.errstate(over="ignore", invalid="ignore")
@@ -157,7 +383,22 @@ class NetworkEstimator(LastHidden, auto_wrap_output_keys=()):  # type: ignore[ca
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         tags.target_tags.multi_output = True
+        tags.input_tags.sparse = self._recipe().takes_sparse_rows()
         return tags
+
+    def check(self, ok: bool, name: str, expected: str) -> None:
+        if not ok:
+            raise ValueError(
+                f"{type(self).__name__}: {name} must be {expected}, got {getattr(self, name)!r}"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return with_plain_seed(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(with_seed(state))
+
+    __repr__ = BaseEstimator.__repr__
 
 
 def infer_in_batches(network: Layer, X: Any, planned: Plan | None = None) -> np.ndarray:

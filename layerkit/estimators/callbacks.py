@@ -2,56 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from sklearn.callback import CallbackSupportMixin, FitCallback, with_callbacks
+from sklearn import callback
 
 from layerkit.training import History, TrainingState
 
-__all__ = ["Callbacks", "EpochHooks", "print_epoch", "with_callbacks"]
+CallbackSupport = callback.CallbackSupportMixin
+with_callbacks = callback.with_callbacks
 
 
-class Callbacks(CallbackSupportMixin):
-    """Gives an estimator `set_callbacks`, for scikit-learn's callbacks and for ours."""
+def as_fit_callbacks(callbacks: Iterable[Any]) -> list[Any]:
+    """Return callbacks of scikit-learn's protocol, or refuse what cannot be one."""
+    for given in callbacks:
+        follows = isinstance(given, callback.FitCallback) or callable(given)
+        if not follows or isinstance(given, type):
+            raise TypeError(
+                "callbacks must be instances that follow scikit-learn's FitCallback protocol, "
+                f"or callables that take a TrainingState, got {given!r}"
+            )
+    return [c if isinstance(c, callback.FitCallback) else PlainCallback(c) for c in callbacks]
 
-    def set_callbacks(self, *callbacks: Any) -> Any:
-        """Set what is called while the network learns.
 
-        Parameters
-        ----------
-        *callbacks : scikit-learn callbacks, or callables
-            Objects of scikit-learn's protocol (`sklearn.callback.ProgressBar`,
-            `sklearn.callback.ScoringMonitor`) see one task for every epoch. Callables are given the
-            `layerkit.training.TrainingState` after every epoch, as in `layerkit.training.train`;
-            their method ``on_batch``, if they have one, after every step. If one raises, the
-            estimator is fitted as it was before. Without arguments: forget them.
-
-        Returns
-        -------
-        self : object
-            The estimator.
-
-        Raises
-        ------
-        TypeError
-            If one is neither.
-        """
-        for callback in callbacks:
-            follows = isinstance(callback, FitCallback) or callable(callback)
-            if not follows or isinstance(callback, type):
-                raise TypeError(
-                    "callbacks must be instances that follow scikit-learn's FitCallback protocol, "
-                    f"or callables that take a TrainingState, got {callback!r}"
-                )
-        return super().set_callbacks(
-            *(c if isinstance(c, FitCallback) else PlainCallback(c) for c in callbacks)
-        )
-
-    def _own_callbacks(self) -> list[Callable[[TrainingState], Any]]:
-        """The callables among the callbacks."""
-        held = getattr(self, "_skl_callbacks", [])
-        return [callback.function for callback in held if isinstance(callback, PlainCallback)]
+def own_callbacks(estimator: Any) -> list[Callable[[TrainingState], Any]]:
+    """Return the callables among an estimator's callbacks."""
+    held = getattr(estimator, "_skl_callbacks", [])
+    return [given.function for given in held if isinstance(given, PlainCallback)]
 
 
 class PlainCallback:
@@ -63,14 +40,7 @@ class PlainCallback:
     def setup(self, estimator: Any, context: Any) -> None:
         """Do nothing: `train` calls the function."""
 
-    def teardown(self, estimator: Any, context: Any) -> None:
-        """Do nothing: `train` calls the function."""
-
-    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        """Do nothing: `train` calls the function."""
-
-    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
-        """Do nothing: `train` calls the function."""
+    teardown = on_fit_task_begin = on_fit_task_end = setup
 
 
 class EpochHooks:
@@ -78,7 +48,7 @@ class EpochHooks:
 
     Parameters
     ----------
-    estimator : Callbacks
+    estimator : NetworkEstimator
     epochs : int
         Planned; there may be fewer.
     given : tuple

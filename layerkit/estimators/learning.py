@@ -1,349 +1,118 @@
-"""How every estimator learns: data checked, a network built and trained, attributes set."""
+"""From a task to a fitted network: one way for all estimators, and what is particular to each."""
 
 from __future__ import annotations
 
 import copy
-import os
-import warnings
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted
+from sklearn.model_selection import train_test_split
 
-from layerkit.archive import ModelFileError
-from layerkit.estimators.building import build_around_frozen
-from layerkit.estimators.callbacks import Callbacks, EpochHooks, print_epoch, with_callbacks
-from layerkit.estimators.preparing import Preparing
-from layerkit.estimators.targets import Target
-from layerkit.estimators.task import Task, seed_of, stream
+from layerkit.estimators.callbacks import EpochHooks, own_callbacks
+from layerkit.estimators.preparing import Task, stream
+from layerkit.estimators.rules import Rule
+from layerkit.estimators.targets import ClassTarget, Labels, Target
 from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
-from layerkit.parameters import Parameterized, is_dtype, is_number, is_size
-from layerkit.seeds import with_plain_seed, with_seed
-from layerkit.training import Checkpoint, History, train
-from layerkit.training.checkpoint import as_checkpoint
+from layerkit.training import History, train
 from layerkit.training.run import put_back_on_error
 
 
-class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
-    """The half of an estimator that learns.
+@dataclass
+class Recipe:
+    """How an estimator makes a network and trains it, as its parameters say.
 
-    A subclass has the constructor parameters ``batch_size``, ``max_iter``, ``shuffle``,
-    ``random_state``, ``tol``, ``n_iter_no_change``, ``early_stopping``, ``validation_fraction``,
-    ``warm_start``, ``dtype`` and ``verbose``, and says in a few methods what is particular to it:
-    `_make_target`, `_make_network`, `_make_loss` and `_make_optimizer`.
+    A kind of estimator states its network, its loss and optimizer, and, for `learn`, three things:
+    the batches, the stopping rule and the fitted attributes.
+
+    Parameters
+    ----------
+    estimator : NetworkEstimator
+    epochs : int
+        At most.
+    keep : bool
+        Keep the optimizer's state, for a later call to go on with.
+    patient : bool
+        Run all epochs, whatever happens to the loss.
+    saving : mapping
+        The arguments of `train` for checkpoints.
     """
 
-    # The column of the history that chooses the best epoch where there is validation data.
-    _monitor: ClassVar[str] = "validation_loss"
+    estimator: Any
+    epochs: int = 1
+    keep: bool = False
+    patient: bool = False
+    saving: Mapping[str, Any] = field(default_factory=dict)
+
+    rules: ClassVar[dict[str, Rule]]
     # Parameters that make the network: to go on after a change of one needs a new fit.
-    _structure: ClassVar[tuple[str, ...]] = ("dtype",)
+    structure: ClassVar[tuple[str, ...]]
+    # The column of the history that chooses the best epoch where there is validation data.
+    monitor: ClassVar[str] = "validation_loss"
+    noise_stream: ClassVar[int] = 2
+    # A callback of `train`, for verbose.
+    print_epoch: ClassVar[Any]
 
-    history_: History
-    optimizer_: Any
-    _built_for: dict[str, str]
+    # ---------------------------------------------------------------- network
 
-    # ---------------------------------------------------------------- what an estimator defines
-
-    def _make_target(self, y: np.ndarray, classes: Any = None) -> Target:
-        """Tell what y holds."""
-        raise NotImplementedError
-
-    def _make_network(self, output_shape: tuple[int, ...]) -> Layer:
+    def network(self, output_shape: tuple[int, ...]) -> Layer:
         """Return the network, not built, with an output of that shape where we choose it."""
         raise NotImplementedError
 
-    def _make_loss(self) -> Loss | None:
+    def loss(self) -> Loss | None:
         """Return a loss of our own, or None for the one that suits y."""
         raise NotImplementedError
 
-    def _make_optimizer(self) -> Optimizer | LBFGS:
+    def optimizer(self) -> Optimizer | LBFGS:
         """Return an optimizer of our own, without state."""
         raise NotImplementedError
 
-    def _weights(
-        self, target: Any, y: np.ndarray, sample_weight: np.ndarray | None
-    ) -> np.ndarray | None:
-        """Return the weight of every sample."""
-        return sample_weight
+    def n_hidden(self) -> int:
+        """Number of layers before the head."""
+        return len(self.estimator.network_) - 1
 
-    def _check_params(self) -> None:
-        """Refuse constructor parameters that are out of range."""
-        patience, stopping = self.n_iter_no_change, self.early_stopping
-        fraction = self.validation_fraction
-        self.check(
-            self.batch_size == "auto" or is_size(self.batch_size),
-            "batch_size",
-            "'auto' or a positive integer",
-        )
-        self.check(is_size(self.max_iter), "max_iter", "a positive integer")
-        self.check(is_number(self.tol) and self.tol >= 0, "tol", "a finite number >= 0")
-        self.check(
-            patience is None or patience == np.inf or is_size(patience),
-            "n_iter_no_change",
-            "None or a positive integer",
-        )
-        self.check(
-            isinstance(stopping, bool | np.bool_)
-            or (hasattr(stopping, "split") and not isinstance(stopping, str)),
-            "early_stopping",
-            "True, False or a splitter such as GroupShuffleSplit()",
-        )
-        self.check(
-            is_number(fraction) and 0 < fraction < 1,
-            "validation_fraction",
-            "between 0 and 1, exclusive",
-        )
-        for name in ("shuffle", "warm_start", "verbose"):
-            flag = isinstance(getattr(self, name), bool | np.bool_ | int)
-            self.check(flag, name, "True or False")
-        self.check(is_dtype(self.dtype), "dtype", "'auto', 'float32' or 'float64'")
+    def takes_sparse_rows(self) -> bool:
+        """Whether the network begins with a layer for them, as Dense is."""
+        return True
 
-    # ---------------------------------------------------------------- learning
-
-    def fit(
-        self,
-        X: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        X_val: Any = None,
-        y_val: Any = None,
-        groups: Any = None,
-        *,
-        checkpoint: str | os.PathLike | Checkpoint | None = None,
-        resume: bool = False,
-    ) -> Self:
-        """Train the network.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, ...)
-            A table, or images ``(n_samples, height, width, channels)`` and the like. Sparse rows
-            are taken by a network that begins with Dense. Or, without y, batches: see Notes.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
-            Labels or numbers.
-        sample_weight : array-like of shape (n_samples,), optional
-            Not negative. A weight of 2 counts as the row twice, 0 as no row.
-        X_val, y_val : array-like, optional
-            Validation data in place of a part of X, each row counting once: evaluated after every
-            epoch. Training stops after ``n_iter_no_change`` epochs without improvement, and the
-            weights of the best epoch are restored.
-        groups : array-like of shape (n_samples,), optional
-            For a splitter that is given as ``early_stopping``, which sees all rows, those of weight
-            0 too.
-        checkpoint : path or Checkpoint, optional
-            File to write the fit to, after every epoch or as often as a
-            `layerkit.training.Checkpoint` says. Not with L-BFGS.
-        resume : bool, default=False
-            Go on from the checkpoint, if there is one, on the same data and with the same
-            parameters: the result is that of the fit that was never interrupted. A splitter that
-            draws rows, given as ``early_stopping``, needs an integer as its random_state.
-
-        Returns
-        -------
-        self : object
-            The estimator, having learned.
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range or the data do not fit; it says which, and what came.
-        ModelFileError
-            If ``resume`` finds a checkpoint that is damaged or of another fit.
-
-        Warns
-        -----
-        ConvergenceWarning
-            If ``max_iter`` epochs, of the estimator or of an `LBFGS`, were not enough (never with
-            ``n_iter_no_change=None``).
-        DivergenceWarning
-            If numbers that are not finite turned up; the last good weights are kept.
-
-        Notes
-        -----
-        Data larger than memory are a memory map (`numpy.load` with ``mmap_mode="r"``), or an
-        iterable of batches ``(X, y)`` or ``(X, y, sample_weight)`` given as X, with y left out: the
-        chunks of a table, say. It is iterated once before training, to find the classes, the dtype
-        and the mean weight, and then for every epoch; of the batches nothing is kept. They are
-        taken as they come, so that ``batch_size`` and ``shuffle`` mean nothing, and nothing can be
-        held out: for early stopping give ``X_val`` and ``y_val``. What can be iterated only once, a
-        generator, is refused; `partial_fit` takes such batches one by one.
-        """
-        self._check_params()
-        fresh = not (self.warm_start and hasattr(self, "network_"))
-        checkpoint = as_checkpoint(checkpoint, resume)
-        seed = seed_of(checkpoint) if resume else None
-        splitting = X_val is None and y_val is None and hasattr(self.early_stopping, "split")
-        task = self._prepare(X, y, sample_weight, groups, fresh, seed=seed, splitting=splitting)
-        task = self._hold_out(task, X_val, y_val)
-        if checkpoint is not None:
-            checkpoint.note = {"entropy": task.seed.entropy, "spawn_key": task.seed.spawn_key}
-        saving = {"checkpoint": checkpoint, "resume": resume}
-        try:
-            return self._learn(task, self.max_iter, keep=self.warm_start, saving=saving)
-        except ModelFileError as error:
-            if not is_size(getattr(self.early_stopping, "random_state", 0), least=0):
-                error.add_note(
-                    f"early_stopping={self.early_stopping!r} must hold out the same rows as it did "
-                    "then: one that draws them needs an integer as its random_state"
-                )
-            raise
-
-    def refit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Train anew, on all rows, for the ``best_iter_`` epochs that validation found.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix
-            As in `fit`; nothing is held out.
-        y : array-like, optional
-            As in `fit`.
-        sample_weight : array-like of shape (n_samples,), optional
-            As in `fit`.
-
-        Returns
-        -------
-        self : object
-            The estimator, having learned.
-        """
-        check_is_fitted(self, "network_")
-        self._check_params()
-        task = self._prepare(X, y, sample_weight, fresh=True)
-        return self._learn(task, max(self.best_iter_, 1), patient=True)
-
-    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
-        """Learn from the rows for one epoch, continuing what was learned before."""
-        self._check_params()
-        fresh = not hasattr(self, "network_")
-        task = self._prepare(X, y, sample_weight, None, fresh, classes)
-        return self._learn(task, 1, keep=True, patient=True)
-
-    @with_callbacks
-    def _learn(
-        self,
-        task: Task,
-        epochs: int,
-        keep: bool = False,
-        patient: bool = False,
-        saving: Mapping[str, Any] = MappingProxyType({}),
-    ) -> Self:
-        """Run `train` and set the fitted attributes.
-
-        ``keep`` keeps the optimizer's state, for a later call to go on with; ``patient`` runs all
-        epochs, whatever happens to the loss; ``saving`` has the arguments of `train` for that.
-        """
-        optimizer = self._make_optimizer()
-        if task.fresh:
-            network, past = self._build(task), History()
-        else:
-            self._check_structure()
-            network, past = self.network_, self.history_
-            if isinstance(optimizer, Optimizer) and type(optimizer) is type(self.optimizer_):
-                optimizer.state = self.optimizer_.state
-
-        def fitted(new: History) -> dict[str, Any]:
-            return self._fitted(task, past.then(new), copy.deepcopy(network))
-
-        hooks = EpochHooks(self, epochs, task.given, fitted)
-        auto = self.batch_size == "auto"
-        with put_back_on_error(network):
-            history = train(
-                network,
-                task.target.loss,
-                optimizer,
-                task.data(task.target.encode),
-                epochs=epochs,
-                batch_size=self._auto_batch(task.n_rows) if auto else self.batch_size,
-                shuffle=bool(self.shuffle),
-                patience=None if patient else self._patience(optimizer, task),
-                tol=float(self.tol),
-                callbacks=[*self._own_callbacks(), *[print_epoch] * bool(self.verbose), hooks],
-                random_state=stream(task.seed, 2, len(past)),
-                **self._validating(task),
-                **saving,
-            )
-            hooks.close()
-        task.target.loss = copy.copy(task.target.loss)  # without what its last forward held
-        if not keep and isinstance(optimizer, Optimizer):
-            optimizer.reset()
-        self._set(**self._fitted(task, past.then(history), network), optimizer_=optimizer)
-        limit, name = epochs, "max_iter"
-        if isinstance(optimizer, LBFGS) and optimizer.max_iter < epochs:
-            limit, name = optimizer.max_iter, "optimizer__max_iter"
-        if not patient and len(history) == limit and not history.stopped:
-            self._warn_not_converged(name, limit)
-        return self
-
-    def _set(self, **attributes: Any) -> None:
-        for name, value in attributes.items():
-            setattr(self, name, value)
-
-    def _auto_dtype(self, dtype: np.dtype) -> Any:
+    def auto_dtype(self, dtype: np.dtype) -> Any:
         """Return dtype="auto" for X of a dtype: the smaller one that holds its values exactly.
 
         A long double, which no network has, is float64.
         """
         return np.float64 if dtype.itemsize > 8 else np.result_type(dtype, np.float32)
 
-    def _auto_batch(self, n_rows: int) -> int:
-        """Return batch_size="auto": about 32 steps an epoch, of 32 to 200 rows."""
-        return min(max(n_rows // 32, 32), 200)
-
-    def _validating(self, task: Task) -> dict[str, Any]:
-        """Return the arguments of `train` that concern validation."""
-        if task.validation is None:
-            return {}
-        (X, y, weight), target = task.validation, task.target
-        return {
-            "validation_data": (X, target.encode(y), weight),
-            "score": lambda _, raw, weight: target.score_of_known(y, raw, weight),
-            "monitor": self._monitor,
-        }
-
-    def _patience(self, optimizer: Any, task: Task) -> int | None:
-        """Return the epochs to wait for an improvement; L-BFGS has its own test of convergence."""
-        patience = self.n_iter_no_change
-        converges = isinstance(optimizer, LBFGS) and task.validation is None
-        return None if patience in (None, np.inf) or converges else int(patience)
-
-    def _build(self, task: Task) -> Layer:
+    def build(self, task: Task) -> Layer:
         """Return a new network for the data; the loss and the width of its output are settled."""
-        target, loss = task.target, self._make_loss()
+        target, loss, estimator = task.target, self.loss(), self.estimator
         if loss is not None:
             target.check_loss(loss)
             loss.check_params()
-        network = self._make_network(target.shapes(loss)[0])
-        if hasattr(self, "feature_names_in_"):
-            network.name_features(list(self.feature_names_in_))
-        dtype = self._auto_dtype(task.X.dtype) if self.dtype == "auto" else self.dtype
+        network = self.network(target.shapes(loss)[0])
+        if hasattr(estimator, "feature_names_in_"):
+            network.name_features(list(estimator.feature_names_in_))
+        auto = estimator.dtype == "auto"
+        dtype = self.auto_dtype(task.X.dtype) if auto else estimator.dtype
         build_around_frozen(network, task.X.shape[1:], stream(task.seed, 0), dtype)
         network.convert_input(task.X[:1])  # refuses sparse rows where the first layer cannot
         target.bind(loss, network.output_shape)
         return network
 
-    def _fitted(self, task: Task, history: History, network: Layer) -> dict[str, Any]:
-        """Return the fitted attributes."""
-        best = history.best_epoch
-        return {
-            "network_": network,
-            "history_": history,
-            "loss_curve_": [row["loss"] for row in history.rows],
-            "n_iter_": len(history),
-            "best_iter_": len(history) if best is None else best,
-            "_target": task.target,
-            "_seed": task.seed,
-            "_built_for": {name: _written(getattr(self, name)) for name in self._structure},
-        }
+    # ---------------------------------------------------------------- preparing
 
-    def _check_structure(self) -> None:
+    def check(self) -> None:
+        """Refuse constructor parameters that are out of range."""
+        for name, (ok, expected) in self.rules.items():
+            if hasattr(self.estimator, name):
+                self.estimator.check(ok(getattr(self.estimator, name)), name, expected)
+
+    def check_structure(self) -> None:
         """Refuse to go on with a network that the parameters no longer describe."""
-        for name, built_for in self._built_for.items():
-            value = getattr(self, name)
+        for name, built_for in self.estimator._built_for.items():
+            value = getattr(self.estimator, name)
             if built_for not in (_written(value), repr(value)):  # version 0.1.0 stored the repr
                 raise ValueError(
                     f"{name} was {built_for} when the network was built and is "
@@ -351,28 +120,158 @@ class Learner(Callbacks, Preparing, Parameterized, BaseEstimator):
                     "fit with warm_start=False builds a new one"
                 )
 
-    def _warn_not_converged(self, name: str, epochs: int) -> None:
-        if self.n_iter_no_change is not None:
-            warnings.warn(
-                f"{type(self).__name__}: {name}={epochs} epochs were not enough to "
-                "converge; raise it, or set n_iter_no_change=None to have exactly so many",
-                ConvergenceWarning,
-                stacklevel=5,  # the caller of fit
-            )
+    def accepts(self, is_mapped: bool) -> dict[str, Any]:
+        """Return what scikit-learn's `validate_data` is told of X, which may be a memory map."""
+        return {"allow_nd": True}
 
-    def check(self, ok: bool, name: str, expected: str) -> None:
-        if not ok:
+    def stream_of(self, seed: np.random.SeedSequence, past: History | None) -> Any:
+        """Return a stream of scikit-learn's kind for a new network or for what follows a past."""
+        return None
+
+    def stops_early(self) -> bool:
+        """Whether early_stopping=True holds out rows."""
+        return True
+
+    def split(self, task: Task) -> Any:
+        """Return rows to learn from and rows to validate on, in proportion to the classes."""
+        rows, fraction = np.arange(task.X.shape[0]), self.estimator.validation_fraction
+        try:
+            return train_test_split(
+                rows,
+                test_size=fraction,
+                stratify=task.y if isinstance(task.target, Labels) else None,
+                random_state=int(stream(task.seed, 1).generate_state(1)[0]),
+            )
+        except ValueError as error:
             raise ValueError(
-                f"{type(self).__name__}: {name} must be {expected}, got {getattr(self, name)!r}"
-            )
+                f"early_stopping cannot hold out validation_fraction={fraction} of "
+                f"{len(rows)} rows: {error}"
+            ) from error
 
-    def __getstate__(self) -> dict[str, Any]:
-        return with_plain_seed(super().__getstate__())
+    # ---------------------------------------------------------------- learning
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(with_seed(state))
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the optimizer goes on with its state, and keeps it for a later call."""
+        return self.keep
 
-    __repr__ = BaseEstimator.__repr__
+    def auto_batch(self, n_rows: int) -> int:
+        """Return batch_size="auto": about 32 steps an epoch, of 32 to 200 rows."""
+        return min(max(n_rows // 32, 32), 200)
+
+    def batch_size(self, n_rows: int) -> int:
+        """Return the rows of a batch."""
+        size = self.estimator.batch_size
+        return self.auto_batch(n_rows) if isinstance(size, str) else size
+
+    def batches(self, task: Task, optimizer: Any) -> dict[str, Any]:
+        """Return the arguments of `train` that say what is minimised, with which batches."""
+        raise NotImplementedError
+
+    def stopping(self, task: Task, optimizer: Any) -> dict[str, Any]:
+        """Return the arguments of `train` that say when to stop; callbacks among them come first.
+
+        Called before `batches`.
+        """
+        raise NotImplementedError
+
+    def attributes(self, task: Task, history: History) -> dict[str, Any]:
+        """Return the fitted attributes after the epochs of a history."""
+        whole = task.past.then(history)
+        best, structure = (
+            whole.best_epoch,
+            [n for n in self.structure if hasattr(self.estimator, n)],
+        )
+        classes = {"classes_": task.target.classes} if isinstance(task.target, ClassTarget) else {}
+        return classes | {
+            "network_": task.network,
+            "history_": whole,
+            "loss_curve_": [row["loss"] for row in whole.rows],
+            "n_iter_": len(whole),
+            "best_iter_": len(whole) if best is None else best,
+            "_target": task.target,
+            "_seed": task.seed,
+            "_built_for": {name: _written(getattr(self.estimator, name)) for name in structure},
+        }
+
+    def score(self, target: Target, y: np.ndarray) -> Callable[..., float]:
+        """Return the function that scores raw outputs for y after every epoch."""
+        return lambda _, raw, weight: target.score_of_known(y, raw, weight)
+
+    def finish(self, task: Task, optimizer: Any, history: History) -> None:
+        """Do what is left to do with the optimizer and the record."""
+
+    def warn(self, optimizer: Any, history: History) -> None:
+        """Warn of what the user should know; two calls below the method that `fit` calls."""
+
+    def log_proba(self, target: Any, raw: np.ndarray) -> Any:
+        """Return logarithms of the class probabilities."""
+        return target.log_proba(raw)
+
+
+def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
+    """Train the network of a task; return fitted attributes, and the record of these epochs."""
+    network, optimizer, estimator = task.network, recipe.optimizer(), recipe.estimator
+    goes_on = recipe.keeps_state and not task.fresh and isinstance(optimizer, Optimizer)
+    if goes_on and type(optimizer) is type(estimator.optimizer_):
+        optimizer.state = estimator.optimizer_.state  # type: ignore[union-attr]
+
+    def fitted_now(history: History) -> dict[str, Any]:
+        return recipe.attributes(replace(task, network=copy.deepcopy(network)), history)
+
+    hooks = EpochHooks(estimator, recipe.epochs, task.given, fitted_now)
+    stopping = recipe.stopping(task, optimizer)
+    callbacks = [*stopping.pop("callbacks", []), *own_callbacks(estimator)]
+    printing = [recipe.print_epoch] if estimator.verbose else []
+    with put_back_on_error(network):
+        history = train(
+            network,
+            optimizer=optimizer,
+            epochs=recipe.epochs,
+            callbacks=[*callbacks, *printing, hooks],
+            random_state=stream(task.seed, recipe.noise_stream, len(task.past)),
+            **recipe.batches(task, optimizer),
+            **stopping,
+            **_validating(task, recipe),
+            **recipe.saving,
+        )
+        hooks.close()
+    task.target.loss = copy.copy(task.target.loss)  # without what its last forward held
+    recipe.finish(task, optimizer, history)
+    if not recipe.keeps_state and isinstance(optimizer, Optimizer):
+        optimizer.reset()
+    return recipe.attributes(task, history) | {"optimizer_": optimizer}, history
+
+
+def _validating(task: Task, recipe: Recipe) -> dict[str, Any]:
+    """Return the arguments of `train` that concern validation."""
+    if task.validation is None:
+        return {}
+    X, y, weight = task.validation
+    return {
+        "validation_data": (X, task.target.encode(y), weight),
+        "score": recipe.score(task.target, y),
+        "monitor": recipe.monitor,
+    }
+
+
+def build_around_frozen(network: Layer, input_shape: Any, seed: Any, dtype: Any) -> None:
+    """Build; layers that came built and frozen keep their parameters."""
+    frozen = [
+        (layer, dict(layer.params), dict(layer.buffers))
+        for _, layer in network.walk()
+        if layer.is_built and not layer.trainable
+    ]
+    network.build(input_shape, seed, dtype=dtype, rebuild=True)
+    for layer, params, buffers in frozen:
+        for now, kept in ((layer.params, params), (layer.buffers, buffers)):
+            for name, value in kept.items():
+                if now[name].shape != value.shape:
+                    raise ValueError(
+                        f"in {layer.where}: the frozen {name} has shape {value.shape}, but these "
+                        f"data need {now[name].shape}"
+                    )
+                now[name][...] = value
 
 
 def _written(value: Any) -> str:

@@ -1,143 +1,248 @@
-"""What an estimator does with data before it learns: check, tell what they are, hold some out."""
+"""From data to a task: what `fit` is given is checked, and rows for validation are held out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, is_classifier, is_regressor
-from sklearn.utils import check_consistent_length
+from sklearn.base import is_classifier, is_regressor
+from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from layerkit.estimators.holdout import hold_out
+from layerkit.archive import ModelFileError
+from layerkit.estimators.rules import is_splitter
 from layerkit.estimators.streamed import StreamedRows, are_batches
-from layerkit.estimators.targets import Labels, as_column
-from layerkit.estimators.task import Task, check_mapped, stream
+from layerkit.estimators.targets import Numbers, Target, as_column, class_target
+from layerkit.estimators.weights import class_weights
 from layerkit.layer import Layer
 from layerkit.optimizers import LBFGS
 from layerkit.seeds import as_seed_sequence
-from layerkit.training.batches import mapping_of
+from layerkit.training import Checkpoint, History
+from layerkit.training.batches import MappedRows, chunks, mapping_of
 
 
-class Preparing(BaseEstimator):
-    """The part of an estimator that makes a `Task` of what `fit` is given."""
+@dataclass(frozen=True)
+class Task:
+    """What there is to learn, checked, with the network that learns it.
 
-    network_: Layer
-    _target: Any
-    _seed: np.random.SeedSequence
+    With ``batches``, X is one row of theirs and y holds all their classes. ``past`` is the record
+    of the epochs behind a network that is not ``fresh``; ``rng`` is the stream that scikit-learn's
+    MLP would draw from next.
+    """
 
-    def _prepare(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any,
-        groups: Any = None,
-        fresh: bool = True,
-        classes: Any = None,
-        seed: np.random.SeedSequence | None = None,
-        splitting: bool = False,
-    ) -> Task:
-        """Check the data, tell what y holds, and leave out rows without weight.
+    X: Any
+    y: np.ndarray
+    weight: np.ndarray | None
+    groups: np.ndarray | None
+    target: Target
+    seed: np.random.SeedSequence
+    fresh: bool
+    validation: tuple[Any, np.ndarray, np.ndarray | None] | None = None
+    batches: StreamedRows | None = None
+    network: Layer | Any = None
+    past: History = field(default_factory=History)
+    rng: np.random.RandomState | None = None
 
-        With ``splitting``, for a splitter whose positions count all rows, `_hold_out` does that.
-        """
-        if are_batches(X, y):
-            return self._prepare_batches(X, sample_weight, groups, fresh, seed)
-        X, y = self._validate(X, y, reset=fresh)
-        if not fresh:
-            self._check_shape(X)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
-        if groups is not None:
-            check_consistent_length(X, groups)
-        target = self._make_target(y, classes) if fresh else self._target
-        weight = self._weights(target, y, sample_weight)
-        task = Task(X, y, weight, groups, target, seed or self._next_seed(fresh), fresh)
-        return task if splitting else task.weighted("rows")
+    @property
+    def n_rows(self) -> int:
+        """Number of rows to learn from."""
+        return len(self.y) if self.batches is None else self.batches.n_rows
 
-    def _prepare_batches(
-        self,
-        batches: Iterable[Any],
-        sample_weight: Any,
-        groups: Any,
-        fresh: bool,
-        seed: np.random.SeedSequence | None,
-    ) -> Task:
-        """Look at all batches once, for what must be known before the first step."""
-        for name, value in (("sample_weight", sample_weight), ("groups", groups)):
-            if value is not None:
-                raise ValueError(f"{name} is for arrays; batches are (X, y, sample_weight)")
-        if isinstance(self._make_optimizer(), LBFGS):
-            raise ValueError(
-                "L-BFGS needs all rows at once: give X and y as arrays, not as batches"
-            )
-        rows = StreamedRows(batches, self._validate, is_classifier(self), fresh)
-        rows.weigh(getattr(self, "class_weight", None))
-        if not fresh:
-            self._check_shape(rows.X)
-        target = self._make_target(rows.y) if fresh else self._target
-        seed = seed or self._next_seed(fresh)
-        return Task(rows.X, rows.y, None, None, target, seed, fresh, batches=rows)
+    @property
+    def mean_weight(self) -> float:
+        """Mean weight of these rows."""
+        if self.batches is not None:
+            return self.batches.mean_weight
+        return 1.0 if self.weight is None else float(self.weight.mean())
 
-    def _next_seed(self, fresh: bool) -> np.random.SeedSequence:
-        return as_seed_sequence(self.random_state) if fresh else self._seed
+    @property
+    def given(self) -> tuple[Any, Any, Any]:
+        """X, y and sample_weight as callbacks see them: of batches, the batches."""
+        return (self.X, self.y, self.weight) if self.batches is None else (self.batches, None, None)
 
-    def _validate(self, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            reset=reset,
-            accept_sparse="csr",
-            allow_nd=True,
-            multi_output=True,
-            y_numeric=is_regressor(self),
-            ensure_all_finite=mapping_of(X) is None,
+    def data(self, encode: Callable[[np.ndarray], np.ndarray]) -> Any:
+        """Return what `train` takes, y encoded."""
+        if self.batches is None:
+            return self.X, encode(self.y), self.weight
+        self.batches.encode = encode
+        return self.batches
+
+    def rows(self, rows: np.ndarray) -> Task:
+        """Return the same with some of the rows."""
+        weight = None if self.weight is None else self.weight[rows]
+        groups = None if self.groups is None else np.asarray(self.groups)[rows]
+        X = self.X[rows] if mapping_of(self.X) is None else _mapped_rows(self.X, rows)
+        return replace(self, X=X, y=self.y[rows], weight=weight, groups=groups)
+
+    def weighted(self, what: str) -> Task:
+        """Return the same without rows of weight 0; ``what`` they are, should none be left."""
+        if self.weight is None or self.weight.all():
+            return self
+        if not self.weight.any():
+            raise ValueError(f"sample_weight times class_weight is zero for all {what}")
+        return self.rows(np.flatnonzero(self.weight))
+
+
+def prepare(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    groups: Any = None,
+    *,
+    fresh: bool = True,
+    classes: Any = None,
+    seed: np.random.SeedSequence | None = None,
+    splitting: bool = False,
+) -> Task:
+    """Check the data, tell what y holds, leave out rows without weight, build the network.
+
+    Parameters
+    ----------
+    estimator : NetworkEstimator
+    X, y, sample_weight, groups : as `fit` takes them
+    fresh : bool
+        Whether to build a new network or go on with the estimator's.
+    classes : array-like or list of array-likes, optional
+        All classes there can be, where y need not have them all.
+    seed : SeedSequence, optional
+        In place of the estimator's ``random_state``.
+    splitting : bool
+        Leave rows without weight to `hold_out`, for a splitter whose positions count all rows.
+    """
+    recipe = estimator._recipe()
+    weight, batches = None, None
+    if are_batches(X, y):
+        batches = _survey(estimator, X, sample_weight, groups, fresh)
+        X, y, groups, classes = batches.X, batches.y, None, None
+    else:
+        X, y = validate(estimator, X, y, reset=fresh)
+    if not fresh:
+        check_shape(estimator, X)
+    if batches is None and sample_weight is not None:
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if groups is not None:
+        check_consistent_length(X, groups)
+    if not fresh:
+        target = estimator._target
+    else:
+        target = class_target(y, classes) if is_classifier(estimator) else Numbers(y)
+    class_weight = getattr(estimator, "class_weight", None)
+    if batches is None and class_weight is not None:
+        columns = [y] if y.ndim == 1 else list(y.T)
+        weight = class_weights(class_weight, columns, target.labels, weight)
+    seed = seed or (as_seed_sequence(estimator.random_state) if fresh else estimator._seed)
+    past = History() if fresh else estimator.history_
+    rng = recipe.stream_of(seed, None if fresh else past)
+    task = Task(X, y, weight, groups, target, seed, fresh, batches=batches, past=past, rng=rng)
+    task = task if splitting else task.weighted("rows")
+    if fresh:
+        return replace(task, network=recipe.build(task))
+    recipe.check_structure()
+    return replace(task, network=estimator.network_)
+
+
+def _survey(
+    estimator: Any, batches: Iterable[Any], sample_weight: Any, groups: Any, fresh: bool
+) -> StreamedRows:
+    """Look at all batches once, for what must be known before the first step."""
+    for name, value in (("sample_weight", sample_weight), ("groups", groups)):
+        if value is not None:
+            raise ValueError(f"{name} is for arrays; batches are (X, y, sample_weight)")
+    if isinstance(estimator._recipe().optimizer(), LBFGS):
+        raise ValueError("L-BFGS needs all rows at once: give X and y as arrays, not as batches")
+
+    def validated(X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
+        return validate(estimator, X, y, reset)
+
+    rows = StreamedRows(batches, validated, is_classifier(estimator), fresh)
+    rows.weigh(getattr(estimator, "class_weight", None))
+    return rows
+
+
+def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
+    """Return X and y as scikit-learn's checks pass them, y of one column as a vector."""
+    is_mapped = mapping_of(X) is not None  # then it is checked piece by piece
+    X, y = validate_data(
+        estimator,
+        X,
+        y,
+        reset=reset,
+        accept_sparse="csr",
+        multi_output=True,
+        y_numeric=is_regressor(estimator),
+        ensure_all_finite=not is_mapped,
+        **estimator._recipe().accepts(is_mapped),
+    )
+    check_mapped(X, estimator)
+    return X, as_column(y)
+
+
+def check_shape(estimator: Any, X: Any) -> None:
+    """Refuse samples of another shape than the network's."""
+    if X.shape[1:] != estimator.network_.input_shape:
+        raise ValueError(
+            f"X has samples of shape {X.shape[1:]}, but {type(estimator).__name__} was fitted on "
+            f"samples of shape {estimator.network_.input_shape}"
         )
-        check_mapped(X, self)
-        return X, as_column(y)
 
-    def _hold_out(self, task: Task, X_val: Any, y_val: Any) -> Task:
-        """Return the task with validation data, if there are to be some."""
-        given = X_val is not None or y_val is not None
-        if task.groups is not None and (given or not hasattr(self.early_stopping, "split")):
-            got = f"{'X_val and ' * given}early_stopping={self.early_stopping!r}"
-            raise ValueError(
-                "groups are for a splitter: set early_stopping to one, such as "
-                f"GroupShuffleSplit(), and give no X_val, got {got}"
-            )
-        if given:
-            if X_val is None or y_val is None:
-                missing = "X_val" if X_val is None else "y_val"
-                raise ValueError(f"X_val and y_val belong together, {missing} is None")
-            X_val, y_val = self._validate(X_val, y_val, reset=False)
-            return replace(task, validation=(X_val, y_val, None))
-        if not self.early_stopping:
-            return task
-        if task.batches is not None:
-            raise ValueError(
-                f"early_stopping={self.early_stopping!r} cannot hold out rows of batches: give "
-                "X_val and y_val, which are evaluated after every epoch"
-            )
-        learn, validate = hold_out(
-            task.X,
-            task.y,
-            task.groups,
-            self.early_stopping,
-            self.validation_fraction,
-            stratify=isinstance(task.target, Labels),
-            seed=stream(task.seed, 1),
+
+def check_mapped(X: Any, estimator: Any) -> None:
+    """Refuse numbers in a memory map that are not finite, reading it piece by piece."""
+    if mapping_of(X) is not None and X.dtype.kind == "f":
+        for piece in chunks(X):
+            assert_all_finite(piece, estimator_name=type(estimator).__name__, input_name="X")
+
+
+def hold_out(estimator: Any, task: Task, X_val: Any, y_val: Any) -> Task:
+    """Return the task with validation data, if there are to be some.
+
+    They are the user's own, the first split of a splitter, or a part of the rows.
+    """
+    stopping, given = estimator.early_stopping, X_val is not None or y_val is not None
+    if task.groups is not None and (given or not is_splitter(stopping)):
+        got = f"{'X_val and ' * given}early_stopping={stopping!r}"
+        raise ValueError(
+            "groups are for a splitter: set early_stopping to one, such as "
+            f"GroupShuffleSplit(), and give no X_val, got {got}"
         )
-        held = task.rows(validate).weighted("held-out rows")
-        return replace(task.rows(learn).weighted("rows"), validation=(held.X, held.y, held.weight))
+    if given:
+        if X_val is None or y_val is None:
+            missing = "X_val" if X_val is None else "y_val"
+            raise ValueError(f"X_val and y_val belong together, {missing} is None")
+        return replace(task, validation=(*validate(estimator, X_val, y_val, reset=False), None))
+    recipe = estimator._recipe()
+    if not (is_splitter(stopping) or (stopping and recipe.stops_early())):
+        return task
+    if task.batches is not None:
+        raise ValueError(
+            f"early_stopping={stopping!r} cannot hold out rows of batches: give "
+            "X_val and y_val, which are evaluated after every epoch"
+        )
+    if is_splitter(stopping):
+        learn, validate_on = next(iter(stopping.split(task.X, task.y, task.groups)))
+    else:
+        learn, validate_on = recipe.split(task)
+    held = task.rows(validate_on).weighted("held-out rows")
+    return replace(task.rows(learn).weighted("rows"), validation=(held.X, held.y, held.weight))
 
-    def _check_shape(self, X: Any) -> None:
-        if X.shape[1:] != self.network_.input_shape:
-            raise ValueError(
-                f"X has samples of shape {X.shape[1:]}, but {type(self).__name__} was fitted on "
-                f"samples of shape {self.network_.input_shape}"
-            )
+
+def stream(seed: np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
+    """One of several independent streams: 0 initial weights, 1 splitting, (2, epoch) training."""
+    return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, *key))
+
+
+def seed_of(checkpoint: Checkpoint | None) -> np.random.SeedSequence | None:
+    """Return where the randomness of an interrupted fit came from."""
+    if checkpoint is None or not checkpoint.exists:
+        return None
+    note = checkpoint.read()["note"]
+    if set(note) != {"entropy", "spawn_key"}:
+        raise ModelFileError(f"{checkpoint.path}: a checkpoint of train, not of an estimator's fit")
+    return np.random.SeedSequence(note["entropy"], spawn_key=note["spawn_key"])
+
+
+def _mapped_rows(X: Any, rows: np.ndarray) -> MappedRows:
+    return MappedRows(X.X, X.rows[rows]) if isinstance(X, MappedRows) else MappedRows(X, rows)

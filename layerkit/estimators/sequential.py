@@ -9,18 +9,22 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array, issparse
 from sklearn.base import clone
-from sklearn.utils import Tags
+from sklearn.exceptions import ConvergenceWarning
 
 from layerkit import losses, optimizers
-from layerkit.estimators.base import NetworkEstimator
-from layerkit.estimators.classifier import NetworkClassifier
-from layerkit.estimators.regressor import NetworkRegressor
+from layerkit.estimators.base import NetworkEstimator, store_params
+from layerkit.estimators.callbacks import print_epoch
+from layerkit.estimators.learning import Recipe
+from layerkit.estimators.predictors import NetworkClassifier, NetworkRegressor
+from layerkit.estimators.preparing import Task
+from layerkit.estimators.rules import SEQUENTIAL
 from layerkit.layer import Layer
 from layerkit.layers import Dense, LogSoftmax, Sequential, Softmax
 from layerkit.layers.containers import snake_case
 from layerkit.layers.reshaping import Reshape
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
+from layerkit.training import History
 
 _LOSSES = {snake_case(name): getattr(losses, name) for name in losses.__all__ if name != "Loss"}
 _OPTIMIZERS = {
@@ -29,18 +33,25 @@ _OPTIMIZERS = {
 _SPARSE_ROW = csr_array((1, 1))
 
 
-class SequentialEstimator(NetworkEstimator):
-    """What the two public estimators share: layers, head, loss, optimizer."""
+class SequentialRecipe(Recipe):
+    """Layers, head, loss and optimizer as the user states them."""
 
-    _structure = ("layers", "head", "loss", "dtype")
+    rules = SEQUENTIAL
+    structure = ("layers", "head", "loss", "dtype")
+    print_epoch = staticmethod(print_epoch)
 
-    layers: Any
+    def check(self) -> None:
+        super().check()
+        layers = self.estimator.layers
+        if not isinstance(layers, Layer):
+            Sequential(layers).children()  # says which entry is no layer
+        self.optimizer().validate()
 
-    def _make_network(self, output_shape: tuple[int, ...]) -> Layer:
-        body = clone(self.layers, safe=False)  # the user's layers stay as they are
+    def network(self, output_shape: tuple[int, ...]) -> Layer:
+        body = clone(self.estimator.layers, safe=False)  # the user's layers stay as they are
         if isinstance(body, Layer):
             body = body.layers if isinstance(body, Sequential) else [body]
-        if self.head is None:
+        if self.estimator.head is None:
             return Sequential(list(body))
         _warn_of_softmax_below_the_head(body)
         head: Layer = Dense(int(np.prod(output_shape)))
@@ -48,90 +59,99 @@ class SequentialEstimator(NetworkEstimator):
             head = Sequential([head, Reshape(output_shape)])
         return Sequential([*body, ("head", head)])
 
-    def _make_loss(self) -> Loss | None:
-        if isinstance(self.loss, str):
-            self.check(
-                self.loss == "auto" or self.loss in _LOSSES,
-                "loss",
-                f"'auto', a Loss, or one of {', '.join(_LOSSES)}",
-            )
-            return None if self.loss == "auto" else _LOSSES[self.loss]()
-        self.check(isinstance(self.loss, Loss), "loss", "'auto', a name or a Loss")
-        return clone(self.loss)
+    def loss(self) -> Loss | None:
+        loss, check = self.estimator.loss, self.estimator.check
+        if isinstance(loss, str):
+            known = f"'auto', a Loss, or one of {', '.join(_LOSSES)}"
+            check(loss == "auto" or loss in _LOSSES, "loss", known)
+            return None if loss == "auto" else _LOSSES[loss]()
+        check(isinstance(loss, Loss), "loss", "'auto', a name or a Loss")
+        return clone(loss)
 
-    def _make_optimizer(self) -> Optimizer | LBFGS:
-        if isinstance(self.optimizer, str):
-            known = ", ".join(_OPTIMIZERS)
-            self.check(
-                self.optimizer in _OPTIMIZERS, "optimizer", f"an Optimizer, or one of {known}"
-            )
-            if self.optimizer == "lbfgs":
-                return LBFGS(max_iter=self.max_iter)
-            return _OPTIMIZERS[self.optimizer]()
-        self.check(
-            isinstance(self.optimizer, Optimizer | LBFGS), "optimizer", "a name or an Optimizer"
-        )
-        return clone(self.optimizer)
+    def optimizer(self) -> Optimizer | LBFGS:
+        optimizer, check = self.estimator.optimizer, self.estimator.check
+        if isinstance(optimizer, str):
+            known = f"an Optimizer, or one of {', '.join(_OPTIMIZERS)}"
+            check(optimizer in _OPTIMIZERS, "optimizer", known)
+            if optimizer == "lbfgs":
+                return LBFGS(max_iter=self.estimator.max_iter)
+            return _OPTIMIZERS[optimizer]()
+        check(isinstance(optimizer, Optimizer | LBFGS), "optimizer", "a name or an Optimizer")
+        return clone(optimizer)
 
-    def _check_params(self) -> None:
-        super()._check_params()
-        self.check(
-            isinstance(self.layers, Layer | list | tuple),
-            "layers",
-            "a Layer or a list of layers or (name, layer) pairs",
-        )
-        self.check(
-            self.head is None or (isinstance(self.head, str) and self.head == "auto"),
-            "head",
-            "'auto' or None",
-        )
-        if not isinstance(self.layers, Layer):
-            Sequential(self.layers).children()  # says which entry is no layer
-        self._make_optimizer().validate()
+    def n_hidden(self) -> int:
+        return super().n_hidden() + (self.estimator.head is None)
 
-    @property
-    def _n_hidden(self) -> int:
-        return super()._n_hidden + (self.head is None)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = self._takes_sparse_rows()
-        return tags
-
-    def _takes_sparse_rows(self) -> bool:
-        first = self.layers if isinstance(self.layers, Layer) else self._chain()
+    def takes_sparse_rows(self) -> bool:
+        layers = self.estimator.layers
+        first = layers if isinstance(layers, Layer) else chain_of(layers)
         try:
-            return self.layers == [] or issparse(first.convert_input(_SPARSE_ROW))
+            return layers == [] or issparse(first.convert_input(_SPARSE_ROW))
         except TypeError:
             return False
 
-    # ---------------------------------------------------------------- layers__dense_1__units
+    def batches(self, task: Task, optimizer: Any) -> dict[str, Any]:
+        return {
+            "loss": task.target.loss,
+            "data": task.data(task.target.encode),
+            "batch_size": self.batch_size(task.n_rows),
+            "shuffle": bool(self.estimator.shuffle),
+        }
+
+    def stopping(self, task: Task, optimizer: Any) -> dict[str, Any]:
+        """Wait for an improvement; L-BFGS has its own test of convergence."""
+        patience = self.estimator.n_iter_no_change
+        converges = isinstance(optimizer, LBFGS) and task.validation is None
+        forever = self.patient or patience in (None, np.inf) or converges
+        return {"patience": None if forever else int(patience), "tol": float(self.estimator.tol)}
+
+    def warn(self, optimizer: Any, history: History) -> None:
+        limit, name = self.epochs, "max_iter"
+        if isinstance(optimizer, LBFGS) and optimizer.max_iter < limit:
+            limit, name = optimizer.max_iter, "optimizer__max_iter"
+        ended = self.patient or len(history) != limit or history.stopped
+        if not ended and self.estimator.n_iter_no_change is not None:
+            warnings.warn(
+                f"{type(self.estimator).__name__}: {name}={limit} epochs were not enough to "
+                "converge; raise it, or set n_iter_no_change=None to have exactly so many",
+                ConvergenceWarning,
+                stacklevel=5,  # the caller of fit
+            )
+
+
+class SequentialEstimator(NetworkEstimator):
+    """What the two public estimators share: parameters of layers, ``layers__dense_1__units``."""
+
+    _recipe_of = SequentialRecipe
+
+    layers: Any
 
     def _nested(self) -> Iterator[tuple[str, Any]]:
         for name, value in super()._nested():
             if not isinstance(value, Sequential):
                 yield name, value
-        yield from self._chain()._nested()
+        yield from chain_of(self.layers)._nested()
 
     def _set_nested(self, name: str, value: Any) -> None:
         if not name.startswith("layers__"):
             super()._set_nested(name, value)
             return
-        chain = self._chain()
+        chain = chain_of(self.layers)
         chain._set_nested(name, value)
         if chain is not self.layers:
             self.layers = chain.layers
 
-    def _chain(self) -> Sequential:
-        """Return the layers as a chain that names them; an empty one if they are not valid."""
-        if isinstance(self.layers, Sequential):
-            return self.layers
-        chain = Sequential(self.layers if isinstance(self.layers, list | tuple) else [])
-        try:
-            chain.children()
-        except (TypeError, ValueError):  # get_params works whatever was given; fit refuses it
-            return Sequential([])
-        return chain
+
+def chain_of(layers: Any) -> Sequential:
+    """Return the layers as a chain that names them; an empty one if they are not valid."""
+    if isinstance(layers, Sequential):
+        return layers
+    chain = Sequential(layers if isinstance(layers, list | tuple) else [])
+    try:
+        chain.children()
+    except (TypeError, ValueError):  # get_params works whatever was given; fit refuses it
+        return Sequential([])
+    return chain
 
 
 class SequentialClassifier(NetworkClassifier, SequentialEstimator):
@@ -248,22 +268,7 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
         head: str | None = "auto",
         verbose: bool = False,
     ) -> None:
-        self.layers = layers
-        self.loss = loss
-        self.optimizer = optimizer
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.class_weight = class_weight
-        self.warm_start = warm_start
-        self.dtype = dtype
-        self.head = head
-        self.verbose = verbose
+        store_params(self, locals())
 
 
 class SequentialRegressor(NetworkRegressor, SequentialEstimator):
@@ -375,21 +380,7 @@ class SequentialRegressor(NetworkRegressor, SequentialEstimator):
         head: str | None = "auto",
         verbose: bool = False,
     ) -> None:
-        self.layers = layers
-        self.loss = loss
-        self.optimizer = optimizer
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.warm_start = warm_start
-        self.dtype = dtype
-        self.head = head
-        self.verbose = verbose
+        store_params(self, locals())
 
 
 def _warn_of_softmax_below_the_head(body: Sequence[Any]) -> None:
@@ -401,5 +392,5 @@ def _warn_of_softmax_below_the_head(body: Sequence[Any]) -> None:
         warnings.warn(
             f"the layers end in {last!r}, but head='auto' appends an output layer after it: leave "
             "the last layers out (the loss takes raw outputs), or set head=None",
-            stacklevel=7,  # the caller of fit
+            stacklevel=6,  # the caller of fit
         )

@@ -1,5 +1,7 @@
 """Cross-entropies, on logits unless they say otherwise."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -79,16 +81,19 @@ class BinaryCrossEntropy(Loss):
         return (1 - self.label_smoothing) * targets + self.label_smoothing / 2
 
     def fused(
-        self, y_pred: np.ndarray, y_true: np.ndarray, scale: np.ndarray
+        self, y_pred: Any, y_true: Any, sample_weight: Any, normalizer: float | None
     ) -> tuple[float, np.ndarray] | None:
-        w = np.asarray(self._factor)
-        if type(self) is not BinaryCrossEntropy or y_true.shape != y_pred.shape or w.ndim:
+        if type(self) is not BinaryCrossEntropy:
             return None  # a subclass may have changed the formulas
-        rows = y_pred.reshape(len(y_pred), -1)
-        targets = y_true.reshape(rows.shape).astype(y_pred.dtype, copy=False)
+        predictions, scale = self._checked(y_pred, sample_weight, normalizer)
+        targets, w = np.asarray(y_true), np.asarray(self._factor)
+        if targets.shape != predictions.shape or w.ndim:
+            return None
+        rows = predictions.reshape(len(predictions), -1)
+        targets = targets.reshape(rows.shape).astype(rows.dtype, copy=False)
         smoothing = float(self.label_smoothing)
         found = binary_cross_entropy(rows, targets, scale, float(w), smoothing)
-        return found and (found[0], found[1].reshape(y_pred.shape))
+        return found and (found[0], found[1].reshape(predictions.shape))
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         w = np.asarray(self._factor, y_pred.dtype)
@@ -150,6 +155,11 @@ def cross_entropy(targets: np.ndarray, log_p: np.ndarray) -> np.ndarray:
     return -np.multiply(targets, log_p, where=counts, out=np.zeros_like(log_p)).sum(axis=-1)
 
 
+def cross_entropy_derivative(targets: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Derivative of the cross-entropy with log p the log-softmax of the logits."""
+    return softmax(logits) * targets.sum(axis=-1, keepdims=True) - targets
+
+
 class CategoricalCrossEntropy(Categorical):
     """Cross-entropy between the softmax of the logits and the target class.
 
@@ -194,20 +204,22 @@ class CategoricalCrossEntropy(Categorical):
         return (1 - self.label_smoothing) * rows + self.label_smoothing / rows.shape[-1]
 
     def fused(
-        self, y_pred: np.ndarray, y_true: np.ndarray, scale: np.ndarray
+        self, y_pred: Any, y_true: Any, sample_weight: Any, normalizer: float | None
     ) -> tuple[float, np.ndarray] | None:
-        if type(self) is not CategoricalCrossEntropy or y_true.dtype.kind not in "iub":
+        labels = np.asarray(y_true)
+        if type(self) is not CategoricalCrossEntropy or labels.dtype.kind not in "iub":
             return None  # a subclass may have changed the formulas
-        if y_pred.ndim != 2 or y_true.shape != (len(y_pred),) or y_pred.shape[1] < 2:
+        predictions, scale = self._checked(y_pred, sample_weight, normalizer)
+        if predictions.ndim != 2 or labels.shape != scale.shape or predictions.shape[1] < 2:
             return None
-        labels = y_true.astype(np.int64, copy=False)
-        return cross_entropy_of_labels(y_pred, labels, scale, float(self.label_smoothing))
+        labels = labels.astype(np.int64, copy=False)
+        return cross_entropy_of_labels(predictions, labels, scale, float(self.label_smoothing))
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         return cross_entropy(y_true, log_softmax(y_pred))
 
     def derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        return softmax(y_pred) * y_true.sum(axis=-1, keepdims=True) - y_true
+        return cross_entropy_derivative(y_true, y_pred)
 
 
 class NegativeLogLikelihood(Categorical):
@@ -284,7 +296,7 @@ class KLDivergence(Categorical):
         return negative_entropy + cross_entropy(y_true, log_softmax(y_pred))
 
     def derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        return softmax(y_pred) * y_true.sum(axis=-1, keepdims=True) - y_true
+        return cross_entropy_derivative(y_true, y_pred)
 
 
 class Focal(Categorical):

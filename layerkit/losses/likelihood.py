@@ -6,7 +6,15 @@ from numpy.typing import ArrayLike
 from layerkit.losses.loss import Loss, as_floats
 
 
-class Poisson(Loss):
+class LogMean(Loss):
+    """Base of losses whose ``y_pred`` is the logarithm of a positive mean."""
+
+    def inverse_link(self, y_pred: ArrayLike) -> np.ndarray:
+        """The mean ``exp(y_pred)``."""
+        return np.exp(as_floats(y_pred))
+
+
+class Poisson(LogMean):
     """Counts, with ``y_pred`` the logarithm of their rate.
 
     Notes
@@ -40,11 +48,8 @@ class Poisson(Loss):
     def derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         return np.exp(y_pred) - y_true
 
-    def inverse_link(self, y_pred: ArrayLike) -> np.ndarray:
-        return np.exp(as_floats(y_pred))
 
-
-class Gamma(Loss):
+class Gamma(LogMean):
     """Positive, skewed quantities, with ``y_pred`` the logarithm of their mean.
 
     Notes
@@ -78,11 +83,8 @@ class Gamma(Loss):
     def derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         return 1 - y_true * np.exp(-y_pred)
 
-    def inverse_link(self, y_pred: ArrayLike) -> np.ndarray:
-        return np.exp(as_floats(y_pred))
 
-
-class Tweedie(Loss):
+class Tweedie(LogMean):
     """Quantities whose variance is their mean to a power, with ``y_pred`` the log of the mean.
 
     Parameters
@@ -141,9 +143,6 @@ class Tweedie(Loss):
     def derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         p = self.power
         return np.exp((2 - p) * y_pred) - _amount_times(y_true, np.exp((1 - p) * y_pred))
-
-    def inverse_link(self, y_pred: ArrayLike) -> np.ndarray:
-        return np.exp(as_floats(y_pred))
 
 
 def _integral_of_exp(a: float, y: np.ndarray) -> np.ndarray:

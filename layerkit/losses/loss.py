@@ -131,22 +131,22 @@ class Loss(Parameterized):
         return y_true.astype(y_pred.dtype, copy=False)
 
     def fused(
-        self, y_pred: np.ndarray, y_true: np.ndarray, scale: np.ndarray
+        self, y_pred: Any, y_true: Any, sample_weight: Any, normalizer: float | None
     ) -> tuple[float, np.ndarray] | None:
         """Compute loss and derivative in one pass, where a loss knows how: to save time only.
 
         Parameters
         ----------
-        y_pred, y_true : ndarray
-            As `forward` was given them.
-        scale : float64 ndarray of shape (n_samples,)
-            Weights divided by the normalizer.
+        y_pred, y_true, sample_weight : array or None
+            As `forward` was given them, not checked yet.
+        normalizer : float or None
+            The same.
 
         Returns
         -------
         (loss, gradient) or None
-            ``sum_i scale_i value_i`` and its derivative, as the two formulas give them; None where
-            they must do it.
+            What `forward` and `backward` return, as the two formulas give them; None where they
+            must do it, which is also how a loss has invalid data refused.
         """
         return None
 
@@ -218,16 +218,10 @@ class Loss(Parameterized):
             invalid.
         """
         self._pass = self._gradient = None  # should this forward fail, no backward may follow
-        self.check_params()
-        predictions = as_floats(y_pred)
-        if predictions.size == 0 or predictions.ndim == 0:
-            raise ValueError(f"{self!r}: y_pred has no samples, its shape is {predictions.shape}")
-        n_samples = len(predictions)
-        targets = np.asarray(y_true)
-        scale = self._scale(sample_weight, n_samples, normalizer)
-        found = self.fused(predictions, targets, scale)
+        found = self.fused(y_pred, y_true, sample_weight, normalizer)
         if found is None:
-            return self._forward(predictions, targets, scale)
+            predictions, scale = self._checked(y_pred, sample_weight, normalizer)
+            return self._forward(predictions, np.asarray(y_true), scale)
         loss, self._gradient = found
         return loss
 
@@ -292,10 +286,19 @@ class Loss(Parameterized):
 
     # ---------------------------------------------------------------- checks
 
+    def _checked(
+        self, y_pred: ArrayLike, sample_weight: ArrayLike | None, normalizer: float | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return predictions and what each sample's loss is multiplied by, or refuse them."""
+        self.check_params()
+        predictions = as_floats(y_pred)
+        if predictions.size == 0 or predictions.ndim == 0:
+            raise ValueError(f"{self!r}: y_pred has no samples, its shape is {predictions.shape}")
+        return predictions, self._scale(sample_weight, len(predictions), normalizer)
+
     def _scale(
         self, sample_weight: ArrayLike | None, n_samples: int, normalizer: float | None
     ) -> np.ndarray:
-        """Return what each sample's loss is multiplied by."""
         if normalizer is not None and not 0 < normalizer < np.inf:
             raise ValueError(f"{self!r}: normalizer must be positive, got {normalizer!r}")
         if sample_weight is None:

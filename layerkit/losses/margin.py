@@ -1,10 +1,9 @@
 """Losses that ask for a margin between right and wrong; their scores are no probabilities."""
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from layerkit.losses.classification import Categorical
-from layerkit.losses.loss import Loss, as_floats
+from layerkit.losses.loss import Loss
 
 
 class Hinge(Loss):
@@ -120,6 +119,7 @@ class MultiMargin(Categorical):
     """
 
     scores = "margins"
+    inverse_link = Loss.inverse_link
 
     def __init__(self, margin: float = 1.0) -> None:
         self.margin = margin
@@ -145,6 +145,3 @@ class MultiMargin(Categorical):
         target = y_true == 1  # chosen, not multiplied by: a score may be -inf
         score = np.sum(y_pred, axis=-1, keepdims=True, where=target)
         return np.where(target, 0, self.margin - score + y_pred)
-
-    def inverse_link(self, y_pred: ArrayLike) -> np.ndarray:
-        return as_floats(y_pred)

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
-import numpy as np
 from sklearn.utils.metaestimators import available_if
 
-from layerkit.estimators.base import learns_in_batches
-from layerkit.estimators.classifier import NetworkClassifier
-from layerkit.estimators.mlp.losses import LogLoss, SoftmaxLogLoss, reported_cap
-from layerkit.estimators.mlp.perceptron import Activation, MultilayerPerceptron
-from layerkit.estimators.targets import MultiOutput
-from layerkit.estimators.task import Task
-from layerkit.layer import Layer
-from layerkit.losses import BinaryCrossEntropy, Loss
+from layerkit.estimators.base import learns_in_batches, store_params
+from layerkit.estimators.mlp.perceptron import Perceptron
+from layerkit.estimators.mlp.recipe import MLPRecipe
+from layerkit.estimators.predictors import NetworkClassifier
+from layerkit.estimators.rules import Activation
 
 
-class MLPClassifier(NetworkClassifier, MultilayerPerceptron):
+class MLPClassifier(NetworkClassifier):
     """Multilayer perceptron that classifies, by minimising the log-loss.
 
     Takes the place of ``sklearn.neural_network.MLPClassifier``, with the signature of scikit-learn
@@ -167,6 +163,10 @@ class MLPClassifier(NetworkClassifier, MultilayerPerceptron):
     (True, [(4, 20), (20, 10), (10, 3)], 'softmax')
     """
 
+    _recipe_of = MLPRecipe
+    coefs_, intercepts_ = Perceptron.coefs_, Perceptron.intercepts_
+    adopt = Perceptron.adopt
+
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = (100,),
@@ -198,68 +198,7 @@ class MLPClassifier(NetworkClassifier, MultilayerPerceptron):
         class_weight: Any = None,
         dtype: Any = "auto",
     ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-        self.class_weight = class_weight
-        self.dtype = dtype
-
-    def _make_loss(self) -> Loss | None:
-        return None
-
-    def _build(self, task: Task) -> Layer:
-        network = super()._build(task)
-        if not isinstance(task.target, MultiOutput):
-            kind = LogLoss if isinstance(task.target.loss, BinaryCrossEntropy) else SoftmaxLogLoss
-            task.target.loss = kind()
-        return network
-
-    def _set_up(self, task: Any, *others: Any) -> tuple[Loss, Any, list[Any]]:
-        if isinstance(task.target.loss, LogLoss | SoftmaxLogLoss):  # the solver may have changed
-            task.target.loss.cap = reported_cap(self.solver, task.network.dtype)
-        return super()._set_up(task, *others)
-
-    def _out_activation(self, task: Task) -> str:
-        return "logistic" if isinstance(task.target.loss, BinaryCrossEntropy) else "softmax"
-
-    def predict_log_proba(self, X: Any) -> np.ndarray | list[np.ndarray]:
-        """Return the logarithm of `predict_proba`, finite even where that is 0.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix
-            Rows, shaped as in `fit`.
-
-        Returns
-        -------
-        log_probabilities : ndarray of shape (n_samples, n_classes), or list of such arrays
-            At most 0.
-        """
-        raw = self._raw(X)
-        p, log_p = self._target.proba(raw), self._target.log_proba(raw)
-        return list(map(_log, p, log_p)) if isinstance(p, list) else _log(p, log_p)
+        store_params(self, locals())
 
     @available_if(learns_in_batches)
     def partial_fit(  # type: ignore[override]  # scikit-learn's order of the arguments
@@ -284,8 +223,3 @@ class MLPClassifier(NetworkClassifier, MultilayerPerceptron):
             The estimator, having learned.
         """
         return super().partial_fit(X, y, classes, sample_weight)
-
-
-def _log(p: np.ndarray, log_p: np.ndarray) -> np.ndarray:
-    """``log(p)``, as scikit-learn has it to the last digit, but the exact one where p is 0."""
-    return np.log(p, where=p > 0, out=log_p)

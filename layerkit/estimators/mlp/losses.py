@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,6 +20,9 @@ class Canonical(Loss):
     `prepare_targets` has checked the targets once for all epochs.
     """
 
+    # What scikit-learn calls the inverse link.
+    out_activation: ClassVar[str]
+
     def value_and_derivative(
         self, y_pred: np.ndarray, y_true: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -33,12 +36,11 @@ class Canonical(Loss):
         return self.value_and_derivative(y_pred, y_true)[1]
 
     @np.errstate(all="ignore")  # training looks whether the loss is finite
-    def forward(
-        self, y_pred: Any, y_true: Any, sample_weight: Any = None, normalizer: float | None = None
-    ) -> float:
+    def fused(
+        self, y_pred: Any, y_true: Any, sample_weight: Any, normalizer: float | None
+    ) -> tuple[float, np.ndarray] | None:
         if normalizer is None or y_true.shape != y_pred.shape or y_true.dtype != y_pred.dtype:
-            return super().forward(y_pred, y_true, sample_weight, normalizer)
-        self._pass: Any = None
+            return None
         values, gradient = self.value_and_derivative(y_pred, y_true)
         if sample_weight is None:
             gradient /= gradient.dtype.type(normalizer)
@@ -46,11 +48,7 @@ class Canonical(Loss):
         else:
             gradient *= (sample_weight / normalizer).astype(gradient.dtype)[:, np.newaxis]
             total = sample_weight @ values
-        self._pass = gradient
-        return float(total / normalizer)
-
-    def backward(self) -> np.ndarray:
-        return self._pass if isinstance(self._pass, np.ndarray) else super().backward()
+        return float(total / normalizer), gradient
 
 
 class HalfSquaredError(Canonical):
@@ -67,6 +65,8 @@ class HalfSquaredError(Canonical):
     >>> loss.forward([[1.0, 4.0]], [[0.0, 1.0]]), loss.backward().tolist()
     (5.0, [[1.0, 3.0]])
     """
+
+    out_activation = "identity"
 
     def value_and_derivative(
         self, y_pred: np.ndarray, y_true: np.ndarray
@@ -91,6 +91,8 @@ class HalfPoissonDeviance(Canonical, Poisson):
     >>> loss.forward([[0.0, 0.0]], [[1.0, 0.0]]), loss.backward().tolist()
     (1.0, [[0.0, 1.0]])
     """
+
+    out_activation = "exp"
 
     def value_and_derivative(
         self, y_pred: np.ndarray, y_true: np.ndarray
@@ -119,6 +121,8 @@ class LogLoss(Canonical, BinaryCrossEntropy):
     >>> round(loss.forward([[0.0, 0.0]], [[1, 0]]), 4), loss.backward().tolist()
     (1.3863, [[-0.5, 0.5]])
     """
+
+    out_activation = "logistic"
 
     def __init__(self, cap: float = np.inf) -> None:
         super().__init__()
@@ -149,6 +153,8 @@ class SoftmaxLogLoss(Canonical, CategoricalCrossEntropy):
     >>> round(loss.forward([[0.0, 0.0]], [1]), 4), loss.backward().tolist()
     (0.6931, [[0.5, -0.5]])
     """
+
+    out_activation = "softmax"
 
     def __init__(self, cap: float = np.inf) -> None:
         super().__init__()

@@ -73,7 +73,7 @@ def subject_of(
         return _of_network(source, data, validation, loss, known)
     if hasattr(source, "steps"):
         source, data, validation = _last_step(source, data, validation)
-    if not hasattr(source, "_make_network"):
+    if not hasattr(source, "train_arguments"):
         raise TypeError(
             "network_or_estimator must be a layerkit network, one of its estimators or a Pipeline "
             f"that ends in one, got {source!r}"
@@ -111,24 +111,17 @@ def _of_estimator(
     known: dict[str, Any],
 ) -> Subject:
     estimator = copy.deepcopy(estimator)
-    fitted = hasattr(estimator, "network_")
-    task = estimator._prepare(*data, fresh=not fitted)
-    network = estimator.network_ if fitted else estimator._build(task)
-    target = task.target
-    if validation is not None:
-        X, y = estimator._validate(*validation[:2], reset=False)
-        validation = X, target.encode(y), validation[2]
-    size = estimator.batch_size
+    arguments = estimator.train_arguments(*data, validation_data=validation)
     own = {
-        "fresh": not fitted,
+        "fresh": not hasattr(estimator, "network_"),
         "history": getattr(estimator, "history_", None),
-        "optimizer": estimator._make_optimizer(),
-        "batch_size": estimator._auto_batch(len(task.y)) if size == "auto" else size,
+        "optimizer": arguments["optimizer"],
+        "batch_size": arguments["batch_size"],
     }
     given = {name: value for name, value in known.items() if value is not None}
-    loss = loss if isinstance(loss, Loss) else target.loss
-    data = task.X, target.encode(task.y), task.weight
-    return _of_network(network, data, validation, loss, own | given)
+    loss = loss if isinstance(loss, Loss) else arguments["loss"]
+    data, validation = arguments["data"], arguments["validation_data"]
+    return _of_network(arguments["network"], data, validation, loss, own | given)
 
 
 def _last_step(pipeline: Any, data: Data, validation: Data | None) -> tuple[Any, Data, Data | None]:

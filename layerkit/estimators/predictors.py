@@ -1,25 +1,21 @@
-"""What a network needs to be a scikit-learn classifier."""
+"""What a network needs to be a scikit-learn classifier or regressor."""
 
 from __future__ import annotations
 
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import ClassifierMixin
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import is_multilabel
 
 from layerkit.estimators.base import NetworkEstimator, learns_in_batches
-from layerkit.estimators.targets import Target, as_classes, class_target
-from layerkit.estimators.task import Task
-from layerkit.estimators.weights import class_weights
-from layerkit.layer import Layer
-from layerkit.training import History
+from layerkit.estimators.targets import as_classes
 
 
 def _has_probabilities(estimator: NetworkEstimator) -> bool:
-    loss = estimator._make_loss()
+    loss = estimator._recipe().loss()
     if loss is not None and loss.scores != "logits":
         raise AttributeError(f"loss={loss!r} gives no probabilities, only decision_function")
     return True
@@ -29,19 +25,6 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     """Base of the classifiers."""
 
     classes_: Any
-
-    def _make_target(self, y: np.ndarray, classes: Any = None) -> Target:
-        return class_target(y, classes)
-
-    def _weights(
-        self, target: Any, y: np.ndarray, sample_weight: np.ndarray | None
-    ) -> np.ndarray | None:
-        columns = [y] if y.ndim == 1 else list(y.T)
-        return class_weights(self.class_weight, columns, target.labels, sample_weight)
-
-    def _fitted(self, task: Task, history: History, network: Layer) -> dict[str, Any]:
-        classes = task.target.classes  # type: ignore[attr-defined]
-        return super()._fitted(task, history, network) | {"classes_": classes}
 
     @available_if(learns_in_batches)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
@@ -136,7 +119,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
             At most 0.
         """
         raw = self._raw(X)
-        return self._target.log_proba(raw)
+        return self._recipe().log_proba(self._target, raw)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the network's scores: the largest, or the sign of a single one, decides.
@@ -175,3 +158,67 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+class NetworkRegressor(RegressorMixin, NetworkEstimator):
+    """Base of the regressors."""
+
+    @available_if(learns_in_batches)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Learn from the rows for one epoch, continuing what was learned before.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix
+            As in `fit`.
+        y : array-like
+            As in `fit`.
+        sample_weight : array-like of shape (n_samples,), optional
+            As in `fit`.
+
+        Returns
+        -------
+        self : object
+            The estimator, having learned.
+        """
+        return self._partial_fit(X, y, sample_weight)
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Return predictions, on the scale of y.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix
+            Rows, shaped as in `fit`.
+        return_std : bool, default=False
+            Also return the standard deviation; with ``loss=GaussianNLL()`` only.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,), (n_samples, n_outputs)
+            With several quantiles they are the last axis.
+        std : ndarray shaped like y
+            If ``return_std``.
+        """
+        raw = self._raw(X)
+        y = self._target.predict(raw)
+        return (y, self._target.std(raw)) if return_std else y
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return R², the fraction of the variance of y that is explained.
+
+        For several quantiles it is D², the same for the pinball loss, averaged over them.
+
+        Parameters
+        ----------
+        X, y : array-like
+            Rows and what is true of them, shaped as in `fit`.
+        sample_weight : array-like of shape (n_samples,), optional
+            How much each row counts.
+
+        Returns
+        -------
+        score : float
+            At most 1.
+        """
+        return self._score(X, y, sample_weight)
