@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import repeat
+from typing import Any
 
 # No style sheet and no scripts: the page's own theme, light or dark, applies. Where a viewer drops
 # the style attributes (GitHub does), only alignment is lost.
 LEFT = "text-align:left; vertical-align:top"
 
 
-def number(value: float) -> str:
+def number(value: Any) -> str:
     """Return four significant digits."""
     return f"{float(value) + 0.0:.4g}"  # adding 0 turns -0 into 0
 
@@ -34,11 +35,11 @@ def percent(value: float) -> str:
 
 
 def text_table(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
-    """Return a line for each row; ``right`` says which columns are set to the right.
+    r"""Return a line for each row; ``right`` says which columns are set to the right.
 
     Examples
     --------
-    >>> print(*text_table([("layer", "params"), ("Dense", "9")], [False, True]), sep="\\n")
+    >>> print(*text_table([("layer", "params"), ("Dense", "9")], [False, True]), sep="\n")
     layer  params
     Dense       9
     """

@@ -93,6 +93,11 @@ class Formula:
         """The formula in LaTeX."""
         return equation(self.left, self.right)
 
+    @property
+    def plain(self) -> str:
+        """The right as one writes it by hand: ``2 (y - t)``, ``e²``."""
+        return self.text.partition(" = ")[2].replace("**2", "²").replace(" * ", " ")
+
     def evaluate(
         self,
         names: Mapping[str, Any],

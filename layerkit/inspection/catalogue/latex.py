@@ -78,6 +78,25 @@ def name(word: str) -> str:
     return f"\\mathrm{{{upright}}}"
 
 
+def range_latex(of: str, stated: str) -> str:
+    r"""Set a range in LaTeX.
+
+    >>> range_latex("y", "(0, 1/4]")
+    'y \\in \\left(0,\\, \\frac{1}{4}\\right]'
+    """
+    left, right = (side.replace("{", r"\{").replace("}", r"\}") for side in (stated[0], stated[-1]))
+    ends = ",\\, ".join(map(expression, ends_of(stated)))
+    quantity = expression(ast.parse(of, mode="eval").body)
+    return f"{quantity} \\in \\left{left}{ends}\\right{right}"
+
+
+def ends_of(stated: str) -> list[ast.expr]:
+    """Return both ends of an interval, or the members of a set."""
+    inside = ast.parse(f"({stated[1:-1]},)", mode="eval").body
+    assert isinstance(inside, ast.Tuple)
+    return inside.elts
+
+
 def _latex(node: ast.AST) -> tuple[str, int]:
     """Return the LaTeX and how strongly it holds together."""
     match node:

@@ -7,9 +7,8 @@ Formulas stand in ``math`` blocks and between ``$` `` and `` `$``, where Markdow
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from layerkit.inspection.catalogue import symbolic, text
+from layerkit.inspection.catalogue import oracles, text
 from layerkit.inspection.catalogue.entry import (
     CENTRAL,
     COMPLEX,
@@ -20,12 +19,11 @@ from layerkit.inspection.catalogue.entry import (
     TORCH,
     Entry,
 )
+from layerkit.inspection.catalogue.gradients import GradientCatalogue
 from layerkit.inspection.catalogue.html import aligned, legend
-from layerkit.inspection.catalogue.ranges import range_latex
+from layerkit.inspection.catalogue.latex import range_latex
 from layerkit.inspection.catalogue.record import Check
-
-if TYPE_CHECKING:
-    from layerkit.inspection.catalogue.gradients import GradientCatalogue
+from layerkit.inspection.shown import as_markdown
 
 INTRODUCTION = r"""# Gradients
 
@@ -56,6 +54,7 @@ of a sample that are averaged.
 """
 
 
+@as_markdown.register
 def catalogue_markdown(catalogue: GradientCatalogue) -> str:
     """Return the page."""
     parts = [INTRODUCTION]
@@ -126,7 +125,7 @@ def _proof(entry: Entry, check: Check) -> str:
         case str(method) if method == RANGES:
             return "ranges on a dense grid"
         case str(method) if method == SYMPY:
-            return f"SymPy (below {symbolic.BOUND:.0e})"
+            return f"SymPy (below {oracles.BOUND:.0e})"
         case str(method) if method == TORCH:
             return f"PyTorch's `{entry.torch}` (below 1e-09)"
     return check.method

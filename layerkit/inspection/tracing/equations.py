@@ -4,46 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from layerkit.inspection.tracing.local import is_small
+from layerkit.inspection.catalogue import in_one_line
+from layerkit.inspection.tracing.record import (
+    Equation,
+    LayerStep,
+    LocalDerivative,
+    LossStep,
+    is_small,
+)
 from layerkit.layer import Layer
-from layerkit.layers import Dense, Residual
+from layerkit.layers import Concat, Dense, Residual
 from layerkit.layers.activations import Elementwise
 from layerkit.losses import Loss
-
-if TYPE_CHECKING:
-    from layerkit.inspection.tracing.record import LayerStep, LossStep
+from layerkit.tables import number
 
 Index = tuple[int, ...]
 Branches = dict[str, np.ndarray | None]
 
 MOST_TERMS = 6
 """A longer sum is cut short."""
-
-
-class Equation(NamedTuple):
-    """One number and where it comes from: ``left = symbols = numbers = value``."""
-
-    left: str
-    symbols: str
-    numbers: str
-    value: float
-
-    @property
-    def sides(self) -> tuple[str, str, str, str]:
-        """All four as text; empty where one only repeats the value."""
-        value = number(self.value)
-        symbols, numbers = (
-            "" if side in (value, f"({value})") else side for side in (self.symbols, self.numbers)
-        )
-        return self.left, symbols, numbers, value
-
-    def __str__(self) -> str:
-        return " = ".join(filter(None, self.sides))
 
 
 class Factor(NamedTuple):
@@ -70,6 +54,52 @@ def equations_of(layer: Layer, step: LayerStep, branches: Branches) -> Equations
     if isinstance(layer, Elementwise):
         return _elementwise(step)
     return [], [], list(_any_layer(step))
+
+
+# ---------------------------------------------------------------- local derivatives
+
+
+def local_derivative(layer: Layer, x: np.ndarray, y: np.ndarray) -> LocalDerivative:
+    """Find dy/dx of a layer that has just run forward; its gradients are overwritten."""
+    if isinstance(layer, Dense):
+        return LocalDerivative(in_one_line(Dense)[0], layer.params["W"].copy())
+    for container in (Residual, Concat):
+        if isinstance(layer, container):
+            return LocalDerivative(in_one_line(container)[0])
+    if layer.children():
+        return LocalDerivative("dy/dx is that of the layers inside")
+    small = is_small(x, y, *_own(layer).values())
+    if isinstance(layer, Elementwise):
+        by_param = _jacobians(layer, x, y)[1] if small and _own(layer) else {}
+        slope = np.broadcast_to(layer.derivative(x), x.shape)
+        return LocalDerivative("dy/dx = f'(x), number by number", slope, True, by_param)
+    (formula,) = in_one_line(type(layer)) or ("dy/dx = the Jacobian J",)
+    if not small:
+        return LocalDerivative(formula)
+    jacobian, by_param = _jacobians(layer, x, y)
+    return LocalDerivative(formula, jacobian, by_param=by_param)
+
+
+def _jacobians(
+    layer: Layer, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
+    """Ask backward for the gradient of one output number after the other."""
+    rows, by_param = [], {name: [] for name in _own(layer)}  # type: ignore[var-annotated]
+    for k in range(y.size):
+        unit = np.zeros(y.size, y.dtype)
+        unit[k] = 1
+        row = layer.backward(unit.reshape(y.shape))
+        if row is None:
+            return None, {}
+        rows.append(np.array(row))
+        for name in by_param:
+            by_param[name].append(layer.grads[name].copy())
+    stack = {name: np.reshape(g, (*y.shape, *g[0].shape)) for name, g in by_param.items()}
+    return np.reshape(rows, (*y.shape, *x.shape)), stack
+
+
+def _own(layer: Layer) -> dict[str, np.ndarray]:
+    return dict(layer.params) if layer.is_built else {}
 
 
 # ---------------------------------------------------------------- Dense
@@ -248,15 +278,6 @@ def _ways_added(step: LayerStep, branches: Branches) -> Iterator[Equation]:
 # ---------------------------------------------------------------- the loss
 
 
-def formulas_of(loss: object) -> tuple[str, str]:
-    """Value and derivative for one sample, as the loss's documentation states them; or empty."""
-    found = []
-    for of in ("value", "backward"):
-        stated = re.search(rf"- {of}: (.+?)(?=\n\s*- |\n\s*\n|\Z)", loss.__doc__ or "", re.DOTALL)
-        found.append(" ".join(stated[1].replace("``", "").split()) if stated else "")
-    return found[0], found[1]
-
-
 def loss_equations(
     loss: Loss, step: LossStep, sample_weight: ArrayLike | None
 ) -> tuple[list[Equation], list[Equation]]:
@@ -332,26 +353,6 @@ def sum_of_products(left: str, terms: Iterable[list[Factor]], value: Any) -> Equ
 def entry(name: str, index: Index) -> str:
     """``x[0, 1]``."""
     return f"{name}[{', '.join(map(str, index))}]"
-
-
-def number(value: Any) -> str:
-    """Return four significant digits."""
-    return f"{float(value) + 0.0:.4g}"  # adding 0 turns -0 into 0
-
-
-def aligned(equations: list[Equation]) -> list[str]:
-    """One line each, the equals signs below one another."""
-    rows = [equation.sides for equation in equations]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            (" = " if cell else "   ") + cell.ljust(width)
-            for cell, width in zip(row, widths, strict=True)
-            if width
-        ]
-        lines.append("".join(cells)[3:].rstrip())
-    return lines
 
 
 def signed(value: Any) -> str:

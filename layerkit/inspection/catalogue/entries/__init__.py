@@ -31,3 +31,9 @@ FAMILIES: dict[str, list[Entry]] = {
     "Losses for classification": [*classification.CLASSIFICATION],
     "Losses with a margin": [*classification.MARGIN],
 }
+
+
+def in_one_line(subject: type) -> tuple[str, ...]:
+    """Return what a trace writes of a layer or loss; nothing of one that is not ours."""
+    entries = (entry for family in FAMILIES.values() for entry in family)
+    return next((entry.one_line for entry in entries if entry.subject is subject), ())

@@ -122,6 +122,7 @@ ENTRIES = [
         dy[n, i]/dx[n, j] = y[n, i] * ([i == j] - y[n, j])
         dL/dx[n, i] = y[n, i] * (G[n, i] - sum[j](G[n, j] * y[n, j]))
         """,
+        in_one_line=("dy[i]/dx[j] = y[i] (δ[i, j] - y[j])",),
         assumes="Sums run over one axis, the last by default. Before a cross-entropy leave it out: "
         "the loss takes x itself.",
         ranges={"y": "(0, 1)", "dy/dx": "[-1/4, 1/4]"},
@@ -138,6 +139,7 @@ ENTRIES = [
         dy[n, i]/dx[n, j] = [i == j] - exp(y[n, j])
         dL/dx[n, i] = G[n, i] - exp(y[n, i]) * sum[j](G[n, j])
         """,
+        in_one_line=("dy[i]/dx[j] = δ[i, j] - exp(y[j])",),
         assumes="Sums run over one axis, the last by default.",
         ranges={"y": "(-inf, 0)", "dy/dx": "(-1, 1)"},
         probe=one_against_others,

@@ -53,6 +53,7 @@ CLASSIFICATION = [
         v = -q * t * log(p) - (1 - t) * log(1 - p)
         dv/dy_pred = (1 - t) * p - q * t * (1 - p)
         """,
+        in_one_line=("-w t log σ(x) - (1 - t) log σ(-x)", "(1 - t) σ(x) - w t σ(-x)"),
         make=lambda: BinaryCrossEntropy(pos_weight=3.0, label_smoothing=0.2),
         letters={"a": "label_smoothing", "q": "pos_weight"},
         data=bits,
@@ -71,6 +72,7 @@ CLASSIFICATION = [
         v[n] = -sum[k](t[n, k] * log(p[n, k]))
         dv/dy_pred[n, k] = p[n, k] * sum[j](t[n, j]) - t[n, k]
         """,
+        in_one_line=("-Σ_k t_k log_softmax(y_pred)_k", "softmax(y_pred) Σ_k t_k - t"),
         reduction=MEAN_OF_SAMPLES,
         make=lambda: CategoricalCrossEntropy(label_smoothing=0.1),
         letters={"a": "label_smoothing"},
@@ -88,6 +90,7 @@ CLASSIFICATION = [
         v[n] = -sum[k](y_true[n, k] * y_pred[n, k])
         dv/dy_pred[n, k] = -y_true[n, k]
         """,
+        in_one_line=("-Σ_k y_true_k y_pred_k", "-y_true"),
         reduction=MEAN_OF_SAMPLES,
         data=one_hot,
         assumes=f"{ONE_HOT} y_pred holds log-probabilities.",
@@ -102,6 +105,10 @@ CLASSIFICATION = [
         v[n] = sum[k](y_true[n, k] * (log(y_true[n, k]) - log(p[n, k])))
         dv/dy_pred[n, k] = p[n, k] * sum[j](y_true[n, j]) - y_true[n, k]
         """,
+        in_one_line=(
+            "Σ_k y_true_k (log y_true_k - log_softmax(y_pred)_k)",
+            "softmax(y_pred) Σ_k y_true_k - y_true",
+        ),
         reduction=MEAN_OF_SAMPLES,
         data=probabilities,
         assumes="Rows of y_true sum to 1, so dv/dy_pred = p - y_true; 0 log 0 is 0.",
@@ -120,6 +127,10 @@ CLASSIFICATION = [
             (gamma * p[n, k] * log(p[n, k]) / (1 - p[n, k]) - 1)
         dv/dy_pred[n, k] = s[n, k] - p[n, k] * sum[j](s[n, j])
         """,
+        in_one_line=(
+            "-Σ_k t_k (1 - p_k)^gamma log p_k",
+            "s_k - p_k Σ_j s_j with s_k = t_k (1 - p_k)^gamma (gamma p_k log(p_k) / (1 - p_k) - 1)",
+        ),
         reduction=MEAN_OF_SAMPLES,
         data=one_hot,
         assumes=ONE_HOT,
@@ -158,6 +169,7 @@ MARGIN = [
         v = max(1 - y_true * y_pred, 0)
         dv/dy_pred = -y_true if y_true * y_pred < 1 else 0
         """,
+        in_one_line=("max(0, 1 - t y_pred)", "-t if t y_pred < 1, else 0, also at the kink"),
         data=signs,
         target=1.0,
         assumes="y_true holds -1 and 1; a 0 stands for -1. 0 at the kink.",
@@ -172,6 +184,7 @@ MARGIN = [
         v = max(1 - y_true * y_pred, 0)**2
         dv/dy_pred = -2 * y_true * max(1 - y_true * y_pred, 0)
         """,
+        in_one_line=("max(0, 1 - t y_pred)²", "-2 t max(0, 1 - t y_pred)"),
         data=signs,
         target=1.0,
         assumes="y_true holds -1 and 1; a 0 stands for -1.",
@@ -188,6 +201,10 @@ MARGIN = [
         v[n] = sum[k](max(r[n, k], 0)) / K
         dv/dy_pred[n, k] = ([r[n, k] > 0] - y_true[n, k] * sum[j]([r[n, j] > 0])) / K
         """,
+        in_one_line=(
+            "Σ_{j≠t} max(0, v_j) / k",
+            "[v_j > 0] / k for j ≠ t, and minus the sum of these for t; 0 at the kinks",
+        ),
         reduction=MEAN_OF_SAMPLES,
         where={"K": "number of classes"},
         given=lambda y_pred: {"K": y_pred.shape[-1]},

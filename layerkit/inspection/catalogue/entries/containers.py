@@ -80,6 +80,7 @@ ENTRIES = [
         dy[n, j]/dx[n, i] = J1[n, j, i] + J2[n, j, i]
         dL/dx[n, i] = sum[j](G[n, j] * J1[n, j, i]) + sum[j](G[n, j] * J2[n, j, i])
         """,
+        in_one_line=("dy/dx = d body/dx + d shortcut/dx",),
         make=lambda: Residual(Sequential([Dense(3), Tanh()]), shortcut=Dense(3)),
         where={"f1, f2": "body and shortcut", "J1, J2": "their Jacobians; never formed"},
         given=inside(f1=lambda layer: layer.body, f2=lambda layer: layer.shortcut),
@@ -95,6 +96,7 @@ ENTRIES = [
         dy[n, j]/dx[n, i] = J1[n, j, i] if j < m else J2[n, j - m, i]
         dL/dx[n, i] = sum[j](G[n, j] * J1[n, j, i]) + sum[k](G[n, m + k] * J2[n, k, i])
         """,
+        in_one_line=("dy/dx = the branches' own, one above the other",),
         make=lambda: Concat([Dense(2), Tanh()]),
         where={
             "f1, f2": "the branches",

@@ -3,6 +3,7 @@
 from layerkit.inspection.catalogue.layer_entry import LayerEntry
 from layerkit.layers import Conv1D, Conv2D, ConvTranspose2D, DepthwiseConv2D, SeparableConv2D
 
+OVERLAP = "dy/dx = the entry of W that lies over x when y is computed"
 LETTERS = {"s": "stride", "d": "dilation", "P": "padding"}
 ASSUMES = "x and G are 0 outside of their arrays. Stride, dilation and padding may differ by axis."
 GUIDE = 'Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016'
@@ -24,6 +25,7 @@ ENTRIES = [
             sum[n, p, q](x[n, s*p + d*i - P, s*q + d*j - P, c] * G[n, p, q, f])
         dL/db[f] = sum[n, p, q](G[n, p, q, f])
         """,
+        in_one_line=(OVERLAP,),
         make=lambda: Conv2D(2, (3, 2), stride=2, padding=1),
         input_shape=(5, 4, 2),
         letters=LETTERS,
@@ -44,6 +46,7 @@ ENTRIES = [
         dL/dW[i, c, f] = sum[n, t](x[n, s*t + d*i - P, c] * G[n, t, f])
         dL/db[f] = sum[n, t](G[n, t, f])
         """,
+        in_one_line=(OVERLAP,),
         make=lambda: Conv1D(3, 3, stride=2, padding=1, dilation=2),
         input_shape=(8, 2),
         letters=LETTERS,

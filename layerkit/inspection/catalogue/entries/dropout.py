@@ -7,6 +7,7 @@ from layerkit.kernels import keep_mask
 from layerkit.layer import Layer
 from layerkit.layers import AlphaDropout, Dropout, GaussianNoise, SpatialDropout2D
 
+KEPT = "dy/dx = 1 / (1 - rate) where kept, 0 where dropped"
 NOTHING = """
     y = x
     dy/dx = 1
@@ -37,6 +38,7 @@ ENTRIES = [
         dy/dx = m / (1 - rate)
         dL/dx = G * m / (1 - rate)
         """,
+        in_one_line=(KEPT,),
         inference=NOTHING,
         make=lambda: Dropout(0.25),
         where=MASK,
@@ -53,6 +55,7 @@ ENTRIES = [
         dy[n, u, v, c]/dx[n, u, v, c] = m[n, c] / (1 - rate)
         dL/dx[n, u, v, c] = G[n, u, v, c] * m[n, c] / (1 - rate)
         """,
+        in_one_line=(KEPT,),
         inference=NOTHING,
         make=lambda: SpatialDropout2D(0.25),
         input_shape=(2, 2, 3),

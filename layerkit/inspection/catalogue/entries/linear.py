@@ -16,6 +16,7 @@ ENTRIES = [
         dL/dW = x.T @ G
         dL/db[j] = sum[n](G[n, j])
         """,
+        in_one_line=("dy[j]/dx[i] = W[i, j]",),
         make=lambda: Dense(3),
         assumes="Rows are samples, and positions if there are any.",
         source='Rumelhart, Hinton and Williams, "Learning representations by back-propagating '
@@ -32,6 +33,7 @@ ENTRIES = [
         dL/dx = 0
         dL/dW[k, e] = sum[n, t](G[n, t, e] * [x[n, t] == k])
         """,
+        in_one_line=("dy/dW = 1 for the row that x names, 0 for the others",),
         make=lambda: Embedding(5, 3),
         assumes="Integers have no derivative: the gradient of the input is zero by convention.",
         not_analytic="x holds integers",

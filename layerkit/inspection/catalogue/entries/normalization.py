@@ -20,6 +20,9 @@ ENTRIES = [
         dL/dbeta[c] = sum[n](G[n, c])
         dL/dx = gamma / sqrt(var + eps) * (G - 1 / m * (dL/dbeta) - x_hat / m * (dL/dgamma))
         """,
+        in_one_line=(
+            "dy[i]/dx[j] = gamma / s (δ[i, j] - (1 + x̂[i] x̂[j]) / n), inference: gamma / s",
+        ),
         inference="""
         x_hat = (x - running_mean) / sqrt(running_var + eps)
         y = gamma * x_hat + beta
@@ -53,6 +56,7 @@ ENTRIES = [
         dL/dx[n, c] = s[n] *
             (g[n, c] - mean[k](g[n, k]) - x_hat[n, c] * mean[k](x_hat[n, k] * g[n, k]))
         """,
+        in_one_line=("dy[i]/dx[j] = gamma[i] / s (δ[i, j] - (1 + x̂[i] x̂[j]) / n) over n features",),
         where={"m": "number of channels"},
         given=lambda layer, x: {"m": x.shape[-1]},
         assumes="n runs over all axes but the last.",

@@ -14,6 +14,9 @@ from layerkit.layers import (
     MaxPool2D,
 )
 
+LARGEST = "dy/dx = 1 for the largest of a window, 0 for the others"
+MEAN_OF_WINDOW = "dy/dx = 1 / size of the window"
+MEAN_OF_ALL = "dy/dx = 1 / number of positions"
 LETTERS = {"k": "pool_size", "s": "stride"}
 TIES = "Of several largest the first takes the gradient."
 WINDOWS = "Without padding; windows may overlap, and be oblong."
@@ -35,6 +38,7 @@ ENTRIES = [
         dL/dx[n, u, v, c] = sum[p, q](G[n, p, q, c] * [s*p <= u < s*p + k] *
             [s*q <= v < s*q + k] * [x[n, u, v, c] == y[n, p, q, c]])
         """,
+        in_one_line=(LARGEST,),
         make=lambda: MaxPool2D(3, stride=2),
         input_shape=(7, 7, 2),
         letters=LETTERS,
@@ -52,6 +56,7 @@ ENTRIES = [
         dL/dx[n, u, c] =
             sum[t](G[n, t, c] * [s*t <= u < s*t + k] * [x[n, u, c] == y[n, t, c]])
         """,
+        in_one_line=(LARGEST,),
         make=lambda: MaxPool1D(3, stride=2),
         input_shape=(7, 2),
         letters=LETTERS,
@@ -69,6 +74,7 @@ ENTRIES = [
         dL/dx[n, u, v, c] = sum[p, q](
             G[n, p, q, c] * [s*p <= u < s*p + k] * [s*q <= v < s*q + k]) / k**2
         """,
+        in_one_line=(MEAN_OF_WINDOW,),
         make=lambda: AvgPool2D(3, stride=2),
         input_shape=(7, 7, 2),
         letters=LETTERS,
@@ -84,6 +90,7 @@ ENTRIES = [
         dy[n, t, c]/dx[n, u, c] = [s*t <= u < s*t + k] / k
         dL/dx[n, u, c] = sum[t](G[n, t, c] * [s*t <= u < s*t + k]) / k
         """,
+        in_one_line=(MEAN_OF_WINDOW,),
         make=lambda: AvgPool1D(3, stride=2),
         input_shape=(7, 2),
         letters=LETTERS,
@@ -129,6 +136,7 @@ ENTRIES = [
         dy[n, c]/dx[n, u, v, c] = 1 / (h * w)
         dL/dx[n, u, v, c] = G[n, c] / (h * w)
         """,
+        in_one_line=(MEAN_OF_ALL,),
         input_shape=(2, 3, 3),
         where={"h, w": "height and width"},
         given=lambda layer, x: {"h": x.shape[1], "w": x.shape[2]},
@@ -143,6 +151,7 @@ ENTRIES = [
         dy[n, c]/dx[n, t, c] = 1 / T
         dL/dx[n, t, c] = G[n, c] / T
         """,
+        in_one_line=(MEAN_OF_ALL,),
         input_shape=(4, 3),
         where={"T": "number of steps"},
         given=lambda layer, x: {"T": x.shape[1]},

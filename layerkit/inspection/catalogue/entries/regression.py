@@ -58,6 +58,7 @@ REGRESSION = [
         v = abs(y_pred - y_true)
         dv/dy_pred = sign(y_pred - y_true)
         """,
+        in_one_line=("|y_pred - y_true|", "sign(y_pred - y_true), 0 at the kink"),
         assumes="0 at the kink.",
         ranges={"v": "[0, inf)", "dv/dy_pred": "{-1, 0, 1}"},
         kinks=(0,),
@@ -72,6 +73,10 @@ REGRESSION = [
         v = e**2 / 2 if abs(e) <= delta else delta * (abs(e) - delta / 2)
         dv/dy_pred = min(max(e, -delta), delta)
         """,
+        in_one_line=(
+            "e² / 2 if |e| <= delta, else delta (|e| - delta / 2)",
+            "clip(e, -delta, delta)",
+        ),
         make=lambda: Huber(delta=1.5),
         ranges={"v": "[0, inf)", "dv/dy_pred": "[-delta, delta]"},
         not_analytic="its second derivative jumps where the error is delta",
@@ -87,6 +92,7 @@ REGRESSION = [
         v = log(cosh(e))
         dv/dy_pred = tanh(e)
         """,
+        in_one_line=("log(cosh(e)) = |e| + log((1 + exp(-2 |e|)) / 2)", "tanh(e)"),
         ranges={"v": "[0, inf)", "dv/dy_pred": "(-1, 1)"},
         not_complex="against overflow it takes the absolute value of e",
         source="Keras's LogCosh",
@@ -99,6 +105,7 @@ REGRESSION = [
         v = max((1 - q) * e, -q * e)
         dv/dy_pred = 1 - q if e > 0 else -q if e < 0 else 0
         """,
+        in_one_line=("max((1 - q) e, -q e)", "1 - q if e > 0, -q if e < 0, 0 at the kink"),
         make=lambda: Quantile(0.8),
         letters={"q": "quantiles"},
         assumes="0 at the kink. Several quantiles are averaged like other outputs.",
@@ -116,6 +123,7 @@ REGRESSION = [
         v[n] = 1 - sum[k](u[n, k] * t[n, k])
         dv/dy_pred[n, k] = ((1 - v[n]) * u[n, k] - t[n, k]) / r[n]
         """,
+        in_one_line=("1 - u·v, one number a vector", "((u·v) u - v) / |p|"),
         reduction=MEAN_OF_SAMPLES,
         data=vectors,
         assumes="The vectors lie along the last axis.",
@@ -134,6 +142,10 @@ LIKELIHOOD = [
         v = exp(y_pred) - y_true * y_pred
         dv/dy_pred = exp(y_pred) - y_true
         """,
+        in_one_line=(
+            "exp(y_pred) - y_true y_pred, without the constant log(y_true!)",
+            "exp(y_pred) - y_true",
+        ),
         data=counts,
         target=3.0,
         assumes="Targets are at least 0. Without the constant log(y_true!).",
@@ -161,6 +173,11 @@ LIKELIHOOD = [
         v = exp((2 - p) * y_pred) / (2 - p) - y_true * exp((1 - p) * y_pred) / (1 - p)
         dv/dy_pred = exp((2 - p) * y_pred) - y_true * exp((1 - p) * y_pred)
         """,
+        in_one_line=(
+            "exp((2 - p) y_pred) / (2 - p) - y_true exp((1 - p) y_pred) / (1 - p), "
+            "where exp(a y) / a is y if a = 0",
+            "exp((2 - p) y_pred) - y_true exp((1 - p) y_pred)",
+        ),
         letters={"p": "power"},
         data=amounts,
         assumes="For p = 1 and p = 2, where a quotient is 0/0, its numerator's exponent takes its "
@@ -178,6 +195,10 @@ LIKELIHOOD = [
         dv/dy_pred[n, i] = e[n, i] * exp(-s[n, i]) if i < k else
             (1 - e[n, i - k]**2 * exp(-s[n, i - k])) / 2
         """,
+        in_one_line=(
+            "(s + e² exp(-s)) / 2, without the constant log(2π) / 2",
+            "e exp(-s) for m and (1 - e² exp(-s)) / 2 for s",
+        ),
         data=means_and_log_variances,
         where={"k": "number of outputs: y_pred holds k means, then k log-variances"},
         given=lambda y_pred: {"k": y_pred.shape[-1] // 2},

@@ -3,6 +3,8 @@
 from layerkit.inspection.catalogue.layer_entry import LayerEntry
 from layerkit.layers import Flatten, Permute, Reshape, UpSample2D, ZeroPad2D
 
+MOVED = "dy/dx = 1: numbers only change places"
+
 ENTRIES = [
     LayerEntry(
         Flatten,
@@ -12,6 +14,7 @@ ENTRIES = [
         dy[n, (u*w + v)*C + c]/dx[n, u, v, c] = 1
         dL/dx[n, u, v, c] = G[n, (u*w + v)*C + c]
         """,
+        in_one_line=(MOVED,),
         input_shape=(2, 3, 2),
         where={"w": "width", "C": "number of channels"},
         given=lambda layer, x: {"w": x.shape[2], "C": x.shape[3]},
@@ -28,6 +31,7 @@ ENTRIES = [
         dy[n, (i*w + j) // r, (i*w + j) % r]/dx[n, i, j] = 1
         dL/dx[n, i, j] = G[n, (i*w + j) // r, (i*w + j) % r]
         """,
+        in_one_line=(MOVED,),
         make=lambda: Reshape((3, 4)),
         input_shape=(2, 6),
         where={"w, r": "lengths of the last axis, before and after"},
@@ -43,6 +47,7 @@ ENTRIES = [
         dy[n, j, i]/dx[n, i, j] = 1
         dL/dx[n, i, j] = G[n, j, i]
         """,
+        in_one_line=(MOVED,),
         make=lambda: Permute((2, 1)),
         input_shape=(2, 3),
         assumes="Shown for axes = (2, 1); any order is possible.",
