@@ -52,6 +52,8 @@ class Optimizer(Parameterized):
         Whether weight decay shrinks the parameters instead of joining the gradient. An `update`
         that has an argument ``keep`` multiplies p by it in the same pass, otherwise `step` does
         so before.
+    rate_parameter : str
+        Name of the parameter that sets the learning rate, for advice on it.
 
     Notes
     -----
@@ -79,6 +81,7 @@ class Optimizer(Parameterized):
     """
 
     decoupled: ClassVar[bool] = False
+    rate_parameter: ClassVar[str] = "learning_rate"
     _state: dict[str, Any] | None = None
     _plan: Plan | None = None
     _validated = False

@@ -105,42 +105,10 @@ def _own(layer: Layer) -> dict[str, np.ndarray]:
 # ---------------------------------------------------------------- Dense
 
 
-class _Indices:
-    """Names with indices, as in the code: ``x[0, 1]``, ``W[1, 0]``."""
-
-    def x(self, row: Index, i: int) -> str:
-        return entry("x", (*row, i))
-
-    def W(self, i: int, j: int) -> str:
-        return entry("W", (i, j))
-
-    def b(self, j: int) -> str:
-        return entry("b", (j,))
-
-    def y(self, row: Index, j: int) -> str:
-        return entry("y", (*row, j))
-
-    def G(self, row: Index, j: int) -> str:
-        return entry("G", (*row, j))
-
-
-class _Neuron(_Indices):
-    """The textbook's names for one neuron and one sample: z = w1 x1 + w2 x2 + b."""
-
-    def x(self, row: Index, i: int) -> str:
-        return f"x{i + 1}"
-
-    def W(self, i: int, j: int) -> str:
-        return f"w{i + 1}"
-
-    def b(self, j: int) -> str:
-        return "b"
-
-    def y(self, row: Index, j: int) -> str:
-        return "z"
-
-    def G(self, row: Index, j: int) -> str:
-        return "dL/dz"
+def _in_textbooks(name: str, index: Index) -> str:
+    """The names for one neuron and one sample: z = w1 x1 + w2 x2 + b."""
+    x, w = f"x{index[-1] + 1}", f"w{index[0] + 1}"
+    return {"x": x, "W": w, "b": "b", "y": "z", "G": "dL/dz"}[name]
 
 
 def is_neuron(layer: Layer, x: np.ndarray) -> bool:
@@ -149,49 +117,41 @@ def is_neuron(layer: Layer, x: np.ndarray) -> bool:
 
 
 def _dense(step: LayerStep) -> Equations:
-    x, W, G = step.input, step.params["W"], step.grad_output
-    rows = list(np.ndindex(x.shape[:-1]))
-    n_in, units = W.shape
-    name = _Neuron() if step.is_neuron else _Indices()
+    arrays = {"x": step.input, "y": step.output, "G": step.grad_output, **step.params}
+    rows, (n_in, units) = list(np.ndindex(step.input.shape[:-1])), step.params["W"].shape
+    name = _in_textbooks if step.is_neuron else entry
 
-    def weight(i: int, j: int) -> Factor:
-        return Factor(name.W(i, j), W[i, j])
+    def factor(of: str, *index: int) -> Factor:
+        return Factor(name(of, index), arrays[of][index])
 
-    def inputs(row: Index, i: int) -> Factor:
-        return Factor(name.x(row, i), x[(*row, i)])
-
-    def upstream(row: Index, j: int) -> Factor:
-        return Factor(name.G(row, j), G[(*row, j)])
+    def equation(of: str, index: Index, terms: list[list[Factor]], values: np.ndarray) -> Equation:
+        left = name(of, index) if of == "y" else f"dL/d{name(of, index)}"
+        return sum_of_products(left, terms, values[index])
 
     forward = []
-    for row in rows:
-        for j in range(units):
-            terms = [[inputs(row, i), weight(i, j)] for i in range(n_in)]
-            terms = [term[::-1] for term in terms] if step.is_neuron else terms
-            if "b" in step.params:
-                terms.append([Factor(name.b(j), step.params["b"][j])])
-            value = step.output[(*row, j)]
-            forward.append(sum_of_products(name.y(row, j), terms, value))
+    for *row, j in np.ndindex(step.output.shape):
+        terms = [[factor("x", *row, i), factor("W", i, j)] for i in range(n_in)]
+        terms = [term[::-1] for term in terms] if step.is_neuron else terms
+        terms += [[factor("b", j)]] if "b" in arrays else []
+        forward.append(equation("y", (*row, j), terms, step.output))
     if step.is_neuron:
-        return forward, *_neuron(step, name, rows[0])
+        return forward, *_neuron(step)
     backward = []
     if not step.frozen:
-        for i, j in np.ndindex(W.shape):
-            terms = [[inputs(row, i), upstream(row, j)] for row in rows]
-            backward.append(sum_of_products(f"dL/d{name.W(i, j)}", terms, step.grads["W"][i, j]))
-        for j in range(units if "b" in step.params else 0):
-            terms = [[upstream(row, j)] for row in rows]
-            backward.append(sum_of_products(f"dL/d{name.b(j)}", terms, step.grads["b"][j]))
+        for i, j in np.ndindex(n_in, units):
+            terms = [[factor("x", *row, i), factor("G", *row, j)] for row in rows]
+            backward.append(equation("W", (i, j), terms, step.grads["W"]))
+        for j in range(units if "b" in arrays else 0):
+            terms = [[factor("G", *row, j)] for row in rows]
+            backward.append(equation("b", (j,), terms, step.grads["b"]))
     if step.grad_input is not None:
-        for row in rows:
-            for i in range(n_in):
-                terms = [[upstream(row, j), weight(i, j)] for j in range(units)]
-                left = f"dL/d{name.x(row, i)}"
-                backward.append(sum_of_products(left, terms, step.grad_input[(*row, i)]))
+        for *row, i in np.ndindex(step.input.shape):
+            terms = [[factor("G", *row, j), factor("W", i, j)] for j in range(units)]
+            backward.append(equation("x", (*row, i), terms, step.grad_input))
     return forward, [], backward
 
 
-def _neuron(step: LayerStep, name: _Indices, row: Index) -> tuple[list[Equation], list[Equation]]:
+def _neuron(step: LayerStep) -> tuple[list[Equation], list[Equation]]:
     """Local derivatives of z with respect to all it depends on, then the chain rule."""
     x, W = step.input.reshape(-1), step.params["W"][:, 0]
     upstream = float(step.grad_output.reshape(-1)[0])
