@@ -26,6 +26,7 @@ from layerkit.inspection.catalogue.entry import (
 from layerkit.inspection.catalogue.formula import Formula
 from layerkit.inspection.catalogue.record import Check, Errors
 from layerkit.inspection.gradient_check import check_gradients
+from layerkit.inspection.jacobians import jacobian_by_sample, jacobians
 from layerkit.layer import Layer
 from layerkit.layers.activations import Elementwise
 from layerkit.shapes import Shape
@@ -152,7 +153,8 @@ class LayerEntry(Entry):
         layer: Any = self.build()
         if not self.is_function:
             assert self.probe is not None
-            return _rowwise(layer, self.probe(GRID)), self._numbers(layer)
+            y, slopes = jacobian_by_sample(layer, self.probe(GRID))
+            return {"y": y, "dy/dx": slopes}, self._numbers(layer)
         beside = [kink + side for kink in self.kinks for side in (-1e-6, 1e-6)]
         x = np.tile(np.append(GRID, beside)[:, np.newaxis], self.input_shape)
         found = {"y": layer.function(x)[:, :1], "dy/dx": layer.derivative(x)[:, :1]}
@@ -209,16 +211,11 @@ class _Pass:
         self.layer.reseed(0)
         return self.layer.forward(self.x, training=self.training)
 
-    def jacobian(self, of: str) -> np.ndarray:
-        """Return dy/dx or dy/dθ of shape (*y, *x): one backward for every number in y."""
+    def jacobian(self, of: str) -> np.ndarray | None:
+        """Return dy/dx or dy/dθ of shape (*y, *x)."""
         self.forward()
-        rows = []
-        for k in range(self.y.size):
-            unit = np.zeros(self.y.size)
-            unit[k] = 1
-            grad_input = self.layer.backward(unit.reshape(self.y.shape))
-            rows.append(np.array(grad_input if of == "x" else self.layer.grads[of]))
-        return np.reshape(rows, (*self.y.shape, *rows[0].shape))
+        by_input, by_param = jacobians(self.layer, self.x, self.y)
+        return by_input if of == "x" else by_param[of]
 
     def slope(self) -> np.ndarray:
         """Return f'(x) of an elementwise function."""
@@ -253,11 +250,3 @@ def evaluated(lines: list[Formula], names: Mapping[str, Any], until: str = "") -
         if line.name == until:
             break
     return known
-
-
-def _rowwise(layer: Layer, x: np.ndarray) -> dict[str, np.ndarray]:
-    """Return y and all entries of dy/dx of a layer that does not mix samples."""
-    y = layer.forward(x)
-    units = np.eye(y.shape[1])
-    rows = [layer.backward(np.broadcast_to(unit, y.shape)) for unit in units]
-    return {"y": y, "dy/dx": np.stack(rows)}

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.inspection.catalogue import in_one_line
+from layerkit.inspection.jacobians import jacobians
 from layerkit.inspection.tracing.record import (
     Equation,
     LayerStep,
@@ -68,38 +69,17 @@ def local_derivative(layer: Layer, x: np.ndarray, y: np.ndarray) -> LocalDerivat
             return LocalDerivative(in_one_line(container)[0])
     if layer.children():
         return LocalDerivative("dy/dx is that of the layers inside")
-    small = is_small(x, y, *_own(layer).values())
+    params = layer.params if layer.is_built else {}
+    small = is_small(x, y, *params.values())
     if isinstance(layer, Elementwise):
-        by_param = _jacobians(layer, x, y)[1] if small and _own(layer) else {}
+        by_param = jacobians(layer, x, y)[1] if small and params else {}
         slope = np.broadcast_to(layer.derivative(x), x.shape)
         return LocalDerivative("dy/dx = f'(x), number by number", slope, True, by_param)
     (formula,) = in_one_line(type(layer)) or ("dy/dx = the Jacobian J",)
     if not small:
         return LocalDerivative(formula)
-    jacobian, by_param = _jacobians(layer, x, y)
+    jacobian, by_param = jacobians(layer, x, y)
     return LocalDerivative(formula, jacobian, by_param=by_param)
-
-
-def _jacobians(
-    layer: Layer, x: np.ndarray, y: np.ndarray
-) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
-    """Ask backward for the gradient of one output number after the other."""
-    rows, by_param = [], {name: [] for name in _own(layer)}  # type: ignore[var-annotated]
-    for k in range(y.size):
-        unit = np.zeros(y.size, y.dtype)
-        unit[k] = 1
-        row = layer.backward(unit.reshape(y.shape))
-        if row is None:
-            return None, {}
-        rows.append(np.array(row))
-        for name in by_param:
-            by_param[name].append(layer.grads[name].copy())
-    stack = {name: np.reshape(g, (*y.shape, *g[0].shape)) for name, g in by_param.items()}
-    return np.reshape(rows, (*y.shape, *x.shape)), stack
-
-
-def _own(layer: Layer) -> dict[str, np.ndarray]:
-    return dict(layer.params) if layer.is_built else {}
 
 
 # ---------------------------------------------------------------- Dense

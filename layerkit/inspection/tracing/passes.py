@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.inspection.catalogue import in_one_line
-from layerkit.inspection.naming import layer_names
+from layerkit.inspection.paths import layer_names
 from layerkit.inspection.tracing.equations import (
     equations_of,
     is_neuron,

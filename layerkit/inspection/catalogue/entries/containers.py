@@ -6,17 +6,11 @@ from typing import Any
 import numpy as np
 
 from layerkit.inspection.catalogue.layer_entry import LayerEntry
+from layerkit.inspection.jacobians import jacobian_by_sample
 from layerkit.layer import Layer
 from layerkit.layers import Columns, Concat, Dense, Residual, Sequential, Tanh
 
 REASON = "the layers inside are code"
-
-
-def jacobian(layer: Layer, x: np.ndarray) -> np.ndarray:
-    """Return dy[n, j]/dx[n, i] of a layer that does not mix samples."""
-    y = layer.forward(x)
-    rows = [layer.backward(np.broadcast_to(unit, y.shape)) for unit in np.eye(y.shape[1])]
-    return np.stack(rows, axis=1)
 
 
 def inside(**children: Callable[[Any], Layer]) -> Callable[[Any, np.ndarray], dict[str, Any]]:
@@ -25,7 +19,9 @@ def inside(**children: Callable[[Any], Layer]) -> Callable[[Any, np.ndarray], di
     def given(layer: Any, x: np.ndarray) -> dict[str, Any]:
         found = {name: child(layer) for name, child in children.items()}
         names: dict[str, Any] = {name: child.infer for name, child in found.items()}
-        return names | {f"J{name[1:]}": jacobian(child, x) for name, child in found.items()}
+        return names | {
+            f"J{name[1:]}": jacobian_by_sample(child, x)[1] for name, child in found.items()
+        }
 
     return given
 
@@ -36,8 +32,8 @@ def chain(layer: Any, x: np.ndarray) -> dict[str, Any]:
     return {
         "f1": first.infer,
         "f2": second.infer,
-        "J1": jacobian(first, x),
-        "J2": jacobian(second, first.infer(x)),
+        "J1": jacobian_by_sample(first, x)[1],
+        "J2": jacobian_by_sample(second, first.infer(x))[1],
     }
 
 
@@ -46,7 +42,11 @@ def routes(layer: Any, x: np.ndarray) -> dict[str, Any]:
     positions = [np.arange(x.shape[1])[columns] for columns, _ in layer.routes]
     names: dict[str, Any] = {}
     for k, (where, (_, route)) in enumerate(zip(positions, layer.routes, strict=True), 1):
-        names |= {f"C{k}": where, f"f{k}": route.infer, f"J{k}": jacobian(route, x[:, where])}
+        names |= {
+            f"C{k}": where,
+            f"f{k}": route.infer,
+            f"J{k}": jacobian_by_sample(route, x[:, where])[1],
+        }
     return names | {"m": layer.routes[0][1].output_shape[0]}
 
 
