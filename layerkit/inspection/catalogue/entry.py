@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -196,6 +196,26 @@ class Entry(Shown):
     def _central(self) -> Check:
         """Compare backward with central differences of forward."""
         raise NotImplementedError
+
+    def _compare(
+        self,
+        errors: Errors,
+        lines: Sequence[Formula],
+        names: Names,
+        expected: Callable[[Formula], np.ndarray | None],
+        required: Iterable[str],
+        mode: str = "",
+    ) -> Names:
+        """Evaluate the lines; ``expected`` is what the code has, None of a definition."""
+        known = dict(names)
+        for line in lines:
+            found = expected(line)
+            known[line.name] = line.evaluate(known, None if found is None else found.shape)
+            if found is not None:
+                errors.compare(f"{line.text}{mode}", known[line.name], found)
+        if missing := {*required} - known.keys():
+            raise ValueError(f"no formula for {', '.join(sorted(missing))}")
+        return known
 
     def _complex(self) -> Check:
         """Differentiate the written function, and the code where it can, by a complex step."""

@@ -97,21 +97,13 @@ class LayerEntry(Entry):
         errors = Errors(1e-10)
         for training in (True, False):
             run = _Pass(self, training)
-            names, said = dict(run.names), set()
-            for line in self.lines_in(training):
-                expected = run.expected(line)
-                shape = None if expected is None else expected.shape
-                names[line.name] = line.evaluate(names, shape)
-                said.add(line.name)
-                if expected is not None:
-                    mode = "training" if training else "inference"
-                    errors.compare(f"{line.text} ({mode})", names[line.name], expected)
+            lines, mode = self.lines_in(training), "training" if training else "inference"
+            required = ("y", "dy/dx", *run.gradients)
+            names = self._compare(errors, lines, run.names, run.expected, required, f" ({mode})")
             if self.is_function:  # of which forward and backward may be fused twins
                 layer: Any = run.layer
                 errors.compare("function", names["y"], layer.function(run.x))
                 errors.compare("derivative", names["dy/dx"], layer.derivative(run.x) + 0 * run.x)
-            if missing := {"y", "dy/dx", *run.gradients} - said:
-                raise ValueError(f"no formula for {', '.join(sorted(missing))}")
         return errors.check(FORMULAS, "as written = the code, in training and inference")
 
     def _central(self) -> Check:

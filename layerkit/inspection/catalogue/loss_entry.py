@@ -106,13 +106,7 @@ class LossEntry(Entry):
             "dL/dy_pred": loss.backward(),
         }
         names = {**self._names(loss, y_pred, y_true), "w": w, "m": value[0].size}
-        for line in self.lines:
-            shape = expected[line.name].shape if line.name in expected else None
-            names[line.name] = line.evaluate(names, shape)
-            if line.name in expected:
-                errors.compare(line.text, names[line.name], expected[line.name])
-        if missing := expected.keys() - names.keys():
-            raise ValueError(f"no formula for {', '.join(sorted(missing))}")
+        self._compare(errors, self.lines, names, lambda line: expected.get(line.name), expected)
         return errors.check(FORMULAS, "as written = the code, with sample weights")
 
     def _central(self) -> Check:

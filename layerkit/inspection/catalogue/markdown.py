@@ -113,22 +113,17 @@ def _proofs(entry: Entry) -> Iterator[str]:
 
 def _proof(entry: Entry, check: Check) -> str:
     """Say what was done, in words that are the same on every machine."""
-    match check.method:
-        case str(method) if method in (FORMULAS, CENTRAL):
-            return f"{method} (error below {check.bound:.0e})"
-        case str(method) if method == COMPLEX and check.ok is None:
-            return f"no complex step, {check.note}"
-        case str(method) if method == COMPLEX:
-            return f"complex step {check.note} (below {check.bound:.0e})"
-        case str(method) if method == KINKS:
-            return f"slopes {check.note}"
-        case str(method) if method == RANGES:
-            return "ranges on a dense grid"
-        case str(method) if method == SYMPY:
-            return f"SymPy (below {oracles.BOUND:.0e})"
-        case str(method) if method == TORCH:
-            return f"PyTorch's `{entry.torch}` (below 1e-09)"
-    return check.method
+    if check.method == COMPLEX and check.ok is None:
+        return f"no complex step, {check.note}"
+    return {
+        FORMULAS: f"{FORMULAS} (error below {check.bound:.0e})",
+        CENTRAL: f"{CENTRAL} (error below {check.bound:.0e})",
+        COMPLEX: f"complex step {check.note} (below {check.bound:.0e})",
+        KINKS: f"slopes {check.note}",
+        RANGES: "ranges on a dense grid",
+        SYMPY: f"SymPy (below {oracles.BOUND:.0e})",
+        TORCH: f"PyTorch's `{entry.torch}` (below 1e-09)",
+    }[check.method]
 
 
 def _anchor(title: str) -> str:
