@@ -278,7 +278,7 @@ class Entry(Shown):
         """Compare forward and backward with PyTorch's."""
         raise NotImplementedError
 
-    def _hyperparameters(self, subject: Any) -> Names:
+    def hyperparameters(self, subject: Any) -> Names:
         """Return the numbers that the constructor of a layer or loss was given, and the letters."""
         kinds = (int, float, np.number)
         given = subject.get_params(deep=False).items()

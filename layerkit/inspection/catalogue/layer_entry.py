@@ -155,7 +155,7 @@ class LayerEntry(Entry):
     def _numbers(self, layer: Layer) -> Names:
         """Return hyper-parameters, and of each parameter the first number."""
         first = {name: float(value.flat[0]) for name, value in layer.params.items()}
-        return self._hyperparameters(layer) | first
+        return self.hyperparameters(layer) | first
 
     def _sympy(self) -> Check:
         layer: Any = self.build()
@@ -194,7 +194,7 @@ class _Pass:
         gradients = {"dL/dx": layer.backward(self.G).copy()}
         gradients |= {f"dL/d{name}": grad.copy() for name, grad in layer.grads.items()}
         self.gradients = gradients
-        hyper = entry._hyperparameters(layer)
+        hyper = entry.hyperparameters(layer)
         self.names: Names = {
             **hyper, **layer.params, **buffers, **given, "x": self.x, "G": self.G
         }  # fmt: skip

@@ -92,7 +92,7 @@ class LossEntry(Entry):
     def _names(self, loss: Loss, y_pred: np.ndarray, y_true: np.ndarray) -> Names:
         """Return all that the formulas may know."""
         given = self.given(y_pred)
-        return {**self._hyperparameters(loss), **given, "y_pred": y_pred, "y_true": y_true}
+        return {**self.hyperparameters(loss), **given, "y_pred": y_pred, "y_true": y_true}
 
     def _formulas(self) -> Check:
         errors, loss, (y_pred, y_true) = Errors(1e-10), self.example, self.sample_with_kinks()

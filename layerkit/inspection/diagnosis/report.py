@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ CHECKS: tuple[Callable[[Evidence], Verdict | None], ...] = (
     training_verdicts.dropout_too_strong,
     training_verdicts.rate_too_low,
     data_verdicts.rows_misaligned,
-    training_verdicts.majority_only,
+    partial(training_verdicts.one_class, caused=True),
     training_verdicts.overfitting,
     training_verdicts.underfitting,
     training_verdicts.one_class,

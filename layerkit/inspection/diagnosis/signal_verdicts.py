@@ -188,7 +188,7 @@ def dead_units(e: Evidence) -> Verdict | None:
     bias = ""
     if feeding is not None and "b" in feeding.layer.params:
         mean = float(feeding.layer.params["b"].mean())
-        bias = f" What comes in has mean {_input_mean(feeding):.2g}; the bias of {feeding.path} "
+        bias = f" What comes in has mean {feeding.output.mean:.2g}; the bias of {feeding.path} "
         bias += f"has mean {mean:.2g}."
     return _acquired_unless(start is not None and start.dead >= DEAD)(
         "dead ReLUs",
@@ -254,14 +254,10 @@ def no_gradient(e: Evidence) -> Verdict | None:
     return _forgotten(e, own[-1]) if own else _blocked(e, silent[-1])
 
 
-def _silent_kind(e: Evidence, s: LayerStatistics) -> type[Verdict]:
-    start = e.at_start(s.path)
-    return _acquired_unless(start is not None and start.gradient_squares == 0)
-
-
 def _forgotten(e: Evidence, s: LayerStatistics) -> Verdict:
     """The layer's own backward leaves the gradient out."""
-    return _silent_kind(e, s)(
+    start = e.at_start(s.path)
+    return _acquired_unless(start is not None and start.gradient_squares == 0)(
         "no gradient",
         e.where(s.path),
         "critical",
@@ -290,7 +286,8 @@ def _blocked(e: Evidence, s: LayerStatistics) -> Verdict | None:
             "for a step function that of a smooth one (the straight-through estimator returns "
             "grad_output)."
         )
-    return _silent_kind(e, s)(
+    start = e.at_start(s.path)
+    return _acquired_unless(start is not None and start.gradient_squares == 0)(
         "no gradient",
         e.where(s.path),
         "critical",
@@ -377,7 +374,3 @@ def _feeding(snapshot: Snapshot, s: LayerStatistics) -> LayerStatistics | None:
 
 def _name(feeding: LayerStatistics | None) -> str:
     return feeding.path if feeding else "the layer before"
-
-
-def _input_mean(feeding: LayerStatistics) -> float:
-    return feeding.output.mean

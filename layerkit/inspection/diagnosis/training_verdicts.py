@@ -18,7 +18,7 @@ LEARNED = 0.4  # times the loss of a constant: below it no network underfits
 
 
 class CollapsedToOneClass(Verdict):
-    """Found by `majority_only` and `one_class`."""
+    """Found by `one_class`."""
 
 
 class Overfitting(Verdict):
@@ -221,17 +221,11 @@ def dropout_too_strong(e: Evidence) -> Verdict | None:
     )
 
 
-def majority_only(e: Evidence) -> Verdict | None:
-    """The network gives every row the class that is frequent, or that a bias favours."""
-    return _one_class(e, caused=True)
+def one_class(e: Evidence, caused: bool = False) -> Verdict | None:
+    """The network gives every row the same class, which is frequent or favoured by a bias or not.
 
-
-def one_class(e: Evidence) -> Verdict | None:
-    """The network gives every row the same class, for no reason of its own."""
-    return _one_class(e, caused=False)
-
-
-def _one_class(e: Evidence, caused: bool) -> Verdict | None:
+    ``caused`` says which of the two is looked for.
+    """
     if not e.trained or e.loss.scores is None or not np.isfinite(e.now.outputs).all():
         return None
     labels = _labels(e)

@@ -2,19 +2,14 @@
 
 import numpy as np
 
+from layerkit import losses
 from layerkit.inspection.catalogue.loss_entry import MEAN_OF_SAMPLES, Data, LossEntry
-from layerkit.losses import (
-    BinaryCrossEntropy,
-    CategoricalCrossEntropy,
-    Focal,
-    Hinge,
-    KLDivergence,
-    MultiMargin,
-    NegativeLogLikelihood,
-    SquaredHinge,
-)
 
 ONE_HOT = "y_true holds rows of probabilities; a label stands for its one-hot row."
+FOCAL = (
+    'Lin, Goyal, Girshick, He and Dollár, "Focal loss for dense object detection" (RetinaNet), '
+    "ICCV 2017"
+)
 STABLE = "against overflow it takes an absolute value"
 
 
@@ -45,7 +40,7 @@ def binary(rng: np.random.Generator, n: int) -> Data:
 
 CLASSIFICATION = [
     LossEntry(
-        BinaryCrossEntropy,
+        losses.BinaryCrossEntropy,
         "Cross-entropy of independent yes/no outputs, each predicted by one logit.",
         """
         t = (1 - a) * y_true + a / 2
@@ -54,7 +49,7 @@ CLASSIFICATION = [
         dv/dy_pred = (1 - t) * p - q * t * (1 - p)
         """,
         in_one_line=("-w t log σ(x) - (1 - t) log σ(-x)", "(1 - t) σ(x) - w t σ(-x)"),
-        make=lambda: BinaryCrossEntropy(pos_weight=3.0, label_smoothing=0.2),
+        make=lambda: losses.BinaryCrossEntropy(pos_weight=3.0, label_smoothing=0.2),
         letters={"a": "label_smoothing", "q": "pos_weight"},
         data=bits,
         assumes="Without smoothing and weight t = y_true and dv/dy_pred = p - t.",
@@ -64,7 +59,7 @@ CLASSIFICATION = [
         "pos_weight=y_pred.new_tensor(q), reduction='none')",
     ),
     LossEntry(
-        CategoricalCrossEntropy,
+        losses.CategoricalCrossEntropy,
         "Cross-entropy between the softmax of the logits and the target class.",
         """
         t = (1 - a) * y_true + a / K
@@ -74,7 +69,7 @@ CLASSIFICATION = [
         """,
         in_one_line=("-Σ_k t_k log_softmax(y_pred)_k", "softmax(y_pred) Σ_k t_k - t"),
         reduction=MEAN_OF_SAMPLES,
-        make=lambda: CategoricalCrossEntropy(label_smoothing=0.1),
+        make=lambda: losses.CategoricalCrossEntropy(label_smoothing=0.1),
         letters={"a": "label_smoothing"},
         where={"K": "number of classes"},
         given=lambda y_pred: {"K": y_pred.shape[-1]},
@@ -84,7 +79,7 @@ CLASSIFICATION = [
         torch="F.cross_entropy(y_pred, y_true, label_smoothing=a, reduction='none')",
     ),
     LossEntry(
-        NegativeLogLikelihood,
+        losses.NegativeLogLikelihood,
         "Negative log-probability of the target class, for a network that ends in LogSoftmax.",
         """
         v[n] = -sum[k](y_true[n, k] * y_pred[n, k])
@@ -98,7 +93,7 @@ CLASSIFICATION = [
         torch="F.nll_loss(y_pred, y_true.argmax(-1), reduction='none')",
     ),
     LossEntry(
-        KLDivergence,
+        losses.KLDivergence,
         "Kullback-Leibler divergence of the softmax of the logits from target probabilities.",
         """
         p[n, k] = exp(y_pred[n, k]) / sum[j](exp(y_pred[n, j]))
@@ -118,7 +113,7 @@ CLASSIFICATION = [
         torch="F.kl_div(F.log_softmax(y_pred, -1), y_true, reduction='none').sum(-1)",
     ),
     LossEntry(
-        Focal,
+        losses.Focal,
         "Cross-entropy that turns away from examples which are already classified well.",
         """
         p[n, k] = exp(y_pred[n, k]) / sum[j](exp(y_pred[n, j]))
@@ -135,11 +130,10 @@ CLASSIFICATION = [
         data=one_hot,
         assumes=ONE_HOT,
         ranges={"v": "(0, inf)"},
-        source='Lin, Goyal, Girshick, He and Dollár, "Focal loss for dense object detection" '
-        "(RetinaNet), ICCV 2017",
+        source=FOCAL,
     ),
     LossEntry(
-        Focal,
+        losses.Focal,
         "The focal loss of one logit a sample.",
         """
         p = 1 / (1 + exp(-y_pred))
@@ -156,14 +150,13 @@ CLASSIFICATION = [
         name="Focal (binary)",
         data=binary,
         assumes="The form for y_pred of shape (n_samples,), or with a last axis of length 1.",
-        source='Lin, Goyal, Girshick, He and Dollár, "Focal loss for dense object detection" '
-        "(RetinaNet), ICCV 2017",
+        source=FOCAL,
     ),
 ]
 
 MARGIN = [
     LossEntry(
-        Hinge,
+        losses.Hinge,
         "Distance by which a binary score misses the margin, as in a support vector machine.",
         """
         v = max(1 - y_true * y_pred, 0)
@@ -178,7 +171,7 @@ MARGIN = [
         source='Cortes and Vapnik, "Support-vector networks", Machine Learning 20, 1995',
     ),
     LossEntry(
-        SquaredHinge,
+        losses.SquaredHinge,
         "Square of the hinge loss: it has no kink, and punishes large misses more.",
         """
         v = max(1 - y_true * y_pred, 0)**2
@@ -193,7 +186,7 @@ MARGIN = [
         source='Tang, "Deep learning using linear support vector machines", 2013, arXiv:1306.0239',
     ),
     LossEntry(
-        MultiMargin,
+        losses.MultiMargin,
         "Hinge loss of K classes: the score of the target should lead all others by a margin.",
         """
         s[n] = sum[k](y_true[n, k] * y_pred[n, k])

@@ -2,17 +2,8 @@
 
 import numpy as np
 
+from layerkit import layers
 from layerkit.inspection.catalogue.layer_entry import LayerEntry
-from layerkit.layers import (
-    AvgPool1D,
-    AvgPool2D,
-    GlobalAvgPool1D,
-    GlobalAvgPool2D,
-    GlobalMaxPool1D,
-    GlobalMaxPool2D,
-    MaxPool1D,
-    MaxPool2D,
-)
 
 LARGEST = "dy/dx = 1 for the largest of a window, 0 for the others"
 MEAN_OF_WINDOW = "dy/dx = 1 / size of the window"
@@ -29,7 +20,7 @@ LECUN = (
 
 ENTRIES = [
     LayerEntry(
-        MaxPool2D,
+        layers.MaxPool2D,
         "The largest cell of every window, channel by channel.",
         """
         y[n, p, q, c] = max[i < k, j < k](x[n, s*p + i, s*q + j, c])
@@ -39,7 +30,7 @@ ENTRIES = [
             [s*q <= v < s*q + k] * [x[n, u, v, c] == y[n, p, q, c]])
         """,
         in_one_line=(LARGEST,),
-        make=lambda: MaxPool2D(3, stride=2),
+        make=lambda: layers.MaxPool2D(3, stride=2),
         input_shape=(7, 7, 2),
         letters=LETTERS,
         assumes=f"{TIES} {WINDOWS} Padding never wins.",
@@ -48,7 +39,7 @@ ENTRIES = [
         torch="F.max_pool2d(x.movedim(-1, 1), k, s).movedim(1, -1)",
     ),
     LayerEntry(
-        MaxPool1D,
+        layers.MaxPool1D,
         "The largest step of every window of a sequence, channel by channel.",
         """
         y[n, t, c] = max[i < k](x[n, s*t + i, c])
@@ -57,7 +48,7 @@ ENTRIES = [
             sum[t](G[n, t, c] * [s*t <= u < s*t + k] * [x[n, u, c] == y[n, t, c]])
         """,
         in_one_line=(LARGEST,),
-        make=lambda: MaxPool1D(3, stride=2),
+        make=lambda: layers.MaxPool1D(3, stride=2),
         input_shape=(7, 2),
         letters=LETTERS,
         assumes=f"{TIES} Without padding; windows may overlap. Padding never wins.",
@@ -66,7 +57,7 @@ ENTRIES = [
         torch="F.max_pool1d(x.mT, k, s).mT",
     ),
     LayerEntry(
-        AvgPool2D,
+        layers.AvgPool2D,
         "The mean of every window, channel by channel.",
         """
         y[n, p, q, c] = mean[i < k, j < k](x[n, s*p + i, s*q + j, c])
@@ -75,7 +66,7 @@ ENTRIES = [
             G[n, p, q, c] * [s*p <= u < s*p + k] * [s*q <= v < s*q + k]) / k**2
         """,
         in_one_line=(MEAN_OF_WINDOW,),
-        make=lambda: AvgPool2D(3, stride=2),
+        make=lambda: layers.AvgPool2D(3, stride=2),
         input_shape=(7, 7, 2),
         letters=LETTERS,
         assumes=f"{WINDOWS} With padding, the mean is that of the cells that are not.",
@@ -83,7 +74,7 @@ ENTRIES = [
         torch="F.avg_pool2d(x.movedim(-1, 1), k, s).movedim(1, -1)",
     ),
     LayerEntry(
-        AvgPool1D,
+        layers.AvgPool1D,
         "The mean of every window of a sequence, channel by channel.",
         """
         y[n, t, c] = mean[i < k](x[n, s*t + i, c])
@@ -91,7 +82,7 @@ ENTRIES = [
         dL/dx[n, u, c] = sum[t](G[n, t, c] * [s*t <= u < s*t + k]) / k
         """,
         in_one_line=(MEAN_OF_WINDOW,),
-        make=lambda: AvgPool1D(3, stride=2),
+        make=lambda: layers.AvgPool1D(3, stride=2),
         input_shape=(7, 2),
         letters=LETTERS,
         assumes="Without padding; windows may overlap. With padding, the mean is that of the steps "
@@ -100,7 +91,7 @@ ENTRIES = [
         torch="F.avg_pool1d(x.mT, k, s).mT",
     ),
     LayerEntry(
-        GlobalMaxPool2D,
+        layers.GlobalMaxPool2D,
         "The largest value of every channel over the whole image.",
         """
         y[n, c] = max[u, v](x[n, u, v, c])
@@ -114,7 +105,7 @@ ENTRIES = [
         torch="x.amax((1, 2))",
     ),
     LayerEntry(
-        GlobalMaxPool1D,
+        layers.GlobalMaxPool1D,
         "The largest value of every channel over the whole sequence.",
         """
         y[n, c] = max[t](x[n, t, c])
@@ -129,7 +120,7 @@ ENTRIES = [
         torch="x.amax(1)",
     ),
     LayerEntry(
-        GlobalAvgPool2D,
+        layers.GlobalAvgPool2D,
         "The mean of every channel over the whole image.",
         """
         y[n, c] = sum[u, v](x[n, u, v, c]) / (h * w)
@@ -144,7 +135,7 @@ ENTRIES = [
         torch="x.mean((1, 2))",
     ),
     LayerEntry(
-        GlobalAvgPool1D,
+        layers.GlobalAvgPool1D,
         "The mean of every channel over the whole sequence.",
         """
         y[n, c] = sum[t](x[n, t, c]) / T

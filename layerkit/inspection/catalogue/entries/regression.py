@@ -2,19 +2,8 @@
 
 import numpy as np
 
+from layerkit import losses
 from layerkit.inspection.catalogue.loss_entry import MEAN_OF_SAMPLES, Data, LossEntry
-from layerkit.losses import (
-    CosineSimilarity,
-    Gamma,
-    GaussianNLL,
-    Huber,
-    LogCosh,
-    MeanAbsoluteError,
-    MeanSquaredError,
-    Poisson,
-    Quantile,
-    Tweedie,
-)
 
 
 def counts(rng: np.random.Generator, n: int) -> Data:
@@ -41,7 +30,7 @@ def means_and_log_variances(rng: np.random.Generator, n: int) -> Data:
 
 REGRESSION = [
     LossEntry(
-        MeanSquaredError,
+        losses.MeanSquaredError,
         "Squared error, without a factor 1/2; its minimum is the mean.",
         """
         v = (y_pred - y_true)**2
@@ -52,7 +41,7 @@ REGRESSION = [
         torch="F.mse_loss(y_pred, y_true, reduction='none')",
     ),
     LossEntry(
-        MeanAbsoluteError,
+        losses.MeanAbsoluteError,
         "Absolute error; its minimum is the median.",
         """
         v = abs(y_pred - y_true)
@@ -66,7 +55,7 @@ REGRESSION = [
         torch="F.l1_loss(y_pred, y_true, reduction='none')",
     ),
     LossEntry(
-        Huber,
+        losses.Huber,
         "Quadratic for small errors, linear for large ones, so that outliers pull less.",
         """
         e = y_pred - y_true
@@ -77,7 +66,7 @@ REGRESSION = [
             "e² / 2 if |e| <= delta, else delta (|e| - delta / 2)",
             "clip(e, -delta, delta)",
         ),
-        make=lambda: Huber(delta=1.5),
+        make=lambda: losses.Huber(delta=1.5),
         ranges={"v": "[0, inf)", "dv/dy_pred": "[-delta, delta]"},
         not_analytic="its second derivative jumps where the error is delta",
         source='Huber, "Robust estimation of a location parameter", Annals of Mathematical '
@@ -85,7 +74,7 @@ REGRESSION = [
         torch="F.huber_loss(y_pred, y_true, delta=delta, reduction='none')",
     ),
     LossEntry(
-        LogCosh,
+        losses.LogCosh,
         "Logarithm of the hyperbolic cosine of the error: a Huber loss without a seam.",
         """
         e = y_pred - y_true
@@ -98,7 +87,7 @@ REGRESSION = [
         source="Keras's LogCosh",
     ),
     LossEntry(
-        Quantile,
+        losses.Quantile,
         "Pinball loss; its minimum is the quantile q of the targets.",
         """
         e = y_pred - y_true
@@ -106,7 +95,7 @@ REGRESSION = [
         dv/dy_pred = 1 - q if e > 0 else -q if e < 0 else 0
         """,
         in_one_line=("max((1 - q) e, -q e)", "1 - q if e > 0, -q if e < 0, 0 at the kink"),
-        make=lambda: Quantile(0.8),
+        make=lambda: losses.Quantile(0.8),
         letters={"q": "quantiles"},
         assumes="0 at the kink. Several quantiles are averaged like other outputs.",
         ranges={"v": "[0, inf)", "dv/dy_pred": "{-q, 0, 1 - q}"},
@@ -114,7 +103,7 @@ REGRESSION = [
         source='Koenker and Bassett, "Regression quantiles", Econometrica 46, 1978',
     ),
     LossEntry(
-        CosineSimilarity,
+        losses.CosineSimilarity,
         "One minus the cosine of the angle between prediction and target.",
         """
         r[n] = sqrt(sum[k](y_pred[n, k]**2) + 1e-12)
@@ -136,7 +125,7 @@ REGRESSION = [
 
 LIKELIHOOD = [
     LossEntry(
-        Poisson,
+        losses.Poisson,
         "Counts; y_pred is the logarithm of their rate.",
         """
         v = exp(y_pred) - y_true * y_pred
@@ -154,7 +143,7 @@ LIKELIHOOD = [
         torch="F.poisson_nll_loss(y_pred, y_true, reduction='none')",
     ),
     LossEntry(
-        Gamma,
+        losses.Gamma,
         "Positive, skewed quantities; y_pred is the logarithm of their mean.",
         """
         v = y_pred + y_true * exp(-y_pred)
@@ -167,7 +156,7 @@ LIKELIHOOD = [
         source="scikit-learn's HalfGammaLoss, without its constant",
     ),
     LossEntry(
-        Tweedie,
+        losses.Tweedie,
         "Quantities whose variance is their mean to the power p; y_pred is the log of the mean.",
         """
         v = exp((2 - p) * y_pred) / (2 - p) - y_true * exp((1 - p) * y_pred) / (1 - p)
@@ -186,7 +175,7 @@ LIKELIHOOD = [
         "HalfTweedieLoss, without its constants",
     ),
     LossEntry(
-        GaussianNLL,
+        losses.GaussianNLL,
         "Normal distribution of which the network predicts mean and log-variance.",
         """
         e[n, j] = y_pred[n, j] - y_true[n, j]
