@@ -609,6 +609,6 @@ def test_cause_and_effect_are_matched_by_class():
     assert type(dead._replace(follows_from="c")) is Acquired
     causes = (TrainingCause, InitialCause)
     assert _by_cause([dead, born_dead, rate], causes) == [born_dead, rate, dead]
-    assert _by_cause([dead, InitialCause("f", *said)], TrainingCause)[0] is dead
+    assert _by_cause([dead, InitialCause("f", *said)], (TrainingCause,))[0] is dead
     roots_first = _explained([unscaled, twice, rate])
     assert [v.follows_from for v in roots_first] == ["", "", "a"]

@@ -139,12 +139,12 @@ def _row(
 def _verdicts(evidence: Evidence) -> list[Verdict]:
     """All findings, the most likely root cause first; symptoms name the cause they follow from."""
     found = [verdict for check in CHECKS if (verdict := check(evidence)) is not None]
-    return _explained(
-        _by_cause(found, (TrainingCause, InitialCause) if evidence.start else TrainingCause)
-    )
+    known_start = evidence.start is not None
+    causes = (TrainingCause, InitialCause) if known_start else (TrainingCause,)
+    return _explained(_by_cause(found, causes))
 
 
-def _by_cause(found: list[Verdict], causes: Any) -> list[Verdict]:
+def _by_cause(found: list[Verdict], causes: tuple[type, ...]) -> list[Verdict]:
     """Put what training did to a layer after the causes that training has."""
     after = max((i for i, verdict in enumerate(found) if isinstance(verdict, causes)), default=-1)
     order = [max(i, after + 0.5) if isinstance(v, Acquired) else i for i, v in enumerate(found)]
