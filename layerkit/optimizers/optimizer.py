@@ -45,6 +45,8 @@ class Optimizer(Parameterized):
 
     Attributes
     ----------
+    rate_parameter : str
+        Name of the parameter that sets the learning rate, for advice on it.
     memory : tuple of str
         Names of the vectors that the rule keeps from step to step. They start as zeros, have the
         dtype of the parameters and come to `update` by name.
@@ -52,8 +54,6 @@ class Optimizer(Parameterized):
         Whether weight decay shrinks the parameters instead of joining the gradient. An `update`
         that has an argument ``keep`` multiplies p by it in the same pass, otherwise `step` does
         so before.
-    rate_parameter : str
-        Name of the parameter that sets the learning rate, for advice on it.
 
     Notes
     -----
@@ -80,8 +80,8 @@ class Optimizer(Parameterized):
     [0.9, 2.1]
     """
 
-    decoupled: ClassVar[bool] = False
     rate_parameter: ClassVar[str] = "learning_rate"
+    decoupled: ClassVar[bool] = False
     _state: dict[str, Any] | None = None
     _plan: Plan | None = None
     _validated = False
