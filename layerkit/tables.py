@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import repeat
+from typing import Any
 
 # No style sheet and no scripts: the page's own theme, light or dark, applies. Where a viewer drops
 # the style attributes (GitHub does), only alignment is lost.
 LEFT = "text-align:left; vertical-align:top"
 
 
-def number(value: float) -> str:
+def number(value: Any) -> str:
     """Return four significant digits."""
     return f"{float(value) + 0.0:.4g}"  # adding 0 turns -0 into 0
 

@@ -47,7 +47,10 @@ from layerkit import (
 )
 from layerkit import initializers as init
 from layerkit.inspection import HealthMonitor, HealthReport, health
+from layerkit.inspection.diagnosis.data_verdicts import InputsNotScaled, LinkAppliedTwice
+from layerkit.inspection.diagnosis.evidence import Acquired, InitialCause, TrainingCause, Verdict
 from layerkit.inspection.diagnosis.probes import best_constant
+from layerkit.inspection.diagnosis.report import _by_cause, _explained
 from layerkit.inspection.diagnosis.statistics import Moments, Recorder
 from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.losses import Focal, Huber, Poisson, SquaredHinge
@@ -595,3 +598,17 @@ def test_data_is_plain_enough_for_json(sick_report):
     assert data["verdicts"][0]["name"] == "inputs not scaled"
     assert {row["path"] for row in data["layers"]} >= {"layers.0", "layers.1.body.layers.0"}
     assert data["facts"]["rows"] == 300 and not sick_report.healthy
+
+
+def test_cause_and_effect_are_matched_by_class():
+    """Whatever a verdict is called, its class says what it may follow from, and what it may do."""
+    said = ("here", "critical", "", "")
+    unscaled, twice = InputsNotScaled("a", *said), LinkAppliedTwice("b", *said)
+    rate, dead, born_dead = TrainingCause("c", *said), Acquired("d", *said), Verdict("e", *said)
+    assert not twice.may_follow_from(unscaled) and twice.may_follow_from(rate)
+    assert type(dead._replace(follows_from="c")) is Acquired
+    causes = (TrainingCause, InitialCause)
+    assert _by_cause([dead, born_dead, rate], causes) == [born_dead, rate, dead]
+    assert _by_cause([dead, InitialCause("f", *said)], (TrainingCause,))[0] is dead
+    roots_first = _explained([unscaled, twice, rate])
+    assert [v.follows_from for v in roots_first] == ["", "", "a"]

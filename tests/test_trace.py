@@ -22,8 +22,10 @@ from layerkit import (
     Sequential,
     Sigmoid,
     Softmax,
+    losses,
 )
-from layerkit.inspection import trace
+from layerkit.inspection import gradient_catalogue, trace
+from layerkit.inspection.catalogue import in_one_line
 from layerkit.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, MeanSquaredError
 from layerkit.optimizers import LBFGS, SGD, Adam
 
@@ -248,6 +250,31 @@ def test_users_own_layer_and_loss():
     ]
     start = walk.loss.backward[0]
     assert str(start) == "dL/dy_pred[0, 0] = dv/dy_pred[0, 0] / 2 = 8 / 2 = 4"
+
+
+@pytest.mark.parametrize("name", sorted(set(losses.__all__) - {"Loss"}))
+def test_formulas_of_a_loss_are_those_of_its_documentation(name):
+    """The catalogue has them, in the words of the docstring."""
+    loss = getattr(losses, name)
+    documented = " ".join(loss.__doc__.replace("``", "").split())
+    value, derivative = in_one_line(loss)
+    assert f"- value: {value} - backward: {derivative}" in documented
+
+
+def test_formulas_come_from_the_entry_that_is_verified():
+    walk = trace(two_layers(), [[1.0, 2.0]], [[1.0]], MeanSquaredError())
+    value, derivative = gradient_catalogue()["MeanSquaredError"].lines[:2]
+    assert (walk.loss.value_formula, walk.loss.derivative_formula) == (
+        value.plain,
+        derivative.plain,
+    )
+    assert walk.loss.value_formula == "(y_pred - y_true)²"
+    assert in_one_line(Cube) == ()  # a layer of one's own
+
+    class Doubled(MeanSquaredError):
+        """Another function than that of its parent class."""
+
+    assert in_one_line(Doubled) == ()
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

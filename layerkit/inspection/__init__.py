@@ -86,31 +86,20 @@ __all__ = [
 ]
 
 # Loaded on first use. No module may be called like a function in it: importing the module would
-# put it in the function's place.
+# put it in the function's place. What is not named here is a picture.
 _LAZY = {
-    "ActivationDisplay": "displays",
-    "BackpropTrace": "tracing",
-    "DerivativeDisplay": "displays",
-    "DerivativeErrorDisplay": "displays",
-    "FilterDisplay": "displays",
-    "GradientCatalogue": "catalogue",
-    "GradientFlowDisplay": "displays",
-    "GradientRecorder": "displays",
-    "HealthMonitor": "diagnosis",
-    "HealthReport": "diagnosis",
-    "LossSurfaceDisplay": "displays",
-    "SaliencyDisplay": "displays",
-    "TrainingCurveDisplay": "displays",
-    "WeightRecorder": "displays",
-    "gradient_catalogue": "catalogue",
-    "health": "diagnosis",
-    "input_gradient": "displays",
-    "numerical_gradient": "numerical_differentiation",
-    "trace": "tracing",
+    name: module
+    for module, names in {
+        "catalogue": ["GradientCatalogue", "gradient_catalogue"],
+        "diagnosis": ["HealthMonitor", "HealthReport", "health"],
+        "numerical_differentiation": ["numerical_gradient"],
+        "tracing": ["BackpropTrace", "trace"],
+    }.items()
+    for name in names
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_LAZY.get(name, 'displays')}"), name)

@@ -6,17 +6,15 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.layer import Layer
+from layerkit.losses import Loss
 from layerkit.seeds import as_seed_sequence
 from layerkit.shapes import Shape
-
-if TYPE_CHECKING:
-    from layerkit.losses import Loss
 
 STEPS = (1e-5, 3e-7)
 """The first balances truncation (h² f''') against rounding (ε f / h) of a central difference in

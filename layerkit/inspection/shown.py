@@ -20,6 +20,12 @@ def as_html(record: Any) -> str:
     raise TypeError(f"no HTML for {type(record).__name__}")
 
 
+@singledispatch
+def as_markdown(record: Any) -> str:
+    """Return a record as a page for GitHub."""
+    raise TypeError(f"no Markdown for {type(record).__name__}")
+
+
 class Printed:
     """A record with a renderer for terminals."""
 

@@ -72,6 +72,8 @@ class Optimizer(Parameterized):
 
     Attributes
     ----------
+    rate_parameter : str
+        Name of the parameter that sets the learning rate, for advice on it.
     memory : tuple of str
         Names of the vectors that the rule keeps from step to step. They start as zeros, have the
         dtype of the parameters and come to `update` by name.
@@ -106,6 +108,7 @@ class Optimizer(Parameterized):
     [0.9, 2.1]
     """
 
+    rate_parameter: ClassVar[str] = "learning_rate"
     decoupled: ClassVar[bool] = False
     update_decays: ClassVar[bool] = False
     _state: dict[str, Any] | None = None

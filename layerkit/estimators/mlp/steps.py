@@ -34,6 +34,7 @@ class Momentum(Optimizer):
     """
 
     memory = ("velocity",)
+    rate_parameter = "learning_rate_init"
 
     def __init__(
         self,
@@ -68,6 +69,8 @@ class PaperAdam(Adam):
     >>> round(float(params[0]), 6)  # 1 - 0.1 * sqrt(0.001) / (sqrt(0.001) + 1)
     0.996935
     """
+
+    rate_parameter = "learning_rate_init"
 
     def update(
         self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray, v: np.ndarray

@@ -26,12 +26,11 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.inspection.catalogue.latex import equation
+from layerkit.inspection.catalogue.latex import REDUCTIONS, elements, equation, without_bound
 
 Functions = Mapping[str, Any]
 Shape = tuple[int, ...]
 
-REDUCTIONS = ("sum", "mean", "max")
 OPERATORS: dict[type, Callable] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -93,6 +92,11 @@ class Formula:
         """The formula in LaTeX."""
         return equation(self.left, self.right)
 
+    @property
+    def plain(self) -> str:
+        """The right as one writes it by hand: ``2 (y - t)``, ``e²``."""
+        return self.text.partition(" = ")[2].replace("**2", "²").replace(" * ", " ")
+
     def evaluate(
         self,
         names: Mapping[str, Any],
@@ -120,7 +124,7 @@ class Formula:
 
     def _placed(self, value: np.ndarray, reader: _Reader, shape: Shape | None) -> np.ndarray:
         """Put each value where the indices on the left say."""
-        places = [np.asarray(reader(_without_bound(index))) for index in self.indices]
+        places = [np.asarray(reader(without_bound(index))) for index in self.indices]
         reach = np.broadcast_shapes(*(place.shape for place in places))
         free = np.broadcast_shapes(value.shape, reach)
         if free != reach:
@@ -137,7 +141,7 @@ class Formula:
             index
             for node in ast.walk(self.right)
             if isinstance(node, ast.Call) and _is_reduction(node)
-            for index in _elements(node.func.slice)  # type: ignore[attr-defined]
+            for index in elements(node.func.slice)  # type: ignore[attr-defined]
         ]
         ranges: dict[str, int] = {}
         for index, size in zip(self.indices, shape or (), strict=False):
@@ -151,7 +155,7 @@ class Formula:
         wanted = [
             node.id
             for index in (*self.indices, *reductions)
-            for node in ast.walk(_without_bound(index))
+            for node in ast.walk(without_bound(index))
             if isinstance(node, ast.Name)
         ]
         for name in dict.fromkeys(wanted):
@@ -170,7 +174,7 @@ class Formula:
             if not isinstance(node, ast.Subscript) or _is_derivative_of(node):
                 continue
             array = names.get(name_of(node.value))
-            for axis, place in enumerate(_elements(node.slice)):
+            for axis, place in enumerate(elements(node.slice)):
                 if isinstance(place, ast.Name) and place.id == index and array is not None:
                     yield np.shape(array)[axis]
         for node in ast.walk(self.right):
@@ -202,7 +206,7 @@ class _Reader:
                 return self._named(name_of(node))
             case ast.BinOp(right=right) if _is_derivative(node):
                 derivative = self._named(name_of(node))
-                places = _elements(right.slice) if isinstance(right, ast.Subscript) else []
+                places = elements(right.slice) if isinstance(right, ast.Subscript) else []
                 return _entries(derivative, [self(place) for place in places])
             case ast.BinOp(left=left, op=op, right=right):
                 return OPERATORS[type(op)](self(left), self(right))
@@ -221,7 +225,7 @@ class _Reader:
             case ast.Attribute(value=value, attr="T"):
                 return self(value).T
             case ast.Subscript(value=value, slice=places):
-                return _entries(self(value), [self(place) for place in _elements(places)])
+                return _entries(self(value), [self(place) for place in elements(places)])
             case ast.Call(func=ast.Subscript(value=ast.Name(id=name), slice=over), args=[body]):
                 return self._reduced(name, over, self(body))
             case ast.Call(func=ast.Name(id=name), args=arguments):
@@ -237,7 +241,7 @@ class _Reader:
     def _reduced(self, how: str, over: ast.expr, value: Any) -> Any:
         """Reduce along the axes of the indices, which keep the length 1."""
         value = np.asarray(value)
-        axes = tuple(self.axes[name_of(_without_bound(index))] for index in _elements(over))
+        axes = tuple(self.axes[name_of(without_bound(index))] for index in elements(over))
         reach = [1] * len(self.axes)
         for axis, size in enumerate(self.ranges.values()):
             if axis in axes:
@@ -297,23 +301,14 @@ def _is_reduction(node: ast.Call) -> bool:
     return isinstance(node.func, ast.Subscript) and name_of(node.func) in REDUCTIONS
 
 
-def _elements(node: ast.expr) -> list[ast.expr]:
-    return node.elts if isinstance(node, ast.Tuple) else [node]
-
-
 def _indices(left: ast.AST) -> Iterator[ast.expr]:
     """Yield all indices of the left side: of both parts of ``dy[n, j]/dx[n, i]``."""
     match left:
         case ast.Subscript(slice=places):
-            yield from _elements(places)
+            yield from elements(places)
         case ast.BinOp(left=above, right=below):
             yield from _indices(above)
             yield from _indices(below)
-
-
-def _without_bound(index: ast.expr) -> ast.expr:
-    """Return the ``i`` of ``i < k``."""
-    return index.left if isinstance(index, ast.Compare) else index
 
 
 # ---------------------------------------------------------------- what the words mean

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 
+from layerkit.inspection.catalogue.entries import FAMILIES
 from layerkit.inspection.catalogue.entry import Entry
+from layerkit.inspection.shown import Shown, as_markdown
 
 
-class GradientCatalogue(Mapping[str, Entry]):
+class GradientCatalogue(Shown, Mapping[str, Entry]):
     """Formulas and verification records of all layers and losses, by name.
 
     Prints as a table, shows as HTML in a notebook; true if every record is. An entry is verified
@@ -57,18 +59,6 @@ class GradientCatalogue(Mapping[str, Entry]):
         """The entries whose record is not true."""
         return [entry for entry in self.values() if not entry.ok]
 
-    def __str__(self) -> str:
-        from layerkit.inspection.catalogue.text import catalogue_text
-
-        return catalogue_text(self)
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        from layerkit.inspection.catalogue.html import catalogue_html
-
-        return catalogue_html(self)
-
     def to_markdown(self, path: str | PathLike | None = None) -> str:
         """Write the catalogue as one page, formulas in LaTeX as GitHub shows them.
 
@@ -84,9 +74,7 @@ class GradientCatalogue(Mapping[str, Entry]):
         page : str
             In Markdown.
         """
-        from layerkit.inspection.catalogue.markdown import catalogue_markdown
-
-        page = catalogue_markdown(self)
+        page = as_markdown(self)
         if path is not None:
             Path(path).write_text(page, encoding="utf-8")
         return page
@@ -120,6 +108,4 @@ def gradient_catalogue() -> GradientCatalogue:
     dy/dx = y * (1 - y)
     dL/dx = G * y * (1 - y)
     """
-    from layerkit.inspection.catalogue.entries import FAMILIES
-
     return GradientCatalogue(FAMILIES)

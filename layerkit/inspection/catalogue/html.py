@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 from layerkit.inspection.catalogue import text
 from layerkit.inspection.catalogue.entry import Entry
 from layerkit.inspection.catalogue.formula import Formula
-from layerkit.inspection.catalogue.latex import name
-from layerkit.inspection.catalogue.ranges import range_latex
+from layerkit.inspection.catalogue.gradients import GradientCatalogue
+from layerkit.inspection.catalogue.latex import name, range_latex
+from layerkit.inspection.shown import as_html
+from layerkit.tables import html_row
 
-if TYPE_CHECKING:
-    from layerkit.inspection.catalogue.gradients import GradientCatalogue
-
-# No style sheet and no scripts: the page's own theme, light or dark, applies.
-LEFT = ' style="text-align:left; vertical-align:top"'
 GREEN, RED, GREY = "#1a7f37", "#cf222e", "#6e7781"
 
 
+@as_html.register
 def catalogue_html(catalogue: GradientCatalogue) -> str:
     """Return one table a family."""
     parts = [f"<p><b>{escape(text.summary(catalogue))}</b></p><p>{escape(text.NOTATION)}</p>"]
     wide = '<div style="min-width:15em"></div>'
-    head = _row("th", [wide, "", "computes", "partial derivatives and gradients"])
+    head = html_row([wide, "", "computes", "partial derivatives and gradients"], tag="th")
     for family, entries in catalogue.families.items():
-        rows = "".join(_row("td", _cells(entry)) for entry in entries)
+        rows = "".join(html_row(_cells(entry)) for entry in entries)
         parts.append(f"<h4>{escape(family)}</h4><table><thead>{head}</thead>{rows}</table>")
     return "".join(parts)
 
@@ -37,18 +34,19 @@ def _cells(entry: Entry) -> list[str]:
     return [what, _verdict(entry.ok), _formulas(entry.forward), _formulas(derivatives)]
 
 
+@as_html.register
 def entry_html(entry: Entry) -> str:
     """Return the whole page of an entry."""
-    rows = [_row("td", [title, _formulas(lines)]) for title, lines in text.groups(entry).items()]
+    rows = [html_row([title, _formulas(lines)]) for title, lines in text.groups(entry).items()]
     notes = dict(text.remarks(entry))
     notes = {title: escape(remark) for title, remark in notes.items()}
     if entry.ranges:
         notes["ranges"] = ", ".join(f"${escape(range_latex(*r))}$" for r in entry.ranges.items())
     if entry.legend:
         notes["where"] = "; ".join(legend(entry, "${}$", "<code>{}</code>"))
-    rows += [_row("td", list(pair)) for pair in notes.items()]
+    rows += [html_row(list(pair)) for pair in notes.items()]
     checks = [
-        _row("td", [escape(c.method), _verdict(c.ok), escape(c.findings)])
+        html_row([escape(c.method), _verdict(c.ok), escape(c.findings)])
         for c in entry.record.checks
     ]
     return (
@@ -86,7 +84,3 @@ def _verdict(ok: bool | None) -> str:
         None: (GREY, "– skipped"),
     }[ok]
     return f'<span style="color:{colour}; white-space:nowrap">{words}</span>'
-
-
-def _row(tag: str, cells: list[str]) -> str:
-    return "<tr>" + "".join(f"<{tag}{LEFT}>{cell}</{tag}>" for cell in cells) + "</tr>"

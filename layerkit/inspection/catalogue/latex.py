@@ -78,6 +78,25 @@ def name(word: str) -> str:
     return f"\\mathrm{{{upright}}}"
 
 
+def range_latex(of: str, stated: str) -> str:
+    r"""Set a range in LaTeX.
+
+    >>> range_latex("y", "(0, 1/4]")
+    'y \\in \\left(0,\\, \\frac{1}{4}\\right]'
+    """
+    left, right = (side.replace("{", r"\{").replace("}", r"\}") for side in (stated[0], stated[-1]))
+    ends = ",\\, ".join(map(expression, ends_of(stated)))
+    quantity = expression(ast.parse(of, mode="eval").body)
+    return f"{quantity} \\in \\left{left}{ends}\\right{right}"
+
+
+def ends_of(stated: str) -> list[ast.expr]:
+    """Return both ends of an interval, or the members of a set."""
+    inside = ast.parse(f"({stated[1:-1]},)", mode="eval").body
+    assert isinstance(inside, ast.Tuple)
+    return inside.elts
+
+
 def _latex(node: ast.AST) -> tuple[str, int]:
     """Return the LaTeX and how strongly it holds together."""
     match node:
@@ -171,8 +190,7 @@ def _call(word: str, arguments: list[ast.expr]) -> tuple[str, int]:
 
 
 def _reduction(word: str, over: ast.expr, body: ast.expr) -> str:
-    places = over.elts if isinstance(over, ast.Tuple) else [over]
-    under = ",\\,".join(map(expression, places))
+    under = ",\\,".join(map(expression, elements(over)))
     inside = _parentheses(expression(body)) if word == "mean" else _within(body, BIG)
     return f"{REDUCTIONS[word]}_{{{under}}} {inside}"
 
@@ -195,9 +213,18 @@ def _bracket(condition: ast.expr) -> str:
     return f"[\\,{expression(condition)}\\,]"
 
 
+def elements(indices: ast.expr) -> list[ast.expr]:
+    """Return the ``i`` and the ``j`` of ``i, j``."""
+    return indices.elts if isinstance(indices, ast.Tuple) else [indices]
+
+
+def without_bound(index: ast.expr) -> ast.expr:
+    """Return the ``i`` of ``i < k``."""
+    return index.left if isinstance(index, ast.Compare) else index
+
+
 def _places(places: ast.expr) -> str:
-    indices = places.elts if isinstance(places, ast.Tuple) else [places]
-    indices = [i.left if isinstance(i, ast.Compare) else i for i in indices]  # the text has bounds
+    indices = [without_bound(index) for index in elements(places)]  # these stand in the text
     simple = all(isinstance(index, ast.Name | ast.Constant) for index in indices)
     return ("" if simple else ",\\,").join(_place(index) for index in indices)
 

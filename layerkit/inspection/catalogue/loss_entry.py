@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 
-from layerkit.inspection.catalogue import symbolic
+from layerkit.inspection.catalogue import oracles
 from layerkit.inspection.catalogue.entry import (
     CENTRAL,
-    COMPLEX,
     COMPLEX_STEP,
     FORMULAS,
-    KINKS,
-    RANGES,
-    SYMPY,
+    GRID,
     TORCH,
     Entry,
-    numbers_of,
+    Function,
+    Names,
+    checked,
     parse,
 )
 from layerkit.inspection.catalogue.formula import Formula
-from layerkit.inspection.catalogue.oracles import differentiate_in_torch
-from layerkit.inspection.catalogue.ranges import GRID, check_range
 from layerkit.inspection.catalogue.record import Check, Errors
 from layerkit.inspection.gradient_check import check_loss_gradients
 from layerkit.losses import Loss
 
-Names = dict[str, Any]
 Data = tuple[np.ndarray, np.ndarray]
 
 MEAN_OF_OUTPUTS = """
@@ -76,6 +71,11 @@ class LossEntry(Entry):
     def lines(self) -> list[Formula]:
         return parse(self.formulas) + parse(self.reduction)
 
+    @property
+    def one_line(self) -> tuple[str, ...]:
+        stated = [line for line in self.lines if line.name in ("v", "dv/dy_pred")]
+        return self.in_one_line or tuple(line.plain for line in stated)
+
     def sample(self, n_samples: int = 4, seed: int = 0) -> Data:
         """Return predictions and targets."""
         return self.data(np.random.default_rng(seed), n_samples)
@@ -87,158 +87,99 @@ class LossEntry(Entry):
             y_pred[0], y_true[0] = kink, self.target
         return y_pred, y_true
 
-    def _checks(self) -> Iterator[tuple[str, Callable[[], Check]]]:
-        yield FORMULAS, partial(_formulas, self)
-        yield CENTRAL, partial(_central, self)
-        yield COMPLEX, partial(_complex, self)
-        if self.kinks:
-            yield KINKS, partial(_kinks, self)
-        if self.ranges:
-            yield RANGES, partial(_ranges, self)
-        yield SYMPY, partial(_sympy, self)
-        if self.torch:
-            yield TORCH, partial(_torch, self)
+    # ---------------------------------------------------------------- whether it is true
+
+    def _names(self, loss: Loss, y_pred: np.ndarray, y_true: np.ndarray) -> Names:
+        """Return all that the formulas may know."""
+        given = self.given(y_pred)
+        return {**self.hyperparameters(loss), **given, "y_pred": y_pred, "y_true": y_true}
+
+    def _formulas(self) -> Check:
+        errors, loss, (y_pred, y_true) = Errors(1e-10), self.example, self.sample_with_kinks()
+        w = _weights(len(y_pred))
+        prepared = loss.prepare_targets(y_pred, y_true)
+        value = loss.value(y_pred, prepared)
+        expected = {
+            "v": value,
+            "dv/dy_pred": loss.derivative(y_pred, prepared),
+            "L": np.array(loss.forward(y_pred, y_true, w)),
+            "dL/dy_pred": loss.backward(),
+        }
+        names = {**self._names(loss, y_pred, y_true), "w": w, "m": value[0].size}
+        self._compare(errors, self.lines, names, lambda line: expected.get(line.name), expected)
+        return errors.check(FORMULAS, "as written = the code, with sample weights")
+
+    def _central(self) -> Check:
+        y_pred, y_true = self.sample_with_kinks()
+        report = check_loss_gradients(self.example, y_pred, y_true, _weights(len(y_pred)))
+        return checked(CENTRAL, report, "with sample weights", "at {0.where}")
+
+    def _stepped(self) -> tuple[Function, np.ndarray, np.ndarray, np.ndarray]:
+        """Return the code's value, a complex y_pred, its y_true, and the derivative that way."""
+        loss, (y_pred, y_true) = self.example, self.sample()
+        prepared = loss.prepare_targets(y_pred, y_true)
+        direction = np.random.default_rng(4).standard_normal(y_pred.shape)
+        slope = np.sum(loss.derivative(y_pred, prepared) * direction)
+        moved = y_pred + 1j * COMPLEX_STEP * direction
+        return lambda y: loss.value(y, prepared), moved, y_true, slope
+
+    def _step_in_formulas(self, errors: Errors) -> None:
+        _, moved, y_true, slope = self._stepped()
+        names = self._names(self.example, moved, y_true)
+        for line in self.lines:
+            names[line.name] = line.evaluate(names)
+            if line.name == "v":
+                break
+        step = np.sum(np.imag(names["v"])) / COMPLEX_STEP
+        errors.compare("the formula's derivative", slope, step)
+
+    def _step_in_code(self, errors: Errors) -> None:
+        value, moved, _, slope = self._stepped()
+        step = np.sum(np.imag(value(moved))) / COMPLEX_STEP
+        errors.compare("the code's derivative", slope, step)
+
+    def _at(self, kink: float) -> tuple[Function, Function, np.ndarray, str]:
+        loss, y_pred = self.example, np.full((1, 1), float(kink))
+        t = loss.prepare_targets(y_pred, np.full((1, 1), self.target))
+        place = f"y_pred = {kink} for y_true = {self.target:.3g}"
+        return lambda y: loss.value(y, t), lambda y: loss.derivative(y, t), y_pred, place
+
+    def _on_grid(self) -> tuple[dict[str, np.ndarray], Names]:
+        loss = self.example
+        _, (example, *_) = self.sample(1)
+        y_pred = GRID[:, np.newaxis]
+        y_true = np.full_like(y_pred, self.target)
+        if example.shape[-1] >= 3 and np.ndim(loss.value(y_pred[:1], y_true[:1])) <= 1:
+            y_pred = np.stack([GRID, 0 * GRID, 0 * GRID - 60], axis=-1)
+            y_true = np.eye(3)[np.zeros(len(GRID), dtype=int)]
+        t = loss.prepare_targets(y_pred, y_true)
+        found = {"v": loss.value(y_pred, t), "dv/dy_pred": loss.derivative(y_pred, t)}
+        return found, {**self._names(loss, y_pred, y_true), "y_true": self.target}
+
+    def _sympy(self) -> Check:
+        loss, (y_pred, y_true) = self.example, self.sample(20, seed=6)
+        t = loss.prepare_targets(y_pred, y_true)
+        code = loss.value(y_pred, t), loss.derivative(y_pred, t)
+        variables = oracles.symbols("y_pred", (1, *y_pred.shape[1:]))
+        targets = oracles.symbols("y_true", (1, *y_true.shape[1:]))
+        lines = [line for line in self.lines if line.name not in ("L", "dL/dy_pred")]
+        values = oracles.evaluate(lines, self._names(loss, variables, targets))
+        points = np.concatenate([y_pred.reshape(20, -1), y_true.reshape(20, -1)], axis=1)
+        return oracles.compare(values["v"], variables, values["dv/dy_pred"], points, code, targets)
+
+    def _torch(self) -> Check:
+        errors, loss, (y_pred, y_true) = Errors(1e-9), self.example, self.sample_with_kinks()
+        w = _weights(len(y_pred))
+        value = loss.forward(y_pred, y_true, w)
+        per_output = loss.value(y_pred, loss.prepare_targets(y_pred, y_true))
+        scale = w.reshape(-1, *[1] * (per_output.ndim - 1)) / (w.sum() * per_output[0].size)
+        scale = np.broadcast_to(scale, per_output.shape).copy()
+        names = self._names(loss, y_pred, y_true)
+        v, gradients = oracles.differentiate_in_torch(self.torch, names, ["y_pred"], scale)
+        errors.compare("L", np.array(value), np.sum(v * scale))
+        errors.compare("dL/dy_pred", loss.backward(), gradients["y_pred"])
+        return errors.check(TORCH, self.torch)
 
 
 def _weights(n_samples: int) -> np.ndarray:
     return np.random.default_rng(7).uniform(0.5, 2, n_samples)
-
-
-def _names(entry: LossEntry, loss: Loss, y_pred: np.ndarray, y_true: np.ndarray) -> Names:
-    """Return all that the formulas may know."""
-    letters = {letter: getattr(loss, name) for letter, name in entry.letters.items()}
-    numbers = numbers_of(loss.get_params(deep=False))
-    given = entry.given(y_pred)
-    return {**numbers, **letters, **given, "y_pred": y_pred, "y_true": y_true}
-
-
-def _formulas(entry: LossEntry) -> Check:
-    """Evaluate every written formula and compare it with forward or backward."""
-    errors, loss, (y_pred, y_true) = Errors(1e-10), entry.example, entry.sample_with_kinks()
-    w = _weights(len(y_pred))
-    prepared = loss.prepare_targets(y_pred, y_true)
-    value = loss.value(y_pred, prepared)
-    expected = {
-        "v": value,
-        "dv/dy_pred": loss.derivative(y_pred, prepared),
-        "L": np.array(loss.forward(y_pred, y_true, w)),
-        "dL/dy_pred": loss.backward(),
-    }
-    names = {**_names(entry, loss, y_pred, y_true), "w": w, "m": value[0].size}
-    for line in entry.lines:
-        shape = expected[line.name].shape if line.name in expected else None
-        names[line.name] = line.evaluate(names, shape)
-        if line.name in expected:
-            errors.compare(line.text, names[line.name], expected[line.name])
-    if missing := expected.keys() - names.keys():
-        raise ValueError(f"no formula for {', '.join(sorted(missing))}")
-    return errors.check(FORMULAS, "as written = the code, with sample weights")
-
-
-def _central(entry: LossEntry) -> Check:
-    """Compare backward with central differences of forward."""
-    y_pred, y_true = entry.sample_with_kinks()
-    report = check_loss_gradients(entry.example, y_pred, y_true, _weights(len(y_pred)))
-    note = f"at {report.failures[0].where}" if report.failures else "with sample weights"
-    return Check(CENTRAL, bool(report), note, report.max_error, report.tolerance)
-
-
-def _complex(entry: LossEntry) -> Check:
-    """Differentiate the written value, and the code where it can, by a complex step."""
-    if entry.kinks or entry.not_analytic:
-        return Check(COMPLEX, None, f"not analytic: {entry.not_analytic or 'it has a kink'}")
-    errors, loss, (y_pred, y_true) = Errors(1e-10), entry.example, entry.sample()
-    prepared = loss.prepare_targets(y_pred, y_true)
-    direction = np.random.default_rng(4).standard_normal(y_pred.shape)
-    slope = np.sum(loss.derivative(y_pred, prepared) * direction)
-    moved = y_pred + 1j * COMPLEX_STEP * direction
-    names = _names(entry, loss, moved, y_true)
-    for line in entry.lines:
-        names[line.name] = line.evaluate(names)
-        if line.name == "v":
-            break
-    errors.compare("the formula's derivative", slope, np.sum(np.imag(names["v"])) / COMPLEX_STEP)
-    note = "of the formula and of the code"
-    if entry.not_complex:
-        note = f"of the formula (of the code not: {entry.not_complex})"
-    else:
-        step = np.sum(np.imag(loss.value(moved, prepared))) / COMPLEX_STEP
-        errors.compare("the code's derivative", slope, step)
-    return errors.check(COMPLEX, note)
-
-
-def _kinks(entry: LossEntry) -> Check:
-    """Compare the slopes on both sides of each kink, and what the code returns on it."""
-    errors, notes, h, loss = Errors(1e-5), [], 1e-6, entry.example
-    for kink in entry.kinks:
-        y_pred, y_true = np.full((1, 1), float(kink)), np.full((1, 1), entry.target)
-        t = loss.prepare_targets(y_pred, y_true)
-        left = (loss.value(y_pred, t) - loss.value(y_pred - h, t)) / h
-        right = (loss.value(y_pred + h, t) - loss.value(y_pred, t)) / h
-        here = loss.derivative(y_pred, t)
-        errors.compare(f"left of {kink}", loss.derivative(y_pred - h, t), left)
-        errors.compare(f"right of {kink}", loss.derivative(y_pred + h, t), right)
-        errors.compare(f"at {kink}", np.clip(here, left, right), here)
-        if np.allclose(left, right, atol=1e-3):
-            raise ValueError(f"there is no kink at {kink}")
-        a, b, c = (f"{float(v.item()) + 0:.3g}" for v in (left, right, here))
-        target = f"{entry.target:.3g}"
-        notes.append(
-            f"at y_pred = {kink} for y_true = {target}: {a} on the left, {b} on the right, {c} in "
-            "the code"
-        )
-    return errors.check(KINKS, "; ".join(notes))
-
-
-def _ranges(entry: LossEntry) -> Check:
-    """Compare the stated ranges with what the code returns on a dense grid."""
-    loss = entry.example
-    _, (example, *_) = entry.sample(1)
-    if example.shape[-1] < 3 or np.ndim(loss.value(*_one(entry, GRID[:1]))) > 1:
-        y_pred, y_true = _one(entry, GRID)
-    else:
-        y_pred = np.stack([GRID, 0 * GRID, 0 * GRID - 60], axis=-1)
-        y_true = np.eye(3)[np.zeros(len(GRID), dtype=int)]
-    prepared = loss.prepare_targets(y_pred, y_true)
-    found = {
-        "v": loss.value(y_pred, prepared),
-        "dv/dy_pred": loss.derivative(y_pred, prepared),
-    }
-    names = {**_names(entry, loss, y_pred, y_true), "y_true": entry.target}
-    results = [check_range(of, stated, found[of], names) for of, stated in entry.ranges.items()]
-    wrong = [note for note in results if note]
-    return Check(RANGES, not wrong, "; ".join(wrong) or "on a dense grid")
-
-
-def _one(entry: LossEntry, grid: np.ndarray) -> Data:
-    y_pred = grid[:, np.newaxis]
-    return y_pred, np.full_like(y_pred, entry.target)
-
-
-def _sympy(entry: LossEntry) -> Check:
-    """Differentiate the written value with SymPy; compare formulas and code."""
-    loss, (y_pred, y_true) = entry.example, entry.sample(20, seed=6)
-    prepared = loss.prepare_targets(y_pred, y_true)
-    code = loss.value(y_pred, prepared), loss.derivative(y_pred, prepared)
-    variables = symbolic.symbols("y_pred", (1, *y_pred.shape[1:]))
-    targets = symbolic.symbols("y_true", (1, *y_true.shape[1:]))
-    lines = [line for line in entry.lines if line.name not in ("L", "dL/dy_pred")]
-    values = symbolic.evaluate(lines, _names(entry, loss, variables, targets))
-    points = np.concatenate([y_pred.reshape(20, -1), y_true.reshape(20, -1)], axis=1)
-    return symbolic.compare(values["v"], variables, values["dv/dy_pred"], points, code, targets)
-
-
-def _torch(entry: LossEntry) -> Check:
-    """Compare forward and backward with PyTorch's."""
-    errors, loss, (y_pred, y_true) = Errors(1e-9), entry.example, entry.sample_with_kinks()
-    w = _weights(len(y_pred))
-    value = loss.forward(y_pred, y_true, w)
-    names = _names(entry, loss, y_pred, y_true)
-    per_output = loss.value(y_pred, loss.prepare_targets(y_pred, y_true))
-    scale = w.reshape(-1, *[1] * (per_output.ndim - 1)) / (w.sum() * per_output[0].size)
-    v, gradients = differentiate_in_torch(
-        entry.torch, names, ["y_pred"], np.broadcast_to(scale, per_output.shape).copy()
-    )
-    errors.compare("L", np.array(value), np.sum(v * scale))
-    errors.compare("dL/dy_pred", loss.backward(), gradients["y_pred"])
-    return errors.check(TORCH, entry.torch)

@@ -7,9 +7,8 @@ Formulas stand in ``math`` blocks and between ``$` `` and `` `$``, where Markdow
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from layerkit.inspection.catalogue import symbolic, text
+from layerkit.inspection.catalogue import oracles, text
 from layerkit.inspection.catalogue.entry import (
     CENTRAL,
     COMPLEX,
@@ -20,12 +19,11 @@ from layerkit.inspection.catalogue.entry import (
     TORCH,
     Entry,
 )
+from layerkit.inspection.catalogue.gradients import GradientCatalogue
 from layerkit.inspection.catalogue.html import aligned, legend
-from layerkit.inspection.catalogue.ranges import range_latex
+from layerkit.inspection.catalogue.latex import range_latex
 from layerkit.inspection.catalogue.record import Check
-
-if TYPE_CHECKING:
-    from layerkit.inspection.catalogue.gradients import GradientCatalogue
+from layerkit.inspection.shown import as_markdown
 
 INTRODUCTION = r"""# Gradients
 
@@ -56,6 +54,7 @@ of a sample that are averaged.
 """
 
 
+@as_markdown.register
 def catalogue_markdown(catalogue: GradientCatalogue) -> str:
     """Return the page."""
     parts = [INTRODUCTION]
@@ -114,22 +113,17 @@ def _proofs(entry: Entry) -> Iterator[str]:
 
 def _proof(entry: Entry, check: Check) -> str:
     """Say what was done, in words that are the same on every machine."""
-    match check.method:
-        case str(method) if method in (FORMULAS, CENTRAL):
-            return f"{method} (error below {check.bound:.0e})"
-        case str(method) if method == COMPLEX and check.ok is None:
-            return f"no complex step, {check.note}"
-        case str(method) if method == COMPLEX:
-            return f"complex step {check.note} (below {check.bound:.0e})"
-        case str(method) if method == KINKS:
-            return f"slopes {check.note}"
-        case str(method) if method == RANGES:
-            return "ranges on a dense grid"
-        case str(method) if method == SYMPY:
-            return f"SymPy (below {symbolic.BOUND:.0e})"
-        case str(method) if method == TORCH:
-            return f"PyTorch's `{entry.torch}` (below 1e-09)"
-    return check.method
+    if check.method == COMPLEX and check.ok is None:
+        return f"no complex step, {check.note}"
+    return {
+        FORMULAS: f"{FORMULAS} (error below {check.bound:.0e})",
+        CENTRAL: f"{CENTRAL} (error below {check.bound:.0e})",
+        COMPLEX: f"complex step {check.note} (below {check.bound:.0e})",
+        KINKS: f"slopes {check.note}",
+        RANGES: "ranges on a dense grid",
+        SYMPY: f"SymPy (below {oracles.BOUND:.0e})",
+        TORCH: f"PyTorch's `{entry.torch}` (below 1e-09)",
+    }[check.method]
 
 
 def _anchor(title: str) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from layerkit.inspection.catalogue.entry import Entry
 from layerkit.inspection.catalogue.formula import Formula
-
-if TYPE_CHECKING:
-    from layerkit.inspection.catalogue.gradients import GradientCatalogue
+from layerkit.inspection.catalogue.gradients import GradientCatalogue
+from layerkit.inspection.shown import as_text
 
 WIDTH = 100
 COLUMNS = (23, 39, 39)
@@ -22,6 +20,7 @@ NOTATION = (
 )
 
 
+@as_text.register
 def catalogue_text(catalogue: GradientCatalogue) -> str:
     """Return one line for each entry, and what is wrong."""
     lines = [summary(catalogue)]
@@ -64,6 +63,7 @@ def _row(*cells: str) -> str:
     return "  ".join([*fitted, cells[-1]])
 
 
+@as_text.register
 def entry_text(entry: Entry) -> str:
     """Return all that is known about an entry."""
     lines = [f"{entry.name}  ({entry.code})", entry.computes, ""]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from layerkit.inspection.diagnosis import probes
-from layerkit.inspection.diagnosis.evidence import Evidence, Verdict, share
+from layerkit.inspection.diagnosis.evidence import Evidence, InitialCause, Verdict, share
 from layerkit.layer import Layer
 from layerkit.layers import (
     BatchNorm,
@@ -44,6 +44,17 @@ HELD_OUT = 0.7  # times the loss of a constant: as low as that needs a relation
 _TRANSPARENT = (Flatten, Reshape, Permute, ZeroPad2D, UpSample2D, Identity, Dropout, GaussianNoise)
 
 
+class InputsNotScaled(Verdict):
+    """Found by `inputs_not_scaled`."""
+
+
+class LinkAppliedTwice(Verdict):
+    """Found by `link_applied_twice`; stands beside the scale of the inputs."""
+
+    def may_follow_from(self, cause: Verdict) -> bool:
+        return not isinstance(cause, InputsNotScaled)
+
+
 def inputs_not_scaled(e: Evidence) -> Verdict | None:
     """Columns of X far from zero, huge, tiny, or on very different scales."""
     X = e.rows.X
@@ -61,7 +72,7 @@ def inputs_not_scaled(e: Evidence) -> Verdict | None:
             "Put sklearn.preprocessing.StandardScaler() before the network in a Pipeline, or "
             "BatchNorm() as its first layer."
         )
-    return Verdict("inputs not scaled", "inputs", "critical", problem, remedy)
+    return InputsNotScaled("inputs not scaled", "inputs", "critical", problem, remedy)
 
 
 def _moments(X: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -155,7 +166,9 @@ def link_applied_twice(e: Evidence) -> Verdict | None:
             f"{kind} to them once more, so that no prediction can have a loss below {best:.3g}."
         )
         remedy = f"Leave out the last layer, {last.path} {name}(): {loss} takes raw outputs."
-    return Verdict(f"{kind} applied twice", e.where(last.path), "critical", evidence, remedy)
+    return LinkAppliedTwice(
+        f"{kind} applied twice", e.where(last.path), "critical", evidence, remedy
+    )
 
 
 def loss_without_gradient(e: Evidence) -> Verdict | None:
@@ -216,7 +229,7 @@ def _confident(e: Evidence, found: float, when: str) -> Verdict | None:
         return None  # it is the loss that punishes small scores hard, such as a squared hinge
     k = max(outputs.shape[-1], 2)
     log_k = f" (log {k})" if abs(e.zero - math.log(k)) < 0.02 else ""
-    return Verdict(
+    return InitialCause(
         "wrong initial loss",
         e.where(last.path),
         "warning",
@@ -244,7 +257,7 @@ def _far_from_targets(e: Evidence, found: float, when: str) -> Verdict | None:
         )
     else:
         remedy = f"Use initializer='auto' in the last layer, {last.path}, and biases at 0."
-    return Verdict(
+    return InitialCause(
         "wrong initial loss",
         e.where(last.path),
         "warning",

@@ -45,6 +45,22 @@ class Verdict(NamedTuple):
     remedy: str
     follows_from: str = ""
 
+    def may_follow_from(self, cause: Verdict) -> bool:
+        """Whether a cause that was found before this one may have brought it about."""
+        return True
+
+
+class Acquired(Verdict):
+    """What a layer was not, as far as is known, before training."""
+
+
+class InitialCause(Verdict):
+    """A fault from the start that makes training harm a layer."""
+
+
+class TrainingCause(Verdict):
+    """A fault of training that makes it harm a layer."""
+
 
 @dataclass
 class Course:
@@ -132,6 +148,11 @@ class Evidence:
     def learning(self, snapshot: Snapshot) -> list[LayerStatistics]:
         """Layers with parameters that are trained, in forward order."""
         return [s for s in snapshot.recorder.layers if s.has_params]
+
+    def at_start(self, path: str) -> LayerStatistics | None:
+        """A layer as it was before the first step, where that is known."""
+        layers = self.start.recorder.layers if self.start else []
+        return next((s for s in layers if s.path == path), None)
 
     def where(self, path: str) -> str:
         """Path and repr of a layer."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from layerkit.inspection.diagnosis.evidence import Course, Evidence
 from layerkit.inspection.diagnosis.report import HealthReport, report_on
-from layerkit.inspection.diagnosis.subject import Subject, subject_of
+from layerkit.inspection.diagnosis.subject import subject_of
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import is_size
@@ -111,7 +111,8 @@ def health(
         subject.rows = subject.rows.take(np.sort(kept))
     course = None
     if subject.history is not None and (len(subject.history) or subject.history.stopped):
-        course = Course(_losses(subject), subject.history)
+        course = Course(history=subject.history)
+        course.losses = course.column("loss")
     return report_on(Evidence(subject, course=course))
 
 
@@ -122,8 +123,3 @@ def _is_data(data: Any) -> bool:
 def _shortened(value: Any) -> str:
     shown = repr(value)
     return shown if len(shown) < 80 else f"{shown[:75]} ..."
-
-
-def _losses(subject: Subject) -> np.ndarray:
-    known = subject.history is not None and "loss" in subject.history.columns
-    return subject.history["loss"] if known else np.empty(0)  # type: ignore[index]

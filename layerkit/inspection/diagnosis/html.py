@@ -5,30 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from html import escape
-from typing import TYPE_CHECKING
 
 from layerkit.inspection.diagnosis.evidence import Verdict
-from layerkit.inspection.diagnosis.report import HEADER, LEGEND, what_to_do
+from layerkit.inspection.diagnosis.report import HealthReport
+from layerkit.inspection.diagnosis.text import HEADER, LEGEND, cells, title, what_to_do
+from layerkit.inspection.shown import as_html
+from layerkit.tables import LEFT, html_table
 
-if TYPE_CHECKING:
-    from layerkit.inspection.diagnosis.report import HealthReport
-
-# No style sheet and no scripts: the page's own theme, light or dark, applies. Where a viewer drops
-# the style attributes (GitHub does), only alignment, colours and bars are lost.
-LEFT, RIGHT = "text-align:left; vertical-align:top", "text-align:right; white-space:nowrap"
 COLORS = {"critical": "#e5484d", "warning": "#bf7710"}  # to be read on white and on black
 BAR = 40  # pixels of a full bar
 DECADES = 4  # that the bar of a gradient spans
 BARS = f"Bars of ‖grad‖ are logarithmic: an empty one is 1e-{DECADES} of the largest or less."
 
 
-def render(report: HealthReport) -> str:
+@as_html.register
+def report_html(report: HealthReport) -> str:
     """The whole report."""
-    parts = [f"<p><b>{escape(report.title)}</b></p>"]
+    parts = [f"<p><b>{escape(title(report))}</b></p>"]
     if report.verdicts:
         findings = [_finding(n, verdict) for n, verdict in enumerate(report.verdicts, 1)]
-        parts.append(_table(("finding", "where", "evidence", "remedy"), findings, LEFT))
-    parts.append(_table(HEADER, _layers(report), RIGHT))
+        parts.append(html_table(("finding", "where", "evidence", "remedy"), findings))
+    styles = [LEFT] + ["text-align:right; white-space:nowrap"] * (len(HEADER) - 1)
+    parts.append(html_table(HEADER, _layers(report), styles))
     parts.append(f"<p><small>{escape(LEGEND)} {BARS}</small></p>")
     return "".join(parts)
 
@@ -45,8 +43,8 @@ def _layers(report: HealthReport) -> Iterable[tuple[str, ...]]:
     norms = [row["gradient_norm"] for row in report.layers]
     largest = max((x for x in norms if 0 < x < math.inf), default=1.0)
     at = HEADER.index
-    for row, cells in zip(report.layers, report.cells(), strict=True):
-        shown = [escape(cell) for cell in cells]
+    for row, line in zip(report.layers, cells(report), strict=True):
+        shown = [escape(cell) for cell in line]
         where = f"{row['path']} {row['layer']}".strip()
         named = [str(n) for n, v in enumerate(report.verdicts, 1) if v.layer == where]
         shown[0] = f"<b>{shown[0]} ({', '.join(named)})</b>" if named else shown[0]
@@ -68,16 +66,3 @@ def _bar(share: float) -> str:
     bar = f'<span style="{box}0.5; width:{width}px"></span>'
     rest = f'<span style="{box}0.1; width:{BAR - width}px"></span>'
     return f'<span style="white-space:nowrap; margin-left:6px">{bar}{rest}</span>'
-
-
-def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], style: str) -> str:
-    """A table whose first column is set to the left; cells are HTML."""
-
-    def line(cells: tuple[str, ...], tag: str) -> str:
-        styles = [LEFT, *[style] * (len(cells) - 1)]
-        pairs = zip(styles, cells, strict=True)
-        inner = "".join(f'<{tag} style="{s}">{cell}</{tag}>' for s, cell in pairs)
-        return f"<tr>{inner}</tr>"
-
-    body = "".join(line(row, "td") for row in rows)
-    return f"<table><thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table>"

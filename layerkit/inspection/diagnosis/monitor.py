@@ -11,7 +11,7 @@ import numpy as np
 from layerkit.inspection.diagnosis.evidence import Course, Evidence
 from layerkit.inspection.diagnosis.report import HealthReport, report_on
 from layerkit.inspection.diagnosis.subject import Rows, Subject, rows_of
-from layerkit.inspection.spans import parameter_spans
+from layerkit.inspection.paths import parameter_spans
 from layerkit.parameters import is_size
 from layerkit.training import TrainingState
 

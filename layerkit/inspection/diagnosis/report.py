@@ -1,30 +1,54 @@
-"""The report: what was measured and what follows, for a terminal, a notebook or a program."""
+"""What was found and measured, root causes first and then the symptoms that follow from them."""
 
 from __future__ import annotations
 
 import math
-import textwrap
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from layerkit.inspection.diagnosis.evidence import Evidence, Verdict
-from layerkit.inspection.diagnosis.ranking import verdicts
+from layerkit.inspection.diagnosis import data_verdicts, signal_verdicts, training_verdicts
+from layerkit.inspection.diagnosis.evidence import (
+    Acquired,
+    Evidence,
+    InitialCause,
+    TrainingCause,
+    Verdict,
+)
 from layerkit.inspection.diagnosis.statistics import LayerStatistics, Recorder
+from layerkit.inspection.shown import Shown
 
-WIDTH = 100
-HEADER = ("layer", "output", "range", "dead", "flat", "‖grad‖", "÷ next", "noise", "‖W‖", "step")
-LEGEND = (
-    "output: mean ± deviation; dead: units that never change; flat: outputs where a sigmoid or "
-    "tanh is saturated; ‖grad‖: norm of the parameters' gradient; ÷ next: gradient that arrives, "
-    "over that at the next such layer; noise: deviation of the batches' gradients over their "
-    "mean (∞: no common direction); step: update over weights, by norm."
+# In this order: an earlier cause may bring about all that stands behind it,
+# unless a verdict does not follow from it.
+CHECKS: tuple[Callable[[Evidence], Verdict | None], ...] = (
+    signal_verdicts.not_finite,
+    data_verdicts.inputs_not_scaled,
+    data_verdicts.link_applied_twice,
+    data_verdicts.loss_without_gradient,
+    signal_verdicts.identical_units,
+    signal_verdicts.saturated_units,
+    signal_verdicts.exploding_gradient,
+    signal_verdicts.dead_units,
+    signal_verdicts.no_gradient,
+    signal_verdicts.vanishing_gradient,
+    data_verdicts.wrong_initial_loss,
+    training_verdicts.batchnorm,
+    training_verdicts.rate_too_high,
+    training_verdicts.dropout_too_strong,
+    training_verdicts.rate_too_low,
+    data_verdicts.rows_misaligned,
+    partial(training_verdicts.one_class, caused=True),
+    training_verdicts.overfitting,
+    training_verdicts.underfitting,
+    training_verdicts.one_class,
 )
 
 
-@dataclass
-class HealthReport:
+@dataclass(repr=False)
+class HealthReport(Shown):
     """What `health` and `HealthMonitor` found.
 
     Attributes
@@ -63,53 +87,6 @@ class HealthReport:
         found = [verdict._asdict() for verdict in self.verdicts]
         return {"verdicts": found, "layers": self.layers, "facts": self.facts}
 
-    def __str__(self) -> str:
-        title = "\n".join(_wrapped(self.title, "", ""))
-        found = [_paragraphs(number, v) for number, v in enumerate(self.verdicts, 1)]
-        legend = "\n".join(_wrapped(LEGEND, "", ""))
-        return "\n\n".join([title, *found, _table(self.cells()), legend])
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        from layerkit.inspection.diagnosis.html import render
-
-        return render(self)
-
-    @property
-    def title(self) -> str:
-        """What was found, in a sentence."""
-        n, facts = len(self.verdicts), self.facts
-        roots = sum(not v.follows_from for v in self.verdicts)
-        found = "no problem found" if not n else f"{roots} problem{'s' * (roots > 1)} found"
-        if n > roots:
-            found += f", and {n - roots} that probably follow{'s' * (n - roots == 1)} from "
-            found += "it" if roots == 1 else "them"
-        if not facts.get("rows"):
-            return found
-        return (
-            f"Health on {facts['rows']:,} rows: {found} "
-            f"(loss {facts['loss']:.3g}, best constant {facts['constant_loss']:.3g})"
-        )
-
-    def cells(self) -> list[tuple[str, ...]]:
-        """The layers as they are printed, in the columns of `HEADER`."""
-        return [
-            (
-                f"{row['path']} {row['layer'].partition('(')[0]}".strip(),
-                f"{_number(row['mean'])} ± {_number(row['std'])}",
-                f"{_number(row['min'])} to {_number(row['max'])}",
-                _percent(row["dead"]),
-                _percent(row["saturated"]),
-                _number(row["gradient_norm"]),
-                _number(row["gradient_ratio"]),
-                _number(row["gradient_noise"]),
-                _number(row["weight_norm"]),
-                _number(row["update_ratio"]),
-            )
-            for row in self.layers
-        ]
-
 
 def report_on(evidence: Evidence) -> HealthReport:
     """Draw the verdicts and tabulate the measurements."""
@@ -122,7 +99,7 @@ def report_on(evidence: Evidence) -> HealthReport:
         "trained": evidence.trained,
     }
     with np.errstate(all="ignore"):  # numbers that ran away are a finding, not an accident
-        found, rows = verdicts(evidence), _rows(evidence.now.recorder, updates)
+        found, rows = _verdicts(evidence), _rows(evidence.now.recorder, updates)
     return HealthReport(found, rows, facts)
 
 
@@ -156,57 +133,31 @@ def _row(
     }
 
 
-def _number(value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "∞" if value > 0 else "-∞"
-    if value and not 1e-3 <= abs(value) < 1e4:
-        mantissa, exponent = f"{value:.0e}".split("e")
-        return f"{mantissa}e{int(exponent)}"
-    return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
+# ---------------------------------------------------------------- causes and symptoms
 
 
-def _percent(value: float) -> str:
-    return "–" if math.isnan(value) or value == 0 else f"{value:.0%}"
+def _verdicts(evidence: Evidence) -> list[Verdict]:
+    """All findings, the most likely root cause first; symptoms name the cause they follow from."""
+    found = [verdict for check in CHECKS if (verdict := check(evidence)) is not None]
+    known_start = evidence.start is not None
+    causes = (TrainingCause, InitialCause) if known_start else (TrainingCause,)
+    return _explained(_by_cause(found, causes))
 
 
-def _paragraphs(number: int, verdict: Verdict) -> str:
-    name = verdict.name if verdict.follows_from else verdict.name.upper()
-    indent = " " * 3
-    lines = _wrapped(f"{number}. {name} · {verdict.severity} · {verdict.layer}", "", indent)
-    lines += _wrapped(verdict.evidence, indent, indent)
-    remedy = what_to_do(verdict) if verdict.follows_from else f"Remedy: {verdict.remedy}"
-    return "\n".join([*lines, *_wrapped(remedy, indent, indent)])
+def _by_cause(found: list[Verdict], causes: tuple[type, ...]) -> list[Verdict]:
+    """Put what training did to a layer after the causes that training has."""
+    after = max((i for i, verdict in enumerate(found) if isinstance(verdict, causes)), default=-1)
+    order = [max(i, after + 0.5) if isinstance(v, Acquired) else i for i, v in enumerate(found)]
+    return [found[i] for i in np.argsort(order, kind="stable")]
 
 
-def what_to_do(verdict: Verdict) -> str:
-    """What to do; of a symptom, which cause to cure."""
-    cause = verdict.follows_from
-    return f"Probably follows from {cause}: cure that first." if cause else verdict.remedy
-
-
-def _wrapped(text: str, first: str, later: str) -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=first, subsequent_indent=later, break_on_hyphens=False
-    )
-
-
-def _table(rows: list[tuple[str, ...]]) -> str:
-    table = [HEADER, *rows]
-    widths = [max(len(line[i]) for line in table) for i in range(len(HEADER))]
-    widths[0] = min(widths[0], max(WIDTH - sum(widths[1:]) - 2 * len(widths[1:]), 20))
-    lines = [
-        "  ".join(
-            cell.rjust(width) if i else _shortened(cell, width).ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in table
-    ]
-    rule = "-" * max(map(len, lines))
-    return "\n".join([lines[0], rule, *lines[1:]])
-
-
-def _shortened(name: str, width: int) -> str:
-    """Leave out the beginning of what is too long: its end names the layer."""
-    return name if len(name) <= width else f"…{name[1 - width :]}"
+def _explained(found: Iterable[Verdict]) -> list[Verdict]:
+    roots: list[Verdict] = []
+    symptoms: list[Verdict] = []
+    for verdict in found:
+        causes = [root for root in roots if verdict.may_follow_from(root)]
+        if causes:
+            symptoms.append(verdict._replace(follows_from=causes[0].name))
+        else:
+            roots.append(verdict)
+    return roots + symptoms

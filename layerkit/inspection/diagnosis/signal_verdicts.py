@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.inspection.diagnosis.evidence import Evidence, Verdict, share
+from layerkit.inspection.diagnosis.evidence import Acquired, Evidence, InitialCause, Verdict, share
 from layerkit.inspection.diagnosis.measuring import Snapshot
 from layerkit.inspection.diagnosis.statistics import LayerStatistics
 from layerkit.layers import HardSigmoid, HardTanh, Sigmoid, Softsign, Tanh
@@ -140,7 +140,7 @@ def _vanishing(e: Evidence, snapshot: Snapshot) -> Verdict | None:
             "The initial weights are too small: use initializer='auto' (he_uniform before ReLU), "
             "or put BatchNorm() after these layers."
         )
-    return Verdict("vanishing gradient", e.where(weakest.path), "critical", evidence, remedy)
+    return InitialCause("vanishing gradient", e.where(weakest.path), "critical", evidence, remedy)
 
 
 def exploding_gradient(e: Evidence) -> Verdict | None:
@@ -157,7 +157,7 @@ def exploding_gradient(e: Evidence) -> Verdict | None:
     inner = layers[1:]
     growth = [s.left.norm / s.arrived.norm if s.left.count else 0.0 for s in inner]
     worst = inner[int(np.argmax(growth))]
-    return Verdict(
+    return InitialCause(
         "exploding gradient",
         e.where(strongest.path),
         "critical",
@@ -171,24 +171,26 @@ def exploding_gradient(e: Evidence) -> Verdict | None:
     )
 
 
+def _acquired_unless(from_start: bool) -> type[Verdict]:
+    return Verdict if from_start else Acquired
+
+
 def dead_units(e: Evidence) -> Verdict | None:
     """An activation gives one value for every row."""
     layers = [s for s in e.now.recorder.layers if s.units.count >= 20 and s.dead >= DEAD]
     if not layers:
         return None
     worst = max(layers, key=lambda s: s.dead)
-    before = ""
-    if e.trained and e.start is not None:
-        at_start = next(s for s in e.start.recorder.layers if s.path == worst.path).dead
-        before = f" (before training {share(at_start)})"
+    start = e.at_start(worst.path)
+    before = f" (before training {share(start.dead)})" if e.trained and start else ""
     units = worst.constant_units
     feeding = _feeding(e.now, worst)
     bias = ""
     if feeding is not None and "b" in feeding.layer.params:
         mean = float(feeding.layer.params["b"].mean())
-        bias = f" What comes in has mean {_input_mean(feeding):.2g}; the bias of {feeding.path} "
+        bias = f" What comes in has mean {feeding.output.mean:.2g}; the bias of {feeding.path} "
         bias += f"has mean {mean:.2g}."
-    return Verdict(
+    return _acquired_unless(start is not None and start.dead >= DEAD)(
         "dead ReLUs",
         e.where(worst.path),
         "critical" if worst.dead > 0.9 else "warning",
@@ -209,7 +211,9 @@ def saturated_units(e: Evidence) -> Verdict | None:
         return None
     worst = max(known, key=lambda s: s.saturated)
     harmless = e.now.training_loss < 0.3 * e.constant or not _blocks(worst)
-    if e.start is not None and not saturated_from_start(e, worst.path) and harmless:
+    start = e.at_start(worst.path)
+    from_start = start is not None and start.saturated >= SATURATED
+    if start is not None and not from_start and harmless:
         return None  # what training drives there on purpose
     if e.start is None and worst.saturated < 0.7:
         return None
@@ -221,7 +225,7 @@ def saturated_units(e: Evidence) -> Verdict | None:
         weights = f" The weights of {feeding.path} have norm {feeding.weight_norm:.2g}."
     kind = type(worst.layer).__name__
     low, high = worst.flat_range or (0, 0)
-    return Verdict(
+    return _acquired_unless(from_start)(
         f"saturated {kind.lower().removeprefix('hard')}",
         e.where(worst.path),
         "critical" if worst.saturated > 0.8 else "warning",
@@ -232,13 +236,6 @@ def saturated_units(e: Evidence) -> Verdict | None:
         f"Use initializer='auto' in {_name(feeding)} (Glorot: "
         f"its outputs then have a deviation of about 1), or put BatchNorm() before {worst.path}.",
     )
-
-
-def saturated_from_start(e: Evidence, path: str) -> bool:
-    """Whether the layer was saturated before the first step."""
-    if e.start is None:
-        return False
-    return next(s for s in e.start.recorder.layers if s.path == path).saturated >= SATURATED
 
 
 def _blocks(s: LayerStatistics) -> bool:
@@ -259,7 +256,8 @@ def no_gradient(e: Evidence) -> Verdict | None:
 
 def _forgotten(e: Evidence, s: LayerStatistics) -> Verdict:
     """The layer's own backward leaves the gradient out."""
-    return Verdict(
+    start = e.at_start(s.path)
+    return _acquired_unless(start is not None and start.gradient_squares == 0)(
         "no gradient",
         e.where(s.path),
         "critical",
@@ -288,7 +286,8 @@ def _blocked(e: Evidence, s: LayerStatistics) -> Verdict | None:
             "for a step function that of a smooth one (the straight-through estimator returns "
             "grad_output)."
         )
-    return Verdict(
+    start = e.at_start(s.path)
+    return _acquired_unless(start is not None and start.gradient_squares == 0)(
         "no gradient",
         e.where(s.path),
         "critical",
@@ -309,7 +308,7 @@ def identical_units(e: Evidence) -> Verdict | None:
         columns = s.layer.params[weights].reshape(-1, same.size)
         value = " (all zero)" if not columns.any() else ""
         different = len(np.unique(columns.round(9), axis=1).T)
-        return Verdict(
+        return InitialCause(
             "symmetric units",
             e.where(s.path),
             "critical",
@@ -375,7 +374,3 @@ def _feeding(snapshot: Snapshot, s: LayerStatistics) -> LayerStatistics | None:
 
 def _name(feeding: LayerStatistics | None) -> str:
     return feeding.path if feeding else "the layer before"
-
-
-def _input_mean(feeding: LayerStatistics) -> float:
-    return feeding.output.mean

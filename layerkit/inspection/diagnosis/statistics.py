@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.inspection.spans import parameter_spans
+from layerkit.inspection.paths import parameter_spans
 from layerkit.layer import Layer
 from layerkit.layers import HardSigmoid, HardTanh, Sigmoid, Softsign, Tanh
 

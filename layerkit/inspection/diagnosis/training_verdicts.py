@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from layerkit.inspection.diagnosis import probes
-from layerkit.inspection.diagnosis.evidence import Evidence, Verdict, share
+from layerkit.inspection.diagnosis.evidence import Evidence, TrainingCause, Verdict, share
 from layerkit.layers import AlphaDropout, BatchNorm, Dropout
 
 FEW_VALUES = 8  # from which BatchNorm cannot estimate a deviation
@@ -15,6 +15,17 @@ STALE = 0.5  # deviations between the running mean and that of the data
 STRONG_DROPOUT = 0.6
 ONE_CLASS = 0.99
 LEARNED = 0.4  # times the loss of a constant: below it no network underfits
+
+
+class CollapsedToOneClass(Verdict):
+    """Found by `one_class`."""
+
+
+class Overfitting(Verdict):
+    """Found by `overfitting`; stands beside a collapse."""
+
+    def may_follow_from(self, cause: Verdict) -> bool:
+        return not isinstance(cause, CollapsedToOneClass)
 
 
 def rate_too_high(e: Evidence) -> Verdict | None:
@@ -48,20 +59,20 @@ def rate_too_high(e: Evidence) -> Verdict | None:
     else:
         gone = "breaks off at NaN or infinity" if broke else f"goes to {end:.3g}"
         what = f"In a rehearsal of {max(len(losses), 1)} steps the loss of {beginning:.3g} {gone}."
-    return _other_rate(e, "learning rate too high", what, factor)
+    return _other_rate(TrainingCause, e, "learning rate too high", what, factor)
 
 
-def _other_rate(e: Evidence, name: str, what: str, factor: float) -> Verdict:
+def _other_rate(kind: type[Verdict], e: Evidence, name: str, what: str, factor: float) -> Verdict:
     """A verdict on the learning rate: a rehearsal with another does better."""
+    assert e.optimizer is not None
     losses, rate = e.rehearse(factor)[0], e.rate * factor
-    perceptron = type(e.optimizer).__module__.startswith("layerkit.estimators.mlp")
-    return Verdict(
+    return kind(
         name,
         "optimizer",
         "critical",
         f"{what}{_update(e)} In a rehearsal with {rate:.2g} in place of {e.rate:.2g} it falls to "
         f"{probes.smooth_end(losses):.3g} in {len(losses)} steps.",
-        f"Set learning_rate{'_init' if perceptron else ''}={rate:.2g}.",
+        f"Set {e.optimizer.rate_parameter}={rate:.2g}.",
     )
 
 
@@ -103,7 +114,7 @@ def rate_too_low(e: Evidence) -> Verdict | None:
         what = f"Training{steps} moved the loss from {beginning:.3g} to {reached:.3g} only."
     else:
         what = f"A rehearsal of {len(e.rehearse(1.0)[0])} steps leaves the loss at {reached:.3g}."
-    return _other_rate(e, "learning rate too low", what, factor)
+    return _other_rate(Verdict, e, "learning rate too low", what, factor)
 
 
 def _fails(e: Evidence, better: float) -> bool:
@@ -199,7 +210,7 @@ def dropout_too_strong(e: Evidence) -> Verdict | None:
     if noisy < 0.4 * e.constant or (harm < 1.1 and not extreme):
         return None
     rate, units = s.layer.rate, math.prod(s.layer.input_shape)  # type: ignore[attr-defined]
-    return Verdict(
+    return TrainingCause(
         "dropout too strong",
         e.where(s.path),
         "warning",
@@ -210,17 +221,11 @@ def dropout_too_strong(e: Evidence) -> Verdict | None:
     )
 
 
-def majority_only(e: Evidence) -> Verdict | None:
-    """The network gives every row the class that is frequent, or that a bias favours."""
-    return _one_class(e, caused=True)
+def one_class(e: Evidence, caused: bool = False) -> Verdict | None:
+    """The network gives every row the same class, which is frequent or favoured by a bias or not.
 
-
-def one_class(e: Evidence) -> Verdict | None:
-    """The network gives every row the same class, for no reason of its own."""
-    return _one_class(e, caused=False)
-
-
-def _one_class(e: Evidence, caused: bool) -> Verdict | None:
+    ``caused`` says which of the two is looked for.
+    """
     if not e.trained or e.loss.scores is None or not np.isfinite(e.now.outputs).all():
         return None
     labels = _labels(e)
@@ -247,7 +252,7 @@ def _one_class(e: Evidence, caused: bool) -> Verdict | None:
     else:
         remedy = f"Set the bias of {last.path} to 0 and train again; balance the classes in y."
     outweighs = f" The biases of {last.path} are {bias:.2g} apart, its outputs vary less."
-    return Verdict(
+    return CollapsedToOneClass(
         "collapsed to one class",
         e.where(last.path),
         "critical",
@@ -314,7 +319,7 @@ def _validation_stays_behind(e: Evidence) -> Verdict | None:
 
 
 def _overfits(e: Evidence, evidence: str, best: str = "") -> Verdict:
-    return Verdict(
+    return Overfitting(
         "overfitting",
         "network",
         "warning",

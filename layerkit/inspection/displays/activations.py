@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from layerkit.inspection.displays.display import BLUE, Display
-from layerkit.inspection.naming import layer_names
+from layerkit.inspection.paths import layer_names
 from layerkit.layer import Layer
 
 MOST_COLUMNS = 4
@@ -85,7 +86,7 @@ class ActivationDisplay(Display):
         display : ActivationDisplay
             To be drawn by `plot`.
         """
-        twin = network._twin()  # the caches are its own
+        twin = copy.deepcopy(network)
         by_path = layer_names(twin)
         names = {layer: by_path[path] for path, layer in twin.walk()}
         unknown = set(layers or ()) - set(names.values())

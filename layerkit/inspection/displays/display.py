@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from layerkit.parameters import is_size
+from layerkit.training import TrainingState
+
 # Okabe and Ito's colours, which people with any kind of colour blindness can tell apart.
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
 ORANGE, SKY, PURPLE, GREY = "#E69F00", "#56B4E9", "#CC79A7", "#6E6E6E"
@@ -90,6 +93,27 @@ class Display:
                     plt.close(figure)
                 raise
         return self
+
+
+class StepRecorder:
+    """Base of the callbacks of `train` that note something every so many steps."""
+
+    def __init__(self, every: int) -> None:
+        if not is_size(every):
+            raise ValueError(f"every must be a positive integer, got {every!r}")
+        self.every = every
+
+    def __call__(self, state: TrainingState) -> None:
+        """Nothing happens at the end of an epoch."""
+
+    def on_batch(self, state: TrainingState) -> None:
+        """Note a step, if it is one of these."""
+        if state.step % self.every == 0:
+            self.note(state)
+
+    def note(self, state: TrainingState) -> None:
+        """Note the step that was just done; a subclass says what of it."""
+        raise NotImplementedError(f"{type(self).__name__} defines no note")
 
 
 def pyplot(name: str) -> Any:

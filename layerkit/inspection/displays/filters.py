@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.inspection.displays.display import Display
-from layerkit.inspection.naming import layer_names
+from layerkit.inspection.paths import layer_names
 from layerkit.layer import Layer
 
 MOST_FILTERS, MOST_CHANNELS = 64, 8

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from layerkit.inspection.displays.display import Display, pyplot
-from layerkit.inspection.naming import layer_names
-from layerkit.inspection.spans import parameter_spans
-from layerkit.parameters import is_size
-
-if TYPE_CHECKING:
-    from layerkit.training import TrainingState
+from layerkit.inspection.displays.display import Display, StepRecorder, pyplot
+from layerkit.inspection.paths import layer_names, parameter_spans
+from layerkit.training import TrainingState
 
 
-class GradientRecorder:
+class GradientRecorder(StepRecorder):
     """A callback for `train` that notes the norm of every layer's gradient.
 
     Parameters
@@ -52,27 +47,21 @@ class GradientRecorder:
     """
 
     def __init__(self, every: int = 10) -> None:
-        if not is_size(every):
-            raise ValueError(f"every must be a positive integer, got {every!r}")
-        self.every = every
+        super().__init__(every)
         self.layers: list[str] = []
         self.steps: list[int] = []
         self.norms: list[list[float]] = []
         self._slices: list[slice] = []
 
-    def __call__(self, state: TrainingState) -> None:
-        """Nothing happens at the end of an epoch."""
-
-    def on_batch(self, state: TrainingState) -> None:
+    def note(self, state: TrainingState) -> None:
         """Note the norms of the step that was just done."""
         if not self.layers:
             names, spans = layer_names(state.network), parameter_spans(state.network)
             self.layers = [names[path] for path in spans]
             self._slices = list(spans.values())
-        if state.step % self.every == 0:
-            grads = state.network.flat_grads
-            self.steps.append(state.step)
-            self.norms.append([float(np.linalg.norm(grads[where])) for where in self._slices])
+        grads = state.network.flat_grads
+        self.steps.append(state.step)
+        self.norms.append([float(np.linalg.norm(grads[where])) for where in self._slices])
 
 
 class GradientFlowDisplay(Display):

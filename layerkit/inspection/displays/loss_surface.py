@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from layerkit.inspection.displays.display import VERMILION, Display
+from layerkit.inspection.displays.display import VERMILION, Display, StepRecorder
 from layerkit.layer import Layer
+from layerkit.losses import Loss
 from layerkit.parameters import is_size
 from layerkit.seeds import as_seed_sequence
-
-if TYPE_CHECKING:
-    from layerkit.losses import Loss
-    from layerkit.training import TrainingState
+from layerkit.training import TrainingState
 
 
-class WeightRecorder:
+class WeightRecorder(StepRecorder):
     """A callback for `train` that keeps copies of the weights on their way.
 
     Parameters
@@ -45,18 +43,12 @@ class WeightRecorder:
     """
 
     def __init__(self, every: int = 1) -> None:
-        if not is_size(every):
-            raise ValueError(f"every must be a positive integer, got {every!r}")
-        self.every = every
+        super().__init__(every)
         self.weights: list[np.ndarray] = []
 
-    def __call__(self, state: TrainingState) -> None:
-        """Nothing happens at the end of an epoch."""
-
-    def on_batch(self, state: TrainingState) -> None:
+    def note(self, state: TrainingState) -> None:
         """Keep the weights after a step."""
-        if state.step % self.every == 0:
-            self.weights.append(state.network.flat_params.copy())
+        self.weights.append(state.network.flat_params.copy())
 
 
 class LossSurfaceDisplay(Display):

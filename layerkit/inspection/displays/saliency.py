@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.inspection.displays.display import Display
 from layerkit.layer import Layer
-
-if TYPE_CHECKING:
-    from layerkit.losses import Loss
+from layerkit.losses import Loss
 
 
 def input_gradient(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.inspection.displays.display import BLUE, GREEN, GREY, VERMILION, Display
-
-if TYPE_CHECKING:
-    from layerkit.training import History
+from layerkit.training import History
 
 
 class TrainingCurveDisplay(Display):

@@ -1,5 +1,7 @@
 """One backward pass, walked through number by number."""
 
-from layerkit.inspection.tracing.record import BackpropTrace, Descent, LayerStep, LossStep, trace
+from layerkit.inspection.tracing import html, text  # noqa: F401 (they register themselves)
+from layerkit.inspection.tracing.passes import trace
+from layerkit.inspection.tracing.record import BackpropTrace, Descent, LayerStep, LossStep
 
 __all__ = ["BackpropTrace", "Descent", "LayerStep", "LossStep", "trace"]

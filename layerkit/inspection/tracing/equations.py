@@ -4,46 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from layerkit.inspection.tracing.local import is_small
+from layerkit.inspection.catalogue import in_one_line
+from layerkit.inspection.jacobians import jacobians
+from layerkit.inspection.tracing.record import (
+    Equation,
+    LayerStep,
+    LocalDerivative,
+    LossStep,
+    is_small,
+)
 from layerkit.layer import Layer
-from layerkit.layers import Dense, Residual
+from layerkit.layers import Concat, Dense, Residual
 from layerkit.layers.activations import Elementwise
 from layerkit.losses import Loss
-
-if TYPE_CHECKING:
-    from layerkit.inspection.tracing.record import LayerStep, LossStep
+from layerkit.tables import number
 
 Index = tuple[int, ...]
 Branches = dict[str, np.ndarray | None]
 
 MOST_TERMS = 6
 """A longer sum is cut short."""
-
-
-class Equation(NamedTuple):
-    """One number and where it comes from: ``left = symbols = numbers = value``."""
-
-    left: str
-    symbols: str
-    numbers: str
-    value: float
-
-    @property
-    def sides(self) -> tuple[str, str, str, str]:
-        """All four as text; empty where one only repeats the value."""
-        value = number(self.value)
-        symbols, numbers = (
-            "" if side in (value, f"({value})") else side for side in (self.symbols, self.numbers)
-        )
-        return self.left, symbols, numbers, value
-
-    def __str__(self) -> str:
-        return " = ".join(filter(None, self.sides))
 
 
 class Factor(NamedTuple):
@@ -72,45 +57,38 @@ def equations_of(layer: Layer, step: LayerStep, branches: Branches) -> Equations
     return [], [], list(_any_layer(step))
 
 
+# ---------------------------------------------------------------- local derivatives
+
+
+def local_derivative(layer: Layer, x: np.ndarray, y: np.ndarray) -> LocalDerivative:
+    """Find dy/dx of a layer that has just run forward; its gradients are overwritten."""
+    if isinstance(layer, Dense):
+        return LocalDerivative(in_one_line(Dense)[0], layer.params["W"].copy())
+    for container in (Residual, Concat):
+        if isinstance(layer, container):
+            return LocalDerivative(in_one_line(container)[0])
+    if layer.children():
+        return LocalDerivative("dy/dx is that of the layers inside")
+    params = layer.params if layer.is_built else {}
+    small = is_small(x, y, *params.values())
+    if isinstance(layer, Elementwise):
+        by_param = jacobians(layer, x, y)[1] if small and params else {}
+        slope = np.broadcast_to(layer.derivative(x), x.shape)
+        return LocalDerivative("dy/dx = f'(x), number by number", slope, True, by_param)
+    (formula,) = in_one_line(type(layer)) or ("dy/dx = the Jacobian J",)
+    if not small:
+        return LocalDerivative(formula)
+    jacobian, by_param = jacobians(layer, x, y)
+    return LocalDerivative(formula, jacobian, by_param=by_param)
+
+
 # ---------------------------------------------------------------- Dense
 
 
-class _Indices:
-    """Names with indices, as in the code: ``x[0, 1]``, ``W[1, 0]``."""
-
-    def x(self, row: Index, i: int) -> str:
-        return entry("x", (*row, i))
-
-    def W(self, i: int, j: int) -> str:
-        return entry("W", (i, j))
-
-    def b(self, j: int) -> str:
-        return entry("b", (j,))
-
-    def y(self, row: Index, j: int) -> str:
-        return entry("y", (*row, j))
-
-    def G(self, row: Index, j: int) -> str:
-        return entry("G", (*row, j))
-
-
-class _Neuron(_Indices):
-    """The textbook's names for one neuron and one sample: z = w1 x1 + w2 x2 + b."""
-
-    def x(self, row: Index, i: int) -> str:
-        return f"x{i + 1}"
-
-    def W(self, i: int, j: int) -> str:
-        return f"w{i + 1}"
-
-    def b(self, j: int) -> str:
-        return "b"
-
-    def y(self, row: Index, j: int) -> str:
-        return "z"
-
-    def G(self, row: Index, j: int) -> str:
-        return "dL/dz"
+def _in_textbooks(name: str, index: Index) -> str:
+    """The names for one neuron and one sample: z = w1 x1 + w2 x2 + b."""
+    x, w = f"x{index[-1] + 1}", f"w{index[0] + 1}"
+    return {"x": x, "W": w, "b": "b", "y": "z", "G": "dL/dz"}[name]
 
 
 def is_neuron(layer: Layer, x: np.ndarray) -> bool:
@@ -119,49 +97,41 @@ def is_neuron(layer: Layer, x: np.ndarray) -> bool:
 
 
 def _dense(step: LayerStep) -> Equations:
-    x, W, G = step.input, step.params["W"], step.grad_output
-    rows = list(np.ndindex(x.shape[:-1]))
-    n_in, units = W.shape
-    name = _Neuron() if step.is_neuron else _Indices()
+    arrays = {"x": step.input, "y": step.output, "G": step.grad_output, **step.params}
+    rows, (n_in, units) = list(np.ndindex(step.input.shape[:-1])), step.params["W"].shape
+    name = _in_textbooks if step.is_neuron else entry
 
-    def weight(i: int, j: int) -> Factor:
-        return Factor(name.W(i, j), W[i, j])
+    def factor(of: str, *index: int) -> Factor:
+        return Factor(name(of, index), arrays[of][index])
 
-    def inputs(row: Index, i: int) -> Factor:
-        return Factor(name.x(row, i), x[(*row, i)])
-
-    def upstream(row: Index, j: int) -> Factor:
-        return Factor(name.G(row, j), G[(*row, j)])
+    def equation(of: str, index: Index, terms: list[list[Factor]], values: np.ndarray) -> Equation:
+        left = name(of, index) if of == "y" else f"dL/d{name(of, index)}"
+        return sum_of_products(left, terms, values[index])
 
     forward = []
-    for row in rows:
-        for j in range(units):
-            terms = [[inputs(row, i), weight(i, j)] for i in range(n_in)]
-            terms = [term[::-1] for term in terms] if step.is_neuron else terms
-            if "b" in step.params:
-                terms.append([Factor(name.b(j), step.params["b"][j])])
-            value = step.output[(*row, j)]
-            forward.append(sum_of_products(name.y(row, j), terms, value))
+    for *row, j in np.ndindex(step.output.shape):
+        terms = [[factor("x", *row, i), factor("W", i, j)] for i in range(n_in)]
+        terms = [term[::-1] for term in terms] if step.is_neuron else terms
+        terms += [[factor("b", j)]] if "b" in arrays else []
+        forward.append(equation("y", (*row, j), terms, step.output))
     if step.is_neuron:
-        return forward, *_neuron(step, name, rows[0])
+        return forward, *_neuron(step)
     backward = []
     if not step.frozen:
-        for i, j in np.ndindex(W.shape):
-            terms = [[inputs(row, i), upstream(row, j)] for row in rows]
-            backward.append(sum_of_products(f"dL/d{name.W(i, j)}", terms, step.grads["W"][i, j]))
-        for j in range(units if "b" in step.params else 0):
-            terms = [[upstream(row, j)] for row in rows]
-            backward.append(sum_of_products(f"dL/d{name.b(j)}", terms, step.grads["b"][j]))
+        for i, j in np.ndindex(n_in, units):
+            terms = [[factor("x", *row, i), factor("G", *row, j)] for row in rows]
+            backward.append(equation("W", (i, j), terms, step.grads["W"]))
+        for j in range(units if "b" in arrays else 0):
+            terms = [[factor("G", *row, j)] for row in rows]
+            backward.append(equation("b", (j,), terms, step.grads["b"]))
     if step.grad_input is not None:
-        for row in rows:
-            for i in range(n_in):
-                terms = [[upstream(row, j), weight(i, j)] for j in range(units)]
-                left = f"dL/d{name.x(row, i)}"
-                backward.append(sum_of_products(left, terms, step.grad_input[(*row, i)]))
+        for *row, i in np.ndindex(step.input.shape):
+            terms = [[factor("G", *row, j), factor("W", i, j)] for j in range(units)]
+            backward.append(equation("x", (*row, i), terms, step.grad_input))
     return forward, [], backward
 
 
-def _neuron(step: LayerStep, name: _Indices, row: Index) -> tuple[list[Equation], list[Equation]]:
+def _neuron(step: LayerStep) -> tuple[list[Equation], list[Equation]]:
     """Local derivatives of z with respect to all it depends on, then the chain rule."""
     x, W = step.input.reshape(-1), step.params["W"][:, 0]
     upstream = float(step.grad_output.reshape(-1)[0])
@@ -248,15 +218,6 @@ def _ways_added(step: LayerStep, branches: Branches) -> Iterator[Equation]:
 # ---------------------------------------------------------------- the loss
 
 
-def formulas_of(loss: object) -> tuple[str, str]:
-    """Value and derivative for one sample, as the loss's documentation states them; or empty."""
-    found = []
-    for of in ("value", "backward"):
-        stated = re.search(rf"- {of}: (.+?)(?=\n\s*- |\n\s*\n|\Z)", loss.__doc__ or "", re.DOTALL)
-        found.append(" ".join(stated[1].replace("``", "").split()) if stated else "")
-    return found[0], found[1]
-
-
 def loss_equations(
     loss: Loss, step: LossStep, sample_weight: ArrayLike | None
 ) -> tuple[list[Equation], list[Equation]]:
@@ -332,26 +293,6 @@ def sum_of_products(left: str, terms: Iterable[list[Factor]], value: Any) -> Equ
 def entry(name: str, index: Index) -> str:
     """``x[0, 1]``."""
     return f"{name}[{', '.join(map(str, index))}]"
-
-
-def number(value: Any) -> str:
-    """Return four significant digits."""
-    return f"{float(value) + 0.0:.4g}"  # adding 0 turns -0 into 0
-
-
-def aligned(equations: list[Equation]) -> list[str]:
-    """One line each, the equals signs below one another."""
-    rows = [equation.sides for equation in equations]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            (" = " if cell else "   ") + cell.ljust(width)
-            for cell, width in zip(row, widths, strict=True)
-            if width
-        ]
-        lines.append("".join(cells)[3:].rstrip())
-    return lines
 
 
 def signed(value: Any) -> str:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from html import escape
 
+from layerkit.inspection.shown import as_html
 from layerkit.inspection.tracing import text
-from layerkit.inspection.tracing.equations import Equation, aligned
-
-if TYPE_CHECKING:
-    from layerkit.inspection.tracing.record import BackpropTrace, Descent
-
-# No colours and no scripts: the page's own theme, light or dark, applies. Where a viewer drops the
-# style attributes (GitHub does), only alignment is lost.
-LEFT = ' style="text-align:left; vertical-align:top"'
+from layerkit.inspection.tracing.record import BackpropTrace, Descent, Equation
+from layerkit.tables import html_table
 
 
-def render(trace: BackpropTrace) -> str:
+@as_html.register
+def trace_html(trace: BackpropTrace) -> str:
     """The whole trace."""
     parts = [_bold(text.heading(trace))]
     if text.is_walk(trace):
@@ -34,26 +29,16 @@ def _passes(trace: BackpropTrace) -> str:
 
     The right side is to be read from the bottom: G comes in there, dL/dx goes out at the top.
     """
-    rows = [
-        _row(
-            _code(text.forward_arrays(step)),
-            f"<b>{html.escape(step.name)}</b>{_code([step.label, step.local.formula])}",
-            _code(reversed(text.backward_arrays(step))),
-        )
-        for step in trace.steps
-    ]
+    rows: list[tuple[str, str, str]] = []
+    for step in trace.steps:
+        forward, backward = text.forward_arrays(step), text.backward_arrays(step)
+        name = f"<b>{escape(step.name)}</b>{_code([step.label, step.local.formula])}"
+        rows += [(_code(forward), name, _code(reversed(backward))), ("↓", "", "↑")]
     loss = trace.loss
-    formulas = [loss.label, *text.loss_formulas(loss)]
-    rows.append(
-        _row(
-            _code(text.loss_forward_arrays(loss)),
-            f"<b>loss</b>{_code(formulas)}",
-            _code(text.loss_backward_arrays(loss)),
-        )
-    )
-    head = _row("forward ↓", "", "backward ↑", tag="th")
-    body = _row("↓", "", "↑").join(rows)
-    return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+    name = f"<b>loss</b>{_code([loss.label, *text.loss_formulas(loss)])}"
+    forward, backward = text.loss_forward_arrays(loss), text.loss_backward_arrays(loss)
+    rows.append((_code(forward), name, _code(backward)))
+    return html_table(("forward ↓", "", "backward ↑"), rows)
 
 
 def _numbers(trace: BackpropTrace) -> str:
@@ -70,31 +55,26 @@ def _numbers(trace: BackpropTrace) -> str:
 
 
 def _equations(title: str, *blocks: list[Equation]) -> str:
-    lines = [line for block in blocks for line in aligned(block)]
+    lines = [line for block in blocks for line in text.aligned(block)]
     if not lines:
         return ""
-    return f"<details open><summary>{html.escape(title)}</summary>{_code(lines)}</details>"
+    return f"<details open><summary>{escape(title)}</summary>{_code(lines)}</details>"
 
 
 def _descent(descent: Descent) -> str:
     rows = [text.descent_header(descent), *text.descent_rows(descent)]
-    change = html.escape(text.loss_change(descent))
+    change = escape(text.loss_change(descent))
     return f"{_bold(f'One step of {descent.optimizer}')}{_table(rows)}<p>{change}</p>"
 
 
 def _bold(line: str) -> str:
-    return f"<p><b>{html.escape(line)}</b></p>"
+    return f"<p><b>{escape(line)}</b></p>"
 
 
 def _code(lines: Iterable[str]) -> str:
-    return f"<pre>{html.escape(chr(10).join(lines))}</pre>"
-
-
-def _row(*cells: str, tag: str = "td") -> str:
-    return f"<tr>{''.join(f'<{tag}{LEFT}>{cell}</{tag}>' for cell in cells)}</tr>"
+    return f"<pre>{escape(chr(10).join(lines))}</pre>"
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:
-    head, *body = ([html.escape(cell) for cell in row] for row in rows)
-    lines = "".join(_row(*cells) for cells in body)
-    return f"<table><thead>{_row(*head, tag='th')}</thead><tbody>{lines}</tbody></table>"
+    head, *body = ([escape(cell) for cell in row] for row in rows)
+    return html_table(head, body)

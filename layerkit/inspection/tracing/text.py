@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from layerkit.inspection.tracing.equations import aligned, number
-from layerkit.inspection.tracing.local import is_small
-
-if TYPE_CHECKING:
-    from layerkit.inspection.tracing.record import BackpropTrace, Descent, LayerStep, LossStep
+from layerkit.inspection.shown import as_text
+from layerkit.inspection.tracing.record import (
+    BackpropTrace,
+    Descent,
+    Equation,
+    LayerStep,
+    LossStep,
+    is_small,
+)
+from layerkit.tables import number, text_table
 
 MOST_STEPS = 12
 """A trace of more layers is shown as a table."""
@@ -20,7 +24,8 @@ MOST_STEPS = 12
 HEADER = ("layer", "output", "mean", "std", "min", "max", "norm of dL/dy", "norms of gradients")
 
 
-def render(trace: BackpropTrace) -> str:
+@as_text.register
+def trace_text(trace: BackpropTrace) -> str:
     """Both passes, in the order in which they run."""
     lines = [heading(trace), ""]
     if not is_walk(trace):
@@ -62,6 +67,12 @@ def title(step: LayerStep) -> str:
 
 
 # ---------------------------------------------------------------- one layer
+
+
+@as_text.register
+def step_text(step: LayerStep) -> str:
+    """Both passes of one layer in full."""
+    return "\n".join([title(step), *indented([*forward_lines(step), *backward_lines(step)])])
 
 
 def forward_lines(step: LayerStep) -> list[str]:
@@ -188,15 +199,7 @@ def _row(name: str, y: np.ndarray, grad: np.ndarray | None, grads: str) -> tuple
 def table_lines(rows: Iterable[tuple[str, ...]]) -> list[str]:
     """Columns of numbers to the right, words to the left."""
     rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    numeric = [_is_number(cell) for cell in rows[-1]]
-    return [
-        "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(row, widths, numeric, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
+    return text_table(rows, [_is_number(cell) for cell in rows[-1]])
 
 
 def _is_number(cell: str) -> bool:
@@ -207,7 +210,22 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-# ---------------------------------------------------------------- arrays
+# ---------------------------------------------------------------- equations and arrays
+
+
+def aligned(equations: list[Equation]) -> list[str]:
+    """One line each, the equals signs below one another."""
+    rows = [equation.sides for equation in equations]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            (" = " if cell else "   ") + cell.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+            if width
+        ]
+        lines.append("".join(cells)[3:].rstrip())
+    return lines
 
 
 def array_text(name: str, array: np.ndarray) -> str:

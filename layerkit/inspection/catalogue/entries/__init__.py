@@ -4,30 +4,33 @@ from layerkit.inspection.catalogue.entries import (
     activations,
     classification,
     containers,
-    convolution,
-    dropout,
     linear,
     normalization,
     pooling,
     rectifiers,
     regression,
-    reshaping,
 )
 from layerkit.inspection.catalogue.entry import Entry
 
 FAMILIES: dict[str, list[Entry]] = {
-    "Linear layers and embedding": [*linear.ENTRIES],
+    "Linear layers and embedding": [*linear.LINEAR],
     "Saturating activations": [*activations.ENTRIES],
     "Rectifiers": [*rectifiers.RECTIFIERS],
     "Gated activations": [*rectifiers.GATED],
-    "Convolution": [*convolution.ENTRIES],
-    "Pooling": [*pooling.ENTRIES],
-    "Normalization": [*normalization.ENTRIES],
-    "Dropout and noise": [*dropout.ENTRIES],
-    "Reshaping": [*reshaping.ENTRIES],
+    "Convolution": [*linear.CONVOLUTION],
+    "Pooling": [*pooling.POOLING],
+    "Normalization": [*normalization.NORMALIZATION],
+    "Dropout and noise": [*normalization.NOISE],
+    "Reshaping": [*pooling.RESHAPING],
     "Containers": [*containers.ENTRIES],
     "Losses for regression": [*regression.REGRESSION],
     "Losses of distributions": [*regression.LIKELIHOOD],
     "Losses for classification": [*classification.CLASSIFICATION],
     "Losses with a margin": [*classification.MARGIN],
 }
+
+
+def in_one_line(subject: type) -> tuple[str, ...]:
+    """Return what a trace writes of a layer or loss; nothing of one that is not ours."""
+    entries = (entry for family in FAMILIES.values() for entry in family)
+    return next((entry.one_line for entry in entries if entry.subject is subject), ())

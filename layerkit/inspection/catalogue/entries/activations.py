@@ -2,17 +2,12 @@
 
 import numpy as np
 
+from layerkit import layers
 from layerkit.inspection.catalogue.layer_entry import LayerEntry
-from layerkit.layers import (
-    HardSigmoid,
-    HardTanh,
-    Identity,
-    LogSoftmax,
-    Sigmoid,
-    Softmax,
-    Softplus,
-    Softsign,
-    Tanh,
+
+BRIDLE = (
+    'Bridle, "Training stochastic model recognition algorithms as networks can lead to maximum '
+    'mutual information estimation of parameters", NIPS 1989'
 )
 
 
@@ -23,7 +18,7 @@ def one_against_others(grid: np.ndarray) -> np.ndarray:
 
 ENTRIES = [
     LayerEntry(
-        Identity,
+        layers.Identity,
         "Nothing: for a branch or a shortcut that changes nothing.",
         """
         y = x
@@ -34,7 +29,7 @@ ENTRIES = [
         torch="F.threshold(x, -1e300, 0)",
     ),
     LayerEntry(
-        Sigmoid,
+        layers.Sigmoid,
         "The logistic function: a number squeezed into a probability.",
         """
         y = 1 / (1 + exp(-x))
@@ -47,7 +42,7 @@ ENTRIES = [
         torch="F.sigmoid(x)",
     ),
     LayerEntry(
-        HardSigmoid,
+        layers.HardSigmoid,
         "A sigmoid of three straight lines.",
         """
         y = min(max(x / 6 + 1 / 2, 0), 1)
@@ -61,7 +56,7 @@ ENTRIES = [
         torch="F.relu6(x + 3) / 6",
     ),
     LayerEntry(
-        Tanh,
+        layers.Tanh,
         "The hyperbolic tangent: a sigmoid centred at 0.",
         """
         y = (exp(x) - exp(-x)) / (exp(x) + exp(-x))
@@ -73,7 +68,7 @@ ENTRIES = [
         torch="F.tanh(x)",
     ),
     LayerEntry(
-        HardTanh,
+        layers.HardTanh,
         "A tanh of three straight lines.",
         """
         y = min(max(x, -1), 1)
@@ -87,7 +82,7 @@ ENTRIES = [
         torch="F.hardtanh(x)",
     ),
     LayerEntry(
-        Softplus,
+        layers.Softplus,
         "A smooth ReLU, positive everywhere: for scales and rates.",
         """
         y = log(1 + exp(x))
@@ -101,7 +96,7 @@ ENTRIES = [
         torch="F.softplus(x, threshold=700)",
     ),
     LayerEntry(
-        Softsign,
+        layers.Softsign,
         "A sigmoid that approaches ±1 as 1/x does, much more slowly than tanh.",
         """
         y = x / (1 + abs(x))
@@ -115,34 +110,34 @@ ENTRIES = [
         torch="F.softsign(x)",
     ),
     LayerEntry(
-        Softmax,
+        layers.Softmax,
         "Probabilities from scores: positive numbers that sum to 1.",
         """
         y[n, i] = exp(x[n, i]) / sum[j](exp(x[n, j]))
         dy[n, i]/dx[n, j] = y[n, i] * ([i == j] - y[n, j])
         dL/dx[n, i] = y[n, i] * (G[n, i] - sum[j](G[n, j] * y[n, j]))
         """,
+        in_one_line=("dy[i]/dx[j] = y[i] (δ[i, j] - y[j])",),
         assumes="Sums run over one axis, the last by default. Before a cross-entropy leave it out: "
         "the loss takes x itself.",
         ranges={"y": "(0, 1)", "dy/dx": "[-1/4, 1/4]"},
         probe=one_against_others,
-        source='Bridle, "Training stochastic model recognition algorithms as networks can lead to '
-        'maximum mutual information estimation of parameters", NIPS 1989',
+        source=BRIDLE,
         torch="F.softmax(x, dim=-1)",
     ),
     LayerEntry(
-        LogSoftmax,
+        layers.LogSoftmax,
         "Logarithms of softmax probabilities, exact also where these round to 0 or 1.",
         """
         y[n, i] = x[n, i] - log(sum[j](exp(x[n, j])))
         dy[n, i]/dx[n, j] = [i == j] - exp(y[n, j])
         dL/dx[n, i] = G[n, i] - exp(y[n, i]) * sum[j](G[n, j])
         """,
+        in_one_line=("dy[i]/dx[j] = δ[i, j] - exp(y[j])",),
         assumes="Sums run over one axis, the last by default.",
         ranges={"y": "(-inf, 0)", "dy/dx": "(-1, 1)"},
         probe=one_against_others,
-        source='Bridle, "Training stochastic model recognition algorithms as networks can lead to '
-        'maximum mutual information estimation of parameters", NIPS 1989',
+        source=BRIDLE,
         torch="F.log_softmax(x, dim=-1)",
     ),
 ]

@@ -2,19 +2,14 @@
 
 import numpy as np
 
+from layerkit import losses
 from layerkit.inspection.catalogue.loss_entry import MEAN_OF_SAMPLES, Data, LossEntry
-from layerkit.losses import (
-    BinaryCrossEntropy,
-    CategoricalCrossEntropy,
-    Focal,
-    Hinge,
-    KLDivergence,
-    MultiMargin,
-    NegativeLogLikelihood,
-    SquaredHinge,
-)
 
 ONE_HOT = "y_true holds rows of probabilities; a label stands for its one-hot row."
+FOCAL = (
+    'Lin, Goyal, Girshick, He and Dollár, "Focal loss for dense object detection" (RetinaNet), '
+    "ICCV 2017"
+)
 STABLE = "against overflow it takes an absolute value"
 
 
@@ -45,7 +40,7 @@ def binary(rng: np.random.Generator, n: int) -> Data:
 
 CLASSIFICATION = [
     LossEntry(
-        BinaryCrossEntropy,
+        losses.BinaryCrossEntropy,
         "Cross-entropy of independent yes/no outputs, each predicted by one logit.",
         """
         t = (1 - a) * y_true + a / 2
@@ -53,7 +48,8 @@ CLASSIFICATION = [
         v = -q * t * log(p) - (1 - t) * log(1 - p)
         dv/dy_pred = (1 - t) * p - q * t * (1 - p)
         """,
-        make=lambda: BinaryCrossEntropy(pos_weight=3.0, label_smoothing=0.2),
+        in_one_line=("-w t log σ(x) - (1 - t) log σ(-x)", "(1 - t) σ(x) - w t σ(-x)"),
+        make=lambda: losses.BinaryCrossEntropy(pos_weight=3.0, label_smoothing=0.2),
         letters={"a": "label_smoothing", "q": "pos_weight"},
         data=bits,
         assumes="Without smoothing and weight t = y_true and dv/dy_pred = p - t.",
@@ -63,7 +59,7 @@ CLASSIFICATION = [
         "pos_weight=y_pred.new_tensor(q), reduction='none')",
     ),
     LossEntry(
-        CategoricalCrossEntropy,
+        losses.CategoricalCrossEntropy,
         "Cross-entropy between the softmax of the logits and the target class.",
         """
         t = (1 - a) * y_true + a / K
@@ -71,8 +67,9 @@ CLASSIFICATION = [
         v[n] = -sum[k](t[n, k] * log(p[n, k]))
         dv/dy_pred[n, k] = p[n, k] * sum[j](t[n, j]) - t[n, k]
         """,
+        in_one_line=("-Σ_k t_k log_softmax(y_pred)_k", "softmax(y_pred) Σ_k t_k - t"),
         reduction=MEAN_OF_SAMPLES,
-        make=lambda: CategoricalCrossEntropy(label_smoothing=0.1),
+        make=lambda: losses.CategoricalCrossEntropy(label_smoothing=0.1),
         letters={"a": "label_smoothing"},
         where={"K": "number of classes"},
         given=lambda y_pred: {"K": y_pred.shape[-1]},
@@ -82,12 +79,13 @@ CLASSIFICATION = [
         torch="F.cross_entropy(y_pred, y_true, label_smoothing=a, reduction='none')",
     ),
     LossEntry(
-        NegativeLogLikelihood,
+        losses.NegativeLogLikelihood,
         "Negative log-probability of the target class, for a network that ends in LogSoftmax.",
         """
         v[n] = -sum[k](y_true[n, k] * y_pred[n, k])
         dv/dy_pred[n, k] = -y_true[n, k]
         """,
+        in_one_line=("-Σ_k y_true_k y_pred_k", "-y_true"),
         reduction=MEAN_OF_SAMPLES,
         data=one_hot,
         assumes=f"{ONE_HOT} y_pred holds log-probabilities.",
@@ -95,13 +93,17 @@ CLASSIFICATION = [
         torch="F.nll_loss(y_pred, y_true.argmax(-1), reduction='none')",
     ),
     LossEntry(
-        KLDivergence,
+        losses.KLDivergence,
         "Kullback-Leibler divergence of the softmax of the logits from target probabilities.",
         """
         p[n, k] = exp(y_pred[n, k]) / sum[j](exp(y_pred[n, j]))
         v[n] = sum[k](y_true[n, k] * (log(y_true[n, k]) - log(p[n, k])))
         dv/dy_pred[n, k] = p[n, k] * sum[j](y_true[n, j]) - y_true[n, k]
         """,
+        in_one_line=(
+            "Σ_k y_true_k (log y_true_k - log_softmax(y_pred)_k)",
+            "softmax(y_pred) Σ_k y_true_k - y_true",
+        ),
         reduction=MEAN_OF_SAMPLES,
         data=probabilities,
         assumes="Rows of y_true sum to 1, so dv/dy_pred = p - y_true; 0 log 0 is 0.",
@@ -111,7 +113,7 @@ CLASSIFICATION = [
         torch="F.kl_div(F.log_softmax(y_pred, -1), y_true, reduction='none').sum(-1)",
     ),
     LossEntry(
-        Focal,
+        losses.Focal,
         "Cross-entropy that turns away from examples which are already classified well.",
         """
         p[n, k] = exp(y_pred[n, k]) / sum[j](exp(y_pred[n, j]))
@@ -120,15 +122,18 @@ CLASSIFICATION = [
             (gamma * p[n, k] * log(p[n, k]) / (1 - p[n, k]) - 1)
         dv/dy_pred[n, k] = s[n, k] - p[n, k] * sum[j](s[n, j])
         """,
+        in_one_line=(
+            "-Σ_k t_k (1 - p_k)^gamma log p_k",
+            "s_k - p_k Σ_j s_j with s_k = t_k (1 - p_k)^gamma (gamma p_k log(p_k) / (1 - p_k) - 1)",
+        ),
         reduction=MEAN_OF_SAMPLES,
         data=one_hot,
         assumes=ONE_HOT,
         ranges={"v": "(0, inf)"},
-        source='Lin, Goyal, Girshick, He and Dollár, "Focal loss for dense object detection" '
-        "(RetinaNet), ICCV 2017",
+        source=FOCAL,
     ),
     LossEntry(
-        Focal,
+        losses.Focal,
         "The focal loss of one logit a sample.",
         """
         p = 1 / (1 + exp(-y_pred))
@@ -145,19 +150,19 @@ CLASSIFICATION = [
         name="Focal (binary)",
         data=binary,
         assumes="The form for y_pred of shape (n_samples,), or with a last axis of length 1.",
-        source='Lin, Goyal, Girshick, He and Dollár, "Focal loss for dense object detection" '
-        "(RetinaNet), ICCV 2017",
+        source=FOCAL,
     ),
 ]
 
 MARGIN = [
     LossEntry(
-        Hinge,
+        losses.Hinge,
         "Distance by which a binary score misses the margin, as in a support vector machine.",
         """
         v = max(1 - y_true * y_pred, 0)
         dv/dy_pred = -y_true if y_true * y_pred < 1 else 0
         """,
+        in_one_line=("max(0, 1 - t y_pred)", "-t if t y_pred < 1, else 0, also at the kink"),
         data=signs,
         target=1.0,
         assumes="y_true holds -1 and 1; a 0 stands for -1. 0 at the kink.",
@@ -166,12 +171,13 @@ MARGIN = [
         source='Cortes and Vapnik, "Support-vector networks", Machine Learning 20, 1995',
     ),
     LossEntry(
-        SquaredHinge,
+        losses.SquaredHinge,
         "Square of the hinge loss: it has no kink, and punishes large misses more.",
         """
         v = max(1 - y_true * y_pred, 0)**2
         dv/dy_pred = -2 * y_true * max(1 - y_true * y_pred, 0)
         """,
+        in_one_line=("max(0, 1 - t y_pred)²", "-2 t max(0, 1 - t y_pred)"),
         data=signs,
         target=1.0,
         assumes="y_true holds -1 and 1; a 0 stands for -1.",
@@ -180,7 +186,7 @@ MARGIN = [
         source='Tang, "Deep learning using linear support vector machines", 2013, arXiv:1306.0239',
     ),
     LossEntry(
-        MultiMargin,
+        losses.MultiMargin,
         "Hinge loss of K classes: the score of the target should lead all others by a margin.",
         """
         s[n] = sum[k](y_true[n, k] * y_pred[n, k])
@@ -188,6 +194,10 @@ MARGIN = [
         v[n] = sum[k](max(r[n, k], 0)) / K
         dv/dy_pred[n, k] = ([r[n, k] > 0] - y_true[n, k] * sum[j]([r[n, j] > 0])) / K
         """,
+        in_one_line=(
+            "Σ_{j≠t} max(0, v_j) / k",
+            "[v_j > 0] / k for j ≠ t, and minus the sum of these for t; 0 at the kinks",
+        ),
         reduction=MEAN_OF_SAMPLES,
         where={"K": "number of classes"},
         given=lambda y_pred: {"K": y_pred.shape[-1]},

@@ -5,18 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from layerkit import layers
 from layerkit.inspection.catalogue.layer_entry import LayerEntry
+from layerkit.inspection.jacobians import jacobian_by_sample
 from layerkit.layer import Layer
-from layerkit.layers import Columns, Concat, Dense, Residual, Sequential, Tanh
 
 REASON = "the layers inside are code"
-
-
-def jacobian(layer: Layer, x: np.ndarray) -> np.ndarray:
-    """Return dy[n, j]/dx[n, i] of a layer that does not mix samples."""
-    y = layer.forward(x)
-    rows = [layer.backward(np.broadcast_to(unit, y.shape)) for unit in np.eye(y.shape[1])]
-    return np.stack(rows, axis=1)
 
 
 def inside(**children: Callable[[Any], Layer]) -> Callable[[Any, np.ndarray], dict[str, Any]]:
@@ -25,7 +19,9 @@ def inside(**children: Callable[[Any], Layer]) -> Callable[[Any, np.ndarray], di
     def given(layer: Any, x: np.ndarray) -> dict[str, Any]:
         found = {name: child(layer) for name, child in children.items()}
         names: dict[str, Any] = {name: child.infer for name, child in found.items()}
-        return names | {f"J{name[1:]}": jacobian(child, x) for name, child in found.items()}
+        return names | {
+            f"J{name[1:]}": jacobian_by_sample(child, x)[1] for name, child in found.items()
+        }
 
     return given
 
@@ -36,8 +32,8 @@ def chain(layer: Any, x: np.ndarray) -> dict[str, Any]:
     return {
         "f1": first.infer,
         "f2": second.infer,
-        "J1": jacobian(first, x),
-        "J2": jacobian(second, first.infer(x)),
+        "J1": jacobian_by_sample(first, x)[1],
+        "J2": jacobian_by_sample(second, first.infer(x))[1],
     }
 
 
@@ -46,13 +42,17 @@ def routes(layer: Any, x: np.ndarray) -> dict[str, Any]:
     positions = [np.arange(x.shape[1])[columns] for columns, _ in layer.routes]
     names: dict[str, Any] = {}
     for k, (where, (_, route)) in enumerate(zip(positions, layer.routes, strict=True), 1):
-        names |= {f"C{k}": where, f"f{k}": route.infer, f"J{k}": jacobian(route, x[:, where])}
+        names |= {
+            f"C{k}": where,
+            f"f{k}": route.infer,
+            f"J{k}": jacobian_by_sample(route, x[:, where])[1],
+        }
     return names | {"m": layer.routes[0][1].output_shape[0]}
 
 
 ENTRIES = [
     LayerEntry(
-        Sequential,
+        layers.Sequential,
         "Layers in a chain: forward in order, backward in reverse.",
         """
         z = f1(x)
@@ -61,7 +61,7 @@ ENTRIES = [
         dL/dz[n, j] = sum[k](G[n, k] * J2[n, k, j])
         dL/dx[n, i] = sum[j]((dL/dz[n, j]) * J1[n, j, i])
         """,
-        make=lambda: Sequential([Dense(3), Tanh()]),
+        make=lambda: layers.Sequential([layers.Dense(3), layers.Tanh()]),
         where={
             "f1, f2": "the layers",
             "J1, J2": "their Jacobians, each at its own input; never formed",
@@ -73,14 +73,17 @@ ENTRIES = [
         'errors", Nature 323, 1986',
     ),
     LayerEntry(
-        Residual,
+        layers.Residual,
         "A block and a way around it, added.",
         """
         y = f1(x) + f2(x)
         dy[n, j]/dx[n, i] = J1[n, j, i] + J2[n, j, i]
         dL/dx[n, i] = sum[j](G[n, j] * J1[n, j, i]) + sum[j](G[n, j] * J2[n, j, i])
         """,
-        make=lambda: Residual(Sequential([Dense(3), Tanh()]), shortcut=Dense(3)),
+        in_one_line=("dy/dx = d body/dx + d shortcut/dx",),
+        make=lambda: layers.Residual(
+            layers.Sequential([layers.Dense(3), layers.Tanh()]), shortcut=layers.Dense(3)
+        ),
         where={"f1, f2": "body and shortcut", "J1, J2": "their Jacobians; never formed"},
         given=inside(f1=lambda layer: layer.body, f2=lambda layer: layer.shortcut),
         assumes="Without a shortcut the second term is x, and its gradient G.",
@@ -88,14 +91,15 @@ ENTRIES = [
         source='He, Zhang, Ren and Sun, "Deep residual learning for image recognition", CVPR 2016',
     ),
     LayerEntry(
-        Concat,
+        layers.Concat,
         "Branches side by side on the same input, joined along one axis.",
         """
         y[n, j] = f1(x)[n, j] if j < m else f2(x)[n, j - m]
         dy[n, j]/dx[n, i] = J1[n, j, i] if j < m else J2[n, j - m, i]
         dL/dx[n, i] = sum[j](G[n, j] * J1[n, j, i]) + sum[k](G[n, m + k] * J2[n, k, i])
         """,
-        make=lambda: Concat([Dense(2), Tanh()]),
+        in_one_line=("dy/dx = the branches' own, one above the other",),
+        make=lambda: layers.Concat([layers.Dense(2), layers.Tanh()]),
         where={
             "f1, f2": "the branches",
             "J1, J2": "their Jacobians; never formed",
@@ -110,7 +114,7 @@ ENTRIES = [
         source='Szegedy et al., "Going deeper with convolutions", CVPR 2015',
     ),
     LayerEntry(
-        Columns,
+        layers.Columns,
         "Columns of a table routed to sub-networks of their own, and what these give joined.",
         """
         a[n, i] = x[n, C1[i]]
@@ -121,7 +125,7 @@ ENTRIES = [
         dL/dx[n, c] = sum[j, i](G[n, j] * J1[n, j, i] * [C1[i] == c]) +
             sum[l, k](G[n, m + l] * J2[n, l, k] * [C2[k] == c])
         """,
-        make=lambda: Columns([([0, 2], Dense(2)), (slice(1, 4), Tanh())]),
+        make=lambda: layers.Columns([([0, 2], layers.Dense(2)), (slice(1, 4), layers.Tanh())]),
         input_shape=(5,),
         where={
             "C1, C2": "the columns that each reads",

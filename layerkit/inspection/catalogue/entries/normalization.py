@@ -1,11 +1,15 @@
-"""Normalization."""
+"""Normalization, and noise in training."""
 
+import numpy as np
+
+from layerkit import layers
 from layerkit.inspection.catalogue.layer_entry import LayerEntry
-from layerkit.layers import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+from layerkit.kernels import keep_mask
+from layerkit.layer import Layer
 
-ENTRIES = [
+NORMALIZATION = [
     LayerEntry(
-        BatchNorm,
+        layers.BatchNorm,
         "Every channel standardised over the batch and all positions, then scaled and shifted.",
         """
         mu[c] = sum[n](x[n, c]) / m
@@ -20,6 +24,9 @@ ENTRIES = [
         dL/dbeta[c] = sum[n](G[n, c])
         dL/dx = gamma / sqrt(var + eps) * (G - 1 / m * (dL/dbeta) - x_hat / m * (dL/dgamma))
         """,
+        in_one_line=(
+            "dy[i]/dx[j] = gamma / s (δ[i, j] - (1 + x̂[i] x̂[j]) / n), inference: gamma / s",
+        ),
         inference="""
         x_hat = (x - running_mean) / sqrt(running_var + eps)
         y = gamma * x_hat + beta
@@ -37,7 +44,7 @@ ENTRIES = [
         torch="F.batch_norm(x, running_mean, running_var, gamma, beta, training, momentum, eps)",
     ),
     LayerEntry(
-        LayerNorm,
+        layers.LayerNorm,
         "Every position standardised over its channels, then scaled and shifted.",
         """
         mu[n] = mean[c](x[n, c])
@@ -53,6 +60,7 @@ ENTRIES = [
         dL/dx[n, c] = s[n] *
             (g[n, c] - mean[k](g[n, k]) - x_hat[n, c] * mean[k](x_hat[n, k] * g[n, k]))
         """,
+        in_one_line=("dy[i]/dx[j] = gamma[i] / s (δ[i, j] - (1 + x̂[i] x̂[j]) / n) over n features",),
         where={"m": "number of channels"},
         given=lambda layer, x: {"m": x.shape[-1]},
         assumes="n runs over all axes but the last.",
@@ -60,7 +68,7 @@ ENTRIES = [
         torch="F.layer_norm(x, (x.shape[-1],), gamma, beta, eps)",
     ),
     LayerEntry(
-        GroupNorm,
+        layers.GroupNorm,
         "Groups of channels standardised over all positions of a sample, then scaled and shifted.",
         """
         mu[n, a < A] = mean[t, r < R](x[n, t, a*R + r])
@@ -79,7 +87,7 @@ ENTRIES = [
         dL/dx[n, t, c] =
             s[n, c // R] * (g[n, t, c] - p[n, c // R] - x_hat[n, t, c] * q[n, c // R])
         """,
-        make=lambda: GroupNorm(2),
+        make=lambda: layers.GroupNorm(2),
         input_shape=(3, 4),
         letters={"A": "groups"},
         where={"R": "number of channels in a group", "m": "number of values in a group"},
@@ -89,7 +97,7 @@ ENTRIES = [
         torch="F.group_norm(x.mT, groups, gamma, beta, eps).mT",
     ),
     LayerEntry(
-        RMSNorm,
+        layers.RMSNorm,
         "Every position scaled to root-mean-square 1 over its channels, without centring.",
         """
         s[n] = 1 / sqrt(mean[c](x[n, c]**2) + eps)
@@ -106,5 +114,99 @@ ENTRIES = [
         assumes="n runs over all axes but the last.",
         source='Zhang and Sennrich, "Root mean square layer normalization", NeurIPS 2019',
         torch="F.rms_norm(x, (x.shape[-1],), gamma, eps)",
+    ),
+]
+
+KEPT = "dy/dx = 1 / (1 - rate) where kept, 0 where dropped"
+NOTHING = """
+    y = x
+    dy/dx = 1
+    dL/dx = G
+    """
+ASSUMES = "In inference nothing happens. rate is rounded to a multiple of 1/65536."
+MASK = {"m": "the mask of the last forward: 1 with probability 1 - rate, else 0"}
+
+
+def mask(layer: Layer, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Draw what the layer will draw."""
+    shape = layer.mask_shape(x) if isinstance(layer, layers.Dropout) else x.shape
+    keep, _ = keep_mask(layer.reseed(0).rng, layer.rate, shape)  # type: ignore[attr-defined]
+    return {"m": keep.astype(float)}
+
+
+def channel_mask(layer: Layer, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Draw the mask without its axes of length 1."""
+    return {"m": mask(layer, x)["m"].reshape(len(x), -1)}
+
+
+NOISE = [
+    LayerEntry(
+        layers.Dropout,
+        "In training values are dropped at random and the rest scaled up.",
+        """
+        y = m * x / (1 - rate)
+        dy/dx = m / (1 - rate)
+        dL/dx = G * m / (1 - rate)
+        """,
+        in_one_line=(KEPT,),
+        inference=NOTHING,
+        make=lambda: layers.Dropout(0.25),
+        where=MASK,
+        given=mask,
+        assumes=ASSUMES,
+        source='Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple '
+        'way to prevent neural networks from overfitting", JMLR 15, 2014',
+    ),
+    LayerEntry(
+        layers.SpatialDropout2D,
+        "In training whole channels are dropped at random and the rest scaled up.",
+        """
+        y[n, u, v, c] = m[n, c] * x[n, u, v, c] / (1 - rate)
+        dy[n, u, v, c]/dx[n, u, v, c] = m[n, c] / (1 - rate)
+        dL/dx[n, u, v, c] = G[n, u, v, c] * m[n, c] / (1 - rate)
+        """,
+        in_one_line=(KEPT,),
+        inference=NOTHING,
+        make=lambda: layers.SpatialDropout2D(0.25),
+        input_shape=(2, 2, 3),
+        where=MASK,
+        given=channel_mask,
+        assumes=ASSUMES,
+        source='Tompson, Goroshin, Jain, LeCun and Bregler, "Efficient object localization using '
+        'convolutional networks", CVPR 2015',
+    ),
+    LayerEntry(
+        layers.AlphaDropout,
+        "In training values are set to what SELU tends to; mean 0 and variance 1 stay.",
+        """
+        a = 1 / sqrt((1 - rate) * (1 + rate * alpha**2))
+        y = a * (m * x + (1 - m) * alpha - rate * alpha)
+        dy/dx = a * m
+        dL/dx = G * a * m
+        """,
+        inference=NOTHING,
+        make=lambda: layers.AlphaDropout(0.25),
+        letters={"alpha": "SATURATION"},
+        where=MASK,
+        given=mask,
+        assumes=f"alpha = -1.7580993…, the limit of SELU at minus infinity. {ASSUMES}",
+        source='Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", '
+        "NIPS 2017",
+    ),
+    LayerEntry(
+        layers.GaussianNoise,
+        "In training normal noise is added.",
+        """
+        y = x + stddev * e
+        dy/dx = 1
+        dL/dx = G
+        """,
+        inference=NOTHING,
+        make=lambda: layers.GaussianNoise(0.5),
+        where={"e": "standard normal numbers, drawn in the last forward"},
+        given=lambda layer, x: {"e": layer.reseed(0).rng.standard_normal(x.shape)},
+        assumes="In inference nothing happens.",
+        source='Bishop, "Training with noise is equivalent to Tikhonov regularization", Neural '
+        "Computation 7, 1995",
     ),
 ]

@@ -1,19 +1,13 @@
-"""Pooling: the largest or the mean of every window, or of everything."""
+"""Pooling: the largest or the mean of every window; and numbers that only change places."""
 
 import numpy as np
 
+from layerkit import layers
 from layerkit.inspection.catalogue.layer_entry import LayerEntry
-from layerkit.layers import (
-    AvgPool1D,
-    AvgPool2D,
-    GlobalAvgPool1D,
-    GlobalAvgPool2D,
-    GlobalMaxPool1D,
-    GlobalMaxPool2D,
-    MaxPool1D,
-    MaxPool2D,
-)
 
+LARGEST = "dy/dx = 1 for the largest of a window, 0 for the others"
+MEAN_OF_WINDOW = "dy/dx = 1 / size of the window"
+MEAN_OF_ALL = "dy/dx = 1 / number of positions"
 LETTERS = {"k": "pool_size", "s": "stride"}
 TIES = "Of several largest the first takes the gradient."
 WINDOWS = "Without padding; windows may overlap, and be oblong."
@@ -24,9 +18,9 @@ LECUN = (
     'LeCun et al., "Gradient-based learning applied to document recognition", Proc. IEEE 86, 1998'
 )
 
-ENTRIES = [
+POOLING = [
     LayerEntry(
-        MaxPool2D,
+        layers.MaxPool2D,
         "The largest cell of every window, channel by channel.",
         """
         y[n, p, q, c] = max[i < k, j < k](x[n, s*p + i, s*q + j, c])
@@ -35,7 +29,8 @@ ENTRIES = [
         dL/dx[n, u, v, c] = sum[p, q](G[n, p, q, c] * [s*p <= u < s*p + k] *
             [s*q <= v < s*q + k] * [x[n, u, v, c] == y[n, p, q, c]])
         """,
-        make=lambda: MaxPool2D(3, stride=2),
+        in_one_line=(LARGEST,),
+        make=lambda: layers.MaxPool2D(3, stride=2),
         input_shape=(7, 7, 2),
         letters=LETTERS,
         assumes=f"{TIES} {WINDOWS} Padding never wins.",
@@ -44,7 +39,7 @@ ENTRIES = [
         torch="F.max_pool2d(x.movedim(-1, 1), k, s).movedim(1, -1)",
     ),
     LayerEntry(
-        MaxPool1D,
+        layers.MaxPool1D,
         "The largest step of every window of a sequence, channel by channel.",
         """
         y[n, t, c] = max[i < k](x[n, s*t + i, c])
@@ -52,7 +47,8 @@ ENTRIES = [
         dL/dx[n, u, c] =
             sum[t](G[n, t, c] * [s*t <= u < s*t + k] * [x[n, u, c] == y[n, t, c]])
         """,
-        make=lambda: MaxPool1D(3, stride=2),
+        in_one_line=(LARGEST,),
+        make=lambda: layers.MaxPool1D(3, stride=2),
         input_shape=(7, 2),
         letters=LETTERS,
         assumes=f"{TIES} Without padding; windows may overlap. Padding never wins.",
@@ -61,7 +57,7 @@ ENTRIES = [
         torch="F.max_pool1d(x.mT, k, s).mT",
     ),
     LayerEntry(
-        AvgPool2D,
+        layers.AvgPool2D,
         "The mean of every window, channel by channel.",
         """
         y[n, p, q, c] = mean[i < k, j < k](x[n, s*p + i, s*q + j, c])
@@ -69,7 +65,8 @@ ENTRIES = [
         dL/dx[n, u, v, c] = sum[p, q](
             G[n, p, q, c] * [s*p <= u < s*p + k] * [s*q <= v < s*q + k]) / k**2
         """,
-        make=lambda: AvgPool2D(3, stride=2),
+        in_one_line=(MEAN_OF_WINDOW,),
+        make=lambda: layers.AvgPool2D(3, stride=2),
         input_shape=(7, 7, 2),
         letters=LETTERS,
         assumes=f"{WINDOWS} With padding, the mean is that of the cells that are not.",
@@ -77,14 +74,15 @@ ENTRIES = [
         torch="F.avg_pool2d(x.movedim(-1, 1), k, s).movedim(1, -1)",
     ),
     LayerEntry(
-        AvgPool1D,
+        layers.AvgPool1D,
         "The mean of every window of a sequence, channel by channel.",
         """
         y[n, t, c] = mean[i < k](x[n, s*t + i, c])
         dy[n, t, c]/dx[n, u, c] = [s*t <= u < s*t + k] / k
         dL/dx[n, u, c] = sum[t](G[n, t, c] * [s*t <= u < s*t + k]) / k
         """,
-        make=lambda: AvgPool1D(3, stride=2),
+        in_one_line=(MEAN_OF_WINDOW,),
+        make=lambda: layers.AvgPool1D(3, stride=2),
         input_shape=(7, 2),
         letters=LETTERS,
         assumes="Without padding; windows may overlap. With padding, the mean is that of the steps "
@@ -93,7 +91,7 @@ ENTRIES = [
         torch="F.avg_pool1d(x.mT, k, s).mT",
     ),
     LayerEntry(
-        GlobalMaxPool2D,
+        layers.GlobalMaxPool2D,
         "The largest value of every channel over the whole image.",
         """
         y[n, c] = max[u, v](x[n, u, v, c])
@@ -107,7 +105,7 @@ ENTRIES = [
         torch="x.amax((1, 2))",
     ),
     LayerEntry(
-        GlobalMaxPool1D,
+        layers.GlobalMaxPool1D,
         "The largest value of every channel over the whole sequence.",
         """
         y[n, c] = max[t](x[n, t, c])
@@ -122,13 +120,14 @@ ENTRIES = [
         torch="x.amax(1)",
     ),
     LayerEntry(
-        GlobalAvgPool2D,
+        layers.GlobalAvgPool2D,
         "The mean of every channel over the whole image.",
         """
         y[n, c] = sum[u, v](x[n, u, v, c]) / (h * w)
         dy[n, c]/dx[n, u, v, c] = 1 / (h * w)
         dL/dx[n, u, v, c] = G[n, c] / (h * w)
         """,
+        in_one_line=(MEAN_OF_ALL,),
         input_shape=(2, 3, 3),
         where={"h, w": "height and width"},
         given=lambda layer, x: {"h": x.shape[1], "w": x.shape[2]},
@@ -136,17 +135,101 @@ ENTRIES = [
         torch="x.mean((1, 2))",
     ),
     LayerEntry(
-        GlobalAvgPool1D,
+        layers.GlobalAvgPool1D,
         "The mean of every channel over the whole sequence.",
         """
         y[n, c] = sum[t](x[n, t, c]) / T
         dy[n, c]/dx[n, t, c] = 1 / T
         dL/dx[n, t, c] = G[n, c] / T
         """,
+        in_one_line=(MEAN_OF_ALL,),
         input_shape=(4, 3),
         where={"T": "number of steps"},
         given=lambda layer, x: {"T": x.shape[1]},
         source='Lin, Chen and Yan, "Network in network", ICLR 2014, arXiv:1312.4400',
         torch="x.mean(1)",
+    ),
+]
+
+MOVED = "dy/dx = 1: numbers only change places"
+
+RESHAPING = [
+    LayerEntry(
+        layers.Flatten,
+        "All values of a sample in one row, the last axis running fastest.",
+        """
+        y[n, (u*w + v)*C + c] = x[n, u, v, c]
+        dy[n, (u*w + v)*C + c]/dx[n, u, v, c] = 1
+        dL/dx[n, u, v, c] = G[n, (u*w + v)*C + c]
+        """,
+        in_one_line=(MOVED,),
+        input_shape=(2, 3, 2),
+        where={"w": "width", "C": "number of channels"},
+        given=lambda layer, x: {"w": x.shape[2], "C": x.shape[3]},
+        assumes="Shown for images; samples may have any shape.",
+        source='LeCun et al., "Gradient-based learning applied to document recognition", Proc. '
+        "IEEE 86, 1998",
+        torch="x.flatten(1)",
+    ),
+    LayerEntry(
+        layers.Reshape,
+        "The values of a sample in another shape, the last axis running fastest.",
+        """
+        y[n, (i*w + j) // r, (i*w + j) % r] = x[n, i, j]
+        dy[n, (i*w + j) // r, (i*w + j) % r]/dx[n, i, j] = 1
+        dL/dx[n, i, j] = G[n, (i*w + j) // r, (i*w + j) % r]
+        """,
+        in_one_line=(MOVED,),
+        make=lambda: layers.Reshape((3, 4)),
+        input_shape=(2, 6),
+        where={"w, r": "lengths of the last axis, before and after"},
+        given=lambda layer, x: {"w": x.shape[-1], "r": layer.output_shape[-1]},
+        assumes="Shown for two axes to two; any number is possible.",
+        torch="x.reshape(-1, 3, 4)",
+    ),
+    LayerEntry(
+        layers.Permute,
+        "The axes of a sample in another order.",
+        """
+        y[n, j, i] = x[n, i, j]
+        dy[n, j, i]/dx[n, i, j] = 1
+        dL/dx[n, i, j] = G[n, j, i]
+        """,
+        in_one_line=(MOVED,),
+        make=lambda: layers.Permute((2, 1)),
+        input_shape=(2, 3),
+        assumes="Shown for axes = (2, 1); any order is possible.",
+        torch="x.permute(0, 2, 1)",
+    ),
+    LayerEntry(
+        layers.ZeroPad2D,
+        "Images in a frame of zeros.",
+        """
+        y[n, u, v, c] = x[n, u - t, v - l, c]
+        dy[n, u + t, v + l, c]/dx[n, u, v, c] = 1
+        dL/dx[n, u, v, c] = G[n, u + t, v + l, c]
+        """,
+        make=lambda: layers.ZeroPad2D(((1, 2), (3, 0))),
+        input_shape=(2, 3, 2),
+        where={"t, l": "rows added at the top, columns added on the left"},
+        given=lambda layer, x: {"t": layer.padding[0][0], "l": layer.padding[1][0]},
+        assumes="x is 0 outside of its array.",
+        torch="F.pad(x, (0, 0, 3, 0, 1, 2))",
+    ),
+    LayerEntry(
+        layers.UpSample2D,
+        "Images enlarged by repeating pixels (nearest neighbour).",
+        """
+        y[n, u, v, c] = x[n, u // s, v // t, c]
+        dy[n, u, v, c]/dx[n, p, q, c] = [u // s == p] * [v // t == q]
+        dL/dx[n, p, q, c] = sum[i < s, j < t](G[n, s*p + i, t*q + j, c])
+        """,
+        make=lambda: layers.UpSample2D((2, 3)),
+        input_shape=(2, 2, 2),
+        where={"s, t": "the factors of size"},
+        given=lambda layer, x: dict(zip("st", layer.size, strict=True)),
+        source='Odena, Dumoulin and Olah, "Deconvolution and checkerboard artifacts", Distill, '
+        "2016 (why to enlarge first and convolve then)",
+        torch="F.interpolate(x.movedim(-1, 1), scale_factor=(s, t)).movedim(1, -1)",
     ),
 ]

@@ -1,25 +1,13 @@
 """ReLU and its relatives, and units with a gate."""
 
+from layerkit import layers
 from layerkit.inspection.catalogue.layer_entry import LayerEntry
-from layerkit.layers import (
-    ELU,
-    GELU,
-    GLU,
-    SELU,
-    HardSwish,
-    LeakyReLU,
-    Maxout,
-    Mish,
-    PReLU,
-    ReLU,
-    SiLU,
-)
 
 GELU_SOURCE = 'Hendrycks and Gimpel, "Gaussian error linear units (GELUs)", 2016, arXiv:1606.08415'
 
 RECTIFIERS = [
     LayerEntry(
-        ReLU,
+        layers.ReLU,
         "Positive numbers pass, negative ones become zero.",
         """
         y = max(x, 0)
@@ -34,7 +22,7 @@ RECTIFIERS = [
         torch="F.relu(x)",
     ),
     LayerEntry(
-        LeakyReLU,
+        layers.LeakyReLU,
         "ReLU that lets a little of the negative numbers through, so that no unit dies.",
         """
         y = x if x > 0 else a * x
@@ -50,7 +38,7 @@ RECTIFIERS = [
         torch="F.leaky_relu(x, a)",
     ),
     LayerEntry(
-        PReLU,
+        layers.PReLU,
         "Leaky ReLU that learns its slope, one for each channel.",
         """
         y = x if x > 0 else negative_slope * x
@@ -67,14 +55,14 @@ RECTIFIERS = [
         torch="F.prelu(x, negative_slope)",
     ),
     LayerEntry(
-        ELU,
+        layers.ELU,
         "ReLU whose negative side levels off smoothly at -alpha.",
         """
         y = x if x > 0 else alpha * (exp(x) - 1)
         dy/dx = 1 if x > 0 else alpha * exp(x)
         dL/dx = G if x > 0 else G * alpha * exp(x)
         """,
-        make=lambda: ELU(alpha=1.5),
+        make=lambda: layers.ELU(alpha=1.5),
         assumes="alpha at 0, where there is a kink unless alpha = 1.",
         ranges={"y": "(-alpha, inf)", "dy/dx": "(0, max(1, alpha)]"},
         kinks=(0,),
@@ -83,7 +71,7 @@ RECTIFIERS = [
         torch="F.elu(x, alpha)",
     ),
     LayerEntry(
-        SELU,
+        layers.SELU,
         "ELU scaled such that mean 0 and variance 1 reproduce themselves from layer to layer.",
         """
         y = lam * x if x > 0 else lam * alpha * (exp(x) - 1)
@@ -100,7 +88,7 @@ RECTIFIERS = [
         torch="F.selu(x)",
     ),
     LayerEntry(
-        Maxout,
+        layers.Maxout,
         "The largest of several affine maps: a convex, piecewise linear function that is learned.",
         """
         z[n, p < P, u < U] = sum[i](x[n, i] * W[i, p * U + u]) + b[p * U + u]
@@ -114,7 +102,7 @@ RECTIFIERS = [
         dL/dW = x.T @ Z
         dL/db[k] = sum[n](Z[n, k])
         """,
-        make=lambda: Maxout(units=3, pieces=2),
+        make=lambda: layers.Maxout(units=3, pieces=2),
         letters={"P": "pieces", "U": "units"},
         assumes="Of equal pieces the first takes the gradient.",
         not_analytic="a maximum has kinks",
@@ -126,7 +114,7 @@ RECTIFIERS = [
 
 GATED = [
     LayerEntry(
-        GELU,
+        layers.GELU,
         "x times the probability that a normal number is below x.",
         """
         Phi = (1 + erf(x / sqrt(2))) / 2
@@ -140,7 +128,7 @@ GATED = [
         torch="F.gelu(x)",
     ),
     LayerEntry(
-        GELU,
+        layers.GELU,
         "GELU with tanh for its gate: up to 5e-4 away and faster, with its own derivative.",
         """
         u = sqrt(2 / pi) * (x + 0.044715 * x**3)
@@ -150,7 +138,7 @@ GATED = [
         dy/dx = s + 2 * x * s * (1 - s) * t
         dL/dx = G * (s + 2 * x * s * (1 - s) * t)
         """,
-        make=lambda: GELU(approximate=True),
+        make=lambda: layers.GELU(approximate=True),
         name="GELU(approximate=True)",
         where={"t": "the derivative of u"},
         ranges={"y": "[-0.1700, inf)", "dy/dx": "[-0.1290, 1.1290]"},
@@ -158,7 +146,7 @@ GATED = [
         torch="F.gelu(x, approximate='tanh')",
     ),
     LayerEntry(
-        SiLU,
+        layers.SiLU,
         "x times its sigmoid, also called swish.",
         """
         s = 1 / (1 + exp(-x))
@@ -173,7 +161,7 @@ GATED = [
         torch="F.silu(x)",
     ),
     LayerEntry(
-        Mish,
+        layers.Mish,
         "x times the tanh of its softplus: a smooth relative of SiLU with a sharper gate.",
         """
         s = tanh(log(1 + exp(x)))
@@ -187,7 +175,7 @@ GATED = [
         torch="F.mish(x)",
     ),
     LayerEntry(
-        HardSwish,
+        layers.HardSwish,
         "SiLU with the hard sigmoid for a gate: a parabola between 0 and x.",
         """
         y = x * min(max(x / 6 + 1 / 2, 0), 1)
@@ -201,7 +189,7 @@ GATED = [
         torch="F.hardswish(x)",
     ),
     LayerEntry(
-        GLU,
+        layers.GLU,
         "The second half of the channels opens and closes the first.",
         """
         s[n, j < k] = 1 / (1 + exp(-x[n, k + j]))

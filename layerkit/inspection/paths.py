@@ -1,4 +1,4 @@
-"""Names of layers in reports and pictures."""
+"""What lies at a path: the readable name of a layer, and its part of the flat vectors."""
 
 from layerkit.layer import Layer
 
@@ -25,3 +25,20 @@ def _add(names: dict[str, str], layer: Layer, path: str, name: str) -> None:
         own = child.name or segment
         names[child_path] = f"{name}.{own}" if name else own
         _add(names, child, child_path, names[child_path])
+
+
+def parameter_spans(network: Layer) -> dict[str, slice]:
+    """Return each layer's own part of the flat vectors by its path; none without parameters.
+
+    Examples
+    --------
+    >>> from layerkit import Dense, Sequential, Tanh
+    >>> parameter_spans(Sequential([Dense(4), Tanh(), Dense(1)]).build(2))
+    {'layers.0': slice(0, 12, None), 'layers.2': slice(12, 17, None)}
+    """
+    spans: dict[str, slice] = {}
+    for slot in network.layout:
+        path = slot.path.rpartition(".")[0]
+        start = spans[path].start if path in spans else slot.slice.start
+        spans[path] = slice(start, slot.slice.stop)
+    return spans
