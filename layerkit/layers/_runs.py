@@ -212,7 +212,7 @@ def _are_left_alone(layers: list[Layer]) -> bool:
 
 
 def _row(dense: Dense, activation: Layer | None, starts: dict[str, int]) -> tuple[int, ...]:
-    """Describe a step to the kernel: `layerkit.kernels._numpy.perceptrons.COLUMNS`."""
+    """Describe a step to the kernel: `layerkit.kernels._numpy.dense.COLUMNS`."""
     W, b = starts[f"{dense.path}.W"], starts.get(f"{dense.path}.b", -1)
     code = IDENTITY if activation is None else _CODES[type(activation)]
     return *dense.params["W"].shape, W, b, code

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from layerkit.kernels._numba.activations import _relu
-from layerkit.kernels._numba.compile import inline, jit, plain
+from layerkit.kernels._numba.activations import relu_loop
+from layerkit.kernels._numba.compile import contiguous, inline, jit
 from layerkit.kernels._numba.threads import in_parts, n_parts
 from layerkit.kernels._numba.tile import ROWS, VECTOR_BYTES, WIDE, copy, multiples, tile
 from layerkit.kernels._numba.windows import Blocks, Plan, blocks, plan
@@ -145,7 +145,7 @@ def gather(x, y, weights, bias, plan, channels, rectify):
                 for lane in range(c_out):
                     y[sample, i * c_out + lane] = vacant[i * room + lane]
         if rectify:
-            _relu(y[sample], y[sample])
+            relu_loop(y[sample], y[sample])
 
 
 @jit
@@ -236,7 +236,7 @@ def convolve(x, kernel, bias, backward, geometry, y, rectify=False):
     layout, channels = _lay_out(
         kernel.shape, x.itemsize, backward, True, summed, *places, *geometry
     )
-    weights = pack(plain(kernel).reshape(kh * kw, *kernel.shape[2:]), layout.taps, channels)
+    weights = pack(contiguous(kernel).reshape(kh * kw, *kernel.shape[2:]), layout.taps, channels)
     start = np.zeros(kernel.shape[3] + VECTOR_BYTES // x.itemsize, x.dtype)
     if bias is not None and not summed:
         start[:filters] = bias
@@ -250,7 +250,7 @@ def convolve(x, kernel, bias, backward, geometry, y, rectify=False):
     if bias is not None and summed:
         y += bias
         if rectify:
-            _relu(y.ravel(), y.ravel())
+            relu_loop(y.ravel(), y.ravel())
 
 
 def kernel_grad(x, grad, geometry, out):
@@ -274,7 +274,7 @@ def kernel_grad(x, grad, geometry, out):
 
 def flat(x: np.ndarray) -> np.ndarray:
     """Return (n_samples, numbers of a sample)."""
-    return plain(x).reshape(len(x), prod(x.shape[1:]))
+    return contiguous(x).reshape(len(x), prod(x.shape[1:]))
 
 
 @lru_cache(maxsize=256)

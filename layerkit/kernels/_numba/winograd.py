@@ -10,8 +10,8 @@ Numbers of a transformed tile are laid out as (tile, point, channel).
 
 import numpy as np
 
-from layerkit.kernels._numba.activations import _relu
-from layerkit.kernels._numba.compile import inline, jit, plain
+from layerkit.kernels._numba.activations import relu_loop
+from layerkit.kernels._numba.compile import contiguous, inline, jit
 from layerkit.kernels._numba.direct import flat, pad
 from layerkit.kernels._numba.threads import in_parts, n_parts
 from layerkit.kernels._numba.tile import NARROW, ROWS, VECTOR_BYTES, WIDE, copy, multiples, tile
@@ -123,7 +123,7 @@ def gather(x, y, values, bias, frame, across, down, m, width, cut, c_in, c_out, 
                 for i in range(tall):
                     row_start = at + i * width * c_out
                     cells = y[sample, row_start : row_start + wide * c_out]
-                    _relu(cells, cells)
+                    relu_loop(cells, cells)
 
 
 @jit
@@ -209,7 +209,7 @@ def convolve(x, kernel, bias, padding, y, rectify=False):
     framed = down * m + r - 1, across * m + r - 1
     layout = frame(x.shape[1:3], (padding[0][0], padding[1][0]), framed, c_in)
     cut = blocks(c_out, x.itemsize)
-    values = transform_kernels(plain(kernel).ravel(), r, cut, c_in, c_out)
+    values = transform_kernels(contiguous(kernel).ravel(), r, cut, c_in, c_out)
     start = np.zeros(c_out + WIDE * VECTOR_BYTES // x.itemsize, x.dtype)
     if bias is not None:
         start[:c_out] = bias

@@ -12,7 +12,10 @@ import functools
 
 import numpy as np
 
+from layerkit.kernels.dispatch import compiled
 
+
+@compiled
 def batch_norm(
     x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -30,6 +33,7 @@ def batch_norm(
     return y.reshape(x.shape), np.stack([mean, rounding]), inv_std, var
 
 
+@compiled
 def batch_norm_grad(
     grad: np.ndarray,
     x: np.ndarray,
@@ -60,6 +64,7 @@ def batch_norm_grad(
     return dx.reshape(grad.shape)
 
 
+@compiled
 def layer_norm(
     x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -74,6 +79,7 @@ def layer_norm(
     return y.reshape(x.shape), x_hat.reshape(x.shape), inv_std.ravel()
 
 
+@compiled
 def layer_norm_grad(
     grad: np.ndarray,
     x_hat: np.ndarray,

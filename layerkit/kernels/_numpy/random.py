@@ -6,6 +6,8 @@ from math import prod
 
 import numpy as np
 
+from layerkit.kernels.dispatch import compiled
+
 
 def keep_mask(
     rng: np.random.Generator, rate: float, shape: tuple[int, ...]
@@ -33,6 +35,7 @@ def keep_mask(
     return draws < threshold, threshold / 2**bits
 
 
+@compiled
 def apply_mask(x: np.ndarray, keep: np.ndarray, scale: float) -> np.ndarray:
     """Return ``x * keep * scale``; unlike a selection it lets NaN and infinities show."""
     y = x * keep
