@@ -54,8 +54,8 @@ def test_products_and_lists_in_other_peoples_compiled_code_work_on():
 
 def test_a_numba_with_other_insides_starts_in_its_own_way():
     other = """
-from numba.np import linalg
+from numba.np import arraymath, linalg
 
 del linalg.ensure_blas
 """
-    assert fresh(other + ONE_KERNEL) == ""
+    assert fresh(other + ONE_KERNEL + "print('scipy.linalg' in sys.modules)") == "True\n"

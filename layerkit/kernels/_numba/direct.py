@@ -22,7 +22,18 @@ import numpy as np
 from layerkit.kernels._numba.activations import relu_loop
 from layerkit.kernels._numba.compile import contiguous, inline, jit
 from layerkit.kernels._numba.threads import in_parts, n_parts
-from layerkit.kernels._numba.tile import ROWS, VECTOR_BYTES, WIDE, copy, multiples, tile
+from layerkit.kernels._numba.tile import (
+    ROWS,
+    VECTOR_BYTES,
+    WIDE,
+    Block,
+    Rows,
+    Start,
+    Target,
+    copy,
+    multiples,
+    tile,
+)
 from layerkit.kernels._numba.windows import Blocks, Plan, blocks, plan
 
 # The kernel gradient sums over so many pixels before it moves on to the next tile, and so keeps
@@ -129,11 +140,16 @@ def gather(x, y, weights, bias, plan, channels, rectify):
                     for block in range(len(starts)):
                         width, start = vectors[block] * narrow, starts[block]
                         tile(
-                            vectors[block], by_channel,
-                            source, start if by_channel else group * c_in, rows, row,
-                            offsets, k, end - k, weights, packed + k * width, width,
-                            out, group * room + start, targets, row, bias, group * c_out + start,
-                        )  # fmt: skip
+                            vectors[block],
+                            by_channel,
+                            end - k,
+                            Rows(
+                                source, start if by_channel else group * c_in, rows, row, offsets, k
+                            ),
+                            Block(weights, packed + k * width, width),
+                            Target(out, group * room + start, targets, row),
+                            Start(bias, group * c_out + start),
+                        )
                         packed += depth * width
         if channels.summed:
             for i in range(y.shape[1]):
@@ -191,13 +207,17 @@ def reduce(x, grad, total, plan, n_pixels, channels):
                     start = group * c_out + starts[block]
                     width = vectors[block] * narrow
                     into = wide_rows if vectors[block] == WIDE else narrow_rows
+                    channel = start if by_channel else group * c_in
                     for k in range(0, depth, ROWS):
                         tile(
-                            vectors[block], by_channel,
-                            source, start if by_channel else group * c_in, offsets, k,
-                            pixels, first, n, g, first * filters + start, filters,
-                            total, packed + k * width, into, 0, total, -1,
-                        )  # fmt: skip
+                            vectors[block],
+                            by_channel,
+                            n,
+                            Rows(source, channel, offsets, k, pixels, first),
+                            Block(g, first * filters + start, filters),
+                            Target(total, packed + k * width, into, 0),
+                            Start(total, -1),
+                        )
                     packed += depth * width
 
 

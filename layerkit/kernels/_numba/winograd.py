@@ -14,7 +14,19 @@ from layerkit.kernels._numba.activations import relu_loop
 from layerkit.kernels._numba.compile import contiguous, inline, jit
 from layerkit.kernels._numba.direct import flat, pad
 from layerkit.kernels._numba.threads import in_parts, n_parts
-from layerkit.kernels._numba.tile import NARROW, ROWS, VECTOR_BYTES, WIDE, copy, multiples, tile
+from layerkit.kernels._numba.tile import (
+    NARROW,
+    ROWS,
+    VECTOR_BYTES,
+    WIDE,
+    Block,
+    Rows,
+    Start,
+    Target,
+    copy,
+    multiples,
+    tile,
+)
 from layerkit.kernels._numba.transforms import (
     transform_input,
     transform_kernel,
@@ -95,10 +107,14 @@ def gather(x, y, values, bias, frame, across, down, m, width, cut, c_in, c_out, 
                 begin = start if point == BIAS_POINT else c_out  # where zeros are
                 for t in range(0, n, ROWS):
                     tile(
-                        vectors, False, inputs, point * c_in, in_rows, t, alongside, 0, c_in,
-                        values, packed, vectors * narrow,
-                        outputs, point * c_out + start, out_rows, t, bias, begin,
-                    )  # fmt: skip
+                        vectors,
+                        False,
+                        c_in,
+                        Rows(inputs, point * c_in, in_rows, t, alongside, 0),
+                        Block(values, packed, vectors * narrow),
+                        Target(outputs, point * c_out + start, out_rows, t),
+                        Start(bias, begin),
+                    )
                 packed += c_in * vectors * narrow
 
         for t in range(n):
@@ -175,10 +191,14 @@ def reduce(x, grad, total, frame, grad_frame, across, down, m, cut, c_in, c_out)
                 rows = narrow_rows if vectors == NARROW else wide_rows
                 for c in range(0, depth, ROWS):
                     tile(
-                        vectors, False, inputs, point * c_in, channels, c, in_rows, 0, n,
-                        grads, point * c_out + start, out_pitch,
-                        total, packed, rows, c, total, -1,
-                    )  # fmt: skip
+                        vectors,
+                        False,
+                        n,
+                        Rows(inputs, point * c_in, channels, c, in_rows, 0),
+                        Block(grads, point * c_out + start, out_pitch),
+                        Target(total, packed, rows, c),
+                        Start(total, -1),
+                    )
                 packed += depth * vectors * narrow
 
 

@@ -48,24 +48,11 @@ def new_queue() -> np.ndarray:
     return np.zeros(SIZE, np.int64)
 
 
-@inline
-def share(queue, parts, kernel, cut, each, whole):
-    """Run ``kernel(*cut, *each, *whole)`` for each part, on the threads that serve the queue.
-
-    A part gets its rows of the arrays in ``cut``, which have one length, its row of those in
-    ``each``, and ``whole`` as it is. In place of an array, ``cut`` may have a length: then the part
-    gets the first of its rows and the one behind its last. For a single part no queue is needed.
-    The result is False if a part failed.
-    """
-    code, arguments = _task(kernel, parts, cut, each, whole)
-    if parts == 1:
-        return not _call(code, arguments, 0)
-    return _complete(queue, parts, code, arguments)
-
-
 @jit
 def _complete(queue, parts, code, arguments):
     """Do the parts of a task together with whoever is free."""
+    if parts == 1:
+        return not _call(code, arguments, 0)
     queue[CODE], queue[ARGUMENTS], queue[PARTS] = code, arguments, parts
     queue[DONE], queue[FAILED] = 0, 0
     atomic_add(queue, OPEN, parts)
@@ -151,16 +138,25 @@ def _call(typing, code, arguments, part):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _task(typing, kernel, parts, cut, each, whole):  # type: ignore[no-untyped-def]
-    """Return the addresses of code that does a part, as `share` says, and of its arguments."""
+def share(typing, queue, parts, kernel, cut, each, whole):  # type: ignore[no-untyped-def]
+    """Run ``kernel(*cut, *each, *whole)`` for each part, on the threads that serve the queue.
+
+    A part gets its rows of the arrays in ``cut``, which have one length, its row of those in
+    ``each``, and ``whole`` as it is. In place of an array, ``cut`` may have a length: then the part
+    gets the first of its rows and the one behind its last. For a single part no queue is needed.
+    The result is False if a part failed.
+    """
     given: list[Any] = []
     for kind in cut.types:
         given += [kind] if isinstance(kind, types.Array) else [types.int64] * 2
     given += [kind.copy(ndim=kind.ndim - 1) for kind in each.types]
-    call = kernel.get_call_type(typing, (*given, *map(types.unliteral, whole.types)), {})
+    of_part = kernel.get_call_type(typing, (*given, *map(types.unliteral, whole.types)), {})
+    words = (queue, *[types.int64] * 3)
+    complete: Any = types.Dispatcher(_complete)  # type: ignore[type-var]
+    of_all = complete.get_call_type(typing, words, {})
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        packed = cgutils.pack_struct(builder, args[1:])
+        packed = cgutils.pack_struct(builder, [args[1], *args[3:]])
         arguments = cgutils.alloca_once_value(builder, packed)
         module = builder.module
         code = ir.Function(module, _PART, module.get_unique_name("part"))
@@ -172,16 +168,22 @@ def _task(typing, kernel, parts, cut, each, whole):  # type: ignore[no-untyped-d
         rows = _Rows(context, inside, code.args[1], parts)
         values = [v for pair in zip(cut.types, cut_values, strict=True) for v in rows.cut(*pair)]
         values += [rows.one(*pair) for pair in zip(each.types, each_values, strict=True)]
-        values += [*rest, *[None] * (len(call.args) - len(given) - len(rest))]  # and defaults
-        compiled = kernel.dispatcher.get_compile_result(call)
-        context.active_code_library.add_linking_library(compiled.library)
-        status, _ = context.call_internal_no_propagate(inside, compiled.fndesc, call, values)
+        values += [*rest, *[None] * (len(of_part.args) - len(given) - len(rest))]  # and defaults
+        function = _linked(context, kernel.dispatcher, of_part)
+        status, _ = context.call_internal_no_propagate(inside, function, of_part, values)
         inside.ret(inside.zext(status.is_error, _STATUS))
-        words = [builder.ptrtoint(pointer, _WORD) for pointer in (code, arguments)]
-        return context.make_tuple(builder, signature.return_type, words)
+        task = [builder.ptrtoint(pointer, _WORD) for pointer in (code, arguments)]
+        function = _linked(context, _complete, of_all)
+        return context.call_internal(builder, function, of_all, [*args[:2], *task])
 
-    result = types.UniTuple(types.int64, 2)
-    return result(kernel, types.int64, cut, each, whole), generate
+    return types.boolean(queue, types.int64, kernel, cut, each, whole), generate
+
+
+def _linked(context: Any, dispatcher: Any, signature: Any) -> Any:
+    """Return a compiled function, linked to what is being compiled."""
+    compiled = dispatcher.get_compile_result(signature)
+    context.active_code_library.add_linking_library(compiled.library)
+    return compiled.fndesc
 
 
 class _Rows:
