@@ -4,6 +4,11 @@
 formula in y = f(x), else x and the gate s that forward returned. NaN passes. Sigmoid, softplus and
 softmax do not overflow at any finite input, and are accurate relative to their own result: a
 probability of 1e-40 or a log-probability of -1e-40 has as many correct digits as one near 1.
+
+Other arguments::
+
+    slope, alpha, scale   of the formula in the first line
+    axis                  along which probabilities sum to 1
 """
 
 import math

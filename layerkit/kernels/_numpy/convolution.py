@@ -9,6 +9,15 @@ before the first, output o looks through tap t of its window at the cell ``o s +
 
 Everything here is this sum and its two derivatives.
 
+Arguments::
+
+    kernel, bias          (kh, kw, c_in / groups, c_out) and (c_out,)
+    stride, dilation      pairs (height, width), at least 1
+    padding               ((top, bottom), (left, right)); negative cuts off
+    groups                of channels that do not see each other
+    algorithm             "auto", "direct" or "winograd", see `layerkit.Conv2D`
+    rectify               whether to cut the result off at 0, as a ReLU behind would
+
 References
 ----------
 Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, arXiv:1603.07285.

@@ -1,4 +1,14 @@
-"""Cross-entropy after softmax or sigmoid: value and gradient share their exponentials."""
+"""Cross-entropy after softmax or sigmoid: value and gradient share their exponentials.
+
+Arguments::
+
+    logits, labels        (n_samples, n_classes), and the class of each row
+    targets               probabilities, in the shape of the logits
+    cap                   bound that a loss does not exceed
+    weights               of the samples, divided by the normalizer
+    smoothing             share of the target that is spread over all classes
+    pos_weight            positive factor on the loss of positive targets
+"""
 
 import numpy as np
 

@@ -10,6 +10,15 @@ which compute what the layers would one by one, to the last bit::
 
 The run is described by a matrix of integers, a row for each Dense layer (`COLUMNS`), so that one
 compiled function serves every depth. All y_k but the last stand one after the other in ``hidden``.
+
+Arguments::
+
+    a, b                  matrices to be multiplied
+    rows, row             a matrix, and what is added to each row of it
+    index                 which row of a table each row belongs to
+    flat_params           all parameters of a network
+    flat_grads            all its gradients, to be overwritten where the run has its own
+    grad_input            dL/dx, to be overwritten
 """
 
 from collections.abc import Iterator

@@ -6,6 +6,15 @@ is derived in ``layers/_standardization.py``. Arrays are ``(..., channels)`` in 
 The mean is taken twice, the second time of x - mean: what rounding left of a mean that is far
 larger than the deviations goes away. `batch_norm` returns the two as the rows of one array, so that
 backward finds x - mean again.
+
+Arguments::
+
+    gamma, beta           scale and shift of every channel
+    grad_gamma, grad_beta dL/dgamma and dL/dbeta, to be overwritten
+    x_hat, inv_std        what was standardised, and one over its standard deviation
+    eps                   added to a variance, so that it is not 0
+    channels              length of the last axis; ``n_positions`` is the number of its rows
+    values                one number per channel
 """
 
 import functools

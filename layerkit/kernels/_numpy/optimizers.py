@@ -2,6 +2,22 @@
 
 The optimizer hands them pieces that fit a core's cache, where whole-array expressions with their
 temporaries run within a tenth of hand-written ``out=`` arithmetic.
+
+Arguments::
+
+    params, grads         vectors to be changed in place, and their gradient
+    rate                  the learning rate
+    keep                  what parameters are multiplied by, 1 without decoupled decay
+    m, v, u, w, velocity  what a rule remembers, changed in place: averages of g, of g² and the like
+    momentum, nesterov    of `sgd_step` and `rmsprop_step`
+    beta1, beta2, rho     memory of the averages, in [0, 1)
+    of_m, of_g            how far to step along the average and along the gradient
+    eps                   added to a root, so that it is not 0
+    t                     number of the step, from 1
+    previous, size        in `rprop_step` the gradient of the step before, and each step's length
+    shrink, grow          factors of that length where the sign turned, and where it stayed
+    smallest, largest     bounds of that length
+    decay, spans          weight decay, and the (start, stop) of what decays
 """
 
 from math import sqrt
@@ -13,7 +29,7 @@ from layerkit.kernels.dispatch import compiled, in_numpy
 
 @compiled
 def moving_average(mean: np.ndarray, x: np.ndarray, beta: float) -> None:
-    """Exponential moving average: ``mean ← beta mean + (1 - beta) x``."""
+    """Exponential moving average, of memory beta: ``mean ← beta mean + (1 - beta) x``."""
     mean *= beta
     mean += (1 - beta) * x
 

@@ -1,4 +1,8 @@
-"""Pooling in NumPy: the maximum or the mean of every window."""
+"""Pooling in NumPy: the maximum or the mean of every window.
+
+A window has the ``size`` (height, width), and ``argmax`` says which of its cells was the largest.
+``stride`` and ``padding`` are those of convolutions.
+"""
 
 from collections.abc import Iterator
 from math import prod

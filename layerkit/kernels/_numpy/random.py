@@ -1,4 +1,8 @@
-"""Random masks from as few random bits as will do."""
+"""Random masks from as few random bits as will do.
+
+``rate`` is that of dropping, ``keep`` a boolean mask, ``shape`` its shape, and its bits come from
+``rng``. ``scale`` is a factor.
+"""
 
 from __future__ import annotations  # numpy.random is only loaded by whoever draws from it
 
