@@ -4,8 +4,9 @@ What needs an exponential is compiled for float32 only; float64 runs in NumPy, w
 as fast as the C library's. ReLU and its kind, mere comparisons, are compiled for both.
 """
 
+import functools
+import inspect
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,66 +36,53 @@ from layerkit.kernels.dispatch import in_numpy
 _ONE = np.float32(1)
 
 
-def _map(loop: Callable[..., None], x: np.ndarray, *numbers: float) -> np.ndarray:
-    """Return a new array that ``loop(x, y, *numbers)`` fills, element by element."""
-    x = contiguous(x)
-    y = np.empty(x.shape, x.dtype)
-    element_by_element(loop, x.ravel(), y.ravel(), numbers=numbers)
-    return y
+def _version(kernel: Any, loop: Any, dtypes: tuple[np.dtype, ...], n_outputs: int = 1) -> Any:
+    """Return the compiled version of a kernel: ``loop(*arrays, *outputs, *numbers)``, in one pass.
 
+    Arrays come before numbers among the kernel's arguments, and outputs are new ones. Calls whose
+    first argument has another dtype run in NumPy.
+    """
+    other = in_numpy(kernel)
 
-def _map_grad(
-    loop: Callable[..., None], grad: np.ndarray, *arrays: np.ndarray, numbers: Any = ()
-) -> np.ndarray:
-    """Return a new array that ``loop(grad, *arrays, out, *numbers)`` fills."""
-    grad = contiguous(grad)
-    out = np.empty(grad.shape, grad.dtype)
-    same = [contiguous(x.astype(grad.dtype, copy=False)).ravel() for x in arrays]
-    element_by_element(loop, grad.ravel(), *same, out.ravel(), numbers=numbers)
-    return out
+    @functools.wraps(other)
+    def version(x: np.ndarray, *others: Any, **named: Any) -> Any:
+        if x.dtype not in dtypes:
+            return other(x, *others, **named)
+        if named:
+            others = inspect.signature(other).bind(x, *others, **named).args[1:]
+        x = contiguous(x)
+        arrays = [a.astype(x.dtype, copy=False) for a in others if isinstance(a, np.ndarray)]
+        outputs = [np.empty(x.shape, x.dtype) for _ in range(n_outputs)]
+        flat = [a.ravel() for a in (x, *map(contiguous, arrays), *outputs)]
+        element_by_element(loop, *flat, numbers=others[len(arrays) :])
+        return outputs[0] if n_outputs == 1 else tuple(outputs)
 
-
-def _gated(loop: Callable[..., None], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the two new arrays that ``loop(x, y, s)`` fills."""
-    x = contiguous(x)
-    y, s = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
-    element_by_element(loop, x.ravel(), y.ravel(), s.ravel())
-    return y, s
+    return version
 
 
 # ---------------------------------------------------------------- comparisons
 
 
-@for_dtypes(BOTH, reference)
-def relu(x: np.ndarray) -> np.ndarray:
-    """Maximum with 0; ``x if x > 0 else 0`` would hide NaN."""
-    return _map(relu_loop, x)
-
-
 @jit
 def relu_loop(x, y):
+    """Maximum with 0; ``x if x > 0 else 0`` would hide NaN."""
     zero = x.dtype.type(0)
     for i in range(x.size):
         y[i] = zero if x[i] < zero else x[i]
 
 
-@for_dtypes(BOTH, reference)
-def relu_grad(grad: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Grad [y > 0], a product, so that NaN in the gradient shows."""
-    return _map_grad(relu_grad_loop, grad, y)
+relu = _version(reference.relu, relu_loop, BOTH)
 
 
 @jit
 def relu_grad_loop(grad, y, out):
+    """Grad [y > 0], a product, so that NaN in the gradient shows."""
     zero, one = y.dtype.type(0), y.dtype.type(1)
     for i in range(y.size):
         out[i] = grad[i] * (one if y[i] > zero else zero)
 
 
-@for_dtypes(BOTH, reference)
-def leaky_relu(x: np.ndarray, slope: float) -> np.ndarray:
-    """X, or slope x where it is negative."""
-    return _map(_leaky_relu, x, slope)
+relu_grad = _version(reference.relu_grad, relu_grad_loop, BOTH)
 
 
 @jit
@@ -104,10 +92,7 @@ def _leaky_relu(x, y, slope):
         y[i] = slope * x[i] if x[i] < zero else x[i]
 
 
-@for_dtypes(BOTH, reference)
-def leaky_relu_grad(grad: np.ndarray, y: np.ndarray, slope: float) -> np.ndarray:
-    """Grad where y > 0, else slope grad."""
-    return _map_grad(_leaky_relu_grad, grad, y, numbers=(slope,))
+leaky_relu = _version(reference.leaky_relu, _leaky_relu, BOTH)
 
 
 @jit
@@ -117,13 +102,10 @@ def _leaky_relu_grad(grad, y, out, slope):
         out[i] = grad[i] * (one if y[i] > zero else slope)
 
 
+leaky_relu_grad = _version(reference.leaky_relu_grad, _leaky_relu_grad, BOTH)
+
+
 # ---------------------------------------------------------------- from the output
-
-
-@for_dtypes(SINGLE, reference)
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x))."""
-    return _map(sigmoid_loop, x)
 
 
 @jit
@@ -132,10 +114,7 @@ def sigmoid_loop(x, y):
         y[i] = sigmoid_of(x[i])
 
 
-@for_dtypes(SINGLE, reference)
-def softplus(x: np.ndarray) -> np.ndarray:
-    """log(1 + exp(x))."""
-    return _map(_softplus, x)
+sigmoid = _version(reference.sigmoid, sigmoid_loop, SINGLE)
 
 
 @jit
@@ -144,15 +123,12 @@ def _softplus(x, y):
         y[i] = softplus_of(x[i])
 
 
+softplus = _version(reference.softplus, _softplus, SINGLE)
+
+
 def log_sigmoid(x: np.ndarray) -> np.ndarray:
     """-softplus(-x)."""
     return -softplus(-x)
-
-
-@for_dtypes(SINGLE, reference)
-def elu(x: np.ndarray, alpha: float, scale: float) -> np.ndarray:
-    """Scaled ELU."""
-    return _map(_elu, x, alpha, scale)
 
 
 @jit
@@ -163,10 +139,7 @@ def _elu(x, y, alpha, scale):
         y[i] = scale * x[i] if x[i] > 0 else alpha * expm1_of_negative(below)
 
 
-@for_dtypes(BOTH, reference)
-def elu_grad(grad: np.ndarray, y: np.ndarray, alpha: float, scale: float) -> np.ndarray:
-    """Scale grad where y > 0, else (y + scale alpha) grad."""
-    return _map_grad(_elu_grad, grad, y, numbers=(alpha, scale))
+elu = _version(reference.elu, _elu, SINGLE)
 
 
 @jit
@@ -176,10 +149,7 @@ def _elu_grad(grad, y, out, alpha, scale):
         out[i] = grad[i] * (scale if y[i] > zero else y[i] + alpha)
 
 
-@for_dtypes(BOTH, reference)
-def sigmoid_grad(grad: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Grad y (1 - y)."""
-    return _map_grad(sigmoid_grad_loop, grad, y)
+elu_grad = _version(reference.elu_grad, _elu_grad, BOTH)
 
 
 @jit
@@ -189,10 +159,7 @@ def sigmoid_grad_loop(grad, y, out):
         out[i] = grad[i] * (y[i] * (one - y[i]))
 
 
-@for_dtypes(SINGLE, reference)
-def tanh(x: np.ndarray) -> np.ndarray:
-    """tanh(x)."""
-    return _map(tanh_loop, x)
+sigmoid_grad = _version(reference.sigmoid_grad, sigmoid_grad_loop, BOTH)
 
 
 @jit
@@ -201,10 +168,7 @@ def tanh_loop(x, y):
         y[i] = tanh_of(x[i])
 
 
-@for_dtypes(BOTH, reference)
-def tanh_grad(grad: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Grad (1 - y²)."""
-    return _map_grad(tanh_grad_loop, grad, y)
+tanh = _version(reference.tanh, tanh_loop, SINGLE)
 
 
 @jit
@@ -214,10 +178,7 @@ def tanh_grad_loop(grad, y, out):
         out[i] = grad[i] * (one - y[i] * y[i])
 
 
-@for_dtypes(SINGLE, reference)
-def softplus_grad(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Grad sigmoid(x)."""
-    return _map_grad(_softplus_grad, grad, x)
+tanh_grad = _version(reference.tanh_grad, tanh_grad_loop, BOTH)
 
 
 @jit
@@ -226,13 +187,10 @@ def _softplus_grad(grad, x, out):
         out[i] = grad[i] * sigmoid_of(x[i])
 
 
+softplus_grad = _version(reference.softplus_grad, _softplus_grad, SINGLE)
+
+
 # ---------------------------------------------------------------- with a gate
-
-
-@for_dtypes(SINGLE, reference)
-def gelu(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return x s and the gate s = Φ(x)."""
-    return _gated(_gelu, x)
 
 
 @jit
@@ -243,10 +201,7 @@ def _gelu(x, y, s):
         y[i] = x[i] * gate
 
 
-@for_dtypes(SINGLE, reference)
-def gelu_grad(grad: np.ndarray, x: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """Grad (s + x exp(-x² / 2) / sqrt(2 π))."""
-    return _map_grad(_gelu_grad, grad, x, s)
+gelu = _version(reference.gelu, _gelu, SINGLE, 2)
 
 
 @jit
@@ -256,10 +211,7 @@ def _gelu_grad(grad, x, s, out):
         out[i] = grad[i] * (s[i] + x[i] * (scale * exp(np.float32(-0.5) * x[i] * x[i])))
 
 
-@for_dtypes(SINGLE, reference)
-def silu(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return x s and the gate s = sigmoid(x)."""
-    return _gated(_silu, x)
+gelu_grad = _version(reference.gelu_grad, _gelu_grad, SINGLE)
 
 
 @jit
@@ -270,10 +222,7 @@ def _silu(x, y, s):
         y[i] = x[i] * gate
 
 
-@for_dtypes(BOTH, reference)
-def silu_grad(grad: np.ndarray, x: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """Grad (s + x s (1 - s))."""
-    return _map_grad(_silu_grad, grad, x, s)
+silu = _version(reference.silu, _silu, SINGLE, 2)
 
 
 @jit
@@ -283,10 +232,7 @@ def _silu_grad(grad, x, s, out):
         out[i] = grad[i] * (s[i] + x[i] * s[i] * (one - s[i]))
 
 
-@for_dtypes(SINGLE, reference)
-def mish(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return x s and the gate s = tanh(softplus(x))."""
-    return _gated(_mish, x)
+silu_grad = _version(reference.silu_grad, _silu_grad, BOTH)
 
 
 @jit
@@ -299,16 +245,16 @@ def _mish(x, y, s):
         y[i] = x[i] * gate
 
 
-@for_dtypes(SINGLE, reference)
-def mish_grad(grad: np.ndarray, x: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """Grad (s + x (1 - s²) sigmoid(x))."""
-    return _map_grad(_mish_grad, grad, x, s)
+mish = _version(reference.mish, _mish, SINGLE, 2)
 
 
 @jit
 def _mish_grad(grad, x, s, out):
     for i in range(x.size):
         out[i] = grad[i] * (s[i] + x[i] * (_ONE - s[i] * s[i]) * sigmoid_of(x[i]))
+
+
+mish_grad = _version(reference.mish_grad, _mish_grad, SINGLE)
 
 
 # ---------------------------------------------------------------- along rows
