@@ -395,6 +395,27 @@ def test_compiled_code_is_cached_and_found_again(tmp_path):
     assert fresh(code, NUMBA_CACHE_DIR=str(tmp_path)).stdout.endswith("1\n")
 
 
+def test_a_process_finds_what_another_compiled_for_parts(tmp_path):
+    code = """
+import numpy as np
+from layerkit import kernels
+from numba.core import event
+with event.install_recorder("numba:compile") as recorder:
+    with kernels.use("numba"):
+        kernels.relu(np.ones(300_000, "f"))
+print(any("in_parts" in e.data["dispatcher"].__name__ for _, e in recorder.buffer))
+"""
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "2"}
+    assert [fresh(code, **cache).stdout for _ in range(2)] == ["True\n", "False\n"]
+
+
+def test_arguments_of_compiled_kernels_may_be_named():
+    x = np.linspace(-1, 1, 5, dtype=np.float32)
+    with kernels.use("numba"):
+        expected = kernels.elu(x, 1.5, 0.5)
+        assert_array_equal(kernels.elu(x, scale=0.5, alpha=1.5), expected)
+
+
 def test_a_cache_that_cannot_be_written_or_read_is_done_without(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
