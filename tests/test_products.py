@@ -7,7 +7,7 @@ from layerkit import Dense, ReLU, Sequential, Sigmoid, Tanh, kernels
 
 pytest.importorskip("numba")
 
-from layerkit.kernels._numba import perceptrons, products, threads
+from layerkit.kernels._numba import dense, threads
 from layerkit.kernels.blas import libraries
 
 ROWS, N_IN, UNITS = 40, 1500, 200
@@ -15,11 +15,11 @@ ROWS, N_IN, UNITS = 40, 1500, 200
 
 @pytest.fixture
 def three_threads(monkeypatch):
-    for module in (threads, products, perceptrons):
+    for module in (threads, dense):
         monkeypatch.setattr(module, "n_threads", lambda: 3)
-    threads._team.cache_clear()
+    threads._pool.cache_clear()
     yield
-    threads._team.cache_clear()
+    threads._pool.cache_clear()
 
 
 @pytest.fixture
@@ -27,12 +27,12 @@ def cuts(monkeypatch):
     """Shapes of what is cut up, the threads there are, and those of BLAS meanwhile."""
     seen = []
 
-    def multiply(board, threads, blas, a, b, out):
+    def multiply(queue, threads, blas, a, b, out):
         seen.append((*out.shape, threads, *blas_threads()))
-        multiply_in_parts(board, threads, blas, a, b, out)
+        multiply_in_parts(queue, threads, blas, a, b, out)
 
-    multiply_in_parts = products.multiply_in_parts
-    monkeypatch.setattr(products, "multiply_in_parts", multiply)
+    multiply_in_parts = dense.multiply_in_parts
+    monkeypatch.setattr(dense, "multiply_in_parts", multiply)
     return seen
 
 

@@ -33,16 +33,6 @@ for _ in range(3):
     assert np.allclose(first, 1) and np.allclose(last, 2)
 print("scipy.linalg" in sys.modules)
 """
-START = """
-from numba.core.runtime import nrtdynmod
-from numba.np import linalg
-from layerkit.kernels._numba import start
-
-before = nrtdynmod.compile_nrt_functions, linalg.ensure_blas
-compile_runtime, start._compile = start._compile, lambda c: print("compiles") or compile_runtime(c)
-start.start_numba()
-assert before == (nrtdynmod.compile_nrt_functions, linalg.ensure_blas)
-""" + OWN_CODE.replace("import numba", "import numba, sys\nimport numpy as np")
 
 
 def fresh(code, **variables):
@@ -62,22 +52,10 @@ def test_products_and_lists_in_other_peoples_compiled_code_work_on():
     assert fresh(ONE_KERNEL + OWN_CODE) == "True\n"
 
 
-def test_the_runtime_is_compiled_once_for_a_machine(tmp_path):
-    cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    assert fresh(START, **cache) == "compiles\nTrue\n"
-    assert fresh(START, **cache) == "True\n"
-    for kept in tmp_path.rglob("start.runtime*"):
-        kept.write_bytes(kept.read_bytes()[:20])
-    assert fresh(START, **cache) == "compiles\nTrue\n"
-
-
 def test_a_numba_with_other_insides_starts_in_its_own_way():
     other = """
-from layerkit.kernels._numba import start
+from numba.np import arraymath, linalg
 
-def replaced(module, name, value):
-    raise AttributeError(name)
-
-start._replaced = replaced
+del linalg.ensure_blas
 """
-    assert fresh(other + ONE_KERNEL + OWN_CODE) == "True\n"
+    assert fresh(other + ONE_KERNEL + "print('scipy.linalg' in sys.modules)") == "True\n"

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("numba")
 
 from layerkit import kernels
-from layerkit.kernels._numba import team, threads
+from layerkit.kernels._numba import threads, work_queue
 from layerkit.kernels._numba.compile import jit
 
 WORK = 1e9
@@ -22,18 +22,18 @@ WORK = 1e9
 def three(monkeypatch):
     """Three threads, whatever the machine."""
     monkeypatch.setattr(threads, "n_threads", lambda: 3)
-    threads._team.cache_clear()
+    threads._pool.cache_clear()
     yield
-    threads._team.cache_clear()
+    threads._pool.cache_clear()
 
 
 @jit
-def note(rows, place, begun, awaited):
+def note(rows, found, begun, awaited):
     """Note the part's rows, and wait until so many parts have begun."""
-    place[0], place[1] = rows[0], rows[-1] + 1
-    team._add(begun, 0, 1)
-    while team._read(begun, 0) < awaited:
-        team.give_way()
+    found[0], found[1] = rows[0], rows[-1] + 1
+    work_queue.atomic_add(begun, 0, 1)
+    while work_queue.atomic_read(begun, 0) < awaited:
+        work_queue.give_way()
 
 
 def parts_of(n_rows, n_parts, awaited=0, begun=None):
@@ -68,26 +68,26 @@ def test_parts_run_side_by_side_on_workers_that_were_asleep():
     run(
         "import test_threads as t; t.threads.n_threads = lambda: 3; t.parts_of(6, 3)\n"
         "for _ in range(5):\n"
-        "    t.sleep(t.threads._team()[1])\n"
+        "    t.sleep(t.threads._pool()[1])\n"
         "    assert t.parts_of(6, 3, awaited=3) == [[0, 2], [2, 4], [4, 6]]"
     )
 
 
 def test_nobody_waits_for_workers_that_sleep(monkeypatch):
     parts_of(6, 3)
-    sleep(threads._team()[1])
+    sleep(threads._pool()[1])
     monkeypatch.setattr(threads.Worker, "wake", lambda worker: None)
     assert parts_of(6, 3) == [[0, 2], [2, 4], [4, 6]]
 
 
-def test_ctrl_c_while_workers_are_woken_leaves_the_board_to_others(monkeypatch):
+def test_ctrl_c_while_workers_are_woken_leaves_the_queue_to_others(monkeypatch):
     def interrupted(worker):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(threads.Worker, "wake", interrupted)
     with pytest.raises(KeyboardInterrupt):
         parts_of(6, 3)
-    assert not threads._team()[2].locked()
+    assert not threads._pool()[2].locked()
 
 
 def run(program):
@@ -124,7 +124,7 @@ def test_a_part_without_memory_is_an_error_when_all_are_done():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_forked_child_has_a_team_of_its_own():
+def test_a_forked_child_has_a_pool_of_its_own():
     run(
         "import os, test_threads as t; t.threads.n_threads = lambda: 2\n"
         "work = lambda: t.parts_of(4, 2)\n"
@@ -145,8 +145,8 @@ def test_workers_may_run_wherever_the_caller_may():
     ours = os.sched_getaffinity(0)
     for _ in range(3):
         parts_of(6, 3)
-        sleep(threads._team()[1])
-    for worker in threads._team()[1]:
+        sleep(threads._pool()[1])
+    for worker in threads._pool()[1]:
         assert os.sched_getaffinity(worker._thread.native_id) == ours
 
 

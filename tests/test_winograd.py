@@ -182,9 +182,9 @@ def test_threads_change_no_output_and_always_sum_in_the_same_order(monkeypatch, 
         runs = []
         for n in (1, 2, 2):
             monkeypatch.setattr(threads, "n_threads", lambda n=n: n)
-            threads._team.cache_clear()
+            threads._pool.cache_clear()
             runs.append(results(*arrays, SHAPES[0][-1], algorithm, groups=groups))
-        threads._team.cache_clear()
+        threads._pool.cache_clear()
     one, two, again = runs
     for i in (0, 1):
         np.testing.assert_array_equal(one[i], two[i])

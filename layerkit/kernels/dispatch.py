@@ -1,9 +1,10 @@
 """Which twin of a kernel runs: NumPy's, which always works, or Numba's, compiled and fused.
 
-Each family of kernels is a module in ``_numpy`` and, where compiling pays, one of the same name in
-``_numba`` with functions of the same names and the same results up to rounding. A kernel that has
-no Numba twin runs in NumPy under either backend. So does a call whose arrays a twin cannot take
-or is not worth compiling for; the twin decides, by shape and dtype, and says why.
+Each family of kernels is a module in ``_numpy``. Where compiling pays, `compiled` stands on a
+function, and ``_numba`` has a twin of the same name in a module of the same name, with the same
+results up to rounding. Other functions run in NumPy under either backend. So does a call whose
+arrays a twin cannot take or is not worth compiling for; the twin decides, by shape and dtype, and
+says why.
 
 Numba is imported by the first kernel that is called, never by ``import layerkit``.
 """
@@ -22,34 +23,39 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 BACKENDS = ("numpy", "numba")
 VARIABLE = "LAYERKIT_KERNELS"
 
-_references: dict[str, Callable[..., Any]] = {}
 _backend: str | None = None  # not chosen yet
 
 
-class _Running(dict[str, Callable[..., Any]]):
-    """The function that each kernel runs, found when it is first called."""
+class _Running(dict[Callable[..., Any], Callable[..., Any]]):
+    """The function that a kernel runs, by its NumPy version: found when it is first called."""
 
-    def __missing__(self, name: str) -> Callable[..., Any]:
-        reference = _references[name]
-        family = reference.__module__.replace("._numpy.", "._numba.")
-        compiled = backend() == "numba" and find_spec(family)
-        self[name] = getattr(import_module(family), name, reference) if compiled else reference
-        return self[name]
+    def __missing__(self, reference: Callable[..., Any]) -> Callable[..., Any]:
+        self[reference] = twin(reference) if backend() == "numba" else reference
+        return self[reference]
 
 
 _running = _Running()
 
 
-def twin(reference: Function) -> Function:
-    """Return the kernel of a NumPy function: it runs that one or the Numba twin of its name."""
-    name = reference.__name__
-    _references[name] = reference
+def compiled(reference: Function) -> Function:
+    """Say that a NumPy function has a compiled twin: it runs that instead where Numba is used."""
 
     @functools.wraps(reference)
     def kernel(*args: Any, **kwargs: Any) -> Any:
-        return _running[name](*args, **kwargs)
+        return _running[reference](*args, **kwargs)
 
     return kernel  # type: ignore[return-value]
+
+
+def in_numpy(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the NumPy version of a kernel, whichever is in use."""
+    return kernel.__wrapped__  # type: ignore[attr-defined]
+
+
+def twin(reference: Callable[..., Any]) -> Callable[..., Any]:
+    """Import the compiled version: of the same name, in the file of the same name in ``_numba``."""
+    family = reference.__module__.split(".")[-1]
+    return getattr(import_module(f"layerkit.kernels._numba.{family}"), reference.__name__)
 
 
 def backend() -> str:

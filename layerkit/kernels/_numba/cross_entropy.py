@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from layerkit.kernels._numba.compile import SINGLE, for_dtypes, jit, plain
-from layerkit.kernels._numba.elementwise import shifted_exp, sum_of_others
+from layerkit.kernels._numba.activations import shifted_exp, sum_of_others
+from layerkit.kernels._numba.compile import SINGLE, contiguous, for_dtypes, jit
 from layerkit.kernels._numba.exponential import (
     exp_of_negative,
     log1p_of_fraction,
@@ -25,7 +25,9 @@ def cross_entropy_of_labels(
 ) -> tuple[float, np.ndarray] | None:
     """Return ``Σ_i w_i l_i`` and its gradient, derived in the NumPy version; float32 only."""
     gradient = np.empty(logits.shape, logits.dtype)
-    loss = _cross_entropy(plain(logits), plain(labels), plain(weights), smoothing, gradient)
+    loss = _cross_entropy(
+        contiguous(logits), contiguous(labels), contiguous(weights), smoothing, gradient
+    )
     return None if loss == _OUT_OF_RANGE else (loss, gradient)
 
 
@@ -70,7 +72,7 @@ def binary_cross_entropy(
 ) -> tuple[float, np.ndarray] | None:
     """Return ``Σ_i w_i l_i`` and its gradient, derived in the NumPy version; float32 only."""
     gradient = np.empty(logits.shape, logits.dtype)
-    arguments = plain(logits), plain(targets), plain(weights), pos_weight, smoothing
+    arguments = contiguous(logits), contiguous(targets), contiguous(weights), pos_weight, smoothing
     loss = _binary_cross_entropy(*arguments, gradient)
     return None if loss == _OUT_OF_RANGE else (loss, gradient)
 
@@ -116,7 +118,7 @@ def _value_and_derivative(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the two new arrays that ``loop(x, targets, cap, values, derivative)`` fills."""
     values, derivative = np.empty(len(logits), logits.dtype), np.empty(logits.shape, logits.dtype)
-    loop(plain(logits), plain(targets), cap, values, derivative)
+    loop(contiguous(logits), contiguous(targets), cap, values, derivative)
     return values, derivative
 
 

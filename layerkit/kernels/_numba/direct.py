@@ -19,10 +19,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from layerkit.kernels._numba.activations import _relu
-from layerkit.kernels._numba.compile import inline, jit, plain
+from layerkit.kernels._numba.activations import relu_loop
+from layerkit.kernels._numba.compile import contiguous, inline, jit
 from layerkit.kernels._numba.threads import in_parts, n_parts
-from layerkit.kernels._numba.tile import ROWS, VECTOR_BYTES, WIDE, copy, multiples, tile
+from layerkit.kernels._numba.tile import (
+    ROWS,
+    VECTOR_BYTES,
+    WIDE,
+    Block,
+    Rows,
+    Start,
+    Target,
+    copy,
+    multiples,
+    tile,
+)
 from layerkit.kernels._numba.windows import Blocks, Plan, blocks, plan
 
 # The kernel gradient sums over so many pixels before it moves on to the next tile, and so keeps
@@ -129,11 +140,16 @@ def gather(x, y, weights, bias, plan, channels, rectify):
                     for block in range(len(starts)):
                         width, start = vectors[block] * narrow, starts[block]
                         tile(
-                            vectors[block], by_channel,
-                            source, start if by_channel else group * c_in, rows, row,
-                            offsets, k, end - k, weights, packed + k * width, width,
-                            out, group * room + start, targets, row, bias, group * c_out + start,
-                        )  # fmt: skip
+                            vectors[block],
+                            by_channel,
+                            end - k,
+                            Rows(
+                                source, start if by_channel else group * c_in, rows, row, offsets, k
+                            ),
+                            Block(weights, packed + k * width, width),
+                            Target(out, group * room + start, targets, row),
+                            Start(bias, group * c_out + start),
+                        )
                         packed += depth * width
         if channels.summed:
             for i in range(y.shape[1]):
@@ -145,7 +161,7 @@ def gather(x, y, weights, bias, plan, channels, rectify):
                 for lane in range(c_out):
                     y[sample, i * c_out + lane] = vacant[i * room + lane]
         if rectify:
-            _relu(y[sample], y[sample])
+            relu_loop(y[sample], y[sample])
 
 
 @jit
@@ -191,13 +207,17 @@ def reduce(x, grad, total, plan, n_pixels, channels):
                     start = group * c_out + starts[block]
                     width = vectors[block] * narrow
                     into = wide_rows if vectors[block] == WIDE else narrow_rows
+                    channel = start if by_channel else group * c_in
                     for k in range(0, depth, ROWS):
                         tile(
-                            vectors[block], by_channel,
-                            source, start if by_channel else group * c_in, offsets, k,
-                            pixels, first, n, g, first * filters + start, filters,
-                            total, packed + k * width, into, 0, total, -1,
-                        )  # fmt: skip
+                            vectors[block],
+                            by_channel,
+                            n,
+                            Rows(source, channel, offsets, k, pixels, first),
+                            Block(g, first * filters + start, filters),
+                            Target(total, packed + k * width, into, 0),
+                            Start(total, -1),
+                        )
                     packed += depth * width
 
 
@@ -236,7 +256,7 @@ def convolve(x, kernel, bias, backward, geometry, y, rectify=False):
     layout, channels = _lay_out(
         kernel.shape, x.itemsize, backward, True, summed, *places, *geometry
     )
-    weights = pack(plain(kernel).reshape(kh * kw, *kernel.shape[2:]), layout.taps, channels)
+    weights = pack(contiguous(kernel).reshape(kh * kw, *kernel.shape[2:]), layout.taps, channels)
     start = np.zeros(kernel.shape[3] + VECTOR_BYTES // x.itemsize, x.dtype)
     if bias is not None and not summed:
         start[:filters] = bias
@@ -250,7 +270,7 @@ def convolve(x, kernel, bias, backward, geometry, y, rectify=False):
     if bias is not None and summed:
         y += bias
         if rectify:
-            _relu(y.ravel(), y.ravel())
+            relu_loop(y.ravel(), y.ravel())
 
 
 def kernel_grad(x, grad, geometry, out):
@@ -274,7 +294,7 @@ def kernel_grad(x, grad, geometry, out):
 
 def flat(x: np.ndarray) -> np.ndarray:
     """Return (n_samples, numbers of a sample)."""
-    return plain(x).reshape(len(x), prod(x.shape[1:]))
+    return contiguous(x).reshape(len(x), prod(x.shape[1:]))
 
 
 @lru_cache(maxsize=256)

@@ -19,7 +19,7 @@ Lawson, "Contributions to the theory of linear least maximum approximations", th
 
 import numpy as np
 
-from layerkit.kernels._numba.compile import exact
+from layerkit.kernels._numba.compile import ordered
 
 _ONE = np.float32(1)
 _LOG2_E = np.float32(1.4426950408889634)
@@ -29,13 +29,13 @@ _LOG_2_HIGH, _LOG_2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 _HIGH, _LOW = np.float32(89), np.float32(-104)
 
 
-@exact
+@ordered
 def _power_of_2(n):
     """Return 2^n for a whole n of -126 ... 127."""
     return np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
-@exact
+@ordered
 def _reduce(x):
     """Return n, and expm1(r) ≈ r Σ c_k r^k."""
     n = np.floor(x * _LOG2_E + np.float32(0.5))
@@ -49,7 +49,7 @@ def _reduce(x):
     return n, r * r * p + r
 
 
-@exact
+@ordered
 def exp(x):
     """exp(x), from 0 to infinity; 2^n in two factors, so that results below 1e-38 are right too."""
     x = _HIGH if x > _HIGH else x
@@ -59,7 +59,7 @@ def exp(x):
     return (p + _ONE) * _power_of_2(half) * _power_of_2(n - half)
 
 
-@exact
+@ordered
 def exp_of_negative(x):
     """exp(x) for x <= 0: 2^n at most 1, so that the second factor may be the same for all."""
     x = _LOW if x < _LOW else x
@@ -67,7 +67,7 @@ def exp_of_negative(x):
     return (p + _ONE) * _power_of_2(n + np.float32(24)) * np.float32(2.0**-24)
 
 
-@exact
+@ordered
 def expm1_of_negative(x):
     """exp(x) - 1 for x <= 0."""
     x = np.float32(-20) if x < np.float32(-20) else x
@@ -76,20 +76,20 @@ def expm1_of_negative(x):
     return scale * p + (scale - _ONE)
 
 
-@exact
+@ordered
 def sigmoid(x):
     """1 / (1 + exp(-x))."""
     return _ONE / (_ONE + exp(-x))
 
 
-@exact
+@ordered
 def tanh(x):
     """tanh(x) = -e / (e + 2) with e = expm1(-2 |x|), and the sign of x."""
     e = expm1_of_negative(np.float32(-2) * abs(x))
     return np.copysign(e / (e + np.float32(2)), x) if x == x else x
 
 
-@exact
+@ordered
 def log1p_of_fraction(t):
     """log(1 + t) for 0 <= t <= 1: 2 artanh(s) with s = t / (2 + t), in powers of s²."""
     s = t / (np.float32(2) + t)
@@ -101,13 +101,13 @@ def log1p_of_fraction(t):
     return np.float32(2) * (s * q * p + s)
 
 
-@exact
+@ordered
 def softplus(x):
     """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|))."""
     return (np.float32(0) if x < 0 else x) + log1p_of_fraction(exp(-abs(x)))
 
 
-@exact
+@ordered
 def normal_gate(x):
     """The normal distribution function of x.
 

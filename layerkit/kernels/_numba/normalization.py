@@ -24,8 +24,8 @@ variances", Stanford STAN-CS-79-773, 1979.
 
 import numpy as np
 
-from layerkit.kernels._numba.compile import BOTH, for_dtypes, inline, jit, plain
-from layerkit.kernels._numba.threads import PASS, add_up, in_parts, n_parts, places
+from layerkit.kernels._numba.compile import BOTH, contiguous, for_dtypes, inline, jit
+from layerkit.kernels._numba.threads import PASS, in_parts, n_parts
 from layerkit.kernels._numpy import normalization as reference
 
 BLOCK = 16384  # numbers that stay in the second-level cache
@@ -39,11 +39,11 @@ def batch_norm(
     """Standardise over all axes but the last; return y, mean (two parts), s and biased variance."""
     channels = x.shape[-1]
     y = np.empty(x.shape, x.dtype)
-    cells, work = plain(x).reshape(-1, channels), PASS * x.size
+    cells, work = contiguous(x).reshape(-1, channels), PASS * x.size
     means, squares = np.zeros((2, n_parts(len(cells), work), channels))
     in_parts(_moments, (cells,), each=(means, squares), multiply_adds=work)
     mean, inv_std, var, scale, shift = _statistics(
-        means, squares, cells, plain(gamma), plain(beta), eps
+        means, squares, cells, contiguous(gamma), contiguous(beta), eps
     )
     in_parts(
         _standardize, (cells, y.reshape(cells.shape)), (mean[0], scale, shift), multiply_adds=work
@@ -185,9 +185,9 @@ def batch_norm_grad(
     """
     channels = x.shape[-1]
     dx = np.empty(grad.shape, grad.dtype)
-    grads, cells = plain(grad).reshape(-1, channels), plain(x).reshape(-1, channels)
+    grads, cells = contiguous(grad).reshape(-1, channels), contiguous(x).reshape(-1, channels)
     _channel_sums(grads, cells, mean[0], grad_gamma, grad_beta)
-    scale, slope, shift = _slopes(grads, mean, inv_std, plain(gamma), grad_gamma, grad_beta)
+    scale, slope, shift = _slopes(grads, mean, inv_std, contiguous(gamma), grad_gamma, grad_beta)
     in_parts(
         _batch_norm_grad,
         (grads, cells, dx.reshape(grads.shape)),
@@ -220,10 +220,16 @@ def _channel_sums(
     """Overwrite the sums of grad (x - mean) and of grad over the rows."""
     work = PASS * grad.size
     parts = n_parts(len(grad), work)
-    of_products, of_grad = places(grad_gamma, parts), places(grad_beta, parts)
+    of_products, of_grad = _sums(grad_gamma, parts), _sums(grad_beta, parts)
     in_parts(_sums_of_part, (grad, x), (mean,), each=(of_products, of_grad), multiply_adds=work)
-    add_up(of_products, grad_gamma)
-    add_up(of_grad, grad_beta)
+    if parts > 1:
+        np.sum(of_products, axis=0, out=grad_gamma)
+        np.sum(of_grad, axis=0, out=grad_beta)
+
+
+def _sums(out: np.ndarray, parts: int) -> np.ndarray:
+    """Return a row for the sums of each part; for one part, the result's own memory."""
+    return out[None] if parts == 1 else np.empty((parts, *out.shape), out.dtype)
 
 
 @jit
@@ -269,13 +275,13 @@ def layer_norm(
     """Standardise along the last axis; return y, x_hat and s."""
     channels = x.shape[-1]
     y, x_hat = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
-    rows = plain(x).reshape(-1, channels)
+    rows = contiguous(x).reshape(-1, channels)
     inv_std = np.empty(len(rows), x.dtype)
     out, hats = y.reshape(rows.shape), x_hat.reshape(rows.shape)
     in_parts(
         _layer_norm,
         (rows, out, hats, inv_std),
-        (plain(gamma), plain(beta), eps),
+        (contiguous(gamma), contiguous(beta), eps),
         multiply_adds=2 * PASS * x.size,
     )
     return y, x_hat, inv_std
@@ -318,12 +324,12 @@ def layer_norm_grad(
     """Return dL/dx and overwrite the gradients of gamma and beta."""
     channels = x_hat.shape[-1]
     dx = np.empty(grad.shape, grad.dtype)
-    rows, hats = plain(grad).reshape(-1, channels), plain(x_hat).reshape(-1, channels)
+    rows, hats = contiguous(grad).reshape(-1, channels), contiguous(x_hat).reshape(-1, channels)
     _channel_sums(rows, hats, np.zeros(channels, grad.dtype), grad_gamma, grad_beta)
     in_parts(
         _layer_norm_grad,
         (rows, hats, inv_std, dx.reshape(-1, channels)),
-        (plain(gamma),),
+        (contiguous(gamma),),
         multiply_adds=2 * PASS * grad.size,
     )
     return dx

@@ -11,7 +11,7 @@ from math import sqrt
 import numpy as np
 
 from layerkit.kernels._numba.compile import FLAGS, inline, jit
-from layerkit.kernels._numba.threads import element_by_element, is_short
+from layerkit.kernels._numba.threads import PASS, WORTHWHILE, element_by_element
 
 
 def in_pieces(loop: Callable[..., None]) -> Callable[..., None]:
@@ -19,7 +19,7 @@ def in_pieces(loop: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(loop)
     def step(params: np.ndarray, *others: np.ndarray | float) -> None:
-        if is_short(params):
+        if PASS * params.size < 2 * WORTHWHILE:  # not worth a second thread
             loop(params, *others)
             return
         vectors = [a for a in others if isinstance(a, np.ndarray)]

@@ -9,10 +9,11 @@ from math import prod
 
 import numpy as np
 
-from layerkit.kernels._numba.compile import BOTH, for_dtypes, inline, jit, plain
+from layerkit.kernels._numba.compile import BOTH, contiguous, for_dtypes, inline, jit
 from layerkit.kernels._numba.threads import PASS, in_parts
 from layerkit.kernels._numpy import pooling as reference
 from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_size
+from layerkit.kernels.dispatch import in_numpy
 
 MOST_TAPS = 256  # taps are kept in 8 bits; a larger window runs in NumPy
 
@@ -23,11 +24,11 @@ def max_pool2d(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the maximum of every window and the tap where it first stands."""
     if prod(size) > MOST_TAPS:
-        return reference.max_pool2d(x, size, stride, padding)
+        return in_numpy(reference.max_pool2d)(x, size, stride, padding)
     y = np.empty(_output_shape(x.shape, size, stride, padding), x.dtype)
     argmax = np.empty(y.shape, np.uint8)
     window = *size, *stride, padding[0][0], padding[1][0]
-    x = plain(x)
+    x = contiguous(x)
     in_parts(_max_pool, (x, y, argmax), window, multiply_adds=PASS * x.size)
     return y, argmax
 
@@ -109,10 +110,12 @@ def max_pool2d_input_grad(
 ) -> np.ndarray:
     """Return dL/dx: every output's gradient goes to the cell where its maximum stood."""
     if argmax.dtype != np.uint8:
-        return reference.max_pool2d_input_grad(grad, argmax, x_shape, size, stride, padding)
+        return in_numpy(reference.max_pool2d_input_grad)(
+            grad, argmax, x_shape, size, stride, padding
+        )
     dx = np.empty(x_shape, grad.dtype)
     window = *size, *stride, padding[0][0], padding[1][0]
-    grad, argmax = plain(grad), plain(argmax)
+    grad, argmax = contiguous(grad), contiguous(argmax)
     in_parts(_max_pool_grad, (grad, argmax, dx), window, multiply_adds=PASS * dx.size)
     return dx
 
@@ -156,7 +159,7 @@ def avg_pool2d(
     """Return the mean of the real cells of every window."""
     y = np.empty(_output_shape(x.shape, size, stride, padding), x.dtype)
     window = *size, *stride, padding[0][0], padding[1][0]
-    x = plain(x)
+    x = contiguous(x)
     in_parts(_avg_pool, (x, y), window, multiply_adds=PASS * x.size)
     return y
 
@@ -199,7 +202,7 @@ def avg_pool2d_input_grad(
     """Return dL/dx: every real cell of a window gets an equal share of its gradient."""
     dx = np.empty(x_shape, grad.dtype)
     window = *size, *stride, padding[0][0], padding[1][0]
-    grad = plain(grad)
+    grad = contiguous(grad)
     in_parts(_avg_pool_grad, (grad, dx), window, multiply_adds=PASS * dx.size)
     return dx
 
@@ -233,7 +236,7 @@ def _avg_pool_grad(grad, dx, kh, kw, sh, sw, top, left):
 def mean_of_cells(x: np.ndarray) -> np.ndarray:
     """Return the mean over the cells of (n_samples, cells, channels)."""
     y = np.zeros((x.shape[0], x.shape[2]), x.dtype)
-    x = plain(x)
+    x = contiguous(x)
     in_parts(_mean_of_cells, (x, y), multiply_adds=PASS * x.size)
     return y
 

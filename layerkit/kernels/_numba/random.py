@@ -2,18 +2,19 @@
 
 import numpy as np
 
-from layerkit.kernels._numba.compile import BOTH, for_dtypes, jit, plain
+from layerkit.kernels._numba.compile import BOTH, contiguous, for_dtypes, jit
 from layerkit.kernels._numpy import random as reference
+from layerkit.kernels.dispatch import in_numpy
 
 
 @for_dtypes(BOTH, reference)
 def apply_mask(x: np.ndarray, keep: np.ndarray, scale: float) -> np.ndarray:
     """Return ``x * keep * scale``; a mask that has to be broadcast is applied in NumPy."""
     if keep.shape != x.shape:
-        return reference.apply_mask(x, keep, scale)
-    x = plain(x)
+        return in_numpy(reference.apply_mask)(x, keep, scale)
+    x = contiguous(x)
     y = np.empty(x.shape, x.dtype)
-    _apply_mask(x.ravel(), plain(keep).ravel().view(np.uint8), y.ravel(), scale)
+    _apply_mask(x.ravel(), contiguous(keep).ravel().view(np.uint8), y.ravel(), scale)
     return y
 
 

@@ -17,15 +17,16 @@ Dukhan, "The indirect convolution algorithm", 2019, arXiv:1907.02129.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import extending, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from layerkit.kernels._numba.compile import inline
+
+intrinsic: Any = extending.intrinsic  # without the typing context, it takes one argument less
 
 ROWS = 6
 VECTOR_BYTES = 32  # AVX2; other machines get the same vectors cut or joined by LLVM
@@ -82,7 +83,8 @@ class Memory:
         return self.builder.bitcast(pointer, self.kind.as_pointer())
 
 
-def _copy(typing, source, source0, target, target0, n):  # type: ignore[no-untyped-def]
+@intrinsic
+def copy(typing, source, source0, target, target0, n):  # type: ignore[no-untyped-def]
     """Copy n numbers from ``source[source0:]`` to ``target[target0:]``, as fast as memory goes."""
     signature = types.void(source, types.intp, target, types.intp, types.intp)
 
@@ -96,9 +98,6 @@ def _copy(typing, source, source0, target, target0, n):  # type: ignore[no-untyp
     return signature, generate
 
 
-copy: Any = intrinsic(_copy)
-
-
 @inline
 def multiples(n, step):
     """Return 0, step, 2 step ...: the offsets of n rows, one behind the other."""
@@ -108,28 +107,65 @@ def multiples(n, step):
     return offsets
 
 
+class Rows(NamedTuple):
+    """Rows i of a matrix A, at ``values[at + rows[row + i] + offsets[first + k]:]``."""
+
+    values: np.ndarray
+    at: int
+    rows: np.ndarray
+    row: int
+    offsets: np.ndarray
+    first: int
+
+
+class Block(NamedTuple):
+    """Some columns of a matrix B, whose row k is at ``values[at + k step:]``."""
+
+    values: np.ndarray
+    at: int
+    step: int
+
+
+class Target(NamedTuple):
+    """Where a tile is stored: its row i at ``values[at + rows[row + i]:]``."""
+
+    values: np.ndarray
+    at: int
+    rows: np.ndarray
+    row: int
+
+
+class Start(NamedTuple):
+    """What all rows of a tile start from, ``values[at:]``; what they hold if ``at`` is negative."""
+
+    values: np.ndarray
+    at: int
+
+
+def _fields(context: Any, builder: Any, kind: Any, value: Any) -> list[Any]:
+    """Return what a named tuple holds: `Memory` of its arrays, and its numbers."""
+    return [
+        Memory(context, builder, of_field, field)
+        if isinstance(of_field, types.Array)
+        else context.cast(builder, field, of_field, types.intp)
+        for of_field, field in zip(kind.types, cgutils.unpack_tuple(builder, value), strict=True)
+    ]
+
+
 def _tile(vectors: int, by_channel: bool) -> Callable[..., Any]:
     """Generate the tile with so many vectors a row; ``by_channel`` multiplies vectors of A."""
 
     @intrinsic
-    def tile(  # type: ignore[no-untyped-def]
-        typing, a, a0, a_rows, row, offsets, first, n,
-        b, b0, b_step, c, c0, c_rows, c_row, start, start0,
-    ):  # fmt: skip
-        given = (
-            a, a0, a_rows, row, offsets, first, n,
-            b, b0, b_step, c, c0, c_rows, c_row, start, start0,
-        )  # fmt: skip
-        signature = types.void(
-            *(kind if isinstance(kind, types.Array) else types.intp for kind in given)
-        )
+    def tile(typing, n, rows, block, target, start):  # type: ignore[no-untyped-def]
+        signature = types.void(types.intp, rows, block, target, start)
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            (a, a0, a_rows, row, offsets, first, n,
-             b, b0, b_step, c, c0, c_rows, c_row, start, start0) = (
-                Memory(context, builder, kind, value) if isinstance(kind, types.Array) else value
-                for kind, value in zip(signature.args, args, strict=True)
-            )  # fmt: skip
+            n = args[0]
+            (a, a0, a_rows, row, offsets, first), (b, b0, b_step), (c, c0, c_rows, c_row), begin = (
+                _fields(context, builder, kind, value)
+                for kind, value in zip(signature.args[1:], args[1:], strict=True)
+            )
+            start, start0 = begin
             add, zero = builder.add, ir.IntType(64)(0)
             steps = [ir.IntType(64)(i) for i in range(ROWS)]
             spots = [(i, v) for i in range(ROWS) for v in range(vectors)]
@@ -179,36 +215,17 @@ _narrow_tile_by_channel = _tile(NARROW, by_channel=True)
 
 
 @inline
-def tile(
-    vectors, by_channel, a, a0, a_rows, row, offsets, first, n,
-    b, b0, b_step, c, c0, c_rows, c_row, start, start0,
-):  # fmt: skip
-    """Overwrite or increase a tile of c, ``vectors`` vectors wide.
+def tile(vectors, by_channel, n, rows, block, target, start):
+    """Overwrite or increase a tile of the target, ``vectors`` vectors wide.
 
-    Its row i, at ``c[c0 + c_rows[c_row + i]:]``, becomes a start plus ::
-
-        Σ_(k < n) a[a0 + a_rows[row + i] + offsets[first + k]] b[b0 + k b_step:]
-
-    The start is ``start[start0:]``, or what c holds if start0 is negative. By channel, a too is a
+    Its row i becomes the start plus ``Σ_(k < n) a[i, k] b[k]``. By channel, ``a[i, k]`` too is a
     vector, and multiplied number by number.
     """
     if by_channel and vectors == WIDE:
-        _wide_tile_by_channel(
-            a, a0, a_rows, row, offsets, first, n,
-            b, b0, b_step, c, c0, c_rows, c_row, start, start0,
-        )  # fmt: skip
+        _wide_tile_by_channel(n, rows, block, target, start)
     elif by_channel:
-        _narrow_tile_by_channel(
-            a, a0, a_rows, row, offsets, first, n,
-            b, b0, b_step, c, c0, c_rows, c_row, start, start0,
-        )  # fmt: skip
+        _narrow_tile_by_channel(n, rows, block, target, start)
     elif vectors == WIDE:
-        _wide_tile(
-            a, a0, a_rows, row, offsets, first, n,
-            b, b0, b_step, c, c0, c_rows, c_row, start, start0,
-        )  # fmt: skip
+        _wide_tile(n, rows, block, target, start)
     else:
-        _narrow_tile(
-            a, a0, a_rows, row, offsets, first, n,
-            b, b0, b_step, c, c0, c_rows, c_row, start, start0,
-        )  # fmt: skip
+        _narrow_tile(n, rows, block, target, start)

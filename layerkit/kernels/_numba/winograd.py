@@ -10,11 +10,23 @@ Numbers of a transformed tile are laid out as (tile, point, channel).
 
 import numpy as np
 
-from layerkit.kernels._numba.activations import _relu
-from layerkit.kernels._numba.compile import inline, jit, plain
+from layerkit.kernels._numba.activations import relu_loop
+from layerkit.kernels._numba.compile import contiguous, inline, jit
 from layerkit.kernels._numba.direct import flat, pad
 from layerkit.kernels._numba.threads import in_parts, n_parts
-from layerkit.kernels._numba.tile import NARROW, ROWS, VECTOR_BYTES, WIDE, copy, multiples, tile
+from layerkit.kernels._numba.tile import (
+    NARROW,
+    ROWS,
+    VECTOR_BYTES,
+    WIDE,
+    Block,
+    Rows,
+    Start,
+    Target,
+    copy,
+    multiples,
+    tile,
+)
 from layerkit.kernels._numba.transforms import (
     transform_input,
     transform_kernel,
@@ -95,10 +107,14 @@ def gather(x, y, values, bias, frame, across, down, m, width, cut, c_in, c_out, 
                 begin = start if point == BIAS_POINT else c_out  # where zeros are
                 for t in range(0, n, ROWS):
                     tile(
-                        vectors, False, inputs, point * c_in, in_rows, t, alongside, 0, c_in,
-                        values, packed, vectors * narrow,
-                        outputs, point * c_out + start, out_rows, t, bias, begin,
-                    )  # fmt: skip
+                        vectors,
+                        False,
+                        c_in,
+                        Rows(inputs, point * c_in, in_rows, t, alongside, 0),
+                        Block(values, packed, vectors * narrow),
+                        Target(outputs, point * c_out + start, out_rows, t),
+                        Start(bias, begin),
+                    )
                 packed += c_in * vectors * narrow
 
         for t in range(n):
@@ -123,7 +139,7 @@ def gather(x, y, values, bias, frame, across, down, m, width, cut, c_in, c_out, 
                 for i in range(tall):
                     row_start = at + i * width * c_out
                     cells = y[sample, row_start : row_start + wide * c_out]
-                    _relu(cells, cells)
+                    relu_loop(cells, cells)
 
 
 @jit
@@ -175,10 +191,14 @@ def reduce(x, grad, total, frame, grad_frame, across, down, m, cut, c_in, c_out)
                 rows = narrow_rows if vectors == NARROW else wide_rows
                 for c in range(0, depth, ROWS):
                     tile(
-                        vectors, False, inputs, point * c_in, channels, c, in_rows, 0, n,
-                        grads, point * c_out + start, out_pitch,
-                        total, packed, rows, c, total, -1,
-                    )  # fmt: skip
+                        vectors,
+                        False,
+                        n,
+                        Rows(inputs, point * c_in, channels, c, in_rows, 0),
+                        Block(grads, point * c_out + start, out_pitch),
+                        Target(total, packed, rows, c),
+                        Start(total, -1),
+                    )
                 packed += depth * vectors * narrow
 
 
@@ -209,7 +229,7 @@ def convolve(x, kernel, bias, padding, y, rectify=False):
     framed = down * m + r - 1, across * m + r - 1
     layout = frame(x.shape[1:3], (padding[0][0], padding[1][0]), framed, c_in)
     cut = blocks(c_out, x.itemsize)
-    values = transform_kernels(plain(kernel).ravel(), r, cut, c_in, c_out)
+    values = transform_kernels(contiguous(kernel).ravel(), r, cut, c_in, c_out)
     start = np.zeros(c_out + WIDE * VECTOR_BYTES // x.itemsize, x.dtype)
     if bias is not None:
         start[:c_out] = bias

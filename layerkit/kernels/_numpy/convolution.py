@@ -9,6 +9,15 @@ before the first, output o looks through tap t of its window at the cell ``o s +
 
 Everything here is this sum and its two derivatives.
 
+Arguments::
+
+    kernel, bias          (kh, kw, c_in / groups, c_out) and (c_out,)
+    stride, dilation      pairs (height, width), at least 1
+    padding               ((top, bottom), (left, right)); negative cuts off
+    groups                of channels that do not see each other
+    algorithm             "auto", "direct" or "winograd", see `layerkit.Conv2D`
+    rectify               whether to cut the result off at 0, as a ReLU behind would
+
 References
 ----------
 Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, arXiv:1603.07285.
@@ -22,9 +31,10 @@ from math import prod
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from layerkit.kernels._numpy import depthwise, winograd
+from layerkit.kernels._numpy import winograd
 from layerkit.kernels._numpy.activations import relu
 from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_sizes, taps_of
+from layerkit.kernels.dispatch import compiled
 
 # Windows are copied out of so few samples at a time that the copy is still in the cache when the
 # matrix product reads it.
@@ -37,6 +47,7 @@ FEW_CHANNELS = 4
 WINOGRAD_CHANNELS = [32, 64]  # on the side with fewer channels, and on the other
 
 
+@compiled
 def conv2d(
     x: np.ndarray,
     kernel: np.ndarray,
@@ -66,7 +77,7 @@ def conv2d(
     row_bias = None if bias is None else bias[None].repeat(width, axis=0).ravel()
     if _is_depthwise(kernel, groups):
         for chunk, windows in _windows(x, kernel, stride, padding, dilation, 1, prod(x.shape[1:])):
-            depthwise.convolve(windows[0], kernel, y[chunk])
+            _depthwise(windows[0], kernel, y[chunk])
             _add(y[chunk], row_bias)
         return y
     weights = np.ascontiguousarray(_by_output(kernel, groups))
@@ -76,6 +87,7 @@ def conv2d(
     return y
 
 
+@compiled
 def conv2d_kernel_grad(
     x: np.ndarray,
     grad: np.ndarray,
@@ -98,7 +110,7 @@ def conv2d_kernel_grad(
     total = np.zeros(out.shape, x.dtype)
     if _is_depthwise(out, groups):
         for chunk, windows in _windows(x, out, stride, padding, dilation, 1, prod(x.shape[1:])):
-            total += depthwise.kernel_grad(windows[0], grad[chunk])
+            total += _depthwise_kernel_grad(windows[0], grad[chunk])
     else:
         sums = _by_output(total, groups)
         for chunk, columns in _columns(x, out, stride, padding, dilation, groups):
@@ -106,6 +118,7 @@ def conv2d_kernel_grad(
     out[...] = total
 
 
+@compiled
 def conv2d_input_grad(
     grad: np.ndarray,
     kernel: np.ndarray,
@@ -313,3 +326,39 @@ def _spread(x: np.ndarray, kernel: np.ndarray, groups: int) -> tuple[np.ndarray,
     if channels == 1 and 1 < groups < c_out:
         return np.repeat(x, c_out // groups, axis=3), c_out
     return x, groups
+
+
+def _depthwise(windows: np.ndarray, kernel: np.ndarray, y: np.ndarray) -> None:
+    """Overwrite y with the depthwise convolution of windows (n, oh, ow, kh, kw, c).
+
+    Output o of a channel is a sum over few taps, ``y[o] = Σ_t x[o s + t d - p] w[t]``, and no
+    matrix product. Across the stride, the cells that a row of outputs sees through one tap are
+    neighbours in memory, with all their channels. So einsum multiplies and adds whole rows, the
+    kernel being repeated along them, and windows are never copied.
+    """
+    rows, (kh, kw, _, c) = _long_rows(windows), kernel.shape
+    n, height, parts, _, _, length = rows.shape
+    repeated = np.tile(kernel.reshape(kh, kw, c), length // c)
+    np.einsum("nhpijr,ijr->nhpr", rows, repeated, out=y.reshape(n, height, parts, length))
+
+
+def _depthwise_kernel_grad(windows: np.ndarray, grad: np.ndarray) -> np.ndarray:
+    """Return dL/dkernel (kh, kw, 1, c) of a depthwise convolution, given ``grad`` = dL/dy."""
+    rows, c = _long_rows(windows), windows.shape[-1]
+    n, height, parts, kh, kw, length = rows.shape
+    grad = grad.reshape(n, height, parts, length)
+    sums = np.empty((kh, kw, 1, c), grad.dtype)
+    for tap in np.ndindex(kh, kw):
+        along_row = np.einsum("nhpr,nhpr->r", rows[:, :, :, *tap], grad)
+        sums[tap] = along_row.reshape(-1, c).sum(axis=0)
+    return sums
+
+
+def _long_rows(windows: np.ndarray) -> np.ndarray:
+    """View windows as (n, oh, parts, kh, kw, length): one part if cells are neighbours, else ow."""
+    n, height, width, kh, kw, c = windows.shape
+    *outer, by_column, across, along, by_channel = windows.strides
+    if (by_column, by_channel) != (c * windows.itemsize, windows.itemsize):
+        return windows
+    strides = (*outer, by_column, across, along, by_channel)
+    return as_strided(windows, (n, height, 1, kh, kw, width * c), strides, writeable=False)

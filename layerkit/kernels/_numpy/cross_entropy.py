@@ -1,10 +1,22 @@
-"""Cross-entropy after softmax or sigmoid: value and gradient share their exponentials."""
+"""Cross-entropy after softmax or sigmoid: value and gradient share their exponentials.
+
+Arguments::
+
+    logits, labels        (n_samples, n_classes), and the class of each row
+    targets               probabilities, in the shape of the logits
+    cap                   bound that a loss does not exceed
+    weights               of the samples, divided by the normalizer
+    smoothing             share of the target that is spread over all classes
+    pos_weight            positive factor on the loss of positive targets
+"""
 
 import numpy as np
 
-from layerkit.kernels._numpy.elementwise import log1p, sigmoid, softplus
+from layerkit.kernels._numpy.activations import log1p, sigmoid, softplus
+from layerkit.kernels.dispatch import compiled
 
 
+@compiled
 @np.errstate(all="ignore")
 def cross_entropy_of_labels(
     logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, smoothing: float
@@ -46,6 +58,7 @@ def cross_entropy_of_labels(
     return float(weights @ losses.astype(np.float64)), gradient
 
 
+@compiled
 @np.errstate(all="ignore")
 def binary_cross_entropy(
     logits: np.ndarray,
@@ -86,6 +99,7 @@ def binary_cross_entropy(
     return float(weights @ losses), gradient
 
 
+@compiled
 def cross_entropy_of_softmax(
     logits: np.ndarray, targets: np.ndarray, cap: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -102,6 +116,7 @@ def cross_entropy_of_softmax(
     return np.minimum(values, cap), p
 
 
+@compiled
 def cross_entropy_of_sigmoid(
     logits: np.ndarray, targets: np.ndarray, cap: float
 ) -> tuple[np.ndarray, np.ndarray]:

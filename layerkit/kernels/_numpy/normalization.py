@@ -6,13 +6,25 @@ is derived in ``layers/_standardization.py``. Arrays are ``(..., channels)`` in 
 The mean is taken twice, the second time of x - mean: what rounding left of a mean that is far
 larger than the deviations goes away. `batch_norm` returns the two as the rows of one array, so that
 backward finds x - mean again.
+
+Arguments::
+
+    gamma, beta           scale and shift of every channel
+    grad_gamma, grad_beta dL/dgamma and dL/dbeta, to be overwritten
+    x_hat, inv_std        what was standardised, and one over its standard deviation
+    eps                   added to a variance, so that it is not 0
+    channels              length of the last axis; ``n_positions`` is the number of its rows
+    values                one number per channel
 """
 
 import functools
 
 import numpy as np
 
+from layerkit.kernels.dispatch import compiled
 
+
+@compiled
 def batch_norm(
     x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -30,6 +42,7 @@ def batch_norm(
     return y.reshape(x.shape), np.stack([mean, rounding]), inv_std, var
 
 
+@compiled
 def batch_norm_grad(
     grad: np.ndarray,
     x: np.ndarray,
@@ -60,6 +73,7 @@ def batch_norm_grad(
     return dx.reshape(grad.shape)
 
 
+@compiled
 def layer_norm(
     x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -74,6 +88,7 @@ def layer_norm(
     return y.reshape(x.shape), x_hat.reshape(x.shape), inv_std.ravel()
 
 
+@compiled
 def layer_norm_grad(
     grad: np.ndarray,
     x_hat: np.ndarray,

@@ -2,13 +2,50 @@
 
 The optimizer hands them pieces that fit a core's cache, where whole-array expressions with their
 temporaries run within a tenth of hand-written ``out=`` arithmetic.
+
+Arguments::
+
+    params, grads         vectors to be changed in place, and their gradient
+    rate                  the learning rate
+    keep                  what parameters are multiplied by, 1 without decoupled decay
+    m, v, u, w, velocity  what a rule remembers, changed in place: averages of g, of g² and the like
+    momentum, nesterov    of `sgd_step` and `rmsprop_step`
+    beta1, beta2, rho     memory of the averages, in [0, 1)
+    of_m, of_g            how far to step along the average and along the gradient
+    eps                   added to a root, so that it is not 0
+    t                     number of the step, from 1
+    previous, size        in `rprop_step` the gradient of the step before, and each step's length
+    shrink, grow          factors of that length where the sign turned, and where it stayed
+    smallest, largest     bounds of that length
+    decay, spans          weight decay, and the (start, stop) of what decays
 """
 
 from math import sqrt
 
 import numpy as np
 
+from layerkit.kernels.dispatch import compiled, in_numpy
 
+
+@compiled
+def moving_average(mean: np.ndarray, x: np.ndarray, beta: float) -> None:
+    """Exponential moving average, of memory beta: ``mean ← beta mean + (1 - beta) x``."""
+    mean *= beta
+    mean += (1 - beta) * x
+
+
+@compiled
+def shrink(params: np.ndarray, factor: float) -> None:
+    """Decoupled weight decay: ``p ← factor p``."""
+    if factor != 1:
+        params *= factor
+
+
+# Without asking for the backend again.
+_average, _shrink = in_numpy(moving_average), in_numpy(shrink)
+
+
+@compiled
 def sgd_step(
     params: np.ndarray,
     grads: np.ndarray,
@@ -29,6 +66,7 @@ def sgd_step(
     params -= rate * (grads + momentum * velocity if nesterov else velocity)
 
 
+@compiled
 def adam_step(
     params: np.ndarray,
     grads: np.ndarray,
@@ -52,6 +90,7 @@ def adam_step(
     moments_step(params, grads, m, v, beta1, beta2, of_m, 0.0, c * eps, keep)
 
 
+@compiled
 def moments_step(
     params: np.ndarray,
     grads: np.ndarray,
@@ -68,16 +107,17 @@ def moments_step(
 
     Adam and its descendants differ in the four numbers only.
     """
-    moving_average(m, grads, beta1)
-    moving_average(v, grads * grads, beta2)
+    _average(m, grads, beta1)
+    _average(v, grads * grads, beta2)
     direction = of_m * m
     if of_g:
         direction += of_g * grads
     direction /= np.sqrt(v) + eps
-    shrink(params, keep)
+    _shrink(params, keep)
     params -= direction
 
 
+@compiled
 def adamax_step(
     params: np.ndarray,
     grads: np.ndarray,
@@ -89,11 +129,12 @@ def adamax_step(
     eps: float,
 ) -> None:
     """One step ``p ← p - rate m / u``, m averaging g and ``u ← max(beta2 u, |g| + eps)``."""
-    moving_average(m, grads, beta1)
+    _average(m, grads, beta1)
     np.maximum(beta2 * u, np.abs(grads) + eps, out=u)
     params -= rate * m / u
 
 
+@compiled
 def adagrad_step(
     params: np.ndarray, grads: np.ndarray, v: np.ndarray, rate: float, eps: float
 ) -> None:
@@ -102,6 +143,7 @@ def adagrad_step(
     params -= rate * grads / (np.sqrt(v) + eps)
 
 
+@compiled
 def rmsprop_step(
     params: np.ndarray,
     grads: np.ndarray,
@@ -118,9 +160,9 @@ def rmsprop_step(
     v is the average of g² and m that of g; without m it is 0, without a velocity u starts at 0.
     """
     variance = v
-    moving_average(v, grads * grads, rho)
+    _average(v, grads * grads, rho)
     if m is not None:
-        moving_average(m, grads, rho)
+        _average(m, grads, rho)
         variance = np.maximum(v - m * m, 0)  # rounding may leave it below 0
     u = grads / (np.sqrt(variance) + eps)
     if velocity is not None:
@@ -130,6 +172,7 @@ def rmsprop_step(
     params -= rate * u
 
 
+@compiled
 def adadelta_step(
     params: np.ndarray,
     grads: np.ndarray,
@@ -143,12 +186,13 @@ def adadelta_step(
 
     v and w are the averages of g² and, after the step, of d².
     """
-    moving_average(v, grads * grads, rho)
+    _average(v, grads * grads, rho)
     d = grads * np.sqrt(w + eps) / np.sqrt(v + eps)
-    moving_average(w, d * d, rho)
+    _average(w, d * d, rho)
     params -= rate * d
 
 
+@compiled
 def lion_step(
     params: np.ndarray,
     grads: np.ndarray,
@@ -162,11 +206,12 @@ def lion_step(
 
     ``p ← keep p - rate sign(beta1 m + (1 - beta1) g);  m ← beta2 m + (1 - beta2) g``.
     """
-    shrink(params, keep)
+    _shrink(params, keep)
     params -= rate * np.sign(beta1 * m + (1 - beta1) * grads)
-    moving_average(m, grads, beta2)
+    _average(m, grads, beta2)
 
 
+@compiled
 def rprop_step(
     params: np.ndarray,
     grads: np.ndarray,
@@ -189,18 +234,7 @@ def rprop_step(
     params -= size * np.sign(previous)
 
 
-def moving_average(mean: np.ndarray, x: np.ndarray, beta: float) -> None:
-    """Exponential moving average: ``mean ← beta mean + (1 - beta) x``."""
-    mean *= beta
-    mean += (1 - beta) * x
-
-
-def shrink(params: np.ndarray, factor: float) -> None:
-    """Decoupled weight decay: ``p ← factor p``."""
-    if factor != 1:
-        params *= factor
-
-
+@compiled
 def plus_decay(
     grads: np.ndarray, params: np.ndarray, decay: float, spans: np.ndarray, out: np.ndarray
 ) -> None:

@@ -1,4 +1,8 @@
-"""Pooling in NumPy: the maximum or the mean of every window."""
+"""Pooling in NumPy: the maximum or the mean of every window.
+
+A window has the ``size`` (height, width), and ``argmax`` says which of its cells was the largest.
+``stride`` and ``padding`` are those of convolutions.
+"""
 
 from collections.abc import Iterator
 from math import prod
@@ -6,8 +10,10 @@ from math import prod
 import numpy as np
 
 from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_size, taps_of
+from layerkit.kernels.dispatch import compiled
 
 
+@compiled
 def max_pool2d(
     x: np.ndarray, size: Pair, stride: Pair, padding: Padding = NO_PADDING
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -32,6 +38,7 @@ def max_pool2d(
     return y, argmax
 
 
+@compiled
 def max_pool2d_input_grad(
     grad: np.ndarray,
     argmax: np.ndarray,
@@ -51,6 +58,7 @@ def max_pool2d_input_grad(
     return dx
 
 
+@compiled
 def avg_pool2d(
     x: np.ndarray, size: Pair, stride: Pair, padding: Padding = NO_PADDING
 ) -> np.ndarray:
@@ -63,6 +71,7 @@ def avg_pool2d(
     return y
 
 
+@compiled
 def avg_pool2d_input_grad(
     grad: np.ndarray,
     x_shape: tuple[int, ...],
@@ -107,6 +116,7 @@ def _spans(
         yield first - start, first, np.minimum(start + k, n)
 
 
+@compiled
 def mean_of_cells(x: np.ndarray) -> np.ndarray:
     """Return the mean over the cells of (n_samples, cells, channels)."""
     return x.mean(axis=1)

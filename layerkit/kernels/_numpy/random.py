@@ -1,10 +1,16 @@
-"""Random masks from as few random bits as will do."""
+"""Random masks from as few random bits as will do.
+
+``rate`` is that of dropping, ``keep`` a boolean mask, ``shape`` its shape, and its bits come from
+``rng``. ``scale`` is a factor.
+"""
 
 from __future__ import annotations  # numpy.random is only loaded by whoever draws from it
 
 from math import prod
 
 import numpy as np
+
+from layerkit.kernels.dispatch import compiled
 
 
 def keep_mask(
@@ -33,6 +39,7 @@ def keep_mask(
     return draws < threshold, threshold / 2**bits
 
 
+@compiled
 def apply_mask(x: np.ndarray, keep: np.ndarray, scale: float) -> np.ndarray:
     """Return ``x * keep * scale``; unlike a selection it lets NaN and infinities show."""
     y = x * keep

@@ -1,8 +1,8 @@
-"""Dense layers and activations in a row, one call for all: what a small network needs.
+"""Matrix products, biases and tables of rows, and whole runs of Dense layers.
 
 A multilayer perceptron with 64 units spends more time between its layers than in them. So runs of
-Dense layers, each with an activation or none, are handed to these two functions, which compute
-what the layers would one by one, to the last bit::
+Dense layers, each with an activation or none, are handed to `perceptron` and `perceptron_grad`,
+which compute what the layers would one by one, to the last bit::
 
     y_k = f_k(y_{k-1} W_k + b_k)                          forward
     D_k = G_k f_k'(y_k)                                   backward, from the last to the first
@@ -10,27 +10,84 @@ what the layers would one by one, to the last bit::
 
 The run is described by a matrix of integers, a row for each Dense layer (`COLUMNS`), so that one
 compiled function serves every depth. All y_k but the last stand one after the other in ``hidden``.
+
+Arguments::
+
+    a, b                  matrices to be multiplied
+    rows, row             a matrix, and what is added to each row of it
+    index                 which row of a table each row belongs to
+    flat_params           all parameters of a network
+    flat_grads            all its gradients, to be overwritten where the run has its own
+    grad_input            dL/dx, to be overwritten
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from layerkit.kernels._numpy import activations, elementwise
-from layerkit.kernels._numpy.sums import add_row, sum_rows
+from layerkit.kernels._numpy.activations import (
+    relu,
+    relu_grad,
+    sigmoid,
+    sigmoid_grad,
+    tanh,
+    tanh_grad,
+)
+from layerkit.kernels.dispatch import compiled, in_numpy
 
 # W and b are where they start in the flat vector; b is -1 where there is none.
 COLUMNS = ("n_in", "units", "W", "b", "activation")
 IDENTITY, RELU, SIGMOID, TANH = range(4)
 
-_functions = {RELU: activations.relu, SIGMOID: elementwise.sigmoid, TANH: activations.tanh}
+_functions = {RELU: in_numpy(relu), SIGMOID: in_numpy(sigmoid), TANH: in_numpy(tanh)}
 _backwards = {
-    RELU: activations.relu_grad,
-    SIGMOID: activations.sigmoid_grad,
-    TANH: activations.tanh_grad,
+    RELU: in_numpy(relu_grad),
+    SIGMOID: in_numpy(sigmoid_grad),
+    TANH: in_numpy(tanh_grad),
 }
 
 
+@compiled
+def matmul(a: Any, b: np.ndarray, out: np.ndarray | None = None) -> Any:
+    """Return the product a b, written to ``out`` if that is given; rows of a may be sparse."""
+    return a @ b if out is None else np.matmul(a, b, out=out)
+
+
+@compiled
+def add_row(rows: np.ndarray, row: np.ndarray) -> None:
+    """Add ``row``, a bias, to each of ``rows`` in place."""
+    rows += row
+
+
+@compiled
+def sum_rows(rows: np.ndarray, out: np.ndarray) -> None:
+    """Overwrite ``out`` with Σ_r rows[r], the gradient of a bias.
+
+    As a matrix product: several times faster than ``rows.sum(axis=0)``, and no less accurate.
+    """
+    np.matmul(np.ones(len(rows), rows.dtype), rows, out=out)
+
+
+@compiled
+def sum_of_squares(x: np.ndarray) -> float:
+    """Return Σ x², of a vector."""
+    return float(np.vdot(x, x))
+
+
+@compiled
+def add_rows_at(rows: np.ndarray, index: np.ndarray, out: np.ndarray) -> None:
+    """Overwrite ``out`` with Σ over r of rows[r], each in the row index[r].
+
+    As the product of a sparse one-hot matrix: ``np.add.at`` takes 25 times as long on many rows.
+    """
+    from scipy.sparse import csc_array
+
+    one_hot = np.ones(index.size, rows.dtype), index, np.arange(index.size + 1)
+    out[...] = csc_array(one_hot, shape=(len(out), index.size)) @ rows
+
+
+@compiled
 def perceptron(
     x: np.ndarray, flat_params: np.ndarray, run: np.ndarray, hidden: np.ndarray, y: np.ndarray
 ) -> bool:
@@ -48,13 +105,14 @@ def perceptron(
     for (n_in, units, W, b, activation), out in zip(run.tolist(), outputs, strict=True):
         np.matmul(x, flat_params[W : W + n_in * units].reshape(n_in, units), out=out)
         if b >= 0:
-            add_row(out, flat_params[b : b + units])
+            out += flat_params[b : b + units]
         if activation != IDENTITY:
             out[...] = _functions[activation](out)
         x = out
     return True
 
 
+@compiled
 def perceptron_grad(
     grad: np.ndarray,
     x: np.ndarray,
@@ -76,7 +134,7 @@ def perceptron_grad(
         weights = slice(W, W + n_in * units)
         np.matmul(outputs[k].T, grad, out=flat_grads[weights].reshape(n_in, units))
         if b >= 0:
-            sum_rows(grad, flat_grads[b : b + units])
+            in_numpy(sum_rows)(grad, flat_grads[b : b + units])
         if k:
             grad = grad @ flat_params[weights].reshape(n_in, units).T
         elif grad_input.size:

@@ -1,0 +1,332 @@
+"""Matrix products, biases and tables of rows, and runs of Dense layers; NumPy's say what they do.
+
+Products are cut up among the processors, by our own threads. BLAS has threads too, but its idle
+ones go on spinning for a tenth of a second, and kernels that follow on threads of ours then run at
+half their speed. So BLAS gets one thread for a product that it would cut up, and we cut it up.
+
+Passes over rows are compiled as NumPy starts an inner loop for each row, which costs more than
+adding 64 numbers.
+"""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from layerkit.kernels._numba.activations import (
+    relu_grad_loop,
+    relu_loop,
+    sigmoid_grad_loop,
+    sigmoid_loop,
+    tanh_grad_loop,
+    tanh_loop,
+)
+from layerkit.kernels._numba.blas import (
+    addresses,
+    multiply,
+    multiply_any,
+    multiply_by_transpose,
+    multiply_transposed,
+)
+from layerkit.kernels._numba.compile import BOTH, contiguous, for_dtypes, inline, jit
+from layerkit.kernels._numba.threads import (
+    PASS,
+    WORTHWHILE,
+    in_parts,
+    n_parts,
+    n_threads,
+    workers,
+)
+from layerkit.kernels._numba.work_queue import new_queue, share
+from layerkit.kernels._numpy import dense as reference
+from layerkit.kernels._numpy.dense import RELU, SIGMOID, TANH
+from layerkit.kernels.blas import one_blas_thread
+from layerkit.kernels.dispatch import in_numpy
+
+# Multiply-adds of a part; OpenBLAS takes one thread for fewer than twice as many.
+LEAST = 131072
+# Parts of the rows read b as it lies in memory, and take 0.7 to 1 of the time of parts of the
+# columns; but each makes b ready for BLAS's innermost loop, which has to pay for itself.
+ROWS = 16
+# So many rows are added up before they join the total: then 10,000 rows lose no digits.
+BLOCK = 128
+_NO_QUEUE = new_queue()  # where nothing is shared
+
+
+def matmul(a: Any, b: np.ndarray, out: np.ndarray | None = None) -> Any:
+    """Return the product a b: parts of the rows or the columns of the result, where it is large."""
+    multiply_adds = prod(a.shape) * b.shape[-1]
+    blas = addresses(b.dtype) if is_cut_up(multiply_adds) and _are_for_blas(a, b) else None
+    if blas is None or (out is not None and not out.flags.carray):
+        return in_numpy(reference.matmul)(a, b, out)
+    if out is None:
+        out = np.empty((len(a), b.shape[1]), a.dtype)
+    threads = n_threads()
+    with one_blas_thread(), workers(threads) as queue:
+        multiply_in_parts(queue, threads, blas, a, b, out)
+    return out
+
+
+def is_cut_up(multiply_adds: float) -> bool:
+    """Whether a product is worth a second thread."""
+    return multiply_adds >= 2 * LEAST and n_threads() > 1
+
+
+def _are_for_blas(a: Any, b: np.ndarray) -> bool:
+    """Whether BLAS takes them as they are, and they are more than vectors."""
+    return _is_for_blas(a) and _is_for_blas(b) and a.dtype == b.dtype in BOTH
+
+
+def _is_for_blas(a: Any) -> bool:
+    in_order = isinstance(a, np.ndarray) and (a.flags.c_contiguous or a.flags.f_contiguous)
+    return in_order and a.ndim == 2 and min(a.shape) > 1
+
+
+@jit
+def multiply_in_parts(queue, threads, blas, a, b, out):
+    """Overwrite ``out`` with a b, as many rows or columns at a time as a thread gets."""
+    m, n, p = a.shape[0], a.shape[1], b.shape[1]
+    by_row = m >= ROWS * threads
+    parts = min(threads, m if by_row else p, max(1, m * n * p // LEAST))
+    share(queue, parts, _multiply, (m if by_row else p,), (), (blas, a, b, out, by_row))
+
+
+@jit
+def _multiply(start, stop, blas, a, b, out, by_row):
+    if by_row:
+        multiply_any(blas, a[start:stop], b, out[start:stop])
+    else:
+        multiply_any(blas, a, b[:, start:stop], out[:, start:stop])
+
+
+@inline
+def is_shared(threads, m, n, p):
+    """What `is_cut_up` and `_are_for_blas` say, in compiled code."""
+    return threads > 1 and m * n * p >= 2 * LEAST and min(m, n, p) > 1
+
+
+@for_dtypes(BOTH, reference)
+def add_row(rows: np.ndarray, row: np.ndarray) -> None:
+    """Add ``row`` to each of ``rows`` in place."""
+    if rows.flags.carray and rows.ndim == 2:
+        in_parts(_add_row, (rows,), (contiguous(row),), multiply_adds=PASS * rows.size)
+    else:
+        in_numpy(reference.add_row)(rows, row)
+
+
+@jit
+def _add_row(rows, row):
+    n_rows, n = rows.shape
+    for r in range(n_rows):
+        for k in range(n):
+            rows[r, k] += row[k]
+
+
+@for_dtypes(BOTH, reference)
+def sum_rows(rows: np.ndarray, out: np.ndarray) -> None:
+    """Overwrite ``out`` with Σ_r rows[r]."""
+    if not out.flags.carray:
+        in_numpy(reference.sum_rows)(rows, out)
+        return
+    threads = n_parts(len(rows), PASS * rows.size)
+    if threads == 1:
+        _sum_rows(contiguous(rows), out)
+        return
+    with workers(threads) as queue:
+        sum_rows_in_parts(queue, threads, contiguous(rows), out)
+
+
+@jit
+def sum_rows_in_parts(queue, threads, rows, out):
+    """Overwrite ``out`` with the sums of as many parts as are worthwhile, in their order."""
+    parts = max(1, min(threads, len(rows), int(PASS * rows.size / WORTHWHILE)))
+    if parts == 1:
+        _sum_rows(rows, out)
+        return
+    sums = np.empty((parts, out.size), out.dtype)
+    if not share(queue, parts, _sum_rows, (rows,), (sums,), ()):
+        raise MemoryError("sum_rows: no memory for a part of the rows")
+    _sum_rows(sums, out)
+
+
+@jit
+def _sum_rows(rows, out):
+    n_rows, n = rows.shape
+    out[:] = 0
+    part = np.empty_like(out)
+    for start in range(0, n_rows, BLOCK):
+        part[:] = 0
+        for r in range(start, min(start + BLOCK, n_rows)):
+            for k in range(n):
+                part[k] += rows[r, k]
+        for k in range(n):
+            out[k] += part[k]
+
+
+@jit
+def sum_of_squares(x):
+    """Return Σ x²."""
+    total = 0.0
+    for i in range(x.size):
+        total += np.float64(x[i]) * np.float64(x[i])
+    return total
+
+
+@for_dtypes(BOTH, reference)
+def add_rows_at(rows: np.ndarray, index: np.ndarray, out: np.ndarray) -> None:
+    """Overwrite ``out`` with Σ over r of rows[r], each in the row index[r]."""
+    if out.flags.carray:
+        _add_rows_at(contiguous(rows), contiguous(index), out)
+    else:
+        in_numpy(reference.add_rows_at)(rows, index, out)
+
+
+@jit
+def _add_rows_at(rows, index, out):
+    out[:] = 0
+    for r in range(index.size):
+        at = index[r]
+        for k in range(rows.shape[1]):
+            out[at, k] += rows[r, k]
+
+
+def perceptron(
+    x: np.ndarray, flat_params: np.ndarray, run: np.ndarray, hidden: np.ndarray, y: np.ndarray
+) -> bool:
+    """Overwrite ``hidden`` and ``y``; False without NumPy's own BLAS, or for rare cases.
+
+    Those are products with a single column of input, which NumPy makes in yet another way, and
+    float64 activations with an exponential, which are not compiled.
+    """
+    blas = addresses(x.dtype)
+    if blas is None:
+        return False
+    if not _is_cut_up(run, len(x), flat_params.size):
+        return _forward(_NO_QUEUE, 1, blas, x, flat_params, run, hidden, y)
+    threads = n_threads()
+    with one_blas_thread(), workers(threads) as queue:
+        return _forward(queue, threads, blas, x, flat_params, run, hidden, y)
+
+
+def _is_cut_up(run: np.ndarray, n_rows: int, n_params: int) -> bool:
+    """Whether a product of the run is; that a small network has none is seen at once."""
+    return is_cut_up(n_rows * n_params) and is_cut_up(n_rows * _largest(run))
+
+
+@jit
+def _largest(run):
+    """Size of the largest matrix of weights."""
+    largest = 0
+    for n_in, units, _, _, _ in run:
+        largest = max(largest, n_in * units)
+    return largest
+
+
+@jit
+def _forward(queue, threads, blas, x, flat_params, run, hidden, y):
+    for n_in, _, _, _, activation in run:
+        if n_in == 1 or (x.itemsize == 8 and activation > RELU):
+            return False
+    start, last = 0, len(run) - 1
+    for k in range(len(run)):
+        n_in, units, W, b, activation = run[k]
+        stop = start + len(x) * units
+        out = y if k == last else hidden[start:stop].reshape(len(x), units)
+        weights = flat_params[W : W + n_in * units].reshape(n_in, units)
+        if is_shared(threads, len(x), n_in, units):
+            multiply_in_parts(queue, threads, blas, x, weights, out)
+        else:
+            multiply(blas, x, weights, out)
+        bias = flat_params[b : b + units] if b >= 0 else flat_params[:0]
+        parts = _passes(threads, out.size)
+        share(queue, parts, _finish, (out,), (), (bias, activation))
+        x, start = out, stop
+    return True
+
+
+@inline
+def _passes(threads, size):
+    """Into how many parts a pass over so many numbers is cut."""
+    return min(threads, max(1, int(PASS * size / WORTHWHILE)))
+
+
+@jit
+def _finish(out, bias, activation):
+    """Add the bias and apply the activation."""
+    if bias.size:
+        _add_row(out, bias)
+    flat = out.reshape(-1)
+    if activation == RELU:
+        relu_loop(flat, flat)
+    elif activation == TANH:
+        tanh_loop(flat, flat)
+    elif activation == SIGMOID:
+        sigmoid_loop(flat, flat)
+
+
+def perceptron_grad(
+    grad: np.ndarray,
+    x: np.ndarray,
+    flat_params: np.ndarray,
+    run: np.ndarray,
+    hidden: np.ndarray,
+    y: np.ndarray,
+    flat_grads: np.ndarray,
+    grad_input: np.ndarray,
+) -> None:
+    """Overwrite the run's part of ``flat_grads``, and ``grad_input`` unless it is empty."""
+    arguments = x, flat_params, run, hidden, y, flat_grads, grad_input
+    blas = addresses(x.dtype)
+    if blas is None:  # then the forward ran in NumPy, before the kernels were exchanged
+        in_numpy(reference.perceptron_grad)(grad, *arguments)
+        return
+    if not _is_cut_up(run, len(x), flat_params.size):
+        _backward(_NO_QUEUE, 1, blas, contiguous(grad), *arguments)
+        return
+    threads = n_threads()
+    with one_blas_thread(), workers(threads) as queue:
+        _backward(queue, threads, blas, contiguous(grad), *arguments)
+
+
+@jit
+def _backward(queue, threads, blas, grad, x, flat_params, run, hidden, y, flat_grads, grad_input):
+    n_rows, stop = len(x), hidden.size
+    for k in range(len(run) - 1, -1, -1):
+        n_in, units, W, b, activation = run[k]
+        start = stop - n_rows * n_in
+        inputs = hidden[start:stop].reshape(n_rows, n_in) if k else x
+        if activation:
+            local = np.empty_like(grad)
+            of_y, of_grad, of_local = y.reshape(-1), grad.reshape(-1), local.reshape(-1)
+            parts = _passes(threads, grad.size)
+            share(queue, parts, _local, (of_y, of_grad, of_local), (), (activation,))
+            grad = local
+        end = W + n_in * units
+        weights = flat_params[W:end].reshape(n_in, units)
+        of_weights = flat_grads[W:end].reshape(n_in, units)
+        shared = is_shared(threads, n_rows, n_in, units)
+        if shared:
+            multiply_in_parts(queue, threads, blas, inputs.T, grad, of_weights)
+        else:
+            multiply_transposed(blas, inputs, grad, of_weights)
+        if b >= 0:
+            sum_rows_in_parts(queue, threads, grad, flat_grads[b : b + units])
+        if k or grad_input.size:
+            passed = np.empty((n_rows, n_in), grad.dtype) if k else grad_input
+            if shared:
+                multiply_in_parts(queue, threads, blas, grad, weights.T, passed)
+            else:
+                multiply_by_transpose(blas, grad, weights, passed)
+            grad = passed
+        y, stop = inputs, start
+
+
+@jit
+def _local(y, grad, local, activation):
+    """Multiply by the activation's derivative."""
+    if activation == RELU:
+        relu_grad_loop(grad, y, local)
+    elif activation == TANH:
+        tanh_grad_loop(grad, y, local)
+    else:
+        sigmoid_grad_loop(grad, y, local)
