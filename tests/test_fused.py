@@ -341,11 +341,11 @@ def test_only_what_is_built_has_a_plan():
 def test_without_numpys_own_blas_the_layers_compute(backend, monkeypatch):
     if backend == "numpy":
         pytest.skip("only compiled code calls BLAS by address")
-    from layerkit.kernels._numba import perceptrons
+    from layerkit.kernels._numba import dense
 
     network, x, grad = built([3, 4, 2], ReLU), noise(4, 3), noise(4, 2)
     expected = both_passes(network, x, grad)
-    monkeypatch.setattr(perceptrons, "addresses", lambda dtype: None)
+    monkeypatch.setattr(dense, "addresses", lambda dtype: None)
     assert_same(both_passes(network, x, grad), expected)
 
 
