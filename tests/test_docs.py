@@ -191,7 +191,7 @@ def test_links_of_the_built_site_resolve_and_nothing_comes_from_the_network(site
             elif parts.fragment and target in parsed:
                 if unquote(parts.fragment) not in parsed[target].ids:
                     broken.append(f"{path.relative_to(site)}: {url}")
-    assert not broken
+    assert not broken, "\n".join(broken[:50])
 
 
 @pytest.mark.slow

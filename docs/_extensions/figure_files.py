@@ -40,7 +40,7 @@ class Figure:
             for kind in ("forward", "backward")
         )
         return (
-            f'<div class="figure"><svg role="img" aria-label="{escape(self.title)}" '
+            f'<div class="diagram"><svg role="img" aria-label="{escape(self.title)}" '
             f'viewBox="0 0 {width} {height}" style="min-width:{0.62 * width:.0f}px">'
             f"<title>{escape(self.title)}</title><defs>{heads}</defs>{''.join(self.parts)}</svg></div>\n"
         )

@@ -57,9 +57,9 @@ def sections():
 
 
 def introduction():
-    """Return what the page of `to_markdown` says before its list."""
+    """Return what the page of `to_markdown` says before its list: how all is verified."""
     text = catalogue().to_markdown().partition("\n- Linear")[0]
-    return in_myst(text.partition("\n")[2]).replace("This page is\nwritten by", "It is made by")
+    return in_myst(text.partition("Each formula\n")[2])
 
 
 def in_myst(text):
@@ -89,7 +89,7 @@ def entry_page(entry, family, section):
     words = WORDS | (KERNEL if family == "Convolution" else {})
     yield f"# {entry.name}\n"
     yield f"{entry.computes}\n"
-    yield f"{{doc}}`API page <{reference}>` · family: {{doc}}`{family} <index>`\n{{.facts}}\n"
+    yield f"{{.facts}}\n{{doc}}`API page <{reference}>` · {family} · [proof](#proof)\n"
     yield f"## What it computes\n\n{block(entry.forward)}"
     if remarks:
         yield "\n".join(f"- {remark}" for remark in remarks) + "\n"
@@ -115,10 +115,10 @@ def proof(entry):
     for check in entry.record.checks:
         error, allowed = ("", "") if not check.bound else (f"{check.error:.0e}", f"{check.bound:.0e}")
         what = METHODS.get(check.method, check.method)
-        code = check.method == "PyTorch" and entry.torch
-        note = f": `{entry.torch}`" if code else f" ({check.note})" if check.note else ""
-        if check.ok is None:
-            note = f" ({check.note})"
+        note = f" ({check.note})" if check.note else ""
+        if check.method == "PyTorch":
+            absent = " (not installed where this page was built; the tests compare it)"
+            note = f": `{entry.torch}`" + (absent if check.ok is None else "")
         yield f"| {what}{note.replace('|', '&#124;')} | {VERDICTS[check.ok]} | {error} | {allowed} |"
     yield ""
     yield "To repeat it:\n"
@@ -128,15 +128,17 @@ def proof(entry):
 
 def index():
     yield "# Catalogue of gradients\n"
-    yield introduction()
-    yield "\n"
+    yield "What every layer and every loss computes, its partial derivatives, its gradients, and the"
+    yield "proof of each. A page for each:\n"
     for family, entries in catalogue().families.items():
         links = ", ".join(f"[{entry.name}]({page_name(entry.name)}.md)" for entry in entries)
         yield f"**{family}**: {links}\n"
-    yield "```{toctree}\n:hidden:\n"
-    for entry in catalogue().values():
-        yield f"{entry.name} <{page_name(entry.name)}>"
-    yield "```\n"
+    yield f"## How they are verified\n\nEach formula {introduction()}"
+    for family, entries in catalogue().families.items():
+        yield f"```{{toctree}}\n:hidden:\n:caption: {family}\n"
+        for entry in entries:
+            yield f"{entry.name} <{page_name(entry.name)}>"
+        yield "```\n"
 
 
 def files():

@@ -229,8 +229,8 @@ def page(name, catalogue=()):
     module = name.path.rpartition(".")[0]
     parts.append(f".. currentmodule:: {module}\n")
     if not name.is_documented:
-        parts += [f".. py:data:: {name.name}\n   :value: {name.thing}\n"]
-        parts += [":doc:`Kernels <kernels>` says what it is for.\n"]
+        parts += [f"::\n\n    {name.name} = {name.thing}\n"]
+        parts += [f":doc:`{PACKAGES[name.package]} <{name.package}>` says what it is for.\n"]
     elif not name.is_class:
         parts.append(f".. autofunction:: {name.name}\n")
     else:
