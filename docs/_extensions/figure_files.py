@@ -36,7 +36,8 @@ class Figure:
         width, height = self.size
         heads = "".join(
             f'<marker id="{kind}-head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
-            f'markerHeight="7" orient="auto"><path class="{kind}-head" d="M0 0 L8 4 L0 8 z"/></marker>'
+            f'markerHeight="7" orient="auto"><path class="{kind}-head" d="M0 0 L8 4 L0 8 z"/>'
+            "</marker>"
             for kind in ("forward", "backward")
         )
         return (
@@ -47,7 +48,9 @@ class Figure:
 
 
 def rooms():
-    figure = Figure("X and y go through estimators, training, layers and kernels, and back", 860, 268)
+    figure = Figure(
+        "X and y go through estimators, training, layers and kernels, and back", 860, 268
+    )
     names = [
         ("estimators", "data to task"),
         ("training", "batches, the loop"),
@@ -72,8 +75,15 @@ def rooms():
 
 
 def chain():
-    figure = Figure("Values go forward through the layers, gradients come back in reverse", 860, 236)
-    names = [("Dense", "x W + b"), ("Tanh", "tanh(x)"), ("Dense", "x W + b"), ("Loss", "L(y, target)")]
+    figure = Figure(
+        "Values go forward through the layers, gradients come back in reverse", 860, 236
+    )
+    names = [
+        ("Dense", "x W + b"),
+        ("Tanh", "tanh(x)"),
+        ("Dense", "x W + b"),
+        ("Loss", "L(y, target)"),
+    ]
     figure.text(14, 64, "x", "bold")
     for k, (name, what) in enumerate(names):
         x = 88 + 200 * k
@@ -88,19 +98,25 @@ def chain():
     figure.arrow((82, 176), (46, 176), kind="backward")
     figure.text(20, 181, "∂L/∂x", "bold")
     figure.text(440, 20, "forward: each layer turns its input into its output")
-    figure.text(440, 230, "backward: each layer turns the gradient of its output into that of its input")
+    figure.text(
+        440, 230, "backward: each layer turns the gradient of its output into that of its input"
+    )
     return figure
 
 
 def vectors():
-    figure = Figure("Layers hold views into one vector of parameters and one of gradients", 860, 250)
+    figure = Figure(
+        "Layers hold views into one vector of parameters and one of gradients", 860, 250
+    )
     slots = [("W", 12, 276), ("b", 4, 92), ("W", 8, 184), ("b", 2, 46)]
     for name, y in (("flat_params", 84), ("flat_grads", 154)):
         x = 130
         figure.text(118, y + 27, name, "bold", anchor="end")
         for k, (label, size, width) in enumerate(slots):
             kind = "box" if name == "flat_params" else "back"
-            figure.box(x, y, width, 44, label, f"{size}" if width < 60 else f"{size} numbers", kind=kind)
+            figure.box(
+                x, y, width, 44, label, f"{size}" if width < 60 else f"{size} numbers", kind=kind
+            )
             x += width + 2 + 14 * (k == 1)
     figure.text(316, 30, "Dense(4): W (3, 4), b (4,)", "bold")
     figure.text(632, 30, "Dense(2): W (4, 2), b (2,)", "bold")
@@ -113,7 +129,9 @@ def vectors():
 
 
 def estimator():
-    figure = Figure("fit prepares, builds, learns; predict runs the network and undoes the codes", 860, 196)
+    figure = Figure(
+        "fit prepares, builds, learns; predict runs the network and undoes the codes", 860, 196
+    )
     steps = [
         ("prepare", "check X, encode y"),
         ("network", "your layers + head"),

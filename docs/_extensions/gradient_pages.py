@@ -1,4 +1,4 @@
-"""The catalogue of gradients, a page for each layer and loss, its formulas set and its proofs shown.
+"""The catalogue of gradients: a page for each layer and loss, formulas set, proofs shown.
 
 Formulas, remarks and figures come from `layerkit.inspection.gradient_catalogue`; the record on a
 page is that of the machine that built it.
@@ -113,13 +113,16 @@ def proof(entry):
     yield f"Verified on `{entry.example!r}`, when this page was built:\n"
     yield "| | | largest error | allowed |\n|---|---|---|---|"
     for check in entry.record.checks:
-        error, allowed = ("", "") if not check.bound else (f"{check.error:.0e}", f"{check.bound:.0e}")
+        error, allowed = (
+            ("", "") if not check.bound else (f"{check.error:.0e}", f"{check.bound:.0e}")
+        )
         what = METHODS.get(check.method, check.method)
         note = f" ({check.note})" if check.note else ""
         if check.method == "PyTorch":
             absent = " (not installed where this page was built; the tests compare it)"
             note = f": `{entry.torch}`" + (absent if check.ok is None else "")
-        yield f"| {what}{note.replace('|', '&#124;')} | {VERDICTS[check.ok]} | {error} | {allowed} |"
+        what = (what + note).replace("|", "&#124;")
+        yield f"| {what} | {VERDICTS[check.ok]} | {error} | {allowed} |"
     yield ""
     yield "To repeat it:\n"
     yield "```python\nfrom layerkit.inspection import gradient_catalogue\n"
@@ -128,8 +131,8 @@ def proof(entry):
 
 def index():
     yield "# Catalogue of gradients\n"
-    yield "What every layer and every loss computes, its partial derivatives, its gradients, and the"
-    yield "proof of each. A page for each:\n"
+    yield "What every layer and every loss computes, its partial derivatives, its gradients, and"
+    yield "the proof of each. A page for each:\n"
     for family, entries in catalogue().families.items():
         links = ", ".join(f"[{entry.name}]({page_name(entry.name)}.md)" for entry in entries)
         yield f"**{family}**: {links}\n"

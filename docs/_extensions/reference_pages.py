@@ -51,7 +51,7 @@ class Name(NamedTuple):
     @property
     def is_documented(self):
         """Whether it has a docstring of its own: constants and aliases of types have none."""
-        return self.is_class or callable(self.thing) and not hasattr(self.thing, "__origin__")
+        return self.is_class or (callable(self.thing) and not hasattr(self.thing, "__origin__"))
 
     @property
     def importable_from_the_top(self):
@@ -63,7 +63,9 @@ def public_names():
     """List every public name once, in its home."""
     names = [Name("", name) for name in HOMELESS]
     for package in PACKAGES:
-        names += [Name(package, name) for name in importlib.import_module(f"layerkit.{package}").__all__]
+        names += [
+            Name(package, name) for name in importlib.import_module(f"layerkit.{package}").__all__
+        ]
     return names
 
 
@@ -161,18 +163,38 @@ def package_page(package):
     if about.introduction:
         parts += [about.introduction, ""]
     families = {
-        family: {Name("" if name in HOMELESS else package, name): text for name, text in rows.items()}
+        family: {
+            Name("" if name in HOMELESS else package, name): line for name, line in rows.items()
+        }
         for family, rows in about.families.items()
     }
-    for family, rows in families.items():
-        if family:
-            parts.append(title(family[0].upper() + family[1:], "-"))
-        parts.append(table(rows))
     if about.arguments:
-        parts += [title("Arguments", "-"), about.arguments, ""]
+        parts += [families_in_lines(families)]
+        parts += [
+            "What arguments mean is explained once, :doc:`for all of them <kernel_arguments>`.",
+            "",
+        ]
+    else:
+        for family, rows in families.items():
+            parts += [title(family[0].upper() + family[1:], "-")] if family else []
+            parts += [table(rows)]
     parts += [".. toctree::", "   :hidden:", ""]
+    parts += ["   kernel_arguments"] if about.arguments else []
     parts += [f"   {name.name} <{name.path}>" for rows in families.values() for name in rows]
     return "\n".join([*parts, ""])
+
+
+def families_in_lines(families):
+    """Return a table with a row for each family: names that are many and alike."""
+    lines = [".. list-table::", "   :widths: 24 76", ""]
+    for family, rows in families.items():
+        links = ", ".join(f":doc:`{name.name} <{name.path}>`" for name in rows)
+        lines += [f"   * - {family}", f"     - {links}"]
+    return "\n".join([*lines, ""])
+
+
+def arguments_page():
+    return f"{title('Arguments of kernels')}\n{Map('kernels').arguments}\n"
 
 
 def index_page():
@@ -218,9 +240,13 @@ def facts(name, catalogue):
     found += [f":doc:`{label} </gradients/{page}>`" for page, label in catalogue]
     if name.is_documented:
         file, link = defined_in(name.thing)
-        found.append(f"defined in |source|")
+        found.append("defined in |source|")
     line = " · ".join(found)
-    replaced = f'\n.. |source| raw:: html\n\n   <a href="{link}">{file}</a>\n' if name.is_documented else ""
+    replaced = (
+        f'\n.. |source| raw:: html\n\n   <a href="{link}">{file}</a>\n'
+        if name.is_documented
+        else ""
+    )
     return f".. container:: facts\n\n   {line}\n{replaced}"
 
 
@@ -277,6 +303,7 @@ def files():
 
     pages = {"index.rst": index_page()}
     pages |= {f"{package}.rst": package_page(package) for package in PACKAGES}
+    pages["kernel_arguments.rst"] = arguments_page()
     catalogue = pages_of()
     for name in public_names():
         entries = catalogue.get(name.name, ()) if name.package in ("layers", "losses") else ()
