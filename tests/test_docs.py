@@ -200,3 +200,31 @@ def test_mathjax_is_part_of_the_built_site(site):
     assert 'src="../_static/mathjax/tex-chtml.js' in page
     assert (site / "_static" / "mathjax" / "tex-chtml.js").stat().st_size > 100_000
     assert [*(site / "_static" / "mathjax").rglob("*.woff")]
+
+
+def clicks(site, wanted):
+    """Return how many links lead from the home page to one for which ``wanted`` is true."""
+    seen, front = set(), {(site / "index.html").resolve()}
+    for distance in range(4):
+        if any(wanted(path.read_text(encoding="utf-8")) for path in front):
+            return distance
+        seen |= front
+        links = {(path.parent / urlsplit(url).path) for path in front for url in Page(path).links}
+        front = {path.resolve() for path in links if path.suffix == ".html"} - seen
+        front = {path for path in front if path.exists()}
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["MLPClassifier", "make_pipeline", "dropout", "class_weight", "highlight-python"],
+        ["Gradients of Conv2D", "Gradient of the kernel W", "Proof"],
+    ],
+    ids=["dropout and class weights in a pipeline", "the gradient of Conv2D's kernel, proved"],
+)
+def test_what_people_look_for_is_at_most_three_clicks_away(words, site):
+    found = clicks(site, lambda page: all(word in page for word in words))
+    assert found is not None
+    assert found <= 3

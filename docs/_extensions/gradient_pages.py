@@ -87,7 +87,7 @@ def entry_page(entry, family, section):
     reference = f"/reference/layerkit.{home}.{entry.subject.__name__}"
     remarks = re.findall(r"^- (?!Verified)(.*)$", section, flags=re.MULTILINE)
     words = WORDS | (KERNEL if family == "Convolution" else {})
-    yield f"# {entry.name}\n"
+    yield f"# Gradients of {entry.name}\n"
     yield f"{entry.computes}\n"
     yield f"{{.facts}}\n{{doc}}`API page <{reference}>` · {family} · [proof](#proof)\n"
     yield f"## What it computes\n\n{block(entry.forward)}"
