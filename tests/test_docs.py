@@ -169,7 +169,7 @@ def site(tmp_path_factory):
     for library in ("sphinx", "pydata_sphinx_theme", "numpydoc", "myst_nb", "sphinx_design"):
         pytest.importorskip(library)
     if "LAYERKIT_SITE" in os.environ:
-        return Path(os.environ["LAYERKIT_SITE"])
+        return Path(os.environ["LAYERKIT_SITE"]).resolve()
     target = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", str(DOCS), str(target)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
