@@ -19,7 +19,7 @@ METHODS = {
     "central differences": "`backward` against central differences of `forward`",
     "complex step": "Differentiated by a complex step",
     "slopes at kinks": "The slopes on both sides of every kink",
-    "ranges": "The ranges, on a dense grid",
+    "ranges": "The ranges that are stated",
     "SymPy": "Differentiated by SymPy, at 40 digits",
     "PyTorch": "PyTorch's result for the same numbers",
 }
