@@ -1,0 +1,346 @@
+"""A page for every public name, and a table of names for every package.
+
+What is public is in ``__all__``; the families and the line about each name are in the docstrings
+of the packages, where a test keeps them complete. This file only lays out.
+"""
+
+import importlib
+import inspect
+import re
+from functools import cache, cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from written import write
+
+PACKAGES = {
+    "estimators": "Estimators",
+    "layers": "Layers",
+    "losses": "Losses",
+    "optimizers": "Optimizers",
+    "schedules": "Schedules",
+    "initializers": "Initializers",
+    "training": "Training",
+    "inspection": "Inspection",
+    "interchange": "Interchange",
+    "datasets": "Data sets",
+    "kernels": "Kernels",
+}
+HOMELESS = {"Layer": "the base class of all layers; one of your own is a subclass"}
+"""What only `layerkit` itself exports; it stands in the table of the layers."""
+
+
+class Name(NamedTuple):
+    """A public name and the package that it is at home in."""
+
+    package: str
+    name: str
+
+    @property
+    def path(self):
+        return ".".join(filter(None, ["layerkit", self.package, self.name]))
+
+    @property
+    def thing(self):
+        return getattr(importlib.import_module(self.path.rpartition(".")[0]), self.name)
+
+    @property
+    def is_class(self):
+        return inspect.isclass(self.thing) and not hasattr(self.thing, "__origin__")
+
+    @property
+    def is_documented(self):
+        """Whether it has a docstring of its own: constants and aliases of types have none."""
+        return self.is_class or (callable(self.thing) and not hasattr(self.thing, "__origin__"))
+
+    @property
+    def importable_from_the_top(self):
+        return self.name in importlib.import_module("layerkit").__all__
+
+
+@cache
+def public_names():
+    """List every public name once, in its home."""
+    names = [Name("", name) for name in HOMELESS]
+    for package in PACKAGES:
+        names += [
+            Name(package, name) for name in importlib.import_module(f"layerkit.{package}").__all__
+        ]
+    return names
+
+
+# ---------------------------------------------------------------- the map in a package's docstring
+
+
+class Map:
+    """The docstring of a package, taken apart: introduction, families, a line about each name."""
+
+    def __init__(self, package):
+        self.package = package
+        module = importlib.import_module(f"layerkit.{package}")
+        self.names = set(module.__all__)
+        self.summary, _, text = inspect.cleandoc(module.__doc__).partition("\n")
+        self.text, self.arguments = text, ""
+        if package == "kernels":  # explains what arguments mean once, below the names
+            self.text, _, arguments = text.partition("\nArguments have")
+            self.arguments = f"Arguments have{arguments}"
+
+    @cached_property
+    def families(self):
+        """Return {family: {name: line about it}}."""
+        found = {"The base class": dict(HOMELESS)} if self.package == "layers" else {}
+        for before, paragraph in zip(["", *self._paragraphs], self._paragraphs, strict=False):
+            for family, rows in self._rows(paragraph).items():
+                found.setdefault(family or heading_in(before), {}).update(rows)
+        listed = {name for rows in found.values() for name in rows}
+        rest = {name: summary_of(Name(self.package, name)) for name in self.names - listed}
+        return found | ({"More": rest} if rest else {})
+
+    @cached_property
+    def introduction(self):
+        """Return what stands before the first row."""
+        kept = []
+        for paragraph in self._paragraphs:
+            if self._rows(paragraph):
+                break
+            kept.append(paragraph)
+        if kept and heading_in(kept[-1]):
+            kept.pop()
+        elif kept and kept[-1].endswith("::"):
+            kept[-1] = kept[-1].removesuffix("::") + "."
+        return "\n\n".join(kept)
+
+    @cached_property
+    def _paragraphs(self):
+        return [part.rstrip() for part in self.text.strip("\n").split("\n\n")]
+
+    def _rows(self, paragraph):
+        """Return {family: {name: line}}: a line is about one name, or lists those of a family."""
+        found = {}
+        for line in re.sub(r"\n {8,}", " ", paragraph).split("\n"):
+            match = re.fullmatch(r"    (\S+(?: \S+)*?)  +(\S.*)", line)
+            if match and match[1] in self.names:
+                found.setdefault("", {})[match[1]] = match[2]
+            elif match and self.package == "kernels":
+                names = [name for name in re.findall(r"\w+", match[2]) if name in self.names]
+                rows = {name: summary_of(Name(self.package, name)) for name in names}
+                found |= {match[1]: rows} if rows else {}
+        return found
+
+
+def heading_in(paragraph):
+    """Return ``Activations`` of ``Activations::``; a sentence is no heading."""
+    text = paragraph.removesuffix("::")
+    return text if text != paragraph and len(text) < 50 else ""
+
+
+def summary_of(name):
+    """Return the first line of its docstring, or its value."""
+    if not name.is_documented:
+        return f"``{name.thing}``"
+    return inspect.getdoc(name.thing).partition("\n")[0].rstrip(".")
+
+
+# ---------------------------------------------------------------- pages
+
+
+def title(text, line="="):
+    return f"{text}\n{line * len(text)}\n"
+
+
+def table(rows):
+    """Return a table of names, each a link to its page, with what is said about it."""
+    lines = [".. list-table::", "   :class: names", "   :widths: 30 70", ""]
+    for name, about in rows.items():
+        about = about.replace("|", "\\|")  # no substitution
+        lines += [f"   * - :doc:`{name.name} <{name.path}>`", f"     - {about}"]
+    return "\n".join([*lines, ""])
+
+
+def package_page(package):
+    about = Map(package)
+    parts = [title(PACKAGES[package]), f"``layerkit.{package}``: {about.summary}", ""]
+    if about.introduction:
+        parts += [about.introduction, ""]
+    families = {
+        family: {
+            Name("" if name in HOMELESS else package, name): line for name, line in rows.items()
+        }
+        for family, rows in about.families.items()
+    }
+    if about.arguments:
+        parts += [families_in_lines(families)]
+        parts += [
+            "What arguments mean is explained once, :doc:`for all of them <kernel_arguments>`.",
+            "",
+        ]
+    else:
+        for family, rows in families.items():
+            parts += [title(family[0].upper() + family[1:], "-")] if family else []
+            parts += [table(rows)]
+    parts += [".. toctree::", "   :hidden:", ""]
+    parts += ["   kernel_arguments"] if about.arguments else []
+    parts += [f"   {name.name} <{name.path}>" for rows in families.values() for name in rows]
+    return "\n".join([*parts, ""])
+
+
+def families_in_lines(families):
+    """Return a table with a row for each family: names that are many and alike."""
+    lines = [".. list-table::", "   :widths: 24 76", ""]
+    for family, rows in families.items():
+        links = ", ".join(f":doc:`{name.name} <{name.path}>`" for name in rows)
+        lines += [f"   * - {family}", f"     - {links}"]
+    return "\n".join([*lines, ""])
+
+
+def arguments_page():
+    return f"{title('Arguments of kernels')}\n{Map('kernels').arguments}\n"
+
+
+def index_page():
+    parts = [
+        title("API reference"),
+        "Every public name has a page here: what it computes, its parameters, shapes, formulas, "
+        "an example. Layers, estimators and what checks gradients can be imported from "
+        "``layerkit`` itself, everything from its package.",
+        "",
+        ".. list-table::",
+        "   :class: names",
+        "   :widths: 22 78",
+        "",
+    ]
+    for package, heading in PACKAGES.items():
+        parts += [f"   * - :doc:`{heading} <{package}>`", f"     - {Map(package).summary}"]
+    parts += [
+        "",
+        "Formulas with their proofs are in the :doc:`catalogue of gradients </gradients/index>`.",
+        "",
+        ".. toctree::",
+        "   :hidden:",
+        "",
+        *[f"   {heading} <{package}>" for package, heading in PACKAGES.items()],
+    ]
+    return "\n".join([*parts, ""])
+
+
+def defined_in(thing):
+    """Return the file and the link to its listing by `sphinx.ext.viewcode`."""
+    thing = inspect.unwrap(thing)
+    module = thing.__module__
+    file = "/".join(module.split(".")) + ".py"
+    if Path(inspect.getsourcefile(thing)).name == "__init__.py":
+        file = file.removesuffix(".py") + "/__init__.py"
+    return file, f"../_modules/{module.replace('.', '/')}.html#{thing.__qualname__}"
+
+
+def facts(name, catalogue):
+    """Return the line above a docstring: how to import it, its formulas, where it is defined."""
+    home = "layerkit" if name.importable_from_the_top else f"layerkit.{name.package}"
+    found = [f"``from {home} import {name.name}``"]
+    found += [f":doc:`{label} </gradients/{page}>`" for page, label in catalogue]
+    if name.is_documented:
+        file, link = defined_in(name.thing)
+        found.append("defined in |source|")
+    line = " · ".join(found)
+    replaced = (
+        f'\n.. |source| raw:: html\n\n   <a href="{link}">{file}</a>\n'
+        if name.is_documented
+        else ""
+    )
+    return f".. container:: facts\n\n   {line}\n{replaced}"
+
+
+def page(name, catalogue=()):
+    parts = [title(name.name), facts(name, catalogue)]
+    module = name.path.rpartition(".")[0]
+    parts.append(f".. currentmodule:: {module}\n")
+    if not name.is_documented:
+        parts += [f"::\n\n    {name.name} = {name.thing}\n"]
+        parts += [f":doc:`{PACKAGES[name.package]} <{name.package}>` says what it is for.\n"]
+    elif not name.is_class:
+        parts.append(f".. autofunction:: {name.name}\n")
+    else:
+        parts.append(f".. autoclass:: {name.name}\n")
+        parts += methods(name)
+    return "\n".join(parts)
+
+
+def methods(name):
+    """Yield the methods with a docstring of their own, and where the others are explained."""
+    public = {id(other.thing): other for other in public_names() if other.is_class}
+    own, bases = {}, []
+    for base in name.thing.__mro__:
+        if base is not name.thing and id(base) in public:
+            bases.append(public[id(base)])
+        elif base.__module__.startswith("layerkit") and not bases:
+            own |= {key: value for key, value in documented(base) if key not in own}
+    inherited = {key for base in bases for key in dir(base.thing)}
+    own = {key: value for key, value in own.items() if key not in inherited}
+    if own:
+        yield "   .. rubric:: Methods and properties\n"
+    for key, kind in own.items():
+        yield f"   .. {kind}:: {key}\n"
+    if bases:
+        links = ", ".join(f":doc:`{base.name} <{base.path}>`" for base in bases)
+        yield f"The other methods and attributes are those of {links}.\n"
+
+
+def documented(kind):
+    for key, value in vars(kind).items():
+        value = getattr(value, "fn", value)  # of scikit-learn's available_if
+        value = getattr(value, "__func__", value)
+        if key.startswith("_") or not getattr(value, "__doc__", None):
+            continue
+        if isinstance(value, property):
+            yield key, "autoproperty"
+        elif inspect.isfunction(value):
+            yield key, "automethod"
+
+
+def files():
+    """Return every generated page: {file name: text}."""
+    from gradient_pages import pages_of
+
+    pages = {"index.rst": index_page()}
+    pages |= {f"{package}.rst": package_page(package) for package in PACKAGES}
+    pages["kernel_arguments.rst"] = arguments_page()
+    catalogue = pages_of()
+    for name in public_names():
+        entries = catalogue.get(name.name, ()) if name.package in ("layers", "losses") else ()
+        pages[f"{name.path}.rst"] = page(name, entries)
+    return pages
+
+
+# ---------------------------------------------------------------- Sphinx
+
+
+def generate(app):
+    write(Path(app.srcdir) / "reference", files())
+
+
+def escape_stars(app, what, name, thing, options, lines):
+    """Keep docutils from taking the star of ``(n_samples, *input_shape)`` for emphasis."""
+    lines[:] = [re.sub(r"(?<=, )\*(?=\w+_shape)", r"\\*", line) for line in lines]
+
+
+def resolve(app, env, node, target):
+    """Find `layerkit.Dense`, or `Dense`, in the home of that name."""
+    last = node.get("reftarget", "").removeprefix("layerkit.").split("(")[0]
+    for name in public_names():
+        if last in (name.name, name.path.removeprefix("layerkit.")) or last == name.path:
+            docname = f"reference/{name.path}"
+            return app.builder and make_reference(app, node, docname, target)
+    return None
+
+
+def make_reference(app, node, docname, content):
+    from sphinx.util.nodes import make_refnode
+
+    return make_refnode(app.builder, node["refdoc"], docname, "", content)
+
+
+def setup(app):
+    app.connect("builder-inited", generate)
+    app.connect("autodoc-process-docstring", escape_stars, priority=1)  # before numpydoc
+    app.connect("missing-reference", resolve)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
