@@ -86,6 +86,7 @@ def same(printed, said):
     assert numbers[0] == pytest.approx(numbers[1], abs=0.02, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [*filter(with_python, pages())], ids=name_of)
 def test_the_python_of_a_page_runs_and_prints_what_it_says(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # some write files

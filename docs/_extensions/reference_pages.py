@@ -21,6 +21,7 @@ PACKAGES = {
     "schedules": "Schedules",
     "initializers": "Initializers",
     "training": "Training",
+    "fused": "Plans",
     "inspection": "Inspection",
     "interchange": "Interchange",
     "datasets": "Data sets",
