@@ -81,14 +81,13 @@ class Map:
         module = importlib.import_module(f"layerkit.{package}")
         self.names = set(module.__all__)
         self.summary, _, text = inspect.cleandoc(module.__doc__).partition("\n")
-        self.text, self.arguments = text, ""
-        if package == "kernels":  # explains what arguments mean once, below the names
-            self.text, _, arguments = text.partition("\nArguments have")
-            self.arguments = f"Arguments have{arguments}"
+        self.text = text
 
     @cached_property
     def families(self):
         """Return {family: {name: line about it}}."""
+        if self.package == "kernels":  # which are many, and grouped by the file they stand in
+            return self._by_file()
         found = {"The base class": dict(HOMELESS)} if self.package == "layers" else {}
         for before, paragraph in zip(["", *self._paragraphs], self._paragraphs, strict=False):
             for family, rows in self._rows(paragraph).items():
@@ -96,6 +95,14 @@ class Map:
         listed = {name for rows in found.values() for name in rows}
         rest = {name: summary_of(Name(self.package, name)) for name in self.names - listed}
         return found | ({"More": rest} if rest else {})
+
+    def _by_file(self):
+        found = {}
+        for name in sorted(self.names):
+            home = getattr(Name(self.package, name).thing, "__module__", "") or ""
+            family = home.rpartition(".")[2] if home.startswith("layerkit.kernels") else "constants"
+            found.setdefault(family, {})[name] = summary_of(Name(self.package, name))
+        return dict(sorted(found.items()))
 
     @cached_property
     def introduction(self):
@@ -122,10 +129,6 @@ class Map:
             match = re.fullmatch(r"    (\S+(?: \S+)*?)  +(\S.*)", line)
             if match and match[1] in self.names:
                 found.setdefault("", {})[match[1]] = match[2]
-            elif match and self.package == "kernels":
-                names = [name for name in re.findall(r"\w+", match[2]) if name in self.names]
-                rows = {name: summary_of(Name(self.package, name)) for name in names}
-                found |= {match[1]: rows} if rows else {}
         return found
 
 
@@ -169,18 +172,13 @@ def package_page(package):
         }
         for family, rows in about.families.items()
     }
-    if about.arguments:
+    if package == "kernels":
         parts += [families_in_lines(families)]
-        parts += [
-            "What arguments mean is explained once, :doc:`for all of them <kernel_arguments>`.",
-            "",
-        ]
     else:
         for family, rows in families.items():
             parts += [title(family[0].upper() + family[1:], "-")] if family else []
             parts += [table(rows)]
     parts += [".. toctree::", "   :hidden:", ""]
-    parts += ["   kernel_arguments"] if about.arguments else []
     parts += [f"   {name.name} <{name.path}>" for rows in families.values() for name in rows]
     return "\n".join([*parts, ""])
 
@@ -192,10 +190,6 @@ def families_in_lines(families):
         links = ", ".join(f":doc:`{name.name} <{name.path}>`" for name in rows)
         lines += [f"   * - {family}", f"     - {links}"]
     return "\n".join([*lines, ""])
-
-
-def arguments_page():
-    return f"{title('Arguments of kernels')}\n{Map('kernels').arguments}\n"
 
 
 def index_page():
@@ -304,7 +298,6 @@ def files():
 
     pages = {"index.rst": index_page()}
     pages |= {f"{package}.rst": package_page(package) for package in PACKAGES}
-    pages["kernel_arguments.rst"] = arguments_page()
     catalogue = pages_of()
     for name in public_names():
         entries = catalogue.get(name.name, ()) if name.package in ("layers", "losses") else ()
