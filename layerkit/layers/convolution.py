@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -27,13 +26,30 @@ ALGORITHMS = ("auto", "direct", "winograd")
 Geometry = tuple[Pair, Padding, Pair, int]  # stride, padding, dilation, groups: for the kernels
 
 
-class _Convolution(Layer):
-    """What convolutions over one and over two axes share."""
+class Kernel(Layer):
+    """What all convolutions share: a kernel that slides, filters and their biases."""
 
     threaded = True
     weight_init = staticmethod(initializers.glorot_uniform)
-    n_axes: int
+    filters: int
+    use_bias: bool
     geometry: Geometry
+
+    def add_bias(self) -> None:
+        """Declare one bias per filter, if the layer has biases."""
+        if self.use_bias:
+            self.add_param("b", (self.filters,), initializers.zeros, decay=False)
+
+    def overwrite_bias_grad(self, grad_output: np.ndarray) -> None:
+        """Sum the gradient over samples and places, if the layer has biases."""
+        if self.use_bias:
+            sum_rows(grad_output.reshape(-1, self.filters), self.grads["b"])
+
+
+class _Convolution(Kernel):
+    """What convolutions over one and over two axes share."""
+
+    n_axes: int
 
     def __init__(
         self,
@@ -69,7 +85,7 @@ class _Convolution(Layer):
         self.geometry = (windows.stride, windows.padding, windows.dilation, groups)
         shape = (*windows.size[-self.n_axes :], channels // groups, filters)
         self.add_param("W", shape, by_group(self.resolve_initializer(), groups))
-        add_bias(self)
+        self.add_bias()
         return (*windows.outputs[-self.n_axes :], filters)
 
     def multiply_adds(self) -> int:
@@ -198,7 +214,7 @@ class Conv2D(_Convolution):
             Gradient with respect to x, where `needs_input_grad` asks for it.
         """
         conv2d_kernel_grad(x, grad_output, self.grads["W"], *self.geometry, self.algorithm)
-        overwrite_bias_grad(self, grad_output)
+        self.overwrite_bias_grad(grad_output)
         if not self.needs_input_grad:
             return None
         W = self.params["W"]
@@ -271,13 +287,13 @@ class Conv1D(_Convolution):
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
         x, grad = self.cache, grad_output[:, None]
         conv2d_kernel_grad(x, grad, self.grads["W"][None], *self.geometry)
-        overwrite_bias_grad(self, grad)
+        self.overwrite_bias_grad(grad)
         if not self.needs_input_grad:
             return None
         return conv2d_input_grad(grad, self.params["W"][None], x.shape, *self.geometry)[:, 0]
 
 
-class ConvTranspose2D(Layer):
+class ConvTranspose2D(Kernel):
     r"""Transposed convolution: the linear map of `Conv2D` backwards, from its output to its input.
 
     .. math:: y_{uvf} = b_f + \sum_{ijc} x_{pqc} W_{ijcf}, \quad
@@ -344,10 +360,6 @@ class ConvTranspose2D(Layer):
     [1.0, 1.0]
     """
 
-    threaded = True
-    weight_init = staticmethod(initializers.glorot_uniform)
-    geometry: Geometry
-
     def __init__(
         self,
         filters: int,
@@ -375,7 +387,7 @@ class ConvTranspose2D(Layer):
         self.geometry = (windows.stride, windows.padding, windows.dilation, 1)
         shape = (*windows.size, input_shape[-1], self.filters)
         self.add_param("W", shape, self.resolve_initializer())
-        add_bias(self)
+        self.add_bias()
         return (*windows.outputs, self.filters)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
@@ -389,7 +401,7 @@ class ConvTranspose2D(Layer):
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
         x = self.cache
         conv2d_kernel_grad(grad_output, x, self.grads["W"].swapaxes(2, 3), *self.geometry)
-        overwrite_bias_grad(self, grad_output)
+        self.overwrite_bias_grad(grad_output)
         if not self.needs_input_grad:
             return None
         return conv2d(grad_output, self.params["W"].swapaxes(2, 3), None, *self.geometry)
@@ -410,15 +422,3 @@ def _draw_groups(
 ) -> np.ndarray:
     one = (*shape[:-1], shape[-1] // groups)
     return np.concatenate([initializer(one, rng) for _ in range(groups)], axis=-1)
-
-
-def add_bias(layer: Any) -> None:
-    """Declare one bias per filter, if the layer has biases."""
-    if layer.use_bias:
-        layer.add_param("b", (layer.filters,), initializers.zeros, decay=False)
-
-
-def overwrite_bias_grad(layer: Any, grad_output: np.ndarray) -> None:
-    """Sum the gradient over samples and places, if the layer has biases."""
-    if layer.use_bias:
-        sum_rows(grad_output.reshape(-1, layer.filters), layer.grads["b"])
