@@ -75,7 +75,7 @@ values : float64 ndarray
 def _of_shape(initializer: _Function) -> _Function:
     """Say in the docstring, before what comes last, what all of them take and return."""
     summary, *last = re.split(r"(?m)^(?=References$|Examples$)", inspect.getdoc(initializer) or "")
-    initializer.__doc__ = "".join([summary, _ARGUMENTS, *last])
+    initializer.__doc__ = "".join([summary, _ARGUMENTS, *last, "\n"])
     return initializer
 
 
