@@ -193,12 +193,6 @@ class Concat(Layer):
         for i, layer in enumerate(self.branches):
             yield f"branches__{i}", layer
 
-    def _set_nested(self, name: str, value: Any) -> None:
-        position = int(name.removeprefix("branches__"))
-        changed = list(self.branches)
-        changed[position] = value
-        self.branches = changed
-
 
 class Columns(Layer):
     r"""Route columns of a table to sub-networks of their own and join what they give.
@@ -314,12 +308,6 @@ class Columns(Layer):
     def _nested(self) -> Iterator[tuple[str, Any]]:
         for i, (_, layer) in enumerate(self.routes):
             yield f"routes__{i}", layer
-
-    def _set_nested(self, name: str, value: Any) -> None:
-        position = int(name.removeprefix("routes__"))
-        changed = list(self.routes)
-        changed[position] = (changed[position][0], value)
-        self.routes = changed
 
 
 def _are_numbers(x: Any) -> TypeGuard[np.ndarray]:

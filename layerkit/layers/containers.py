@@ -149,13 +149,6 @@ class Sequential(Layer):
         for name, layer in _named(self.layers):
             yield f"layers__{name}", layer
 
-    def _set_nested(self, name: str, value: Any) -> None:
-        position = self.names.index(name.removeprefix("layers__"))
-        entry = self.layers[position]
-        changed = list(self.layers)
-        changed[position] = value if isinstance(entry, Layer) else (entry[0], value)
-        self.layers = changed
-
 
 def check_layers(**layers: Any) -> None:
     """Refuse what is not a layer, by the name of the argument."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 
@@ -46,30 +48,20 @@ class Kernel(Layer):
             sum_rows(grad_output.reshape(-1, self.filters), self.grads["b"])
 
 
+@dataclass(eq=False, repr=False)  # for its __init__, which stores the hyper-parameters
 class _Convolution(Kernel):
     """What convolutions over one and over two axes share."""
 
-    n_axes: int
+    filters: int
+    kernel_size: int | Pair
+    stride: int | Pair = 1
+    padding: str | int | Pair = "valid"
+    dilation: int | Pair = 1
+    groups: int = 1
+    use_bias: bool = True
+    initializer: str | Initializer = "auto"
 
-    def __init__(
-        self,
-        filters: int,
-        kernel_size: int | Pair,
-        stride: int | Pair = 1,
-        padding: str | int | Pair = "valid",
-        dilation: int | Pair = 1,
-        groups: int = 1,
-        use_bias: bool = True,
-        initializer: str | Initializer = "auto",
-    ) -> None:
-        self.filters = filters
-        self.kernel_size = kernel_size
-        self.stride = stride
-        self.padding = padding
-        self.dilation = dilation
-        self.groups = groups
-        self.use_bias = use_bias
-        self.initializer = initializer
+    n_axes: ClassVar[int]
 
     def setup(self, input_shape: Shape) -> Shape:
         check_spatial(self, input_shape, self.n_axes)
@@ -93,6 +85,7 @@ class _Convolution(Kernel):
         return math.prod(self.output_shape) * math.prod(self._declared["W"].shape[:-1])
 
 
+@dataclass(eq=False, repr=False)
 class Conv2D(_Convolution):
     r"""Two-dimensional convolution (cross-correlation, as in every neural network library).
 
@@ -167,24 +160,9 @@ class Conv2D(_Convolution):
     [0.0, -1.0, 1.0, 0.0]
     """
 
-    n_axes = 2
+    algorithm: str = "auto"
 
-    def __init__(
-        self,
-        filters: int,
-        kernel_size: int | Pair,
-        stride: int | Pair = 1,
-        padding: str | int | Pair = "valid",
-        dilation: int | Pair = 1,
-        groups: int = 1,
-        use_bias: bool = True,
-        initializer: str | Initializer = "auto",
-        algorithm: str = "auto",
-    ) -> None:
-        super().__init__(
-            filters, kernel_size, stride, padding, dilation, groups, use_bias, initializer
-        )
-        self.algorithm = algorithm
+    n_axes = 2
 
     def setup(self, input_shape: Shape) -> Shape:
         check_spatial(self, input_shape)
@@ -293,6 +271,7 @@ class Conv1D(_Convolution):
         return conv2d_input_grad(grad, self.params["W"][None], x.shape, *self.geometry)[:, 0]
 
 
+@dataclass(eq=False, repr=False)
 class ConvTranspose2D(Kernel):
     r"""Transposed convolution: the linear map of `Conv2D` backwards, from its output to its input.
 
@@ -360,25 +339,14 @@ class ConvTranspose2D(Kernel):
     [1.0, 1.0]
     """
 
-    def __init__(
-        self,
-        filters: int,
-        kernel_size: int | Pair,
-        stride: int | Pair = 1,
-        padding: str | int | Pair = "valid",
-        output_padding: int | Pair = 0,
-        dilation: int | Pair = 1,
-        use_bias: bool = True,
-        initializer: str | Initializer = "auto",
-    ) -> None:
-        self.filters = filters
-        self.kernel_size = kernel_size
-        self.stride = stride
-        self.padding = padding
-        self.output_padding = output_padding
-        self.dilation = dilation
-        self.use_bias = use_bias
-        self.initializer = initializer
+    filters: int
+    kernel_size: int | Pair
+    stride: int | Pair = 1
+    padding: str | int | Pair = "valid"
+    output_padding: int | Pair = 0
+    dilation: int | Pair = 1
+    use_bias: bool = True
+    initializer: str | Initializer = "auto"
 
     def setup(self, input_shape: Shape) -> Shape:
         check_spatial(self, input_shape)

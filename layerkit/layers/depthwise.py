@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -102,6 +103,7 @@ class DepthwiseConv2D(Conv2D):
         return super().setup(input_shape)
 
 
+@dataclass(eq=False, repr=False)
 class SeparableConv2D(Kernel):
     r"""Depthwise convolution, then a 1 x 1 convolution that mixes the channels.
 
@@ -166,25 +168,14 @@ class SeparableConv2D(Kernel):
     [10.0, 100.0]
     """
 
-    def __init__(
-        self,
-        filters: int,
-        kernel_size: int | Pair,
-        stride: int | Pair = 1,
-        padding: str | int | Pair = "valid",
-        dilation: int | Pair = 1,
-        depth_multiplier: int = 1,
-        use_bias: bool = True,
-        initializer: str | Initializer = "auto",
-    ) -> None:
-        self.filters = filters
-        self.kernel_size = kernel_size
-        self.stride = stride
-        self.padding = padding
-        self.dilation = dilation
-        self.depth_multiplier = depth_multiplier
-        self.use_bias = use_bias
-        self.initializer = initializer
+    filters: int
+    kernel_size: int | Pair
+    stride: int | Pair = 1
+    padding: str | int | Pair = "valid"
+    dilation: int | Pair = 1
+    depth_multiplier: int = 1
+    use_bias: bool = True
+    initializer: str | Initializer = "auto"
 
     def setup(self, input_shape: Shape) -> Shape:
         check_spatial(self, input_shape)
