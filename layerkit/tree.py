@@ -47,14 +47,12 @@ class Tree(Parameterized):
     _trainable = True
     _declared: Mapping[str, Declaration] = MappingProxyType({})
     _own_params: dict[str, np.ndarray] | None = None
-    _own_grads: Mapping[str, np.ndarray] = MappingProxyType({})
     _own_buffers: Mapping[str, np.ndarray] = MappingProxyType({})
     _flat_params: np.ndarray | None = None
     _flat_grads: np.ndarray | None = None
     _seed: np.random.SeedSequence | None = None
     _rng: np.random.Generator | None = None
-    _views = "_shown_params", "_shown_grads", "_own_grads", "_flat_params", "_flat_grads"
-    _unpickled: tuple[str, ...] = _views
+    _unpickled: tuple[str, ...] = ("_shown_params", "_shown_grads", "_flat_params", "_flat_grads")
 
     def setup(self, input_shape: Shape) -> Shape:
         """Declare arrays and return the shape of the output; a subclass overrides it."""
@@ -179,8 +177,7 @@ class Tree(Parameterized):
                     params[name][...] = held[name]
                 start = where.stop
             layer.path, layer.dtype = path, dtype
-            layer._own_params, layer._own_grads = params, grads
-            layer._shown_params = MappingProxyType(params)
+            layer._own_params, layer._shown_params = params, MappingProxyType(params)
             layer._shown_grads = MappingProxyType(grads)
             layer._own_buffers = {k: np.array(b, dtype) for k, b in layer._own_buffers.items()}
             layer._flat_params = layer._flat_grads = None
@@ -240,7 +237,7 @@ class Tree(Parameterized):
     @cached_property
     def _shown_grads(self) -> Mapping[str, np.ndarray]:
         self._built()
-        return MappingProxyType(self._own_grads)
+        return MappingProxyType({})
 
     @property
     def buffers(self) -> Mapping[str, np.ndarray]:

@@ -28,7 +28,7 @@ ALGORITHMS = ("auto", "direct", "winograd")
 Geometry = tuple[Pair, Padding, Pair, int]  # stride, padding, dilation, groups: for the kernels
 
 
-class Kernel(Layer):
+class Convolution(Layer):
     """What all convolutions share: a kernel that slides, filters and their biases."""
 
     threaded = True
@@ -49,7 +49,7 @@ class Kernel(Layer):
 
 
 @dataclass(eq=False, repr=False)  # for its __init__, which stores the hyper-parameters
-class _Convolution(Kernel):
+class _GroupedConvolution(Convolution):
     """What convolutions over one and over two axes share."""
 
     filters: int
@@ -86,7 +86,7 @@ class _Convolution(Kernel):
 
 
 @dataclass(eq=False, repr=False)
-class Conv2D(_Convolution):
+class Conv2D(_GroupedConvolution):
     r"""Two-dimensional convolution (cross-correlation, as in every neural network library).
 
     .. math:: y_{pqf} = b_f + \sum_{ijc} x_{p s + i d - P,\; q s + j d - P,\; c}\, W_{ijcf}
@@ -199,7 +199,7 @@ class Conv2D(_Convolution):
         return conv2d_input_grad(grad_output, W, x.shape, *self.geometry, self.algorithm)
 
 
-class Conv1D(_Convolution):
+class Conv1D(_GroupedConvolution):
     r"""One-dimensional convolution over a sequence: `Conv2D` on an image of height 1.
 
     .. math:: y_{tf} = b_f + \sum_{ic} x_{t s + i d - P,\; c}\, W_{icf}
@@ -272,7 +272,7 @@ class Conv1D(_Convolution):
 
 
 @dataclass(eq=False, repr=False)
-class ConvTranspose2D(Kernel):
+class ConvTranspose2D(Convolution):
     r"""Transposed convolution: the linear map of `Conv2D` backwards, from its output to its input.
 
     .. math:: y_{uvf} = b_f + \sum_{ijc} x_{pqc} W_{ijcf}, \quad

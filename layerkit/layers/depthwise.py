@@ -11,7 +11,7 @@ from layerkit import initializers
 from layerkit.initializers import Initializer
 from layerkit.kernels import Pair, conv2d, conv2d_input_grad, conv2d_kernel_grad
 from layerkit.layers._windows import check_spatial, slide
-from layerkit.layers.convolution import Conv2D, Kernel, by_group
+from layerkit.layers.convolution import Conv2D, Convolution, by_group
 from layerkit.parameters import is_size
 from layerkit.shapes import Shape
 
@@ -104,7 +104,7 @@ class DepthwiseConv2D(Conv2D):
 
 
 @dataclass(eq=False, repr=False)
-class SeparableConv2D(Kernel):
+class SeparableConv2D(Convolution):
     r"""Depthwise convolution, then a 1 x 1 convolution that mixes the channels.
 
     .. math:: h = \text{depthwise}(x, W^{depth}), \qquad
