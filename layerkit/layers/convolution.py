@@ -37,12 +37,12 @@ class Convolution(Layer):
     use_bias: bool
     geometry: Geometry
 
-    def add_bias(self) -> None:
+    def _add_bias(self) -> None:
         """Declare one bias per filter, if the layer has biases."""
         if self.use_bias:
             self.add_param("b", (self.filters,), initializers.zeros, decay=False)
 
-    def overwrite_bias_grad(self, grad_output: np.ndarray) -> None:
+    def _overwrite_bias_grad(self, grad_output: np.ndarray) -> None:
         """Sum the gradient over samples and places, if the layer has biases."""
         if self.use_bias:
             sum_rows(grad_output.reshape(-1, self.filters), self.grads["b"])
@@ -77,7 +77,7 @@ class _GroupedConvolution(Convolution):
         self.geometry = (windows.stride, windows.padding, windows.dilation, groups)
         shape = (*windows.size[-self.n_axes :], channels // groups, filters)
         self.add_param("W", shape, by_group(self.resolve_initializer(), groups))
-        self.add_bias()
+        self._add_bias()
         return (*windows.outputs[-self.n_axes :], filters)
 
     def multiply_adds(self) -> int:
@@ -192,7 +192,7 @@ class Conv2D(_GroupedConvolution):
             Gradient with respect to x, where `needs_input_grad` asks for it.
         """
         conv2d_kernel_grad(x, grad_output, self.grads["W"], *self.geometry, self.algorithm)
-        self.overwrite_bias_grad(grad_output)
+        self._overwrite_bias_grad(grad_output)
         if not self.needs_input_grad:
             return None
         W = self.params["W"]
@@ -265,7 +265,7 @@ class Conv1D(_GroupedConvolution):
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
         x, grad = self.cache, grad_output[:, None]
         conv2d_kernel_grad(x, grad, self.grads["W"][None], *self.geometry)
-        self.overwrite_bias_grad(grad)
+        self._overwrite_bias_grad(grad)
         if not self.needs_input_grad:
             return None
         return conv2d_input_grad(grad, self.params["W"][None], x.shape, *self.geometry)[:, 0]
@@ -355,7 +355,7 @@ class ConvTranspose2D(Convolution):
         self.geometry = (windows.stride, windows.padding, windows.dilation, 1)
         shape = (*windows.size, input_shape[-1], self.filters)
         self.add_param("W", shape, self.resolve_initializer())
-        self.add_bias()
+        self._add_bias()
         return (*windows.outputs, self.filters)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
@@ -369,7 +369,7 @@ class ConvTranspose2D(Convolution):
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
         x = self.cache
         conv2d_kernel_grad(grad_output, x, self.grads["W"].swapaxes(2, 3), *self.geometry)
-        self.overwrite_bias_grad(grad_output)
+        self._overwrite_bias_grad(grad_output)
         if not self.needs_input_grad:
             return None
         return conv2d(grad_output, self.params["W"].swapaxes(2, 3), None, *self.geometry)

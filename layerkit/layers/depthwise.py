@@ -189,7 +189,7 @@ class SeparableConv2D(Convolution):
         depth_init = initializers.glorot_uniform if self.initializer == "auto" else point_init
         self.add_param("W_depth", (*windows.size, 1, between), by_group(depth_init, channels))
         self.add_param("W_point", (1, 1, between, self.filters), point_init)
-        self.add_bias()
+        self._add_bias()
         return (*windows.outputs, self.filters)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
@@ -200,7 +200,7 @@ class SeparableConv2D(Convolution):
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
         x, h = self.cache
         conv2d_kernel_grad(h, grad_output, self.grads["W_point"])
-        self.overwrite_bias_grad(grad_output)
+        self._overwrite_bias_grad(grad_output)
         grad_h = conv2d_input_grad(grad_output, self.params["W_point"], h.shape)
         conv2d_kernel_grad(x, grad_h, self.grads["W_depth"], *self.geometry)
         if not self.needs_input_grad:
