@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.datasets import load_diabetes
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from layerkit.datasets import load_digits
+from layerkit.estimators import SequentialClassifier, SequentialRegressor
 from layerkit.inspection import GradientFlowDisplay, GradientRecorder, TrainingCurveDisplay
 from layerkit.interchange import save
 from layerkit.layers import (
@@ -31,16 +38,11 @@ from layerkit.schedules import CosineDecay
 from layerkit.training import History, train
 
 EPOCHS, BATCH_SIZE = 15, 32
-Images = np.ndarray
-Labels = np.ndarray
 
 
-def split(X: Images, y: Labels, part: float, seed: int) -> tuple[Images, Images, Labels, Labels]:
+def split(X: np.ndarray, y: np.ndarray, part: float, seed: int) -> list[np.ndarray]:
     """Hold out a part of the rows, every class in its proportion."""
-    from sklearn.model_selection import train_test_split
-
-    X, X_held, y, y_held = train_test_split(X, y, test_size=part, stratify=y, random_state=seed)
-    return X, X_held, y, y_held
+    return train_test_split(X, y, test_size=part, stratify=y, random_state=seed)
 
 
 def convolutional_network() -> Sequential:
@@ -56,7 +58,7 @@ def convolutional_network() -> Sequential:
 
 
 def train_convolutional_network(
-    X: Images, y: Labels, seed: int, verbose: bool = False
+    X: np.ndarray, y: np.ndarray, seed: int, verbose: bool = False
 ) -> tuple[Sequential, History, GradientRecorder]:
     """Train on nine tenths of the rows; the last tenth chooses the best epoch."""
     X, X_val, y, y_val = split(X, y, 0.1, seed)
@@ -79,31 +81,19 @@ def train_convolutional_network(
 
 def pipelines(seed: int) -> dict[str, Any]:
     """The same Pipeline with our estimator and with scikit-learn's."""
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    from layerkit.estimators import SequentialClassifier
-
     ours = SequentialClassifier(
         [Dense(128), ReLU(), Dropout(0.3), Dense(64), ReLU()], max_iter=100, random_state=seed
     )
     theirs = MLPClassifier((128, 64), max_iter=100, random_state=seed)
-    return {
-        "MLP with dropout in a Pipeline (layerkit)": make_pipeline(StandardScaler(), ours),
-        "MLPClassifier in the same Pipeline (scikit-learn)": make_pipeline(
-            StandardScaler(), theirs
-        ),
+    named = {
+        "MLP with dropout in a Pipeline (layerkit)": ours,
+        "MLPClassifier in the same Pipeline (scikit-learn)": theirs,
     }
+    return {name: make_pipeline(StandardScaler(), model) for name, model in named.items()}
 
 
 def mixed_table(seed: int) -> Any:
     """Patients: nine numbers, normalised, and one category, embedded, side by side."""
-    from sklearn.compose import TransformedTargetRegressor
-    from sklearn.preprocessing import StandardScaler
-
-    from layerkit.estimators import SequentialRegressor
-
     table = Columns([(NUMERIC, BatchNorm()), ([SEX], Embedding(2, 2))])
     network = SequentialRegressor(
         [table, Dense(32), ReLU(), Dropout(0.2)],
@@ -116,11 +106,6 @@ def mixed_table(seed: int) -> Any:
 
 def quantile_regression(seed: int) -> Any:
     """Three quantiles of a standardised target, as functions of the features."""
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    from layerkit.estimators import SequentialRegressor
-
     network = SequentialRegressor(
         [Dense(32), Tanh()],
         loss=Quantile([0.1, 0.5, 0.9]),
@@ -138,8 +123,6 @@ NUMERIC = [0, 2, 3, 4, 5, 6, 7, 8, 9]
 
 def load_patients() -> tuple[np.ndarray, np.ndarray]:
     """Load scikit-learn's diabetes data, the sex coded as 0 or 1."""
-    from sklearn.datasets import load_diabetes
-
     X, y = load_diabetes(return_X_y=True, scaled=False)
     X[:, SEX] -= 1
     return X, y

@@ -74,8 +74,8 @@ def _guard_backward(backward: Callable, owner: type) -> Callable:
                 f"in {self.where}: backward must return the gradient of the input, "
                 f"{shape}, but returned {returned}"
             )
-        if not self._trainable:
-            for grad in self._own_grads.values():
+        if not self._trainable and self.is_built:
+            for grad in self.grads.values():
                 grad.fill(0)
         if self._observer is not None:
             self._observer(self, "backward", grad_output, grad_input)

@@ -29,9 +29,12 @@ below: ``normal`` with variance v, ``uniform`` with ``limit = sqrt(3 v)``. No no
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite, prod, sqrt
+from typing import TypeVar
 
 import numpy as np
 
@@ -52,22 +55,33 @@ __all__ = [
 ]
 
 Initializer = Callable[[Shape, "np.random.Generator"], np.ndarray]  # quoted: imported when used
+_Function = TypeVar("_Function", bound=Initializer)
+_ARGUMENTS = """\
+Parameters
+----------
+shape : tuple of int
+    Of the array to fill.
+rng : numpy.random.Generator
+    Where random numbers come from, if it draws any.
+
+Returns
+-------
+values : float64 ndarray
+    Of that shape.
+
+"""
 
 
+def _of_shape(initializer: _Function) -> _Function:
+    """Say in the docstring, before what comes last, what all of them take and return."""
+    summary, *last = re.split(r"(?m)^(?=References$|Examples$)", inspect.getdoc(initializer) or "")
+    initializer.__doc__ = "".join([summary, _ARGUMENTS, *last, "\n"])
+    return initializer
+
+
+@_of_shape
 def zeros(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     """All zeros: biases, shifts.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the array to fill.
-    rng : numpy.random.Generator
-        Not used.
-
-    Returns
-    -------
-    values : float64 ndarray
-        Of that shape.
 
     Examples
     --------
@@ -77,20 +91,9 @@ def zeros(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     return np.zeros(shape)
 
 
+@_of_shape
 def ones(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     """All ones: scales.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the array to fill.
-    rng : numpy.random.Generator
-        Not used.
-
-    Returns
-    -------
-    values : float64 ndarray
-        Of that shape.
 
     Examples
     --------
@@ -179,23 +182,12 @@ class normal:
         return rng.normal(self.mean, self.stddev, shape)
 
 
+@_of_shape
 def glorot_uniform(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     """Uniform with variance ``2 / (fan_in + fan_out)``: limit ``sqrt(6 / (fan_in + fan_out))``.
 
     For tanh, sigmoid, softmax and linear layers: a compromise between a constant variance forward
     (``1 / fan_in``) and backward (``1 / fan_out``). Also called Xavier.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the array to fill.
-    rng : numpy.random.Generator
-        Where the random numbers come from.
-
-    Returns
-    -------
-    values : float64 ndarray
-        Of that shape.
 
     References
     ----------
@@ -212,20 +204,9 @@ def glorot_uniform(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     return _uniform_of_variance(2 / (fan_in + fan_out), shape, rng)
 
 
+@_of_shape
 def glorot_normal(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     """Normal with variance ``2 / (fan_in + fan_out)``; see `glorot_uniform`.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the array to fill.
-    rng : numpy.random.Generator
-        Where the random numbers come from.
-
-    Returns
-    -------
-    values : float64 ndarray
-        Of that shape.
 
     Examples
     --------
@@ -236,23 +217,12 @@ def glorot_normal(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     return rng.normal(0, sqrt(2 / (fan_in + fan_out)), shape)
 
 
+@_of_shape
 def he_uniform(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     """Uniform with variance ``2 / fan_in``: limit ``sqrt(6 / fan_in)``.
 
     For ReLU and its relatives: half of the inputs are zero, so twice the variance keeps the signal.
     Also called Kaiming.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the array to fill.
-    rng : numpy.random.Generator
-        Where the random numbers come from.
-
-    Returns
-    -------
-    values : float64 ndarray
-        Of that shape.
 
     References
     ----------
@@ -268,20 +238,9 @@ def he_uniform(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     return _uniform_of_variance(2 / fan_in, shape, rng)
 
 
+@_of_shape
 def he_normal(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     """Normal with variance ``2 / fan_in``; see `he_uniform`.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the array to fill.
-    rng : numpy.random.Generator
-        Where the random numbers come from.
-
-    Returns
-    -------
-    values : float64 ndarray
-        Of that shape.
 
     Examples
     --------
@@ -292,20 +251,9 @@ def he_normal(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     return rng.normal(0, sqrt(2 / fan_in), shape)
 
 
+@_of_shape
 def lecun_normal(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     """Normal with variance ``1 / fan_in``: what SELU needs to normalise itself.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the array to fill.
-    rng : numpy.random.Generator
-        Where the random numbers come from.
-
-    Returns
-    -------
-    values : float64 ndarray
-        Of that shape.
 
     References
     ----------

@@ -42,6 +42,8 @@ class Layer(Tree):
     trainable : bool
         Set it to False to freeze the layer and all inside it: its gradients are zero, optimizers
         leave it alone and running statistics stay at rest; gradients still flow through.
+    needs_input_grad : bool
+        False when nobody asks for dL/dx (of the data, in training): backward may return None.
     input_shape, output_shape : tuple of int
         Shapes without the batch axis, known once the tree is built.
     dtype : numpy dtype

@@ -16,7 +16,7 @@ class Parameterized:
     The constructor's arguments are the hyper-parameters. It stores each one, as given, under its
     own name and does nothing else; that is all `sklearn.clone` and a grid search ask for.
     The hyper-parameters of a parameter that has some itself are reached as ``name__parameter``.
-    A class whose children hide in a list names them by overriding `_nested` and `_set_nested`.
+    A class whose children hide in a list names them by overriding `_nested`.
 
     Examples
     --------
@@ -53,7 +53,7 @@ class Parameterized:
         """Name and object of every child whose parameters are reported as ``name__parameter``.
 
         A class with a list of children overrides it, for instance to yield
-        ``("layers__dense_1", layer)`` for every layer, and `_set_nested` with it.
+        ``("layers__dense_1", layer)`` for every layer in ``layers``.
         """
         for name, value in self.get_params(deep=False).items():
             if hasattr(value, "get_params") and not isinstance(value, type):
@@ -61,7 +61,14 @@ class Parameterized:
 
     def _set_nested(self, name: str, value: Any) -> None:
         """Replace the child that `_nested` calls ``name``, without changing the list it came in."""
-        setattr(self, name, value)
+        held, in_list, _ = name.partition("__")
+        if in_list:
+            position = [known for known, _ in self._nested()].index(name)
+            entries = list(getattr(self, held))
+            entry = entries[position]  # the child itself, or a pair that ends with it
+            entries[position] = (entry[0], value) if isinstance(entry, (tuple, list)) else value
+            value = entries
+        setattr(self, held, value)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Hyper-parameters by name; with ``deep`` also those of the children."""

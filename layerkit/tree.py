@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache, cached_property
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
@@ -42,23 +43,16 @@ class Tree(Parameterized):
     output_shape: Shape = None  # type: ignore[assignment]
     dtype: np.dtype = None  # type: ignore[assignment]
     follower_init: Initializer | None = None
+    needs_input_grad: bool = True
     _trainable = True
-    _needs_input_grad = True
     _declared: Mapping[str, Declaration] = MappingProxyType({})
     _own_params: dict[str, np.ndarray] | None = None
-    _own_grads: Mapping[str, np.ndarray] = MappingProxyType({})
     _own_buffers: Mapping[str, np.ndarray] = MappingProxyType({})
     _flat_params: np.ndarray | None = None
     _flat_grads: np.ndarray | None = None
     _seed: np.random.SeedSequence | None = None
     _rng: np.random.Generator | None = None
-    _unpickled: tuple[str, ...] = (
-        "params",
-        "grads",
-        "_own_grads",
-        "_flat_params",
-        "_flat_grads",
-    )
+    _unpickled: tuple[str, ...] = ("_shown_params", "_shown_grads", "_flat_params", "_flat_grads")
 
     def setup(self, input_shape: Shape) -> Shape:
         """Declare arrays and return the shape of the output; a subclass overrides it."""
@@ -141,8 +135,8 @@ class Tree(Parameterized):
         for path, layer in self.walk():
             layer.path, layer.dtype, layer._own_params = path, dtype, None
             layer.name, layer.follower_init = "", None
-            vars(layer).pop("params", None)
-            vars(layer).pop("grads", None)
+            vars(layer).pop("_shown_params", None)
+            vars(layer).pop("_shown_grads", None)
             layers.append(layer)
         self.declare(input_shape)
         self._bind(dtype)
@@ -183,8 +177,8 @@ class Tree(Parameterized):
                     params[name][...] = held[name]
                 start = where.stop
             layer.path, layer.dtype = path, dtype
-            layer._own_params, layer._own_grads = params, grads
-            layer.params, layer.grads = MappingProxyType(params), MappingProxyType(grads)
+            layer._own_params, layer._shown_params = params, MappingProxyType(params)
+            layer._shown_grads = MappingProxyType(grads)
             layer._own_buffers = {k: np.array(b, dtype) for k, b in layer._own_buffers.items()}
             layer._flat_params = layer._flat_grads = None
         self._flat_params, self._flat_grads = flat_params, flat_grads
@@ -231,17 +225,19 @@ class Tree(Parameterized):
         """The layer's place and label, for error messages."""
         return f"{self.path} {self.label}".strip()
 
+    # Read by every forward and backward, so not by a function of ours but by one of C.
+    params = property(attrgetter("_shown_params"), doc="Views of this layer's parameters, by name.")
+    grads = property(attrgetter("_shown_grads"), doc="Views of this layer's gradients, by name.")
+
     # `_bind` puts the mappings themselves in place of these two, which speak only before that.
     @cached_property
-    def params(self) -> Mapping[str, np.ndarray]:
-        """Views of this layer's parameters, by name."""
+    def _shown_params(self) -> Mapping[str, np.ndarray]:
         return MappingProxyType(self._built())
 
     @cached_property
-    def grads(self) -> Mapping[str, np.ndarray]:
-        """Views of this layer's gradients, by name."""
+    def _shown_grads(self) -> Mapping[str, np.ndarray]:
         self._built()
-        return MappingProxyType(self._own_grads)
+        return MappingProxyType({})
 
     @property
     def buffers(self) -> Mapping[str, np.ndarray]:
@@ -289,15 +285,6 @@ class Tree(Parameterized):
     def trainable(self, flag: bool) -> None:
         for _, layer in self.walk():
             layer._trainable = bool(flag)
-
-    @property
-    def needs_input_grad(self) -> bool:
-        """False when nobody asks for dL/dx (of the data, in training): backward may return None."""
-        return self._needs_input_grad
-
-    @needs_input_grad.setter
-    def needs_input_grad(self, flag: bool) -> None:
-        self._needs_input_grad = flag
 
     @property
     def is_built(self) -> bool:

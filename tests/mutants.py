@@ -34,7 +34,7 @@ class GradientRebound(nn.Dense):
     def backward(self, grad_output):
         grad_input = super().backward(grad_output)
         self.grads["b"][...] = np.nan
-        self._own_grads = {**self._own_grads, "b": grad_output.sum(axis=0)}
+        self._shown_grads = {**self._shown_grads, "b": grad_output.sum(axis=0)}
         return grad_input
 
 

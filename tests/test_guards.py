@@ -82,9 +82,10 @@ def test_what_a_built_layer_holds_are_plain_attributes_that_no_pickle_takes_alon
     network = Sequential([Dense(2), ReLU()]).build(3, random_state=0)
     network.forward(np.ones((1, 3)))
     layer = network[0]
-    assert vars(layer)["params"] is layer.params and vars(layer)["grads"] is layer.grads
-    assert vars(layer)["cache"] is layer.cache
-    assert not {"params", "grads", "cache"} & set(layer.__getstate__())
+    state = vars(layer)
+    assert state["_shown_params"] is layer.params and state["_shown_grads"] is layer.grads
+    assert state["cache"] is layer.cache
+    assert not {"_shown_params", "_shown_grads", "cache"} & set(layer.__getstate__())
     same = pickle.loads(pickle.dumps(layer))
     assert same.params["W"].base is same.flat_params
     with pytest.raises(TypeError, match="does not support item assignment"):

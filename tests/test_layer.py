@@ -1,6 +1,7 @@
 """Layer in detail: what the contract suites do not sweep."""
 
 import copy
+import sys
 
 import numpy as np
 import pytest
@@ -274,6 +275,28 @@ def test_parameters_need_build():
     ):
         with pytest.raises(RuntimeError, match=r"not built yet; call build\(input_shape\) first"):
             look()
+
+
+@pytest.mark.parametrize("name", ["params", "grads"])
+def test_the_mappings_cannot_be_replaced(name):
+    layer = Dense(3)
+    for _ in range(2):  # before and after build
+        with pytest.raises(AttributeError, match=f"property '{name}' of .* has no setter"):
+            setattr(layer, name, {})
+        with pytest.raises(TypeError):
+            getattr(layer.build(2, rebuild=True), name)["W"] = np.zeros((2, 3))
+    assert getattr(Layer, name).__doc__.startswith("Views of this layer's ")
+
+
+@pytest.mark.parametrize("name", ["params", "grads"])
+def test_reading_the_mappings_runs_no_code_of_ours(name):
+    layer, entered = Dense(3).build(2), []
+    sys.setprofile(lambda frame, event, arg: entered.append(frame.f_code) if event == "call" else 0)
+    try:
+        getattr(layer, name)
+    finally:
+        sys.setprofile(None)
+    assert not entered
 
 
 def test_layers_without_parameters_need_no_build():

@@ -9,6 +9,16 @@ from layerkit.kernels import sigmoid, sigmoid_grad, softplus, softplus_grad, tan
 from layerkit.layer import Layer
 
 
+def hard_sigmoid(x: np.ndarray) -> np.ndarray:
+    """Return x / 6 + 1/2, clipped to [0, 1]."""
+    return ((x + 3) / 6).clip(0, 1)
+
+
+def inside(x: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return 1 where low < x < high, else 0, in the dtype of x."""
+    return ((x > low) & (x < high)).astype(x.dtype)
+
+
 class Elementwise(Layer):
     r"""A function applied to every number on its own: the base of most activations.
 
@@ -127,9 +137,7 @@ class Sigmoid(FromOutput):
     """
 
     weight_init = staticmethod(initializers.glorot_uniform)
-
-    def function(self, x: np.ndarray) -> np.ndarray:
-        return sigmoid(x)
+    function = staticmethod(sigmoid)
 
     def derivative_from_output(self, y: np.ndarray) -> np.ndarray:
         return y * (1 - y)
@@ -164,9 +172,7 @@ class HardSigmoid(FromOutput):
     """
 
     weight_init = staticmethod(initializers.glorot_uniform)
-
-    def function(self, x: np.ndarray) -> np.ndarray:
-        return hard_sigmoid(x)
+    function = staticmethod(hard_sigmoid)
 
     def derivative_from_output(self, y: np.ndarray) -> np.ndarray:
         return inside(y, 0, 1) / 6
@@ -196,9 +202,7 @@ class Tanh(FromOutput):
     """
 
     weight_init = staticmethod(initializers.glorot_uniform)
-
-    def function(self, x: np.ndarray) -> np.ndarray:
-        return tanh(x)
+    function = staticmethod(tanh)
 
     def derivative_from_output(self, y: np.ndarray) -> np.ndarray:
         return 1 - y * y
@@ -267,12 +271,8 @@ class Softplus(Elementwise):
     """
 
     weight_init = staticmethod(initializers.he_uniform)
-
-    def function(self, x: np.ndarray) -> np.ndarray:
-        return softplus(x)
-
-    def derivative(self, x: np.ndarray) -> np.ndarray:
-        return sigmoid(x)
+    function = staticmethod(softplus)
+    derivative = staticmethod(sigmoid)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         return softplus_grad(grad_output, self.cache)
@@ -307,13 +307,3 @@ class Softsign(Elementwise):
 
     def derivative(self, x: np.ndarray) -> np.ndarray:
         return np.square(1 / (1 + np.abs(x)))
-
-
-def hard_sigmoid(x: np.ndarray) -> np.ndarray:
-    """Return x / 6 + 1/2, clipped to [0, 1]."""
-    return ((x + 3) / 6).clip(0, 1)
-
-
-def inside(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Return 1 where low < x < high, else 0, in the dtype of x."""
-    return ((x > low) & (x < high)).astype(x.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from operator import add
@@ -61,11 +62,11 @@ class Residual(Layer):
         self.shortcut = shortcut
 
     def children(self) -> list[tuple[str, Layer]]:
-        check_layers(
-            body=self.body, **({} if self.shortcut is None else {"shortcut": self.shortcut})
-        )
-        pairs = [("body", self.body), ("shortcut", self.shortcut)]
-        return [(name, layer) for name, layer in pairs if layer is not None]
+        layers = {"body": self.body}
+        if self.shortcut is not None:
+            layers["shortcut"] = self.shortcut
+        check_layers(**layers)
+        return list(layers.items())
 
     def setup(self, input_shape: Shape) -> Shape:
         for name, layer in self.children():
@@ -193,12 +194,6 @@ class Concat(Layer):
         for i, layer in enumerate(self.branches):
             yield f"branches__{i}", layer
 
-    def _set_nested(self, name: str, value: Any) -> None:
-        position = int(name.removeprefix("branches__"))
-        changed = list(self.branches)
-        changed[position] = value
-        self.branches = changed
-
 
 class Columns(Layer):
     r"""Route columns of a table to sub-networks of their own and join what they give.
@@ -264,7 +259,7 @@ class Columns(Layer):
             if self._feature_names:
                 layer.name_features([self._feature_names[p] for p in positions])
             self._positions.append(positions)
-            widths.append(int(np.prod(layer.declare((len(positions),)))))
+            widths.append(math.prod(layer.declare((len(positions),))))
         self._cuts = np.cumsum(widths)
         return (int(self._cuts[-1]),)
 
@@ -301,7 +296,8 @@ class Columns(Layer):
     def _join(self, x: np.ndarray, run: Callable[[Layer, np.ndarray], np.ndarray]) -> np.ndarray:
         routes = zip(self._positions, self.routes, strict=True)
         parts = [run(layer, x[:, columns]) for columns, (_, layer) in routes]
-        return np.concatenate([_flat(part) for part in parts], axis=1)
+        flat = [part.reshape(len(part), math.prod(part.shape[1:])) for part in parts]
+        return np.concatenate(flat, axis=1)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         grad_input = np.zeros((len(grad_output), *self.input_shape), self.dtype)
@@ -315,17 +311,7 @@ class Columns(Layer):
         for i, (_, layer) in enumerate(self.routes):
             yield f"routes__{i}", layer
 
-    def _set_nested(self, name: str, value: Any) -> None:
-        position = int(name.removeprefix("routes__"))
-        changed = list(self.routes)
-        changed[position] = (changed[position][0], value)
-        self.routes = changed
-
 
 def _are_numbers(x: Any) -> TypeGuard[np.ndarray]:
     """Whether every branch may convert them itself: whole numbers above 2^24 are no float32."""
     return isinstance(x, np.ndarray) and x.dtype.kind in "iuf"
-
-
-def _flat(x: np.ndarray) -> np.ndarray:
-    return x.reshape(len(x), int(np.prod(x.shape[1:])))

@@ -54,6 +54,8 @@ class Sequential(Layer):
     ((5, 4), (5, 16))
     """
 
+    _needs_input_grad = True
+
     def __init__(self, layers: Sequence[Layer | tuple[str, Layer]]) -> None:
         self.layers = layers
 
@@ -146,13 +148,6 @@ class Sequential(Layer):
     def _nested(self) -> Iterator[tuple[str, Any]]:
         for name, layer in _named(self.layers):
             yield f"layers__{name}", layer
-
-    def _set_nested(self, name: str, value: Any) -> None:
-        position = self.names.index(name.removeprefix("layers__"))
-        entry = self.layers[position]
-        changed = list(self.layers)
-        changed[position] = value if isinstance(entry, Layer) else (entry[0], value)
-        self.layers = changed
 
 
 def check_layers(**layers: Any) -> None:

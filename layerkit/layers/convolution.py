@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,33 +28,40 @@ ALGORITHMS = ("auto", "direct", "winograd")
 Geometry = tuple[Pair, Padding, Pair, int]  # stride, padding, dilation, groups: for the kernels
 
 
-class _Convolution(Layer):
-    """What convolutions over one and over two axes share."""
+class Convolution(Layer):
+    """What all convolutions share: a kernel that slides, filters and their biases."""
 
     threaded = True
     weight_init = staticmethod(initializers.glorot_uniform)
-    n_axes: int
+    filters: int
+    use_bias: bool
     geometry: Geometry
 
-    def __init__(
-        self,
-        filters: int,
-        kernel_size: int | Pair,
-        stride: int | Pair = 1,
-        padding: str | int | Pair = "valid",
-        dilation: int | Pair = 1,
-        groups: int = 1,
-        use_bias: bool = True,
-        initializer: str | Initializer = "auto",
-    ) -> None:
-        self.filters = filters
-        self.kernel_size = kernel_size
-        self.stride = stride
-        self.padding = padding
-        self.dilation = dilation
-        self.groups = groups
-        self.use_bias = use_bias
-        self.initializer = initializer
+    def _add_bias(self) -> None:
+        """Declare one bias per filter, if the layer has biases."""
+        if self.use_bias:
+            self.add_param("b", (self.filters,), initializers.zeros, decay=False)
+
+    def _overwrite_bias_grad(self, grad_output: np.ndarray) -> None:
+        """Sum the gradient over samples and places, if the layer has biases."""
+        if self.use_bias:
+            sum_rows(grad_output.reshape(-1, self.filters), self.grads["b"])
+
+
+@dataclass(eq=False, repr=False)  # for its __init__, which stores the hyper-parameters
+class _GroupedConvolution(Convolution):
+    """What convolutions over one and over two axes share."""
+
+    filters: int
+    kernel_size: int | Pair
+    stride: int | Pair = 1
+    padding: str | int | Pair = "valid"
+    dilation: int | Pair = 1
+    groups: int = 1
+    use_bias: bool = True
+    initializer: str | Initializer = "auto"
+
+    n_axes: ClassVar[int]
 
     def setup(self, input_shape: Shape) -> Shape:
         check_spatial(self, input_shape, self.n_axes)
@@ -69,7 +77,7 @@ class _Convolution(Layer):
         self.geometry = (windows.stride, windows.padding, windows.dilation, groups)
         shape = (*windows.size[-self.n_axes :], channels // groups, filters)
         self.add_param("W", shape, by_group(self.resolve_initializer(), groups))
-        add_bias(self)
+        self._add_bias()
         return (*windows.outputs[-self.n_axes :], filters)
 
     def multiply_adds(self) -> int:
@@ -77,7 +85,8 @@ class _Convolution(Layer):
         return math.prod(self.output_shape) * math.prod(self._declared["W"].shape[:-1])
 
 
-class Conv2D(_Convolution):
+@dataclass(eq=False, repr=False)
+class Conv2D(_GroupedConvolution):
     r"""Two-dimensional convolution (cross-correlation, as in every neural network library).
 
     .. math:: y_{pqf} = b_f + \sum_{ijc} x_{p s + i d - P,\; q s + j d - P,\; c}\, W_{ijcf}
@@ -151,24 +160,9 @@ class Conv2D(_Convolution):
     [0.0, -1.0, 1.0, 0.0]
     """
 
-    n_axes = 2
+    algorithm: str = "auto"
 
-    def __init__(
-        self,
-        filters: int,
-        kernel_size: int | Pair,
-        stride: int | Pair = 1,
-        padding: str | int | Pair = "valid",
-        dilation: int | Pair = 1,
-        groups: int = 1,
-        use_bias: bool = True,
-        initializer: str | Initializer = "auto",
-        algorithm: str = "auto",
-    ) -> None:
-        super().__init__(
-            filters, kernel_size, stride, padding, dilation, groups, use_bias, initializer
-        )
-        self.algorithm = algorithm
+    n_axes = 2
 
     def setup(self, input_shape: Shape) -> Shape:
         check_spatial(self, input_shape)
@@ -198,14 +192,14 @@ class Conv2D(_Convolution):
             Gradient with respect to x, where `needs_input_grad` asks for it.
         """
         conv2d_kernel_grad(x, grad_output, self.grads["W"], *self.geometry, self.algorithm)
-        overwrite_bias_grad(self, grad_output)
+        self._overwrite_bias_grad(grad_output)
         if not self.needs_input_grad:
             return None
         W = self.params["W"]
         return conv2d_input_grad(grad_output, W, x.shape, *self.geometry, self.algorithm)
 
 
-class Conv1D(_Convolution):
+class Conv1D(_GroupedConvolution):
     r"""One-dimensional convolution over a sequence: `Conv2D` on an image of height 1.
 
     .. math:: y_{tf} = b_f + \sum_{ic} x_{t s + i d - P,\; c}\, W_{icf}
@@ -271,13 +265,14 @@ class Conv1D(_Convolution):
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
         x, grad = self.cache, grad_output[:, None]
         conv2d_kernel_grad(x, grad, self.grads["W"][None], *self.geometry)
-        overwrite_bias_grad(self, grad)
+        self._overwrite_bias_grad(grad)
         if not self.needs_input_grad:
             return None
         return conv2d_input_grad(grad, self.params["W"][None], x.shape, *self.geometry)[:, 0]
 
 
-class ConvTranspose2D(Layer):
+@dataclass(eq=False, repr=False)
+class ConvTranspose2D(Convolution):
     r"""Transposed convolution: the linear map of `Conv2D` backwards, from its output to its input.
 
     .. math:: y_{uvf} = b_f + \sum_{ijc} x_{pqc} W_{ijcf}, \quad
@@ -344,29 +339,14 @@ class ConvTranspose2D(Layer):
     [1.0, 1.0]
     """
 
-    threaded = True
-    weight_init = staticmethod(initializers.glorot_uniform)
-    geometry: Geometry
-
-    def __init__(
-        self,
-        filters: int,
-        kernel_size: int | Pair,
-        stride: int | Pair = 1,
-        padding: str | int | Pair = "valid",
-        output_padding: int | Pair = 0,
-        dilation: int | Pair = 1,
-        use_bias: bool = True,
-        initializer: str | Initializer = "auto",
-    ) -> None:
-        self.filters = filters
-        self.kernel_size = kernel_size
-        self.stride = stride
-        self.padding = padding
-        self.output_padding = output_padding
-        self.dilation = dilation
-        self.use_bias = use_bias
-        self.initializer = initializer
+    filters: int
+    kernel_size: int | Pair
+    stride: int | Pair = 1
+    padding: str | int | Pair = "valid"
+    output_padding: int | Pair = 0
+    dilation: int | Pair = 1
+    use_bias: bool = True
+    initializer: str | Initializer = "auto"
 
     def setup(self, input_shape: Shape) -> Shape:
         check_spatial(self, input_shape)
@@ -375,7 +355,7 @@ class ConvTranspose2D(Layer):
         self.geometry = (windows.stride, windows.padding, windows.dilation, 1)
         shape = (*windows.size, input_shape[-1], self.filters)
         self.add_param("W", shape, self.resolve_initializer())
-        add_bias(self)
+        self._add_bias()
         return (*windows.outputs, self.filters)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
@@ -389,7 +369,7 @@ class ConvTranspose2D(Layer):
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
         x = self.cache
         conv2d_kernel_grad(grad_output, x, self.grads["W"].swapaxes(2, 3), *self.geometry)
-        overwrite_bias_grad(self, grad_output)
+        self._overwrite_bias_grad(grad_output)
         if not self.needs_input_grad:
             return None
         return conv2d(grad_output, self.params["W"].swapaxes(2, 3), None, *self.geometry)
@@ -410,15 +390,3 @@ def _draw_groups(
 ) -> np.ndarray:
     one = (*shape[:-1], shape[-1] // groups)
     return np.concatenate([initializer(one, rng) for _ in range(groups)], axis=-1)
-
-
-def add_bias(layer: Any) -> None:
-    """Declare one bias per filter, if the layer has biases."""
-    if layer.use_bias:
-        layer.add_param("b", (layer.filters,), initializers.zeros, decay=False)
-
-
-def overwrite_bias_grad(layer: Any, grad_output: np.ndarray) -> None:
-    """Sum the gradient over samples and places, if the layer has biases."""
-    if layer.use_bias:
-        sum_rows(grad_output.reshape(-1, layer.filters), layer.grads["b"])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from layerkit import initializers
 from layerkit.initializers import Initializer
 from layerkit.kernels import Pair, conv2d, conv2d_input_grad, conv2d_kernel_grad
-from layerkit.layer import Layer
 from layerkit.layers._windows import check_spatial, slide
-from layerkit.layers.convolution import Conv2D, Geometry, add_bias, by_group, overwrite_bias_grad
+from layerkit.layers.convolution import Conv2D, Convolution, by_group
 from layerkit.parameters import is_size
 from layerkit.shapes import Shape
 
@@ -103,7 +103,8 @@ class DepthwiseConv2D(Conv2D):
         return super().setup(input_shape)
 
 
-class SeparableConv2D(Layer):
+@dataclass(eq=False, repr=False)
+class SeparableConv2D(Convolution):
     r"""Depthwise convolution, then a 1 x 1 convolution that mixes the channels.
 
     .. math:: h = \text{depthwise}(x, W^{depth}), \qquad
@@ -167,29 +168,14 @@ class SeparableConv2D(Layer):
     [10.0, 100.0]
     """
 
-    threaded = True
-    weight_init = staticmethod(initializers.glorot_uniform)
-    geometry: Geometry
-
-    def __init__(
-        self,
-        filters: int,
-        kernel_size: int | Pair,
-        stride: int | Pair = 1,
-        padding: str | int | Pair = "valid",
-        dilation: int | Pair = 1,
-        depth_multiplier: int = 1,
-        use_bias: bool = True,
-        initializer: str | Initializer = "auto",
-    ) -> None:
-        self.filters = filters
-        self.kernel_size = kernel_size
-        self.stride = stride
-        self.padding = padding
-        self.dilation = dilation
-        self.depth_multiplier = depth_multiplier
-        self.use_bias = use_bias
-        self.initializer = initializer
+    filters: int
+    kernel_size: int | Pair
+    stride: int | Pair = 1
+    padding: str | int | Pair = "valid"
+    dilation: int | Pair = 1
+    depth_multiplier: int = 1
+    use_bias: bool = True
+    initializer: str | Initializer = "auto"
 
     def setup(self, input_shape: Shape) -> Shape:
         check_spatial(self, input_shape)
@@ -203,7 +189,7 @@ class SeparableConv2D(Layer):
         depth_init = initializers.glorot_uniform if self.initializer == "auto" else point_init
         self.add_param("W_depth", (*windows.size, 1, between), by_group(depth_init, channels))
         self.add_param("W_point", (1, 1, between, self.filters), point_init)
-        add_bias(self)
+        self._add_bias()
         return (*windows.outputs, self.filters)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
@@ -214,7 +200,7 @@ class SeparableConv2D(Layer):
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
         x, h = self.cache
         conv2d_kernel_grad(h, grad_output, self.grads["W_point"])
-        overwrite_bias_grad(self, grad_output)
+        self._overwrite_bias_grad(grad_output)
         grad_h = conv2d_input_grad(grad_output, self.params["W_point"], h.shape)
         conv2d_kernel_grad(x, grad_h, self.grads["W_depth"], *self.geometry)
         if not self.needs_input_grad:

@@ -153,14 +153,11 @@ class SiLU(SelfGated):
     [[0.0, 0.0723, 0.5, 0.9277]]
     """
 
-    def gate(self, x: np.ndarray) -> np.ndarray:
-        return sigmoid(x)
+    gate = staticmethod(sigmoid)
+    gated = staticmethod(silu)
 
     def gate_derivative(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
         return s * (1 - s)
-
-    def gated(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return silu(x)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         return silu_grad(grad_output, *self.cache)
@@ -192,6 +189,8 @@ class Mish(SelfGated):
     [[0.0, 0.0592, 0.6, 1.049]]
     """
 
+    gated = staticmethod(mish)
+
     def gate(self, x: np.ndarray) -> np.ndarray:
         e = np.exp(x.clip(-np.inf, 20))  # beyond 20 the gate is 1 to the last bit
         n = e * (e + 2)
@@ -199,9 +198,6 @@ class Mish(SelfGated):
 
     def gate_derivative(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
         return (1 - s * s) * sigmoid(x)
-
-    def gated(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return mish(x)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         return mish_grad(grad_output, *self.cache)
@@ -233,8 +229,7 @@ class HardSwish(SelfGated):
     [[0.0, 0.0, 0.5, 1.0]]
     """
 
-    def gate(self, x: np.ndarray) -> np.ndarray:
-        return hard_sigmoid(x)
+    gate = staticmethod(hard_sigmoid)
 
     def gate_derivative(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
         return inside(s, 0, 1) / 6

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 
 from layerkit.kernels import (
-    Padding,
     Pair,
     avg_pool2d,
     avg_pool2d_input_grad,
@@ -17,21 +19,15 @@ from layerkit.layers._windows import as_images, check_spatial, slide
 from layerkit.shapes import Shape
 
 
+@dataclass(eq=False, repr=False)  # for its __init__, which stores the hyper-parameters
 class _Pool(Layer):
     """Windows laid over images, or over sequences, which are images of height 1."""
 
-    n_axes: int
-    geometry: tuple[Pair, Pair, Padding]  # size, stride, padding: for the kernels
+    pool_size: int | Pair = 2
+    stride: int | Pair | None = None
+    padding: str | int | Pair = "valid"
 
-    def __init__(
-        self,
-        pool_size: int | Pair = 2,
-        stride: int | Pair | None = None,
-        padding: str | int | Pair = "valid",
-    ) -> None:
-        self.pool_size = pool_size
-        self.stride = stride
-        self.padding = padding
+    n_axes: ClassVar[int]
 
     def setup(self, input_shape: Shape) -> Shape:
         check_spatial(self, input_shape, self.n_axes)
@@ -39,7 +35,7 @@ class _Pool(Layer):
         size, strides, padding, _, outputs = slide(self, input_shape[:-1], "pool_size", stride)
         every_window_sees = all(max(p) < k for p, k in zip(padding, size, strict=True))
         self.check(every_window_sees, "padding", f"less than pool_size={self.pool_size}")
-        self.geometry = (size, strides, padding)
+        self.geometry = (size, strides, padding)  # for the kernels
         return (*outputs[-self.n_axes :], input_shape[-1])
 
 

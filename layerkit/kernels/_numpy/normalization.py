@@ -1,7 +1,7 @@
 """Batch and layer normalization: standardise over cells, then scale and shift every channel.
 
 ``x_hat = s (x - mean)`` with ``s = 1 / sqrt(var + eps)`` and ``y = gamma x_hat + beta``; backward
-is derived in ``layers/_standardization.py``. Arrays are ``(..., channels)`` in any shape.
+is derived in ``layers/normalization.py``. Arrays are ``(..., channels)`` in any shape.
 
 The mean is taken twice, the second time of x - mean: what rounding left of a mean that is far
 larger than the deviations goes away. `batch_norm` returns the two as the rows of one array, so that
