@@ -5,7 +5,7 @@ Images come with the channels first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,25 +14,6 @@ from torch.nn import functional as F
 
 from layerkit import layers
 from layerkit.layer import Layer
-
-# Without parameters, in either library.
-SAME: dict[type[Layer], type[nn.Module]] = {
-    layers.Identity: nn.Identity,
-    layers.ReLU: nn.ReLU,
-    layers.SELU: nn.SELU,
-    layers.SiLU: nn.SiLU,
-    layers.Mish: nn.Mish,
-    layers.Sigmoid: nn.Sigmoid,
-    layers.HardSigmoid: nn.Hardsigmoid,
-    layers.HardSwish: nn.Hardswish,
-    layers.Tanh: nn.Tanh,
-    layers.Softsign: nn.Softsign,
-}
-
-
-def made_alike(kind: Callable[[], Any]) -> Callable[[Any], Any]:
-    """Return what makes one of a kind of `SAME`, whatever it is given."""
-    return lambda _: kind()
 
 
 class Residual(nn.Module):
@@ -120,6 +101,28 @@ class GaussianNoise(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x, in training with noise."""
         return x + self.stddev * torch.randn_like(x) if self.training else x
+
+
+# What treats every value alike: the module of a layer, and the module's names of hyper-parameters.
+ALIKE: dict[type[Layer], tuple[type[nn.Module], dict[str, str]]] = {
+    layers.AlphaDropout: (nn.AlphaDropout, {"rate": "p"}),
+    layers.Dropout: (nn.Dropout, {"rate": "p"}),
+    layers.ELU: (nn.ELU, {"alpha": "alpha"}),
+    layers.GaussianNoise: (GaussianNoise, {"stddev": "stddev"}),
+    layers.HardSigmoid: (nn.Hardsigmoid, {}),
+    layers.HardSwish: (nn.Hardswish, {}),
+    layers.HardTanh: (nn.Hardtanh, {}),
+    layers.Identity: (nn.Identity, {}),
+    layers.LeakyReLU: (nn.LeakyReLU, {"negative_slope": "negative_slope"}),
+    layers.Mish: (nn.Mish, {}),
+    layers.ReLU: (nn.ReLU, {}),
+    layers.SELU: (nn.SELU, {}),
+    layers.Sigmoid: (nn.Sigmoid, {}),
+    layers.SiLU: (nn.SiLU, {}),
+    layers.Softplus: (nn.Softplus, {}),
+    layers.Softsign: (nn.Softsign, {}),
+    layers.Tanh: (nn.Tanh, {}),
+}
 
 
 class Index(nn.Embedding):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -54,12 +53,8 @@ def read(module: Any, trail: Trail, path: str) -> Trail:
             trail = read(child, trail, f"{path}.{name}")
         return trail
     if isinstance(module, modules.Residual):
-        return add(
-            [
-                read(module.body, trail, f"{path}.body"),
-                read(module.shortcut, trail, f"{path}.shortcut"),
-            ]
-        )
+        ways = {"body": module.body, "shortcut": module.shortcut}
+        return add([read(way, trail, f"{path}.{name}") for name, way in ways.items()])
     if isinstance(module, modules.Concat):
         branches = enumerate(module.branches)
         parts = [read(branch, trail, f"{path}.branches.{i}") for i, branch in branches]
@@ -122,34 +117,23 @@ def _demand(ok: Any, what: str) -> None:
         raise ValueError(f"only with {what}")
 
 
-# What treats every value alike, wherever it stands.
-LAYERS: dict[type[tnn.Module], Callable[[Any], Layer]] = {
-    **{module: modules.made_alike(kind) for kind, module in modules.SAME.items()},
-    tnn.LeakyReLU: lambda module: nn.LeakyReLU(module.negative_slope),
-    tnn.ELU: lambda module: nn.ELU(module.alpha),
-    tnn.GELU: lambda module: nn.GELU(approximate=module.approximate == "tanh"),
-    tnn.Dropout: lambda module: nn.Dropout(module.p),
-    tnn.AlphaDropout: lambda module: nn.AlphaDropout(module.p),
-    modules.GaussianNoise: lambda module: nn.GaussianNoise(module.stddev),
-}
+_ALIKE = {kind: (layer, names) for layer, (kind, names) in modules.ALIKE.items()}
 
 
-@reads(*LAYERS)
-def _anywhere(module: Any, trail: Trail) -> Trail:
-    return trail.then(LAYERS[type(module)](module))
+@reads(*_ALIKE)
+def _alike(module: Any, trail: Trail) -> Trail:
+    if isinstance(module, tnn.Softplus):
+        _demand(module.beta == 1, "beta=1")
+        _demand(module.threshold >= 20, "threshold of at least 20")  # x + exp(-20) is x in float32
+    if isinstance(module, tnn.Hardtanh):
+        _demand((module.min_val, module.max_val) == (-1, 1), "the range from -1 to 1")
+    kind, names = _ALIKE[type(module)]
+    return trail.then(kind(**{ours: getattr(module, theirs) for ours, theirs in names.items()}))
 
 
-@reads(tnn.Softplus)
-def _softplus(module: Any, trail: Trail) -> Trail:
-    _demand(module.beta == 1, "beta=1")
-    _demand(module.threshold >= 20, "threshold of at least 20")  # x + exp(-20) is x in float32
-    return trail.then(nn.Softplus())
-
-
-@reads(tnn.Hardtanh)
-def _hard_tanh(module: Any, trail: Trail) -> Trail:
-    _demand((module.min_val, module.max_val) == (-1, 1), "the range from -1 to 1")
-    return trail.then(nn.HardTanh())
+@reads(tnn.GELU)
+def _gelu(module: Any, trail: Trail) -> Trail:
+    return trail.then(nn.GELU(approximate=module.approximate == "tanh"))
 
 
 @reads(tnn.PReLU)
@@ -202,32 +186,23 @@ def _embedding(module: Any, trail: Trail) -> Trail:
 def _convolution(module: Any, trail: Trail) -> Trail:
     _demand(module.padding_mode == "zeros", "padding_mode='zeros'")
     kind = nn.Conv1D if isinstance(module, tnn.Conv1d) else nn.Conv2D
-    layer = kind(
-        module.out_channels,
-        _one(module.kernel_size),
-        stride=_one(module.stride),
-        padding=_one(module.padding),
-        dilation=_one(module.dilation),
-        groups=module.groups,
-        use_bias=module.bias is not None,
-    )
+    layer = kind(module.out_channels, **_windows(module), groups=module.groups)
     return trail.with_channels_first().then(layer, **_weights(module))
 
 
 @reads(tnn.ConvTranspose2d)
 def _transposed(module: Any, trail: Trail) -> Trail:
     _demand(module.groups == 1, "groups=1")
-    layer = nn.ConvTranspose2D(
-        module.out_channels,
-        module.kernel_size,
-        stride=module.stride,
-        padding=module.padding,
-        output_padding=module.output_padding,
-        dilation=module.dilation,
-        use_bias=module.bias is not None,
-    )
+    more = module.output_padding
+    layer = nn.ConvTranspose2D(module.out_channels, **_windows(module), output_padding=more)
     W = kernel_to_channels_last(array(module.weight)).swapaxes(2, 3)
     return trail.with_channels_first().then(layer, W=W, b=_bias(module))
+
+
+def _windows(module: Any) -> dict[str, Any]:
+    names = ("kernel_size", "stride", "padding", "dilation")
+    sizes = {name: _one(getattr(module, name)) for name in names}
+    return {**sizes, "use_bias": module.bias is not None}
 
 
 _POOLS: dict[type[tnn.Module], type[Layer]] = {
@@ -251,8 +226,7 @@ def _pool(module: Any, trail: Trail) -> Trail:
     else:
         _demand(np.all(np.equal(module.dilation, 1)), "dilation=1")
     kind: Any = _POOLS[type(module)]
-    layer = kind(_one(module.kernel_size), stride=_one(module.stride), padding=padding)
-    return trail.then(layer)
+    return trail.then(kind(_one(module.kernel_size), _one(module.stride), padding))
 
 
 _AVERAGES = (tnn.AdaptiveAvgPool1d, tnn.AdaptiveAvgPool2d)
@@ -289,19 +263,14 @@ def _group_norm(module: Any, trail: Trail) -> Trail:
     return trail.with_channels_first().then(layer, **_scale(module, module.num_channels))
 
 
-@reads(tnn.LayerNorm)
+@reads(tnn.LayerNorm, tnn.RMSNorm)
 def _layer_norm(module: Any, trail: Trail) -> Trail:
     _demand(len(module.normalized_shape) == 1, "one normalized axis")
-    scale = _scale(module, module.normalized_shape[0])
-    return trail.with_channels_last().then(nn.LayerNorm(module.eps), **scale)
-
-
-@reads(tnn.RMSNorm)
-def _rms_norm(module: Any, trail: Trail) -> Trail:
-    _demand(len(module.normalized_shape) == 1, "one normalized axis")
+    trail, scale = trail.with_channels_last(), _scale(module, module.normalized_shape[0])
+    if isinstance(module, tnn.LayerNorm):
+        return trail.then(nn.LayerNorm(module.eps), **scale)
     _demand(module.eps is not None, "a number as eps")
-    gamma = _scale(module, module.normalized_shape[0])["gamma"]
-    return trail.with_channels_last().then(nn.RMSNorm(module.eps), gamma=gamma)
+    return trail.then(nn.RMSNorm(module.eps), gamma=scale["gamma"])
 
 
 @reads(tnn.Flatten)

@@ -119,18 +119,16 @@ def _set(module: Any, **arrays: Any) -> Any:
     return module
 
 
+def _alike(layer: Layer) -> tnn.Module:
+    kind, names = modules.ALIKE[type(layer)]
+    return kind(**{theirs: getattr(layer, ours) for ours, theirs in names.items()})
+
+
 # Layers that are one module: what treats all values alike, and what minds where the channels are.
 Modules = dict[type[Layer], Callable[[Any], tnn.Module]]
 ANYWHERE: Modules = {
-    **{kind: modules.made_alike(module) for kind, module in modules.SAME.items()},
-    nn.LeakyReLU: lambda layer: tnn.LeakyReLU(layer.negative_slope),
-    nn.ELU: lambda layer: tnn.ELU(layer.alpha),
+    **dict.fromkeys(modules.ALIKE, _alike),
     nn.GELU: lambda layer: tnn.GELU("tanh" if layer.approximate else "none"),
-    nn.HardTanh: lambda layer: tnn.Hardtanh(),
-    nn.Softplus: lambda layer: tnn.Softplus(),
-    nn.Dropout: lambda layer: tnn.Dropout(layer.rate),
-    nn.AlphaDropout: lambda layer: tnn.AlphaDropout(layer.rate),
-    nn.GaussianNoise: lambda layer: modules.GaussianNoise(layer.stddev),
 }
 CHANNELS_FIRST: Modules = {
     nn.GroupNorm: lambda layer: _scaled(tnn.GroupNorm, layer, layer.groups),
@@ -229,16 +227,8 @@ def _slide(layer: Any, chain: Chain, W: np.ndarray, b: np.ndarray | None) -> Cha
     n = W.ndim - 2
     chain, both = _pad(chain, padding, n, 0.0)
     kind = tnn.Conv1d if n == 1 else tnn.Conv2d
-    module = kind(
-        W.shape[-2] * groups,
-        W.shape[-1],
-        W.shape[:-2],
-        stride[-n:],
-        both,
-        dilation[-n:],
-        groups,
-        bias=b is not None,
-    )
+    channels, windows = (W.shape[-2] * groups, W.shape[-1]), (stride[-n:], both, dilation[-n:])
+    module = kind(*channels, W.shape[:-2], *windows, groups, bias=b is not None)
     shape = (*layer.output_shape[:-1], W.shape[-1])
     return chain.then(_set(module, weight=kernel_to_channels_first(W), bias=b), shape)
 
@@ -273,20 +263,10 @@ def _transposed(layer: Any, chain: Chain) -> Chain:
     stride, padding, dilation, _ = layer.geometry
     least = [min(side) for side in padding]  # the odd one at the end is a row fewer there
     more = rows_at_the_end(layer, [2 * low for low in least])
-    module = tnn.ConvTranspose2d(
-        W.shape[2],
-        W.shape[3],
-        W.shape[:2],
-        stride,
-        least,
-        [max(m, 0) for m in more],
-        dilation=dilation,
-        bias=b is not None,
-    )
-    kernel = kernel_to_channels_first(W).swapaxes(0, 1)
-    chain = chain.with_channels_first().then(
-        _set(module, weight=kernel, bias=b), layer.output_shape
-    )
+    windows = W.shape[:2], stride, least, [max(m, 0) for m in more]
+    module = tnn.ConvTranspose2d(*W.shape[2:], *windows, dilation=dilation, bias=b is not None)
+    _set(module, weight=kernel_to_channels_first(W).swapaxes(0, 1), bias=b)
+    chain = chain.with_channels_first().then(module, layer.output_shape)
     if min(more) < 0:  # cut off the odd row and column
         chain = chain.then(tnn.ZeroPad2d((0, min(more[1], 0), 0, min(more[0], 0))))
     return chain
@@ -309,9 +289,8 @@ def _average_pool(layer: Any, chain: Chain) -> Chain:
     n = layer.n_axes
     chain, sides = chain.with_channels_first(), padding[-n:]
     windows = {"kernel_size": size[-n:], "stride": stride[-n:]}
-    if all(
-        start == end and 2 * start <= k for (start, end), k in zip(sides, size[-n:], strict=True)
-    ):
+    is_even = all(start == end for start, end in sides)
+    if is_even and all(2 * start <= k for (start, _), k in zip(sides, size[-n:], strict=True)):
         both = tuple(start for start, _ in sides)
         kind = tnn.AvgPool1d if n == 1 else tnn.AvgPool2d
         module: tnn.Module = kind(**windows, padding=both, count_include_pad=False)
