@@ -19,7 +19,7 @@ from layerkit.interchange.layouts import (
     kernel_to_channels_first,
     model_axis,
     rows_at_the_end,
-    rows_to_channels_first,
+    rows_in_order,
 )
 from layerkit.interchange.torch import modules
 from layerkit.layer import Layer
@@ -132,6 +132,9 @@ ANYWHERE: Modules = {
 }
 CHANNELS_FIRST: Modules = {
     nn.GroupNorm: lambda layer: _scaled(tnn.GroupNorm, layer, layer.groups),
+    nn.PReLU: lambda layer: _set(
+        tnn.PReLU(layer.input_shape[-1]), weight=layer.params["negative_slope"]
+    ),
     nn.ZeroPad2D: lambda layer: _padding(layer._margins, 0.0),
     nn.UpSample2D: lambda layer: tnn.Upsample(scale_factor=tuple(map(float, layer._factors))),
 }
@@ -167,12 +170,6 @@ def _one_module(layer: Layer, chain: Chain) -> Chain:
     return chain.in_order(first).then(make(layer), layer.output_shape)
 
 
-@writes(nn.PReLU)
-def _prelu(layer: Layer, chain: Chain) -> Chain:
-    slopes = layer.params["negative_slope"]
-    return chain.with_channels_first().then(_set(tnn.PReLU(len(slopes)), weight=slopes))
-
-
 @writes(nn.BatchNorm)
 def _batch_norm(layer: Any, chain: Chain) -> Chain:
     kind = tnn.BatchNorm2d if len(chain.shape) == 3 else tnn.BatchNorm1d
@@ -181,15 +178,17 @@ def _batch_norm(layer: Any, chain: Chain) -> Chain:
     return chain.with_channels_first().then(module)
 
 
-@writes(nn.Softmax, nn.LogSoftmax)
-def _softmax(layer: Any, chain: Chain) -> Chain:
-    kind = tnn.Softmax if isinstance(layer, nn.Softmax) else tnn.LogSoftmax
-    return chain.then(kind(dim=chain.axis(layer.axis)))
+_ALONG_AN_AXIS: dict[type[Layer], Any] = {
+    nn.GLU: tnn.GLU,
+    nn.LogSoftmax: tnn.LogSoftmax,
+    nn.Softmax: tnn.Softmax,
+}
 
 
-@writes(nn.GLU)
-def _glu(layer: Layer, chain: Chain) -> Chain:
-    return chain.then(tnn.GLU(dim=chain.axis(-1)), layer.output_shape)
+@writes(*_ALONG_AN_AXIS)
+def _along_an_axis(layer: Any, chain: Chain) -> Chain:
+    axis = -1 if isinstance(layer, nn.GLU) else layer.axis
+    return chain.then(_ALONG_AN_AXIS[type(layer)](dim=chain.axis(axis)), layer.output_shape)
 
 
 @writes(nn.SpatialDropout2D)
@@ -202,7 +201,8 @@ def _channel_dropout(layer: Any, chain: Chain) -> Chain:
 def _dense(layer: Any, chain: Chain) -> Chain:
     W, b = layer.params["W"], layer.params.get("b")
     if chain.image is not None:
-        W, chain = rows_to_channels_first(W, chain.image), replace(chain, image=None)
+        W = rows_in_order(W, chain.image, channels_first=True)
+        chain = replace(chain, image=None)
     linear = _set(tnn.Linear(*W.shape, bias=layer.use_bias), weight=W.T, bias=b)
     return chain.with_channels_last().then(linear, layer.output_shape)
 
