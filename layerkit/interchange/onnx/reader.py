@@ -91,7 +91,8 @@ class _Reader:
             try:
                 self._run(node)
             except (ValueError, TypeError) as error:
-                raise ValueError(f"{_shown(node)}: {error}") from error
+                shown = f"{node.op_type} {node.name or node.output[0]!r}"
+                raise ValueError(f"in {shown}: {error}") from error
         trail = self.values.get(output)
         if not isinstance(trail, Trail):
             raise ValueError(f"the tensor {output!r} does not come from the input through layers")
@@ -181,42 +182,39 @@ class _Reader:
             raise TypeError(f"no layer does this, of the domain {node.domain!r}")
         inputs = [self.values.get(name) if name else None for name in node.input]
         name = node.output[0]
-        given = [value for value in inputs if value is not None]
-        if node.op_type == "Shape" and isinstance(given[0], Trail):
-            sizes = np.array([0, *given[0].model_shape()])  # 0: the batch, any length
+        read = [value for i, value in zip(node.input, inputs, strict=True) if i]
+        if node.op_type == "Shape" and isinstance(read[0], Trail):
+            sizes = np.array([0, *read[0].model_shape()])  # 0: the batch, any length
             limits = {a.name: a.i for a in node.attribute}
             self.values[name] = sizes[limits.get("start") : limits.get("end")]
             return
-        if all(isinstance(value, np.ndarray) for value in given) and len(given) == len(
-            [i for i in node.input if i]
-        ):
-            self.values[name] = np.asarray(run_node(node, given, self.opset))
+        if all(isinstance(value, np.ndarray) for value in read):
+            self.values[name] = np.asarray(run_node(node, read, self.opset))
             return
         if node.op_type in OPERATORS and self._activation(node):
             return
-        missing = [i for i in node.input if i and self.values.get(i) is None]
-        if missing and self.samples.get(name):  # perhaps a part of an activation
-            self.values[name] = None
-            return
-        if missing:
-            raise ValueError(f"its input {missing[0]!r} is an expression that no layer computes")
-        reader = READERS.get(node.op_type)
-        if reader is None:
-            if not self.samples.get(name):
-                raise TypeError("no layer does this")
-            self.values[name] = None
-            return
         try:
-            self._know(name, reader(operators.Node(node, inputs, self.opset, name in self.indices)))
+            self._know(name, self._read(node, inputs))
         except ValueError:
-            if not self.samples.get(name):
+            if not self.samples.get(name):  # otherwise perhaps a part of an activation
                 raise
             self.values[name] = None
+
+    def _read(self, node: NodeProto, inputs: list[Any]) -> Trail:
+        """Go on from the inputs through the layer that a node is."""
+        missing = [i for i in node.input if i and self.values.get(i) is None]
+        if missing:
+            raise ValueError(f"its input {missing[0]!r} is an expression that no layer computes")
+        if node.op_type not in READERS:
+            raise ValueError("no layer does this")
+        is_index = node.output[0] in self.indices
+        return READERS[node.op_type](operators.Node(node, inputs, self.opset, is_index))
 
     def _activation(self, node: NodeProto) -> bool:
         """Recognise a layer in all that was computed elementwise up to here."""
         name = node.output[0]
-        known = [self._samples_or_constant(i) for i in node.input if i]
+        inputs = [(i, self.values.get(i)) for i in node.input if i]
+        known = [v if isinstance(v, np.ndarray) else self.samples.get(i) for i, v in inputs]
         if any(value is None for value in known):
             return False
         found = samples_of(node, known, self.opset)
@@ -228,12 +226,3 @@ class _Reader:
                 self._know(name, trail if isinstance(layer, nn.Identity) else trail.then(layer))
                 return True
         return False
-
-    def _samples_or_constant(self, name: str) -> Any:
-        """Return a tensor's values on the grid, or the constant that it is."""
-        value = self.values.get(name)
-        return value if isinstance(value, np.ndarray) else self.samples.get(name)
-
-
-def _shown(node: NodeProto) -> str:
-    return f"in {node.op_type} {node.name or node.output[0]!r}"

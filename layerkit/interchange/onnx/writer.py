@@ -234,6 +234,7 @@ CHANNELS_LAST: Writers = {
 def _in_its_order(g: Graph, layer: Layer, x: Value) -> Value:
     kind, shape = type(layer), layer.output_shape
     if kind not in AS_IT_COMES:
+        _ = layer.params  # raises unless built
         x = g.in_order(x, kind in CHANNELS_FIRST)
     write = (AS_IT_COMES | CHANNELS_FIRST | CHANNELS_LAST)[kind]
     return Value(write(g, layer, x), shape, x.channels_first and len(shape) > 1)
