@@ -18,7 +18,7 @@ READERS = Handlers()  # ``node -> trail``, by the operator
 reads = READERS.enter
 
 # By the number of axes of places.
-_CONVOLUTIONS: dict[int, type[Layer]] = {1: nn.Conv1D, 2: nn.Conv2D}
+_CONVOLUTIONS: dict[int, Callable[..., Layer]] = {1: nn.Conv1D, 2: nn.Conv2D}
 _POOLS: dict[str, dict[int, type[Layer]]] = {
     "MaxPool": {1: nn.MaxPool1D, 2: nn.MaxPool2D},
     "AveragePool": {1: nn.AvgPool1D, 2: nn.AvgPool2D},
@@ -110,7 +110,8 @@ def _pool(node: Node) -> Trail:
         if np.any(_sides(node, n)):
             trail = trail.zero_padded(_sides(node, n))
             node.attributes.pop("pads")
-    make = partial(_POOLS[node.op][n], _one(size), stride=_one(node.get("strides", [1] * n)))
+    kind: Any = _POOLS[node.op][n]
+    make = partial(kind, _one(size), stride=_one(node.get("strides", [1] * n)))
     trail, layer = _padded(node, trail, n, make)
     return trail.then(layer)
 

@@ -182,7 +182,7 @@ class _Reader:
             raise TypeError(f"no layer does this, of the domain {node.domain!r}")
         inputs = [self.values.get(name) if name else None for name in node.input]
         name = node.output[0]
-        read = [value for i, value in zip(node.input, inputs, strict=True) if i]
+        read: list[Any] = [value for i, value in zip(node.input, inputs, strict=True) if i]
         if node.op_type == "Shape" and isinstance(read[0], Trail):
             sizes = np.array([0, *read[0].model_shape()])  # 0: the batch, any length
             limits = {a.name: a.i for a in node.attribute}
@@ -214,7 +214,9 @@ class _Reader:
         """Recognise a layer in all that was computed elementwise up to here."""
         name = node.output[0]
         inputs = [(i, self.values.get(i)) for i in node.input if i]
-        known = [v if isinstance(v, np.ndarray) else self.samples.get(i) for i, v in inputs]
+        known: list[Any] = [
+            v if isinstance(v, np.ndarray) else self.samples.get(i) for i, v in inputs
+        ]
         if any(value is None for value in known):
             return False
         found = samples_of(node, known, self.opset)

@@ -121,7 +121,7 @@ _ALIKE = {kind: (layer, names) for layer, (kind, names) in modules.ALIKE.items()
 
 
 @reads(*_ALIKE)
-def _alike(module: Any, trail: Trail) -> Trail:
+def _counterpart(module: Any, trail: Trail) -> Trail:
     if isinstance(module, tnn.Softplus):
         _demand(module.beta == 1, "beta=1")
         _demand(module.threshold >= 20, "threshold of at least 20")  # x + exp(-20) is x in float32

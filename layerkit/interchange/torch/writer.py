@@ -119,7 +119,7 @@ def _set(module: Any, **arrays: Any) -> Any:
     return module
 
 
-def _alike(layer: Layer) -> tnn.Module:
+def _counterpart(layer: Layer) -> tnn.Module:
     kind, names = modules.ALIKE[type(layer)]
     return kind(**{theirs: getattr(layer, ours) for ours, theirs in names.items()})
 
@@ -127,7 +127,7 @@ def _alike(layer: Layer) -> tnn.Module:
 # Layers that are one module: what treats all values alike, and what minds where the channels are.
 Modules = dict[type[Layer], Callable[[Any], tnn.Module]]
 ANYWHERE: Modules = {
-    **dict.fromkeys(modules.ALIKE, _alike),
+    **dict.fromkeys(modules.ALIKE, _counterpart),
     nn.GELU: lambda layer: tnn.GELU("tanh" if layer.approximate else "none"),
 }
 CHANNELS_FIRST: Modules = {
