@@ -11,29 +11,20 @@ from sklearn.base import is_classifier
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
+import layerkit.layers as nn
 from layerkit.estimators import MLPClassifier, MLPRegressor
 from layerkit.estimators.base import NetworkEstimator
 from layerkit.estimators.targets import Multilabel, MultiOutput, target_of
 from layerkit.layer import Layer
-from layerkit.layers import (
-    AlphaDropout,
-    Dense,
-    Dropout,
-    Identity,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
-)
-from layerkit.layers.dropout import GaussianNoise
 from layerkit.training import History
 
 _ACTIVATIONS: dict[type[Layer], str] = {
-    ReLU: "relu",
-    Tanh: "tanh",
-    Sigmoid: "logistic",
-    Identity: "identity",
+    nn.Identity: "identity",
+    nn.ReLU: "relu",
+    nn.Sigmoid: "logistic",
+    nn.Tanh: "tanh",
 }
+_SILENT = (nn.AlphaDropout, nn.Dropout, nn.GaussianNoise, nn.Identity)  # in inference
 _LOSSES = {"identity": "squared_error", "exp": "poisson"}  # by the link
 
 
@@ -155,9 +146,8 @@ def to_sklearn(estimator: Any) -> Any:
         mlp.out_activation_ = "exp" if mlp.loss == "poisson" else "identity"
     own, known = estimator.get_params(deep=False), mlp.get_params()
     shared = {name: own[name] for name in known if name in own and _is_same(name, own[name])}
-    sizes = tuple(W.shape[1] for W in net.coefs[:-1])
-    fixed = {"hidden_layer_sizes": sizes, "activation": net.activation}
-    mlp.set_params(**{**shared, **fixed})
+    shared["hidden_layer_sizes"] = tuple(W.shape[1] for W in net.coefs[:-1])
+    mlp.set_params(**{**shared, "activation": net.activation})
     _write(mlp, estimator, net)
     return mlp
 
@@ -176,7 +166,7 @@ def _perceptron(network: Layer) -> Perceptron:
     between: list[str] = []
     fresh = False  # whether the last Dense has its activation still to come
     for layer in _leaves(network):
-        if isinstance(layer, Dense):
+        if isinstance(layer, nn.Dense):
             if fresh:
                 between.append("identity")
             W = layer.params["W"]
@@ -185,10 +175,10 @@ def _perceptron(network: Layer) -> Perceptron:
             intercepts.append(b.copy())
             fresh = True
         elif type(layer) in _ACTIVATIONS and fresh:
-            if type(layer) is not Identity:
+            if type(layer) is not nn.Identity:
                 between.append(_ACTIVATIONS[type(layer)])
                 fresh = False
-        elif not isinstance(layer, Dropout | AlphaDropout | GaussianNoise | Identity):
+        elif not isinstance(layer, _SILENT):
             raise ValueError(f"in {layer.where}: scikit-learn's MLP has no {type(layer).__name__}")
     kinds = sorted(set(between))
     if len(network.input_shape) != 1 or not fresh or len(kinds) > 1:
@@ -200,7 +190,7 @@ def _perceptron(network: Layer) -> Perceptron:
 
 
 def _leaves(network: Layer) -> Iterator[Layer]:
-    if type(network) is Sequential:
+    if type(network) is nn.Sequential:
         for layer in network:
             yield from _leaves(layer)
     else:
