@@ -53,19 +53,17 @@ def sign(model: ModelProto, source: Any) -> ModelProto:
     """Write who made the model, and what its inputs and classes are called."""
     model.producer_name = "layerkit"
     model.producer_version = __version__
-    known = {
-        "classes": _as_json(getattr(source, "classes_", None)),
-        "feature_names": _as_json(getattr(source, "feature_names_in_", None)),
-    }
-    named = {name: text for name, text in known.items() if text != "null"}
+    names = {"classes": "classes_", "feature_names": "feature_names_in_"}
+    held = {name: getattr(source, attribute, None) for name, attribute in names.items()}
+    named = {name: _as_json(value) for name, value in held.items() if value is not None}
     helper.set_model_props(model, {"layerkit_version": __version__, **named})
     return model
 
 
 def _as_json(names: Any) -> str:
-    if isinstance(names, list):  # of several outputs
-        return json.dumps([part.tolist() for part in names], default=str)
-    return json.dumps(None if names is None else names.tolist(), default=str)
+    is_several = isinstance(names, list)  # of several outputs
+    plain = [part.tolist() for part in names] if is_several else names.tolist()
+    return json.dumps(plain, default=str)
 
 
 def _info(name: str, dtype: np.dtype, shape: Shape) -> ValueInfoProto:

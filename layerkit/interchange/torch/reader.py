@@ -90,12 +90,9 @@ def _guess_shape(module: tnn.Module) -> Shape:
 
 
 def _begins_with_channels(module: tnn.Module) -> bool:
-    for child in module.modules():
-        if isinstance(child, _WITH_CHANNELS_FIRST):
-            return True
-        if isinstance(child, (modules.Permute, *_WITH_CHANNELS_LAST)):
-            return False
-    return False
+    told = (*_WITH_CHANNELS_FIRST, modules.Permute, *_WITH_CHANNELS_LAST)
+    first = next((child for child in module.modules() if isinstance(child, told)), None)
+    return isinstance(first, _WITH_CHANNELS_FIRST)
 
 
 def array(tensor: torch.Tensor) -> np.ndarray:
@@ -117,6 +114,14 @@ def _demand(ok: Any, what: str) -> None:
         raise ValueError(f"only with {what}")
 
 
+READERS.update(
+    {
+        modules.Permute: lambda module, trail: trail.transposed((0, *module.axes)),
+        modules.Reshape: lambda module, trail: trail.reshaped(module.shape),
+        tnn.GELU: lambda module, trail: trail.then(nn.GELU(module.approximate == "tanh")),
+        tnn.Linear: lambda module, trail: trail.dense(array(module.weight).T, _bias(module)),
+    }
+)
 _ALIKE = {kind: (layer, names) for layer, (kind, names) in modules.ALIKE.items()}
 
 
@@ -129,11 +134,6 @@ def _counterpart(module: Any, trail: Trail) -> Trail:
         _demand((module.min_val, module.max_val) == (-1, 1), "the range from -1 to 1")
     kind, names = _ALIKE[type(module)]
     return trail.then(kind(**{ours: getattr(module, theirs) for ours, theirs in names.items()}))
-
-
-@reads(tnn.GELU)
-def _gelu(module: Any, trail: Trail) -> Trail:
-    return trail.then(nn.GELU(approximate=module.approximate == "tanh"))
 
 
 @reads(tnn.PReLU)
@@ -162,11 +162,6 @@ def _glu(module: Any, trail: Trail) -> Trail:
 @reads(tnn.Dropout1d, tnn.Dropout2d)
 def _channel_dropout(module: Any, trail: Trail) -> Trail:
     return trail.with_channels_first().then(nn.SpatialDropout2D(module.p))
-
-
-@reads(tnn.Linear)
-def _linear(module: Any, trail: Trail) -> Trail:
-    return trail.dense(array(module.weight).T, _bias(module))
 
 
 @reads(modules.Maxout)
@@ -285,16 +280,6 @@ def _unflatten(module: Any, trail: Trail) -> Trail:
     _demand(isinstance(module.dim, int), "a number as dim")
     shape, axis = trail.model_shape(), module.dim % (len(trail.shape) + 1) - 1
     return trail.reshaped((*shape[:axis], *module.unflattened_size, *shape[axis + 1 :]))
-
-
-@reads(modules.Reshape)
-def _reshape(module: Any, trail: Trail) -> Trail:
-    return trail.reshaped(module.shape)
-
-
-@reads(modules.Permute)
-def _permute(module: Any, trail: Trail) -> Trail:
-    return trail.transposed((0, *module.axes))
 
 
 @reads(tnn.ZeroPad1d, tnn.ZeroPad2d, tnn.ConstantPad1d, tnn.ConstantPad2d)

@@ -73,16 +73,13 @@ def write_network(network: Layer) -> tnn.Module:
     return module.to(torch.float64 if network.dtype == np.float64 else torch.float32).eval()
 
 
-def _wants_channels_first(network: Layer) -> bool:
-    for _, layer in network.walk():
-        if isinstance(layer, _ON_PLACES):
-            return True
-        if isinstance(layer, nn.Dense | nn.LayerNorm | nn.RMSNorm | nn.Maxout):
-            return False
-    return False
-
-
 _ON_PLACES = (nn.Conv1D, nn.MaxPool1D, nn.AvgPool1D, nn.GlobalAvgPool1D, nn.GlobalMaxPool1D)
+
+
+def _wants_channels_first(network: Layer) -> bool:
+    told = (*_ON_PLACES, nn.Dense, nn.LayerNorm, nn.RMSNorm, nn.Maxout)
+    first = next((layer for _, layer in network.walk() if isinstance(layer, told)), None)
+    return isinstance(first, _ON_PLACES)
 
 
 def write(layer: Layer, chain: Chain) -> Chain:
