@@ -121,8 +121,7 @@ class Trail(InOrder):
         shape = layer.declare(self.shape)
         arrays = {name: value for name, value in arrays.items() if value is not None}
         for name, value in arrays.items():
-            is_param = name in layer._declared
-            own = (layer._declared[name] if is_param else layer._own_buffers[name]).shape
+            own = {**layer._own_buffers, **layer._declared}[name].shape
             if value.shape != own:
                 raise ValueError(
                     f"{name} must have shape {own} for samples of shape {self.shape}, "

@@ -216,9 +216,8 @@ def _nothing(node: Node) -> Trail:
 @reads("Cast")
 def _cast(node: Node) -> Trail:
     to = node.get("to")  # an Embedding takes its integers as floats, too
-    demand(
-        to in _FLOATS or (to in _INTEGERS and node.is_index), "floats, or with integers as an index"
-    )
+    kept = to in _FLOATS or (to in _INTEGERS and node.is_index)
+    demand(kept, "floats, or with integers as an index")
     return node.trail()
 
 

@@ -121,15 +121,8 @@ def _convolution(g: Graph, layer: Any, x: Value) -> str:
 
 def _slide(g: Graph, layer: Any, x: Value, W: np.ndarray, b: np.ndarray | None) -> str:
     stride, padding, dilation, groups = layer.geometry
-    return g.node(
-        "Conv",
-        x,
-        kernel_to_channels_first(W),
-        b,
-        kernel_shape=W.shape[:-2],
-        group=groups,
-        **_windows(len(x.shape) - 1, stride, padding, dilation),
-    )
+    windows = _windows(W.shape[:-2], stride, padding, dilation)
+    return g.node("Conv", x, kernel_to_channels_first(W), b, group=groups, **windows)
 
 
 def _separable(g: Graph, layer: Any, x: Value) -> str:
@@ -141,22 +134,16 @@ def _separable(g: Graph, layer: Any, x: Value) -> str:
 def _transposed(g: Graph, layer: Any, x: Value) -> str:
     W, b = layer.params["W"], layer.params.get("b")
     stride, padding, dilation, _ = layer.geometry
-    return g.node(
-        "ConvTranspose",
-        x,
-        kernel_to_channels_first(W).swapaxes(0, 1),  # here the input's channels come first
-        b,
-        kernel_shape=W.shape[:2],
-        output_padding=rows_at_the_end(layer, list(map(sum, padding))),
-        **_windows(2, stride, padding, dilation),
-    )
+    kernel = kernel_to_channels_first(W).swapaxes(0, 1)  # here the input's channels come first
+    more = rows_at_the_end(layer, list(map(sum, padding)))
+    windows = _windows(W.shape[:2], stride, padding, dilation)
+    return g.node("ConvTranspose", x, kernel, b, output_padding=more, **windows)
 
 
 def _pool(g: Graph, layer: Any, x: Value) -> str:
     op = "MaxPool" if isinstance(layer, nn.MaxPool1D | nn.MaxPool2D) else "AveragePool"
     size, stride, padding = layer.geometry
-    n = layer.n_axes
-    return g.node(op, x, kernel_shape=size[-n:], **_windows(n, stride, padding))
+    return g.node(op, x, **_windows(size[-layer.n_axes :], stride, padding))
 
 
 def _global_pool(g: Graph, layer: Layer, x: Value) -> str:
@@ -175,12 +162,12 @@ def _upsample(g: Graph, layer: Any, x: Value) -> str:
     return g.node("Resize", x, "", scales, mode="nearest", **way)
 
 
-def _windows(n: int, stride: Any, padding: Any, dilation: Any = None) -> dict[str, list[int]]:
-    """Attributes for the last n of two axes; ONNX lists all starts before all ends."""
-    (top, bottom), (left, right) = padding
-    starts, ends = [top, left][-n:], [bottom, right][-n:]
-    dilations = {} if dilation is None else {"dilations": list(dilation[-n:])}
-    return {"strides": list(stride[-n:]), "pads": [*starts, *ends], **dilations}
+def _windows(size: Any, stride: Any, padding: Any, dilation: Any = None) -> dict[str, Any]:
+    """Attributes for windows of one or two axes; ONNX lists all starts before all ends."""
+    n, (starts, ends) = len(size), zip(*padding, strict=True)
+    dilations = {} if dilation is None else {"dilations": dilation[-n:]}
+    pads = [*starts[-n:], *ends[-n:]]
+    return {"kernel_shape": size, "strides": stride[-n:], "pads": pads, **dilations}
 
 
 # ---------------------------------------------------------------- tables, by the order of channels

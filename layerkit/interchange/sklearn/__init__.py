@@ -24,6 +24,7 @@ _ACTIVATIONS: dict[type[Layer], str] = {
     nn.Sigmoid: "logistic",
     nn.Tanh: "tanh",
 }
+_ALSO_OBJECTS = ("loss", "early_stopping", "n_iter_no_change")  # ours; numbers mean the same
 _SILENT = (nn.AlphaDropout, nn.Dropout, nn.GaussianNoise, nn.Identity)  # in inference
 _LOSSES = {"identity": "squared_error", "exp": "poisson"}  # by the link
 
@@ -145,18 +146,14 @@ def to_sklearn(estimator: Any) -> Any:
         mlp = theirs.MLPRegressor(loss=_LOSSES[target.link])
         mlp.out_activation_ = "exp" if mlp.loss == "poisson" else "identity"
     own, known = estimator.get_params(deep=False), mlp.get_params()
-    shared = {name: own[name] for name in known if name in own and _is_same(name, own[name])}
+    shared = {name: own[name] for name in known if name in own}
+    for name in _ALSO_OBJECTS:
+        if not isinstance(shared.get(name), bool | int):
+            shared.pop(name, None)
     shared["hidden_layer_sizes"] = tuple(W.shape[1] for W in net.coefs[:-1])
     mlp.set_params(**{**shared, "activation": net.activation})
     _write(mlp, estimator, net)
     return mlp
-
-
-def _is_same(name: str, value: Any) -> bool:
-    """Whether a parameter of ours is one of theirs and not only called the same."""
-    return name not in ("loss", "early_stopping", "n_iter_no_change") or isinstance(
-        value, bool | int
-    )
 
 
 def _perceptron(network: Layer) -> Perceptron:

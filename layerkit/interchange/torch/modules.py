@@ -143,7 +143,5 @@ class AvgPool(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the average of zeros and cells, over the average of zeros and ones."""
         pool = F.avg_pool2d if x.ndim == 4 else F.avg_pool1d
-        means, shares = (
-            pool(F.pad(a, self.pads), **self.windows) for a in (x, torch.ones_like(x[:1]))
-        )
-        return means / shares
+        x, ones = F.pad(x, self.pads), F.pad(torch.ones_like(x[:1]), self.pads)
+        return pool(x, **self.windows) / pool(ones, **self.windows)
