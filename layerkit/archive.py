@@ -187,10 +187,9 @@ def _encode(value: Any, where: str, arrays: dict[str, np.ndarray], depth: int) -
         return value
     if type(value) is float:
         return value if math.isfinite(value) else {"$float": str(value)}
-    if type(value) is list:
-        return [inner(item, i) for i, item in enumerate(value)]
-    if type(value) is tuple:
-        return {"$tuple": [inner(item, i) for i, item in enumerate(value)]}
+    if type(value) in (list, tuple):
+        items = [inner(item, i) for i, item in enumerate(value)]
+        return items if type(value) is list else {"$tuple": items}
     if type(value) is dict:
         if all(type(key) is str and not key.startswith("$") for key in value):
             return {key: inner(item, key) for key, item in value.items()}

@@ -121,7 +121,8 @@ class Trail(InOrder):
         shape = layer.declare(self.shape)
         arrays = {name: value for name, value in arrays.items() if value is not None}
         for name, value in arrays.items():
-            own = {**layer._own_buffers, **layer._declared}[name].shape
+            held: Any = layer._declared if name in layer._declared else layer._own_buffers
+            own = held[name].shape
             if value.shape != own:
                 raise ValueError(
                     f"{name} must have shape {own} for samples of shape {self.shape}, "

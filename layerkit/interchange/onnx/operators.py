@@ -72,6 +72,7 @@ def per_channel(array: np.ndarray, trail: Trail) -> np.ndarray | None:
 
 READERS = Handlers()  # ``node -> trail``, by the operator
 reads = READERS.enter
+READERS["Identity"] = Node.trail
 
 _FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 _INTEGERS = {TensorProto.INT32, TensorProto.INT64}
@@ -206,11 +207,6 @@ def _softmax(node: Node) -> Trail:
     demand(node.opset >= 13 or axis == len(trail.shape), "the last axis (before opset 13)")
     kind = nn.Softmax if node.op == "Softmax" else nn.LogSoftmax
     return trail.then(kind(axis=trail.axis(axis)))
-
-
-@reads("Identity")
-def _nothing(node: Node) -> Trail:
-    return node.trail()
 
 
 @reads("Cast")

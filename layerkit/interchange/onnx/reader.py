@@ -12,15 +12,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 import layerkit.layers as nn
 from layerkit.interchange.layouts import Trail
-from layerkit.interchange.onnx import image_operators, operators
-from layerkit.interchange.onnx.activations import (
-    GRID,
-    OPERATORS,
-    Samples,
-    layer_like,
-    run_node,
-    samples_of,
-)
+from layerkit.interchange.onnx import activations, image_operators, operators
 from layerkit.shapes import Shape
 
 READERS = operators.READERS | image_operators.READERS
@@ -77,7 +69,7 @@ class _Reader:
             raise ValueError(f"the model must be of opset 7 or newer, got {self.opset}")
         self.constants = {t.name: numpy_helper.to_array(t) for t in self.graph.initializer}
         self.values: dict[str, Any] = dict(self.constants)
-        self.samples: dict[str, Samples] = {}
+        self.samples: dict[str, activations.Samples] = {}
         self.indices: set[str] = set()
 
     def read(self, input_shape: Shape | None, output: str | None) -> nn.Sequential:
@@ -168,13 +160,13 @@ class _Reader:
             if reached & set(node.input):
                 if node.op_type in _CHANNELS_FIRST | _CHANNELS_LAST:
                     return node.op_type in _CHANNELS_FIRST
-                if node.op_type in OPERATORS:
+                if node.op_type in activations.OPERATORS:
                     reached |= set(node.output)
         return otherwise
 
     def _know(self, name: str, value: Any) -> None:
         self.values[name] = value
-        self.samples.setdefault(name, {})[name] = GRID
+        self.samples.setdefault(name, {})[name] = activations.GRID
 
     def _run(self, node: NodeProto) -> None:
         """Find out what a node's first output is."""
@@ -189,9 +181,9 @@ class _Reader:
             self.values[name] = sizes[limits.get("start") : limits.get("end")]
             return
         if all(isinstance(value, np.ndarray) for value in read):
-            self.values[name] = np.asarray(run_node(node, read, self.opset))
+            self.values[name] = np.asarray(activations.run_node(node, read, self.opset))
             return
-        if node.op_type in OPERATORS and self._activation(node):
+        if node.op_type in activations.OPERATORS and self._activation(node):
             return
         try:
             self._know(name, self._read(node, inputs))
@@ -219,11 +211,11 @@ class _Reader:
         ]
         if any(value is None for value in known):
             return False
-        found = samples_of(node, known, self.opset)
+        found = activations.samples_of(node, known, self.opset)
         self.samples[name] = found
         for source, values in reversed(found.items()):
             trail = self.values.get(source)
-            layer = layer_like(node, values)
+            layer = activations.layer_like(node, values)
             if isinstance(trail, Trail) and layer is not None:
                 self._know(name, trail if isinstance(layer, nn.Identity) else trail.then(layer))
                 return True

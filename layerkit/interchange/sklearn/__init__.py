@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -162,7 +161,7 @@ def _perceptron(network: Layer) -> Perceptron:
     intercepts: list[np.ndarray] = []
     between: list[str] = []
     fresh = False  # whether the last Dense has its activation still to come
-    for layer in _leaves(network):
+    for _, layer in network.walk():
         if isinstance(layer, nn.Dense):
             if fresh:
                 between.append("identity")
@@ -175,7 +174,7 @@ def _perceptron(network: Layer) -> Perceptron:
             if type(layer) is not nn.Identity:
                 between.append(_ACTIVATIONS[type(layer)])
                 fresh = False
-        elif not isinstance(layer, _SILENT):
+        elif type(layer) is not nn.Sequential and not isinstance(layer, _SILENT):
             raise ValueError(f"in {layer.where}: scikit-learn's MLP has no {type(layer).__name__}")
     kinds = sorted(set(between))
     if len(network.input_shape) != 1 or not fresh or len(kinds) > 1:
@@ -184,14 +183,6 @@ def _perceptron(network: Layer) -> Perceptron:
             f"activation between them and none after the last, got {network!r}"
         )
     return Perceptron(coefs, intercepts, kinds[0] if kinds else "identity")
-
-
-def _leaves(network: Layer) -> Iterator[Layer]:
-    if type(network) is nn.Sequential:
-        for layer in network:
-            yield from _leaves(layer)
-    else:
-        yield network
 
 
 def _fit_classes(mlp: Any, target: Any, net: Perceptron) -> Perceptron:

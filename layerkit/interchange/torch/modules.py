@@ -125,6 +125,18 @@ ALIKE: dict[type[Layer], tuple[type[nn.Module], dict[str, str]]] = {
 }
 
 
+POOLS: dict[type[Layer], type[nn.Module]] = {
+    layers.AvgPool1D: nn.AvgPool1d,
+    layers.AvgPool2D: nn.AvgPool2d,
+    layers.GlobalAvgPool1D: nn.AdaptiveAvgPool1d,
+    layers.GlobalAvgPool2D: nn.AdaptiveAvgPool2d,
+    layers.GlobalMaxPool1D: nn.AdaptiveMaxPool1d,
+    layers.GlobalMaxPool2D: nn.AdaptiveMaxPool2d,
+    layers.MaxPool1D: nn.MaxPool1d,
+    layers.MaxPool2D: nn.MaxPool2d,
+}
+
+
 class Index(nn.Embedding):
     """An embedding that takes its integers as floats too, as a table has them."""
 

@@ -12,7 +12,6 @@ import layerkit.layers as nn
 from layerkit.interchange.formats import Handlers
 from layerkit.interchange.layouts import Trail, add, concatenate, kernel_to_channels_last
 from layerkit.interchange.torch import modules
-from layerkit.layer import Layer
 from layerkit.shapes import Shape
 
 READERS = Handlers()  # ``(module, trail) -> trail``, by the class of the module
@@ -200,15 +199,10 @@ def _windows(module: Any) -> dict[str, Any]:
     return {**sizes, "use_bias": module.bias is not None}
 
 
-_POOLS: dict[type[tnn.Module], type[Layer]] = {
-    tnn.MaxPool1d: nn.MaxPool1D,
-    tnn.MaxPool2d: nn.MaxPool2D,
-    tnn.AvgPool1d: nn.AvgPool1D,
-    tnn.AvgPool2d: nn.AvgPool2D,
-}
+_POOLS: dict[Any, Any] = {kind: layer for layer, kind in modules.POOLS.items()}
 
 
-@reads(*_POOLS)
+@reads(tnn.MaxPool1d, tnn.MaxPool2d, tnn.AvgPool1d, tnn.AvgPool2d)
 def _pool(module: Any, trail: Trail) -> Trail:
     _demand(not module.ceil_mode, "ceil_mode=False")
     _demand(not getattr(module, "return_indices", False), "return_indices=False")
@@ -220,8 +214,8 @@ def _pool(module: Any, trail: Trail) -> Trail:
             trail, padding = trail.zero_padded([(p, p) for p in each]), "valid"
     else:
         _demand(np.all(np.equal(module.dilation, 1)), "dilation=1")
-    kind: Any = _POOLS[type(module)]
-    return trail.then(kind(_one(module.kernel_size), _one(module.stride), padding))
+    layer = _POOLS[type(module)](_one(module.kernel_size), _one(module.stride), padding)
+    return trail.then(layer)
 
 
 _AVERAGES = (tnn.AdaptiveAvgPool1d, tnn.AdaptiveAvgPool2d)

@@ -274,10 +274,10 @@ def _max_pool(layer: Any, chain: Chain) -> Chain:
     size, stride, padding = layer.geometry
     n = layer.n_axes
     chain, both = _pad(chain.with_channels_first(), padding, n, -np.inf)
-    kind = tnn.MaxPool1d if n == 1 else tnn.MaxPool2d
     if any(2 * p > k for p, k in zip(both, size[-n:], strict=True)):  # more than PyTorch pads
         chain, both = chain.then(_padding([(p, p) for p in both], -np.inf)), (0,) * n
-    return chain.then(kind(size[-n:], stride[-n:], both), layer.output_shape)
+    module = modules.POOLS[type(layer)](size[-n:], stride[-n:], both)
+    return chain.then(module, layer.output_shape)
 
 
 @writes(nn.AvgPool1D, nn.AvgPool2D)
@@ -289,25 +289,17 @@ def _average_pool(layer: Any, chain: Chain) -> Chain:
     is_even = all(start == end for start, end in sides)
     if is_even and all(2 * start <= k for (start, _), k in zip(sides, size[-n:], strict=True)):
         both = tuple(start for start, _ in sides)
-        kind = tnn.AvgPool1d if n == 1 else tnn.AvgPool2d
-        module: tnn.Module = kind(**windows, padding=both, count_include_pad=False)
+        kind = modules.POOLS[type(layer)]
+        module = kind(**windows, padding=both, count_include_pad=False)
     else:
         module = modules.AvgPool([m for side in reversed(sides) for m in side], **windows)
     return chain.then(module, layer.output_shape)
 
 
-_GLOBAL: dict[type[Layer], Any] = {
-    nn.GlobalAvgPool1D: tnn.AdaptiveAvgPool1d,
-    nn.GlobalAvgPool2D: tnn.AdaptiveAvgPool2d,
-    nn.GlobalMaxPool1D: tnn.AdaptiveMaxPool1d,
-    nn.GlobalMaxPool2D: tnn.AdaptiveMaxPool2d,
-}
-
-
-@writes(*_GLOBAL)
+@writes(nn.GlobalAvgPool1D, nn.GlobalAvgPool2D, nn.GlobalMaxPool1D, nn.GlobalMaxPool2D)
 def _global_pool(layer: Layer, chain: Chain) -> Chain:
     ones = (*[1] * (len(chain.shape) - 1), chain.shape[-1])
-    pooled = chain.with_channels_first().then(_GLOBAL[type(layer)](1), ones)
+    pooled = chain.with_channels_first().then(modules.POOLS[type(layer)](1), ones)
     return pooled.then(tnn.Flatten(), layer.output_shape)
 
 
