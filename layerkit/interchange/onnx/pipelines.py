@@ -200,10 +200,8 @@ def _has_margins(model: Any) -> bool:
 def _models_in(held: Any) -> Iterator[Any]:
     if isinstance(held, BaseEstimator):
         yield held
-    elif isinstance(held, dict):
-        yield from _models_in(list(held.values()))
-    elif isinstance(held, list | tuple):
-        for item in held:
+    elif isinstance(held, dict | list | tuple):
+        for item in held.values() if isinstance(held, dict) else held:
             yield from _models_in(item)
 
 

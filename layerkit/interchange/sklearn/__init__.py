@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sklearn import neural_network as theirs
@@ -93,14 +93,6 @@ def _record(mlp: Any) -> History:
     return History(rows)
 
 
-class Perceptron(NamedTuple):
-    """A network as scikit-learn describes it."""
-
-    coefs: list[np.ndarray]
-    intercepts: list[np.ndarray]
-    activation: str
-
-
 def to_sklearn(estimator: Any) -> Any:
     """Turn a fitted estimator of ours into scikit-learn's MLP, which then needs no layerkit.
 
@@ -135,10 +127,11 @@ def to_sklearn(estimator: Any) -> Any:
     if not isinstance(estimator, NetworkEstimator):
         raise TypeError(f"to_sklearn takes an estimator of layerkit, got {estimator!r}")
     check_is_fitted(estimator, "network_")
-    net, target = _perceptron(estimator.network_), target_of(estimator)
+    coefs, intercepts, activation = _perceptron(estimator.network_)
+    target = target_of(estimator)
     if is_classifier(estimator):
         mlp = theirs.MLPClassifier()
-        net = _fit_classes(mlp, target, net)
+        _fit_classes(mlp, target, coefs, intercepts)
     else:
         if target.link not in _LOSSES:
             raise ValueError(f"scikit-learn's MLP has nothing like {target.loss!r}")
@@ -149,14 +142,15 @@ def to_sklearn(estimator: Any) -> Any:
     for name in _ALSO_OBJECTS:
         if not isinstance(shared.get(name), bool | int):
             shared.pop(name, None)
-    shared["hidden_layer_sizes"] = tuple(W.shape[1] for W in net.coefs[:-1])
-    mlp.set_params(**{**shared, "activation": net.activation})
-    _write(mlp, estimator, net)
+    shared["hidden_layer_sizes"] = tuple(W.shape[1] for W in coefs[:-1])
+    mlp.set_params(**{**shared, "activation": activation})
+    mlp.coefs_, mlp.intercepts_ = coefs, intercepts
+    _write(mlp, estimator)
     return mlp
 
 
-def _perceptron(network: Layer) -> Perceptron:
-    """Read off the weights and the one activation between them."""
+def _perceptron(network: Layer) -> tuple[list[np.ndarray], list[np.ndarray], str]:
+    """Read off the weights, the biases and the one activation between layers."""
     coefs: list[np.ndarray] = []
     intercepts: list[np.ndarray] = []
     between: list[str] = []
@@ -182,12 +176,12 @@ def _perceptron(network: Layer) -> Perceptron:
             "scikit-learn's MLP is a stack of Dense layers that reads a table, with one kind of "
             f"activation between them and none after the last, got {network!r}"
         )
-    return Perceptron(coefs, intercepts, kinds[0] if kinds else "identity")
+    return coefs, intercepts, kinds[0] if kinds else "identity"
 
 
-def _fit_classes(mlp: Any, target: Any, net: Perceptron) -> Perceptron:
-    """Set what encodes the classes; return the network with the outputs of scikit-learn's."""
-    width, has_columns = net.coefs[-1].shape[1], isinstance(target, MultiOutput)
+def _fit_classes(mlp: Any, target: Any, coefs: list[Any], intercepts: list[Any]) -> None:
+    """Set what encodes the classes, and give the last layer the outputs of scikit-learn's."""
+    width, has_columns = coefs[-1].shape[1], isinstance(target, MultiOutput)
     if target.loss.scores != "logits" or has_columns or len(target.classes) < 2:
         raise ValueError(
             f"scikit-learn's MLP gives probabilities of two or more classes or of labels, but this "
@@ -203,20 +197,17 @@ def _fit_classes(mlp: Any, target: Any, net: Perceptron) -> Perceptron:
         if target.link == "softmax of log-sigmoids":
             raise ValueError(f"scikit-learn's MLP has no softmax of sigmoids, as {target.loss!r}")
         if width == 2:  # one logit decides between two classes
-            W, b = net.coefs[-1] @ [[-1], [1]], net.intercepts[-1] @ [[-1], [1]]
-            dtype = net.coefs[-1].dtype
-            net.coefs[-1], net.intercepts[-1] = W.astype(dtype), b.astype(dtype)
+            for arrays in (coefs, intercepts):
+                arrays[-1] = (arrays[-1] @ [[-1], [1]]).astype(coefs[-1].dtype)
     mlp.classes_ = mlp._label_binarizer.classes_
-    return net
 
 
-def _write(mlp: Any, estimator: Any, net: Perceptron) -> None:
+def _write(mlp: Any, estimator: Any) -> None:
     """Set what scikit-learn's fit would have set."""
     history = estimator.history_
     curve = [float(row["loss"]) for row in history.rows]
     scores = [row["validation_score"] for row in history.rows if "validation_score" in row]
-    mlp.coefs_, mlp.intercepts_ = net.coefs, net.intercepts
-    mlp.n_layers_, mlp.n_outputs_ = len(net.coefs) + 1, net.coefs[-1].shape[1]
+    mlp.n_layers_, mlp.n_outputs_ = len(mlp.coefs_) + 1, mlp.coefs_[-1].shape[1]
     mlp.n_features_in_ = estimator.n_features_in_
     if hasattr(estimator, "feature_names_in_"):
         mlp.feature_names_in_ = estimator.feature_names_in_
