@@ -111,8 +111,7 @@ def _set(module: Any, **arrays: Any) -> Any:
     with torch.no_grad():
         for name, value in arrays.items():
             if value is not None:
-                tensor = torch.tensor(np.ascontiguousarray(value))
-                getattr(module, name).data = tensor
+                getattr(module, name).data = torch.tensor(np.ascontiguousarray(value))
     return module
 
 
