@@ -88,8 +88,15 @@ def write(path: str | os.PathLike, tree: Any) -> None:
     _check_text(text)
     if len(arrays) >= MOST_MEMBERS:
         raise ModelFileError(f"too many arrays: {len(arrays)}, at most {MOST_MEMBERS - 1}")
-    with replacing(Path(path)) as file:
-        _write_members(file, text, arrays)
+    from zipfile import ZipFile, ZipInfo
+
+    with replacing(Path(path)) as file, ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            info = ZipInfo(f"{name}.npy")  # dated 1980: equal models give equal files
+            with archive.open(info, "w", force_zip64=array.nbytes > 2**30) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+        archive.writestr(ZipInfo(TREE), text)
+        archive.comment = SEAL + hashlib.sha256(text).hexdigest().encode()
 
 
 def read(path: str | os.PathLike) -> Any:
@@ -110,13 +117,8 @@ def read(path: str | os.PathLike) -> Any:
         except Exception as error:  # whatever zipfile, json and NumPy say of a broken file
             if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that is a wrong offset
                 raise
-            raise ModelFileError(
-                f"{os.fspath(path)}: not a file of ours, or damaged: {_reason(error)}"
-            ) from error
-
-
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error)[:200]}"
+            reason = f"not a file of ours, or damaged: {type(error).__name__}: {str(error)[:200]}"
+            raise ModelFileError(f"{os.fspath(path)}: {reason}") from error
 
 
 # ---------------------------------------------------------------- writing
@@ -173,18 +175,6 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _write_members(file: IO[bytes], text: bytes, arrays: dict[str, np.ndarray]) -> None:
-    from zipfile import ZipFile, ZipInfo
-
-    with ZipFile(file, "w") as archive:
-        for name, array in arrays.items():
-            info = ZipInfo(f"{name}.npy")  # dated 1980: equal models give equal files
-            with archive.open(info, "w", force_zip64=array.nbytes > 2**30) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
-        archive.writestr(ZipInfo(TREE), text)
-        archive.comment = SEAL + hashlib.sha256(text).hexdigest().encode()
-
-
 def _encode(value: Any, where: str, arrays: dict[str, np.ndarray], depth: int) -> Any:
     """Turn a value into JSON, its arrays set aside under the name of their place."""
 
@@ -197,10 +187,9 @@ def _encode(value: Any, where: str, arrays: dict[str, np.ndarray], depth: int) -
         return value
     if type(value) is float:
         return value if math.isfinite(value) else {"$float": str(value)}
-    if type(value) is list:
-        return [inner(item, i) for i, item in enumerate(value)]
-    if type(value) is tuple:
-        return {"$tuple": [inner(item, i) for i, item in enumerate(value)]}
+    if type(value) in (list, tuple):
+        items = [inner(item, i) for i, item in enumerate(value)]
+        return items if type(value) is list else {"$tuple": items}
     if type(value) is dict:
         if all(type(key) is str and not key.startswith("$") for key in value):
             return {key: inner(item, key) for key, item in value.items()}

@@ -25,44 +25,31 @@ def kernel_to_channels_last(W: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(W, (0, 1), (-1, -2)))
 
 
-def rows_to_channels_last(W: np.ndarray, shape: Shape) -> np.ndarray:
-    """Reorder the rows of a Dense ``W`` that reads flattened (channels, ...) to (..., channels).
+def rows_in_order(W: np.ndarray, shape: Shape, channels_first: bool) -> np.ndarray:
+    """Reorder the rows of a Dense ``W`` that reads a sample flattened in the other order.
 
-    ``shape`` is the channels-last one that is flattened now.
+    ``shape`` is that of the sample with its channels last.
     """
-    return _reorder(W, channels_in_front(shape), 0, len(shape) - 1)
-
-
-def rows_to_channels_first(W: np.ndarray, shape: Shape) -> np.ndarray:
-    """Reorder the rows of a Dense ``W`` that reads flattened (..., channels) to (channels, ...)."""
-    return _reorder(W, shape, len(shape) - 1, 0)
-
-
-def _reorder(W: np.ndarray, shape: Shape, source: int, target: int) -> np.ndarray:
-    if len(W) != math.prod(shape):
-        raise ValueError(f"takes {len(W)} values, got {math.prod(shape)} from {shape} flattened")
-    return np.moveaxis(W.reshape(*shape, -1), source, target).reshape(W.shape)
-
-
-def to_channels_first(shape: Shape) -> tuple[int, ...]:
-    """Axes (the batch is 0) that bring the channels of a sample of this shape to the front."""
-    return (0, len(shape), *range(1, len(shape)))
-
-
-def to_channels_last(shape: Shape) -> tuple[int, ...]:
-    """Axes (the batch is 0) that bring the channels of a sample of this shape to the end."""
-    return (0, *range(2, len(shape) + 1), 1)
+    last = len(shape) - 1
+    now, source, target = (
+        (shape, last, 0) if channels_first else (channels_in_front(shape), 0, last)
+    )
+    if len(W) != math.prod(now):
+        raise ValueError(f"takes {len(W)} values, got {math.prod(now)} from {now} flattened")
+    return np.moveaxis(W.reshape(*now, -1), source, target).reshape(W.shape)
 
 
 def axes_of_order(shape: Shape, channels_first: bool) -> tuple[int, ...]:
-    """Axes (the batch is 0) that bring the channels to the front or to the end."""
-    return to_channels_first(shape) if channels_first else to_channels_last(shape)
+    """Axes (the batch is 0) that bring the channels of a sample to the front or to the end."""
+    if channels_first:
+        return (0, len(shape), *range(1, len(shape)))
+    return (0, *range(2, len(shape) + 1), 1)
 
 
 def model_axis(axis: int, shape: Shape, channels_first: bool) -> int:
     """Where an axis of ours (the batch is 0) lies in the model."""
     axis %= len(shape) + 1
-    return to_channels_last(shape)[axis] if channels_first else axis
+    return axes_of_order(shape, False)[axis] if channels_first else axis
 
 
 def channels_in_front(shape: Shape) -> Shape:
@@ -134,8 +121,8 @@ class Trail(InOrder):
         shape = layer.declare(self.shape)
         arrays = {name: value for name, value in arrays.items() if value is not None}
         for name, value in arrays.items():
-            is_param = name in layer._declared
-            own = (layer._declared[name] if is_param else layer._own_buffers[name]).shape
+            held: Any = layer._declared if name in layer._declared else layer._own_buffers
+            own = held[name].shape
             if value.shape != own:
                 raise ValueError(
                     f"{name} must have shape {own} for samples of shape {self.shape}, "
@@ -152,12 +139,9 @@ class Trail(InOrder):
 
     def transposed(self, perm: Sequence[int]) -> Self:
         """Reorder the axes of the model's tensor (the batch is 0)."""
-        first, last = to_channels_first(self.shape), to_channels_last(self.shape)
-        axes = tuple(perm)
-        if self.channels_first and axes == last:
-            return replace(self, channels_first=False)
-        if not self.channels_first and axes == first and len(axes) > 2:
-            return replace(self, channels_first=True)
+        axes, other = tuple(perm), not self.channels_first
+        if axes == axes_of_order(self.shape, other) and (len(axes) > 2 or not other):
+            return replace(self, channels_first=other)
         plain = self.with_channels_last()
         return plain if axes == tuple(sorted(axes)) else plain.then(nn.Permute(axes[1:]))
 
@@ -168,7 +152,7 @@ class Trail(InOrder):
     def axis(self, axis: int) -> int:
         """Our axis for one of the model's (the batch is 0)."""
         axis %= len(self.shape) + 1
-        return to_channels_first(self.shape)[axis] if self.channels_first else axis
+        return axes_of_order(self.shape, True)[axis] if self.channels_first else axis
 
     def dense(self, W: np.ndarray, b: np.ndarray | None) -> Self:
         """Go on through a Dense over the last axis of the model's tensor."""
@@ -179,7 +163,7 @@ class Trail(InOrder):
             trail = replace(self, layers=before, shape=image).then(nn.Flatten())
             for layer in between:
                 trail = trail.then(type(layer)(**layer.get_params(deep=False)))
-            W = rows_to_channels_last(W, image)
+            W = rows_in_order(W, image, channels_first=False)
         return trail.then(nn.Dense(W.shape[1], use_bias=b is not None), W=W, b=b)
 
     def _flattened_with_channels_first(self) -> tuple[Layers, Shape, Layers] | None:
@@ -188,16 +172,14 @@ class Trail(InOrder):
         while (
             n
             and isinstance(self.layers[n - 1], _ANYWHERE)
-            and not self.arrays.get(self.layers[n - 1])
+            and self.layers[n - 1] not in self.arrays
         ):
             n -= 1
-        if n < 2 or not isinstance(self.layers[n - 1], nn.Flatten):
-            return None
-        turn = self.layers[n - 2]
-        if not isinstance(turn, nn.Permute):
+        turn, flatten = self.layers[n - 2 : n] if n > 1 else (None, None)
+        if not isinstance(turn, nn.Permute) or not isinstance(flatten, nn.Flatten):
             return None
         image = turn.input_shape
-        is_first = tuple(turn.axes) == to_channels_first(image)[1:]
+        is_first = tuple(turn.axes) == axes_of_order(image, True)[1:]
         return (self.layers[: n - 2], image, self.layers[n:]) if is_first else None
 
     def global_pool(self, pools: dict[int, type[Layer]]) -> Self:

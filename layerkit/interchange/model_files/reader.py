@@ -88,7 +88,9 @@ def load(
         tree = _migrated(tree)
         reader = Reader(registry, estimators=tree["estimator"] is True)
         model, optimizer = reader.decode(tree["model"]), reader.decode(tree["optimizer"])
-        _check_model(model, optimizer, tree)
+        fits = is_estimator(model) if tree["estimator"] is True else isinstance(model, Layer)
+        if not fits or not isinstance(optimizer, Optimizer | LBFGS | None):
+            raise ModelFileError("holds no network and no estimator")
     except ModelFileError as error:
         raise ModelFileError(f"{os.fspath(path)}: {error}") from error.__cause__
     except Exception as error:  # whatever layers say of hyper-parameters that make no sense
@@ -97,12 +99,6 @@ def load(
     if with_optimizer and optimizer is None:
         raise ModelFileError(f"{os.fspath(path)}: was saved without an optimizer")
     return (model, optimizer) if with_optimizer else model
-
-
-def _check_model(model: Any, optimizer: Any, tree: dict[str, Any]) -> None:
-    fits = is_estimator(model) if tree["estimator"] is True else isinstance(model, Layer)
-    if not fits or not isinstance(optimizer, Optimizer | LBFGS | None):
-        raise ModelFileError("holds no network and no estimator")
 
 
 def _migrated(tree: Any) -> dict[str, Any]:
@@ -315,10 +311,6 @@ def _history(state: dict[str, Any]) -> History:
     return history
 
 
-def _seed(entropy: Any, spawn_key: Any, n_spawned: int) -> np.random.SeedSequence:
-    return np.random.SeedSequence(entropy, spawn_key=spawn_key, n_children_spawned=n_spawned)
-
-
 _KINDS: dict[str, Callable[[Reader, Any], Any]] = {
     "object": Reader.object,
     "held": Reader.held,
@@ -329,7 +321,9 @@ _KINDS: dict[str, Callable[[Reader, Any], Any]] = {
     "generator": lambda _, state: np.random.Generator(_bit_generator(state)),
     "random_state": lambda _, state: _random_state(state),
     "history": lambda _, state: _history(state),
-    "seed": lambda _, value: _seed(*value),
+    "seed": lambda _, seed: np.random.SeedSequence(
+        seed[0], spawn_key=seed[1], n_children_spawned=seed[2]
+    ),
     "slice": lambda _, value: slice(*value),
     "dtype": lambda _, code: np.dtype(code),
     "type": lambda _, code: np.dtype(code).type,

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import math
 import os
+from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
 
@@ -178,43 +179,36 @@ class Writer:
         elif dataclasses.is_dataclass(value):
             params = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         elif self.estimators and is_ours(kind, estimators=True):
-            held = {name: self.encode(x, f"{where}.{name}") for name, x in vars(value).items()}
-            return Node("held", [self.name(kind, where), held])
+            return Node("held", [self.name(kind, where), self.fields(vars(value), where)])
         else:
             raise TypeError(
                 f"cannot store {where} = {value!r}, a {kind.__qualname__}: a "
                 "model file holds plain values, arrays, layers, losses, optimizers, schedules and "
                 "initializers"
             )
-        params = {name: self.encode(x, f"{where}.{name}") for name, x in params.items()}
-        return Node("object", [self.name(kind, where), params, state])
+        return Node("object", [self.name(kind, where), self.fields(params, where), state])
+
+    def fields(self, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """Encode hyper-parameters or attributes."""
+        return {name: self.encode(value, f"{where}.{name}") for name, value in values.items()}
 
     # ---------------------------------------------------------------- layers
 
     def layer(self, layer: Layer, where: str) -> Node:
         """Store a layer; if it is the root of a tree that is built, with all arrays of the tree."""
-        if layer.is_built and not self.inside_root:
-            if layer._flat_params is None:  # a part of a larger network, with views of its arrays
-                layer = copy.deepcopy(layer)
-            self.inside_root = True
-            try:
-                node = self._layer(layer, where)
-            finally:
-                self.inside_root = False
-            node.value["built"] = self.arrays(layer, where)
-            return node
-        return self._layer(layer, where)
-
-    def _layer(self, layer: Layer, where: str) -> Node:
-        params = {
-            name: self.encode(value, f"{where}.{name}")
-            for name, value in layer.get_params(deep=False).items()
-        }
+        is_root = layer.is_built and not self.inside_root
+        if is_root and layer._flat_params is None:  # part of a larger network, views of its arrays
+            layer = copy.deepcopy(layer)
+        self.inside_root |= is_root
+        params = self.fields(layer.get_params(deep=False), where)
         stored: dict[str, Any] = {"class": self.name(type(layer), where), "params": params}
         if not layer.trainable:
             stored["trainable"] = False
         if names := list(getattr(layer, "_feature_names", ())):
             stored["feature_names"] = names
+        if is_root:
+            self.inside_root = False
+            stored["built"] = self.arrays(layer, where)
         return Node("layer", stored)
 
     def arrays(self, root: Layer, where: str) -> dict[str, Any]:
@@ -230,15 +224,14 @@ class Writer:
             check_finite(root.flat_params[slot.slice], f"{where}: {slot.path}")
         for path, buffer in buffers.items():
             check_finite(buffer, f"{where}: {path}")
+        streams = [layer.rng.bit_generator.state for _, layer in tree] if self.streams else None
         return {
             "input_shape": root.input_shape,
             "dtype": root.dtype.str,
             "params": root.flat_params.copy(),
             "layout": [[slot.path, slot.shape] for slot in root.layout],
             "buffers": buffers,
-            "streams": [layer.rng.bit_generator.state for _, layer in tree]
-            if self.streams
-            else None,
+            "streams": streams,
         }
 
     # ---------------------------------------------------------------- estimators
@@ -252,10 +245,7 @@ class Writer:
             for name, value in vars(estimator).items()
             if name not in params and (is_fitted_name(name) or name in INNER_ATTRIBUTES)
         }
-        stored = [
-            {name: self.encode(value, f"{where}.{name}") for name, value in values.items()}
-            for values in (params, held)
-        ]
+        stored = [self.fields(values, where) for values in (params, held)]
         return Node("estimator", [self.name(type(estimator), where), *stored])
 
 

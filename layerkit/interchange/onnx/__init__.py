@@ -79,12 +79,11 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
         label, probabilities = session.run(None, {"X": X.astype("float32")})
     """
     require("onnx", install=_INSTALL)
-    from layerkit.interchange.onnx.models import convert_estimator, convert_network, sign
+    from layerkit.interchange.onnx.models import convert, sign
 
-    if isinstance(model, Layer):
-        converted = convert_network(model)
-    elif isinstance(getattr(model, "network_", None), Layer) and X is None:
-        converted = convert_estimator(model)
+    is_ours = X is None and isinstance(getattr(model, "network_", None), Layer)
+    if isinstance(model, Layer) or is_ours:
+        converted = convert(model)
     elif not hasattr(model, "fit"):
         raise TypeError(f"to_onnx takes a layer, an estimator or a Pipeline, got {model!r}")
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ READERS = Handlers()  # ``node -> trail``, by the operator
 reads = READERS.enter
 
 # By the number of axes of places.
-_CONVOLUTIONS: dict[int, type[Layer]] = {1: nn.Conv1D, 2: nn.Conv2D}
+_CONVOLUTIONS: dict[int, Callable[..., Layer]] = {1: nn.Conv1D, 2: nn.Conv2D}
 _POOLS: dict[str, dict[int, type[Layer]]] = {
     "MaxPool": {1: nn.MaxPool1D, 2: nn.MaxPool2D},
     "AveragePool": {1: nn.AvgPool1D, 2: nn.AvgPool2D},
@@ -34,27 +35,39 @@ def _one(values: Any) -> Any:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
+def _windows(node: Node, W: np.ndarray) -> dict[str, Any]:
+    """What convolutions and transposed ones share, but the padding."""
+    n = W.ndim - 2
+    return {
+        "filters": W.shape[-1],
+        "kernel_size": _one(W.shape[:n]),
+        "stride": _one(node.get("strides", [1] * n)),
+        "dilation": _one(node.get("dilations", [1] * n)),
+        "use_bias": node.input(2) is not None,
+    }
+
+
 def _sides(node: Node, n: int) -> Any:
     none = [0] * 2 * n
     pads = node.get("pads", none) if node.get("auto_pad", "NOTSET") == "NOTSET" else none
     return list(zip(pads[:n], pads[n:], strict=True))
 
 
-def _padded(node: Node, trail: Trail, n: int, make: Callable[[Any], Layer]) -> tuple[Trail, Layer]:
+def _padded(node: Node, trail: Trail, n: int, make: Callable[..., Layer]) -> tuple[Trail, Layer]:
     """Return the layer with the node's padding, and where it goes on from."""
     auto, sides = node.get("auto_pad", "NOTSET"), _sides(node, n)
     if auto in ("SAME_UPPER", "VALID"):
-        return trail, make("same" if auto == "SAME_UPPER" else "valid")
+        return trail, make(padding="same" if auto == "SAME_UPPER" else "valid")
     demand(auto == "NOTSET", "another auto_pad than SAME_LOWER")
     if all(start == end for start, end in sides):
-        return trail, make(_one(start for start, _ in sides))
-    same: Any = make("same")
+        return trail, make(padding=_one(start for start, _ in sides))
+    same: Any = make(padding="same")
     same.declare(trail.shape)
     position = 2 if "Pool" in node.op else 1  # of the padding in the layer's geometry
     if list(same.geometry[position][-n:]) == sides:
         return trail, same
     demand(node.op == "Conv", "the same padding on both sides")
-    return trail.zero_padded(sides), make("valid")
+    return trail.zero_padded(sides), make(padding="valid")
 
 
 @reads("Conv")
@@ -62,19 +75,7 @@ def _convolution(node: Node) -> Trail:
     W = kernel_to_channels_last(node.constant(1))
     trail, n = node.trail().with_channels_first(), W.ndim - 2
     demand(n in _CONVOLUTIONS and len(trail.shape) == n + 1, "one or two axes of places")
-    kind: Any = _CONVOLUTIONS[n]
-
-    def make(padding: Any) -> Layer:
-        return kind(
-            W.shape[-1],
-            _one(W.shape[:n]),
-            stride=_one(node.get("strides", [1] * n)),
-            padding=padding,
-            dilation=_one(node.get("dilations", [1] * n)),
-            groups=node.get("group", 1),
-            use_bias=node.input(2) is not None,
-        )
-
+    make = partial(_CONVOLUTIONS[n], **_windows(node, W), groups=node.get("group", 1))
     trail, layer = _padded(node, trail, n, make)
     return trail.then(layer, W=W, b=node.optional(2))
 
@@ -86,23 +87,11 @@ def _transposed(node: Node) -> Trail:
     demand(node.get("output_shape") is None, "pads instead of output_shape")
     demand(node.get("auto_pad", "NOTSET") in ("NOTSET", "VALID"), "pads instead of auto_pad")
     trail, sides = node.trail().with_channels_first(), _sides(node, 2)
+    make: Any = partial(nn.ConvTranspose2D, **_windows(node, W))
     more = _one(node.get("output_padding", [0, 0]))
-    stride = _one(node.get("strides", [1, 1]))
-
-    def make(padding: Any, output_padding: Any) -> Any:
-        return nn.ConvTranspose2D(
-            W.shape[-1],
-            _one(W.shape[:2]),
-            stride=stride,
-            padding=padding,
-            output_padding=output_padding,
-            dilation=_one(node.get("dilations", [1, 1])),
-            use_bias=node.input(2) is not None,
-        )
-
-    layer = make(_one(start for start, _ in sides), more)
+    layer = make(padding=_one(start for start, _ in sides), output_padding=more)
     if any(start != end for start, end in sides):
-        layer = make("same", 0)
+        layer = make(padding="same", output_padding=0)
         layer.declare(trail.shape)
         demand(list(layer.geometry[1]) == sides, "the same padding on both sides")
     return trail.then(layer, W=W, b=node.optional(2))
@@ -122,10 +111,7 @@ def _pool(node: Node) -> Trail:
             trail = trail.zero_padded(_sides(node, n))
             node.attributes.pop("pads")
     kind: Any = _POOLS[node.op][n]
-
-    def make(padding: Any) -> Layer:
-        return kind(_one(size), stride=_one(node.get("strides", [1] * n)), padding=padding)
-
+    make = partial(kind, _one(size), stride=_one(node.get("strides", [1] * n)))
     trail, layer = _padded(node, trail, n, make)
     return trail.then(layer)
 

@@ -18,30 +18,27 @@ from layerkit.shapes import Shape
 from layerkit.version import __version__
 
 
-def convert_network(network: Layer) -> ModelProto:
-    """Write a built network: input "X", output "output", the raw outputs."""
-    g = Graph()
-    y = write_network(g, network, Value("X", network.input_shape))
-    return _model(g, network.input_shape, [Output("output", y.shape, tensor=y.name)])
+def convert(model: Any) -> ModelProto:
+    """Write a built network or a fitted estimator of ours: input "X".
 
-
-def convert_estimator(estimator: Any) -> ModelProto:
-    """Write a fitted estimator of ours: input "X", outputs as those of skl2onnx."""
-    g, shape = Graph(), estimator.network_.input_shape
-    raw = write_network(g, estimator.network_, Value("X", shape))
-    return _model(g, shape, write_predictions(g, target_of(estimator), raw))
-
-
-def _model(g: Graph, input_shape: Shape, outputs: list[Output]) -> ModelProto:
+    A network's output is "output", the raw outputs; an estimator's are as those of skl2onnx.
+    """
+    g, is_network = Graph(), isinstance(model, Layer)
+    network = model if is_network else model.network_
+    raw = write_network(g, network, Value("X", network.input_shape))
+    if is_network:
+        outputs = [Output("output", raw.shape, tensor=raw.name)]
+    else:
+        outputs = write_predictions(g, target_of(model), raw)
     nodes = [*g.nodes, *(renaming(output, output.name) for output in outputs)]
-    inputs = [_info("X", np.dtype(np.float32), input_shape)]
+    inputs = [_info("X", np.dtype(np.float32), network.input_shape)]
     infos = [_info(output.name, output.dtype, output.shape) for output in outputs]
     graph = helper.make_graph(nodes, "layerkit", inputs, infos, g.constants)
     opset = helper.make_opsetid("", OPSET)
     version = helper.find_min_ir_version_for([opset])
-    model = helper.make_model(graph, opset_imports=[opset], ir_version=version)
-    checker.check_model(model, full_check=True)
-    return model
+    converted = helper.make_model(graph, opset_imports=[opset], ir_version=version)
+    checker.check_model(converted, full_check=True)
+    return converted
 
 
 def renaming(output: Output, name: str) -> NodeProto:
@@ -53,19 +50,17 @@ def sign(model: ModelProto, source: Any) -> ModelProto:
     """Write who made the model, and what its inputs and classes are called."""
     model.producer_name = "layerkit"
     model.producer_version = __version__
-    known = {
-        "classes": _as_json(getattr(source, "classes_", None)),
-        "feature_names": _as_json(getattr(source, "feature_names_in_", None)),
-    }
-    named = {name: text for name, text in known.items() if text != "null"}
+    names = {"classes": "classes_", "feature_names": "feature_names_in_"}
+    held = {name: getattr(source, attribute, None) for name, attribute in names.items()}
+    named = {name: _as_json(value) for name, value in held.items() if value is not None}
     helper.set_model_props(model, {"layerkit_version": __version__, **named})
     return model
 
 
 def _as_json(names: Any) -> str:
-    if isinstance(names, list):  # of several outputs
-        return json.dumps([part.tolist() for part in names], default=str)
-    return json.dumps(None if names is None else names.tolist(), default=str)
+    is_several = isinstance(names, list)  # of several outputs
+    plain = [part.tolist() for part in names] if is_several else names.tolist()
+    return json.dumps(plain, default=str)
 
 
 def _info(name: str, dtype: np.dtype, shape: Shape) -> ValueInfoProto:

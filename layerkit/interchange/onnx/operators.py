@@ -72,6 +72,7 @@ def per_channel(array: np.ndarray, trail: Trail) -> np.ndarray | None:
 
 READERS = Handlers()  # ``node -> trail``, by the operator
 reads = READERS.enter
+READERS["Identity"] = Node.trail
 
 _FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 _INTEGERS = {TensorProto.INT32, TensorProto.INT64}
@@ -208,17 +209,11 @@ def _softmax(node: Node) -> Trail:
     return trail.then(kind(axis=trail.axis(axis)))
 
 
-@reads("Identity")
-def _nothing(node: Node) -> Trail:
-    return node.trail()
-
-
 @reads("Cast")
 def _cast(node: Node) -> Trail:
     to = node.get("to")  # an Embedding takes its integers as floats, too
-    demand(
-        to in _FLOATS or (to in _INTEGERS and node.is_index), "floats, or with integers as an index"
-    )
+    kept = to in _FLOATS or (to in _INTEGERS and node.is_index)
+    demand(kept, "floats, or with integers as an index")
     return node.trail()
 
 

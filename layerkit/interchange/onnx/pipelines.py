@@ -75,7 +75,8 @@ def _parse(scope: Any, model: Any, inputs: Any, custom_parsers: Any = None) -> A
     operator.inputs = inputs
     raw = Value("raw", model.network_.output_shape)
     for output in _predictions(Graph(), scope, model, raw):
-        operator.outputs.append(scope.declare_local_variable(output.name, _type_of(output)))
+        kind = _TYPES.get(output.dtype, StringTensorType)([None, *output.shape])
+        operator.outputs.append(scope.declare_local_variable(output.name, kind))
     return operator.outputs
 
 
@@ -83,20 +84,12 @@ def _set_shapes(operator: Any) -> None:
     """Leave the types that `_parse` has declared."""
 
 
-def _type_of(output: Output) -> Any:
-    return _TYPES.get(output.dtype, StringTensorType)([None, *output.shape])
-
-
 def _predictions(g: Graph, scope: Any, model: Any, raw: Value) -> list[Output]:
     """Write what an estimator of ours predicts, in the form that the model which holds it takes."""
     taken = scope.get_options(model, {"raw_scores": None, "one_column": False})
-    return write_predictions(
-        g,
-        target_of(model),
-        raw,
-        raw_scores=bool(taken["raw_scores"]),
-        both_sides=taken["raw_scores"] is not None and not taken["one_column"],
-    )
+    scores = taken["raw_scores"]
+    both_sides = scores is not None and not taken["one_column"]
+    return write_predictions(g, target_of(model), raw, bool(scores), both_sides)
 
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
@@ -207,10 +200,8 @@ def _has_margins(model: Any) -> bool:
 def _models_in(held: Any) -> Iterator[Any]:
     if isinstance(held, BaseEstimator):
         yield held
-    elif isinstance(held, dict):
-        yield from _models_in(list(held.values()))
-    elif isinstance(held, list | tuple):
-        for item in held:
+    elif isinstance(held, dict | list | tuple):
+        for item in held.values() if isinstance(held, dict) else held:
             yield from _models_in(item)
 
 

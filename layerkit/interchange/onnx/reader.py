@@ -12,15 +12,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 import layerkit.layers as nn
 from layerkit.interchange.layouts import Trail
-from layerkit.interchange.onnx import image_operators, operators
-from layerkit.interchange.onnx.activations import (
-    GRID,
-    OPERATORS,
-    Samples,
-    layer_like,
-    run_node,
-    samples_of,
-)
+from layerkit.interchange.onnx import activations, image_operators, operators
 from layerkit.shapes import Shape
 
 READERS = operators.READERS | image_operators.READERS
@@ -77,7 +69,7 @@ class _Reader:
             raise ValueError(f"the model must be of opset 7 or newer, got {self.opset}")
         self.constants = {t.name: numpy_helper.to_array(t) for t in self.graph.initializer}
         self.values: dict[str, Any] = dict(self.constants)
-        self.samples: dict[str, Samples] = {}
+        self.samples: dict[str, activations.Samples] = {}
         self.indices: set[str] = set()
 
     def read(self, input_shape: Shape | None, output: str | None) -> nn.Sequential:
@@ -91,7 +83,8 @@ class _Reader:
             try:
                 self._run(node)
             except (ValueError, TypeError) as error:
-                raise ValueError(f"{_shown(node)}: {error}") from error
+                shown = f"{node.op_type} {node.name or node.output[0]!r}"
+                raise ValueError(f"in {shown}: {error}") from error
         trail = self.values.get(output)
         if not isinstance(trail, Trail):
             raise ValueError(f"the tensor {output!r} does not come from the input through layers")
@@ -167,13 +160,13 @@ class _Reader:
             if reached & set(node.input):
                 if node.op_type in _CHANNELS_FIRST | _CHANNELS_LAST:
                     return node.op_type in _CHANNELS_FIRST
-                if node.op_type in OPERATORS:
+                if node.op_type in activations.OPERATORS:
                     reached |= set(node.output)
         return otherwise
 
     def _know(self, name: str, value: Any) -> None:
         self.values[name] = value
-        self.samples.setdefault(name, {})[name] = GRID
+        self.samples.setdefault(name, {})[name] = activations.GRID
 
     def _run(self, node: NodeProto) -> None:
         """Find out what a node's first output is."""
@@ -181,59 +174,49 @@ class _Reader:
             raise TypeError(f"no layer does this, of the domain {node.domain!r}")
         inputs = [self.values.get(name) if name else None for name in node.input]
         name = node.output[0]
-        given = [value for value in inputs if value is not None]
-        if node.op_type == "Shape" and isinstance(given[0], Trail):
-            sizes = np.array([0, *given[0].model_shape()])  # 0: the batch, any length
+        read: list[Any] = [value for i, value in zip(node.input, inputs, strict=True) if i]
+        if node.op_type == "Shape" and isinstance(read[0], Trail):
+            sizes = np.array([0, *read[0].model_shape()])  # 0: the batch, any length
             limits = {a.name: a.i for a in node.attribute}
             self.values[name] = sizes[limits.get("start") : limits.get("end")]
             return
-        if all(isinstance(value, np.ndarray) for value in given) and len(given) == len(
-            [i for i in node.input if i]
-        ):
-            self.values[name] = np.asarray(run_node(node, given, self.opset))
+        if all(isinstance(value, np.ndarray) for value in read):
+            self.values[name] = np.asarray(activations.run_node(node, read, self.opset))
             return
-        if node.op_type in OPERATORS and self._activation(node):
-            return
-        missing = [i for i in node.input if i and self.values.get(i) is None]
-        if missing and self.samples.get(name):  # perhaps a part of an activation
-            self.values[name] = None
-            return
-        if missing:
-            raise ValueError(f"its input {missing[0]!r} is an expression that no layer computes")
-        reader = READERS.get(node.op_type)
-        if reader is None:
-            if not self.samples.get(name):
-                raise TypeError("no layer does this")
-            self.values[name] = None
+        if node.op_type in activations.OPERATORS and self._activation(node):
             return
         try:
-            self._know(name, reader(operators.Node(node, inputs, self.opset, name in self.indices)))
+            self._know(name, self._read(node, inputs))
         except ValueError:
-            if not self.samples.get(name):
+            if not self.samples.get(name):  # otherwise perhaps a part of an activation
                 raise
             self.values[name] = None
+
+    def _read(self, node: NodeProto, inputs: list[Any]) -> Trail:
+        """Go on from the inputs through the layer that a node is."""
+        missing = [i for i in node.input if i and self.values.get(i) is None]
+        if missing:
+            raise ValueError(f"its input {missing[0]!r} is an expression that no layer computes")
+        if node.op_type not in READERS:
+            raise ValueError("no layer does this")
+        is_index = node.output[0] in self.indices
+        return READERS[node.op_type](operators.Node(node, inputs, self.opset, is_index))
 
     def _activation(self, node: NodeProto) -> bool:
         """Recognise a layer in all that was computed elementwise up to here."""
         name = node.output[0]
-        known = [self._samples_or_constant(i) for i in node.input if i]
+        inputs = [(i, self.values.get(i)) for i in node.input if i]
+        known: list[Any] = [
+            v if isinstance(v, np.ndarray) else self.samples.get(i) for i, v in inputs
+        ]
         if any(value is None for value in known):
             return False
-        found = samples_of(node, known, self.opset)
+        found = activations.samples_of(node, known, self.opset)
         self.samples[name] = found
         for source, values in reversed(found.items()):
             trail = self.values.get(source)
-            layer = layer_like(node, values)
+            layer = activations.layer_like(node, values)
             if isinstance(trail, Trail) and layer is not None:
                 self._know(name, trail if isinstance(layer, nn.Identity) else trail.then(layer))
                 return True
         return False
-
-    def _samples_or_constant(self, name: str) -> Any:
-        """Return a tensor's values on the grid, or the constant that it is."""
-        value = self.values.get(name)
-        return value if isinstance(value, np.ndarray) else self.samples.get(name)
-
-
-def _shown(node: NodeProto) -> str:
-    return f"in {node.op_type} {node.name or node.output[0]!r}"

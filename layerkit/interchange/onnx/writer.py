@@ -36,241 +36,195 @@ def emit(graph: Graph, layer: Layer, x: Value) -> Value:
     return emitter(graph, layer, x)
 
 
+# Functions up to the tables write what a layer computes and return the name of the output.
+
 # ---------------------------------------------------------------- activations
 
-# Layers that are one operator: its name, and its attributes.
-OPERATORS: dict[type[Layer], tuple[str, Callable[[Any], dict[str, float]]]] = {
-    nn.ELU: ("Elu", lambda layer: {"alpha": float(layer.alpha)}),
-    nn.HardSigmoid: ("HardSigmoid", lambda layer: {"alpha": 1 / 6, "beta": 0.5}),
-    nn.HardSwish: ("HardSwish", lambda layer: {}),
-    nn.LeakyReLU: ("LeakyRelu", lambda layer: {"alpha": float(layer.negative_slope)}),
-    nn.ReLU: ("Relu", lambda layer: {}),
-    nn.SELU: ("Selu", lambda layer: {"alpha": layer.ALPHA, "gamma": layer.LAMBDA}),
-    nn.Sigmoid: ("Sigmoid", lambda layer: {}),
-    nn.Softplus: ("Softplus", lambda layer: {}),
-    nn.Softsign: ("Softsign", lambda layer: {}),
-    nn.Tanh: ("Tanh", lambda layer: {}),
-}
 
-
-@emits(*OPERATORS)
-def _operator(g: Graph, layer: Layer, x: Value) -> Value:
-    op, attributes = OPERATORS[type(layer)]
-    return g.like(x, op, **attributes(layer))
-
-
-@emits(
-    nn.Identity, nn.Dropout, nn.SpatialDropout2D, nn.AlphaDropout, nn.GaussianNoise
-)  # noise is for training
-def _nothing(g: Graph, layer: Layer, x: Value) -> Value:
-    return x
-
-
-@emits(nn.HardTanh)
-def _hard_tanh(g: Graph, layer: Layer, x: Value) -> Value:
-    return g.like(x, "Clip", x, number(-1), number(1))
-
-
-@emits(nn.PReLU)
-def _prelu(g: Graph, layer: Layer, x: Value) -> Value:
-    return g.like(x, "PRelu", x, g.per_channel(x, layer.params["negative_slope"]))
-
-
-@emits(nn.SiLU)
-def _silu(g: Graph, layer: Layer, x: Value) -> Value:
-    return g.like(x, "Mul", x, g.node("Sigmoid", x))
-
-
-@emits(nn.Mish)
-def _mish(g: Graph, layer: Layer, x: Value) -> Value:
-    return g.like(x, "Mul", x, g.node("Tanh", g.node("Softplus", x)))
-
-
-@emits(nn.GELU)
-def _gelu(g: Graph, layer: Any, x: Value) -> Value:
+def _gelu(g: Graph, layer: Any, x: Value) -> str:
     """Write x Φ(x) with erf, or approximately: x σ(2 sqrt(2/π) (x + 0.044715 x³))."""
     if layer.approximate:
         square = g.node("Mul", g.node("Mul", x, x), number(0.044715))
         cubic = g.node("Mul", x, g.node("Add", square, number(1)))
         gate = g.node("Sigmoid", g.node("Mul", cubic, number(2 * math.sqrt(2 / math.pi))))
-        return g.like(x, "Mul", x, gate)
+        return g.node("Mul", x, gate)
     erf = g.node("Erf", g.node("Div", x, number(math.sqrt(2))))
     twice = g.node("Mul", x, g.node("Add", erf, number(1)))
-    return g.like(x, "Mul", twice, number(0.5))
+    return g.node("Mul", twice, number(0.5))
 
 
-@emits(nn.GLU)
-def _glu(g: Graph, layer: Layer, x: Value) -> Value:
+def _glu(g: Graph, layer: Layer, x: Value) -> str:
     a, b = g.nodes_outputs("Split", x, n_outputs=2, axis=x.axis(len(x.shape)))
-    shape = (*x.shape[:-1], x.shape[-1] // 2)
-    return Value(g.node("Mul", a, g.node("Sigmoid", b)), shape, x.channels_first)
-
-
-@emits(nn.Softmax, nn.LogSoftmax)
-def _softmax(g: Graph, layer: Any, x: Value) -> Value:
-    op = "Softmax" if isinstance(layer, nn.Softmax) else "LogSoftmax"
-    return g.like(x, op, axis=x.axis(int(layer.axis)))
+    return g.node("Mul", a, g.node("Sigmoid", b))
 
 
 # ---------------------------------------------------------------- products and normalization
 
 
-@emits(nn.Dense)
-def _dense(g: Graph, layer: Any, x: Value) -> Value:
-    return _affine(g, x, layer.params["W"], layer.params.get("b"))
-
-
-def _affine(g: Graph, x: Value, W: np.ndarray, b: np.ndarray | None) -> Value:
-    x = g.channels_last(x)
-    shape = (*x.shape[:-1], W.shape[1])
+def _affine(g: Graph, layer: Layer, x: Value) -> str:
+    W, b = layer.params["W"], layer.params.get("b")
     if b is not None and len(x.shape) == 1:
-        return Value(g.node("Gemm", x, W, b), shape)
+        return g.node("Gemm", x, W, b)
     product = g.node("MatMul", x, W)
-    return Value(product if b is None else g.node("Add", product, b), shape)
+    return product if b is None else g.node("Add", product, b)
 
 
-@emits(nn.Maxout)
-def _maxout(g: Graph, layer: Any, x: Value) -> Value:
-    z = _affine(g, x, layer.params["W"], layer.params["b"])
-    pieces = g.reshape(z, (*z.shape[:-1], layer.pieces, layer.units))
-    return Value(g.node("ReduceMax", pieces, axes=[-2], keepdims=0), layer.output_shape)
+def _maxout(g: Graph, layer: Any, x: Value) -> str:
+    sizes = np.array([0, *x.shape[:-1], layer.pieces, layer.units])
+    pieces = g.node("Reshape", _affine(g, layer, x), sizes)
+    return g.node("ReduceMax", pieces, axes=[-2], keepdims=0)
 
 
-@emits(nn.Embedding)
-def _embedding(g: Graph, layer: Layer, x: Value) -> Value:
-    index = g.node("Cast", g.channels_last(x), to=TensorProto.INT64)
-    return Value(g.node("Gather", layer.params["W"], index, axis=0), layer.output_shape)
+def _embedding(g: Graph, layer: Layer, x: Value) -> str:
+    index = g.node("Cast", x, to=TensorProto.INT64)
+    return g.node("Gather", layer.params["W"], index, axis=0)
 
 
-@emits(nn.BatchNorm)
-def _batch_norm(g: Graph, layer: Any, x: Value) -> Value:
-    x = g.channels_first(x)
-    names = ("running_mean", "running_var")
-    statistics = [layer.buffers[name] for name in names]
-    scale = [layer.params["gamma"], layer.params["beta"]]
-    return g.like(x, "BatchNormalization", x, *scale, *statistics, epsilon=float(layer.eps))
+def _batch_norm(g: Graph, layer: Any, x: Value) -> str:
+    statistics = [layer.buffers[name] for name in ("running_mean", "running_var")]
+    return g.node("BatchNormalization", x, *_scale(layer), *statistics, epsilon=float(layer.eps))
 
 
-@emits(nn.LayerNorm)
-def _layer_norm(g: Graph, layer: Any, x: Value) -> Value:
-    x = g.channels_last(x)
-    scale = [layer.params["gamma"], layer.params["beta"]]
-    return g.like(x, "LayerNormalization", x, *scale, axis=-1, epsilon=float(layer.eps))
+def _layer_norm(g: Graph, layer: Any, x: Value) -> str:
+    return g.node("LayerNormalization", x, *_scale(layer), axis=-1, epsilon=float(layer.eps))
 
 
-@emits(nn.GroupNorm)
-def _group_norm(g: Graph, layer: Any, x: Value) -> Value:
+def _group_norm(g: Graph, layer: Any, x: Value) -> str:
     """Write a group as one channel of instance normalization; gamma and beta come after it."""
-    x = g.channels_first(x)
     n = int(layer.groups)
     one, zero = np.ones(n, np.float32), np.zeros(n, np.float32)
     groups = g.node("Reshape", x, np.array([0, n, -1]))
     groups = g.node("InstanceNormalization", groups, one, zero, epsilon=float(layer.eps))
     x_hat = g.node("Reshape", groups, np.array([0, *channels_in_front(x.shape)]))
-    gamma, beta = (g.per_channel(x, layer.params[name]) for name in ("gamma", "beta"))
-    return g.like(x, "Add", g.node("Mul", x_hat, gamma), beta)
+    gamma, beta = (g.per_channel(x, values) for values in _scale(layer))
+    return g.node("Add", g.node("Mul", x_hat, gamma), beta)
 
 
-@emits(nn.RMSNorm)
-def _rms_norm(g: Graph, layer: Any, x: Value) -> Value:
+def _rms_norm(g: Graph, layer: Any, x: Value) -> str:
     square = g.node("Mul", x, x)
     mean = g.node("ReduceMean", square, axes=[x.axis(len(x.shape))])
     rms = g.node("Sqrt", g.node("Add", mean, number(layer.eps)))
     gamma = g.per_channel(x, layer.params["gamma"])
-    return g.like(x, "Mul", g.node("Div", x, rms), gamma)
+    return g.node("Mul", g.node("Div", x, rms), gamma)
+
+
+def _scale(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
+    return layer.params["gamma"], layer.params["beta"]
 
 
 # ---------------------------------------------------------------- windows, channels first in ONNX
 
 
-@emits(nn.Conv1D, nn.Conv2D, nn.DepthwiseConv2D)
-def _convolution(g: Graph, layer: Any, x: Value) -> Value:
+def _convolution(g: Graph, layer: Any, x: Value) -> str:
     return _slide(g, layer, x, layer.params["W"], layer.params.get("b"))
 
 
-def _slide(g: Graph, layer: Any, x: Value, W: np.ndarray, b: np.ndarray | None) -> Value:
-    x = g.channels_first(x)
+def _slide(g: Graph, layer: Any, x: Value, W: np.ndarray, b: np.ndarray | None) -> str:
     stride, padding, dilation, groups = layer.geometry
-    y = g.node(
-        "Conv",
-        x,
-        kernel_to_channels_first(W),
-        b,
-        kernel_shape=W.shape[:-2],
-        group=groups,
-        **_windows(len(x.shape) - 1, stride, padding, dilation),
-    )
-    return Value(y, (*layer.output_shape[:-1], W.shape[-1]), True)
+    windows = _windows(W.shape[:-2], stride, padding, dilation)
+    return g.node("Conv", x, kernel_to_channels_first(W), b, group=groups, **windows)
 
 
-@emits(nn.SeparableConv2D)
-def _separable(g: Graph, layer: Any, x: Value) -> Value:
+def _separable(g: Graph, layer: Any, x: Value) -> str:
     h = _slide(g, layer, x, layer.params["W_depth"], None)
     W, b = layer.params["W_point"], layer.params.get("b")
-    y = g.node("Conv", h, kernel_to_channels_first(W), b, kernel_shape=[1, 1])
-    return Value(y, layer.output_shape, True)
+    return g.node("Conv", h, kernel_to_channels_first(W), b, kernel_shape=[1, 1])
 
 
-@emits(nn.ConvTranspose2D)
-def _transposed(g: Graph, layer: Any, x: Value) -> Value:
-    x = g.channels_first(x)
+def _transposed(g: Graph, layer: Any, x: Value) -> str:
     W, b = layer.params["W"], layer.params.get("b")
     stride, padding, dilation, _ = layer.geometry
-    y = g.node(
-        "ConvTranspose",
-        x,
-        kernel_to_channels_first(W).swapaxes(0, 1),  # here the input's channels come first
-        b,
-        kernel_shape=W.shape[:2],
-        output_padding=rows_at_the_end(layer, list(map(sum, padding))),
-        **_windows(2, stride, padding, dilation),
-    )
-    return Value(y, layer.output_shape, True)
+    kernel = kernel_to_channels_first(W).swapaxes(0, 1)  # here the input's channels come first
+    more = rows_at_the_end(layer, list(map(sum, padding)))
+    windows = _windows(W.shape[:2], stride, padding, dilation)
+    return g.node("ConvTranspose", x, kernel, b, output_padding=more, **windows)
 
 
-@emits(nn.MaxPool1D, nn.MaxPool2D, nn.AvgPool1D, nn.AvgPool2D)
-def _pool(g: Graph, layer: Any, x: Value) -> Value:
-    x = g.channels_first(x)
+def _pool(g: Graph, layer: Any, x: Value) -> str:
     op = "MaxPool" if isinstance(layer, nn.MaxPool1D | nn.MaxPool2D) else "AveragePool"
     size, stride, padding = layer.geometry
-    n = layer.n_axes
-    y = g.node(op, x, kernel_shape=size[-n:], **_windows(n, stride, padding))
-    return Value(y, layer.output_shape, True)
+    return g.node(op, x, **_windows(size[-layer.n_axes :], stride, padding))
 
 
-@emits(nn.GlobalAvgPool1D, nn.GlobalAvgPool2D, nn.GlobalMaxPool1D, nn.GlobalMaxPool2D)
-def _global_pool(g: Graph, layer: Layer, x: Value) -> Value:
+def _global_pool(g: Graph, layer: Layer, x: Value) -> str:
     is_mean = isinstance(layer, nn.GlobalAvgPool1D | nn.GlobalAvgPool2D)
-    pooled = g.node("GlobalAveragePool" if is_mean else "GlobalMaxPool", g.channels_first(x))
-    return Value(g.node("Flatten", pooled), layer.output_shape)
+    return g.node("Flatten", g.node("GlobalAveragePool" if is_mean else "GlobalMaxPool", x))
 
 
-@emits(nn.ZeroPad2D)
-def _zero_pad(g: Graph, layer: Any, x: Value) -> Value:
-    x = g.channels_first(x)
+def _zero_pad(g: Graph, layer: Any, x: Value) -> str:
     (top, bottom), (left, right) = layer._margins
-    margins = np.array([0, 0, top, left, 0, 0, bottom, right])
-    return Value(g.node("Pad", x, margins), layer.output_shape, True)
+    return g.node("Pad", x, np.array([0, 0, top, left, 0, 0, bottom, right]))
 
 
-@emits(nn.UpSample2D)
-def _upsample(g: Graph, layer: Any, x: Value) -> Value:
-    x = g.channels_first(x)
+def _upsample(g: Graph, layer: Any, x: Value) -> str:
     scales = np.array([1, 1, *layer._factors], np.float32)
     way = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    y = g.node("Resize", x, "", scales, mode="nearest", **way)
-    return Value(y, layer.output_shape, True)
+    return g.node("Resize", x, "", scales, mode="nearest", **way)
 
 
-def _windows(n: int, stride: Any, padding: Any, dilation: Any = None) -> dict[str, list[int]]:
-    """Attributes for the last n of two axes; ONNX lists all starts before all ends."""
-    (top, bottom), (left, right) = padding
-    starts, ends = [top, left][-n:], [bottom, right][-n:]
-    dilations = {} if dilation is None else {"dilations": list(dilation[-n:])}
-    return {"strides": list(stride[-n:]), "pads": [*starts, *ends], **dilations}
+def _windows(size: Any, stride: Any, padding: Any, dilation: Any = None) -> dict[str, Any]:
+    """Attributes for windows of one or two axes; ONNX lists all starts before all ends."""
+    n, (starts, ends) = len(size), zip(*padding, strict=True)
+    dilations = {} if dilation is None else {"dilations": dilation[-n:]}
+    pads = [*starts[-n:], *ends[-n:]]
+    return {"kernel_shape": size, "strides": stride[-n:], "pads": pads, **dilations}
 
 
-# ---------------------------------------------------------------- order, and containers
+# ---------------------------------------------------------------- tables, by the order of channels
+
+Writers = dict[type[Layer], Callable[[Graph, Any, Value], str]]
+AS_IT_COMES: Writers = {
+    nn.ELU: lambda g, layer, x: g.node("Elu", x, alpha=float(layer.alpha)),
+    nn.GELU: _gelu,
+    nn.GLU: _glu,
+    nn.HardSigmoid: lambda g, layer, x: g.node("HardSigmoid", x, alpha=1 / 6, beta=0.5),
+    nn.HardSwish: lambda g, layer, x: g.node("HardSwish", x),
+    nn.HardTanh: lambda g, layer, x: g.node("Clip", x, number(-1), number(1)),
+    nn.LeakyReLU: lambda g, layer, x: g.node("LeakyRelu", x, alpha=float(layer.negative_slope)),
+    nn.LogSoftmax: lambda g, layer, x: g.node("LogSoftmax", x, axis=x.axis(int(layer.axis))),
+    nn.Mish: lambda g, layer, x: g.node("Mul", x, g.node("Tanh", g.node("Softplus", x))),
+    nn.PReLU: lambda g, layer, x: g.node(
+        "PRelu", x, g.per_channel(x, layer.params["negative_slope"])
+    ),
+    nn.ReLU: lambda g, layer, x: g.node("Relu", x),
+    nn.RMSNorm: _rms_norm,
+    nn.SELU: lambda g, layer, x: g.node("Selu", x, alpha=layer.ALPHA, gamma=layer.LAMBDA),
+    nn.Sigmoid: lambda g, layer, x: g.node("Sigmoid", x),
+    nn.SiLU: lambda g, layer, x: g.node("Mul", x, g.node("Sigmoid", x)),
+    nn.Softmax: lambda g, layer, x: g.node("Softmax", x, axis=x.axis(int(layer.axis))),
+    nn.Softplus: lambda g, layer, x: g.node("Softplus", x),
+    nn.Softsign: lambda g, layer, x: g.node("Softsign", x),
+    nn.Tanh: lambda g, layer, x: g.node("Tanh", x),
+}
+CHANNELS_FIRST: Writers = {
+    **dict.fromkeys([nn.Conv1D, nn.Conv2D, nn.DepthwiseConv2D], _convolution),
+    **dict.fromkeys([nn.MaxPool1D, nn.MaxPool2D, nn.AvgPool1D, nn.AvgPool2D], _pool),
+    **dict.fromkeys([nn.GlobalAvgPool1D, nn.GlobalAvgPool2D], _global_pool),
+    **dict.fromkeys([nn.GlobalMaxPool1D, nn.GlobalMaxPool2D], _global_pool),
+    nn.BatchNorm: _batch_norm,
+    nn.ConvTranspose2D: _transposed,
+    nn.GroupNorm: _group_norm,
+    nn.SeparableConv2D: _separable,
+    nn.UpSample2D: _upsample,
+    nn.ZeroPad2D: _zero_pad,
+}
+CHANNELS_LAST: Writers = {
+    nn.Dense: _affine,
+    nn.Embedding: _embedding,
+    nn.LayerNorm: _layer_norm,
+    nn.Maxout: _maxout,
+    nn.Permute: lambda g, layer, x: g.node("Transpose", x, perm=[0, *map(int, layer.axes)]),
+}
+
+
+@emits(*AS_IT_COMES, *CHANNELS_FIRST, *CHANNELS_LAST)
+def _in_its_order(g: Graph, layer: Layer, x: Value) -> Value:
+    kind, shape = type(layer), layer.output_shape
+    if kind not in AS_IT_COMES:
+        _ = layer.params  # raises unless built
+        x = g.in_order(x, kind in CHANNELS_FIRST)
+    write = (AS_IT_COMES | CHANNELS_FIRST | CHANNELS_LAST)[kind]
+    return Value(write(g, layer, x), shape, x.channels_first and len(shape) > 1)
 
 
 @emits(nn.Flatten, nn.Reshape)
@@ -278,10 +232,13 @@ def _reshape(g: Graph, layer: Layer, x: Value) -> Value:
     return g.reshape(x, layer.output_shape)
 
 
-@emits(nn.Permute)
-def _permute(g: Graph, layer: Any, x: Value) -> Value:
-    y = g.node("Transpose", g.channels_last(x), perm=[0, *map(int, layer.axes)])
-    return Value(y, layer.output_shape)
+# noise is for training
+@emits(nn.Identity, nn.Dropout, nn.SpatialDropout2D, nn.AlphaDropout, nn.GaussianNoise)
+def _nothing(g: Graph, layer: Layer, x: Value) -> Value:
+    return x
+
+
+# ---------------------------------------------------------------- containers
 
 
 @emits(nn.Sequential)

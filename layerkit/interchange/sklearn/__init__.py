@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sklearn import neural_network as theirs
@@ -11,29 +10,21 @@ from sklearn.base import is_classifier
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
+import layerkit.layers as nn
 from layerkit.estimators import MLPClassifier, MLPRegressor
 from layerkit.estimators.base import NetworkEstimator
 from layerkit.estimators.targets import Multilabel, MultiOutput, target_of
 from layerkit.layer import Layer
-from layerkit.layers import (
-    AlphaDropout,
-    Dense,
-    Dropout,
-    Identity,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
-)
-from layerkit.layers.dropout import GaussianNoise
 from layerkit.training import History
 
 _ACTIVATIONS: dict[type[Layer], str] = {
-    ReLU: "relu",
-    Tanh: "tanh",
-    Sigmoid: "logistic",
-    Identity: "identity",
+    nn.Identity: "identity",
+    nn.ReLU: "relu",
+    nn.Sigmoid: "logistic",
+    nn.Tanh: "tanh",
 }
+_ALSO_OBJECTS = ("loss", "early_stopping", "n_iter_no_change")  # ours; numbers mean the same
+_SILENT = (nn.AlphaDropout, nn.Dropout, nn.GaussianNoise, nn.Identity)  # in inference
 _LOSSES = {"identity": "squared_error", "exp": "poisson"}  # by the link
 
 
@@ -102,14 +93,6 @@ def _record(mlp: Any) -> History:
     return History(rows)
 
 
-class Perceptron(NamedTuple):
-    """A network as scikit-learn describes it."""
-
-    coefs: list[np.ndarray]
-    intercepts: list[np.ndarray]
-    activation: str
-
-
 def to_sklearn(estimator: Any) -> Any:
     """Turn a fitted estimator of ours into scikit-learn's MLP, which then needs no layerkit.
 
@@ -144,39 +127,36 @@ def to_sklearn(estimator: Any) -> Any:
     if not isinstance(estimator, NetworkEstimator):
         raise TypeError(f"to_sklearn takes an estimator of layerkit, got {estimator!r}")
     check_is_fitted(estimator, "network_")
-    net, target = _perceptron(estimator.network_), target_of(estimator)
+    coefs, intercepts, activation = _perceptron(estimator.network_)
+    target = target_of(estimator)
     if is_classifier(estimator):
         mlp = theirs.MLPClassifier()
-        net = _fit_classes(mlp, target, net)
+        _fit_classes(mlp, target, coefs, intercepts)
     else:
         if target.link not in _LOSSES:
             raise ValueError(f"scikit-learn's MLP has nothing like {target.loss!r}")
         mlp = theirs.MLPRegressor(loss=_LOSSES[target.link])
         mlp.out_activation_ = "exp" if mlp.loss == "poisson" else "identity"
     own, known = estimator.get_params(deep=False), mlp.get_params()
-    shared = {name: own[name] for name in known if name in own and _is_same(name, own[name])}
-    sizes = tuple(W.shape[1] for W in net.coefs[:-1])
-    fixed = {"hidden_layer_sizes": sizes, "activation": net.activation}
-    mlp.set_params(**{**shared, **fixed})
-    _write(mlp, estimator, net)
+    shared = {name: own[name] for name in known if name in own}
+    for name in _ALSO_OBJECTS:
+        if not isinstance(shared.get(name), bool | int):
+            shared.pop(name, None)
+    shared["hidden_layer_sizes"] = tuple(W.shape[1] for W in coefs[:-1])
+    mlp.set_params(**{**shared, "activation": activation})
+    mlp.coefs_, mlp.intercepts_ = coefs, intercepts
+    _write(mlp, estimator)
     return mlp
 
 
-def _is_same(name: str, value: Any) -> bool:
-    """Whether a parameter of ours is one of theirs and not only called the same."""
-    return name not in ("loss", "early_stopping", "n_iter_no_change") or isinstance(
-        value, bool | int
-    )
-
-
-def _perceptron(network: Layer) -> Perceptron:
-    """Read off the weights and the one activation between them."""
+def _perceptron(network: Layer) -> tuple[list[np.ndarray], list[np.ndarray], str]:
+    """Read off the weights, the biases and the one activation between layers."""
     coefs: list[np.ndarray] = []
     intercepts: list[np.ndarray] = []
     between: list[str] = []
     fresh = False  # whether the last Dense has its activation still to come
-    for layer in _leaves(network):
-        if isinstance(layer, Dense):
+    for _, layer in network.walk():
+        if isinstance(layer, nn.Dense):
             if fresh:
                 between.append("identity")
             W = layer.params["W"]
@@ -185,10 +165,10 @@ def _perceptron(network: Layer) -> Perceptron:
             intercepts.append(b.copy())
             fresh = True
         elif type(layer) in _ACTIVATIONS and fresh:
-            if type(layer) is not Identity:
+            if type(layer) is not nn.Identity:
                 between.append(_ACTIVATIONS[type(layer)])
                 fresh = False
-        elif not isinstance(layer, Dropout | AlphaDropout | GaussianNoise | Identity):
+        elif type(layer) is not nn.Sequential and not isinstance(layer, _SILENT):
             raise ValueError(f"in {layer.where}: scikit-learn's MLP has no {type(layer).__name__}")
     kinds = sorted(set(between))
     if len(network.input_shape) != 1 or not fresh or len(kinds) > 1:
@@ -196,20 +176,12 @@ def _perceptron(network: Layer) -> Perceptron:
             "scikit-learn's MLP is a stack of Dense layers that reads a table, with one kind of "
             f"activation between them and none after the last, got {network!r}"
         )
-    return Perceptron(coefs, intercepts, kinds[0] if kinds else "identity")
+    return coefs, intercepts, kinds[0] if kinds else "identity"
 
 
-def _leaves(network: Layer) -> Iterator[Layer]:
-    if type(network) is Sequential:
-        for layer in network:
-            yield from _leaves(layer)
-    else:
-        yield network
-
-
-def _fit_classes(mlp: Any, target: Any, net: Perceptron) -> Perceptron:
-    """Set what encodes the classes; return the network with the outputs of scikit-learn's."""
-    width, has_columns = net.coefs[-1].shape[1], isinstance(target, MultiOutput)
+def _fit_classes(mlp: Any, target: Any, coefs: list[Any], intercepts: list[Any]) -> None:
+    """Set what encodes the classes, and give the last layer the outputs of scikit-learn's."""
+    width, has_columns = coefs[-1].shape[1], isinstance(target, MultiOutput)
     if target.loss.scores != "logits" or has_columns or len(target.classes) < 2:
         raise ValueError(
             f"scikit-learn's MLP gives probabilities of two or more classes or of labels, but this "
@@ -225,20 +197,17 @@ def _fit_classes(mlp: Any, target: Any, net: Perceptron) -> Perceptron:
         if target.link == "softmax of log-sigmoids":
             raise ValueError(f"scikit-learn's MLP has no softmax of sigmoids, as {target.loss!r}")
         if width == 2:  # one logit decides between two classes
-            W, b = net.coefs[-1] @ [[-1], [1]], net.intercepts[-1] @ [[-1], [1]]
-            dtype = net.coefs[-1].dtype
-            net.coefs[-1], net.intercepts[-1] = W.astype(dtype), b.astype(dtype)
+            for arrays in (coefs, intercepts):
+                arrays[-1] = (arrays[-1] @ [[-1], [1]]).astype(coefs[-1].dtype)
     mlp.classes_ = mlp._label_binarizer.classes_
-    return net
 
 
-def _write(mlp: Any, estimator: Any, net: Perceptron) -> None:
+def _write(mlp: Any, estimator: Any) -> None:
     """Set what scikit-learn's fit would have set."""
     history = estimator.history_
     curve = [float(row["loss"]) for row in history.rows]
     scores = [row["validation_score"] for row in history.rows if "validation_score" in row]
-    mlp.coefs_, mlp.intercepts_ = net.coefs, net.intercepts
-    mlp.n_layers_, mlp.n_outputs_ = len(net.coefs) + 1, net.coefs[-1].shape[1]
+    mlp.n_layers_, mlp.n_outputs_ = len(mlp.coefs_) + 1, mlp.coefs_[-1].shape[1]
     mlp.n_features_in_ = estimator.n_features_in_
     if hasattr(estimator, "feature_names_in_"):
         mlp.feature_names_in_ = estimator.feature_names_in_

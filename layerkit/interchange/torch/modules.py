@@ -5,7 +5,7 @@ Images come with the channels first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,25 +14,6 @@ from torch.nn import functional as F
 
 from layerkit import layers
 from layerkit.layer import Layer
-
-# Without parameters, in either library.
-SAME: dict[type[Layer], type[nn.Module]] = {
-    layers.Identity: nn.Identity,
-    layers.ReLU: nn.ReLU,
-    layers.SELU: nn.SELU,
-    layers.SiLU: nn.SiLU,
-    layers.Mish: nn.Mish,
-    layers.Sigmoid: nn.Sigmoid,
-    layers.HardSigmoid: nn.Hardsigmoid,
-    layers.HardSwish: nn.Hardswish,
-    layers.Tanh: nn.Tanh,
-    layers.Softsign: nn.Softsign,
-}
-
-
-def made_alike(kind: Callable[[], Any]) -> Callable[[Any], Any]:
-    """Return what makes one of a kind of `SAME`, whatever it is given."""
-    return lambda _: kind()
 
 
 class Residual(nn.Module):
@@ -122,6 +103,40 @@ class GaussianNoise(nn.Module):
         return x + self.stddev * torch.randn_like(x) if self.training else x
 
 
+# What treats every value alike: the module of a layer, and the module's names of hyper-parameters.
+ALIKE: dict[type[Layer], tuple[type[nn.Module], dict[str, str]]] = {
+    layers.AlphaDropout: (nn.AlphaDropout, {"rate": "p"}),
+    layers.Dropout: (nn.Dropout, {"rate": "p"}),
+    layers.ELU: (nn.ELU, {"alpha": "alpha"}),
+    layers.GaussianNoise: (GaussianNoise, {"stddev": "stddev"}),
+    layers.HardSigmoid: (nn.Hardsigmoid, {}),
+    layers.HardSwish: (nn.Hardswish, {}),
+    layers.HardTanh: (nn.Hardtanh, {}),
+    layers.Identity: (nn.Identity, {}),
+    layers.LeakyReLU: (nn.LeakyReLU, {"negative_slope": "negative_slope"}),
+    layers.Mish: (nn.Mish, {}),
+    layers.ReLU: (nn.ReLU, {}),
+    layers.SELU: (nn.SELU, {}),
+    layers.Sigmoid: (nn.Sigmoid, {}),
+    layers.SiLU: (nn.SiLU, {}),
+    layers.Softplus: (nn.Softplus, {}),
+    layers.Softsign: (nn.Softsign, {}),
+    layers.Tanh: (nn.Tanh, {}),
+}
+
+
+POOLS: dict[type[Layer], type[nn.Module]] = {
+    layers.AvgPool1D: nn.AvgPool1d,
+    layers.AvgPool2D: nn.AvgPool2d,
+    layers.GlobalAvgPool1D: nn.AdaptiveAvgPool1d,
+    layers.GlobalAvgPool2D: nn.AdaptiveAvgPool2d,
+    layers.GlobalMaxPool1D: nn.AdaptiveMaxPool1d,
+    layers.GlobalMaxPool2D: nn.AdaptiveMaxPool2d,
+    layers.MaxPool1D: nn.MaxPool1d,
+    layers.MaxPool2D: nn.MaxPool2d,
+}
+
+
 class Index(nn.Embedding):
     """An embedding that takes its integers as floats too, as a table has them."""
 
@@ -140,7 +155,5 @@ class AvgPool(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the average of zeros and cells, over the average of zeros and ones."""
         pool = F.avg_pool2d if x.ndim == 4 else F.avg_pool1d
-        means, shares = (
-            pool(F.pad(a, self.pads), **self.windows) for a in (x, torch.ones_like(x[:1]))
-        )
-        return means / shares
+        x, ones = F.pad(x, self.pads), F.pad(torch.ones_like(x[:1]), self.pads)
+        return pool(x, **self.windows) / pool(ones, **self.windows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import layerkit.layers as nn
 from layerkit.interchange.formats import Handlers
 from layerkit.interchange.layouts import Trail, add, concatenate, kernel_to_channels_last
 from layerkit.interchange.torch import modules
-from layerkit.layer import Layer
 from layerkit.shapes import Shape
 
 READERS = Handlers()  # ``(module, trail) -> trail``, by the class of the module
@@ -54,12 +52,8 @@ def read(module: Any, trail: Trail, path: str) -> Trail:
             trail = read(child, trail, f"{path}.{name}")
         return trail
     if isinstance(module, modules.Residual):
-        return add(
-            [
-                read(module.body, trail, f"{path}.body"),
-                read(module.shortcut, trail, f"{path}.shortcut"),
-            ]
-        )
+        ways = {"body": module.body, "shortcut": module.shortcut}
+        return add([read(way, trail, f"{path}.{name}") for name, way in ways.items()])
     if isinstance(module, modules.Concat):
         branches = enumerate(module.branches)
         parts = [read(branch, trail, f"{path}.branches.{i}") for i, branch in branches]
@@ -95,12 +89,9 @@ def _guess_shape(module: tnn.Module) -> Shape:
 
 
 def _begins_with_channels(module: tnn.Module) -> bool:
-    for child in module.modules():
-        if isinstance(child, _WITH_CHANNELS_FIRST):
-            return True
-        if isinstance(child, (modules.Permute, *_WITH_CHANNELS_LAST)):
-            return False
-    return False
+    told = (*_WITH_CHANNELS_FIRST, modules.Permute, *_WITH_CHANNELS_LAST)
+    first = next((child for child in module.modules() if isinstance(child, told)), None)
+    return isinstance(first, _WITH_CHANNELS_FIRST)
 
 
 def array(tensor: torch.Tensor) -> np.ndarray:
@@ -122,34 +113,26 @@ def _demand(ok: Any, what: str) -> None:
         raise ValueError(f"only with {what}")
 
 
-# What treats every value alike, wherever it stands.
-LAYERS: dict[type[tnn.Module], Callable[[Any], Layer]] = {
-    **{module: modules.made_alike(kind) for kind, module in modules.SAME.items()},
-    tnn.LeakyReLU: lambda module: nn.LeakyReLU(module.negative_slope),
-    tnn.ELU: lambda module: nn.ELU(module.alpha),
-    tnn.GELU: lambda module: nn.GELU(approximate=module.approximate == "tanh"),
-    tnn.Dropout: lambda module: nn.Dropout(module.p),
-    tnn.AlphaDropout: lambda module: nn.AlphaDropout(module.p),
-    modules.GaussianNoise: lambda module: nn.GaussianNoise(module.stddev),
-}
+READERS.update(
+    {
+        modules.Permute: lambda module, trail: trail.transposed((0, *module.axes)),
+        modules.Reshape: lambda module, trail: trail.reshaped(module.shape),
+        tnn.GELU: lambda module, trail: trail.then(nn.GELU(module.approximate == "tanh")),
+        tnn.Linear: lambda module, trail: trail.dense(array(module.weight).T, _bias(module)),
+    }
+)
+_ALIKE = {kind: (layer, names) for layer, (kind, names) in modules.ALIKE.items()}
 
 
-@reads(*LAYERS)
-def _anywhere(module: Any, trail: Trail) -> Trail:
-    return trail.then(LAYERS[type(module)](module))
-
-
-@reads(tnn.Softplus)
-def _softplus(module: Any, trail: Trail) -> Trail:
-    _demand(module.beta == 1, "beta=1")
-    _demand(module.threshold >= 20, "threshold of at least 20")  # x + exp(-20) is x in float32
-    return trail.then(nn.Softplus())
-
-
-@reads(tnn.Hardtanh)
-def _hard_tanh(module: Any, trail: Trail) -> Trail:
-    _demand((module.min_val, module.max_val) == (-1, 1), "the range from -1 to 1")
-    return trail.then(nn.HardTanh())
+@reads(*_ALIKE)
+def _counterpart(module: Any, trail: Trail) -> Trail:
+    if isinstance(module, tnn.Softplus):
+        _demand(module.beta == 1, "beta=1")
+        _demand(module.threshold >= 20, "threshold of at least 20")  # x + exp(-20) is x in float32
+    if isinstance(module, tnn.Hardtanh):
+        _demand((module.min_val, module.max_val) == (-1, 1), "the range from -1 to 1")
+    kind, names = _ALIKE[type(module)]
+    return trail.then(kind(**{ours: getattr(module, theirs) for ours, theirs in names.items()}))
 
 
 @reads(tnn.PReLU)
@@ -180,11 +163,6 @@ def _channel_dropout(module: Any, trail: Trail) -> Trail:
     return trail.with_channels_first().then(nn.SpatialDropout2D(module.p))
 
 
-@reads(tnn.Linear)
-def _linear(module: Any, trail: Trail) -> Trail:
-    return trail.dense(array(module.weight).T, _bias(module))
-
-
 @reads(modules.Maxout)
 def _maxout(module: Any, trail: Trail) -> Trail:
     layer = nn.Maxout(module.out_features // module.pieces, module.pieces)
@@ -202,43 +180,29 @@ def _embedding(module: Any, trail: Trail) -> Trail:
 def _convolution(module: Any, trail: Trail) -> Trail:
     _demand(module.padding_mode == "zeros", "padding_mode='zeros'")
     kind = nn.Conv1D if isinstance(module, tnn.Conv1d) else nn.Conv2D
-    layer = kind(
-        module.out_channels,
-        _one(module.kernel_size),
-        stride=_one(module.stride),
-        padding=_one(module.padding),
-        dilation=_one(module.dilation),
-        groups=module.groups,
-        use_bias=module.bias is not None,
-    )
+    layer = kind(module.out_channels, **_windows(module), groups=module.groups)
     return trail.with_channels_first().then(layer, **_weights(module))
 
 
 @reads(tnn.ConvTranspose2d)
 def _transposed(module: Any, trail: Trail) -> Trail:
     _demand(module.groups == 1, "groups=1")
-    layer = nn.ConvTranspose2D(
-        module.out_channels,
-        module.kernel_size,
-        stride=module.stride,
-        padding=module.padding,
-        output_padding=module.output_padding,
-        dilation=module.dilation,
-        use_bias=module.bias is not None,
-    )
+    more = module.output_padding
+    layer = nn.ConvTranspose2D(module.out_channels, **_windows(module), output_padding=more)
     W = kernel_to_channels_last(array(module.weight)).swapaxes(2, 3)
     return trail.with_channels_first().then(layer, W=W, b=_bias(module))
 
 
-_POOLS: dict[type[tnn.Module], type[Layer]] = {
-    tnn.MaxPool1d: nn.MaxPool1D,
-    tnn.MaxPool2d: nn.MaxPool2D,
-    tnn.AvgPool1d: nn.AvgPool1D,
-    tnn.AvgPool2d: nn.AvgPool2D,
-}
+def _windows(module: Any) -> dict[str, Any]:
+    names = ("kernel_size", "stride", "padding", "dilation")
+    sizes = {name: _one(getattr(module, name)) for name in names}
+    return {**sizes, "use_bias": module.bias is not None}
 
 
-@reads(*_POOLS)
+_POOLS: dict[Any, Any] = {kind: layer for layer, kind in modules.POOLS.items()}
+
+
+@reads(tnn.MaxPool1d, tnn.MaxPool2d, tnn.AvgPool1d, tnn.AvgPool2d)
 def _pool(module: Any, trail: Trail) -> Trail:
     _demand(not module.ceil_mode, "ceil_mode=False")
     _demand(not getattr(module, "return_indices", False), "return_indices=False")
@@ -250,8 +214,7 @@ def _pool(module: Any, trail: Trail) -> Trail:
             trail, padding = trail.zero_padded([(p, p) for p in each]), "valid"
     else:
         _demand(np.all(np.equal(module.dilation, 1)), "dilation=1")
-    kind: Any = _POOLS[type(module)]
-    layer = kind(_one(module.kernel_size), stride=_one(module.stride), padding=padding)
+    layer = _POOLS[type(module)](_one(module.kernel_size), _one(module.stride), padding)
     return trail.then(layer)
 
 
@@ -289,19 +252,14 @@ def _group_norm(module: Any, trail: Trail) -> Trail:
     return trail.with_channels_first().then(layer, **_scale(module, module.num_channels))
 
 
-@reads(tnn.LayerNorm)
+@reads(tnn.LayerNorm, tnn.RMSNorm)
 def _layer_norm(module: Any, trail: Trail) -> Trail:
     _demand(len(module.normalized_shape) == 1, "one normalized axis")
-    scale = _scale(module, module.normalized_shape[0])
-    return trail.with_channels_last().then(nn.LayerNorm(module.eps), **scale)
-
-
-@reads(tnn.RMSNorm)
-def _rms_norm(module: Any, trail: Trail) -> Trail:
-    _demand(len(module.normalized_shape) == 1, "one normalized axis")
+    trail, scale = trail.with_channels_last(), _scale(module, module.normalized_shape[0])
+    if isinstance(module, tnn.LayerNorm):
+        return trail.then(nn.LayerNorm(module.eps), **scale)
     _demand(module.eps is not None, "a number as eps")
-    gamma = _scale(module, module.normalized_shape[0])["gamma"]
-    return trail.with_channels_last().then(nn.RMSNorm(module.eps), gamma=gamma)
+    return trail.then(nn.RMSNorm(module.eps), gamma=scale["gamma"])
 
 
 @reads(tnn.Flatten)
@@ -316,16 +274,6 @@ def _unflatten(module: Any, trail: Trail) -> Trail:
     _demand(isinstance(module.dim, int), "a number as dim")
     shape, axis = trail.model_shape(), module.dim % (len(trail.shape) + 1) - 1
     return trail.reshaped((*shape[:axis], *module.unflattened_size, *shape[axis + 1 :]))
-
-
-@reads(modules.Reshape)
-def _reshape(module: Any, trail: Trail) -> Trail:
-    return trail.reshaped(module.shape)
-
-
-@reads(modules.Permute)
-def _permute(module: Any, trail: Trail) -> Trail:
-    return trail.transposed((0, *module.axes))
 
 
 @reads(tnn.ZeroPad1d, tnn.ZeroPad2d, tnn.ConstantPad1d, tnn.ConstantPad2d)

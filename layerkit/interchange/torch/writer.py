@@ -19,7 +19,7 @@ from layerkit.interchange.layouts import (
     kernel_to_channels_first,
     model_axis,
     rows_at_the_end,
-    rows_to_channels_first,
+    rows_in_order,
 )
 from layerkit.interchange.torch import modules
 from layerkit.layer import Layer
@@ -73,16 +73,13 @@ def write_network(network: Layer) -> tnn.Module:
     return module.to(torch.float64 if network.dtype == np.float64 else torch.float32).eval()
 
 
-def _wants_channels_first(network: Layer) -> bool:
-    for _, layer in network.walk():
-        if isinstance(layer, _ON_PLACES):
-            return True
-        if isinstance(layer, nn.Dense | nn.LayerNorm | nn.RMSNorm | nn.Maxout):
-            return False
-    return False
-
-
 _ON_PLACES = (nn.Conv1D, nn.MaxPool1D, nn.AvgPool1D, nn.GlobalAvgPool1D, nn.GlobalMaxPool1D)
+
+
+def _wants_channels_first(network: Layer) -> bool:
+    told = (*_ON_PLACES, nn.Dense, nn.LayerNorm, nn.RMSNorm, nn.Maxout)
+    first = next((layer for _, layer in network.walk() if isinstance(layer, told)), None)
+    return isinstance(first, _ON_PLACES)
 
 
 def write(layer: Layer, chain: Chain) -> Chain:
@@ -114,26 +111,26 @@ def _set(module: Any, **arrays: Any) -> Any:
     with torch.no_grad():
         for name, value in arrays.items():
             if value is not None:
-                tensor = torch.tensor(np.ascontiguousarray(value))
-                getattr(module, name).data = tensor
+                getattr(module, name).data = torch.tensor(np.ascontiguousarray(value))
     return module
+
+
+def _counterpart(layer: Layer) -> tnn.Module:
+    kind, names = modules.ALIKE[type(layer)]
+    return kind(**{theirs: getattr(layer, ours) for ours, theirs in names.items()})
 
 
 # Layers that are one module: what treats all values alike, and what minds where the channels are.
 Modules = dict[type[Layer], Callable[[Any], tnn.Module]]
 ANYWHERE: Modules = {
-    **{kind: modules.made_alike(module) for kind, module in modules.SAME.items()},
-    nn.LeakyReLU: lambda layer: tnn.LeakyReLU(layer.negative_slope),
-    nn.ELU: lambda layer: tnn.ELU(layer.alpha),
+    **dict.fromkeys(modules.ALIKE, _counterpart),
     nn.GELU: lambda layer: tnn.GELU("tanh" if layer.approximate else "none"),
-    nn.HardTanh: lambda layer: tnn.Hardtanh(),
-    nn.Softplus: lambda layer: tnn.Softplus(),
-    nn.Dropout: lambda layer: tnn.Dropout(layer.rate),
-    nn.AlphaDropout: lambda layer: tnn.AlphaDropout(layer.rate),
-    nn.GaussianNoise: lambda layer: modules.GaussianNoise(layer.stddev),
 }
 CHANNELS_FIRST: Modules = {
     nn.GroupNorm: lambda layer: _scaled(tnn.GroupNorm, layer, layer.groups),
+    nn.PReLU: lambda layer: _set(
+        tnn.PReLU(layer.input_shape[-1]), weight=layer.params["negative_slope"]
+    ),
     nn.ZeroPad2D: lambda layer: _padding(layer._margins, 0.0),
     nn.UpSample2D: lambda layer: tnn.Upsample(scale_factor=tuple(map(float, layer._factors))),
 }
@@ -169,12 +166,6 @@ def _one_module(layer: Layer, chain: Chain) -> Chain:
     return chain.in_order(first).then(make(layer), layer.output_shape)
 
 
-@writes(nn.PReLU)
-def _prelu(layer: Layer, chain: Chain) -> Chain:
-    slopes = layer.params["negative_slope"]
-    return chain.with_channels_first().then(_set(tnn.PReLU(len(slopes)), weight=slopes))
-
-
 @writes(nn.BatchNorm)
 def _batch_norm(layer: Any, chain: Chain) -> Chain:
     kind = tnn.BatchNorm2d if len(chain.shape) == 3 else tnn.BatchNorm1d
@@ -183,15 +174,17 @@ def _batch_norm(layer: Any, chain: Chain) -> Chain:
     return chain.with_channels_first().then(module)
 
 
-@writes(nn.Softmax, nn.LogSoftmax)
-def _softmax(layer: Any, chain: Chain) -> Chain:
-    kind = tnn.Softmax if isinstance(layer, nn.Softmax) else tnn.LogSoftmax
-    return chain.then(kind(dim=chain.axis(layer.axis)))
+_ALONG_AN_AXIS: dict[type[Layer], Any] = {
+    nn.GLU: tnn.GLU,
+    nn.LogSoftmax: tnn.LogSoftmax,
+    nn.Softmax: tnn.Softmax,
+}
 
 
-@writes(nn.GLU)
-def _glu(layer: Layer, chain: Chain) -> Chain:
-    return chain.then(tnn.GLU(dim=chain.axis(-1)), layer.output_shape)
+@writes(*_ALONG_AN_AXIS)
+def _along_an_axis(layer: Any, chain: Chain) -> Chain:
+    axis = -1 if isinstance(layer, nn.GLU) else layer.axis
+    return chain.then(_ALONG_AN_AXIS[type(layer)](dim=chain.axis(axis)), layer.output_shape)
 
 
 @writes(nn.SpatialDropout2D)
@@ -204,7 +197,8 @@ def _channel_dropout(layer: Any, chain: Chain) -> Chain:
 def _dense(layer: Any, chain: Chain) -> Chain:
     W, b = layer.params["W"], layer.params.get("b")
     if chain.image is not None:
-        W, chain = rows_to_channels_first(W, chain.image), replace(chain, image=None)
+        W = rows_in_order(W, chain.image, channels_first=True)
+        chain = replace(chain, image=None)
     linear = _set(tnn.Linear(*W.shape, bias=layer.use_bias), weight=W.T, bias=b)
     return chain.with_channels_last().then(linear, layer.output_shape)
 
@@ -229,16 +223,8 @@ def _slide(layer: Any, chain: Chain, W: np.ndarray, b: np.ndarray | None) -> Cha
     n = W.ndim - 2
     chain, both = _pad(chain, padding, n, 0.0)
     kind = tnn.Conv1d if n == 1 else tnn.Conv2d
-    module = kind(
-        W.shape[-2] * groups,
-        W.shape[-1],
-        W.shape[:-2],
-        stride[-n:],
-        both,
-        dilation[-n:],
-        groups,
-        bias=b is not None,
-    )
+    channels, windows = (W.shape[-2] * groups, W.shape[-1]), (stride[-n:], both, dilation[-n:])
+    module = kind(*channels, W.shape[:-2], *windows, groups, bias=b is not None)
     shape = (*layer.output_shape[:-1], W.shape[-1])
     return chain.then(_set(module, weight=kernel_to_channels_first(W), bias=b), shape)
 
@@ -273,20 +259,10 @@ def _transposed(layer: Any, chain: Chain) -> Chain:
     stride, padding, dilation, _ = layer.geometry
     least = [min(side) for side in padding]  # the odd one at the end is a row fewer there
     more = rows_at_the_end(layer, [2 * low for low in least])
-    module = tnn.ConvTranspose2d(
-        W.shape[2],
-        W.shape[3],
-        W.shape[:2],
-        stride,
-        least,
-        [max(m, 0) for m in more],
-        dilation=dilation,
-        bias=b is not None,
-    )
-    kernel = kernel_to_channels_first(W).swapaxes(0, 1)
-    chain = chain.with_channels_first().then(
-        _set(module, weight=kernel, bias=b), layer.output_shape
-    )
+    windows = W.shape[:2], stride, least, [max(m, 0) for m in more]
+    module = tnn.ConvTranspose2d(*W.shape[2:], *windows, dilation=dilation, bias=b is not None)
+    _set(module, weight=kernel_to_channels_first(W).swapaxes(0, 1), bias=b)
+    chain = chain.with_channels_first().then(module, layer.output_shape)
     if min(more) < 0:  # cut off the odd row and column
         chain = chain.then(tnn.ZeroPad2d((0, min(more[1], 0), 0, min(more[0], 0))))
     return chain
@@ -297,10 +273,10 @@ def _max_pool(layer: Any, chain: Chain) -> Chain:
     size, stride, padding = layer.geometry
     n = layer.n_axes
     chain, both = _pad(chain.with_channels_first(), padding, n, -np.inf)
-    kind = tnn.MaxPool1d if n == 1 else tnn.MaxPool2d
     if any(2 * p > k for p, k in zip(both, size[-n:], strict=True)):  # more than PyTorch pads
         chain, both = chain.then(_padding([(p, p) for p in both], -np.inf)), (0,) * n
-    return chain.then(kind(size[-n:], stride[-n:], both), layer.output_shape)
+    module = modules.POOLS[type(layer)](size[-n:], stride[-n:], both)
+    return chain.then(module, layer.output_shape)
 
 
 @writes(nn.AvgPool1D, nn.AvgPool2D)
@@ -309,29 +285,20 @@ def _average_pool(layer: Any, chain: Chain) -> Chain:
     n = layer.n_axes
     chain, sides = chain.with_channels_first(), padding[-n:]
     windows = {"kernel_size": size[-n:], "stride": stride[-n:]}
-    if all(
-        start == end and 2 * start <= k for (start, end), k in zip(sides, size[-n:], strict=True)
-    ):
+    is_even = all(start == end for start, end in sides)
+    if is_even and all(2 * start <= k for (start, _), k in zip(sides, size[-n:], strict=True)):
         both = tuple(start for start, _ in sides)
-        kind = tnn.AvgPool1d if n == 1 else tnn.AvgPool2d
-        module: tnn.Module = kind(**windows, padding=both, count_include_pad=False)
+        kind = modules.POOLS[type(layer)]
+        module = kind(**windows, padding=both, count_include_pad=False)
     else:
         module = modules.AvgPool([m for side in reversed(sides) for m in side], **windows)
     return chain.then(module, layer.output_shape)
 
 
-_GLOBAL: dict[type[Layer], Any] = {
-    nn.GlobalAvgPool1D: tnn.AdaptiveAvgPool1d,
-    nn.GlobalAvgPool2D: tnn.AdaptiveAvgPool2d,
-    nn.GlobalMaxPool1D: tnn.AdaptiveMaxPool1d,
-    nn.GlobalMaxPool2D: tnn.AdaptiveMaxPool2d,
-}
-
-
-@writes(*_GLOBAL)
+@writes(nn.GlobalAvgPool1D, nn.GlobalAvgPool2D, nn.GlobalMaxPool1D, nn.GlobalMaxPool2D)
 def _global_pool(layer: Layer, chain: Chain) -> Chain:
     ones = (*[1] * (len(chain.shape) - 1), chain.shape[-1])
-    pooled = chain.with_channels_first().then(_GLOBAL[type(layer)](1), ones)
+    pooled = chain.with_channels_first().then(modules.POOLS[type(layer)](1), ones)
     return pooled.then(tnn.Flatten(), layer.output_shape)
 
 
