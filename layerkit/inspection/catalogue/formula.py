@@ -42,12 +42,13 @@ OPERATORS: dict[type, Callable] = {
     ast.MatMult: operator.matmul,
 }
 COMPARISONS: dict[type, str] = {
-    ast.Lt: "less",
-    ast.LtE: "less_equal",
-    ast.Gt: "greater",
-    ast.GtE: "greater_equal",
-    ast.Eq: "equal",
+    ast.Lt: "lt",
+    ast.LtE: "le",
+    ast.Gt: "gt",
+    ast.GtE: "ge",
+    ast.Eq: "eq",
 }
+"""Names of the functions in `operator`."""
 
 
 class Formula:
@@ -347,5 +348,5 @@ NUMPY: Functions = {
     "max": _chosen(np.greater_equal),
     "min": _chosen(np.less_equal),
     "where": np.where,
-    **{name: _by_real_parts(getattr(np, name)) for name in COMPARISONS.values()},
+    **{name: _by_real_parts(getattr(operator, name)) for name in COMPARISONS.values()},
 }

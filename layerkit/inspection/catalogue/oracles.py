@@ -128,16 +128,8 @@ def _functions() -> Functions:
         "max": elementwise(lambda a, b: where(a - b >= 0, a, b), 2),
         "min": elementwise(lambda a, b: where(a - b <= 0, a, b), 2),
         "where": elementwise(where, 3),
-        **{
-            name: elementwise(getattr(operator, _OPERATORS[name]), 2)
-            for name in COMPARISONS.values()
-        },
+        **{name: elementwise(getattr(operator, name), 2) for name in COMPARISONS.values()},
     }
-
-
-_OPERATORS = {
-    "less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge", "equal": "eq"
-}  # fmt: skip
 
 
 # ---------------------------------------------------------------- PyTorch

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from layerkit.inspection.diagnosis import probes
-from layerkit.inspection.diagnosis.measuring import Snapshot, measure
-from layerkit.inspection.diagnosis.statistics import LayerStatistics
+from layerkit.inspection.diagnosis.statistics import LayerStatistics, Snapshot, measure
 from layerkit.inspection.diagnosis.subject import Rows, Subject
 from layerkit.layer import Layer
 from layerkit.optimizers import Optimizer

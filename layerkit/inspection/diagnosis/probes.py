@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.fused import threads_for
+from layerkit.fused import plan, threads_for
 from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.layer import Layer
 from layerkit.losses import Loss
@@ -160,6 +160,7 @@ def rehearse(
     from layerkit.training.run import first_nonfinite
 
     working = copy.deepcopy(network).reseed(0)
+    planned = plan(working)
     stepper = copy.deepcopy(optimizer)
     stepper.reset()
     rate = stepper.learning_rate
@@ -175,9 +176,9 @@ def rehearse(
     with np.errstate(all="ignore"), threads_for(working):
         while not enough():
             for x, y, weight, normalizer in batches:
-                y_pred = working.forward(x, training=True)
+                y_pred = planned.forward(x, training=True)
                 value = loss.forward(y_pred, y, weight, normalizer)
-                working.backward(loss.backward())
+                planned.backward(loss.backward())
                 bad = not np.isfinite(working.flat_grads).all()
                 if not np.isfinite(value) or bad:
                     return np.array(losses), first_nonfinite(working, x)

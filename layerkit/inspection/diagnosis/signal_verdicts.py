@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from layerkit.inspection.diagnosis.evidence import Acquired, Evidence, InitialCause, Verdict, share
-from layerkit.inspection.diagnosis.measuring import Snapshot
-from layerkit.inspection.diagnosis.statistics import LayerStatistics
+from layerkit.inspection.diagnosis.statistics import LayerStatistics, Snapshot
 from layerkit.layers import HardSigmoid, HardTanh, Sigmoid, Softsign, Tanh
 
 VANISHED = 2e-3  # of the gradient that enters at the last layer with parameters

@@ -7,16 +7,15 @@ from layerkit.inspection.catalogue.entries import (
     linear,
     normalization,
     pooling,
-    rectifiers,
     regression,
 )
 from layerkit.inspection.catalogue.entry import Entry
 
 FAMILIES: dict[str, list[Entry]] = {
     "Linear layers and embedding": [*linear.LINEAR],
-    "Saturating activations": [*activations.ENTRIES],
-    "Rectifiers": [*rectifiers.RECTIFIERS],
-    "Gated activations": [*rectifiers.GATED],
+    "Saturating activations": [*activations.SATURATING],
+    "Rectifiers": [*activations.RECTIFIERS],
+    "Gated activations": [*activations.GATED],
     "Convolution": [*linear.CONVOLUTION],
     "Pooling": [*pooling.POOLING],
     "Normalization": [*normalization.NORMALIZATION],
