@@ -50,6 +50,8 @@ COMPARISONS: dict[type, str] = {
 }
 """Names of the functions in `operator`."""
 
+ANALYTIC = ("exp", "log", "sqrt", "tanh", "cosh")
+
 
 class Formula:
     r"""One line ``left = right``.
@@ -335,13 +337,9 @@ NUMPY: Functions = {
     "number": lambda number: number,
     "pi": np.pi,
     "inf": np.inf,
-    "exp": np.exp,
-    "log": np.log,
-    "sqrt": np.sqrt,
-    "tanh": np.tanh,
-    "cosh": np.cosh,
-    "erf": _erf,
     "sum": np.sum,
+    **{name: getattr(np, name) for name in ANALYTIC},
+    "erf": _erf,
     # On either side of a kink these are analytic.
     "abs": lambda x: np.where(np.real(x) < 0, -x, x),
     "sign": lambda x: np.sign(np.real(x)),

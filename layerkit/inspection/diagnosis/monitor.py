@@ -238,12 +238,8 @@ class HealthMonitor:
 
     def _keep(self, batch: tuple[Any, ...]) -> None:
         n, room = len(batch[1]), max(self.keep_rows - self._n_rows, 32)
-        if n <= room:
-            kept = tuple(None if part is None else part.copy() for part in batch)
-        else:
-            rows = np.linspace(0, n - 1, room).astype(int)
-            kept = tuple(None if part is None else part[rows] for part in batch)
-        self._batches.append(kept)
+        rows = np.arange(n) if n <= room else np.linspace(0, n - 1, room).astype(int)
+        self._batches.append(tuple(None if part is None else part[rows] for part in batch))
         self._n_rows += min(n, room)
         self._batch_rows = self._batch_rows or n
 

@@ -71,10 +71,8 @@ class Moments:
         self.mean += apart * n / total
         self.squares += squares + apart * apart * self.count * n / total
         self.count = total
-        self.low, self.high = (
-            min(self.low, float(values.min())),
-            max(self.high, float(values.max())),
-        )
+        self.low = min(self.low, float(values.min()))
+        self.high = max(self.high, float(values.max()))
 
     @property
     def std(self) -> float:

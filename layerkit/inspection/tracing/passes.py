@@ -124,9 +124,8 @@ class _Passes:
     """Observer that pairs each layer's forward with its backward."""
 
     def __init__(self, network: Layer) -> None:
-        paths = {id(layer): path for path, layer in network.walk()}
         names = layer_names(network)
-        self.names = {layer: names[path] for layer, path in paths.items()}
+        self.names = {id(layer): names[path] for path, layer in network.walk()}
         self.seen: list[dict[str, Any]] = []
         self.last: Any = None
 

@@ -42,7 +42,9 @@ def trace_text(trace: BackpropTrace) -> str:
         for step in reversed(trace.steps):
             lines += [title(step), *indented(backward_lines(step))]
     if trace.descent is not None:
-        lines += ["", *descent_lines(trace.descent)]
+        rows = [descent_header(trace.descent), *descent_rows(trace.descent)]
+        lines += ["", f"ONE STEP of {trace.descent.optimizer}"]
+        lines += indented([*table_lines(rows), loss_change(trace.descent)])
     return "\n".join(lines)
 
 
@@ -123,12 +125,8 @@ def loss_forward_arrays(loss: LossStep) -> list[str]:
 
 def loss_backward_lines(loss: LossStep) -> list[str]:
     """Where the gradient starts."""
-    return [*loss_formulas(loss)[1:], *aligned(loss.backward), *loss_backward_arrays(loss)]
-
-
-def loss_backward_arrays(loss: LossStep) -> list[str]:
-    """The first gradient."""
-    return [array_text("dL/dy_pred", loss.gradient)]
+    gradient = array_text("dL/dy_pred", loss.gradient)
+    return [*loss_formulas(loss)[1:], *aligned(loss.backward), gradient]
 
 
 def loss_formulas(loss: LossStep) -> list[str]:
@@ -136,15 +134,6 @@ def loss_formulas(loss: LossStep) -> list[str]:
     if not (loss.value_formula and loss.derivative_formula):
         return []
     return [f"v = {loss.value_formula}", f"dv/dy_pred = {loss.derivative_formula}"]
-
-
-def descent_lines(descent: Descent) -> list[str]:
-    """The step of the optimizer, number by number or by norms."""
-    return [
-        f"ONE STEP of {descent.optimizer}",
-        *indented(table_lines([descent_header(descent), *descent_rows(descent)])),
-        *indented([loss_change(descent)]),
-    ]
 
 
 def descent_header(descent: Descent) -> tuple[str, ...]:
@@ -280,7 +269,7 @@ def _passes(trace: BackpropTrace) -> str:
         rows += [(_code(forward), name, _code(reversed(backward))), ("↓", "", "↑")]
     loss = trace.loss
     name = f"<b>loss</b>{_code([loss.label, *loss_formulas(loss)])}"
-    forward, backward = loss_forward_arrays(loss), loss_backward_arrays(loss)
+    forward, backward = loss_forward_arrays(loss), loss_backward_lines(loss)[-1:]
     rows.append((_code(forward), name, _code(backward)))
     return html_table(("forward ↓", "", "backward ↑"), rows)
 

@@ -2,12 +2,11 @@
 
 from layerkit.inspection.catalogue.entries import (
     activations,
-    classification,
     containers,
     linear,
+    losses,
     normalization,
     pooling,
-    regression,
 )
 from layerkit.inspection.catalogue.entry import Entry
 
@@ -22,10 +21,10 @@ FAMILIES: dict[str, list[Entry]] = {
     "Dropout and noise": [*normalization.NOISE],
     "Reshaping": [*pooling.RESHAPING],
     "Containers": [*containers.ENTRIES],
-    "Losses for regression": [*regression.REGRESSION],
-    "Losses of distributions": [*regression.LIKELIHOOD],
-    "Losses for classification": [*classification.CLASSIFICATION],
-    "Losses with a margin": [*classification.MARGIN],
+    "Losses for regression": [*losses.REGRESSION],
+    "Losses of distributions": [*losses.LIKELIHOOD],
+    "Losses for classification": [*losses.CLASSIFICATION],
+    "Losses with a margin": [*losses.MARGIN],
 }
 
 
