@@ -162,14 +162,15 @@ def check_gradients(
         network.flat_grads.fill(np.nan)  # what backward forgets to write must not look like a zero
         grad_input = network.backward(direction)
         params, grads = network.flat_params, network.flat_grads.copy()
-        arrays = {s.path: (params[s.slice], grads[s.slice], s.shape) for s in network.layout}
+        arrays = {
+            s.path: (params[s.slice].reshape(s.shape), grads[s.slice]) for s in network.layout
+        }
         if check_input and x.dtype.kind == "f":
-            arrays = {"input": (x.reshape(-1), np.array(grad_input).reshape(-1), x.shape), **arrays}
-        for name, (values, gradient, shape) in arrays.items():
+            arrays = {"input": (x, np.array(grad_input)), **arrays}
+        for name, (values, gradient) in arrays.items():
             if values.size:
                 found = _compare(evaluate, direction, values, gradient, max_coordinates, rng)
-                found = _with_index(found._replace(mode=mode, name=name), shape)
-                report.comparisons.append(found)
+                report.comparisons.append(found._replace(mode=mode, name=name))
     if not report.comparisons:
         came = f"{x.dtype} of shape {x.shape} has no slopes" if check_input else "check_input=False"
         raise ValueError(f"nothing to check: {layer.label} has no parameters, and {came}")
@@ -226,12 +227,8 @@ def check_loss_gradients(
     if gradient.shape != y_pred.shape:
         raise ValueError(f"{loss!r}: backward returned {gradient.shape} for y_pred {y_pred.shape}")
     rng = np.random.default_rng(as_seed_sequence(random_state))
-    comparison = _compare(
-        evaluate, np.ones(1), y_pred.reshape(-1), gradient.reshape(-1), max_coordinates, rng
-    )
-    report.comparisons.append(
-        _with_index(comparison._replace(mode="loss", name="y_pred"), y_pred.shape)
-    )
+    found = _compare(evaluate, np.ones(1), y_pred, gradient, max_coordinates, rng)
+    report.comparisons.append(found._replace(mode="loss", name="y_pred"))
     return report
 
 
@@ -293,12 +290,13 @@ def _compare(
     every = values.size <= max_coordinates
     steps = np.eye(values.size) if every else rng.standard_normal((max_coordinates, values.size))
     steps /= np.linalg.norm(steps, axis=1, keepdims=True)
-    slopes = steps @ gradient
+    slopes = steps @ gradient.reshape(-1)
+    flat = values.reshape(-1)
     middle = evaluate()
     comparisons, n_kinks = [], 0
     for k, (step, slope) in enumerate(zip(steps, slopes.tolist(), strict=True)):
         for h in STEPS:
-            right, left = (direction * d for d in _one_sided(evaluate, values, h * step, middle, h))
+            right, left = (direction * d for d in _one_sided(evaluate, flat, h * step, middle, h))
             rounding = 2 * np.finfo(np.float64).eps * np.linalg.norm(direction * middle) / h
             floor = max(1e-3 * np.abs(slopes).max(), rounding / 1e-7, 1e-30)
             numerical, is_kink = _numerical_slope(right, left, slope, floor)
@@ -306,7 +304,9 @@ def _compare(
             if error < 1e-7:
                 break
         n_kinks += is_kink
-        at = str(k) if every else f"direction {k}"
+        at = f"direction {k}"
+        if every:
+            at = str([int(i) for i in np.unravel_index(k, values.shape)])
         comparisons.append(Comparison("", "", len(steps), 0, error, at, slope, numerical))
     worst = max(comparisons, key=lambda c: c.error if math.isfinite(c.error) else math.inf)
     return worst._replace(n_kinks=n_kinks)
@@ -341,11 +341,3 @@ def _numerical_slope(
         return central, False
     low, high = np.minimum(right, left).sum(), np.maximum(right, left).sum()
     return float(np.clip(slope, low, high)), True
-
-
-def _with_index(comparison: Comparison, shape: Shape) -> Comparison:
-    """Name the coordinate by its index in the array's own shape."""
-    if not comparison.where.isdigit():
-        return comparison
-    index = np.unravel_index(int(comparison.where), shape)
-    return comparison._replace(where=f"[{', '.join(str(int(i)) for i in index)}]")

@@ -220,7 +220,7 @@ class Entry(Shown):
     def _complex(self) -> Check:
         """Differentiate the written function, and the code where it can, by a complex step."""
         if self.kinks or self.not_analytic:
-            return Check(COMPLEX, None, f"not analytic: {self.not_analytic or 'it has a kink'}")
+            return Check(None, f"not analytic: {self.not_analytic or 'it has a kink'}")
         errors, note = Errors(1e-10), "of the formula"
         self._step_in_formulas(errors)
         if self.is_function and self.not_complex:
@@ -228,7 +228,7 @@ class Entry(Shown):
         elif self.is_function:
             note += " and of the code"
             self._step_in_code(errors)
-        return errors.check(COMPLEX, note)
+        return errors.check(note)
 
     def _step_in_formulas(self, errors: Errors) -> None:
         """Differentiate the written function by a complex step."""
@@ -253,7 +253,7 @@ class Entry(Shown):
                 raise ValueError(f"there is no kink at {place}")
             a, b, c = (_short(v) for v in (left, right, here))
             notes.append(f"at {place}: {a} on the left, {b} on the right, {c} in the code")
-        return errors.check(KINKS, "; ".join(notes))
+        return errors.check("; ".join(notes))
 
     def _at(self, kink: float) -> tuple[Function, Function, np.ndarray, str]:
         """Return the code's function and derivative, a kink as their argument, and in words."""
@@ -264,7 +264,7 @@ class Entry(Shown):
         found, names = self._on_grid()
         results = [check_range(of, stated, found[of], names) for of, stated in self.ranges.items()]
         wrong = [note for note in results if note]
-        return Check(RANGES, not wrong, "; ".join(wrong) or "on a dense grid")
+        return Check(not wrong, "; ".join(wrong) or "on a dense grid")
 
     def _on_grid(self) -> tuple[dict[str, np.ndarray], Names]:
         """Return values and slopes on `GRID`, and what the stated ends may be made of."""
@@ -292,11 +292,11 @@ def parse(formulas: str) -> list[Formula]:
     return [Formula(line) for line in lines.split("\n")]
 
 
-def checked(method: str, report: GradientCheck, note: str, failure: str = "") -> Check:
+def checked(report: GradientCheck, note: str, failure: str = "") -> Check:
     """Return what a gradient check found; ``failure`` is a template for its worst comparison."""
     if report.failures and failure:
         note = failure.format(report.failures[0])
-    return Check(method, bool(report), note, report.max_error, report.tolerance)
+    return Check(bool(report), note, report.max_error, report.tolerance)
 
 
 def _short(values: np.ndarray) -> str:

@@ -42,12 +42,15 @@ OPERATORS: dict[type, Callable] = {
     ast.MatMult: operator.matmul,
 }
 COMPARISONS: dict[type, str] = {
-    ast.Lt: "less",
-    ast.LtE: "less_equal",
-    ast.Gt: "greater",
-    ast.GtE: "greater_equal",
-    ast.Eq: "equal",
+    ast.Lt: "lt",
+    ast.LtE: "le",
+    ast.Gt: "gt",
+    ast.GtE: "ge",
+    ast.Eq: "eq",
 }
+"""Names of the functions in `operator`."""
+
+ANALYTIC = ("exp", "log", "sqrt", "tanh", "cosh")
 
 
 class Formula:
@@ -334,18 +337,14 @@ NUMPY: Functions = {
     "number": lambda number: number,
     "pi": np.pi,
     "inf": np.inf,
-    "exp": np.exp,
-    "log": np.log,
-    "sqrt": np.sqrt,
-    "tanh": np.tanh,
-    "cosh": np.cosh,
-    "erf": _erf,
     "sum": np.sum,
+    **{name: getattr(np, name) for name in ANALYTIC},
+    "erf": _erf,
     # On either side of a kink these are analytic.
     "abs": lambda x: np.where(np.real(x) < 0, -x, x),
     "sign": lambda x: np.sign(np.real(x)),
     "max": _chosen(np.greater_equal),
     "min": _chosen(np.less_equal),
     "where": np.where,
-    **{name: _by_real_parts(getattr(np, name)) for name in COMPARISONS.values()},
+    **{name: _by_real_parts(getattr(operator, name)) for name in COMPARISONS.values()},
 }

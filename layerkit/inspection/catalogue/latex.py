@@ -226,12 +226,8 @@ def without_bound(index: ast.expr) -> ast.expr:
 def _places(places: ast.expr) -> str:
     indices = [without_bound(index) for index in elements(places)]  # these stand in the text
     simple = all(isinstance(index, ast.Name | ast.Constant) for index in indices)
-    return ("" if simple else ",\\,").join(_place(index) for index in indices)
-
-
-def _place(index: ast.expr) -> str:
-    """Return an index; products are tight there."""
-    return expression(index).replace("\\,", " ")
+    tight = (expression(index).replace("\\,", " ") for index in indices)  # so are products there
+    return ("" if simple else ",\\,").join(tight)
 
 
 def _before(node: ast.expr, level: int) -> str:

@@ -11,12 +11,8 @@ import numpy as np
 
 from layerkit.inspection.catalogue import oracles
 from layerkit.inspection.catalogue.entry import (
-    CENTRAL,
     COMPLEX_STEP,
-    FORMULAS,
     GRID,
-    KINKS,
-    TORCH,
     Entry,
     Function,
     Names,
@@ -104,12 +100,12 @@ class LayerEntry(Entry):
                 layer: Any = run.layer
                 errors.compare("function", names["y"], layer.function(run.x))
                 errors.compare("derivative", names["dy/dx"], layer.derivative(run.x) + 0 * run.x)
-        return errors.check(FORMULAS, "as written = the code, in training and inference")
+        return errors.check("as written = the code, in training and inference")
 
     def _central(self) -> Check:
         report = check_gradients(self.build(), x=self.inputs(), max_coordinates=24)
         failure = "{0.name} {0.where} in {0.mode}"
-        return checked(CENTRAL, report, "in training and inference", failure)
+        return checked(report, "in training and inference", failure)
 
     def _step_in_formulas(self, errors: Errors) -> None:
         for training in (True, False):
@@ -133,7 +129,7 @@ class LayerEntry(Entry):
         (x,) = self.kinks  # ties: any value between the one-sided slopes is a subgradient
         x = np.broadcast_to(x, (3, *self.input_shape)).copy()
         report = check_gradients(self.build_as_made(), x=x)
-        found = checked(KINKS, report, "where several are equal, a value between both slopes")
+        found = checked(report, "where several are equal, a value between both slopes")
         return found._replace(ok=found.ok and any(c.n_kinks for c in report.comparisons))
 
     def _at(self, kink: float) -> tuple[Function, Function, np.ndarray, str]:
@@ -178,7 +174,7 @@ class LayerEntry(Entry):
             errors.compare("y", run.y, y)
             for name, gradient in gradients.items():
                 errors.compare(f"dL/d{name}", run.gradients[f"dL/d{name}"], gradient)
-        return errors.check(TORCH, self.torch)
+        return errors.check(self.torch)
 
 
 class _Pass:
@@ -191,13 +187,10 @@ class _Pass:
         buffers = {name: buffer.copy() for name, buffer in layer.buffers.items()}
         self.y = self.forward()
         self.G = np.random.default_rng(3).standard_normal(self.y.shape)
-        gradients = {"dL/dx": layer.backward(self.G).copy()}
-        gradients |= {f"dL/d{name}": grad.copy() for name, grad in layer.grads.items()}
-        self.gradients = gradients
-        hyper = entry.hyperparameters(layer)
-        self.names: Names = {
-            **hyper, **layer.params, **buffers, **given, "x": self.x, "G": self.G
-        }  # fmt: skip
+        self.gradients = {"dL/dx": layer.backward(self.G).copy()}
+        self.gradients |= {f"dL/d{name}": grad.copy() for name, grad in layer.grads.items()}
+        self.names: Names = {**entry.hyperparameters(layer), **layer.params, **buffers, **given}
+        self.names |= {"x": self.x, "G": self.G}
 
     def forward(self) -> np.ndarray:
         self.layer.reseed(0)

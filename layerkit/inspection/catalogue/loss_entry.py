@@ -10,11 +10,8 @@ import numpy as np
 
 from layerkit.inspection.catalogue import oracles
 from layerkit.inspection.catalogue.entry import (
-    CENTRAL,
     COMPLEX_STEP,
-    FORMULAS,
     GRID,
-    TORCH,
     Entry,
     Function,
     Names,
@@ -107,12 +104,12 @@ class LossEntry(Entry):
         }
         names = {**self._names(loss, y_pred, y_true), "w": w, "m": value[0].size}
         self._compare(errors, self.lines, names, lambda line: expected.get(line.name), expected)
-        return errors.check(FORMULAS, "as written = the code, with sample weights")
+        return errors.check("as written = the code, with sample weights")
 
     def _central(self) -> Check:
         y_pred, y_true = self.sample_with_kinks()
         report = check_loss_gradients(self.example, y_pred, y_true, _weights(len(y_pred)))
-        return checked(CENTRAL, report, "with sample weights", "at {0.where}")
+        return checked(report, "with sample weights", "at {0.where}")
 
     def _stepped(self) -> tuple[Function, np.ndarray, np.ndarray, np.ndarray]:
         """Return the code's value, a complex y_pred, its y_true, and the derivative that way."""
@@ -178,7 +175,7 @@ class LossEntry(Entry):
         v, gradients = oracles.differentiate_in_torch(self.torch, names, ["y_pred"], scale)
         errors.compare("L", np.array(value), np.sum(v * scale))
         errors.compare("dL/dy_pred", loss.backward(), gradients["y_pred"])
-        return errors.check(TORCH, self.torch)
+        return errors.check(self.torch)
 
 
 def _weights(n_samples: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.inspection.catalogue.formula import COMPARISONS, Formula, Functions
+from layerkit.inspection.catalogue.formula import ANALYTIC, COMPARISONS, Formula, Functions
 from layerkit.inspection.catalogue.record import Absent, Check
 
 DIGITS = 40
@@ -79,12 +79,12 @@ def compare(
                         f"the derivative by {variable} is {_short(slope)} at {point}, the written "
                         f"formula gives {_short(claim)}"
                     )
-                    return Check("SymPy", False, note, float(abs(slope - claim)), SAME)
+                    return Check(False, note, float(abs(slope - claim)), SAME)
             found = np.concatenate([np.ravel(c) for c in coded]).tolist()
             for exact, number in zip([*y, *slopes], found, strict=True):
                 worst = max(worst, float(abs(exact - number) / max(1, abs(exact))))
     note = "the written derivative is that of the written function"
-    return Check("SymPy", worst < BOUND, note, worst, BOUND)
+    return Check(worst < BOUND, note, worst, BOUND)
 
 
 def _short(number: Any) -> str:
@@ -115,29 +115,15 @@ def _functions() -> Functions:
     return {
         "number": exactly,
         "pi": sympy.pi,
-        "exp": elementwise(sympy.exp),
-        "log": elementwise(sympy.log),
-        "sqrt": elementwise(sympy.sqrt),
-        "tanh": elementwise(sympy.tanh),
-        "cosh": elementwise(sympy.cosh),
-        "erf": elementwise(sympy.erf),
         "sum": np.sum,
+        **{name: elementwise(getattr(sympy, name)) for name in (*ANALYTIC, "erf", "sign")},
         "abs": elementwise(lambda x: where(x < 0, -x, x)),
-        "sign": elementwise(sympy.sign),
         # Compared with 0: at a >= b with a variable on both sides, Piecewise may recurse endlessly.
         "max": elementwise(lambda a, b: where(a - b >= 0, a, b), 2),
         "min": elementwise(lambda a, b: where(a - b <= 0, a, b), 2),
         "where": elementwise(where, 3),
-        **{
-            name: elementwise(getattr(operator, _OPERATORS[name]), 2)
-            for name in COMPARISONS.values()
-        },
+        **{name: elementwise(getattr(operator, name), 2) for name in COMPARISONS.values()},
     }
-
-
-_OPERATORS = {
-    "less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge", "equal": "eq"
-}  # fmt: skip
 
 
 # ---------------------------------------------------------------- PyTorch

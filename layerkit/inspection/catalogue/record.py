@@ -13,14 +13,15 @@ import numpy as np
 class Check(NamedTuple):
     """One way of verification and what it found.
 
-    ``ok`` is None where it could not be done, for the reason in ``note``.
+    ``ok`` is None where it could not be done, for the reason in ``note``; `attempt` says which
+    ``method`` it was.
     """
 
-    method: str
     ok: bool | None
     note: str = ""
     error: float = 0.0
     bound: float = 0.0
+    method: str = ""
 
     @property
     def verdict(self) -> str:
@@ -68,11 +69,11 @@ def attempt(method: str, check: Callable[[], Check]) -> Check:
     """Run a check; one that cannot be computed has failed, like one with a large error."""
     try:
         with np.errstate(all="ignore"):
-            return check()
+            return check()._replace(method=method)
     except Absent as absent:
-        return Check(method, None, f"{absent} not installed")
+        return Check(None, f"{absent} not installed", method=method)
     except Exception as error:  # whatever a wrong formula or a broken layer leads to
-        return Check(method, False, f"{type(error).__name__}: {error}")
+        return Check(False, f"{type(error).__name__}: {error}", method=method)
 
 
 class Errors:
@@ -95,7 +96,7 @@ class Errors:
         if error > self.largest or not self.where:
             self.largest, self.where = error, where
 
-    def check(self, method: str, note: str = "") -> Check:
+    def check(self, note: str) -> Check:
         """Return the outcome; a failure names the place."""
         ok = bool(self.where) and self.largest < self.bound
-        return Check(method, ok, note if ok else self.where, self.largest, self.bound)
+        return Check(ok, note if ok else self.where, self.largest, self.bound)

@@ -7,27 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from layerkit import layers
 from layerkit.inspection.diagnosis import probes
 from layerkit.inspection.diagnosis.evidence import Evidence, InitialCause, Verdict, share
 from layerkit.layer import Layer
-from layerkit.layers import (
-    BatchNorm,
-    Columns,
-    Concat,
-    Dropout,
-    Embedding,
-    Flatten,
-    GaussianNoise,
-    Identity,
-    Permute,
-    Reshape,
-    Residual,
-    Sequential,
-    Sigmoid,
-    Softmax,
-    UpSample2D,
-    ZeroPad2D,
-)
 from layerkit.losses import NegativeLogLikelihood
 
 LARGE_INPUTS = 20.0  # root mean square of a column, or of a channel of images
@@ -41,7 +24,16 @@ LARGE_VALUES = 40.0  # times the loss of zeros; 20 is common with one column and
 SILENT = 0.2  # share of rows without a gradient; a robust loss may give up a few on purpose
 RELATED = 3.5  # deviations above chance
 HELD_OUT = 0.7  # times the loss of a constant: as low as that needs a relation
-_TRANSPARENT = (Flatten, Reshape, Permute, ZeroPad2D, UpSample2D, Identity, Dropout, GaussianNoise)
+_TRANSPARENT = (
+    layers.Flatten,
+    layers.Reshape,
+    layers.Permute,
+    layers.ZeroPad2D,
+    layers.UpSample2D,
+    layers.Identity,
+    layers.Dropout,
+    layers.GaussianNoise,
+)
 
 
 class InputsNotScaled(Verdict):
@@ -112,20 +104,20 @@ def _scaled_columns(network: Layer, n: int) -> np.ndarray:
     """Which columns reach a layer that takes their scale as it is."""
     columns = np.zeros(n, bool)
     for which, layer in _entries(network, np.arange(n)):
-        if not isinstance(layer, (BatchNorm, Embedding)):
+        if not isinstance(layer, (layers.BatchNorm, layers.Embedding)):
             columns[which] = True
     return columns
 
 
 def _entries(layer: Layer, columns: Any) -> list[tuple[Any, Layer]]:
     """(columns, layer) of the first layers that compute something."""
-    if isinstance(layer, Sequential):
+    if isinstance(layer, layers.Sequential):
         inner = next((x for x in layer.chain if not isinstance(x, _TRANSPARENT)), None)
         return [] if inner is None else _entries(inner, columns)
-    if isinstance(layer, Columns):
+    if isinstance(layer, layers.Columns):
         routes = zip(layer._positions, layer.routes, strict=True)
         return [found for at, (_, inner) in routes for found in _entries(inner, columns[at])]
-    if isinstance(layer, (Residual, Concat)):
+    if isinstance(layer, (layers.Residual, layers.Concat)):
         return [found for _, inner in layer.children() for found in _entries(inner, columns)]
     return [(columns, layer)]
 
@@ -140,17 +132,17 @@ def link_applied_twice(e: Evidence) -> Verdict | None:
     k = outputs.shape[-1]
     sums = outputs.sum(axis=-1)
     softmax = k > 1 and inside and bool(np.abs(sums - 1).max() < 1e-3)
-    sigmoid = isinstance(last.layer, Sigmoid) or (
+    sigmoid = isinstance(last.layer, layers.Sigmoid) or (
         inside
         and not last.layer.params
         and last.came.count > 0
         and float(np.min(last.came.low)) < 0
         and float(outputs.min()) > 0
     )
-    if not (isinstance(last.layer, Softmax) or softmax or sigmoid):
+    if not (isinstance(last.layer, layers.Softmax) or softmax or sigmoid):
         return None
     name = type(last.layer).__name__
-    kind = "softmax" if softmax or isinstance(last.layer, Softmax) else "sigmoid"
+    kind = "softmax" if softmax or isinstance(last.layer, layers.Softmax) else "sigmoid"
     loss = type(e.loss).__name__
     if takes_logs:
         evidence = (
@@ -281,8 +273,9 @@ def _shifted(e: Evidence) -> Verdict | None:
     targets = targets[:, targets.std(axis=0) > 0]
     if not targets.size:
         return None
-    shift, found = probes.best_shift(first.X, targets)
-    now = probes.Neighbourhood(first.X).explains(targets)
+    explained = probes.explained_by_shift(first.X, targets)
+    shift = max(explained, key=lambda shift: explained[shift])
+    found, now = explained[shift], explained[0]
     if shift == 0 or found < 0.25 or found < now + 0.25 or now > 0.3:
         return None
     rows = f"{abs(shift)} row{'s' * (abs(shift) > 1)}"

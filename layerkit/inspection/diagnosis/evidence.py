@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from layerkit.inspection.diagnosis import probes
-from layerkit.inspection.diagnosis.measuring import Snapshot, measure
-from layerkit.inspection.diagnosis.statistics import LayerStatistics
+from layerkit.inspection.diagnosis.statistics import LayerStatistics, Snapshot, measure
 from layerkit.inspection.diagnosis.subject import Rows, Subject
 from layerkit.layer import Layer
 from layerkit.optimizers import Optimizer
@@ -126,9 +125,7 @@ class Evidence:
         self.batch_size = subject.batch_size or min(128, max(len(self.rows) // 4, 32))
         size = max(self.batch_size, 32)
         self.now = measure(self.network, self.loss, self.rows, size)
-        self.start: Snapshot | None = self.now
-        if self.trained:
-            self.start = None
+        self.start: Snapshot | None = None if self.trained else self.now
         if self.trained and beginning is not None:
             self.start = measure(beginning, self.loss, self.rows, size)
 

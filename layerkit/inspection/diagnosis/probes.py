@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import time
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
 
-from layerkit.fused import threads_for
+from layerkit.fused import plan, threads_for
 from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.training.batches import ArrayBatches
+from layerkit.training.run import first_nonfinite
 
 SECONDS = 4.0  # for one rehearsal, of this thread alone: a busy machine changes no verdict
 NEIGHBOURS = 5
@@ -55,9 +57,7 @@ def right_outputs(outputs: np.ndarray, y: np.ndarray) -> np.ndarray | None:
 
 def target_matrix(loss: Loss, y: np.ndarray) -> np.ndarray:
     """Targets as columns of numbers: one for every class, or y itself."""
-    if loss.scores is None:
-        return y.reshape(len(y), -1).astype(np.float64)
-    if y.ndim == 1 or y.shape[1] == 1:
+    if loss.scores is not None and (y.ndim == 1 or y.shape[1] == 1):
         y = y.reshape(len(y))
         return (y[:, np.newaxis] == np.unique(y)).astype(np.float64)
     return y.reshape(len(y), -1).astype(np.float64)
@@ -92,9 +92,8 @@ class Neighbourhood:
     def __init__(self, X: Any) -> None:
         x = _standardized(X)
         distances = _squared_distances(x)
-        distances[distances <= 1e-9 * np.square(x).sum(axis=1).mean()] = (
-            np.inf
-        )  # itself, and copies
+        same = distances <= 1e-9 * np.square(x).sum(axis=1).mean()  # itself, and copies
+        distances[same] = np.inf
         self.nearest = np.argsort(distances, axis=1)[:, : min(NEIGHBOURS, len(x) - 1)]
 
     def explains(self, targets: np.ndarray) -> float:
@@ -128,13 +127,10 @@ def surprise(X: Any, targets: np.ndarray, draws: int = 60) -> float:
     return (found(slice(None)) - float(np.mean(chance))) / (float(np.std(chance)) + 1e-12)
 
 
-def best_shift(X: Any, targets: np.ndarray, reach: int = 3) -> tuple[int, float]:
-    """The shift of the targets, within reach, that the neighbours explain best, and its R²."""
+def explained_by_shift(X: Any, targets: np.ndarray, reach: int = 3) -> dict[int, float]:
+    """R² of the neighbours, by the number of rows that the targets are shifted."""
     near = Neighbourhood(X)
-    shifts = range(-reach, reach + 1)
-    return max(
-        ((s, near.explains(np.roll(targets, s, axis=0))) for s in shifts), key=lambda p: p[1]
-    )
+    return {s: near.explains(np.roll(targets, s, axis=0)) for s in range(-reach, reach + 1)}
 
 
 def rehearse(
@@ -157,9 +153,8 @@ def rehearse(
     broke : str
         Where the first number that is not finite stood, if one did.
     """
-    from layerkit.training.run import first_nonfinite
-
     working = copy.deepcopy(network).reseed(0)
+    planned = plan(working)
     stepper = copy.deepcopy(optimizer)
     stepper.reset()
     rate = stepper.learning_rate
@@ -173,18 +168,15 @@ def rehearse(
         return len(losses) >= steps or late
 
     with np.errstate(all="ignore"), threads_for(working):
-        while not enough():
-            for x, y, weight, normalizer in batches:
-                y_pred = working.forward(x, training=True)
-                value = loss.forward(y_pred, y, weight, normalizer)
-                working.backward(loss.backward())
-                bad = not np.isfinite(working.flat_grads).all()
-                if not np.isfinite(value) or bad:
-                    return np.array(losses), first_nonfinite(working, x)
-                losses.append(value)
-                stepper.step(working.flat_params, working.flat_grads, working.layout)
-                if enough():
-                    break
+        for x, y, weight, normalizer in chain.from_iterable(repeat(batches)):
+            if enough():
+                break
+            value = loss.forward(planned.forward(x, training=True), y, weight, normalizer)
+            planned.backward(loss.backward())
+            if not np.isfinite(value) or not np.isfinite(working.flat_grads).all():
+                return np.array(losses), first_nonfinite(working, x)
+            losses.append(value)
+            stepper.step(working.flat_params, working.flat_grads, working.layout)
     return np.array(losses), ""
 
 

@@ -99,8 +99,11 @@ def report_on(evidence: Evidence) -> HealthReport:
         "trained": evidence.trained,
     }
     with np.errstate(all="ignore"):  # numbers that ran away are a finding, not an accident
-        found, rows = _verdicts(evidence), _rows(evidence.now.recorder, updates)
-    return HealthReport(found, rows, facts)
+        found = [verdict for check in CHECKS if (verdict := check(evidence)) is not None]
+        rows = _rows(evidence.now.recorder, updates)
+    known_start = evidence.start is not None
+    causes = (TrainingCause, InitialCause) if known_start else (TrainingCause,)
+    return HealthReport(_explained(_by_cause(found, causes)), rows, facts)
 
 
 def _rows(recorder: Recorder, updates: dict[str, list[float]]) -> list[dict[str, Any]]:
@@ -136,14 +139,6 @@ def _row(
 # ---------------------------------------------------------------- causes and symptoms
 
 
-def _verdicts(evidence: Evidence) -> list[Verdict]:
-    """All findings, the most likely root cause first; symptoms name the cause they follow from."""
-    found = [verdict for check in CHECKS if (verdict := check(evidence)) is not None]
-    known_start = evidence.start is not None
-    causes = (TrainingCause, InitialCause) if known_start else (TrainingCause,)
-    return _explained(_by_cause(found, causes))
-
-
 def _by_cause(found: list[Verdict], causes: tuple[type, ...]) -> list[Verdict]:
     """Put what training did to a layer after the causes that training has."""
     after = max((i for i, verdict in enumerate(found) if isinstance(verdict, causes)), default=-1)
@@ -152,6 +147,7 @@ def _by_cause(found: list[Verdict], causes: tuple[type, ...]) -> list[Verdict]:
 
 
 def _explained(found: Iterable[Verdict]) -> list[Verdict]:
+    """The most likely root cause first; symptoms name the cause they follow from."""
     roots: list[Verdict] = []
     symptoms: list[Verdict] = []
     for verdict in found:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from layerkit.inspection.diagnosis.evidence import Acquired, Evidence, InitialCause, Verdict, share
-from layerkit.inspection.diagnosis.measuring import Snapshot
-from layerkit.inspection.diagnosis.statistics import LayerStatistics
+from layerkit.inspection.diagnosis.statistics import LayerStatistics, Snapshot
 from layerkit.layers import HardSigmoid, HardTanh, Sigmoid, Softsign, Tanh
 
 VANISHED = 2e-3  # of the gradient that enters at the last layer with parameters
@@ -121,10 +120,10 @@ def _vanishing(e: Evidence, snapshot: Snapshot) -> Verdict | None:
         f"For each sample the gradient has norm {last:.2g} at {layers[-1].path} and "
         f"{weakest.arrived.norm:.2g} here, {ratio:.1g} of it, {between} layers further back."
     )
+    factor = cause.left.norm / cause.arrived.norm
     if isinstance(cause.layer, SQUASHING):
         kind = type(cause.layer)
         count = sum(isinstance(s.layer, kind) for s in snapshot.recorder.layers)
-        factor = cause.left.norm / cause.arrived.norm
         evidence += (
             f" It is multiplied by the slope of {kind.__name__} {count} times"
             f" (by {factor:.2g} at {cause.path})."
@@ -134,7 +133,6 @@ def _vanishing(e: Evidence, snapshot: Snapshot) -> Verdict | None:
             "he_uniform), or put BatchNorm() before each of them."
         )
     else:
-        factor = cause.left.norm / cause.arrived.norm
         evidence += f" It shrinks most in {e.where(cause.path)}, by a factor of {factor:.2g}."
         remedy = (
             "The initial weights are too small: use initializer='auto' (he_uniform before ReLU), "
@@ -210,7 +208,8 @@ def saturated_units(e: Evidence) -> Verdict | None:
     if not known:
         return None
     worst = max(known, key=lambda s: s.saturated)
-    harmless = e.now.training_loss < 0.3 * e.constant or not _blocks(worst)
+    blocks = worst.saturated > 0.8 and worst.left.norm < 0.1 * worst.arrived.norm
+    harmless = e.now.training_loss < 0.3 * e.constant or not blocks
     start = e.at_start(worst.path)
     from_start = start is not None and start.saturated >= SATURATED
     if start is not None and not from_start and harmless:
@@ -219,8 +218,7 @@ def saturated_units(e: Evidence) -> Verdict | None:
         return None
     feeding = _feeding(e.now, worst)
     slope = worst.left.norm / worst.arrived.norm if worst.arrived.norm else math.nan
-    came = worst.came
-    weights = ""
+    came, weights = worst.came, ""
     if feeding is not None:
         weights = f" The weights of {feeding.path} have norm {feeding.weight_norm:.2g}."
     kind = type(worst.layer).__name__
@@ -238,10 +236,6 @@ def saturated_units(e: Evidence) -> Verdict | None:
     )
 
 
-def _blocks(s: LayerStatistics) -> bool:
-    return s.saturated > 0.8 and s.left.norm < 0.1 * s.arrived.norm
-
-
 def no_gradient(e: Evidence) -> Verdict | None:
     """A layer with parameters whose gradient is exactly zero for every batch."""
     learning = e.learning(e.now)
@@ -251,16 +245,18 @@ def no_gradient(e: Evidence) -> Verdict | None:
     if not e.now.recorder.layers[-1].arrived.norm > 0 or e.now.recorder.origin is not None:
         return None
     own = [s for s in silent if s.arrived.norm > 0 and not _all_zero(s)]
-    return _forgotten(e, own[-1]) if own else _blocked(e, silent[-1])
-
-
-def _forgotten(e: Evidence, s: LayerStatistics) -> Verdict:
-    """The layer's own backward leaves the gradient out."""
+    s = own[-1] if own else silent[-1]
+    found = _forgotten(s) if own else _blocked(e, s)
+    if found is None:
+        return None
     start = e.at_start(s.path)
-    return _acquired_unless(start is not None and start.gradient_squares == 0)(
-        "no gradient",
-        e.where(s.path),
-        "critical",
+    kind = _acquired_unless(start is not None and start.gradient_squares == 0)
+    return kind("no gradient", e.where(s.path), "critical", *found)
+
+
+def _forgotten(s: LayerStatistics) -> tuple[str, str]:
+    """The layer's own backward leaves the gradient out: evidence and remedy."""
+    return (
         f"A gradient of norm {s.arrived.norm:.2g} arrives at this layer, but the gradient of all "
         f"its {s.where.stop - s.where.start} parameters is exactly 0 in all {s.n_gradients} "
         "batches.",
@@ -269,8 +265,8 @@ def _forgotten(e: Evidence, s: LayerStatistics) -> Verdict:
     )
 
 
-def _blocked(e: Evidence, s: LayerStatistics) -> Verdict | None:
-    """A layer behind it lets no gradient through."""
+def _blocked(e: Evidence, s: LayerStatistics) -> tuple[str, str] | None:
+    """A layer behind it lets no gradient through: evidence and remedy."""
     layers = e.now.recorder.layers
     blockers = [b for b in layers[layers.index(s) :] if b.arrived.norm > 0 and b.left.norm == 0]
     if not blockers or (_all_zero(blockers[0]) and not e.trained):
@@ -286,11 +282,7 @@ def _blocked(e: Evidence, s: LayerStatistics) -> Verdict | None:
             "for a step function that of a smooth one (the straight-through estimator returns "
             "grad_output)."
         )
-    start = e.at_start(s.path)
-    return _acquired_unless(start is not None and start.gradient_squares == 0)(
-        "no gradient",
-        e.where(s.path),
-        "critical",
+    return (
         f"Its {s.where.stop - s.where.start} parameters have a gradient of exactly 0 in all "
         f"{s.n_gradients} batches: a gradient of norm {blocker.arrived.norm:.2g} arrives at "
         f"{e.where(blocker.path)} and none leaves it.",
@@ -361,9 +353,8 @@ def _shrinking(snapshot: Snapshot, weakest: LayerStatistics) -> LayerStatistics:
     known = [s for s in later if s.left.count and s.arrived.norm > 0]
     squashing = [s for s in known if isinstance(s.layer, SQUASHING)]
     total = math.prod(s.left.norm / s.arrived.norm for s in squashing)
-    if squashing and total < 0.1:
-        return min(squashing, key=lambda s: s.left.norm / s.arrived.norm)
-    return min(known, key=lambda s: s.left.norm / s.arrived.norm)
+    candidates = squashing if squashing and total < 0.1 else known
+    return min(candidates, key=lambda s: s.left.norm / s.arrived.norm)
 
 
 def _feeding(snapshot: Snapshot, s: LayerStatistics) -> LayerStatistics | None:

@@ -1,15 +1,22 @@
-"""What passes through a network, measured batch by batch without keeping any of it."""
+"""A network measured on given rows: what passes through it, batch by batch, and none of it kept."""
 
 from __future__ import annotations
 
+import copy
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from layerkit.fused import plan, threads_for
+from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.inspection.paths import parameter_spans
 from layerkit.layer import Layer
-from layerkit.layers import HardSigmoid, HardTanh, Sigmoid, Softsign, Tanh
+from layerkit.layers import BatchNorm, HardSigmoid, HardTanh, Sigmoid, Softsign, Tanh
+from layerkit.losses import Loss
+from layerkit.training.batches import ArrayBatches
+from layerkit.training.run import infer_all
 
 # Outputs below the first or above the second number are on the flat parts of the function: its
 # slope there is less than a tenth of its largest (0 for the hard ones).
@@ -64,10 +71,8 @@ class Moments:
         self.mean += apart * n / total
         self.squares += squares + apart * apart * self.count * n / total
         self.count = total
-        self.low, self.high = (
-            min(self.low, float(values.min())),
-            max(self.high, float(values.max())),
-        )
+        self.low = min(self.low, float(values.min()))
+        self.high = max(self.high, float(values.max()))
 
     @property
     def std(self) -> float:
@@ -263,3 +268,58 @@ class Recorder:
 
 def _finite(x: Any) -> bool:
     return bool(np.isfinite(x.data if hasattr(x, "tocsr") else x).all())
+
+
+# ---------------------------------------------------------------- at one moment
+
+
+@dataclass
+class Snapshot:
+    """What was measured.
+
+    Attributes
+    ----------
+    recorder : Recorder
+        Of the forwards and backwards in training mode.
+    loss, training_loss : float
+        In inference and in training mode, on the same rows.
+    outputs : array
+        Raw outputs in inference mode.
+    fresh_buffers : dict
+        By the path of each BatchNorm: mean and variance of the data that reach it.
+    """
+
+    network: Layer
+    recorder: Recorder
+    loss: float
+    training_loss: float
+    outputs: np.ndarray
+    fresh_buffers: dict[str, dict[str, np.ndarray]]
+
+    @property
+    def finite(self) -> bool:
+        """Whether all that was seen was finite."""
+        return self.recorder.origin is None and bool(
+            np.isfinite([self.loss, self.training_loss]).all()
+        )
+
+
+def measure(network: Layer, loss: Loss, rows: Rows, batch_size: int) -> Snapshot:
+    """Measure a network on all rows, leaving it and its streams of noise as they are."""
+    working = copy.deepcopy(network).reseed(0)
+    recorder, total = Recorder(working), 0.0
+    norms = [layer for _, layer in working.walk() if isinstance(layer, BatchNorm)]
+    batches = ArrayBatches(rows.X, rows.y, rows.weight, batch_size)
+    with np.errstate(all="ignore"), threads_for(network):
+        for i, (x, y, weight, normalizer) in enumerate(batches):
+            for layer in norms:
+                layer.momentum = 1 / (i + 1)  # so that running statistics are plain averages
+            with working.observed(recorder):
+                value = loss.forward(working.forward(x, training=True), y, weight, normalizer)
+                working.backward(loss.backward())
+            recorder.add_gradients(working.flat_grads)
+            total += len(y) * value
+        outputs = infer_all(plan(network), ArrayBatches(rows.X, rows.y, batch_size=1024))[0]
+        inferred = loss.forward(outputs, rows.y, rows.weight)
+    fresh = {layer.path: {k: b.copy() for k, b in layer.buffers.items()} for layer in norms}
+    return Snapshot(network, recorder, inferred, total / len(rows), outputs, fresh)

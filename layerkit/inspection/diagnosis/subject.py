@@ -78,7 +78,18 @@ def subject_of(
             "network_or_estimator must be a layerkit network, one of its estimators or a Pipeline "
             f"that ends in one, got {source!r}"
         )
-    return _of_estimator(source, data, validation, loss, known)
+    estimator = copy.deepcopy(source)
+    arguments = estimator.train_arguments(*data, validation_data=validation)
+    own = {
+        "fresh": not hasattr(estimator, "network_"),
+        "history": getattr(estimator, "history_", None),
+        "optimizer": arguments["optimizer"],
+        "batch_size": arguments["batch_size"],
+    }
+    given = {name: value for name, value in known.items() if value is not None}
+    loss = loss if isinstance(loss, Loss) else arguments["loss"]
+    data, validation = arguments["data"], arguments["validation_data"]
+    return _of_network(arguments["network"], data, validation, loss, own | given)
 
 
 def _of_network(
@@ -101,27 +112,6 @@ def _of_network(
     if held_out is not None:
         held_out.y = as_targets(held_out.y, chosen, network)
     return Subject(network, chosen, rows, held_out, **{"fresh": fresh} | known)
-
-
-def _of_estimator(
-    estimator: Any,
-    data: Data,
-    validation: Data | None,
-    loss: Loss | str,
-    known: dict[str, Any],
-) -> Subject:
-    estimator = copy.deepcopy(estimator)
-    arguments = estimator.train_arguments(*data, validation_data=validation)
-    own = {
-        "fresh": not hasattr(estimator, "network_"),
-        "history": getattr(estimator, "history_", None),
-        "optimizer": arguments["optimizer"],
-        "batch_size": arguments["batch_size"],
-    }
-    given = {name: value for name, value in known.items() if value is not None}
-    loss = loss if isinstance(loss, Loss) else arguments["loss"]
-    data, validation = arguments["data"], arguments["validation_data"]
-    return _of_network(arguments["network"], data, validation, loss, own | given)
 
 
 def _last_step(pipeline: Any, data: Data, validation: Data | None) -> tuple[Any, Data, Data | None]:

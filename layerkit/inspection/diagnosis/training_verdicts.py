@@ -174,8 +174,9 @@ def _stale_statistics(e: Evidence) -> Verdict | None:
         apart = float(np.median(np.abs(held["running_mean"] - fresh["running_mean"]) / spread))
         ratio = (held["running_var"] + s.layer.eps) / (fresh["running_var"] + s.layer.eps)
         factor = float(np.exp(np.median(np.abs(np.log(ratio)))))
-        if max(apart / STALE, math.log(factor) / math.log(2)) > worst:
-            worst, path = max(apart / STALE, math.log(factor) / math.log(2)), s.path
+        found = max(apart / STALE, math.log(factor) / math.log(2))
+        if found > worst:
+            worst, path = found, s.path
             text = f"lies {apart:.2g} deviations from the mean of the data that reach it now, and "
             text += f"its running variance is off by a factor of {factor:.2g}"
     if worst < 1 or e.now.loss < 1.3 * e.now.training_loss + 0.02 * e.constant:

@@ -96,9 +96,7 @@ class DerivativeDisplay(Display):
         error = float(np.abs(numerical - f.derivative(x_numerical)).max())
         return cls(x, y, derivative, x_numerical, numerical, error, layer.label)
 
-    @property
-    def figsize(self) -> tuple[float, float]:
-        return 9.0, 3.8
+    figsize = 9.0, 3.8
 
     def panels(self) -> dict[str, Any]:
         return {"ncols": 2, "sharex": True}
@@ -239,9 +237,7 @@ class DerivativeErrorDisplay(Display):
         auto = {method: AUTO_STEP[method] * max(1.0, abs(x)) for method in methods}
         return cls(steps, errors, auto, f"{getattr(f, '__name__', 'f')} at x = {x:g}")
 
-    @property
-    def figsize(self) -> tuple[float, float]:
-        return 6.8, 4.4
+    figsize = 6.8, 4.4
 
     def draw(self, axes: np.ndarray) -> None:
         ax = axes[0, 0]

@@ -167,15 +167,15 @@ class LossSurfaceDisplay(Display):
             plane = np.array([_random_direction(network, rng) for _ in range(2)])
         else:
             plane = _given(directions, len(center))
-        projected = None if moves is None else _coordinates(moves, plane)
+        projected = None  # coordinates of the points of the plane that are nearest to the path
+        if moves is not None:
+            projected = np.linalg.lstsq(plane.T, moves.T, rcond=None)[0].T
         grid_a, grid_b = _grid(projected if kind == "pca" else None, span, n)
         evaluate = _Loss(network, x, y, loss)
         losses = [[evaluate(center + np.array([a, b]) @ plane) for a in grid_a] for b in grid_b]
         return cls(grid_a, grid_b, losses, projected, labels)
 
-    @property
-    def figsize(self) -> tuple[float, float]:
-        return 6.2, 4.8
+    figsize = 6.2, 4.8
 
     def draw(self, axes: np.ndarray) -> None:
         from matplotlib import patheffects
@@ -256,11 +256,6 @@ def _given(directions: Any, n_params: int) -> np.ndarray:
             f"{n_params}, got {directions!r}"
         )
     return np.array(vectors, dtype=np.float64)
-
-
-def _coordinates(moves: np.ndarray, plane: np.ndarray) -> np.ndarray:
-    """Coordinates of the nearest points of the plane."""
-    return np.linalg.lstsq(plane.T, moves.T, rcond=None)[0].T
 
 
 def _grid(path: np.ndarray | None, span: float, n: int) -> tuple[np.ndarray, np.ndarray]:

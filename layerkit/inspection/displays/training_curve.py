@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from layerkit.inspection.displays.display import BLUE, GREEN, GREY, VERMILION, D
 from layerkit.training import History
 
 
+@dataclass(eq=False, repr=False)
 class TrainingCurveDisplay(Display):
     """Loss over the epochs, with what the validation data say and the epoch that was kept.
 
@@ -34,19 +36,11 @@ class TrainingCurveDisplay(Display):
     'epoch'
     """
 
-    def __init__(
-        self,
-        loss: ArrayLike,
-        validation_loss: ArrayLike | None = None,
-        validation_score: ArrayLike | None = None,
-        learning_rate: ArrayLike | None = None,
-        best_epoch: int | None = None,
-    ) -> None:
-        self.loss = loss
-        self.validation_loss = validation_loss
-        self.validation_score = validation_score
-        self.learning_rate = learning_rate
-        self.best_epoch = best_epoch
+    loss: ArrayLike
+    validation_loss: ArrayLike | None = None
+    validation_score: ArrayLike | None = None
+    learning_rate: ArrayLike | None = None
+    best_epoch: int | None = None
 
     @classmethod
     def from_history(cls, history: History, learning_rate: bool = False) -> TrainingCurveDisplay:

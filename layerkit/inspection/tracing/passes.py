@@ -109,8 +109,9 @@ def trace(
         network=network.label,
         training=training,
         steps=passes.steps(),
-        loss=_loss_step(loss, value, y_pred, np.array(y), gradient, sample_weight),
+        loss=LossStep(repr(loss), value, y_pred, np.array(y), gradient),
     )
+    _explain(traced.loss, loss, sample_weight)
     if optimizer is not None:
         after = copy.deepcopy(original)  # its random streams are where the first forward found them
         descent = _descend(after, grads, copy.deepcopy(optimizer))
@@ -124,9 +125,8 @@ class _Passes:
     """Observer that pairs each layer's forward with its backward."""
 
     def __init__(self, network: Layer) -> None:
-        paths = {id(layer): path for path, layer in network.walk()}
         names = layer_names(network)
-        self.names = {layer: names[path] for layer, path in paths.items()}
+        self.names = {id(layer): names[path] for path, layer in network.walk()}
         self.seen: list[dict[str, Any]] = []
         self.last: Any = None
 
@@ -172,21 +172,13 @@ def _copied(layer: Layer, kind: str) -> dict[str, np.ndarray]:
     return {name: array.copy() for name, array in arrays.items()}
 
 
-def _loss_step(
-    loss: Loss,
-    value: float,
-    y_pred: np.ndarray,
-    y_true: np.ndarray,
-    gradient: np.ndarray,
-    sample_weight: ArrayLike | None,
-) -> LossStep:
-    step = LossStep(repr(loss), value, y_pred, y_true, gradient)
+def _explain(step: LossStep, loss: Loss, sample_weight: ArrayLike | None) -> None:
+    """Add the formulas, the prediction on the scale of the targets, and the equations."""
     step.value_formula, step.derivative_formula = in_one_line(type(loss)) or ("", "")
     if hasattr(loss, "inverse_link"):
-        prediction = loss.inverse_link(y_pred)
-        step.prediction = None if np.array_equal(prediction, y_pred) else prediction
+        prediction = loss.inverse_link(step.y_pred)
+        step.prediction = None if np.array_equal(prediction, step.y_pred) else prediction
     step.forward, step.backward = loss_equations(loss, step, sample_weight)
-    return step
 
 
 def _descend(network: Layer, grads: np.ndarray, optimizer: Optimizer) -> Descent:

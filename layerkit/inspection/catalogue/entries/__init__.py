@@ -2,31 +2,29 @@
 
 from layerkit.inspection.catalogue.entries import (
     activations,
-    classification,
     containers,
     linear,
+    losses,
     normalization,
     pooling,
-    rectifiers,
-    regression,
 )
 from layerkit.inspection.catalogue.entry import Entry
 
 FAMILIES: dict[str, list[Entry]] = {
     "Linear layers and embedding": [*linear.LINEAR],
-    "Saturating activations": [*activations.ENTRIES],
-    "Rectifiers": [*rectifiers.RECTIFIERS],
-    "Gated activations": [*rectifiers.GATED],
+    "Saturating activations": [*activations.SATURATING],
+    "Rectifiers": [*activations.RECTIFIERS],
+    "Gated activations": [*activations.GATED],
     "Convolution": [*linear.CONVOLUTION],
     "Pooling": [*pooling.POOLING],
     "Normalization": [*normalization.NORMALIZATION],
     "Dropout and noise": [*normalization.NOISE],
     "Reshaping": [*pooling.RESHAPING],
     "Containers": [*containers.ENTRIES],
-    "Losses for regression": [*regression.REGRESSION],
-    "Losses of distributions": [*regression.LIKELIHOOD],
-    "Losses for classification": [*classification.CLASSIFICATION],
-    "Losses with a margin": [*classification.MARGIN],
+    "Losses for regression": [*losses.REGRESSION],
+    "Losses of distributions": [*losses.LIKELIHOOD],
+    "Losses for classification": [*losses.CLASSIFICATION],
+    "Losses with a margin": [*losses.MARGIN],
 }
 
 

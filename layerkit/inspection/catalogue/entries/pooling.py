@@ -167,8 +167,7 @@ RESHAPING = [
         where={"w": "width", "C": "number of channels"},
         given=lambda layer, x: {"w": x.shape[2], "C": x.shape[3]},
         assumes="Shown for images; samples may have any shape.",
-        source='LeCun et al., "Gradient-based learning applied to document recognition", Proc. '
-        "IEEE 86, 1998",
+        source=LECUN,
         torch="x.flatten(1)",
     ),
     LayerEntry(

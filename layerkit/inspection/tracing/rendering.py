@@ -1,13 +1,14 @@
-"""A trace as text: small networks number by number, large ones as a table."""
+"""A trace as text, small networks number by number, large ones as a table; and as HTML."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from html import escape
 
 import numpy as np
 
-from layerkit.inspection.shown import as_text
+from layerkit.inspection.shown import as_html, as_text
 from layerkit.inspection.tracing.record import (
     BackpropTrace,
     Descent,
@@ -16,7 +17,7 @@ from layerkit.inspection.tracing.record import (
     LossStep,
     is_small,
 )
-from layerkit.tables import number, text_table
+from layerkit.tables import html_table, number, text_table
 
 MOST_STEPS = 12
 """A trace of more layers is shown as a table."""
@@ -41,7 +42,9 @@ def trace_text(trace: BackpropTrace) -> str:
         for step in reversed(trace.steps):
             lines += [title(step), *indented(backward_lines(step))]
     if trace.descent is not None:
-        lines += ["", *descent_lines(trace.descent)]
+        rows = [descent_header(trace.descent), *descent_rows(trace.descent)]
+        lines += ["", f"ONE STEP of {trace.descent.optimizer}"]
+        lines += indented([*table_lines(rows), loss_change(trace.descent)])
     return "\n".join(lines)
 
 
@@ -122,12 +125,8 @@ def loss_forward_arrays(loss: LossStep) -> list[str]:
 
 def loss_backward_lines(loss: LossStep) -> list[str]:
     """Where the gradient starts."""
-    return [*loss_formulas(loss)[1:], *aligned(loss.backward), *loss_backward_arrays(loss)]
-
-
-def loss_backward_arrays(loss: LossStep) -> list[str]:
-    """The first gradient."""
-    return [array_text("dL/dy_pred", loss.gradient)]
+    gradient = array_text("dL/dy_pred", loss.gradient)
+    return [*loss_formulas(loss)[1:], *aligned(loss.backward), gradient]
 
 
 def loss_formulas(loss: LossStep) -> list[str]:
@@ -135,15 +134,6 @@ def loss_formulas(loss: LossStep) -> list[str]:
     if not (loss.value_formula and loss.derivative_formula):
         return []
     return [f"v = {loss.value_formula}", f"dv/dy_pred = {loss.derivative_formula}"]
-
-
-def descent_lines(descent: Descent) -> list[str]:
-    """The step of the optimizer, number by number or by norms."""
-    return [
-        f"ONE STEP of {descent.optimizer}",
-        *indented(table_lines([descent_header(descent), *descent_rows(descent)])),
-        *indented([loss_change(descent)]),
-    ]
 
 
 def descent_header(descent: Descent) -> tuple[str, ...]:
@@ -249,3 +239,75 @@ def array_text(name: str, array: np.ndarray) -> str:
 def indented(texts: Iterable[str]) -> list[str]:
     """All lines two spaces in."""
     return [f"  {line}" for text in texts for line in text.split("\n")]
+
+
+# ---------------------------------------------------------------- for a notebook
+
+
+@as_html.register
+def trace_html(trace: BackpropTrace) -> str:
+    """The whole trace."""
+    parts = [_bold(heading(trace))]
+    if is_walk(trace):
+        parts += [_passes(trace), _numbers(trace)]
+    else:
+        parts.append(_table([HEADER, *table_rows(trace)]))
+    if trace.descent is not None:
+        parts.append(_descent(trace.descent))
+    return "".join(parts)
+
+
+def _passes(trace: BackpropTrace) -> str:
+    """Values and gradients of each layer, side by side; arrows between the layers.
+
+    The right side is to be read from the bottom: G comes in there, dL/dx goes out at the top.
+    """
+    rows: list[tuple[str, str, str]] = []
+    for step in trace.steps:
+        forward, backward = forward_arrays(step), backward_arrays(step)
+        name = f"<b>{escape(step.name)}</b>{_code([step.label, step.local.formula])}"
+        rows += [(_code(forward), name, _code(reversed(backward))), ("↓", "", "↑")]
+    loss = trace.loss
+    name = f"<b>loss</b>{_code([loss.label, *loss_formulas(loss)])}"
+    forward, backward = loss_forward_arrays(loss), loss_backward_lines(loss)[-1:]
+    rows.append((_code(forward), name, _code(backward)))
+    return html_table(("forward ↓", "", "backward ↑"), rows)
+
+
+def _numbers(trace: BackpropTrace) -> str:
+    """The equations, in the order in which they are computed."""
+    loss, steps = trace.loss, trace.steps
+    return "".join(
+        [
+            *(_equations(f"↓ {step.name}", step.forward) for step in steps),
+            _equations("↓ loss", loss.forward),
+            _equations("↑ loss", loss.backward),
+            *(_equations(f"↑ {s.name}", s.derivatives, s.backward) for s in reversed(steps)),
+        ]
+    )
+
+
+def _equations(title: str, *blocks: list[Equation]) -> str:
+    lines = [line for block in blocks for line in aligned(block)]
+    if not lines:
+        return ""
+    return f"<details open><summary>{escape(title)}</summary>{_code(lines)}</details>"
+
+
+def _descent(descent: Descent) -> str:
+    rows = [descent_header(descent), *descent_rows(descent)]
+    change = escape(loss_change(descent))
+    return f"{_bold(f'One step of {descent.optimizer}')}{_table(rows)}<p>{change}</p>"
+
+
+def _bold(line: str) -> str:
+    return f"<p><b>{escape(line)}</b></p>"
+
+
+def _code(lines: Iterable[str]) -> str:
+    return f"<pre>{escape(chr(10).join(lines))}</pre>"
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    head, *body = ([escape(cell) for cell in row] for row in rows)
+    return html_table(head, body)
