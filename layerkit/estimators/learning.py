@@ -70,10 +70,6 @@ class Recipe:
         """Return an optimizer of our own, without state."""
         raise NotImplementedError
 
-    def n_hidden(self) -> int:
-        """Number of layers before the head."""
-        return len(self.estimator.network_) - 1
-
     def takes_sparse_rows(self) -> bool:
         """Whether the network begins with a layer for them, as Dense is."""
         return True

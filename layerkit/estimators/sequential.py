@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from layerkit import losses, optimizers
-from layerkit.estimators.base import NetworkEstimator, store_params
+from layerkit.estimators.base import NetworkEstimator
 from layerkit.estimators.callbacks import print_epoch
 from layerkit.estimators.learning import Recipe
 from layerkit.estimators.predictors import NetworkClassifier, NetworkRegressor
@@ -79,9 +79,6 @@ class SequentialRecipe(Recipe):
         check(isinstance(optimizer, Optimizer | LBFGS), "optimizer", "a name or an Optimizer")
         return clone(optimizer)
 
-    def n_hidden(self) -> int:
-        return super().n_hidden() + (self.estimator.head is None)
-
     def takes_sparse_rows(self) -> bool:
         layers = self.estimator.layers
         first = layers if isinstance(layers, Layer) else chain_of(layers)
@@ -124,7 +121,40 @@ class SequentialEstimator(NetworkEstimator):
 
     _recipe_of = SequentialRecipe
 
-    layers: Any
+    def __init__(
+        self,
+        layers: Sequence[Layer | tuple[str, Layer]] | Layer,
+        *,
+        loss: str | Loss = "auto",
+        optimizer: str | Optimizer | LBFGS = "adam",
+        batch_size: str | int = "auto",
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        n_iter_no_change: int | None = 10,
+        early_stopping: Any = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        dtype: Any = "auto",
+        head: str | None = "auto",
+        verbose: bool = False,
+    ) -> None:
+        self.layers = layers
+        self.loss = loss
+        self.optimizer = optimizer
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.dtype = dtype
+        self.head = head
+        self.verbose = verbose
 
     def _nested(self) -> Iterator[tuple[str, Any]]:
         for name, value in super()._nested():
@@ -268,7 +298,24 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
         head: str | None = "auto",
         verbose: bool = False,
     ) -> None:
-        store_params(self, locals())
+        super().__init__(
+            layers,
+            loss=loss,
+            optimizer=optimizer,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            n_iter_no_change=n_iter_no_change,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            warm_start=warm_start,
+            dtype=dtype,
+            head=head,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
 
 
 class SequentialRegressor(NetworkRegressor, SequentialEstimator):
@@ -360,27 +407,6 @@ class SequentialRegressor(NetworkRegressor, SequentialEstimator):
     >>> bool(low < middle < high)
     True
     """
-
-    def __init__(
-        self,
-        layers: Sequence[Layer | tuple[str, Layer]] | Layer,
-        *,
-        loss: str | Loss = "auto",
-        optimizer: str | Optimizer | LBFGS = "adam",
-        batch_size: str | int = "auto",
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        n_iter_no_change: int | None = 10,
-        early_stopping: Any = False,
-        validation_fraction: float = 0.1,
-        warm_start: bool = False,
-        dtype: Any = "auto",
-        head: str | None = "auto",
-        verbose: bool = False,
-    ) -> None:
-        store_params(self, locals())
 
 
 def _warn_of_softmax_below_the_head(body: Sequence[Any]) -> None:

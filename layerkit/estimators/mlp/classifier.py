@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from sklearn.utils.metaestimators import available_if
 
-from layerkit.estimators.base import learns_in_batches, store_params
+from layerkit.estimators.base import learns_in_batches
 from layerkit.estimators.mlp.perceptron import Perceptron
 from layerkit.estimators.mlp.recipe import MLPRecipe
 from layerkit.estimators.predictors import NetworkClassifier
@@ -198,7 +198,33 @@ class MLPClassifier(NetworkClassifier):
         class_weight: Any = None,
         dtype: Any = "auto",
     ) -> None:
-        store_params(self, locals())
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+        self.class_weight = class_weight
+        self.dtype = dtype
 
     @available_if(learns_in_batches)
     def partial_fit(  # type: ignore[override]  # scikit-learn's order of the arguments

@@ -87,7 +87,7 @@ class Perceptron:
         rule.t = n_seen
         for row in history.rows:
             rule.see(row["loss"], row.get("validation_score"), float(self.tol))
-        self._set(recipe.attributes(task, history) | {"optimizer_": recipe.optimizer()})
+        self.__dict__.update(recipe.attributes(task, history), optimizer_=recipe.optimizer())
         return self
 
 
