@@ -34,7 +34,7 @@ class Recipe:
     epochs : int
         At most.
     keep : bool
-        Keep the optimizer's state, for a later call to go on with.
+        Go on with the optimizer's state, and keep it for a later call.
     patient : bool
         Run all epochs, whatever happens to the loss.
     saving : mapping
@@ -50,6 +50,9 @@ class Recipe:
     rules: ClassVar[dict[str, Rule]]
     # Parameters that make the network: to go on after a change of one needs a new fit.
     structure: ClassVar[tuple[str, ...]]
+    # What scikit-learn's `validate_data` is told of X.
+    allow_nd: ClassVar[bool] = True
+    dtypes: ClassVar[Any] = "numeric"
     # The column of the history that chooses the best epoch where there is validation data.
     monitor: ClassVar[str] = "validation_loss"
     noise_stream: ClassVar[int] = 2
@@ -116,10 +119,6 @@ class Recipe:
                     "fit with warm_start=False builds a new one"
                 )
 
-    def accepts(self, is_mapped: bool) -> dict[str, Any]:
-        """Return what scikit-learn's `validate_data` is told of X, which may be a memory map."""
-        return {"allow_nd": True}
-
     def stream_of(self, seed: np.random.SeedSequence, past: History | None) -> Any:
         """Return a stream of scikit-learn's kind for a new network or for what follows a past."""
         return None
@@ -146,11 +145,6 @@ class Recipe:
 
     # ---------------------------------------------------------------- learning
 
-    @property
-    def keeps_state(self) -> bool:
-        """Whether the optimizer goes on with its state, and keeps it for a later call."""
-        return self.keep
-
     def auto_batch(self, n_rows: int) -> int:
         """Return batch_size="auto": about 32 steps an epoch, of 32 to 200 rows."""
         return min(max(n_rows // 32, 32), 200)
@@ -174,10 +168,8 @@ class Recipe:
     def attributes(self, task: Task, history: History) -> dict[str, Any]:
         """Return the fitted attributes after the epochs of a history."""
         whole = task.past.then(history)
-        best, structure = (
-            whole.best_epoch,
-            [n for n in self.structure if hasattr(self.estimator, n)],
-        )
+        best = whole.best_epoch
+        structure = [name for name in self.structure if hasattr(self.estimator, name)]
         classes = {"classes_": task.target.classes} if isinstance(task.target, ClassTarget) else {}
         return classes | {
             "network_": task.network,
@@ -208,7 +200,7 @@ class Recipe:
 def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
     """Train the network of a task; return fitted attributes, and the record of these epochs."""
     network, optimizer, estimator = task.network, recipe.optimizer(), recipe.estimator
-    goes_on = recipe.keeps_state and not task.fresh and isinstance(optimizer, Optimizer)
+    goes_on = recipe.keep and not task.fresh and isinstance(optimizer, Optimizer)
     if goes_on and type(optimizer) is type(estimator.optimizer_):
         optimizer.state = estimator.optimizer_.state  # type: ignore[union-attr]
 
@@ -234,7 +226,7 @@ def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
         hooks.close()
     task.target.loss = copy.copy(task.target.loss)  # without what its last forward held
     recipe.finish(task, optimizer, history)
-    if not recipe.keeps_state and isinstance(optimizer, Optimizer):
+    if not recipe.keep and isinstance(optimizer, Optimizer):
         optimizer.reset()
     return recipe.attributes(task, history) | {"optimizer_": optimizer}, history
 

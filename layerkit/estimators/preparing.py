@@ -164,7 +164,8 @@ def _survey(
 
 def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
     """Return X and y as scikit-learn's checks pass them, y of one column as a vector."""
-    is_mapped = mapping_of(X) is not None  # then it is checked piece by piece
+    is_mapped = mapping_of(X) is not None  # then it is checked and converted piece by piece
+    recipe = estimator._recipe()
     X, y = validate_data(
         estimator,
         X,
@@ -174,7 +175,8 @@ def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarr
         multi_output=True,
         y_numeric=is_regressor(estimator),
         ensure_all_finite=not is_mapped,
-        **estimator._recipe().accepts(is_mapped),
+        allow_nd=recipe.allow_nd,
+        dtype="numeric" if is_mapped else recipe.dtypes,
     )
     check_mapped(X, estimator)
     return X, as_column(y)

@@ -64,7 +64,7 @@ class Target:
             wanted = " or ".join(batch_shape(shape) for shape in shapes)
             hint = "; end `layers` in Flatten or a global pooling" if len(output_shape) > 1 else ""
             raise ValueError(
-                f"the network must give {wanted} for this y with loss={_shown(loss)}, "
+                f"the network must give {wanted} for this y with loss={loss or 'auto'!r}, "
                 f"but its output is {batch_shape(output_shape)}{hint}"
             )
         self.output_shape = output_shape
@@ -452,7 +452,3 @@ def positions(classes: np.ndarray, y: np.ndarray) -> np.ndarray:
 def split(columns: np.ndarray, sizes: list[int]) -> list[np.ndarray]:
     """Cut columns into pieces of these sizes."""
     return np.split(columns, np.cumsum(sizes)[:-1], axis=1)
-
-
-def _shown(loss: Loss | None) -> str:
-    return "'auto'" if loss is None else repr(loss)

@@ -54,15 +54,15 @@ class MLPRecipe(Recipe):
 
     rules = MLP
     structure = ("loss", "hidden_layer_sizes", "activation", "dropout", "batch_norm", "dtype")
+    allow_nd = False
+    dtypes = (np.float64, np.float32)
     monitor = "validation_score"
     noise_stream = 3
     print_epoch = staticmethod(print_iteration)
     rule: Convergence
 
-    @property
-    def keeps_state(self) -> bool:
-        """Every `fit` starts with new moments, warm or not."""
-        return self.patient
+    def __post_init__(self) -> None:
+        self.keep = self.patient  # every `fit` starts with new moments, warm or not
 
     # ---------------------------------------------------------------- network
 
@@ -131,10 +131,6 @@ class MLPRecipe(Recipe):
             expected = f"one, or one for each of {layers} hidden layers"
             self.estimator.check(count == layers, name, expected)
 
-    def accepts(self, is_mapped: bool) -> dict[str, Any]:
-        # A memory map is converted piece by piece.
-        return {"dtype": "numeric" if is_mapped else (np.float64, np.float32)}
-
     def stream_of(
         self, seed: np.random.SeedSequence, past: History | None
     ) -> np.random.RandomState:
@@ -197,8 +193,7 @@ class MLPRecipe(Recipe):
         if isinstance(optimizer, QuasiNewton):
             step = SearchStep(_decaying(task.network))
             return {"callbacks": [step] if task.validation is None else [step, end]}
-        schedule = mlp.learning_rate if mlp.solver == "sgd" else "constant"
-        optimizer.learning_rate = self.rule.rate(schedule, mlp.learning_rate_init, mlp.power_t)
+        optimizer.learning_rate = self.rule.rate(mlp)
         return {"callbacks": [end]}
 
     def batches(self, task: Task, optimizer: Any) -> dict[str, Any]:
