@@ -60,7 +60,7 @@ def share_docs(shared: dict[str, str]) -> Callable[[type[Kind]], type[Kind]]:
 
     def fill_in(kind: type[Kind]) -> type[Kind]:
         if kind.__doc__:  # there is none with python -OO
-            kind.__doc__ = inspect.cleandoc(kind.__doc__) % texts
+            kind.__doc__ = inspect.cleandoc(kind.__doc__) % texts + "\n"
         return kind
 
     return fill_in

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -153,11 +154,7 @@ def _survey(
             raise ValueError(f"{name} is for arrays; batches are (X, y, sample_weight)")
     if isinstance(estimator._recipe().optimizer(), LBFGS):
         raise ValueError("L-BFGS needs all rows at once: give X and y as arrays, not as batches")
-
-    def validated(X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
-        return validate(estimator, X, y, reset)
-
-    rows = StreamedRows(batches, validated, is_classifier(estimator), fresh)
+    rows = StreamedRows(batches, partial(validate, estimator), is_classifier(estimator), fresh)
     rows.weigh(getattr(estimator, "class_weight", None))
     return rows
 
