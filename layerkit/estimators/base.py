@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
-from collections.abc import Callable
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -44,26 +42,12 @@ _BATCH_ELEMENTS = 2**22
 # Outside of the estimators, whose attributes a prediction must not change.
 _plans: WeakKeyDictionary[NetworkEstimator, Plan] = WeakKeyDictionary()
 
-Kind = TypeVar("Kind")
-
 
 def learns_in_batches(estimator: NetworkEstimator) -> bool:
     """Whether there is a partial_fit, for ``available_if``."""
     if isinstance(estimator._recipe().optimizer(), LBFGS):
         raise AttributeError("partial_fit needs an optimizer that steps in batches, not LBFGS")
     return True
-
-
-def share_docs(shared: dict[str, str]) -> Callable[[type[Kind]], type[Kind]]:
-    """Fill in each ``%(name)s`` in a class's docstring: what it says as other classes do."""
-    texts = {name: inspect.cleandoc(text) for name, text in shared.items()}
-
-    def fill_in(kind: type[Kind]) -> type[Kind]:
-        if kind.__doc__:  # there is none with python -OO
-            kind.__doc__ = inspect.cleandoc(kind.__doc__) % texts + "\n"
-        return kind
-
-    return fill_in
 
 
 class _LastHidden(TransformerMixin):

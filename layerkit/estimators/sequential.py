@@ -12,10 +12,10 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from layerkit import losses, optimizers
-from layerkit.estimators.base import NetworkEstimator, share_docs
+from layerkit.estimators.base import NetworkEstimator
 from layerkit.estimators.callbacks import print_epoch
 from layerkit.estimators.learning import Recipe
-from layerkit.estimators.predictors import NetworkClassifier, NetworkRegressor
+from layerkit.estimators.predictors import NetworkClassifier, NetworkRegressor, share_docs
 from layerkit.estimators.preparing import Task
 from layerkit.estimators.rules import SEQUENTIAL
 from layerkit.layer import Layer

@@ -7,10 +7,10 @@ from typing import Any, Self
 
 from sklearn.utils.metaestimators import available_if
 
-from layerkit.estimators.base import learns_in_batches, share_docs
+from layerkit.estimators.base import learns_in_batches
 from layerkit.estimators.mlp.perceptron import DOCS, Perceptron
 from layerkit.estimators.mlp.recipe import MLPRecipe
-from layerkit.estimators.predictors import NetworkClassifier
+from layerkit.estimators.predictors import NetworkClassifier, share_docs
 from layerkit.estimators.rules import Activation
 
 

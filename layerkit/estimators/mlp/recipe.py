@@ -135,11 +135,10 @@ class MLPRecipe(Recipe):
         self, seed: np.random.SeedSequence, past: History | None
     ) -> np.random.RandomState:
         """Return the stream from which scikit-learn draws weights, then a split, then orders."""
-        if past is not None:
-            return np.random.RandomState(np.random.MT19937(stream(seed, 2, len(past))))
-        if is_size(self.estimator.random_state, least=0):
+        if past is None and is_size(self.estimator.random_state, least=0):
             return np.random.RandomState(self.estimator.random_state)
-        return np.random.RandomState(np.random.MT19937(stream(seed, 2)))
+        key = (2,) if past is None else (2, len(past))
+        return np.random.RandomState(np.random.MT19937(stream(seed, *key)))
 
     def stops_early(self) -> bool:
         return self.estimator.solver != "lbfgs"

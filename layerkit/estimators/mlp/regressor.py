@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from layerkit.estimators.base import share_docs
 from layerkit.estimators.mlp.perceptron import DOCS, Perceptron
 from layerkit.estimators.mlp.recipe import MLPRecipe
-from layerkit.estimators.predictors import NetworkRegressor
+from layerkit.estimators.predictors import NetworkRegressor, share_docs
 from layerkit.estimators.rules import Activation
 
 
