@@ -75,6 +75,7 @@ class NetworkEstimator(
     warm_start: bool
     early_stopping: Any
     head: Any = "auto"  # an MLP always has one
+    class_weight: Any = None  # a regressor never has one
 
     network_: Layer
     best_iter_: int

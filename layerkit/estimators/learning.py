@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -182,9 +182,9 @@ class Recipe:
             "_built_for": {name: _written(getattr(self.estimator, name)) for name in structure},
         }
 
-    def score(self, target: Target, y: np.ndarray) -> Callable[..., float]:
-        """Return the function that scores raw outputs for y after every epoch."""
-        return lambda _, raw, weight: target.score_of_known(y, raw, weight)
+    def score(self, target: Target, y: np.ndarray, raw: np.ndarray, weight: Any) -> float:
+        """Score raw outputs for y after an epoch."""
+        return target.score_of_known(y, raw, weight)
 
     def finish(self, task: Task, optimizer: Any, history: History) -> None:
         """Do what is left to do with the optimizer and the record."""
@@ -235,10 +235,10 @@ def _validating(task: Task, recipe: Recipe) -> dict[str, Any]:
     """Return the arguments of `train` that concern validation."""
     if task.validation is None:
         return {}
-    X, y, weight = task.validation
+    X, y, sample_weight = task.validation
     return {
-        "validation_data": (X, task.target.encode(y), weight),
-        "score": recipe.score(task.target, y),
+        "validation_data": (X, task.target.encode(y), sample_weight),
+        "score": lambda _, raw, weight: recipe.score(task.target, y, raw, weight),
         "monitor": recipe.monitor,
     }
 

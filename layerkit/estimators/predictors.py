@@ -40,7 +40,6 @@ def _has_probabilities(estimator: NetworkEstimator) -> bool:
 class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     """Base of the classifiers."""
 
-    class_weight: Any
     classes_: Any
 
     @available_if(learns_in_batches)

@@ -130,10 +130,9 @@ def prepare(
         target = estimator._target
     else:
         target = class_target(y, classes) if is_classifier(estimator) else Numbers(y)
-    class_weight = getattr(estimator, "class_weight", None)
-    if batches is None and class_weight is not None:
+    if batches is None and estimator.class_weight is not None:
         columns = [y] if y.ndim == 1 else list(y.T)
-        weight = class_weights(class_weight, columns, target.labels, weight)
+        weight = class_weights(estimator.class_weight, columns, target.labels, weight)
     seed = seed or (as_seed_sequence(estimator.random_state) if fresh else estimator._seed)
     past = History() if fresh else estimator.history_
     rng = recipe.stream_of(seed, None if fresh else past)
@@ -155,7 +154,7 @@ def _survey(
     if isinstance(estimator._recipe().optimizer(), LBFGS):
         raise ValueError("L-BFGS needs all rows at once: give X and y as arrays, not as batches")
     rows = StreamedRows(batches, partial(validate, estimator), is_classifier(estimator), fresh)
-    rows.weigh(getattr(estimator, "class_weight", None))
+    rows.weigh(estimator.class_weight)
     return rows
 
 

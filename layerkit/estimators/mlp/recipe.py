@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -247,10 +247,9 @@ class MLPRecipe(Recipe):
             "_convergence": self.rule,
         }
 
-    def score(self, target: Target, y: np.ndarray) -> Callable[..., float]:
+    def score(self, target: Target, y: np.ndarray, raw: np.ndarray, weight: Any) -> float:
         """Score outputs that are not finite as NaN."""
-        score = super().score(target, y)
-        return lambda y, raw, weight: score(y, raw, weight) if np.isfinite(raw).all() else np.nan
+        return super().score(target, y, raw, weight) if np.isfinite(raw).all() else np.nan
 
     def finish(self, task: Task, optimizer: Any, history: History) -> None:
         """Give an epoch that diverged its row, of NaN; refuse the fit if it was the first."""
