@@ -145,6 +145,11 @@ class Recipe:
 
     # ---------------------------------------------------------------- learning
 
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the optimizer goes on with its state, and keeps it for a later call."""
+        return self.keep
+
     def auto_batch(self, n_rows: int) -> int:
         """Return batch_size="auto": about 32 steps an epoch, of 32 to 200 rows."""
         return min(max(n_rows // 32, 32), 200)
@@ -200,7 +205,7 @@ class Recipe:
 def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
     """Train the network of a task; return fitted attributes, and the record of these epochs."""
     network, optimizer, estimator = task.network, recipe.optimizer(), recipe.estimator
-    goes_on = recipe.keep and not task.fresh and isinstance(optimizer, Optimizer)
+    goes_on = recipe.keeps_state and not task.fresh and isinstance(optimizer, Optimizer)
     if goes_on and type(optimizer) is type(estimator.optimizer_):
         optimizer.state = estimator.optimizer_.state  # type: ignore[union-attr]
 
@@ -226,7 +231,7 @@ def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
         hooks.close()
     task.target.loss = copy.copy(task.target.loss)  # without what its last forward held
     recipe.finish(task, optimizer, history)
-    if not recipe.keep and isinstance(optimizer, Optimizer):
+    if not recipe.keeps_state and isinstance(optimizer, Optimizer):
         optimizer.reset()
     return recipe.attributes(task, history) | {"optimizer_": optimizer}, history
 

@@ -61,8 +61,10 @@ class MLPRecipe(Recipe):
     print_epoch = staticmethod(print_iteration)
     rule: Convergence
 
-    def __post_init__(self) -> None:
-        self.keep = self.patient  # every `fit` starts with new moments, warm or not
+    @property
+    def keeps_state(self) -> bool:
+        """Every `fit` starts with new moments, warm or not."""
+        return self.patient
 
     # ---------------------------------------------------------------- network
 
