@@ -1,5 +1,8 @@
 """The functions below the estimators: from data to a task, from a task to a fitted network."""
 
+import inspect
+import re
+
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
@@ -60,6 +63,13 @@ def test_every_parameter_has_a_rule(kind):
     unchecked = WITHOUT_RULE | ({"loss"} if sequential else set())
     assert names - unchecked <= {*rules}
     assert {*rules} <= names | {"loss"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_docstrings_say_what_they_share_in_full(kind):
+    assert "%(" not in kind.__doc__
+    for name in [*kind._defaults(), "network_", "history_", "feature_names_in_"]:
+        assert re.search(rf"^(.*, )?{name}(, .*)? :", inspect.getdoc(kind), re.MULTILINE), name
 
 
 @pytest.mark.parametrize("value, expected", [(True, False), ("split", False), (object(), False)])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
-from sklearn.utils._set_output import _wrap_data_with_container
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from layerkit.archive import ModelFileError
@@ -51,9 +50,11 @@ def learns_in_batches(estimator: NetworkEstimator) -> bool:
     return True
 
 
-def store_params(estimator: Any, arguments: dict[str, Any]) -> None:
-    """Store a constructor's arguments, its ``locals()``, as given under their own names."""
-    vars(estimator).update((k, v) for k, v in arguments.items() if k not in ("self", "__class__"))
+class _LastHidden(TransformerMixin):
+    """The transform whose output scikit-learn puts into what `set_output` says."""
+
+    def transform(self: Any, X: Any) -> Any:
+        return self._activations(X, -1)
 
 
 # The empty tuple is for scikit-learn to leave `transform` alone, as the names of the last hidden
@@ -70,12 +71,16 @@ class NetworkEstimator(
 
     _recipe_of: ClassVar[type[Recipe]]
 
+    max_iter: int
+    warm_start: bool
+    early_stopping: Any
+    head: Any = "auto"  # an MLP always has one
+    class_weight: Any = None  # a regressor never has one
+
     network_: Layer
+    best_iter_: int
+    optimizer_: Any
     _target: Any
-
-    if TYPE_CHECKING:  # parameters and fitted attributes are set by name
-
-        def __getattr__(self, name: str) -> Any: ...
 
     def _recipe(self, epochs: int = 1, **how: Any) -> Recipe:
         """Return how the network is made and trained."""
@@ -206,13 +211,9 @@ class NetworkEstimator(
     @with_callbacks
     def _learn(self, task: Task, recipe: Recipe) -> Self:
         attributes, history = learn(task, recipe)
-        self._set(attributes)
+        self.__dict__.update(attributes)
         recipe.warn(self.optimizer_, history)
         return self
-
-    def _set(self, attributes: dict[str, Any]) -> None:
-        for name, value in attributes.items():
-            setattr(self, name, value)
 
     def set_callbacks(self, *callbacks: Any) -> Any:
         """Set what is called while the network learns.
@@ -294,7 +295,7 @@ class NetworkEstimator(
         """
         check_is_fitted(self, "network_")
         if layer == -1 or len(self._hidden(layer)) == self._n_hidden:  # type: ignore[arg-type]
-            return _wrap_data_with_container("transform", self._activations(X, -1), X, self)
+            return _LastHidden.transform(self, X)
         return self._activations(X, layer)
 
     def _activations(self, X: Any, layer: int | str) -> np.ndarray:
@@ -321,7 +322,7 @@ class NetworkEstimator(
     @property
     def _n_hidden(self) -> int:
         """Number of layers before the head."""
-        return self._recipe().n_hidden()
+        return len(self.network_) - (self.head is not None)  # type: ignore[arg-type]
 
     @property
     def _n_features_out(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -34,7 +34,7 @@ class Recipe:
     epochs : int
         At most.
     keep : bool
-        Keep the optimizer's state, for a later call to go on with.
+        Go on with the optimizer's state, and keep it for a later call.
     patient : bool
         Run all epochs, whatever happens to the loss.
     saving : mapping
@@ -50,6 +50,9 @@ class Recipe:
     rules: ClassVar[dict[str, Rule]]
     # Parameters that make the network: to go on after a change of one needs a new fit.
     structure: ClassVar[tuple[str, ...]]
+    # What scikit-learn's `validate_data` is told of X.
+    allow_nd: ClassVar[bool] = True
+    dtypes: ClassVar[Any] = "numeric"
     # The column of the history that chooses the best epoch where there is validation data.
     monitor: ClassVar[str] = "validation_loss"
     noise_stream: ClassVar[int] = 2
@@ -69,10 +72,6 @@ class Recipe:
     def optimizer(self) -> Optimizer | LBFGS:
         """Return an optimizer of our own, without state."""
         raise NotImplementedError
-
-    def n_hidden(self) -> int:
-        """Number of layers before the head."""
-        return len(self.estimator.network_) - 1
 
     def takes_sparse_rows(self) -> bool:
         """Whether the network begins with a layer for them, as Dense is."""
@@ -119,10 +118,6 @@ class Recipe:
                     f"{value!r} now: a network that goes on learning cannot change; "
                     "fit with warm_start=False builds a new one"
                 )
-
-    def accepts(self, is_mapped: bool) -> dict[str, Any]:
-        """Return what scikit-learn's `validate_data` is told of X, which may be a memory map."""
-        return {"allow_nd": True}
 
     def stream_of(self, seed: np.random.SeedSequence, past: History | None) -> Any:
         """Return a stream of scikit-learn's kind for a new network or for what follows a past."""
@@ -178,10 +173,8 @@ class Recipe:
     def attributes(self, task: Task, history: History) -> dict[str, Any]:
         """Return the fitted attributes after the epochs of a history."""
         whole = task.past.then(history)
-        best, structure = (
-            whole.best_epoch,
-            [n for n in self.structure if hasattr(self.estimator, n)],
-        )
+        best = whole.best_epoch
+        structure = [name for name in self.structure if hasattr(self.estimator, name)]
         classes = {"classes_": task.target.classes} if isinstance(task.target, ClassTarget) else {}
         return classes | {
             "network_": task.network,
@@ -194,9 +187,9 @@ class Recipe:
             "_built_for": {name: _written(getattr(self.estimator, name)) for name in structure},
         }
 
-    def score(self, target: Target, y: np.ndarray) -> Callable[..., float]:
-        """Return the function that scores raw outputs for y after every epoch."""
-        return lambda _, raw, weight: target.score_of_known(y, raw, weight)
+    def score(self, target: Target, y: np.ndarray, raw: np.ndarray, weight: Any) -> float:
+        """Score raw outputs for y after an epoch."""
+        return target.score_of_known(y, raw, weight)
 
     def finish(self, task: Task, optimizer: Any, history: History) -> None:
         """Do what is left to do with the optimizer and the record."""
@@ -247,10 +240,10 @@ def _validating(task: Task, recipe: Recipe) -> dict[str, Any]:
     """Return the arguments of `train` that concern validation."""
     if task.validation is None:
         return {}
-    X, y, weight = task.validation
+    X, y, sample_weight = task.validation
     return {
-        "validation_data": (X, task.target.encode(y), weight),
-        "score": recipe.score(task.target, y),
+        "validation_data": (X, task.target.encode(y), sample_weight),
+        "score": lambda _, raw, weight: recipe.score(task.target, y, raw, weight),
         "monitor": recipe.monitor,
     }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+import inspect
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
@@ -12,6 +14,20 @@ from sklearn.utils.multiclass import is_multilabel
 
 from layerkit.estimators.base import NetworkEstimator, learns_in_batches
 from layerkit.estimators.targets import as_classes
+
+Kind = TypeVar("Kind")
+
+
+def share_docs(shared: dict[str, str]) -> Callable[[type[Kind]], type[Kind]]:
+    """Fill in each ``%(name)s`` in a class's docstring: what it says as other classes do."""
+    texts = {name: inspect.cleandoc(text) for name, text in shared.items()}
+
+    def fill_in(kind: type[Kind]) -> type[Kind]:
+        if kind.__doc__:  # there is none with python -OO
+            kind.__doc__ = inspect.cleandoc(kind.__doc__) % texts + "\n"
+        return kind
+
+    return fill_in
 
 
 def _has_probabilities(estimator: NetworkEstimator) -> bool:

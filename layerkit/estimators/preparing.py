@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -129,10 +130,9 @@ def prepare(
         target = estimator._target
     else:
         target = class_target(y, classes) if is_classifier(estimator) else Numbers(y)
-    class_weight = getattr(estimator, "class_weight", None)
-    if batches is None and class_weight is not None:
+    if batches is None and estimator.class_weight is not None:
         columns = [y] if y.ndim == 1 else list(y.T)
-        weight = class_weights(class_weight, columns, target.labels, weight)
+        weight = class_weights(estimator.class_weight, columns, target.labels, weight)
     seed = seed or (as_seed_sequence(estimator.random_state) if fresh else estimator._seed)
     past = History() if fresh else estimator.history_
     rng = recipe.stream_of(seed, None if fresh else past)
@@ -153,18 +153,15 @@ def _survey(
             raise ValueError(f"{name} is for arrays; batches are (X, y, sample_weight)")
     if isinstance(estimator._recipe().optimizer(), LBFGS):
         raise ValueError("L-BFGS needs all rows at once: give X and y as arrays, not as batches")
-
-    def validated(X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
-        return validate(estimator, X, y, reset)
-
-    rows = StreamedRows(batches, validated, is_classifier(estimator), fresh)
-    rows.weigh(getattr(estimator, "class_weight", None))
+    rows = StreamedRows(batches, partial(validate, estimator), is_classifier(estimator), fresh)
+    rows.weigh(estimator.class_weight)
     return rows
 
 
 def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
     """Return X and y as scikit-learn's checks pass them, y of one column as a vector."""
-    is_mapped = mapping_of(X) is not None  # then it is checked piece by piece
+    is_mapped = mapping_of(X) is not None  # then it is checked and converted piece by piece
+    recipe = estimator._recipe()
     X, y = validate_data(
         estimator,
         X,
@@ -174,7 +171,8 @@ def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarr
         multi_output=True,
         y_numeric=is_regressor(estimator),
         ensure_all_finite=not is_mapped,
-        **estimator._recipe().accepts(is_mapped),
+        allow_nd=recipe.allow_nd,
+        dtype="numeric" if is_mapped else recipe.dtypes,
     )
     check_mapped(X, estimator)
     return X, as_column(y)

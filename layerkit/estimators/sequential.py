@@ -12,10 +12,10 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from layerkit import losses, optimizers
-from layerkit.estimators.base import NetworkEstimator, store_params
+from layerkit.estimators.base import NetworkEstimator
 from layerkit.estimators.callbacks import print_epoch
 from layerkit.estimators.learning import Recipe
-from layerkit.estimators.predictors import NetworkClassifier, NetworkRegressor
+from layerkit.estimators.predictors import NetworkClassifier, NetworkRegressor, share_docs
 from layerkit.estimators.preparing import Task
 from layerkit.estimators.rules import SEQUENTIAL
 from layerkit.layer import Layer
@@ -31,6 +31,72 @@ _OPTIMIZERS = {
     name.lower(): getattr(optimizers, name) for name in optimizers.__all__ if name != "Optimizer"
 }
 _SPARSE_ROW = csr_array((1, 1))
+
+# What the docstrings of both estimators say alike.
+_DOCS = {
+    "layers": """
+layers : list of Layer or (name, Layer), or Layer
+    The network below the head; `fit` works on a copy. Parameters inside are reached as
+    ``layers__dense_1__units``, in a list and in a Sequential alike. A layer that is built and
+    frozen (``trainable = False``) keeps its weights, in clones too.
+""",
+    "training": """
+optimizer : str, Optimizer or LBFGS, default="adam"
+    A class of `layerkit.optimizers` by its name in lower case, or an instance, whose
+    parameters are then reached as ``optimizer__learning_rate``.
+batch_size : "auto" or int, default="auto"
+    "auto" is a 32nd of the rows, between 32 and 200. L-BFGS always takes all rows.
+max_iter : int, default=200
+    Epochs at most.
+shuffle : bool, default=True
+    Draw a new order of the rows for every epoch.
+random_state : None, int, RandomState or Generator, default=None
+    Seeds initial weights, shuffling, noise layers and the choice of validation rows.
+tol : float, default=1e-4
+    At least 0; an improvement is more than this.
+n_iter_no_change : int or None, default=10
+    Stop after so many epochs in a row without improvement of the validation loss, or of the
+    training loss where there is no validation data. None: always run ``max_iter`` epochs.
+early_stopping : bool or splitter, default=False
+    True holds out ``validation_fraction`` of the rows, stratified by class where there are
+    classes; of a splitter such as ``GroupShuffleSplit()`` the first split is used, with the
+    ``groups`` given to `fit`.
+    With validation data the weights of the best epoch are always restored.
+validation_fraction : float, default=0.1
+    Between 0 and 1, exclusive.
+""",
+    "more": """
+warm_start : bool, default=False
+    Let `fit` go on with the weights, the optimizer's state and the history of the last fit.
+dtype : "auto", "float32" or "float64", default="auto"
+    Of the network; "auto" is the smaller one that holds the values of X exactly, else float64.
+head : "auto" or None, default="auto"
+    "auto" appends an output layer, ``Dense``, of the width that y and the loss need; None takes
+    the network as it is.
+verbose : bool, default=False
+    Print a line for every epoch.
+""",
+    "attributes": """
+network_ : Sequential
+    The trained network: copies of ``layers`` and the head.
+history_ : History
+    A row for every epoch: loss, validation loss and score, learning rate, seconds.
+loss_curve_ : list of float
+    Training loss of every epoch.
+n_iter_, best_iter_ : int
+    Epochs trained, and the epoch (from 1) whose weights the network has.
+optimizer_ : Optimizer or LBFGS
+    With its state only after `partial_fit` and with ``warm_start``; so a pickle holds little
+    more than the weights.
+n_features_in_ : int
+feature_names_in_ : ndarray of str
+    If X was a table with names of columns; `Columns` may name its columns by them.
+""",
+    "notes": """
+`set_callbacks` takes scikit-learn's callbacks and plain callables; after a fit with validation
+data `refit` trains on all rows for ``best_iter_`` epochs; `transform` gives hidden activations.
+""",
+}
 
 
 class SequentialRecipe(Recipe):
@@ -79,9 +145,6 @@ class SequentialRecipe(Recipe):
         check(isinstance(optimizer, Optimizer | LBFGS), "optimizer", "a name or an Optimizer")
         return clone(optimizer)
 
-    def n_hidden(self) -> int:
-        return super().n_hidden() + (self.estimator.head is None)
-
     def takes_sparse_rows(self) -> bool:
         layers = self.estimator.layers
         first = layers if isinstance(layers, Layer) else chain_of(layers)
@@ -124,7 +187,40 @@ class SequentialEstimator(NetworkEstimator):
 
     _recipe_of = SequentialRecipe
 
-    layers: Any
+    def __init__(
+        self,
+        layers: Sequence[Layer | tuple[str, Layer]] | Layer,
+        *,
+        loss: str | Loss = "auto",
+        optimizer: str | Optimizer | LBFGS = "adam",
+        batch_size: str | int = "auto",
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        n_iter_no_change: int | None = 10,
+        early_stopping: Any = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        dtype: Any = "auto",
+        head: str | None = "auto",
+        verbose: bool = False,
+    ) -> None:
+        self.layers = layers
+        self.loss = loss
+        self.optimizer = optimizer
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.dtype = dtype
+        self.head = head
+        self.verbose = verbose
 
     def _nested(self) -> Iterator[tuple[str, Any]]:
         for name, value in super()._nested():
@@ -154,6 +250,7 @@ def chain_of(layers: Any) -> Sequential:
     return chain
 
 
+@share_docs(_DOCS)
 class SequentialClassifier(NetworkClassifier, SequentialEstimator):
     """Classifier made of layers.
 
@@ -161,67 +258,22 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
 
     Parameters
     ----------
-    layers : list of Layer or (name, Layer), or Layer
-        The network below the head; `fit` works on a copy. Parameters inside are reached as
-        ``layers__dense_1__units``, in a list and in a Sequential alike. A layer that is built and
-        frozen (``trainable = False``) keeps its weights, in clones too.
+    %(layers)s
     loss : "auto", str or Loss, default="auto"
         A loss whose ``scores`` are "logits" or "margins", or its name in snake case. "auto" is
         ``BinaryCrossEntropy`` on one output for two classes and on one output for each label of an
         indicator, ``CategoricalCrossEntropy`` for several classes.
-    optimizer : str, Optimizer or LBFGS, default="adam"
-        A class of `layerkit.optimizers` by its name in lower case, or an instance, whose
-        parameters are then reached as ``optimizer__learning_rate``.
-    batch_size : "auto" or int, default="auto"
-        "auto" is a 32nd of the rows, between 32 and 200. L-BFGS always takes all rows.
-    max_iter : int, default=200
-        Epochs at most.
-    shuffle : bool, default=True
-        Draw a new order of the rows for every epoch.
-    random_state : None, int, RandomState or Generator, default=None
-        Seeds initial weights, shuffling, noise layers and the choice of validation rows.
-    tol : float, default=1e-4
-        At least 0; an improvement is more than this.
-    n_iter_no_change : int or None, default=10
-        Stop after so many epochs in a row without improvement of the validation loss, or of the
-        training loss where there is no validation data. None: always run ``max_iter`` epochs.
-    early_stopping : bool or splitter, default=False
-        True holds out ``validation_fraction`` of the rows, stratified by class; of a splitter such
-        as ``GroupShuffleSplit()`` the first split is used, with the ``groups`` given to `fit`.
-        With validation data the weights of the best epoch are always restored.
-    validation_fraction : float, default=0.1
-        Between 0 and 1, exclusive.
+    %(training)s
     class_weight : None, "balanced", dict or list of dict, default=None
         Factors on the sample weights. "balanced" makes the classes count the same; a dict maps
         labels to weights (1 where it has none); a list has a dict for each output.
-    warm_start : bool, default=False
-        Let `fit` go on with the weights, the optimizer's state and the history of the last fit.
-    dtype : "auto", "float32" or "float64", default="auto"
-        Of the network; "auto" is the smaller one that holds the values of X exactly, else float64.
-    head : "auto" or None, default="auto"
-        "auto" appends an output layer, ``Dense``, of the width that y and the loss need; None takes
-        the network as it is.
-    verbose : bool, default=False
-        Print a line for every epoch.
+    %(more)s
 
     Attributes
     ----------
-    network_ : Sequential
-        The trained network: copies of ``layers`` and the head.
     classes_ : ndarray, or list of ndarray
         Labels, of each output if there are several.
-    history_ : History
-        A row for every epoch: loss, validation loss and score, learning rate, seconds.
-    loss_curve_ : list of float
-        Training loss of every epoch.
-    n_iter_, best_iter_ : int
-        Epochs trained, and the epoch (from 1) whose weights the network has.
-    optimizer_ : Optimizer or LBFGS
-        With its state only after `partial_fit` and with ``warm_start``; so a pickle holds little
-        more than the weights.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        If X was a table with names of columns; `Columns` may name its columns by them.
+    %(attributes)s
 
     See Also
     --------
@@ -229,8 +281,7 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
 
     Notes
     -----
-    `set_callbacks` takes scikit-learn's callbacks and plain callables; after a fit with validation
-    data `refit` trains on all rows for ``best_iter_`` epochs; `transform` gives hidden activations.
+    %(notes)s
 
     Sample weights act on the loss. Layers that mix or drop samples at random (BatchNorm, Dropout)
     see rows, not weights, except that rows of weight 0 are left out everywhere.
@@ -268,9 +319,27 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
         head: str | None = "auto",
         verbose: bool = False,
     ) -> None:
-        store_params(self, locals())
+        super().__init__(
+            layers,
+            loss=loss,
+            optimizer=optimizer,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            n_iter_no_change=n_iter_no_change,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            warm_start=warm_start,
+            dtype=dtype,
+            head=head,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
 
 
+@share_docs(_DOCS)
 class SequentialRegressor(NetworkRegressor, SequentialEstimator):
     """Regressor made of layers.
 
@@ -278,62 +347,17 @@ class SequentialRegressor(NetworkRegressor, SequentialEstimator):
 
     Parameters
     ----------
-    layers : list of Layer or (name, Layer), or Layer
-        The network below the head; `fit` works on a copy. Parameters inside are reached as
-        ``layers__dense_1__units``, in a list and in a Sequential alike. A layer that is built and
-        frozen (``trainable = False``) keeps its weights, in clones too.
+    %(layers)s
     loss : "auto", str or Loss, default="auto"
         A loss, or its name in snake case; "auto" is ``MeanSquaredError``. ``Quantile`` with a list
         of quantiles predicts all of them, ``GaussianNLL`` the mean and the standard deviation,
         ``Poisson``, ``Gamma`` and ``Tweedie`` a positive mean.
-    optimizer : str, Optimizer or LBFGS, default="adam"
-        A class of `layerkit.optimizers` by its name in lower case, or an instance, whose
-        parameters are then reached as ``optimizer__learning_rate``.
-    batch_size : "auto" or int, default="auto"
-        "auto" is a 32nd of the rows, between 32 and 200. L-BFGS always takes all rows.
-    max_iter : int, default=200
-        Epochs at most.
-    shuffle : bool, default=True
-        Draw a new order of the rows for every epoch.
-    random_state : None, int, RandomState or Generator, default=None
-        Seeds initial weights, shuffling, noise layers and the choice of validation rows.
-    tol : float, default=1e-4
-        At least 0; an improvement is more than this.
-    n_iter_no_change : int or None, default=10
-        Stop after so many epochs in a row without improvement of the validation loss, or of the
-        training loss where there is no validation data. None: always run ``max_iter`` epochs.
-    early_stopping : bool or splitter, default=False
-        True holds out ``validation_fraction`` of the rows; of a splitter such as
-        ``GroupShuffleSplit()`` the first split is used, with the ``groups`` that `fit` is given.
-        With validation data the weights of the best epoch are always restored.
-    validation_fraction : float, default=0.1
-        Between 0 and 1, exclusive.
-    warm_start : bool, default=False
-        Let `fit` go on with the weights, the optimizer's state and the history of the last fit.
-    dtype : "auto", "float32" or "float64", default="auto"
-        Of the network; "auto" is the smaller one that holds the values of X exactly, else float64.
-    head : "auto" or None, default="auto"
-        "auto" appends an output layer, ``Dense``, of the width that y and the loss need; None takes
-        the network as it is.
-    verbose : bool, default=False
-        Print a line for every epoch.
+    %(training)s
+    %(more)s
 
     Attributes
     ----------
-    network_ : Sequential
-        The trained network: copies of ``layers`` and the head.
-    history_ : History
-        A row for every epoch: loss, validation loss and score, learning rate, seconds.
-    loss_curve_ : list of float
-        Training loss of every epoch.
-    n_iter_, best_iter_ : int
-        Epochs trained, and the epoch (from 1) whose weights the network has.
-    optimizer_ : Optimizer or LBFGS
-        With its state only after `partial_fit` and with ``warm_start``; so a pickle holds little
-        more than the weights.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        If X was a table with names of columns; `Columns` may name its columns by them.
+    %(attributes)s
 
     See Also
     --------
@@ -341,8 +365,8 @@ class SequentialRegressor(NetworkRegressor, SequentialEstimator):
 
     Notes
     -----
-    `set_callbacks` takes scikit-learn's callbacks and plain callables; after a fit with validation
-    data `refit` trains on all rows for ``best_iter_`` epochs; `transform` gives hidden activations.
+    %(notes)s
+
     Targets are not scaled: ``TransformedTargetRegressor`` does it.
 
     Examples
@@ -360,27 +384,6 @@ class SequentialRegressor(NetworkRegressor, SequentialEstimator):
     >>> bool(low < middle < high)
     True
     """
-
-    def __init__(
-        self,
-        layers: Sequence[Layer | tuple[str, Layer]] | Layer,
-        *,
-        loss: str | Loss = "auto",
-        optimizer: str | Optimizer | LBFGS = "adam",
-        batch_size: str | int = "auto",
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        n_iter_no_change: int | None = 10,
-        early_stopping: Any = False,
-        validation_fraction: float = 0.1,
-        warm_start: bool = False,
-        dtype: Any = "auto",
-        head: str | None = "auto",
-        verbose: bool = False,
-    ) -> None:
-        store_params(self, locals())
 
 
 def _warn_of_softmax_below_the_head(body: Sequence[Any]) -> None:

@@ -62,29 +62,28 @@ class StreamedRows:
 
     def _survey(self, classify: bool, fresh: bool) -> None:
         """Look at every batch once."""
-        tallies: list[Tally] = []
+        self.tallies: list[Tally] = []
         self.n_batches = self.n_rows = 0
         for X, y, weight in self._checked(fresh, classify):
-            columns = y[:, np.newaxis] if y.ndim == 1 else y
+            columns = y.reshape(len(y), -1)
             if self.n_batches == 0:
                 self.X, self.y = X[:1].copy(), y[:1].copy()
-                tallies = [Tally() for _ in range(columns.shape[1] if classify else 1)]
+                self.tallies = [Tally() for _ in range(columns.shape[1] if classify else 1)]
             if X.shape[1:] != self.X.shape[1:] or y.shape[1:] != self.y.shape[1:]:
                 raise ValueError(
                     f"batch {self.n_batches}: X and y have rows of shape {X.shape[1:]} and "
                     f"{y.shape[1:]}, those of the batches before {self.X.shape[1:]} and "
                     f"{self.y.shape[1:]}"
                 )
-            for tally, column in zip(tallies, columns.T, strict=False):
+            for tally, column in zip(self.tallies, columns.T, strict=False):
                 tally.count(column if classify else np.zeros(len(y)), weight)
             self.X = self.X.astype(np.result_type(self.X.dtype, X.dtype), copy=False)
             self.n_batches += 1
         if self.n_batches == 0:
             raise ValueError("X gave no batches")
-        self.tallies = tallies
         if classify:
-            n = max(len(tally.labels) for tally in tallies)
-            every = np.column_stack([np.resize(tally.labels, n) for tally in tallies])
+            n = max(len(tally.labels) for tally in self.tallies)
+            every = np.column_stack([np.resize(tally.labels, n) for tally in self.tallies])
             self.y = every[:, 0] if self.y.ndim == 1 else every
 
     def weigh(self, class_weight: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.metrics import accuracy_score, d2_pinball_score, r2_score
@@ -36,6 +36,7 @@ class Target:
 
     loss: Loss
     output_shape: Shape
+    default_loss: ClassVar[type[Loss]]  # what loss="auto" is
 
     @property
     def link(self) -> str | None:
@@ -50,10 +51,6 @@ class Target:
         """Output shapes that fit y and the loss (None: "auto"), the preferred one first."""
         raise NotImplementedError
 
-    def default_loss(self, output_shape: Shape) -> Loss:
-        """What loss="auto" is."""
-        raise NotImplementedError
-
     def check_loss(self, loss: Loss) -> None:
         """Refuse a loss that does not suit y."""
 
@@ -64,11 +61,11 @@ class Target:
             wanted = " or ".join(batch_shape(shape) for shape in shapes)
             hint = "; end `layers` in Flatten or a global pooling" if len(output_shape) > 1 else ""
             raise ValueError(
-                f"the network must give {wanted} for this y with loss={_shown(loss)}, "
+                f"the network must give {wanted} for this y with loss={loss or 'auto'!r}, "
                 f"but its output is {batch_shape(output_shape)}{hint}"
             )
         self.output_shape = output_shape
-        self.loss = self.default_loss(output_shape) if loss is None else loss
+        self.loss = self.default_loss() if loss is None else loss
 
     def encode(self, y: np.ndarray) -> np.ndarray:
         """Turn y into what the loss takes."""
@@ -142,8 +139,8 @@ class Labels(ClassTarget):
             return [(1,), (2,)]
         return [(2,), (1,)] if isinstance(loss, Focal) else [(2,)]
 
-    def default_loss(self, output_shape: Shape) -> Loss:
-        return BinaryCrossEntropy() if output_shape == (1,) else CategoricalCrossEntropy()
+    def default_loss(self) -> Loss:  # type: ignore[override]
+        return BinaryCrossEntropy() if self.output_shape == (1,) else CategoricalCrossEntropy()
 
     def encode(self, y: np.ndarray) -> np.ndarray:
         index = positions(self.classes, y)
@@ -180,6 +177,7 @@ class Multilabel(ClassTarget):
     """Any number of k labels a sample: an indicator matrix, one score for each column."""
 
     link = "sigmoid"
+    default_loss = BinaryCrossEntropy
 
     def __init__(self, n_labels: int) -> None:
         self.classes = np.arange(n_labels)
@@ -190,9 +188,6 @@ class Multilabel(ClassTarget):
 
     def shapes(self, loss: Loss | None) -> list[Shape]:
         return [(len(self.classes),)]
-
-    def default_loss(self, output_shape: Shape) -> Loss:
-        return BinaryCrossEntropy()
 
     def check_loss(self, loss: Loss) -> None:
         super().check_loss(loss)
@@ -224,6 +219,7 @@ class MultiOutput(ClassTarget):
     """Several outputs, each one of its own classes: one categorical loss for each."""
 
     link = "softmax"
+    default_loss = CategoricalCrossEntropy
 
     def __init__(self, classes: list[np.ndarray]) -> None:
         self.classes = classes
@@ -235,9 +231,6 @@ class MultiOutput(ClassTarget):
 
     def shapes(self, loss: Loss | None) -> list[Shape]:
         return [(sum(self.sizes),)]
-
-    def default_loss(self, output_shape: Shape) -> Loss:
-        return CategoricalCrossEntropy()
 
     def check_loss(self, loss: Loss) -> None:
         super().check_loss(loss)
@@ -328,15 +321,14 @@ class PerOutput(Loss):
 class Numbers(Target):
     """One number a sample, or several."""
 
+    default_loss = MeanSquaredError
+
     def __init__(self, y: np.ndarray) -> None:
         self.target_shape = y.shape[1:] or (1,)
         self.is_vector = y.ndim == 1
 
     def shapes(self, loss: Loss | None) -> list[Shape]:
         return [self.target_shape if loss is None else loss.output_shape(self.target_shape)]
-
-    def default_loss(self, output_shape: Shape) -> Loss:
-        return MeanSquaredError()
 
     def check_loss(self, loss: Loss) -> None:
         if isinstance(loss, Categorical):
@@ -452,7 +444,3 @@ def positions(classes: np.ndarray, y: np.ndarray) -> np.ndarray:
 def split(columns: np.ndarray, sizes: list[int]) -> list[np.ndarray]:
     """Cut columns into pieces of these sizes."""
     return np.split(columns, np.cumsum(sizes)[:-1], axis=1)
-
-
-def _shown(loss: Loss | None) -> str:
-    return "'auto'" if loss is None else repr(loss)

@@ -13,12 +13,12 @@ def class_weights(
     columns: list[np.ndarray],
     classes: list[np.ndarray],
     sample_weight: np.ndarray | None,
-) -> np.ndarray | None:
+) -> np.ndarray:
     """Weight of every sample by its class, times ``sample_weight``.
 
     Parameters
     ----------
-    class_weight : None, "balanced", dict, or list of dict
+    class_weight : "balanced", dict, or list of dict
         "balanced" is ``W / (k W_c)``, with W the sum of all weights and W_c that of class c, for k
         classes that occur. A dictionary maps a label to its weight, 1 where it has none. With
         several outputs: "balanced" or a list with a dictionary for each; the weights of a sample's
@@ -29,8 +29,6 @@ def class_weights(
         All labels there are, for each output.
     sample_weight : ndarray of shape (n_samples,), optional
     """
-    if class_weight is None:
-        return sample_weight
     specs = _one_for_each(class_weight, len(columns))
     given = np.ones(len(columns[0])) if sample_weight is None else sample_weight
     weight = given.copy()

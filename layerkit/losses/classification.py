@@ -155,11 +155,6 @@ def cross_entropy(targets: np.ndarray, log_p: np.ndarray) -> np.ndarray:
     return -np.multiply(targets, log_p, where=counts, out=np.zeros_like(log_p)).sum(axis=-1)
 
 
-def cross_entropy_derivative(targets: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Derivative of the cross-entropy with log p the log-softmax of the logits."""
-    return softmax(logits) * targets.sum(axis=-1, keepdims=True) - targets
-
-
 class CategoricalCrossEntropy(Categorical):
     """Cross-entropy between the softmax of the logits and the target class.
 
@@ -219,7 +214,7 @@ class CategoricalCrossEntropy(Categorical):
         return cross_entropy(y_true, log_softmax(y_pred))
 
     def derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        return cross_entropy_derivative(y_true, y_pred)
+        return softmax(y_pred) * y_true.sum(axis=-1, keepdims=True) - y_true
 
 
 class NegativeLogLikelihood(Categorical):
@@ -291,12 +286,11 @@ class KLDivergence(Categorical):
     [[-0.25, 0.25], [0.0, 0.0]]
     """
 
+    derivative = CategoricalCrossEntropy.derivative
+
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         negative_entropy = np.sum(y_true * np.log(np.where(y_true > 0, y_true, 1)), axis=-1)
         return negative_entropy + cross_entropy(y_true, log_softmax(y_pred))
-
-    def derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        return cross_entropy_derivative(y_true, y_pred)
 
 
 class Focal(Categorical):

@@ -7,7 +7,19 @@ from layerkit.losses.loss import Loss, as_floats
 
 
 class LogMean(Loss):
-    """Base of losses whose ``y_pred`` is the logarithm of a positive mean."""
+    """Base of losses whose ``y_pred`` is the logarithm of a positive mean.
+
+    The ``power`` of the mean that is the variance, as of `Tweedie`, says which targets there are.
+    """
+
+    power: float
+
+    def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+        if self.power >= 2:
+            self.check_targets(y_true > 0, y_true, "greater than 0")
+        elif self.power > 0:
+            self.check_targets(y_true >= 0, y_true, "at least 0")
+        return super().prepare_targets(y_pred, y_true)
 
     def inverse_link(self, y_pred: ArrayLike) -> np.ndarray:
         """The mean ``exp(y_pred)``."""
@@ -38,9 +50,7 @@ class Poisson(LogMean):
     [[-2.0]]
     """
 
-    def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        self.check_targets(y_true >= 0, y_true, "at least 0")
-        return super().prepare_targets(y_pred, y_true)
+    power = 1
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         return np.exp(y_pred) - y_true * y_pred
@@ -73,9 +83,7 @@ class Gamma(LogMean):
     [[-2.0]]
     """
 
-    def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        self.check_targets(y_true > 0, y_true, "greater than 0")
-        return super().prepare_targets(y_pred, y_true)
+    power = 2
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         return y_pred + y_true * np.exp(-y_pred)
@@ -127,13 +135,6 @@ class Tweedie(LogMean):
 
     def check_params(self) -> None:
         self.check(bool(np.isfinite(self.power)), "power", "a finite number")
-
-    def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        if self.power >= 2:
-            self.check_targets(y_true > 0, y_true, "greater than 0")
-        elif self.power > 0:
-            self.check_targets(y_true >= 0, y_true, "at least 0")
-        return super().prepare_targets(y_pred, y_true)
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         p = self.power

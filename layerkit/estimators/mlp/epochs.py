@@ -108,11 +108,12 @@ class Convergence:
         self.best_loss, self.best_score = np.inf, -np.inf
         self.waited = self.t = self.cuts = 0
 
-    def rate(self, schedule: str, first: float, power_t: float) -> float:
+    def rate(self, mlp: Any) -> float:
         """Learning rate of the next epoch."""
-        if schedule == "invscaling":
-            return float(first) / (self.t + 1) ** power_t
-        return float(first) / 5.0**self.cuts if schedule == "adaptive" else float(first)
+        first, schedule = float(mlp.learning_rate_init), mlp.learning_rate
+        if mlp.solver == "sgd" and schedule == "invscaling":
+            return first / (self.t + 1) ** mlp.power_t
+        return first / 5.0**self.cuts if mlp.solver == "sgd" and schedule == "adaptive" else first
 
     def see(self, loss: float, score: float | None, tol: float) -> None:
         """Count an epoch."""
@@ -158,9 +159,7 @@ class EpochEnd:
                 state.stop = True
                 state.history.stopped = f"no improvement in {rule.waited} epochs"
         if is_sgd:
-            state.optimizer.learning_rate = rule.rate(
-                mlp.learning_rate, mlp.learning_rate_init, mlp.power_t
-            )
+            state.optimizer.learning_rate = rule.rate(mlp)
 
 
 class SearchStep:

@@ -11,6 +11,9 @@ from layerkit.kernels import cross_entropy_of_sigmoid, cross_entropy_of_softmax,
 from layerkit.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, Poisson
 from layerkit.optimizers import Optimizer
 
+Both = tuple[np.ndarray, np.ndarray]
+"""Losses of shape (n_samples,) and their derivative, shaped like ``y_pred``."""
+
 
 class Canonical(Loss):
     """Base of losses with a canonical link: the derivative is ``inverse_link(y_pred) - y_true``.
@@ -23,10 +26,8 @@ class Canonical(Loss):
     # What scikit-learn calls the inverse link.
     out_activation: ClassVar[str]
 
-    def value_and_derivative(
-        self, y_pred: np.ndarray, y_true: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Losses of shape (n_samples,) and their derivative, shaped like ``y_pred``."""
+    def value_and_derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> Both:
+        """Both formulas."""
         raise NotImplementedError(f"{type(self).__name__} defines no value_and_derivative")
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
@@ -68,9 +69,7 @@ class HalfSquaredError(Canonical):
 
     out_activation = "identity"
 
-    def value_and_derivative(
-        self, y_pred: np.ndarray, y_true: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def value_and_derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> Both:
         error = y_pred - y_true
         return np.einsum("ij,ij->i", error, error) / 2, error
 
@@ -94,9 +93,7 @@ class HalfPoissonDeviance(Canonical, Poisson):
 
     out_activation = "exp"
 
-    def value_and_derivative(
-        self, y_pred: np.ndarray, y_true: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def value_and_derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> Both:
         error = np.exp(y_pred) - y_true
         y_log_y = y_true * np.log(np.where(y_true > 0, y_true, 1))
         return np.sum(y_log_y - y_true * y_pred + error, axis=1), error
@@ -128,9 +125,7 @@ class LogLoss(Canonical, BinaryCrossEntropy):
         super().__init__()
         self.cap = cap
 
-    def value_and_derivative(
-        self, y_pred: np.ndarray, y_true: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def value_and_derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> Both:
         return cross_entropy_of_sigmoid(y_pred, y_true, float(self.cap))
 
 
@@ -160,9 +155,7 @@ class SoftmaxLogLoss(Canonical, CategoricalCrossEntropy):
         super().__init__()
         self.cap = cap
 
-    def value_and_derivative(
-        self, y_pred: np.ndarray, y_true: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def value_and_derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> Both:
         return cross_entropy_of_softmax(y_pred, y_true, float(self.cap))
 
 

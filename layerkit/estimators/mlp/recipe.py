@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,8 @@ class MLPRecipe(Recipe):
 
     rules = MLP
     structure = ("loss", "hidden_layer_sizes", "activation", "dropout", "batch_norm", "dtype")
+    allow_nd = False
+    dtypes = (np.float64, np.float32)
     monitor = "validation_score"
     noise_stream = 3
     print_epoch = staticmethod(print_iteration)
@@ -131,19 +133,14 @@ class MLPRecipe(Recipe):
             expected = f"one, or one for each of {layers} hidden layers"
             self.estimator.check(count == layers, name, expected)
 
-    def accepts(self, is_mapped: bool) -> dict[str, Any]:
-        # A memory map is converted piece by piece.
-        return {"dtype": "numeric" if is_mapped else (np.float64, np.float32)}
-
     def stream_of(
         self, seed: np.random.SeedSequence, past: History | None
     ) -> np.random.RandomState:
         """Return the stream from which scikit-learn draws weights, then a split, then orders."""
-        if past is not None:
-            return np.random.RandomState(np.random.MT19937(stream(seed, 2, len(past))))
-        if is_size(self.estimator.random_state, least=0):
+        if past is None and is_size(self.estimator.random_state, least=0):
             return np.random.RandomState(self.estimator.random_state)
-        return np.random.RandomState(np.random.MT19937(stream(seed, 2)))
+        key = (2,) if past is None else (2, len(past))
+        return np.random.RandomState(np.random.MT19937(stream(seed, *key)))
 
     def stops_early(self) -> bool:
         return self.estimator.solver != "lbfgs"
@@ -197,8 +194,7 @@ class MLPRecipe(Recipe):
         if isinstance(optimizer, QuasiNewton):
             step = SearchStep(_decaying(task.network))
             return {"callbacks": [step] if task.validation is None else [step, end]}
-        schedule = mlp.learning_rate if mlp.solver == "sgd" else "constant"
-        optimizer.learning_rate = self.rule.rate(schedule, mlp.learning_rate_init, mlp.power_t)
+        optimizer.learning_rate = self.rule.rate(mlp)
         return {"callbacks": [end]}
 
     def batches(self, task: Task, optimizer: Any) -> dict[str, Any]:
@@ -253,10 +249,9 @@ class MLPRecipe(Recipe):
             "_convergence": self.rule,
         }
 
-    def score(self, target: Target, y: np.ndarray) -> Callable[..., float]:
+    def score(self, target: Target, y: np.ndarray, raw: np.ndarray, weight: Any) -> float:
         """Score outputs that are not finite as NaN."""
-        score = super().score(target, y)
-        return lambda y, raw, weight: score(y, raw, weight) if np.isfinite(raw).all() else np.nan
+        return super().score(target, y, raw, weight) if np.isfinite(raw).all() else np.nan
 
     def finish(self, task: Task, optimizer: Any, history: History) -> None:
         """Give an epoch that diverged its row, of NaN; refuse the fit if it was the first."""
