@@ -13,6 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from layerkit.kernels._numba.compile import inline
 from layerkit.kernels._numba.tile import Memory, multiply_add
 from layerkit.kernels._numpy.winograd import N_POINTS, of_input, of_kernel, of_output
 
@@ -61,43 +62,33 @@ def _emit_product(builder: Any, matrix: np.ndarray, vectors: list[Any]) -> list[
     return products
 
 
-def _transform(matrices: dict[int, np.ndarray]) -> Callable[..., Any]:
-    """Generate code for one vector of channels: target = matrix · source · matrix^T.
-
-    Which matrix, is said when it runs. Element (i, j) of the result goes to
-    ``c[c0 + i c_row + j c_column:]``, those of the argument come from
-    ``a[a0 + i a_row + j a_column:]``.
-    """
+def _transform(matrix: np.ndarray) -> Callable[..., Any]:
+    """Generate code for one vector of channels: target = matrix · source · matrix^T."""
+    height, width = matrix.shape
 
     @intrinsic
-    def transform(typing, which, a, a0, a_row, a_column, c, c0, c_row, c_column):  # type: ignore[no-untyped-def]
+    def transform(typing, a, a0, a_row, a_column, c, c0, c_row, c_column):  # type: ignore[no-untyped-def]
         number = types.intp
-        signature = types.void(number, a, number, number, number, c, number, number, number)
+        signature = types.void(a, number, number, number, c, number, number, number)
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            which, a, a0, a_row, a_column, c, c0, c_row, c_column = args
-            source = Memory(context, builder, signature.args[1], a)
-            target = Memory(context, builder, signature.args[5], c)
+            a, a0, a_row, a_column, c, c0, c_row, c_column = args
+            source = Memory(context, builder, signature.args[0], a)
+            target = Memory(context, builder, signature.args[4], c)
 
             def at(first: Any, by_row: Any, i: int, by_column: Any, j: int) -> Any:
                 down = builder.mul(by_row, ir.IntType(64)(i))
                 across = builder.mul(by_column, ir.IntType(64)(j))
                 return builder.add(first, builder.add(down, across))
 
-            def emit(matrix: np.ndarray) -> None:
-                height, width = matrix.shape
-                columns = []
-                for j in range(width):
-                    spots = [source.at(at(a0, a_row, i, a_column, j)) for i in range(width)]
-                    columns.append(_emit_product(builder, matrix, [source.load(s) for s in spots]))
-                for i in range(height):
-                    row = _emit_product(builder, matrix, [column[i] for column in columns])
-                    for j, vector in enumerate(row):
-                        target.store(vector, target.at(at(c0, c_row, i, c_column, j)))
-
-            for name, matrix in matrices.items():
-                with builder.if_then(builder.icmp_signed("==", which, which.type(name))):
-                    emit(matrix)
+            columns = []
+            for j in range(width):
+                spots = [source.at(at(a0, a_row, i, a_column, j)) for i in range(width)]
+                columns.append(_emit_product(builder, matrix, [source.load(s) for s in spots]))
+            for i in range(height):
+                row = _emit_product(builder, matrix, [column[i] for column in columns])
+                for j, vector in enumerate(row):
+                    target.store(vector, target.at(at(c0, c_row, i, c_column, j)))
             return context.get_dummy_value()
 
         return signature, generate
@@ -105,6 +96,36 @@ def _transform(matrices: dict[int, np.ndarray]) -> Callable[..., Any]:
     return transform
 
 
-transform_input = _transform({N_POINTS: of_input()})
-transform_kernel = _transform({r: of_kernel(r) for r in (2, 3, 4, 5)})  # of r x r
-transform_output = _transform({m: of_output(m) for m in (2, 3, 4, 5)})  # to m x m
+# Element (i, j) of the result, one vector of channels, goes to c[c0 + i c_row + j c_column:], those
+# of the argument come from a[a0 + i a_row + j a_column:].
+transform_input = _transform(of_input())
+transform_kernel_2, transform_kernel_3 = _transform(of_kernel(2)), _transform(of_kernel(3))
+transform_kernel_4, transform_kernel_5 = _transform(of_kernel(4)), _transform(of_kernel(5))
+transform_output_2, transform_output_3 = _transform(of_output(2)), _transform(of_output(3))
+transform_output_4, transform_output_5 = _transform(of_output(4)), _transform(of_output(5))
+
+
+@inline
+def transform_kernel(r, a, a0, a_row, a_column, c, c0, c_row, c_column):
+    """G · a · G^T of an r x r kernel."""
+    if r == 2:
+        transform_kernel_2(a, a0, a_row, a_column, c, c0, c_row, c_column)
+    elif r == 3:
+        transform_kernel_3(a, a0, a_row, a_column, c, c0, c_row, c_column)
+    elif r == 4:
+        transform_kernel_4(a, a0, a_row, a_column, c, c0, c_row, c_column)
+    else:
+        transform_kernel_5(a, a0, a_row, a_column, c, c0, c_row, c_column)
+
+
+@inline
+def transform_output(m, a, a0, a_row, a_column, c, c0, c_row, c_column):
+    """A^T · a · A to m x m outputs."""
+    if m == 2:
+        transform_output_2(a, a0, a_row, a_column, c, c0, c_row, c_column)
+    elif m == 3:
+        transform_output_3(a, a0, a_row, a_column, c, c0, c_row, c_column)
+    elif m == 4:
+        transform_output_4(a, a0, a_row, a_column, c, c0, c_row, c_column)
+    else:
+        transform_output_5(a, a0, a_row, a_column, c, c0, c_row, c_column)

@@ -27,7 +27,11 @@ from layerkit.kernels._numba.tile import (
     multiples,
     tile,
 )
-from layerkit.kernels._numba.transforms import transform_input, transform_kernel, transform_output
+from layerkit.kernels._numba.transforms import (
+    transform_input,
+    transform_kernel,
+    transform_output,
+)
 from layerkit.kernels._numba.windows import blocks, frame
 from layerkit.kernels._numpy.winograd import N_POINTS
 
@@ -66,27 +70,6 @@ def transform_kernels(kernel, r, cut, c_in, c_out):
     return values
 
 
-@inline
-def _framed(sample, frame, padded):
-    """Return the sample inside its padding."""
-    if not frame.copied:
-        return sample
-    pad(sample, frame, padded)
-    return padded
-
-
-@inline
-def _transform_tile(source, at, pitch, channels, inputs, to):
-    """Overwrite ``inputs[to:]`` with the transform of all channels of a tile."""
-    narrow = VECTOR_BYTES // source.itemsize
-    for vector in range(0, channels, narrow):
-        c = min(vector, channels - narrow)
-        transform_input(
-            N_POINTS, source, at + c, pitch, channels,
-            inputs, to + c, N_POINTS * channels, channels,
-        )  # fmt: skip
-
-
 @jit
 def gather(x, y, values, bias, frame, across, down, m, width, cut, c_in, c_out, rectify):
     """Overwrite y with images of ``width`` columns, convolved; the bias ends with zeros."""
@@ -104,10 +87,18 @@ def gather(x, y, values, bias, frame, across, down, m, width, cut, c_in, c_out, 
         for t in range(n):
             sample, place = divmod(first + t, across * down)
             if sample != loaded:
-                source, loaded = _framed(x[sample], frame, padded), sample
+                source, loaded = x[sample], sample
+                if frame.copied:
+                    pad(source, frame, padded)
+                    source = padded
             row, column = divmod(place, across)
             at = row * m * frame.pitch + column * m * c_in
-            _transform_tile(source, at, frame.pitch, c_in, inputs, t * in_pitch)
+            for vector in range(0, c_in, narrow):
+                c = min(vector, c_in - narrow)
+                transform_input(
+                    source, at + c, frame.pitch, c_in,
+                    inputs, t * in_pitch + c, N_POINTS * c_in, c_in,
+                )  # fmt: skip
 
         packed = 0
         for point in range(POINTS):
@@ -140,12 +131,14 @@ def gather(x, y, values, bias, frame, across, down, m, width, cut, c_in, c_out, 
                     m, outputs, t * out_pitch + c, N_POINTS * c_out, c_out,
                     target, target0 + c, target_pitch, c_out,
                 )  # fmt: skip
-            for i in range(tall):
-                row_start = at + i * width * c_out
-                cells = y[sample, row_start : row_start + wide * c_out]
-                if tall < m or wide < m:
-                    copy(corner, i * m * c_out, cells, 0, wide * c_out)
-                if rectify:
+            if tall < m or wide < m:
+                for i in range(tall):
+                    to = at + i * width * c_out
+                    copy(corner, i * m * c_out, y[sample], to, wide * c_out)
+            if rectify:
+                for i in range(tall):
+                    row_start = at + i * width * c_out
+                    cells = y[sample, row_start : row_start + wide * c_out]
                     relu_loop(cells, cells)
 
 
@@ -168,11 +161,21 @@ def reduce(x, grad, total, frame, grad_frame, across, down, m, cut, c_in, c_out)
         for t in range(n):
             sample, place = divmod(first + t, across * down)
             if sample != loaded:
-                source, loaded = _framed(x[sample], frame, padded), sample
-                g = _framed(grad[sample], grad_frame, padded_grad)
+                source, g, loaded = x[sample], grad[sample], sample
+                if frame.copied:
+                    pad(source, frame, padded)
+                    source = padded
+                if grad_frame.copied:
+                    pad(g, grad_frame, padded_grad)
+                    g = padded_grad
             row, column = divmod(place, across)
             at = row * m * frame.pitch + column * m * c_in
-            _transform_tile(source, at, frame.pitch, c_in, inputs, t * in_pitch)
+            for vector in range(0, c_in, narrow):
+                c = min(vector, c_in - narrow)
+                transform_input(
+                    source, at + c, frame.pitch, c_in,
+                    inputs, t * in_pitch + c, N_POINTS * c_in, c_in,
+                )  # fmt: skip
             at = row * m * grad_frame.pitch + column * m * c_out
             for vector in range(0, c_out, narrow):
                 c = min(vector, c_out - narrow)
@@ -217,19 +220,15 @@ def transform_total(total, r, cut, c_in, c_out, out):
         packed += depth * width
 
 
-def _tiling(x, outputs, padding, r, c_in, c_out):
-    """Return how samples are framed, outputs cut into vectors, and m and the tiles of a sample."""
-    m = N_POINTS + 1 - r
-    down, across = (-(-n // m) for n in outputs)
-    framed = down * m + r - 1, across * m + r - 1
-    layout = frame(x.shape[1:3], (padding[0][0], padding[1][0]), framed, c_in)
-    return layout, blocks(c_out, x.itemsize), m, down, across
-
-
 def convolve(x, kernel, bias, padding, y, rectify=False):
     """Overwrite y with a convolution of stride 1 of x by an r x r kernel, cut off at 0 if asked."""
     r, _, c_in, c_out = kernel.shape
-    layout, cut, m, down, across = _tiling(x, y.shape[1:3], padding, r, c_in, c_out)
+    height, width = y.shape[1:3]
+    m = N_POINTS + 1 - r
+    down, across = -(-height // m), -(-width // m)
+    framed = down * m + r - 1, across * m + r - 1
+    layout = frame(x.shape[1:3], (padding[0][0], padding[1][0]), framed, c_in)
+    cut = blocks(c_out, x.itemsize)
     values = transform_kernels(contiguous(kernel).ravel(), r, cut, c_in, c_out)
     start = np.zeros(c_out + WIDE * VECTOR_BYTES // x.itemsize, x.dtype)
     if bias is not None:
@@ -237,7 +236,7 @@ def convolve(x, kernel, bias, padding, y, rectify=False):
     in_parts(
         gather,
         (flat(x), flat(y)),
-        (values, start, layout, across, down, m, y.shape[2], cut, c_in, c_out, rectify),
+        (values, start, layout, across, down, m, width, cut, c_in, c_out, rectify),
         multiply_adds=POINTS * len(x) * down * across * c_in * c_out,
     )
 
@@ -245,8 +244,12 @@ def convolve(x, kernel, bias, padding, y, rectify=False):
 def kernel_grad(x, grad, padding, out):
     """Overwrite the contiguous ``out`` with dL/dkernel, r x r, of a convolution of stride 1."""
     r, _, c_in, c_out = out.shape
-    layout, cut, m, down, across = _tiling(x, grad.shape[1:3], padding, r, c_in, c_out)
+    m = N_POINTS + 1 - r
+    down, across = (-(-n // m) for n in grad.shape[1:3])
+    framed = down * m + r - 1, across * m + r - 1
+    layout = frame(x.shape[1:3], (padding[0][0], padding[1][0]), framed, c_in)
     grad_layout = frame(grad.shape[1:3], (0, 0), (down * m, across * m), c_out)
+    cut = blocks(c_out, x.itemsize)
     depth = -(-c_in // ROWS) * ROWS
     size = POINTS * depth * cut.n_vectors * VECTOR_BYTES // x.itemsize
     work = POINTS * len(x) * down * across * c_in * c_out
