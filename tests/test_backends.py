@@ -4,6 +4,7 @@ import importlib
 import inspect
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import timeit
@@ -393,6 +394,24 @@ def test_compiled_code_is_cached_and_found_again(tmp_path):
     code = ONE_KERNEL + "from layerkit.kernels._numba.activations import relu_loop\n"
     code += "print(sum(relu_loop.stats.cache_hits.values()))"
     assert fresh(code, NUMBA_CACHE_DIR=str(tmp_path)).stdout.endswith("1\n")
+
+
+def test_compiled_code_is_void_when_a_module_that_it_may_inline_changes(tmp_path):
+    package = tmp_path / "layerkit"
+    shutil.copytree(Path(layerkit.__file__).parent, package)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n" + ONE_KERNEL
+    code += "from layerkit.kernels._numba.activations import relu_loop\n"
+    code += "print(relu_loop.py_func.__code__.co_filename)\n"
+    code += "print(sum(relu_loop.stats.cache_hits.values()))"
+    own = package / "kernels" / "_numba"
+    hits = []
+    for changed in (None, None, own / "exponential.py", own / "threads.py"):
+        if changed is not None:
+            changed.write_text(changed.read_text() + "# changed\n")
+        file, found = fresh(code, NUMBA_CACHE_DIR=str(tmp_path / "cache")).stdout.split()[-2:]
+        assert Path(file).parent == own
+        hits.append(int(found))
+    assert hits == [0, 1, 0, 0]
 
 
 def test_a_process_finds_what_another_compiled_for_parts(tmp_path):

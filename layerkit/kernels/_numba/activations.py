@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from layerkit.kernels._numba import exponential
 from layerkit.kernels._numba.compile import (
     BOTH,
     SINGLE,
@@ -20,15 +21,6 @@ from layerkit.kernels._numba.compile import (
     jit,
     ordered,
 )
-from layerkit.kernels._numba.exponential import (
-    exp,
-    exp_of_negative,
-    expm1_of_negative,
-    normal_gate,
-)
-from layerkit.kernels._numba.exponential import sigmoid as sigmoid_of
-from layerkit.kernels._numba.exponential import softplus as softplus_of
-from layerkit.kernels._numba.exponential import tanh as tanh_of
 from layerkit.kernels._numba.threads import element_by_element
 from layerkit.kernels._numpy import activations as reference
 from layerkit.kernels.dispatch import in_numpy
@@ -36,28 +28,31 @@ from layerkit.kernels.dispatch import in_numpy
 _ONE = np.float32(1)
 
 
-def _version(kernel: Any, loop: Any, dtypes: tuple[np.dtype, ...], n_outputs: int = 1) -> Any:
-    """Return the compiled version of a kernel: ``loop(*arrays, *outputs, *numbers)``, in one pass.
+def one_pass(kernel: Any, dtypes: tuple[np.dtype, ...], n_outputs: int = 1) -> Any:
+    """Make the compiled version of a kernel from ``loop(*arrays, *outputs, *numbers)``.
 
     Arrays come before numbers among the kernel's arguments, and outputs are new ones. Calls whose
     first argument has another dtype run in NumPy.
     """
     other = in_numpy(kernel)
 
-    @functools.wraps(other)
-    def version(x: np.ndarray, *others: Any, **named: Any) -> Any:
-        if x.dtype not in dtypes:
-            return other(x, *others, **named)
-        if named:
-            others = inspect.signature(other).bind(x, *others, **named).args[1:]
-        x = contiguous(x)
-        arrays = [a.astype(x.dtype, copy=False) for a in others if isinstance(a, np.ndarray)]
-        outputs = [np.empty(x.shape, x.dtype) for _ in range(n_outputs)]
-        flat = [a.ravel() for a in (x, *map(contiguous, arrays), *outputs)]
-        element_by_element(loop, *flat, numbers=others[len(arrays) :])
-        return outputs[0] if n_outputs == 1 else tuple(outputs)
+    def decorate(loop: Any) -> Any:
+        @functools.wraps(other)
+        def version(x: np.ndarray, *others: Any, **named: Any) -> Any:
+            if x.dtype not in dtypes:
+                return other(x, *others, **named)
+            if named:
+                others = inspect.signature(other).bind(x, *others, **named).args[1:]
+            x = contiguous(x)
+            arrays = [a.astype(x.dtype, copy=False) for a in others if isinstance(a, np.ndarray)]
+            outputs = [np.empty(x.shape, x.dtype) for _ in range(n_outputs)]
+            flat = [a.ravel() for a in (x, *map(contiguous, arrays), *outputs)]
+            element_by_element(loop, *flat, numbers=others[len(arrays) :])
+            return outputs[0] if n_outputs == 1 else tuple(outputs)
 
-    return version
+        return version
+
+    return decorate
 
 
 # ---------------------------------------------------------------- comparisons
@@ -71,9 +66,6 @@ def relu_loop(x, y):
         y[i] = zero if x[i] < zero else x[i]
 
 
-relu = _version(reference.relu, relu_loop, BOTH)
-
-
 @jit
 def relu_grad_loop(grad, y, out):
     """Grad [y > 0], a product, so that NaN in the gradient shows."""
@@ -82,27 +74,20 @@ def relu_grad_loop(grad, y, out):
         out[i] = grad[i] * (one if y[i] > zero else zero)
 
 
-relu_grad = _version(reference.relu_grad, relu_grad_loop, BOTH)
-
-
+@one_pass(reference.leaky_relu, BOTH)
 @jit
-def _leaky_relu(x, y, slope):
+def leaky_relu(x, y, slope):
     slope, zero = x.dtype.type(slope), x.dtype.type(0)
     for i in range(x.size):
         y[i] = slope * x[i] if x[i] < zero else x[i]
 
 
-leaky_relu = _version(reference.leaky_relu, _leaky_relu, BOTH)
-
-
+@one_pass(reference.leaky_relu_grad, BOTH)
 @jit
-def _leaky_relu_grad(grad, y, out, slope):
+def leaky_relu_grad(grad, y, out, slope):
     slope, zero, one = y.dtype.type(slope), y.dtype.type(0), y.dtype.type(1)
     for i in range(y.size):
         out[i] = grad[i] * (one if y[i] > zero else slope)
-
-
-leaky_relu_grad = _version(reference.leaky_relu_grad, _leaky_relu_grad, BOTH)
 
 
 # ---------------------------------------------------------------- from the output
@@ -111,19 +96,14 @@ leaky_relu_grad = _version(reference.leaky_relu_grad, _leaky_relu_grad, BOTH)
 @jit
 def sigmoid_loop(x, y):
     for i in range(x.size):
-        y[i] = sigmoid_of(x[i])
+        y[i] = exponential.sigmoid(x[i])
 
 
-sigmoid = _version(reference.sigmoid, sigmoid_loop, SINGLE)
-
-
+@one_pass(reference.softplus, SINGLE)
 @jit
-def _softplus(x, y):
+def softplus(x, y):
     for i in range(x.size):
-        y[i] = softplus_of(x[i])
-
-
-softplus = _version(reference.softplus, _softplus, SINGLE)
+        y[i] = exponential.softplus(x[i])
 
 
 def log_sigmoid(x: np.ndarray) -> np.ndarray:
@@ -131,25 +111,21 @@ def log_sigmoid(x: np.ndarray) -> np.ndarray:
     return -softplus(-x)
 
 
+@one_pass(reference.elu, SINGLE)
 @jit
-def _elu(x, y, alpha, scale):
+def elu(x, y, alpha, scale):
     alpha, scale = np.float32(alpha * scale), np.float32(scale)
     for i in range(x.size):
         below = np.float32(0) if x[i] > 0 else x[i]
-        y[i] = scale * x[i] if x[i] > 0 else alpha * expm1_of_negative(below)
+        y[i] = scale * x[i] if x[i] > 0 else alpha * exponential.expm1_of_negative(below)
 
 
-elu = _version(reference.elu, _elu, SINGLE)
-
-
+@one_pass(reference.elu_grad, BOTH)
 @jit
-def _elu_grad(grad, y, out, alpha, scale):
+def elu_grad(grad, y, out, alpha, scale):
     alpha, scale, zero = y.dtype.type(alpha * scale), y.dtype.type(scale), y.dtype.type(0)
     for i in range(y.size):
         out[i] = grad[i] * (scale if y[i] > zero else y[i] + alpha)
-
-
-elu_grad = _version(reference.elu_grad, _elu_grad, BOTH)
 
 
 @jit
@@ -159,16 +135,10 @@ def sigmoid_grad_loop(grad, y, out):
         out[i] = grad[i] * (y[i] * (one - y[i]))
 
 
-sigmoid_grad = _version(reference.sigmoid_grad, sigmoid_grad_loop, BOTH)
-
-
 @jit
 def tanh_loop(x, y):
     for i in range(x.size):
-        y[i] = tanh_of(x[i])
-
-
-tanh = _version(reference.tanh, tanh_loop, SINGLE)
+        y[i] = exponential.tanh(x[i])
 
 
 @jit
@@ -178,97 +148,92 @@ def tanh_grad_loop(grad, y, out):
         out[i] = grad[i] * (one - y[i] * y[i])
 
 
-tanh_grad = _version(reference.tanh_grad, tanh_grad_loop, BOTH)
+# Runs of Dense layers use these loops too.
+relu = one_pass(reference.relu, BOTH)(relu_loop)
+relu_grad = one_pass(reference.relu_grad, BOTH)(relu_grad_loop)
+sigmoid = one_pass(reference.sigmoid, SINGLE)(sigmoid_loop)
+sigmoid_grad = one_pass(reference.sigmoid_grad, BOTH)(sigmoid_grad_loop)
+tanh = one_pass(reference.tanh, SINGLE)(tanh_loop)
+tanh_grad = one_pass(reference.tanh_grad, BOTH)(tanh_grad_loop)
 
 
+@one_pass(reference.softplus_grad, SINGLE)
 @jit
-def _softplus_grad(grad, x, out):
+def softplus_grad(grad, x, out):
     for i in range(x.size):
-        out[i] = grad[i] * sigmoid_of(x[i])
-
-
-softplus_grad = _version(reference.softplus_grad, _softplus_grad, SINGLE)
+        out[i] = grad[i] * exponential.sigmoid(x[i])
 
 
 # ---------------------------------------------------------------- with a gate
 
 
+@one_pass(reference.gelu, SINGLE, 2)
 @jit
-def _gelu(x, y, s):
+def gelu(x, y, s):
     for i in range(x.size):
-        gate = normal_gate(x[i])
+        gate = exponential.normal_gate(x[i])
         s[i] = gate
         y[i] = x[i] * gate
 
 
-gelu = _version(reference.gelu, _gelu, SINGLE, 2)
-
-
+@one_pass(reference.gelu_grad, SINGLE)
 @jit
-def _gelu_grad(grad, x, s, out):
+def gelu_grad(grad, x, s, out):
     scale = np.float32(0.3989422804014327)
     for i in range(x.size):
-        out[i] = grad[i] * (s[i] + x[i] * (scale * exp(np.float32(-0.5) * x[i] * x[i])))
+        out[i] = grad[i] * (s[i] + x[i] * (scale * exponential.exp(np.float32(-0.5) * x[i] * x[i])))
 
 
-gelu_grad = _version(reference.gelu_grad, _gelu_grad, SINGLE)
-
-
+@one_pass(reference.silu, SINGLE, 2)
 @jit
-def _silu(x, y, s):
+def silu(x, y, s):
     for i in range(x.size):
-        gate = sigmoid_of(x[i])
+        gate = exponential.sigmoid(x[i])
         s[i] = gate
         y[i] = x[i] * gate
 
 
-silu = _version(reference.silu, _silu, SINGLE, 2)
-
-
+@one_pass(reference.silu_grad, BOTH)
 @jit
-def _silu_grad(grad, x, s, out):
+def silu_grad(grad, x, s, out):
     one = x.dtype.type(1)
     for i in range(x.size):
         out[i] = grad[i] * (s[i] + x[i] * s[i] * (one - s[i]))
 
 
-silu_grad = _version(reference.silu_grad, _silu_grad, BOTH)
-
-
+@one_pass(reference.mish, SINGLE, 2)
 @jit
-def _mish(x, y, s):
+def mish(x, y, s):
     for i in range(x.size):
-        e = exp(np.float32(20) if x[i] > 20 else x[i])
+        e = exponential.exp(np.float32(20) if x[i] > 20 else x[i])
         n = e * (e + np.float32(2))
         gate = n / (n + np.float32(2))
         s[i] = gate
         y[i] = x[i] * gate
 
 
-mish = _version(reference.mish, _mish, SINGLE, 2)
-
-
+@one_pass(reference.mish_grad, SINGLE)
 @jit
-def _mish_grad(grad, x, s, out):
+def mish_grad(grad, x, s, out):
     for i in range(x.size):
-        out[i] = grad[i] * (s[i] + x[i] * (_ONE - s[i] * s[i]) * sigmoid_of(x[i]))
-
-
-mish_grad = _version(reference.mish_grad, _mish_grad, SINGLE)
+        out[i] = grad[i] * (s[i] + x[i] * (_ONE - s[i] * s[i]) * exponential.sigmoid(x[i]))
 
 
 # ---------------------------------------------------------------- along rows
 
 
-@for_dtypes(SINGLE, reference)
-def softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    """exp(x_i) / sum_j exp(x_j); rows side by side in memory are compiled."""
+def _along_rows(kernel: Any, loop: Any, x: np.ndarray, axis: int) -> np.ndarray:
+    """Run ``loop(x, y)`` where rows lie side by side in memory, else the kernel in NumPy."""
     if axis not in (-1, x.ndim - 1) or x.shape[-1] == 0:
-        return in_numpy(reference.softmax)(x, axis)
-    x = contiguous(x)
+        return in_numpy(kernel)(x, axis)
     y = np.empty(x.shape, x.dtype)
-    _softmax(x.reshape(-1, x.shape[-1]), y.reshape(-1, x.shape[-1]))
+    loop(contiguous(x).reshape(-1, x.shape[-1]), y.reshape(-1, x.shape[-1]))
     return y
+
+
+@for_dtypes(SINGLE, reference)
+def softmax(x, axis=-1):
+    return _along_rows(reference.softmax, _softmax, x, axis)
 
 
 @jit
@@ -301,7 +266,7 @@ def shifted_exp(x, y):
             y[r, k] = x[r, k] - largest[r]
     flat = y.reshape(-1)
     for i in range(flat.size):
-        flat[i] = exp_of_negative(flat[i])
+        flat[i] = exponential.exp_of_negative(flat[i])
     return largest
 
 
@@ -331,18 +296,13 @@ def sum_of_others(terms):
 
 
 @for_dtypes(SINGLE, reference)
-def log_softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    """x_i - log(sum_j exp(x_j)), the largest term apart, as in the NumPy version."""
-    if axis not in (-1, x.ndim - 1) or x.shape[-1] == 0:
-        return in_numpy(reference.log_softmax)(x, axis)
-    x = contiguous(x)
-    y = np.empty(x.shape, x.dtype)
-    _log_softmax(x.reshape(-1, x.shape[-1]), y.reshape(-1, x.shape[-1]))
-    return y
+def log_softmax(x, axis=-1):
+    return _along_rows(reference.log_softmax, _log_softmax, x, axis)
 
 
 @jit
 def _log_softmax(x, y):
+    """Subtract the largest term apart, as in the NumPy version."""
     largest = shifted_exp(x, y)
     for r in range(len(y)):
         log_total = np.float32(math.log1p(sum_of_others(y[r])))

@@ -85,10 +85,7 @@ def multiply(blas, a, b, out):
     elif m == 1:
         _gemv(blas[1], (_ROW_MAJOR, _TRANSPOSED, n, p, one, b, p, a, 1, zero, out, 1))
     else:
-        _gemm(
-            blas[0],
-            (_ROW_MAJOR, _PLAIN, _PLAIN, m, p, n, one, a, n, b, p, zero, out, p),
-        )
+        _gemm(blas[0], (_ROW_MAJOR, _PLAIN, _PLAIN, m, p, n, one, a, n, b, p, zero, out, p))
 
 
 @inline
@@ -99,10 +96,7 @@ def multiply_transposed(blas, a, b, out):
     if p == 1:
         _gemv(blas[1], (_ROW_MAJOR, _TRANSPOSED, n, m, one, a, m, b, 1, zero, out, 1))
     else:
-        _gemm(
-            blas[0],
-            (_ROW_MAJOR, _TRANSPOSED, _PLAIN, m, p, n, one, a, m, b, p, zero, out, p),
-        )
+        _gemm(blas[0], (_ROW_MAJOR, _TRANSPOSED, _PLAIN, m, p, n, one, a, m, b, p, zero, out, p))
 
 
 @inline
@@ -110,10 +104,7 @@ def multiply_by_transpose(blas, a, b, out):
     """Overwrite ``out`` with a bᵀ; all are C-contiguous, a and b have more than one row."""
     m, n, p = a.shape[0], a.shape[1], b.shape[0]
     one, zero = out.dtype.type(1), out.dtype.type(0)
-    _gemm(
-        blas[0],
-        (_ROW_MAJOR, _PLAIN, _TRANSPOSED, m, p, n, one, a, n, b, n, zero, out, p),
-    )
+    _gemm(blas[0], (_ROW_MAJOR, _PLAIN, _TRANSPOSED, m, p, n, one, a, n, b, n, zero, out, p))
 
 
 @inline
@@ -129,7 +120,4 @@ def multiply_any(blas, a, b, out):
     pitch_a = a.strides[across if of_a == _PLAIN else along] // a.itemsize
     pitch_b = b.strides[across if of_b == _PLAIN else along] // b.itemsize
     pitch = out.strides[across] // out.itemsize
-    _gemm(
-        blas[0],
-        (order, of_a, of_b, m, p, n, one, a, pitch_a, b, pitch_b, zero, out, pitch),
-    )
+    _gemm(blas[0], (order, of_a, of_b, m, p, n, one, a, pitch_a, b, pitch_b, zero, out, pitch))

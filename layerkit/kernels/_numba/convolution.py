@@ -28,16 +28,16 @@ def choose(
 
 
 def conv2d(
-    x: np.ndarray,
-    kernel: np.ndarray,
-    bias: np.ndarray | None = None,
-    stride: Pair = (1, 1),
-    padding: Padding = NO_PADDING,
-    dilation: Pair = (1, 1),
-    groups: int = 1,
-    algorithm: str = "auto",
-    rectify: bool = False,
-) -> np.ndarray:
+    x,
+    kernel,
+    bias=None,
+    stride=(1, 1),
+    padding=NO_PADDING,
+    dilation=(1, 1),
+    groups=1,
+    algorithm="auto",
+    rectify=False,
+):
     """Cross-correlate images with a kernel, as `_numpy.convolution.conv2d` does.
 
     Rectified while they are in the cache, outputs cost a pass over memory less.
@@ -53,16 +53,15 @@ def conv2d(
 
 
 def conv2d_input_grad(
-    grad: np.ndarray,
-    kernel: np.ndarray,
-    x_shape: tuple[int, ...],
-    stride: Pair = (1, 1),
-    padding: Padding = NO_PADDING,
-    dilation: Pair = (1, 1),
-    groups: int = 1,
-    algorithm: str = "auto",
-) -> np.ndarray:
-    """Return dL/dx: the transposed convolution of dL/dy."""
+    grad,
+    kernel,
+    x_shape,
+    stride=(1, 1),
+    padding=NO_PADDING,
+    dilation=(1, 1),
+    groups=1,
+    algorithm="auto",
+):
     geometry = stride, padding, dilation, groups
     transposed = transpose(kernel, groups)
     dx = np.empty(x_shape, grad.dtype)
@@ -78,16 +77,8 @@ def conv2d_input_grad(
 
 
 def conv2d_kernel_grad(
-    x: np.ndarray,
-    grad: np.ndarray,
-    out: np.ndarray,
-    stride: Pair = (1, 1),
-    padding: Padding = NO_PADDING,
-    dilation: Pair = (1, 1),
-    groups: int = 1,
-    algorithm: str = "auto",
-) -> None:
-    """Overwrite ``out`` with dL/dkernel, given x and ``grad`` = dL/dy."""
+    x, grad, out, stride=(1, 1), padding=NO_PADDING, dilation=(1, 1), groups=1, algorithm="auto"
+):
     geometry = stride, padding, dilation, groups
     plain_out = out if out.flags.carray else np.empty(out.shape, out.dtype)
     if choose(out, *geometry, algorithm) == "winograd":

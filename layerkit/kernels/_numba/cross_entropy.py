@@ -1,18 +1,16 @@
-"""Cross-entropy after softmax or sigmoid: value and gradient while a row is in the cache."""
+"""Cross-entropy after softmax or sigmoid: value and gradient while a row is in the cache.
+
+For float32 only. The formulas are derived in the NumPy version.
+"""
 
 import math
 from collections.abc import Callable
 
 import numpy as np
 
+from layerkit.kernels._numba import exponential
 from layerkit.kernels._numba.activations import shifted_exp, sum_of_others
 from layerkit.kernels._numba.compile import SINGLE, contiguous, for_dtypes, jit
-from layerkit.kernels._numba.exponential import (
-    exp_of_negative,
-    log1p_of_fraction,
-    sigmoid,
-    softplus,
-)
 from layerkit.kernels._numpy import cross_entropy as reference
 
 _OUT_OF_RANGE = -1.0  # in place of a loss, which is at least 0
@@ -20,14 +18,10 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 @for_dtypes(SINGLE, reference)
-def cross_entropy_of_labels(
-    logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, smoothing: float
-) -> tuple[float, np.ndarray] | None:
-    """Return ``Σ_i w_i l_i`` and its gradient, derived in the NumPy version; float32 only."""
+def cross_entropy_of_labels(logits, labels, weights, smoothing):
     gradient = np.empty(logits.shape, logits.dtype)
-    loss = _cross_entropy(
-        contiguous(logits), contiguous(labels), contiguous(weights), smoothing, gradient
-    )
+    arguments = contiguous(logits), contiguous(labels), contiguous(weights), smoothing
+    loss = _cross_entropy(*arguments, gradient)
     return None if loss == _OUT_OF_RANGE else (loss, gradient)
 
 
@@ -63,14 +57,7 @@ def _cross_entropy(x, labels, weights, smoothing, gradient):
 
 
 @for_dtypes(SINGLE, reference)
-def binary_cross_entropy(
-    logits: np.ndarray,
-    targets: np.ndarray,
-    weights: np.ndarray,
-    pos_weight: float,
-    smoothing: float,
-) -> tuple[float, np.ndarray] | None:
-    """Return ``Σ_i w_i l_i`` and its gradient, derived in the NumPy version; float32 only."""
+def binary_cross_entropy(logits, targets, weights, pos_weight, smoothing):
     gradient = np.empty(logits.shape, logits.dtype)
     arguments = contiguous(logits), contiguous(targets), contiguous(weights), pos_weight, smoothing
     loss = _binary_cross_entropy(*arguments, gradient)
@@ -94,8 +81,8 @@ def _binary_cross_entropy(x, targets, weights, pos_weight, smoothing, gradient):
         for k in range(n):
             t, logit = scale * targets[r, k] + shift, x[r, k]
             of_true, of_false = factor * t, _ONE - t
-            e = exp_of_negative(-abs(logit))
-            log, large = log1p_of_fraction(e), _ONE / (_ONE + e)
+            e = exponential.exp_of_negative(-abs(logit))
+            log, large = exponential.log1p_of_fraction(e), _ONE / (_ONE + e)
             small = e * large
             above, below = (_ZERO, -logit) if logit < _ZERO else (logit, _ZERO)
             total += of_true * (log + below) + of_false * (log + above)
@@ -106,10 +93,7 @@ def _binary_cross_entropy(x, targets, weights, pos_weight, smoothing, gradient):
 
 
 @for_dtypes(SINGLE, reference)
-def cross_entropy_of_softmax(
-    logits: np.ndarray, targets: np.ndarray, cap: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``min(cap, log Σ_k exp(x_k) - Σ_k t_k x_k)`` and ``softmax(x) - t``; float32 only."""
+def cross_entropy_of_softmax(logits, targets, cap):
     return _value_and_derivative(_of_softmax, logits, targets, cap)
 
 
@@ -138,10 +122,7 @@ def _of_softmax(x, targets, cap, values, derivative):
 
 
 @for_dtypes(SINGLE, reference)
-def cross_entropy_of_sigmoid(
-    logits: np.ndarray, targets: np.ndarray, cap: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``Σ_k min(cap, log(1 + exp(x_k)) - t_k x_k)`` and ``σ(x) - t``; float32 only."""
+def cross_entropy_of_sigmoid(logits, targets, cap):
     return _value_and_derivative(_of_sigmoid, logits, targets, cap)
 
 
@@ -151,6 +132,6 @@ def _of_sigmoid(x, targets, cap, values, derivative):
     for r in range(len(x)):
         values[r] = 0
         for k in range(x.shape[1]):
-            value = softplus(x[r, k]) - targets[r, k] * x[r, k]
+            value = exponential.softplus(x[r, k]) - targets[r, k] * x[r, k]
             values[r] += cap if value > cap else value
-            derivative[r, k] = sigmoid(x[r, k]) - targets[r, k]
+            derivative[r, k] = exponential.sigmoid(x[r, k]) - targets[r, k]

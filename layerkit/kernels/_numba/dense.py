@@ -13,14 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.kernels._numba.activations import (
-    relu_grad_loop,
-    relu_loop,
-    sigmoid_grad_loop,
-    sigmoid_loop,
-    tanh_grad_loop,
-    tanh_loop,
-)
+from layerkit.kernels._numba import activations
 from layerkit.kernels._numba.blas import (
     addresses,
     multiply,
@@ -53,7 +46,7 @@ BLOCK = 128
 _NO_QUEUE = new_queue()  # where nothing is shared
 
 
-def matmul(a: Any, b: np.ndarray, out: np.ndarray | None = None) -> Any:
+def matmul(a, b, out=None):
     """Return the product a b: parts of the rows or the columns of the result, where it is large."""
     multiply_adds = prod(a.shape) * b.shape[-1]
     blas = addresses(b.dtype) if is_cut_up(multiply_adds) and _are_for_blas(a, b) else None
@@ -106,8 +99,7 @@ def is_shared(threads, m, n, p):
 
 
 @for_dtypes(BOTH, reference)
-def add_row(rows: np.ndarray, row: np.ndarray) -> None:
-    """Add ``row`` to each of ``rows`` in place."""
+def add_row(rows, row):
     if rows.flags.carray and rows.ndim == 2:
         in_parts(_add_row, (rows,), (contiguous(row),), multiply_adds=PASS * rows.size)
     else:
@@ -123,8 +115,7 @@ def _add_row(rows, row):
 
 
 @for_dtypes(BOTH, reference)
-def sum_rows(rows: np.ndarray, out: np.ndarray) -> None:
-    """Overwrite ``out`` with Σ_r rows[r]."""
+def sum_rows(rows, out):
     if not out.flags.carray:
         in_numpy(reference.sum_rows)(rows, out)
         return
@@ -173,8 +164,7 @@ def sum_of_squares(x):
 
 
 @for_dtypes(BOTH, reference)
-def add_rows_at(rows: np.ndarray, index: np.ndarray, out: np.ndarray) -> None:
-    """Overwrite ``out`` with Σ over r of rows[r], each in the row index[r]."""
+def add_rows_at(rows, index, out):
     if out.flags.carray:
         _add_rows_at(contiguous(rows), contiguous(index), out)
     else:
@@ -190,9 +180,7 @@ def _add_rows_at(rows, index, out):
             out[at, k] += rows[r, k]
 
 
-def perceptron(
-    x: np.ndarray, flat_params: np.ndarray, run: np.ndarray, hidden: np.ndarray, y: np.ndarray
-) -> bool:
+def perceptron(x, flat_params, run, hidden, y):
     """Overwrite ``hidden`` and ``y``; False without NumPy's own BLAS, or for rare cases.
 
     Those are products with a single column of input, which NumPy makes in yet another way, and
@@ -257,23 +245,14 @@ def _finish(out, bias, activation):
         _add_row(out, bias)
     flat = out.reshape(-1)
     if activation == RELU:
-        relu_loop(flat, flat)
+        activations.relu_loop(flat, flat)
     elif activation == TANH:
-        tanh_loop(flat, flat)
+        activations.tanh_loop(flat, flat)
     elif activation == SIGMOID:
-        sigmoid_loop(flat, flat)
+        activations.sigmoid_loop(flat, flat)
 
 
-def perceptron_grad(
-    grad: np.ndarray,
-    x: np.ndarray,
-    flat_params: np.ndarray,
-    run: np.ndarray,
-    hidden: np.ndarray,
-    y: np.ndarray,
-    flat_grads: np.ndarray,
-    grad_input: np.ndarray,
-) -> None:
+def perceptron_grad(grad, x, flat_params, run, hidden, y, flat_grads, grad_input):
     """Overwrite the run's part of ``flat_grads``, and ``grad_input`` unless it is empty."""
     arguments = x, flat_params, run, hidden, y, flat_grads, grad_input
     blas = addresses(x.dtype)
@@ -325,8 +304,8 @@ def _backward(queue, threads, blas, grad, x, flat_params, run, hidden, y, flat_g
 def _local(y, grad, local, activation):
     """Multiply by the activation's derivative."""
     if activation == RELU:
-        relu_grad_loop(grad, y, local)
+        activations.relu_grad_loop(grad, y, local)
     elif activation == TANH:
-        tanh_grad_loop(grad, y, local)
+        activations.tanh_grad_loop(grad, y, local)
     else:
-        sigmoid_grad_loop(grad, y, local)
+        activations.sigmoid_grad_loop(grad, y, local)

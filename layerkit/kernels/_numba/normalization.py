@@ -33,10 +33,7 @@ LANES = 512  # that an inner loop runs over, of several rows where channels are 
 
 
 @for_dtypes(BOTH, reference)
-def batch_norm(
-    x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Standardise over all axes but the last; return y, mean (two parts), s and biased variance."""
+def batch_norm(x, gamma, beta, eps):
     channels = x.shape[-1]
     y = np.empty(x.shape, x.dtype)
     cells, work = contiguous(x).reshape(-1, channels), PASS * x.size
@@ -168,15 +165,7 @@ def _standardize(x, y, mean, scale, shift):
 
 
 @for_dtypes(BOTH, reference)
-def batch_norm_grad(
-    grad: np.ndarray,
-    x: np.ndarray,
-    mean: np.ndarray,
-    inv_std: np.ndarray,
-    gamma: np.ndarray,
-    grad_gamma: np.ndarray,
-    grad_beta: np.ndarray,
-) -> np.ndarray:
+def batch_norm_grad(grad, x, mean, inv_std, gamma, grad_gamma, grad_beta):
     """Return dL/dx and overwrite the gradients of gamma and beta.
 
     With u = x - mean[0] and a slope for each channel, as derived in the NumPy version::
@@ -210,13 +199,7 @@ def _slopes(grad, mean, inv_std, gamma, grad_gamma, grad_beta):
     return scale, slope, shift
 
 
-def _channel_sums(
-    grad: np.ndarray,
-    x: np.ndarray,
-    mean: np.ndarray,
-    grad_gamma: np.ndarray,
-    grad_beta: np.ndarray,
-) -> None:
+def _channel_sums(grad, x, mean, grad_gamma, grad_beta):
     """Overwrite the sums of grad (x - mean) and of grad over the rows."""
     work = PASS * grad.size
     parts = n_parts(len(grad), work)
@@ -269,10 +252,7 @@ def _batch_norm_grad(grad, x, dx, mean, scale, slope, shift):
 
 
 @for_dtypes(BOTH, reference)
-def layer_norm(
-    x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Standardise along the last axis; return y, x_hat and s."""
+def layer_norm(x, gamma, beta, eps):
     channels = x.shape[-1]
     y, x_hat = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
     rows = contiguous(x).reshape(-1, channels)
@@ -313,15 +293,7 @@ def _layer_norm(x, y, x_hat, inv_std, gamma, beta, eps):
 
 
 @for_dtypes(BOTH, reference)
-def layer_norm_grad(
-    grad: np.ndarray,
-    x_hat: np.ndarray,
-    inv_std: np.ndarray,
-    gamma: np.ndarray,
-    grad_gamma: np.ndarray,
-    grad_beta: np.ndarray,
-) -> np.ndarray:
-    """Return dL/dx and overwrite the gradients of gamma and beta."""
+def layer_norm_grad(grad, x_hat, inv_std, gamma, grad_gamma, grad_beta):
     channels = x_hat.shape[-1]
     dx = np.empty(grad.shape, grad.dtype)
     rows, hats = contiguous(grad).reshape(-1, channels), contiguous(x_hat).reshape(-1, channels)

@@ -6,7 +6,6 @@ dtype of the vectors first, or float32 would be computed in float64, at half the
 
 import functools
 from collections.abc import Callable
-from math import sqrt
 
 import numpy as np
 
@@ -28,14 +27,7 @@ def in_pieces(loop: Callable[..., None]) -> Callable[..., None]:
     return step
 
 
-def sgd_step(
-    params: np.ndarray,
-    grads: np.ndarray,
-    velocity: np.ndarray | None,
-    rate: float,
-    momentum: float,
-    nesterov: bool,
-) -> None:
+def sgd_step(params, grads, velocity, rate, momentum, nesterov):
     """One step of momentum: ``p ← p - (ahead u + now g)`` for both kinds."""
     if velocity is None:
         _descend(params, grads, rate)
@@ -64,28 +56,9 @@ def _sgd(params, grads, velocity, momentum, ahead, now):
         params[i] -= ahead * u + now * grads[i]
 
 
-def adam_step(
-    params: np.ndarray,
-    grads: np.ndarray,
-    m: np.ndarray,
-    v: np.ndarray,
-    rate: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    t: int,
-    keep: float = 1.0,
-) -> None:
-    """One step of Adam: `moments_step` with the numbers derived in the NumPy version."""
-    c = sqrt(1 - beta2**t)
-    of_m = rate * c / (1 - beta1**t)
-    moments_step(params, grads, m, v, beta1, beta2, of_m, 0.0, c * eps, keep)
-
-
 @in_pieces
 @jit
 def moments_step(params, grads, m, v, beta1, beta2, of_m, of_g, eps, keep=1.0):
-    """One step of Adam or a descendant."""
     number = params.dtype.type
     new1, new2 = number(1 - beta1), number(1 - beta2)
     beta1, beta2 = number(beta1), number(beta2)
@@ -100,7 +73,6 @@ def moments_step(params, grads, m, v, beta1, beta2, of_m, of_g, eps, keep=1.0):
 @in_pieces
 @jit
 def adamax_step(params, grads, m, u, rate, beta1, beta2, eps):
-    """One step of Adamax."""
     number = params.dtype.type
     new1, beta1, beta2 = number(1 - beta1), number(beta1), number(beta2)
     rate, eps = number(rate), number(eps)
@@ -114,7 +86,6 @@ def adamax_step(params, grads, m, u, rate, beta1, beta2, eps):
 @in_pieces
 @jit
 def adagrad_step(params, grads, v, rate, eps):
-    """One step of Adagrad."""
     number = params.dtype.type
     rate, eps = number(rate), number(eps)
     for i in range(params.size):
@@ -122,17 +93,7 @@ def adagrad_step(params, grads, v, rate, eps):
         params[i] -= rate * grads[i] / (np.sqrt(v[i]) + eps)
 
 
-def rmsprop_step(
-    params: np.ndarray,
-    grads: np.ndarray,
-    v: np.ndarray,
-    m: np.ndarray | None,
-    velocity: np.ndarray | None,
-    rate: float,
-    rho: float,
-    momentum: float,
-    eps: float,
-) -> None:
+def rmsprop_step(params, grads, v, m, velocity, rate, rho, momentum, eps):
     """One step of RMSProp: a loop for each combination of memories, compiled when it is used."""
     if m is None:
         if velocity is None:
@@ -204,7 +165,6 @@ def _rmsprop_centered_momentum(params, grads, v, m, velocity, rate, rho, momentu
 @in_pieces
 @jit
 def adadelta_step(params, grads, v, w, rate, rho, eps):
-    """One step of Adadelta."""
     number = params.dtype.type
     new, rho, rate, eps = number(1 - rho), number(rho), number(rate), number(eps)
     for i in range(params.size):
@@ -224,7 +184,6 @@ def _sign(x):
 @in_pieces
 @jit
 def lion_step(params, grads, m, rate, beta1, beta2, keep=1.0):
-    """One step of Lion."""
     number = params.dtype.type
     rate, new1, new2 = number(rate), number(1 - beta1), number(1 - beta2)
     beta1, beta2, keep = number(beta1), number(beta2), number(keep)
@@ -236,7 +195,6 @@ def lion_step(params, grads, m, rate, beta1, beta2, keep=1.0):
 @in_pieces
 @jit
 def rprop_step(params, grads, previous, size, shrink, grow, smallest, largest):
-    """One step of Rprop."""
     number = params.dtype.type
     shrink, grow = number(shrink), number(grow)
     smallest, largest = number(smallest), number(largest)
@@ -253,7 +211,6 @@ def rprop_step(params, grads, previous, size, shrink, grow, smallest, largest):
 @in_pieces
 @jit
 def moving_average(mean, x, beta):
-    """Exponential moving average."""
     number = mean.dtype.type
     new, beta = number(1 - beta), number(beta)
     for i in range(mean.size):
@@ -263,7 +220,6 @@ def moving_average(mean, x, beta):
 @in_pieces
 @jit
 def shrink(params, factor):
-    """Decoupled weight decay: ``p ← factor p``."""
     factor = params.dtype.type(factor)
     for i in range(params.size):
         params[i] *= factor

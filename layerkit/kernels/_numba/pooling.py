@@ -6,39 +6,40 @@ the first-level cache meanwhile.
 """
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from layerkit.kernels._numba.compile import BOTH, contiguous, for_dtypes, inline, jit
 from layerkit.kernels._numba.threads import PASS, in_parts
 from layerkit.kernels._numpy import pooling as reference
-from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_size
+from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_sizes
 from layerkit.kernels.dispatch import in_numpy
 
 MOST_TAPS = 256  # taps are kept in 8 bits; a larger window runs in NumPy
 
 
 @for_dtypes(BOTH, reference)
-def max_pool2d(
-    x: np.ndarray, size: Pair, stride: Pair, padding: Padding = NO_PADDING
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the maximum of every window and the tap where it first stands."""
+def max_pool2d(x, size, stride, padding=NO_PADDING):
     if prod(size) > MOST_TAPS:
         return in_numpy(reference.max_pool2d)(x, size, stride, padding)
-    y = np.empty(_output_shape(x.shape, size, stride, padding), x.dtype)
+    y = _new_outputs(x, size, stride, padding)
     argmax = np.empty(y.shape, np.uint8)
-    window = *size, *stride, padding[0][0], padding[1][0]
-    x = contiguous(x)
-    in_parts(_max_pool, (x, y, argmax), window, multiply_adds=PASS * x.size)
+    _over_windows(_max_pool, (x, y, argmax), x.size, size, stride, padding)
     return y, argmax
 
 
-def _output_shape(
-    shape: tuple[int, ...], size: Pair, stride: Pair, padding: Padding
-) -> tuple[int, ...]:
-    rows = output_size(shape[1], size[0], stride[0], padding[0])
-    columns = output_size(shape[2], size[1], stride[1], padding[1])
-    return shape[0], rows, columns, shape[3]
+def _new_outputs(x: np.ndarray, size: Pair, stride: Pair, padding: Padding) -> np.ndarray:
+    outputs = output_sizes(x.shape[1:3], size, stride, padding)
+    return np.empty((len(x), *outputs, x.shape[3]), x.dtype)
+
+
+def _over_windows(
+    loop: Any, arrays: tuple, n_cells: int, size: Pair, stride: Pair, padding: Padding
+) -> None:
+    """Run ``loop(*arrays, kh, kw, sh, sw, top, left)`` over parts of the batch."""
+    window = *size, *stride, padding[0][0], padding[1][0]
+    in_parts(loop, tuple(map(contiguous, arrays)), window, multiply_adds=PASS * n_cells)
 
 
 @jit
@@ -100,23 +101,13 @@ def _tile(grad, dx, kh, kw, sh, sw, top, left):
 
 
 @for_dtypes(BOTH, reference)
-def max_pool2d_input_grad(
-    grad: np.ndarray,
-    argmax: np.ndarray,
-    x_shape: tuple[int, ...],
-    size: Pair,
-    stride: Pair,
-    padding: Padding = NO_PADDING,
-) -> np.ndarray:
-    """Return dL/dx: every output's gradient goes to the cell where its maximum stood."""
+def max_pool2d_input_grad(grad, argmax, x_shape, size, stride, padding=NO_PADDING):
     if argmax.dtype != np.uint8:
         return in_numpy(reference.max_pool2d_input_grad)(
             grad, argmax, x_shape, size, stride, padding
         )
     dx = np.empty(x_shape, grad.dtype)
-    window = *size, *stride, padding[0][0], padding[1][0]
-    grad, argmax = contiguous(grad), contiguous(argmax)
-    in_parts(_max_pool_grad, (grad, argmax, dx), window, multiply_adds=PASS * dx.size)
+    _over_windows(_max_pool_grad, (grad, argmax, dx), dx.size, size, stride, padding)
     return dx
 
 
@@ -153,14 +144,9 @@ def _give(shares, where, tap, cells, cell, stride, tile):
 
 
 @for_dtypes(BOTH, reference)
-def avg_pool2d(
-    x: np.ndarray, size: Pair, stride: Pair, padding: Padding = NO_PADDING
-) -> np.ndarray:
-    """Return the mean of the real cells of every window."""
-    y = np.empty(_output_shape(x.shape, size, stride, padding), x.dtype)
-    window = *size, *stride, padding[0][0], padding[1][0]
-    x = contiguous(x)
-    in_parts(_avg_pool, (x, y), window, multiply_adds=PASS * x.size)
+def avg_pool2d(x, size, stride, padding=NO_PADDING):
+    y = _new_outputs(x, size, stride, padding)
+    _over_windows(_avg_pool, (x, y), x.size, size, stride, padding)
     return y
 
 
@@ -192,18 +178,9 @@ def _add(total, cells, cell, stride):
 
 
 @for_dtypes(BOTH, reference)
-def avg_pool2d_input_grad(
-    grad: np.ndarray,
-    x_shape: tuple[int, ...],
-    size: Pair,
-    stride: Pair,
-    padding: Padding = NO_PADDING,
-) -> np.ndarray:
-    """Return dL/dx: every real cell of a window gets an equal share of its gradient."""
+def avg_pool2d_input_grad(grad, x_shape, size, stride, padding=NO_PADDING):
     dx = np.empty(x_shape, grad.dtype)
-    window = *size, *stride, padding[0][0], padding[1][0]
-    grad = contiguous(grad)
-    in_parts(_avg_pool_grad, (grad, dx), window, multiply_adds=PASS * dx.size)
+    _over_windows(_avg_pool_grad, (grad, dx), dx.size, size, stride, padding)
     return dx
 
 
@@ -233,11 +210,9 @@ def _avg_pool_grad(grad, dx, kh, kw, sh, sw, top, left):
 
 
 @for_dtypes(BOTH, reference)
-def mean_of_cells(x: np.ndarray) -> np.ndarray:
-    """Return the mean over the cells of (n_samples, cells, channels)."""
+def mean_of_cells(x):
     y = np.zeros((x.shape[0], x.shape[2]), x.dtype)
-    x = contiguous(x)
-    in_parts(_mean_of_cells, (x, y), multiply_adds=PASS * x.size)
+    in_parts(_mean_of_cells, (contiguous(x), y), multiply_adds=PASS * x.size)
     return y
 
 

@@ -8,7 +8,7 @@ from layerkit.kernels.dispatch import in_numpy
 
 
 @for_dtypes(BOTH, reference)
-def apply_mask(x: np.ndarray, keep: np.ndarray, scale: float) -> np.ndarray:
+def apply_mask(x, keep, scale):
     """Return ``x * keep * scale``; a mask that has to be broadcast is applied in NumPy."""
     if keep.shape != x.shape:
         return in_numpy(reference.apply_mask)(x, keep, scale)

@@ -33,11 +33,6 @@ VECTOR_BYTES = 32  # AVX2; other machines get the same vectors cut or joined by 
 WIDE, NARROW = 2, 1  # vectors a row
 
 
-def lanes(itemsize: int, vectors: int) -> int:
-    """Return how many numbers a row of a tile has."""
-    return vectors * VECTOR_BYTES // itemsize
-
-
 def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """Emit a b + c of vectors, in one rounding where the machine can."""
     kind = a.type

@@ -33,14 +33,10 @@ _STATUS = ir.IntType(32)
 _PART = ir.FunctionType(_STATUS, [_WORD, _WORD])  # of the arguments' address and the part's number
 
 
-def _go_on():
-    return 0
-
-
 # To a thread that waits for this processor.
-give_way: Any = (
-    types.ExternalFunction("sched_yield", types.int32()) if os.name == "posix" else inline(_go_on)
-)
+give_way: Any = inline(lambda: 0)
+if os.name == "posix":
+    give_way = types.ExternalFunction("sched_yield", types.int32())
 
 
 def new_queue() -> np.ndarray:

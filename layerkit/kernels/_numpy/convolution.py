@@ -36,6 +36,8 @@ from layerkit.kernels._numpy.activations import relu
 from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_sizes, taps_of
 from layerkit.kernels.dispatch import compiled
 
+Geometry = tuple[Pair, Padding, Pair]  # stride, padding and dilation
+
 # Windows are copied out of so few samples at a time that the copy is still in the cache when the
 # matrix product reads it.
 CHUNK_BYTES = 2**20
@@ -64,24 +66,24 @@ def conv2d(
     Group g of ``c_out / groups`` outputs reads group g of ``c_in / groups`` input channels.
     To rectify is to return ``max(y, 0)``, what a ReLU behind the convolution would give.
     """
+    geometry = stride, padding, dilation
     if rectify:
-        return relu(conv2d(x, kernel, bias, stride, padding, dilation, groups, algorithm))
-    size, c_out = kernel.shape[:2], kernel.shape[3]
-    height, width = output_sizes(x.shape[1:3], size, stride, padding, dilation)
-    y = np.empty((len(x), height, width, c_out), x.dtype)
-    if _takes_winograd(kernel, stride, padding, dilation, groups, algorithm):
+        return relu(conv2d(x, kernel, bias, *geometry, groups, algorithm))
+    height, width = output_sizes(x.shape[1:3], kernel.shape[:2], *geometry)
+    y = np.empty((len(x), height, width, kernel.shape[3]), x.dtype)
+    if _takes_winograd(kernel, geometry, groups, algorithm):
         winograd.convolve(x, kernel, bias, padding, y)
         return y
     x, groups = _spread(x, kernel, groups)
     # Long rows add faster than short ones, so the bias is added to whole rows of an image.
     row_bias = None if bias is None else bias[None].repeat(width, axis=0).ravel()
     if _is_depthwise(kernel, groups):
-        for chunk, windows in _windows(x, kernel, stride, padding, dilation, 1, prod(x.shape[1:])):
+        for chunk, windows in _windows(x, kernel, geometry, 1, prod(x.shape[1:])):
             _depthwise(windows[0], kernel, y[chunk])
             _add(y[chunk], row_bias)
         return y
     weights = np.ascontiguousarray(_by_output(kernel, groups))
-    for chunk, columns in _columns(x, kernel, stride, padding, dilation, groups):
+    for chunk, columns in _columns(x, kernel, geometry, groups):
         np.matmul(columns, weights, out=_by_group(y[chunk], groups))
         _add(y[chunk], row_bias)
     return y
@@ -103,17 +105,18 @@ def conv2d_kernel_grad(
     y = windows · kernel, hence dL/dkernel = windowsᵀ · dL/dy. The windows are copied out once more:
     kept from the forward pass they would take kh · kw times the memory of x.
     """
-    if _takes_winograd(out, stride, padding, dilation, groups, algorithm):
+    geometry = stride, padding, dilation
+    if _takes_winograd(out, geometry, groups, algorithm):
         winograd.kernel_grad(x, grad, padding, out)
         return
     x, groups = _spread(x, out, groups)
     total = np.zeros(out.shape, x.dtype)
     if _is_depthwise(out, groups):
-        for chunk, windows in _windows(x, out, stride, padding, dilation, 1, prod(x.shape[1:])):
+        for chunk, windows in _windows(x, out, geometry, 1, prod(x.shape[1:])):
             total += _depthwise_kernel_grad(windows[0], grad[chunk])
     else:
         sums = _by_output(total, groups)
-        for chunk, columns in _columns(x, out, stride, padding, dilation, groups):
+        for chunk, columns in _columns(x, out, geometry, groups):
             sums += columns.swapaxes(1, 2) @ _by_group(grad[chunk], groups)
     out[...] = total
 
@@ -149,16 +152,14 @@ def conv2d_input_grad(
         opposite = (reach - top, reach - bottom), (across - left, across - right)
         flipped = transpose(kernel, groups)[::-1, ::-1]
         return conv2d(grad, flipped, None, stride, opposite, dilation, groups, algorithm)
-    return _scatter(grad, kernel, x_shape, stride, padding, dilation, groups)
+    return _scatter(grad, kernel, x_shape, (stride, padding, dilation), groups)
 
 
 def _scatter(
     grad: np.ndarray,
     kernel: np.ndarray,
     x_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
+    geometry: Geometry,
     groups: int,
 ) -> np.ndarray:
     """Add what each output gives each cell in its window: one product, then a sum tap by tap.
@@ -167,13 +168,12 @@ def _scatter(
     read all outputs for each of few channels.
     """
     kh, kw, channels, _ = kernel.shape
-    cells = x_shape[1:3]
-    height, width = grad.shape[1:3]
+    cells, outputs = x_shape[1:3], grad.shape[1:3]
     planar = channels <= FEW_CHANNELS
     dx = _images(x_shape[:3], groups, channels, grad.dtype, planar)
     weights = _by_output(kernel, groups)
     product = None
-    for chunk in _chunks(len(grad), height * width * kh * kw * x_shape[3], kernel):
+    for chunk in _chunks(len(grad), prod(outputs) * kh * kw * x_shape[3], kernel):
         maps = _by_group(grad[chunk], groups)
         left, right = (weights, maps.swapaxes(1, 2)) if planar else (maps, weights.swapaxes(1, 2))
         shape = groups, left.shape[1], right.shape[2]
@@ -181,31 +181,27 @@ def _scatter(
             product = np.empty(shape, grad.dtype)
         np.matmul(left, right, out=product)
         if planar:
-            shares = product.reshape(groups, kh, kw, channels, -1, height, width)
+            shares = product.reshape(groups, kh, kw, channels, -1, *outputs)
             shares = shares.transpose(1, 2, 0, 4, 5, 6, 3)
         else:
-            shares = product.reshape(groups, -1, height, width, kh, kw, channels)
+            shares = product.reshape(groups, -1, *outputs, kh, kw, channels)
             shares = shares.transpose(4, 5, 0, 1, 2, 3, 6)
         here = dx[:, chunk]
-        for i, j, seers, seen in taps_of(
-            (kh, kw), stride, padding, dilation, cells, grad.shape[1:3]
-        ):
+        for i, j, seers, seen in taps_of((kh, kw), *geometry, cells, outputs):
             here[:, *seen] += shares[i, j][:, *seers]
     return dx.transpose(1, 2, 3, 0, 4).reshape(x_shape)
 
 
-def _takes_winograd(
-    kernel: np.ndarray, stride: Pair, padding: Padding, dilation: Pair, groups: int, algorithm: str
-) -> bool:
+def _takes_winograd(kernel: np.ndarray, geometry: Geometry, groups: int, algorithm: str) -> bool:
     """Whether to use Winograd's algorithm: "auto" does in float32, where it pays."""
     enough = np.greater_equal(sorted(kernel.shape[2:]), WINOGRAD_CHANNELS).all()
     pays = kernel.dtype == np.float32 and enough
     wanted = algorithm == "winograd" or (algorithm == "auto" and pays)
-    return bool(wanted) and winograd.fits(kernel, stride, padding, dilation, groups)
+    return bool(wanted) and winograd.fits(kernel, *geometry, groups)
 
 
 def _columns(
-    x: np.ndarray, kernel: np.ndarray, stride: Pair, padding: Padding, dilation: Pair, groups: int
+    x: np.ndarray, kernel: np.ndarray, geometry: Geometry, groups: int
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield parts of a batch and their windows as rows: (groups, n * oh * ow, kh * kw * c).
 
@@ -214,10 +210,8 @@ def _columns(
     planar = kernel.shape[2] <= FEW_CHANNELS
     memory = None
     size = kernel.shape[:2]
-    outputs = output_sizes(x.shape[1:3], size, stride, padding, dilation)
-    copied = prod(outputs) * prod(size) * x.shape[3]
-    geometry = stride, padding, dilation, groups
-    for chunk, windows in _windows(x, kernel, *geometry, copied, planar):
+    copied = prod(output_sizes(x.shape[1:3], size, *geometry)) * prod(size) * x.shape[3]
+    for chunk, windows in _windows(x, kernel, geometry, groups, copied, planar):
         _, *positions, kh, kw, c = windows.shape
         rows, taps = prod(positions), kh * kw * c
         ordered = windows.transpose(0, 4, 5, 6, 1, 2, 3) if planar else windows
@@ -236,9 +230,7 @@ def _columns(
 def _windows(
     x: np.ndarray,
     kernel: np.ndarray,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
+    geometry: Geometry,
     groups: int,
     sample_size: int,
     planar: bool = False,
@@ -249,30 +241,25 @@ def _windows(
     """
     n, h, w, channels = x.shape
     c, size = channels // groups, kernel.shape[:2]
+    stride, padding, dilation = geometry
     (top, bottom), (left, right) = padding
-    outputs = output_sizes((h, w), size, stride, padding, dilation)
+    outputs = output_sizes((h, w), size, *geometry)
     images = x.reshape(n, h, w, groups, c).transpose(3, 0, 1, 2, 4)
     padded = None
     for chunk in _chunks(n, sample_size, kernel):
         part = images[:, chunk]
         if padding != NO_PADDING or groups > 1 or planar:
             if padded is None:
-                shape = part.shape[1], h + top + bottom, w + left + right
-                padded = _images(shape, groups, c, x.dtype, planar)
+                framed = part.shape[1], h + top + bottom, w + left + right
+                padded = _images(framed, groups, c, x.dtype, planar)
             kept = part[:, :, max(-top, 0) : h + bottom, max(-left, 0) : w + right]
             part = padded[:, : part.shape[1]]
             part[:, :, max(top, 0) : h + top, max(left, 0) : w + left] = kept
         by_group, by_sample, down, across, by_channel = part.strides
         steps = down * stride[0], across * stride[1], down * dilation[0], across * dilation[1]
-        yield (
-            chunk,
-            as_strided(
-                part,
-                (groups, part.shape[1], *outputs, *size, c),
-                (by_group, by_sample, *steps, by_channel),
-                writeable=False,
-            ),
-        )
+        shape = groups, part.shape[1], *outputs, *size, c
+        strides = by_group, by_sample, *steps, by_channel
+        yield chunk, as_strided(part, shape, strides, writeable=False)
 
 
 def _images(

@@ -66,7 +66,6 @@ def sgd_step(
     params -= rate * (grads + momentum * velocity if nesterov else velocity)
 
 
-@compiled
 def adam_step(
     params: np.ndarray,
     grads: np.ndarray,

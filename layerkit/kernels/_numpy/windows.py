@@ -17,7 +17,11 @@ def output_size(n: int, size: int, stride: int, padding: Pair, dilation: int = 1
 
 
 def output_sizes(
-    cells: tuple[int, ...], size: Pair, stride: Pair, padding: Padding, dilation: Pair
+    cells: tuple[int, ...],
+    size: Pair,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair = (1, 1),
 ) -> tuple[int, ...]:
     return tuple(map(output_size, cells, size, stride, padding, dilation))
 
