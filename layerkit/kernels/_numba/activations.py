@@ -35,6 +35,8 @@ def one_pass(kernel: Any, dtypes: tuple[np.dtype, ...], n_outputs: int = 1) -> A
     first argument has another dtype run in NumPy.
     """
     other = in_numpy(kernel)
+    annotations = [p.annotation for p in inspect.signature(other).parameters.values()]
+    n_more = annotations.count(np.ndarray) - 1
 
     def decorate(loop: Any) -> Any:
         @functools.wraps(other)
@@ -43,12 +45,17 @@ def one_pass(kernel: Any, dtypes: tuple[np.dtype, ...], n_outputs: int = 1) -> A
                 return other(x, *others, **named)
             if named:
                 others = inspect.signature(other).bind(x, *others, **named).args[1:]
-            x = contiguous(x)
-            arrays = [a.astype(x.dtype, copy=False) for a in others if isinstance(a, np.ndarray)]
-            outputs = [np.empty(x.shape, x.dtype) for _ in range(n_outputs)]
-            flat = [a.ravel() for a in (x, *map(contiguous, arrays), *outputs)]
-            element_by_element(loop, *flat, numbers=others[len(arrays) :])
-            return outputs[0] if n_outputs == 1 else tuple(outputs)
+            flat = [contiguous(x).ravel()]
+            for array in others[:n_more]:
+                flat.append(contiguous(array.astype(x.dtype, copy=False)).ravel())
+            y = np.empty(x.shape, x.dtype)
+            flat.append(y.ravel())
+            if n_outputs == 1:
+                element_by_element(loop, *flat, numbers=others[n_more:])
+                return y
+            s = np.empty(x.shape, x.dtype)
+            element_by_element(loop, *flat, s.ravel(), numbers=others[n_more:])
+            return y, s
 
         return version
 
