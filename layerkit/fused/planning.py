@@ -306,7 +306,9 @@ class Run(Joined):
 
     def compute(self, x: Any, least: int = 0, most: float = inf) -> Record:
         """Return x, the hidden outputs one after the other, and the output; () if not for us."""
-        if type(x) is not np.ndarray or not x.flags.carray or not least <= len(x) <= most:
+        if type(x) is not np.ndarray or x.dtype != self.dtype or x.shape[1:] != self.input_shape:
+            return ()
+        if not x.flags.carray or not least <= len(x) <= most:
             return ()
         n_rows = len(x)
         hidden = np.empty(n_rows * self.hidden_units, x.dtype)
@@ -327,9 +329,9 @@ class Run(Joined):
 
 
 class Perceptron:
-    """A network that is nothing but a run, which needs no other guard than a look at the shapes.
+    """A network that is nothing but a run, computed without guards around its layers.
 
-    What the kernel does not take goes to the network, and so does what is to be refused.
+    What the kernel does not take goes to the network itself, and so does what is to be refused.
     """
 
     def __init__(self, network: Layer, run: Run) -> None:
@@ -337,7 +339,7 @@ class Perceptron:
         self.record: Record = ()
 
     def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
-        self.record = self.run.compute(x, least=2) if self._fits(x) else ()
+        self.record = self.run.compute(x, least=2)
         return self.record[-1] if self.record else self.network.forward(x, training)
 
     def backward(self, grad_output: np.ndarray) -> Any:
@@ -349,17 +351,13 @@ class Perceptron:
         return self.run.differentiate(self.record, grad_output)
 
     def infer(self, x: np.ndarray) -> np.ndarray:
-        record = self.run.compute(x, most=_MANY_ROWS) if self._fits(x) else ()
+        record = self.run.compute(x, most=_MANY_ROWS)
         return record[-1] if record else self.network.infer(x)
 
     def clear_cache(self) -> None:
         if not self.record:
             self.network.clear_cache()
         self.record = ()
-
-    def _fits(self, x: Any) -> bool:
-        run = self.run
-        return type(x) is np.ndarray and x.dtype == run.dtype and x.shape[1:] == run.input_shape
 
 
 def _row(dense: Dense, activation: Layer | None, starts: dict[str, int]) -> tuple[int, ...]:

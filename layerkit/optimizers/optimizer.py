@@ -1,6 +1,7 @@
 """What all first-order optimizers share: rate, clipping, weight decay, frozen slots and state."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from math import isfinite, sqrt
 from operator import attrgetter, is_
 from typing import Any, ClassVar, NamedTuple
@@ -37,7 +38,7 @@ class Pieces(NamedTuple):
     settings: tuple[Any, ...]  # hyper-parameters, which were valid
     params: np.ndarray
     grads: np.ndarray
-    layout: tuple[Slot, ...] | None  # a copy: the caller's entries may change
+    layout: Sequence[Slot] | None  # a copy: the caller's entries may change
     chunk: int
     state: dict[str, Any]
     trainable: list[int]  # slots
@@ -201,16 +202,16 @@ class Optimizer(Parameterized):
         """
         # Compiled rules have no temporaries, and are cut up among the processors.
         chunk = CHUNK * 128 if backend() == "numba" else CHUNK
-        slots = None if layout is None else tuple(layout)
         found = self._pieces
         if (
             found is None
             or found.params is not flat_params
             or found.grads is not flat_grads
-            or (found.layout, found.chunk) != (slots, chunk)
+            or found.chunk != chunk
+            or found.layout != layout
             or not all(map(is_, found.settings_of(self), found.settings))
         ):
-            found = self._find_pieces(flat_params, flat_grads, slots, chunk)
+            found = self._find_pieces(flat_params, flat_grads, copy(layout), chunk)
         rate, decay = self.rate, float(self.weight_decay)
         grads = self._clipped(flat_grads, found.spans)
         if found is not self._pieces:
@@ -290,7 +291,7 @@ class Optimizer(Parameterized):
         return {name: value for name, value in vars(self).items() if name != "_pieces"}
 
     def _find_pieces(
-        self, params: np.ndarray, grads: np.ndarray, layout: tuple[Slot, ...] | None, chunk: int
+        self, params: np.ndarray, grads: np.ndarray, layout: Sequence[Slot] | None, chunk: int
     ) -> Pieces:
         """Cut what is trainable into pieces no longer than ``chunk``, having checked everything.
 
