@@ -5,7 +5,6 @@ from 0 on. After t steps they are too small by the factors ``1 - beta1^t`` and `
 hence the corrected ``m̂ = m / (1 - beta1^t)`` and ``v̂ = v / (1 - beta2^t)``.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import log, sqrt
@@ -13,7 +12,7 @@ from math import log, sqrt
 import numpy as np
 
 from layerkit.kernels import adam_step, adamax_step, moments_step, moving_average
-from layerkit.optimizers.optimizer import Optimizer, are_betas
+from layerkit.optimizers.optimizer import Optimizer, Rate, are_betas
 from layerkit.parameters import in_range, is_positive
 
 
@@ -54,7 +53,7 @@ class Adam(Optimizer):
     [0.9, -1.9]
     """
 
-    learning_rate: float | Callable[[int], float] = 0.001
+    learning_rate: Rate = 0.001
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
@@ -162,7 +161,7 @@ class NAdam(Adam):
 
     def __init__(
         self,
-        learning_rate: float | Callable[[int], float] = 0.002,
+        learning_rate: Rate = 0.002,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
@@ -280,7 +279,7 @@ class Adamax(Adam):
     [0.9, -1.9]
     """
 
-    learning_rate: float | Callable[[int], float] = 0.002
+    learning_rate: Rate = 0.002
 
     memory = ("m", "u")
 

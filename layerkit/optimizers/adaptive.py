@@ -1,12 +1,11 @@
 """Optimizers that divide the gradient by its own recent size."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from layerkit.kernels import adadelta_step, adagrad_step, rmsprop_step
-from layerkit.optimizers.optimizer import Optimizer
+from layerkit.optimizers.optimizer import Optimizer, Rate
 from layerkit.parameters import in_range, is_positive
 
 
@@ -45,7 +44,7 @@ class Adagrad(Optimizer):
     [0.9, -1.9]
     """
 
-    learning_rate: float | Callable[[int], float] = 0.01
+    learning_rate: Rate = 0.01
     eps: float = 1e-10
     weight_decay: float = 0.0
     clip_norm: float | None = None
@@ -102,7 +101,7 @@ class RMSProp(Optimizer):
     [0.8, -1.8]
     """
 
-    learning_rate: float | Callable[[int], float] = 0.01
+    learning_rate: Rate = 0.01
     rho: float = 0.99
     momentum: float = 0.0
     centered: bool = False
@@ -171,7 +170,7 @@ class Adadelta(Optimizer):
     0.98
     """
 
-    learning_rate: float | Callable[[int], float] = 1.0
+    learning_rate: Rate = 1.0
     rho: float = 0.9
     eps: float = 1e-6
     weight_decay: float = 0.0

@@ -1,12 +1,11 @@
 """Optimizers that follow the gradient, or its sign, without a second moment."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from layerkit.kernels import lion_step, rprop_step, sgd_step
-from layerkit.optimizers.optimizer import Optimizer, are_betas, is_pair
+from layerkit.optimizers.optimizer import Optimizer, Rate, are_betas, is_pair
 from layerkit.parameters import in_range, is_positive
 
 
@@ -46,7 +45,7 @@ class SGD(Optimizer):
     [0.9, -2.5]
     """
 
-    learning_rate: float | Callable[[int], float] = 0.01
+    learning_rate: Rate = 0.01
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
@@ -107,7 +106,7 @@ class Lion(Optimizer):
     [0.9, -1.9]
     """
 
-    learning_rate: float | Callable[[int], float] = 1e-4
+    learning_rate: Rate = 1e-4
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
     clip_norm: float | None = None
@@ -174,7 +173,7 @@ class Rprop(Optimizer):
     0.636
     """
 
-    learning_rate: float | Callable[[int], float] = 0.01
+    learning_rate: Rate = 0.01
     etas: tuple[float, float] = (0.5, 1.2)
     step_sizes: tuple[float, float] = (1e-6, 50.0)
     weight_decay: float = 0.0
