@@ -57,12 +57,7 @@ class SGD(Optimizer):
         return ("velocity",) if self.momentum else ()
 
     def update(
-        self,
-        p: np.ndarray,
-        g: np.ndarray,
-        rate: float,
-        t: int,
-        velocity: np.ndarray | None = None,
+        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, velocity: np.ndarray | None = None
     ) -> None:
         sgd_step(p, g, velocity, rate, float(self.momentum), self.nesterov)
 
@@ -116,13 +111,7 @@ class Lion(Optimizer):
     decoupled = update_decays = True
 
     def update(
-        self,
-        p: np.ndarray,
-        g: np.ndarray,
-        rate: float,
-        t: int,
-        m: np.ndarray,
-        keep: float = 1.0,
+        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray, keep: float = 1.0
     ) -> None:
         beta1, beta2 = map(float, self.betas)
         lion_step(p, g, m, rate, beta1, beta2, keep)
