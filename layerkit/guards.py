@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from layerkit.shapes import batch_shape
+from layerkit.shapes import Shape, batch_shape
 
 Observer = Callable[[Any, str, np.ndarray, np.ndarray], None]
 
@@ -44,7 +44,8 @@ def _guard_forward(forward: Callable, owner: type) -> Callable:
         if self._forward_owner is not owner:
             return forward(self, x, training)
         x = _accept(self, x)
-        forget(self)
+        self._forward_shape = None  # as `Tree.clear_cache` does, without a call
+        self.__dict__.pop("cache", None)
         y = forward(self, x, training)
         shape = y.shape
         if shape[1:] != self.output_shape or shape[0] != x.shape[0]:
@@ -65,7 +66,7 @@ def _guard_backward(backward: Callable, owner: type) -> Callable:
     def guarded(self: Any, grad_output: ArrayLike) -> np.ndarray:
         if self._backward_owner is not owner:
             return backward(self, grad_output)
-        grad_output = _accept_gradient(self, grad_output)
+        grad_output = accept_gradient(self, grad_output, self._forward_shape)
         grad_input = backward(self, grad_output)
         shape = (len(grad_output), *self.input_shape)
         returned = None if grad_input is None else grad_input.shape
@@ -93,12 +94,6 @@ def _guard_infer(infer: Callable) -> Callable:
     return guarded
 
 
-def forget(layer: Any) -> None:
-    """Forget what the last forward left: no backward may follow it, and it only takes memory."""
-    layer._forward_shape = None
-    layer.__dict__.pop("cache", None)
-
-
 def _accept(layer: Any, x: ArrayLike) -> np.ndarray:
     """Return the input as an array that fits, or raise."""
     if type(x) is np.ndarray and x.dtype == layer.dtype and x.shape[1:] == layer.input_shape:
@@ -115,18 +110,18 @@ def _accept(layer: Any, x: ArrayLike) -> np.ndarray:
     return array
 
 
-def _accept_gradient(layer: Any, grad_output: ArrayLike) -> np.ndarray:
-    """Return the gradient as an array that fits the last forward, or raise."""
-    if layer._forward_shape is None:
+def accept_gradient(layer: Any, grad_output: ArrayLike, shape: Shape | None) -> np.ndarray:
+    """Return the gradient as an array of the shape of the last forward's result, or raise."""
+    if shape is None:
         raise RuntimeError(f"in {layer.where}: backward needs a forward before it")
     if type(grad_output) is not np.ndarray or grad_output.dtype != layer.dtype:
         grad_output = np.asarray(grad_output, dtype=layer.dtype)
         if grad_output.dtype not in (np.float32, np.float64):  # in a layer that is not built
             grad_output = grad_output.astype(np.float64)
-    if grad_output.shape != layer._forward_shape:
+    if grad_output.shape != shape:
         raise ValueError(
             f"in {layer.where}: backward expects the gradient of its output, "
-            f"{layer._forward_shape}, got {grad_output.shape}"
+            f"{shape}, got {grad_output.shape}"
         )
     return grad_output
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit import initializers
-from layerkit.guards import Observer, forget, guard_methods, observed
+from layerkit.guards import Observer, guard_methods, observed
 from layerkit.initializers import Initializer
 from layerkit.shapes import Shape, as_shape, batch_shape
 from layerkit.summary import Summary, summarize
@@ -78,9 +79,8 @@ class Layer(Tree):
     # Whether its kernels use all processors themselves, so that BLAS had better use one.
     threaded: ClassVar[bool] = False
     _infers_as_its_forward: ClassVar[bool] = False  # infer was written beside a forward
-    _forward_shape: Shape | None = None  # of what the last forward returned
     _observer: Observer | None = None
-    _unpickled = (*Tree._unpickled, "cache", "_forward_shape", "_observer")
+    _unpickled = (*Tree._unpickled, "_observer")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -272,19 +272,7 @@ class Layer(Tree):
         """What the last ``forward`` left for ``backward``."""
         raise RuntimeError(f"in {self.where}: backward needs a forward before it")
 
-    def clear_cache(self) -> None:
-        """Forget what forward left, in the whole tree (it can be large)."""
-        for _, layer in self.walk():
-            forget(layer)
-
-    def declare(self, input_shape: Shape) -> Shape:
-        forget(self)
-        return super().declare(input_shape)
-
-    @property
-    def is_observed(self) -> bool:
-        """Whether somebody is shown what passes through this layer."""
-        return self._observer is not None
+    observer = property(attrgetter("_observer"), doc="Who is shown what passes, or None.")
 
     def observed(self, observer: Observer) -> AbstractContextManager[None]:
         """Within a ``with`` block, show ``observer`` all that passes through the tree.

@@ -52,7 +52,15 @@ class Tree(Parameterized):
     _flat_grads: np.ndarray | None = None
     _seed: np.random.SeedSequence | None = None
     _rng: np.random.Generator | None = None
-    _unpickled: tuple[str, ...] = ("_shown_params", "_shown_grads", "_flat_params", "_flat_grads")
+    _forward_shape: Shape | None = None  # of what the last forward returned
+    _unpickled: tuple[str, ...] = (
+        "_shown_params",
+        "_shown_grads",
+        "_flat_params",
+        "_flat_grads",
+        "cache",
+        "_forward_shape",
+    )
 
     def setup(self, input_shape: Shape) -> Shape:
         """Declare arrays and return the shape of the output; a subclass overrides it."""
@@ -144,6 +152,7 @@ class Tree(Parameterized):
 
     def declare(self, input_shape: Shape) -> Shape:
         """Run ``setup`` and remember the shapes; containers call it on their children."""
+        self._forget()
         self._declared, self._own_buffers = {}, {}
         self.input_shape = tuple(input_shape)
         self.output_shape = tuple(self.setup(self.input_shape))
@@ -275,6 +284,15 @@ class Tree(Parameterized):
     def n_params(self) -> int:
         """Number of parameters in this layer and all inside it."""
         return sum(p.size for _, layer in self.walk() for p in layer.params.values())
+
+    def clear_cache(self) -> None:
+        """Forget what forward left, in the whole tree (it can be large)."""
+        for _, layer in self.walk():
+            layer._forget()
+
+    def _forget(self) -> None:
+        self._forward_shape = None
+        self.__dict__.pop("cache", None)
 
     @property
     def trainable(self) -> bool:

@@ -333,6 +333,28 @@ def test_what_does_not_fit_is_refused_as_the_network_refuses_it(x):
     assert len(set(messages)) == 1
 
 
+@pytest.mark.parametrize("convert", [np.ndarray.tolist, lambda grad: grad.astype(np.float64)])
+def test_a_gradient_of_another_kind_is_taken_as_the_network_takes_it(convert):
+    network, x, grad = built([3, 4, 2], ReLU), noise(4, 3), noise(4, 2)
+    fast = plan(network)
+    fast.forward(x, training=True)
+    fast.backward(grad)
+    expected = network.flat_grads.copy()
+    fast.forward(x, training=True)
+    fast.backward(convert(grad))
+    np.testing.assert_array_equal(network.flat_grads, expected)
+
+
+def test_what_the_layers_of_a_run_left_is_forgotten_too():
+    network, x = built([3, 4, 2], ReLU), noise(4, 3)
+    fast = plan(network)
+    for forget in (fast.clear_cache, lambda: fast.forward(x)):
+        fast.forward(x.tolist(), training=True)  # not for the kernel
+        assert "cache" in vars(network[0])
+        forget()
+        assert not any("cache" in vars(layer) for layer in network)
+
+
 def test_only_what_is_built_has_a_plan():
     with pytest.raises(RuntimeError, match="not built yet"):
         plan(Sequential([Dense(2), ReLU()]))

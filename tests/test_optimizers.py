@@ -249,10 +249,25 @@ class AdamWInAPassOfItsOwn(AdamW):
         super().update(p, g, rate, t, m, v)
 
 
+class AdamWAsItIs(AdamW):
+    """Has the rule of its base class, which decays."""
+
+
+class AdamWThatSaysSo(AdamW):
+    """A rule that asks for ``keep`` says so, as the one that it overrides did."""
+
+    update_decays = True
+
+    def update(self, p, g, rate, t, m, v, keep=1.0):
+        super().update(p, g, rate, t, m, v, keep)
+
+
+@pytest.mark.parametrize("kind", [AdamWInAPassOfItsOwn, AdamWAsItIs, AdamWThatSaysSo])
 @pytest.mark.parametrize("layout", [None, LAYOUT])
-def test_a_rule_that_does_not_ask_for_its_decay_gets_it_before(layout):
+def test_a_rule_decays_once_whether_it_asks_for_it_or_not(layout, kind):
+    assert kind.update_decays is (kind is not AdamWInAPassOfItsOwn)
     params, grads = problem(np.float64)
-    ours = run(AdamWInAPassOfItsOwn(weight_decay=0.3), params, grads, layout)
+    ours = run(kind(weight_decay=0.3), params, grads, layout)
     theirs = run(AdamW(weight_decay=0.3), params, grads, layout)
     np.testing.assert_allclose(ours, theirs, rtol=1e-13)
 

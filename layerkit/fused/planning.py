@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from math import inf
 from operator import attrgetter, is_
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit import kernels
+from layerkit.guards import accept_gradient
 from layerkit.layer import Layer
 from layerkit.layers import (
     Columns,
@@ -32,6 +34,8 @@ from layerkit.layers import (
 
 Step = tuple[Dense, Layer | None]
 """A Dense layer, and the activation right behind it, if any."""
+Record = tuple[np.ndarray, ...]
+"""What a run's forward leaves for its backward; empty if the layers did it."""
 
 _CODES: dict[type[Layer], int] = {
     Identity: kernels.IDENTITY,
@@ -123,10 +127,10 @@ class Plan:
         self._starts = {slot.path: slot.slice.start for slot in getattr(network, "layout", ())}
         self._joined: list[tuple[Layer, Any]] = []  # layers, and their parameters
         self._containers: list[tuple[Layer, Layer, Callable, list]] = []
-        self._twin = self._planned(network)
-        self._last: Layer | None = None  # which of the two computed the last forward
-        leaves = [layer for _, layer in self._twin.walk() if not layer.children()]
-        self._forgets_itself = self._twin if len(leaves) == 1 else None  # as every layer does
+        twin = self._planned(network)
+        run = twin.chain[0] if isinstance(twin, Sequential) and len(twin) == 1 else None
+        self._twin = Perceptron(network, run) if isinstance(run, Run) else twin
+        self._last: Layer | Perceptron | None = None  # who computed the last forward
 
     def __reduce__(self) -> tuple[Any, ...]:
         return plan, (self.network,)  # a copy is a plan for the copy of the network
@@ -134,9 +138,8 @@ class Plan:
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         """Do what ``network.forward`` does, leaving what `backward` needs in the plan."""
         computing = self._computing()
-        if computing is not self._last or computing is not self._forgets_itself:
+        if self._last is not None:  # should this forward fail, no backward may follow
             self.clear_cache()  # all at once: free memory in one piece has room for what is to come
-        self._last = None  # should this forward fail, no backward may follow
         y = computing.forward(x, training)
         self._last = computing
         return y
@@ -165,14 +168,16 @@ class Plan:
             self._last.clear_cache()
             self._last = None
 
-    def _computing(self) -> Layer:
+    def _computing(self) -> Layer | Perceptron:
         """The twin, or the network itself where that was changed or is to be seen."""
         for layer, params in self._joined:
-            if layer.params is not params or layer.is_observed or not layer.trainable:
+            if layer.params is not params or layer.observer is not None or not layer.trainable:
                 return self.network
         for layer, _, contents, before in self._containers:
             now = contents(layer)
-            if layer.is_observed or len(now) != len(before) or not all(map(is_, now, before)):
+            if layer.observer is not None or len(now) != len(before):
+                return self.network
+            if not all(map(is_, now, before)):
                 return self.network
         return self._twin
 
@@ -180,7 +185,7 @@ class Plan:
 
     def _planned(self, layer: Layer) -> Layer:
         """Return a twin of a container in which something is joined, any other layer itself."""
-        names = () if layer.is_observed else _CONTENTS.get(type(layer), ())
+        names = _CONTENTS.get(type(layer), ()) if layer.observer is None else ()
         so_far = len(self._joined)
         if isinstance(layer, Sequential) and names:
             planned = {"layers": self._join(layer.chain)}
@@ -236,7 +241,7 @@ class Plan:
 def _is(layers: Sequence[Layer], *kinds: type[Layer]) -> bool:
     """Whether the first layer, if any, is of one of these classes and may be joined with others."""
     return any(
-        type(layer) in kinds and layer.is_built and layer.trainable and not layer.is_observed
+        type(layer) in kinds and layer.is_built and layer.trainable and layer.observer is None
         for layer in layers[:1]
     )
 
@@ -277,7 +282,7 @@ class Run(Joined):
         self.hidden_units = int(self.table[:-1, 1].sum())
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        self.cache = record = self._compute(x) if x.shape[0] > 1 else ()
+        self.cache = record = self.compute(x, least=2)
         if record:
             return record[-1]
         for layer in self.layers:
@@ -285,35 +290,74 @@ class Run(Joined):
         return x
 
     def backward(self, grad_output: np.ndarray) -> Any:
-        if not self.cache:
-            for layer in reversed(self.layers):
-                grad_output = layer.backward(grad_output)
-            return grad_output
-        x, hidden, y = self.cache
-        flat_params, flat_grads = self.flat_vectors
-        grad_input = np.empty(x.shape if self.needs_input_grad else (0, 0), x.dtype)
-        kernels.perceptron_grad(
-            grad_output, x, flat_params, self.table, hidden, y, flat_grads, grad_input
-        )
-        return grad_input if self.needs_input_grad else None
+        if self.cache:
+            return self.differentiate(self.cache, grad_output)
+        for layer in reversed(self.layers):
+            grad_output = layer.backward(grad_output)
+        return grad_output
 
     def infer(self, x: np.ndarray) -> np.ndarray:
-        record = self._compute(x) if x.shape[0] <= _MANY_ROWS else ()
+        record = self.compute(x, most=_MANY_ROWS)
         if record:
             return record[-1]
         for layer in self.layers:
             x = layer.infer(x)
         return x
 
-    def _compute(self, x: Any) -> tuple[np.ndarray, ...]:
+    def compute(self, x: Any, least: int = 0, most: float = inf) -> Record:
         """Return x, the hidden outputs one after the other, and the output; () if not for us."""
-        if type(x) is not np.ndarray or not x.flags.carray:
+        if type(x) is not np.ndarray or x.dtype != self.dtype or x.shape[1:] != self.input_shape:
+            return ()
+        if not x.flags.carray or not least <= len(x) <= most:
             return ()
         n_rows = len(x)
         hidden = np.empty(n_rows * self.hidden_units, x.dtype)
         y = np.empty((n_rows, self.units), x.dtype)
         done = kernels.perceptron(x, self.flat_vectors[0], self.table, hidden, y)
         return (x, hidden, y) if done else ()
+
+    def differentiate(self, record: Record, grad_output: np.ndarray) -> np.ndarray | None:
+        """Overwrite the gradients and return that of x, or None if nobody asks for it."""
+        x, hidden, y = record
+        flat_params, flat_grads = self.flat_vectors
+        asked = self.needs_input_grad
+        grad_input = np.empty(x.shape if asked else (0, 0), x.dtype)
+        kernels.perceptron_grad(
+            grad_output, x, flat_params, self.table, hidden, y, flat_grads, grad_input
+        )
+        return grad_input if asked else None
+
+
+class Perceptron:
+    """A network that is nothing but a run, computed without guards around its layers.
+
+    What the kernel does not take goes to the network itself, and so does what is to be refused.
+    """
+
+    def __init__(self, network: Layer, run: Run) -> None:
+        self.network, self.run = network, run
+        self.record: Record = ()
+
+    def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
+        self.record = self.run.compute(x, least=2)
+        return self.record[-1] if self.record else self.network.forward(x, training)
+
+    def backward(self, grad_output: np.ndarray) -> Any:
+        if not self.record:
+            return self.network.backward(grad_output)
+        y, grad = self.record[-1], grad_output
+        if type(grad) is not np.ndarray or grad.dtype != y.dtype or grad.shape != y.shape:
+            grad_output = accept_gradient(self.network, grad, y.shape)
+        return self.run.differentiate(self.record, grad_output)
+
+    def infer(self, x: np.ndarray) -> np.ndarray:
+        record = self.run.compute(x, most=_MANY_ROWS)
+        return record[-1] if record else self.network.infer(x)
+
+    def clear_cache(self) -> None:
+        if not self.record:
+            self.network.clear_cache()
+        self.record = ()
 
 
 def _row(dense: Dense, activation: Layer | None, starts: dict[str, int]) -> tuple[int, ...]:

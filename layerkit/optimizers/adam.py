@@ -5,17 +5,18 @@ from 0 on. After t steps they are too small by the factors ``1 - beta1^t`` and `
 hence the corrected ``m̂ = m / (1 - beta1^t)`` and ``v̂ = v / (1 - beta2^t)``.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from math import log, sqrt
 
 import numpy as np
 
 from layerkit.kernels import adam_step, adamax_step, moments_step, moving_average
-from layerkit.optimizers.optimizer import Optimizer, are_betas
+from layerkit.optimizers.optimizer import Optimizer, Rate, are_betas
 from layerkit.parameters import in_range, is_positive
 
 
+@dataclass(eq=False, repr=False)
 class Adam(Optimizer):
     """Adaptive moments: ``p ← p - rate m̂ / (sqrt(v̂) + eps)``.
 
@@ -52,20 +53,14 @@ class Adam(Optimizer):
     [0.9, -1.9]
     """
 
-    memory: tuple[str, ...] = ("m", "v")
+    learning_rate: Rate = 0.001
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
 
-    def __init__(
-        self,
-        learning_rate: float | Callable[[int], float] = 0.001,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-    ) -> None:
-        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
-        self.betas = betas
-        self.eps = eps
+    memory = ("m", "v")
 
     def update(
         self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray, v: np.ndarray
@@ -79,6 +74,7 @@ class Adam(Optimizer):
         self.check(is_positive(self.eps), "eps", "a positive finite number")
 
 
+@dataclass(eq=False, repr=False)
 class AdamW(Adam):
     """`Adam` with decoupled weight decay: ``p ← (1 - rate weight_decay) p``, then Adam's step.
 
@@ -110,18 +106,9 @@ class AdamW(Adam):
     0.85
     """
 
-    decoupled = update_decays = True
+    weight_decay: float = 0.01
 
-    def __init__(
-        self,
-        learning_rate: float | Callable[[int], float] = 0.001,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.01,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-    ) -> None:
-        super().__init__(learning_rate, betas, eps, weight_decay, clip_norm, clip_value)
+    decoupled = update_decays = True
 
     def update(  # type: ignore[override]  # and the decay in the same pass
         self,
@@ -174,7 +161,7 @@ class NAdam(Adam):
 
     def __init__(
         self,
-        learning_rate: float | Callable[[int], float] = 0.002,
+        learning_rate: Rate = 0.002,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
@@ -262,6 +249,7 @@ class RAdam(Adam):
             p -= of_m * m
 
 
+@dataclass(eq=False, repr=False)
 class Adamax(Adam):
     """`Adam` with the maximum norm: ``p ← p - rate m̂ / u``, ``u ← max(beta2 u, |g| + eps)``.
 
@@ -291,18 +279,9 @@ class Adamax(Adam):
     [0.9, -1.9]
     """
 
-    memory = ("m", "u")
+    learning_rate: Rate = 0.002
 
-    def __init__(
-        self,
-        learning_rate: float | Callable[[int], float] = 0.002,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-    ) -> None:
-        super().__init__(learning_rate, betas, eps, weight_decay, clip_norm, clip_value)
+    memory = ("m", "u")
 
     def update(  # type: ignore[override]  # u in the place of v
         self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray, u: np.ndarray

@@ -1,14 +1,15 @@
 """Optimizers that divide the gradient by its own recent size."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from layerkit.kernels import adadelta_step, adagrad_step, rmsprop_step
-from layerkit.optimizers.optimizer import Optimizer
+from layerkit.optimizers.optimizer import Optimizer, Rate
 from layerkit.parameters import in_range, is_positive
 
 
+@dataclass(eq=False, repr=False)
 class Adagrad(Optimizer):
     """The rate divided by the root of the sum of all squared gradients so far.
 
@@ -43,18 +44,13 @@ class Adagrad(Optimizer):
     [0.9, -1.9]
     """
 
-    memory = ("v",)
+    learning_rate: Rate = 0.01
+    eps: float = 1e-10
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
 
-    def __init__(
-        self,
-        learning_rate: float | Callable[[int], float] = 0.01,
-        eps: float = 1e-10,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-    ) -> None:
-        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
-        self.eps = eps
+    memory = ("v",)
 
     def update(self, p: np.ndarray, g: np.ndarray, rate: float, t: int, v: np.ndarray) -> None:
         adagrad_step(p, g, v, rate, float(self.eps))
@@ -64,6 +60,7 @@ class Adagrad(Optimizer):
         self.check(is_positive(self.eps), "eps", "a positive finite number")
 
 
+@dataclass(eq=False, repr=False)
 class RMSProp(Optimizer):
     """The gradient divided by the root of its mean square.
 
@@ -104,22 +101,14 @@ class RMSProp(Optimizer):
     [0.8, -1.8]
     """
 
-    def __init__(
-        self,
-        learning_rate: float | Callable[[int], float] = 0.01,
-        rho: float = 0.99,
-        momentum: float = 0.0,
-        centered: bool = False,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-    ) -> None:
-        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
-        self.rho = rho
-        self.momentum = momentum
-        self.centered = centered
-        self.eps = eps
+    learning_rate: Rate = 0.01
+    rho: float = 0.99
+    momentum: float = 0.0
+    centered: bool = False
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
 
     @property
     def memory(self) -> tuple[str, ...]:
@@ -145,6 +134,7 @@ class RMSProp(Optimizer):
         self.check(is_positive(self.eps), "eps", "a positive finite number")
 
 
+@dataclass(eq=False, repr=False)
 class Adadelta(Optimizer):
     """Steps in the units of the parameters: mean squared past steps over mean squared gradients.
 
@@ -180,20 +170,14 @@ class Adadelta(Optimizer):
     0.98
     """
 
-    memory = ("v", "w")
+    learning_rate: Rate = 1.0
+    rho: float = 0.9
+    eps: float = 1e-6
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
 
-    def __init__(
-        self,
-        learning_rate: float | Callable[[int], float] = 1.0,
-        rho: float = 0.9,
-        eps: float = 1e-6,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-    ) -> None:
-        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
-        self.rho = rho
-        self.eps = eps
+    memory = ("v", "w")
 
     def update(
         self, p: np.ndarray, g: np.ndarray, rate: float, t: int, v: np.ndarray, w: np.ndarray

@@ -1,14 +1,15 @@
 """Optimizers that follow the gradient, or its sign, without a second moment."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from layerkit.kernels import lion_step, rprop_step, sgd_step
-from layerkit.optimizers.optimizer import Optimizer, are_betas, is_pair
+from layerkit.optimizers.optimizer import Optimizer, Rate, are_betas, is_pair
 from layerkit.parameters import in_range, is_positive
 
 
+@dataclass(eq=False, repr=False)
 class SGD(Optimizer):
     """Stochastic gradient descent, with (Nesterov) momentum if wanted.
 
@@ -44,30 +45,19 @@ class SGD(Optimizer):
     [0.9, -2.5]
     """
 
-    def __init__(
-        self,
-        learning_rate: float | Callable[[int], float] = 0.01,
-        momentum: float = 0.0,
-        nesterov: bool = False,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-    ) -> None:
-        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
-        self.momentum = momentum
-        self.nesterov = nesterov
+    learning_rate: Rate = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
 
     @property
     def memory(self) -> tuple[str, ...]:
         return ("velocity",) if self.momentum else ()
 
     def update(
-        self,
-        p: np.ndarray,
-        g: np.ndarray,
-        rate: float,
-        t: int,
-        velocity: np.ndarray | None = None,
+        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, velocity: np.ndarray | None = None
     ) -> None:
         sgd_step(p, g, velocity, rate, float(self.momentum), self.nesterov)
 
@@ -77,6 +67,7 @@ class SGD(Optimizer):
         self.check(bool(self.momentum or not self.nesterov), "nesterov", "False without momentum")
 
 
+@dataclass(eq=False, repr=False)
 class Lion(Optimizer):
     """The sign of an interpolated momentum: every parameter moves by the rate.
 
@@ -110,28 +101,17 @@ class Lion(Optimizer):
     [0.9, -1.9]
     """
 
+    learning_rate: Rate = 1e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
+
     memory = ("m",)
     decoupled = update_decays = True
 
-    def __init__(
-        self,
-        learning_rate: float | Callable[[int], float] = 1e-4,
-        betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-    ) -> None:
-        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
-        self.betas = betas
-
     def update(
-        self,
-        p: np.ndarray,
-        g: np.ndarray,
-        rate: float,
-        t: int,
-        m: np.ndarray,
-        keep: float = 1.0,
+        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray, keep: float = 1.0
     ) -> None:
         beta1, beta2 = map(float, self.betas)
         lion_step(p, g, m, rate, beta1, beta2, keep)
@@ -141,6 +121,7 @@ class Lion(Optimizer):
         self.check(are_betas(self.betas), "betas", "two numbers in [0, 1)")
 
 
+@dataclass(eq=False, repr=False)
 class Rprop(Optimizer):
     """Resilient propagation: a step size for each parameter, and only the sign of the gradient.
 
@@ -181,20 +162,14 @@ class Rprop(Optimizer):
     0.636
     """
 
-    memory = ("previous", "size")
+    learning_rate: Rate = 0.01
+    etas: tuple[float, float] = (0.5, 1.2)
+    step_sizes: tuple[float, float] = (1e-6, 50.0)
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
 
-    def __init__(
-        self,
-        learning_rate: float | Callable[[int], float] = 0.01,
-        etas: tuple[float, float] = (0.5, 1.2),
-        step_sizes: tuple[float, float] = (1e-6, 50.0),
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-    ) -> None:
-        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
-        self.etas = etas
-        self.step_sizes = step_sizes
+    memory = ("previous", "size")
 
     def update(
         self,

@@ -1,6 +1,7 @@
 """L-BFGS, for full batches: SciPy's, on the flat vector."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
@@ -11,6 +12,7 @@ from layerkit.parameters import Parameterized, in_range, is_count
 from layerkit.shapes import Slot
 
 
+@dataclass(eq=False, repr=False)
 class LBFGS(Parameterized):
     """Quasi-Newton descent with a line search, on a loss that is the same at every call.
 
@@ -49,19 +51,11 @@ class LBFGS(Parameterized):
     [3.0, -1.0]
     """
 
-    def __init__(
-        self,
-        max_iter: int = 200,
-        tol: float = 1e-5,
-        history: int = 10,
-        max_fun: int = 15000,
-        weight_decay: float = 0.0,
-    ) -> None:
-        self.max_iter = max_iter
-        self.tol = tol
-        self.history = history
-        self.max_fun = max_fun
-        self.weight_decay = weight_decay
+    max_iter: int = 200
+    tol: float = 1e-5
+    history: int = 10
+    max_fun: int = 15000
+    weight_decay: float = 0.0
 
     def minimize(
         self,

@@ -1,13 +1,14 @@
 """What all first-order optimizers share: rate, clipping, weight decay, frozen slots and state."""
 
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite, sqrt
+from copy import copy
 from operator import attrgetter, is_
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from layerkit.kernels import backend, plus_decay, shrink
+from layerkit.optimizers.clipping import Span, clipped
 from layerkit.parameters import Parameterized, in_range, is_positive
 from layerkit.schedules import Schedule
 from layerkit.shapes import Slot
@@ -15,8 +16,8 @@ from layerkit.shapes import Slot
 # Elements handled at a time: the parameters, the gradient, two moments and some temporaries of this
 # length stay in a core's cache while the rule passes over them a dozen times.
 CHUNK = 32_768
+Rate = float | Callable[[int], float]
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-Span = tuple[int, int]
 
 
 class Piece(NamedTuple):
@@ -37,7 +38,7 @@ class Pieces(NamedTuple):
     settings: tuple[Any, ...]  # hyper-parameters, which were valid
     params: np.ndarray
     grads: np.ndarray
-    layout: tuple[Slot, ...] | None  # a copy: the caller's entries may change
+    layout: Sequence[Slot] | None  # a copy: the caller's entries may change
     chunk: int
     state: dict[str, Any]
     trainable: list[int]  # slots
@@ -81,7 +82,8 @@ class Optimizer(Parameterized):
         Whether weight decay shrinks the parameters instead of joining the gradient.
     update_decays : bool
         Whether `update` has an argument ``keep`` and multiplies p by it in its own pass, where
-        weight decay is decoupled; otherwise `step` does so before.
+        weight decay is decoupled; otherwise `step` does so before. A
+        class that overrides `update` states it anew.
 
     Notes
     -----
@@ -120,7 +122,7 @@ class Optimizer(Parameterized):
 
     def __init__(
         self,
-        learning_rate: float | Callable[[int], float] = 0.01,
+        learning_rate: Rate = 0.01,
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
         clip_value: float | None = None,
@@ -160,18 +162,13 @@ class Optimizer(Parameterized):
 
         Called by the first step after any of them was set.
         """
-        rate = self.learning_rate
-        self.check(
-            callable(rate) or in_range(rate, 0),
-            "learning_rate",
-            "a finite number >= 0 or a schedule",
-        )
+        ok = callable(self.learning_rate) or in_range(self.learning_rate, 0)
+        self.check(ok, "learning_rate", "a finite number >= 0 or a schedule")
         self.check(in_range(self.weight_decay, 0), "weight_decay", "a finite number >= 0")
         for name in ("clip_norm", "clip_value"):
             bound = getattr(self, name)
-            self.check(
-                bound is None or is_positive(bound), name, "None or a positive finite number"
-            )
+            ok = bound is None or is_positive(bound)
+            self.check(ok, name, "None or a positive finite number")
 
     def step(
         self,
@@ -201,18 +198,20 @@ class Optimizer(Parameterized):
         """
         # Compiled rules have no temporaries, and are cut up among the processors.
         chunk = CHUNK * 128 if backend() == "numba" else CHUNK
-        slots = None if layout is None else tuple(layout)
         found = self._pieces
         if (
             found is None
             or found.params is not flat_params
             or found.grads is not flat_grads
-            or (found.layout, found.chunk) != (slots, chunk)
+            or found.chunk != chunk
+            or found.layout != layout
             or not all(map(is_, found.settings_of(self), found.settings))
         ):
-            found = self._find_pieces(flat_params, flat_grads, slots, chunk)
+            found = self._find_pieces(flat_params, flat_grads, copy(layout), chunk)
         rate, decay = self.rate, float(self.weight_decay)
-        grads = self._clipped(flat_grads, found.spans)
+        grads = flat_grads
+        if self.clip_value is not None or self.clip_norm is not None:
+            grads = clipped(self, flat_grads, found.spans)
         if found is not self._pieces:
             self._pieces, self._state = found, found.state  # from here on nothing is refused
 
@@ -290,7 +289,7 @@ class Optimizer(Parameterized):
         return {name: value for name, value in vars(self).items() if name != "_pieces"}
 
     def _find_pieces(
-        self, params: np.ndarray, grads: np.ndarray, layout: tuple[Slot, ...] | None, chunk: int
+        self, params: np.ndarray, grads: np.ndarray, layout: Sequence[Slot] | None, chunk: int
     ) -> Pieces:
         """Cut what is trainable into pieces no longer than ``chunk``, having checked everything.
 
@@ -338,22 +337,6 @@ class Optimizer(Parameterized):
                 f"{n_slots}; reset() forgets it"
             )
         return state
-
-    def _clipped(self, grads: np.ndarray, spans: list[Span]) -> np.ndarray:
-        if self.clip_value is not None or self.clip_norm is not None:
-            norm = _norm(grads, spans)
-            if not isfinite(norm):
-                raise FloatingPointError(
-                    f"{self!r}: cannot clip a gradient whose norm is {norm}; parameters and state "
-                    "are unchanged"
-                )
-        if self.clip_value is not None:
-            grads = np.clip(grads, -float(self.clip_value), float(self.clip_value))
-        if self.clip_norm is not None:
-            scale = float(self.clip_norm) / (_norm(grads, spans) + 1e-6)
-            if scale < 1:
-                grads = grads * scale
-        return grads
 
 
 def are_betas(value: Any) -> bool:
@@ -413,17 +396,3 @@ def check_vectors(params: np.ndarray, grads: np.ndarray) -> None:
             f"flat_grads must be like flat_params, {params.size} of {params.dtype}, "
             f"got {grads.size} of {grads.dtype}"
         )
-
-
-def _norm(grads: np.ndarray, spans: list[Span]) -> float:
-    """Euclidean norm over `spans`; where squares overflow, that of multiples of the largest."""
-    pieces = [grads[start:stop] for start, stop in spans]
-    with np.errstate(over="ignore"):
-        norm = sqrt(sum(float(np.dot(g, g)) for g in pieces))
-    if isfinite(norm):
-        return norm
-    largest = float(np.max([np.max(np.abs(g), initial=0) for g in pieces]))
-    if not isfinite(largest):
-        return largest
-    pieces = [g.astype(np.float64) / largest for g in pieces]
-    return largest * sqrt(sum(float(np.dot(g, g)) for g in pieces))

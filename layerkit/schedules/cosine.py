@@ -1,11 +1,13 @@
 """Schedules made of half cosines."""
 
+from dataclasses import dataclass
 from math import cos, pi
 
 from layerkit.parameters import is_positive
 from layerkit.schedules.schedule import Schedule
 
 
+@dataclass(eq=False, repr=False)
 class CosineDecay(Schedule):
     """Half a cosine from `learning_rate` down to `final`, after a linear warm-up if wanted.
 
@@ -38,13 +40,10 @@ class CosineDecay(Schedule):
     [0.5, 1.0, 1.0, 0.8536, 0.5, 0.1464, 0.0]
     """
 
-    def __init__(
-        self, learning_rate: float = 0.01, steps: int = 1000, final: float = 0.0, warmup: int = 0
-    ) -> None:
-        self.learning_rate = learning_rate
-        self.steps = steps
-        self.final = final
-        self.warmup = warmup
+    learning_rate: float = 0.01
+    steps: int = 1000
+    final: float = 0.0
+    warmup: int = 0
 
     def __call__(self, step: int) -> float:
         self._check_numbers("learning_rate", "final")
@@ -59,6 +58,7 @@ class CosineDecay(Schedule):
         return _cosine(self.learning_rate, self.final, done)
 
 
+@dataclass(eq=False, repr=False)
 class CosineRestarts(Schedule):
     """`CosineDecay` that starts over: cycle i lasts ``steps factor^i`` steps.
 
@@ -85,13 +85,10 @@ class CosineRestarts(Schedule):
     [1.0, 0.5, 1.0, 0.8536, 0.5, 0.1464, 1.0]
     """
 
-    def __init__(
-        self, learning_rate: float = 0.01, steps: int = 1000, factor: int = 1, final: float = 0.0
-    ) -> None:
-        self.learning_rate = learning_rate
-        self.steps = steps
-        self.factor = factor
-        self.final = final
+    learning_rate: float = 0.01
+    steps: int = 1000
+    factor: int = 1
+    final: float = 0.0
 
     def __call__(self, step: int) -> float:
         self._check_numbers("learning_rate", "final")
@@ -106,6 +103,7 @@ class CosineRestarts(Schedule):
         return _cosine(self.learning_rate, self.final, step / length)
 
 
+@dataclass(eq=False, repr=False)
 class OneCycle(Schedule):
     """Up to `learning_rate` and down to almost nothing, each along half a cosine.
 
@@ -138,19 +136,11 @@ class OneCycle(Schedule):
     [0.04, 0.52, 1.0, 0.6113, 0.0]
     """
 
-    def __init__(
-        self,
-        learning_rate: float = 0.01,
-        steps: int = 1000,
-        warmup: float = 0.3,
-        start_divisor: float = 25.0,
-        end_divisor: float = 1e4,
-    ) -> None:
-        self.learning_rate = learning_rate
-        self.steps = steps
-        self.warmup = warmup
-        self.start_divisor = start_divisor
-        self.end_divisor = end_divisor
+    learning_rate: float = 0.01
+    steps: int = 1000
+    warmup: float = 0.3
+    start_divisor: float = 25.0
+    end_divisor: float = 1e4
 
     def __call__(self, step: int) -> float:
         self._check_numbers("learning_rate")

@@ -1,8 +1,11 @@
 """Schedules that only go down, without cosines."""
 
+from dataclasses import dataclass
+
 from layerkit.schedules.schedule import Schedule
 
 
+@dataclass(eq=False, repr=False)
 class StepDecay(Schedule):
     """``rate = learning_rate factor^floor(step / every)``: a staircase.
 
@@ -21,10 +24,9 @@ class StepDecay(Schedule):
     [1.0, 1.0, 0.5, 0.5, 0.25]
     """
 
-    def __init__(self, learning_rate: float = 0.01, every: int = 1000, factor: float = 0.1) -> None:
-        self.learning_rate = learning_rate
-        self.every = every
-        self.factor = factor
+    learning_rate: float = 0.01
+    every: int = 1000
+    factor: float = 0.1
 
     def __call__(self, step: int) -> float:
         self._check_numbers("learning_rate")
@@ -33,6 +35,7 @@ class StepDecay(Schedule):
         return float(self.learning_rate * self.factor ** (step // self.every))
 
 
+@dataclass(eq=False, repr=False)
 class ExponentialDecay(Schedule):
     """``rate = learning_rate factor^(step / every)``: `StepDecay` without the stairs.
 
@@ -51,10 +54,9 @@ class ExponentialDecay(Schedule):
     0.3536
     """
 
-    def __init__(self, learning_rate: float = 0.01, every: int = 1000, factor: float = 0.1) -> None:
-        self.learning_rate = learning_rate
-        self.every = every
-        self.factor = factor
+    learning_rate: float = 0.01
+    every: int = 1000
+    factor: float = 0.1
 
     def __call__(self, step: int) -> float:
         self._check_numbers("learning_rate")
@@ -63,6 +65,7 @@ class ExponentialDecay(Schedule):
         return float(self.learning_rate * self.factor ** (step / self.every))
 
 
+@dataclass(eq=False, repr=False)
 class InverseScaling(Schedule):
     """``rate = learning_rate / (step + 1)^power``.
 
@@ -82,15 +85,15 @@ class InverseScaling(Schedule):
     0.01
     """
 
-    def __init__(self, learning_rate: float = 0.01, power: float = 0.5) -> None:
-        self.learning_rate = learning_rate
-        self.power = power
+    learning_rate: float = 0.01
+    power: float = 0.5
 
     def __call__(self, step: int) -> float:
         self._check_numbers("learning_rate", "power")
         return float(self.learning_rate / (step + 1) ** self.power)
 
 
+@dataclass(eq=False, repr=False)
 class Polynomial(Schedule):
     """``rate = final + (learning_rate - final) (1 - step / steps)^power``; `final` from `steps` on.
 
@@ -111,13 +114,10 @@ class Polynomial(Schedule):
     0.75
     """
 
-    def __init__(
-        self, learning_rate: float = 0.01, steps: int = 1000, power: float = 1.0, final: float = 0.0
-    ) -> None:
-        self.learning_rate = learning_rate
-        self.steps = steps
-        self.power = power
-        self.final = final
+    learning_rate: float = 0.01
+    steps: int = 1000
+    power: float = 1.0
+    final: float = 0.0
 
     def __call__(self, step: int) -> float:
         self._check_numbers("learning_rate", "power", "final")

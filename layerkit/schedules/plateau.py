@@ -1,12 +1,14 @@
 """The schedule that listens to a metric."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import isfinite
 
 from layerkit.parameters import in_range
 from layerkit.schedules.schedule import Schedule
 
 
+@dataclass(eq=False, repr=False)
 class ReduceOnPlateau(Schedule):
     """``rate = max(learning_rate factor^reductions, minimum)``: one reduction for each plateau.
 
@@ -44,25 +46,16 @@ class ReduceOnPlateau(Schedule):
     0.05
     """
 
-    _best: float | None = None
-    _bad_epochs: int = 0  # since the best
-    _reductions: int = 0
+    learning_rate: float = 0.01
+    factor: float = 0.1
+    patience: int = 10
+    threshold: float = 1e-4
+    mode: str = "min"
+    minimum: float = 0.0
 
-    def __init__(
-        self,
-        learning_rate: float = 0.01,
-        factor: float = 0.1,
-        patience: int = 10,
-        threshold: float = 1e-4,
-        mode: str = "min",
-        minimum: float = 0.0,
-    ) -> None:
-        self.learning_rate = learning_rate
-        self.factor = factor
-        self.patience = patience
-        self.threshold = threshold
-        self.mode = mode
-        self.minimum = minimum
+    _best: float | None = field(default=None, init=False)
+    _bad_epochs: int = field(default=0, init=False)  # since the best
+    _reductions: int = field(default=0, init=False)
 
     def __call__(self, step: int) -> float:
         self._check_numbers("learning_rate")

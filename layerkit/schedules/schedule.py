@@ -1,6 +1,7 @@
 """What all schedules share, and those that make no shape of their own."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from layerkit.parameters import Parameterized, in_range, is_count
 
@@ -57,6 +58,7 @@ class Schedule(Parameterized):
         self.check(is_count(getattr(self, name), low), name, f"an integer >= {low}")
 
 
+@dataclass(eq=False, repr=False)
 class Constant(Schedule):
     """``rate = learning_rate``, the same at every step.
 
@@ -71,14 +73,14 @@ class Constant(Schedule):
     0.1
     """
 
-    def __init__(self, learning_rate: float = 0.01) -> None:
-        self.learning_rate = learning_rate
+    learning_rate: float = 0.01
 
     def __call__(self, step: int) -> float:
         self._check_numbers("learning_rate")
         return float(self.learning_rate)
 
 
+@dataclass(eq=False, repr=False)
 class Warmup(Schedule):
     """A linear rise to another schedule's first rate, then that schedule, as if it began there.
 
@@ -104,9 +106,8 @@ class Warmup(Schedule):
     [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
     """
 
-    def __init__(self, schedule: Callable[[int], float], steps: int = 100) -> None:
-        self.schedule = schedule
-        self.steps = steps
+    schedule: Callable[[int], float]
+    steps: int = 100
 
     def __call__(self, step: int) -> float:
         self.check(callable(self.schedule), "schedule", "a function of the step")

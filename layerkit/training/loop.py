@@ -19,7 +19,6 @@ from layerkit.seeds import as_seed_sequence
 from layerkit.training.batches import as_batches
 from layerkit.training.checkpoint import Checkpoint, as_checkpoint
 from layerkit.training.history import History
-from layerkit.training.progress import Progress
 from layerkit.training.run import (
     Batches,
     Run,
@@ -28,6 +27,8 @@ from layerkit.training.run import (
     first_nonfinite,
     warn_of_double_link,
 )
+
+_SHOWN = ("loss", "validation_loss", "validation_score")
 
 
 def train(
@@ -236,6 +237,36 @@ def _minimize(run: Run, batches: Batches) -> None:
         return state.stop or state.epoch >= state.epochs
 
     state.optimizer.minimize(loss_and_grads, network.flat_params, network.layout, iteration)
+
+
+class Progress:
+    """A bar over all steps with tqdm, a line for every epoch without."""
+
+    def __init__(self, state: TrainingState, batches: int) -> None:
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            self.bar = None
+        else:
+            total, done = state.epochs * batches or None, state.epoch * batches
+            self.bar = tqdm(total=total, initial=done, unit="batch", dynamic_ncols=True)
+
+    def on_batch(self, state: TrainingState) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def __call__(self, state: TrainingState) -> None:
+        row = state.history.rows[-1]
+        shown = {name: f"{row[name]:.4g}" for name in _SHOWN if name in row}
+        if self.bar is None:
+            print(f"epoch {state.epoch}/{state.epochs}", *(f"{k} {v}" for k, v in shown.items()))
+        else:
+            self.bar.set_description(f"epoch {state.epoch}/{state.epochs}", refresh=False)
+            self.bar.set_postfix(shown)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
 
 
 def _choose_monitor(monitor: str | None, validated: bool, scored: bool) -> str:
