@@ -182,9 +182,13 @@ def first_words(package):
     ids=lambda documented: documented.path,
 )
 def test_arguments_of_kernels_are_explained_once(documented):
+    """By the function, at the head of its file for a family, or for all in the package."""
     package = importlib.import_module("layerkit.kernels")
-    explained = re.findall(r"^    (\w+(?:, \w+)*)  +\S", package.__doc__, re.MULTILINE)
-    names = {name for line in explained for name in line.split(", ")}
+    family = importlib.import_module(documented.thing.__module__)
+    told = f"{package.__doc__}\n{family.__doc__}"
+    common = {name for code in re.findall(r"``([\w, ]+)``", told) for name in code.split(", ")}
+    listed = re.findall(r"^    (\w+(?:, \w+)*)  +\S", told, re.MULTILINE)
+    names = common | {name for line in listed for name in line.split(", ")}
     own = {name for names, _, _ in documented.doc["Parameters"] for name in names.split(", ")}
     assert set(documented.signature) <= names | own
 

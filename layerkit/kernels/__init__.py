@@ -10,16 +10,28 @@ Which of the two::
     warmup                compile ahead of time
     one_blas_thread       a ``with`` block in which matrix products use one thread
 
-Kernels, by family; each says what its arguments are, and ``…_grad`` is the gradient of the output
-times the derivative::
+Kernels, by family, and ``…_grad``: the gradient of the output times the derivative. What their
+arguments are stands with each, or once for a family, at the head of its file in ``_numpy``::
 
-    activations           relu, tanh, sigmoid, gelu …; softmax, log_softmax, log_sigmoid
-    cross_entropy         after softmax or sigmoid: the loss and its gradient at once
-    convolution, pooling  of images (n_samples, height, width, channels)
-    normalization         batch_norm, layer_norm, and parts of them for relatives
-    dense                 matmul, add_row, sum_rows; perceptron, for Dense layers in a row
-    optimizers            update rules, and weight decay, which comes before them
-    random                masks for dropout
+    activations           relu, leaky_relu, elu, sigmoid, tanh, softplus, gelu, silu, mish;
+                          relu_grad, leaky_relu_grad, elu_grad, sigmoid_grad, tanh_grad,
+                          softplus_grad, gelu_grad, silu_grad, mish_grad;
+                          softmax, log_softmax, log_sigmoid
+    cross_entropy         binary_cross_entropy, cross_entropy_of_labels,
+                          cross_entropy_of_softmax, cross_entropy_of_sigmoid
+    convolution           conv2d, conv2d_input_grad, conv2d_kernel_grad
+    pooling               max_pool2d, max_pool2d_input_grad, avg_pool2d, avg_pool2d_input_grad,
+                          mean_of_cells
+    normalization         batch_norm, batch_norm_grad, layer_norm, layer_norm_grad; their parts
+                          along, channel_sums, long_rows, row_length, row_mean
+    dense                 matmul, add_row, sum_rows, add_rows_at, sum_of_squares; perceptron,
+                          perceptron_grad for layers in a row; IDENTITY, RELU, SIGMOID, TANH name
+                          what follows a product
+    optimizers            sgd_step, adam_step, moments_step, adamax_step, adagrad_step,
+                          rmsprop_step, adadelta_step, lion_step, rprop_step, moving_average;
+                          plus_decay and shrink, which come before them
+    random                keep_mask, apply_mask
+    windows               output_size; the types Pair (height, width) and Padding
 
 All kernels mean the same by ``x, y`` (input and output), ``grad`` (dL/dy, the gradient of the
 output), ``x_shape`` (of the input whose gradient is asked for) and ``out`` (array to overwrite with

@@ -8,6 +8,7 @@ probability of 1e-40 or a log-probability of -1e-40 has as many correct digits a
 Other arguments::
 
     slope, alpha, scale   of the formula in the first line
+    s                     the gate that the forward kernel returned with y
     axis                  along which probabilities sum to 1
 """
 

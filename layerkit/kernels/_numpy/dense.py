@@ -15,6 +15,7 @@ Arguments::
 
     a, b                  matrices to be multiplied
     rows, row             a matrix, and what is added to each row of it
+    run, hidden           Dense layers in a row, see `perceptron`, and all outputs but the last
     index                 which row of a table each row belongs to
     flat_params           all parameters of a network
     flat_grads            all its gradients, to be overwritten where the run has its own

@@ -10,9 +10,13 @@ backward finds x - mean again.
 Arguments::
 
     gamma, beta           scale and shift of every channel
-    grad_gamma, grad_beta dL/dgamma and dL/dbeta, to be overwritten
+    grad_gamma            dL/dgamma, to be overwritten
+    grad_beta             dL/dbeta, to be overwritten
     x_hat, inv_std        what was standardised, and one over its standard deviation
     eps                   added to a variance, so that it is not 0
+    mean                  two rows that add up to the mean of every channel
+    rows                  a matrix
+    a, b                  arrays in long rows; b is multiplied in
     channels              length of the last axis; ``n_positions`` is the number of its rows
     values                one number per channel
 """

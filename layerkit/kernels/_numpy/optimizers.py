@@ -17,6 +17,8 @@ Arguments::
     previous, size        in `rprop_step` the gradient of the step before, and each step's length
     shrink, grow          factors of that length where the sign turned, and where it stayed
     smallest, largest     bounds of that length
+    factor                what `shrink` multiplies by
+    mean, beta            in `moving_average` what is brought up to date with x, and its memory
     decay, spans          weight decay, and the (start, stop) of what decays
 """
 

@@ -2,6 +2,13 @@
 
 Along one axis, with stride s, dilation d and p cells of padding before the first, output o looks
 through tap t of its window at the cell ``o s + t d - p``.
+
+Arguments::
+
+    n                     cells along the axis
+    size, stride          cells that a window takes, and from one window to the next
+    dilation              cells from one tap to the next
+    padding               (before, after)
 """
 
 from collections.abc import Iterator
