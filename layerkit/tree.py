@@ -294,15 +294,13 @@ class Tree(Parameterized):
         self._forward_shape = None
         self.__dict__.pop("cache", None)
 
-    @property
-    def trainable(self) -> bool:
-        """False while the layer is frozen."""
-        return self._trainable
-
-    @trainable.setter
-    def trainable(self, flag: bool) -> None:
+    def _freeze_or_thaw(self, flag: bool) -> None:
         for _, layer in self.walk():
             layer._trainable = bool(flag)
+
+    trainable = property(
+        attrgetter("_trainable"), _freeze_or_thaw, doc="False while the layer is frozen."
+    )
 
     @property
     def is_built(self) -> bool:
