@@ -44,7 +44,7 @@ def _guard_forward(forward: Callable, owner: type) -> Callable:
         if self._forward_owner is not owner:
             return forward(self, x, training)
         x = _accept(self, x)
-        self._forward_shape = None  # as `Tree.clear_cache` does, without a call
+        self._forward_shape = None  # what `clear_cache` does to each layer, without a call
         self.__dict__.pop("cache", None)
         y = forward(self, x, training)
         shape = y.shape

@@ -249,6 +249,11 @@ class Tree(Parameterized):
         return MappingProxyType({})
 
     @property
+    def declared(self) -> Mapping[str, Declaration]:
+        """What ``setup`` declared with ``add_param``, by name; there before the arrays are."""
+        return self._declared
+
+    @property
     def buffers(self) -> Mapping[str, np.ndarray]:
         """Arrays outside the flat vectors, by name."""
         return MappingProxyType(self._own_buffers)

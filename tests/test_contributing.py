@@ -1,4 +1,4 @@
-"""The worked example of the contributing guide is a layer as it asks for them."""
+"""The contributing guide: its map names what exists, its worked example is a layer as it asks."""
 
 import ast
 import re
@@ -14,6 +14,7 @@ from test_contract import CHECKS, ON_SOME_CASES, name_of
 from layerkit.inspection.catalogue.layer_entry import LayerEntry
 
 GUIDE = Path(__file__).parent.parent / "CONTRIBUTING.md"
+PACKAGE = GUIDE.parent / "layerkit"
 
 
 def blocks():
@@ -42,6 +43,13 @@ def guide():
     namespace["row"], namespace["entry"] = run(row, namespace), run(entry, namespace)
     namespace["onnx"] = onnx
     return namespace
+
+
+def test_its_map_names_files_that_exist():
+    table = re.search(r"^\| you look for .*?\n\n", GUIDE.read_text("utf-8"), re.DOTALL | re.M)
+    paths = re.findall(r"`([\w/*]+(?:\.py|/))`", table[0])
+    assert len(paths) > 25
+    assert [path for path in paths if not any(PACKAGE.glob(path))] == []
 
 
 def test_its_gradients_are_right(guide):

@@ -129,8 +129,8 @@ class Plan:
         self._containers: list[tuple[Layer, Layer, Callable, list]] = []
         twin = self._planned(network)
         run = twin.chain[0] if isinstance(twin, Sequential) and len(twin) == 1 else None
-        self._twin = Perceptron(network, run) if isinstance(run, Run) else twin
-        self._last: Layer | Perceptron | None = None  # who computed the last forward
+        self._twin = UnguardedRun(network, run) if isinstance(run, DenseRun) else twin
+        self._last: Layer | UnguardedRun | None = None  # who computed the last forward
 
     def __reduce__(self) -> tuple[Any, ...]:
         return plan, (self.network,)  # a copy is a plan for the copy of the network
@@ -168,7 +168,7 @@ class Plan:
             self._last.clear_cache()
             self._last = None
 
-    def _computing(self) -> Layer | Perceptron:
+    def _computing(self) -> Layer | UnguardedRun:
         """The twin, or the network itself where that was changed or is to be seen."""
         for layer, params in self._joined:
             if layer.params is not params or layer.observer is not None or not layer.trainable:
@@ -214,7 +214,7 @@ class Plan:
             steps = self._steps(chain)
             run = [layer for step in steps for layer in step if layer is not None]
             if len(run) > 1:
-                joined.append(Run(steps, self._starts, self.network))
+                joined.append(DenseRun(steps, self._starts, self.network))
             elif _is(chain, Conv2D) and _is(chain[1:], ReLU):
                 run = chain[:2]
                 joined += [RectifiedConvolution(chain[0]), Rectified(run[1:])]
@@ -268,7 +268,7 @@ class Joined(Layer):
         self.layers[0].needs_input_grad = flag
 
 
-class Run(Joined):
+class DenseRun(Joined):
     """Dense layers and activations, computed by one call of a kernel.
 
     They do it themselves, one by one, where the kernel does not take the case.
@@ -328,13 +328,13 @@ class Run(Joined):
         return grad_input if asked else None
 
 
-class Perceptron:
-    """A network that is nothing but a run, computed without guards around its layers.
+class UnguardedRun:
+    """A network that is nothing but a run, computed without the guards of a layer.
 
     What the kernel does not take goes to the network itself, and so does what is to be refused.
     """
 
-    def __init__(self, network: Layer, run: Run) -> None:
+    def __init__(self, network: Layer, run: DenseRun) -> None:
         self.network, self.run = network, run
         self.record: Record = ()
 

@@ -121,7 +121,7 @@ class Trail(InOrder):
         shape = layer.declare(self.shape)
         arrays = {name: value for name, value in arrays.items() if value is not None}
         for name, value in arrays.items():
-            held: Any = layer._declared if name in layer._declared else layer._own_buffers
+            held: Any = layer.declared if name in layer.declared else layer.buffers
             own = held[name].shape
             if value.shape != own:
                 raise ValueError(

@@ -239,6 +239,11 @@ class Columns(Layer):
     def __init__(self, routes: Sequence[tuple[Any, Layer]]) -> None:
         self.routes = routes
 
+    @property
+    def feature_names(self) -> Sequence[str]:
+        """What `name_features` was told; empty if nothing."""
+        return self._feature_names
+
     def name_features(self, names: Sequence[str]) -> None:
         self._feature_names = list(names)
 
@@ -262,6 +267,11 @@ class Columns(Layer):
             widths.append(math.prod(layer.declare((len(positions),))))
         self._cuts = np.cumsum(widths)
         return (int(self._cuts[-1]),)
+
+    @property
+    def positions(self) -> list[np.ndarray]:
+        """Columns of each route by their positions, once the layer knows its shapes."""
+        return self._positions
 
     def _resolve(self, columns: Any, n_features: int) -> np.ndarray:
         every = np.arange(n_features)

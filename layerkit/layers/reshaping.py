@@ -178,6 +178,11 @@ class ZeroPad2D(Layer):
         height, width, channels = input_shape
         return height + sum(self._margins[0]), width + sum(self._margins[1]), channels
 
+    @property
+    def margins(self) -> Padding:
+        """Zeros ((above, below), (left, right)), once the layer knows its shapes."""
+        return self._margins
+
     def _four_sides(self) -> Padding:
         given: Any = self.padding
         if is_size(given, least=0):
@@ -246,6 +251,11 @@ class UpSample2D(Layer):
         self._factors = pair(self, "size", n_axes=2)
         height, width, channels = input_shape
         return height * self._factors[0], width * self._factors[1], channels
+
+    @property
+    def factors(self) -> Pair:
+        """Factors of the height and of the width, once the layer knows its shapes."""
+        return self._factors
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         s, t = self._factors

@@ -82,8 +82,8 @@ class Optimizer(Parameterized):
         Whether weight decay shrinks the parameters instead of joining the gradient.
     update_decays : bool
         Whether `update` has an argument ``keep`` and multiplies p by it in its own pass, where
-        weight decay is decoupled; otherwise `step` does so before. A
-        class that overrides `update` states it anew.
+        weight decay is decoupled; otherwise `step` does so before. A class that overrides `update`
+        states it anew.
 
     Notes
     -----

@@ -116,6 +116,7 @@ class Run:
             on_end(self.state)
 
     def end_epoch(self, loss: float) -> None:
+        """Record an epoch, keep its weights if they are the best, and call the callbacks."""
         state = self.state
         state.epoch += 1
         row = {"epoch": state.epoch, "loss": loss, **self._validate()}
@@ -154,6 +155,7 @@ class Run:
             self.state.history.stopped = f"no improvement in {self.waited} epochs"
 
     def back_to_good_weights(self, error: FloatingPointError) -> None:
+        """Undo the epoch that diverged, and warn."""
         state = self.state
         put_back(state.network, self.good)
         state.history.stopped = f"diverged in epoch {state.epoch + 1}: {error}"
@@ -166,6 +168,7 @@ class Run:
         )
 
     def restore_best(self) -> None:
+        """Give the network the weights of the best epoch, if there is validation."""
         if self.best_weights is not None:
             put_back(self.state.network, self.best_weights)
 

@@ -115,7 +115,7 @@ def _entries(layer: Layer, columns: Any) -> list[tuple[Any, Layer]]:
         inner = next((x for x in layer.chain if not isinstance(x, _TRANSPARENT)), None)
         return [] if inner is None else _entries(inner, columns)
     if isinstance(layer, layers.Columns):
-        routes = zip(layer._positions, layer.routes, strict=True)
+        routes = zip(layer.positions, layer.routes, strict=True)
         return [found for at, (_, inner) in routes for found in _entries(inner, columns[at])]
     if isinstance(layer, (layers.Residual, layers.Concat)):
         return [found for _, inner in layer.children() for found in _entries(inner, columns)]

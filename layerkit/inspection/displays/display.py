@@ -13,8 +13,7 @@ from layerkit.training import TrainingState
 
 # Okabe and Ito's colours, which people with any kind of colour blindness can tell apart.
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
-ORANGE, SKY, PURPLE, GREY = "#E69F00", "#56B4E9", "#CC79A7", "#6E6E6E"
-PALETTE = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE)
+GREY = "#6E6E6E"
 
 STYLE = {
     "figure.constrained_layout.use": True,

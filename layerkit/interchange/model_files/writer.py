@@ -17,6 +17,7 @@ from layerkit import archive
 from layerkit.archive import Node
 from layerkit.interchange.model_files.registry import is_estimator, is_ours
 from layerkit.layer import Layer
+from layerkit.layers import Columns
 from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import Parameterized
 from layerkit.shapes import Shape
@@ -197,15 +198,17 @@ class Writer:
     def layer(self, layer: Layer, where: str) -> Node:
         """Store a layer; if it is the root of a tree that is built, with all arrays of the tree."""
         is_root = layer.is_built and not self.inside_root
-        if is_root and layer._flat_params is None:  # part of a larger network, views of its arrays
+        if is_root and not hasattr(
+            layer, "flat_params"
+        ):  # part of a larger network, views of its arrays
             layer = copy.deepcopy(layer)
         self.inside_root |= is_root
         params = self.fields(layer.get_params(deep=False), where)
         stored: dict[str, Any] = {"class": self.name(type(layer), where), "params": params}
         if not layer.trainable:
             stored["trainable"] = False
-        if names := list(getattr(layer, "_feature_names", ())):
-            stored["feature_names"] = names
+        if isinstance(layer, Columns) and layer.feature_names:
+            stored["feature_names"] = list(layer.feature_names)
         if is_root:
             self.inside_root = False
             stored["built"] = self.arrays(layer, where)

@@ -1,4 +1,4 @@
-"""Activations, known by what they compute.
+"""ONNX operators as activations, known by what they compute.
 
 An activation has many spellings in operators: GELU alone is written with Erf, Tanh or Sigmoid, its
 factors in any order. So no pattern is matched here: whatever is computed elementwise from one

@@ -1,4 +1,4 @@
-"""Convolutions, pooling, padding and normalization."""
+"""ONNX operators as layers: convolutions, pooling, padding and normalization."""
 
 from __future__ import annotations
 

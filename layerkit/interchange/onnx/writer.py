@@ -152,12 +152,12 @@ def _global_pool(g: Graph, layer: Layer, x: Value) -> str:
 
 
 def _zero_pad(g: Graph, layer: Any, x: Value) -> str:
-    (top, bottom), (left, right) = layer._margins
+    (top, bottom), (left, right) = layer.margins
     return g.node("Pad", x, np.array([0, 0, top, left, 0, 0, bottom, right]))
 
 
 def _upsample(g: Graph, layer: Any, x: Value) -> str:
-    scales = np.array([1, 1, *layer._factors], np.float32)
+    scales = np.array([1, 1, *layer.factors], np.float32)
     way = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     return g.node("Resize", x, "", scales, mode="nearest", **way)
 
@@ -267,7 +267,7 @@ def _concat(g: Graph, layer: Any, x: Value) -> Value:
 @emits(nn.Columns)
 def _columns(g: Graph, layer: Any, x: Value) -> Value:
     parts = []
-    for positions, (_, child) in zip(layer._positions, layer.routes, strict=True):
+    for positions, (_, child) in zip(layer.positions, layer.routes, strict=True):
         chosen = Value(g.node("Gather", x, positions, axis=1), (len(positions),))
         part = emit(g, child, chosen)
         parts.append(part if len(part.shape) == 1 else g.reshape(part, (math.prod(part.shape),)))

@@ -131,8 +131,8 @@ CHANNELS_FIRST: Modules = {
     nn.PReLU: lambda layer: _set(
         tnn.PReLU(layer.input_shape[-1]), weight=layer.params["negative_slope"]
     ),
-    nn.ZeroPad2D: lambda layer: _padding(layer._margins, 0.0),
-    nn.UpSample2D: lambda layer: tnn.Upsample(scale_factor=tuple(map(float, layer._factors))),
+    nn.ZeroPad2D: lambda layer: _padding(layer.margins, 0.0),
+    nn.UpSample2D: lambda layer: tnn.Upsample(scale_factor=tuple(map(float, layer.factors))),
 }
 CHANNELS_LAST: Modules = {
     nn.Maxout: lambda layer: _set(
@@ -339,7 +339,7 @@ def _alike(chains: list[Chain], channels_first: bool) -> list[Chain]:
 @writes(nn.Columns)
 def _columns(layer: Any, chain: Chain) -> Chain:
     routes = []
-    for positions, (_, child) in zip(layer._positions, layer.routes, strict=True):
+    for positions, (_, child) in zip(layer.positions, layer.routes, strict=True):
         part = write(child, Chain((len(positions),), False))
         routes.append((positions, part.with_channels_last().module()))
     return chain.then(modules.Columns(routes), layer.output_shape)

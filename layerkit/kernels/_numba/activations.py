@@ -28,15 +28,16 @@ from layerkit.kernels.dispatch import in_numpy
 _ONE = np.float32(1)
 
 
-def one_pass(kernel: Any, dtypes: tuple[np.dtype, ...], n_outputs: int = 1) -> Any:
-    """Make the compiled version of a kernel from ``loop(*arrays, *outputs, *numbers)``.
+def one_pass(
+    kernel: Any, dtypes: tuple[np.dtype, ...], n_inputs: int = 1, n_outputs: int = 1
+) -> Any:
+    """Make the compiled version of a kernel from ``loop(*inputs, *outputs, *numbers)``.
 
-    Arrays come before numbers among the kernel's arguments, and outputs are new ones. Calls whose
+    Inputs come before numbers among the kernel's arguments, and outputs are new arrays. Calls whose
     first argument has another dtype run in NumPy.
     """
     other = in_numpy(kernel)
-    annotations = [p.annotation for p in inspect.signature(other).parameters.values()]
-    n_more = annotations.count(np.ndarray) - 1
+    n_more = n_inputs - 1
 
     def decorate(loop: Any) -> Any:
         @functools.wraps(other)
@@ -89,7 +90,7 @@ def leaky_relu(x, y, slope):
         y[i] = slope * x[i] if x[i] < zero else x[i]
 
 
-@one_pass(reference.leaky_relu_grad, BOTH)
+@one_pass(reference.leaky_relu_grad, BOTH, n_inputs=2)
 @jit
 def leaky_relu_grad(grad, y, out, slope):
     slope, zero, one = y.dtype.type(slope), y.dtype.type(0), y.dtype.type(1)
@@ -127,7 +128,7 @@ def elu(x, y, alpha, scale):
         y[i] = scale * x[i] if x[i] > 0 else alpha * exponential.expm1_of_negative(below)
 
 
-@one_pass(reference.elu_grad, BOTH)
+@one_pass(reference.elu_grad, BOTH, n_inputs=2)
 @jit
 def elu_grad(grad, y, out, alpha, scale):
     alpha, scale, zero = y.dtype.type(alpha * scale), y.dtype.type(scale), y.dtype.type(0)
@@ -157,14 +158,14 @@ def tanh_grad_loop(grad, y, out):
 
 # Runs of Dense layers use these loops too.
 relu = one_pass(reference.relu, BOTH)(relu_loop)
-relu_grad = one_pass(reference.relu_grad, BOTH)(relu_grad_loop)
+relu_grad = one_pass(reference.relu_grad, BOTH, n_inputs=2)(relu_grad_loop)
 sigmoid = one_pass(reference.sigmoid, SINGLE)(sigmoid_loop)
-sigmoid_grad = one_pass(reference.sigmoid_grad, BOTH)(sigmoid_grad_loop)
+sigmoid_grad = one_pass(reference.sigmoid_grad, BOTH, n_inputs=2)(sigmoid_grad_loop)
 tanh = one_pass(reference.tanh, SINGLE)(tanh_loop)
-tanh_grad = one_pass(reference.tanh_grad, BOTH)(tanh_grad_loop)
+tanh_grad = one_pass(reference.tanh_grad, BOTH, n_inputs=2)(tanh_grad_loop)
 
 
-@one_pass(reference.softplus_grad, SINGLE)
+@one_pass(reference.softplus_grad, SINGLE, n_inputs=2)
 @jit
 def softplus_grad(grad, x, out):
     for i in range(x.size):
@@ -174,7 +175,7 @@ def softplus_grad(grad, x, out):
 # ---------------------------------------------------------------- with a gate
 
 
-@one_pass(reference.gelu, SINGLE, 2)
+@one_pass(reference.gelu, SINGLE, n_outputs=2)
 @jit
 def gelu(x, y, s):
     for i in range(x.size):
@@ -183,7 +184,7 @@ def gelu(x, y, s):
         y[i] = x[i] * gate
 
 
-@one_pass(reference.gelu_grad, SINGLE)
+@one_pass(reference.gelu_grad, SINGLE, n_inputs=3)
 @jit
 def gelu_grad(grad, x, s, out):
     scale = np.float32(0.3989422804014327)
@@ -191,7 +192,7 @@ def gelu_grad(grad, x, s, out):
         out[i] = grad[i] * (s[i] + x[i] * (scale * exponential.exp(np.float32(-0.5) * x[i] * x[i])))
 
 
-@one_pass(reference.silu, SINGLE, 2)
+@one_pass(reference.silu, SINGLE, n_outputs=2)
 @jit
 def silu(x, y, s):
     for i in range(x.size):
@@ -200,7 +201,7 @@ def silu(x, y, s):
         y[i] = x[i] * gate
 
 
-@one_pass(reference.silu_grad, BOTH)
+@one_pass(reference.silu_grad, BOTH, n_inputs=3)
 @jit
 def silu_grad(grad, x, s, out):
     one = x.dtype.type(1)
@@ -208,7 +209,7 @@ def silu_grad(grad, x, s, out):
         out[i] = grad[i] * (s[i] + x[i] * s[i] * (one - s[i]))
 
 
-@one_pass(reference.mish, SINGLE, 2)
+@one_pass(reference.mish, SINGLE, n_outputs=2)
 @jit
 def mish(x, y, s):
     for i in range(x.size):
@@ -219,7 +220,7 @@ def mish(x, y, s):
         y[i] = x[i] * gate
 
 
-@one_pass(reference.mish_grad, SINGLE)
+@one_pass(reference.mish_grad, SINGLE, n_inputs=3)
 @jit
 def mish_grad(grad, x, s, out):
     for i in range(x.size):

@@ -32,8 +32,7 @@ _WORD = ir.IntType(64)
 _STATUS = ir.IntType(32)
 _PART = ir.FunctionType(_STATUS, [_WORD, _WORD])  # of the arguments' address and the part's number
 
-
-# To a thread that waits for this processor.
+# Lets a thread that waits for this processor have it.
 give_way: Any = inline(lambda: 0)
 if os.name == "posix":
     give_way = types.ExternalFunction("sched_yield", types.int32())
