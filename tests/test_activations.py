@@ -524,3 +524,16 @@ def test_weights_before_it_start_as_it_needs(layer_class, expected):
 def test_maxout_starts_from_he_uniform():
     W = Maxout(units=50, pieces=4).build(600, random_state=0).params["W"]
     assert 0.099 < np.abs(W).max() <= 0.1, "sqrt(6 / 600): each piece is a Dense of its own"
+
+
+def test_a_rectifier_of_another_function_computes_that_one():
+    class Capped(ReLU):
+        def function(self, x):
+            return np.minimum(super().function(x), 1)
+
+        def derivative_from_output(self, y):
+            return super().derivative_from_output(y) * (y < 1)
+
+    x = np.array([[-1.0, 0.5, 3.0]])
+    np.testing.assert_array_equal(Capped().forward(x), [[0, 0.5, 1]])
+    np.testing.assert_array_equal(Capped().infer(x), [[0, 0.5, 1]])

@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 import layerkit as lk
 from layerkit import Dense, Dropout, ReLU, Sequential, SequentialClassifier, SequentialRegressor
 from layerkit.estimators.preparing import hold_out
+from layerkit.fused.planning import Plan
 from layerkit.layer import Layer
 from layerkit.losses import Huber
 from layerkit.optimizers import LBFGS, SGD, Adam
@@ -533,8 +534,8 @@ def test_large_inputs_are_predicted_in_parts(n_rows, monkeypatch):
     whole = model.predict_proba(X)
     monkeypatch.setattr("layerkit.estimators.base._BATCH_ELEMENTS", 100)
     sizes = []
-    infer = Sequential.infer
-    monkeypatch.setattr(Sequential, "infer", lambda net, x: sizes.append(len(x)) or infer(net, x))
+    infer = Plan.infer
+    monkeypatch.setattr(Plan, "infer", lambda plan, x: sizes.append(len(x)) or infer(plan, x))
     np.testing.assert_allclose(model.predict_proba(X), whole, rtol=1e-12)
     assert max(sizes) == 12  # the widest layer has 8 units
 

@@ -957,3 +957,74 @@ def test_lbfgs_is_cloned_and_printed():
     assert repr(sklearn.clone(LBFGS(max_iter=7, tol=0.1))) == "LBFGS(max_iter=7, tol=0.1)"
     with pytest.raises(ValueError, match="flat_grads must be like flat_params, 2 of float64"):
         LBFGS().minimize(lambda p: (0.0, np.zeros(3)), np.zeros(2))
+
+
+def stepped(rule, *settings):
+    """Parameters after a step, then after one more with each of the settings."""
+    params, grads = np.array([1.0, -2.0, 3.0]), np.array([0.5, 0.25, -1.0])
+    rule.step(params, grads)
+    for name, value in settings:
+        setattr(rule, name, value)
+        rule.step(params, grads)
+    return params
+
+
+class PlainDescent(Optimizer):
+    """What only the class has a value for counts too, once it is set."""
+
+    weight_decay = 0.0
+    clip_norm = clip_value = None
+    nesterov = False
+
+    def __init__(self, learning_rate=0.1):
+        self.learning_rate = learning_rate
+
+    def validate(self):
+        super().validate()
+        self.check(isinstance(self.nesterov, bool), "nesterov", "True or False")
+
+    def update(self, p, g, rate, t):
+        p -= rate * g * (2 if self.nesterov else 1)
+
+
+@pytest.mark.parametrize(
+    "name, wrong", [("nesterov", "x"), ("weight_decay", -1.0), ("clip_norm", -1.0)]
+)
+def test_a_setting_that_only_the_class_had_is_noticed(name, wrong):
+    with pytest.raises(ValueError, match=name):
+        stepped(PlainDescent(), (name, wrong))
+
+
+def test_decay_that_only_the_class_had_is_switched_on():
+    plain = stepped(PlainDescent())
+    decayed = stepped(PlainDescent(), ("weight_decay", 0.1))
+    grads = np.array([0.5, 0.25, -1.0])
+    np.testing.assert_allclose(decayed, plain - 0.1 * (grads + 0.1 * plain))
+
+
+class Descends:
+    def update(self, p, g, rate, t, **memory):
+        p -= rate * g
+
+
+class DescentWithDecay(Descends, AdamW):
+    pass
+
+
+def test_the_class_that_states_the_rule_says_who_decays():
+    params = np.array([1.0, -2.0])
+    DescentWithDecay(learning_rate=0.1, weight_decay=0.1).step(params, np.array([0.5, 0.25]))
+    np.testing.assert_allclose(params, np.array([1.0, -2.0]) * 0.99 - [0.05, 0.025])
+
+
+class Tagged:
+    def __init_subclass__(cls, tag=None, **kwargs):
+        super().__init_subclass__(**kwargs)
+        cls.tag = tag
+
+
+def test_a_rule_may_have_bases_that_hear_of_subclasses():
+    class TaggedAdam(Adam, Tagged, tag="mine"):
+        pass
+
+    assert TaggedAdam.tag == "mine"

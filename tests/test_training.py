@@ -518,3 +518,15 @@ def test_divergence_names_the_first_layer_whose_output_is_not_finite(table):
     network = Sequential([Dense(4), Logarithm(), Tanh(), Dense(2)])
     with pytest.warns(DivergenceWarning, match=r"first in the output of layers\.1 Logarithm"):
         fit(network, table)
+
+
+def test_a_callback_may_put_another_network_in_its_place():
+    X, y = np.random.default_rng(0).standard_normal((40, 4)), np.arange(40) % 2
+    first, second = (Sequential([Dense(3), ReLU(), Dense(2)]).build(4, seed) for seed in (0, 1))
+    before = second.flat_params.copy()
+
+    def exchange(state):
+        state.network = second
+
+    train(first, CategoricalCrossEntropy(), SGD(0.1), (X, y), epochs=2, callbacks=[exchange])
+    assert not np.array_equal(second.flat_params, before)

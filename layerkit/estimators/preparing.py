@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from layerkit.archive import ModelFileError
 from layerkit.estimators.rules import is_splitter
 from layerkit.estimators.streamed import StreamedRows, are_batches
-from layerkit.estimators.targets import Numbers, Target, as_column, class_target
+from layerkit.estimators.targets import ClassTarget, Numbers, Target, as_column, class_target
 from layerkit.estimators.weights import class_weights
 from layerkit.layer import Layer
 from layerkit.optimizers import LBFGS
@@ -130,7 +130,7 @@ def prepare(
         target = estimator._target
     else:
         target = class_target(y, classes) if is_classifier(estimator) else Numbers(y)
-    if batches is None and estimator.class_weight is not None:
+    if batches is None and isinstance(target, ClassTarget) and estimator.class_weight is not None:
         columns = [y] if y.ndim == 1 else list(y.T)
         weight = class_weights(estimator.class_weight, columns, target.labels, weight)
     seed = seed or (as_seed_sequence(estimator.random_state) if fresh else estimator._seed)
@@ -154,7 +154,7 @@ def _survey(
     if isinstance(estimator._recipe().optimizer(), LBFGS):
         raise ValueError("L-BFGS needs all rows at once: give X and y as arrays, not as batches")
     rows = StreamedRows(batches, partial(validate, estimator), is_classifier(estimator), fresh)
-    rows.weigh(estimator.class_weight)
+    rows.weigh(estimator.class_weight if is_classifier(estimator) else None)
     return rows
 
 

@@ -199,6 +199,7 @@ class Conv2D(_GroupedConvolution):
         return conv2d_input_grad(grad_output, W, x.shape, *self.geometry, self.algorithm)
 
 
+@dataclass(eq=False, repr=False)
 class Conv1D(_GroupedConvolution):
     r"""One-dimensional convolution over a sequence: `Conv2D` on an image of height 1.
 

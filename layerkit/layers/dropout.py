@@ -204,6 +204,9 @@ class AlphaDropout(_RandomMask):
 
     SATURATION = -1.7580993408473766  # -λα of SELU
 
+    def __init__(self, rate: float) -> None:
+        super().__init__(rate)
+
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         if not training or self.rate == 0:
             self.cache = None, 1.0

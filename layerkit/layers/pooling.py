@@ -67,6 +67,7 @@ class _AvgPool(_Pool):
         return grad.reshape(len(grad), *self.input_shape)
 
 
+@dataclass(eq=False, repr=False)
 class MaxPool2D(_MaxPool):
     r"""The largest cell of every window, channel by channel.
 
@@ -121,6 +122,7 @@ class MaxPool2D(_MaxPool):
     n_axes = 2
 
 
+@dataclass(eq=False, repr=False)
 class MaxPool1D(_MaxPool):
     r"""The largest step of every window of a sequence, channel by channel.
 
@@ -167,6 +169,7 @@ class MaxPool1D(_MaxPool):
     n_axes = 1
 
 
+@dataclass(eq=False, repr=False)
 class AvgPool2D(_AvgPool):
     r"""The mean of every window, channel by channel.
 
@@ -216,6 +219,7 @@ class AvgPool2D(_AvgPool):
     n_axes = 2
 
 
+@dataclass(eq=False, repr=False)
 class AvgPool1D(_AvgPool):
     r"""The mean of every window of a sequence, channel by channel.
 

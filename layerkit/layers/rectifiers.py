@@ -65,7 +65,7 @@ class ReLU(FromOutput):
     derivative_from_output = staticmethod(is_positive)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        y = self.cache = relu(x)
+        y = self.cache = self.function(x)
         return y
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:

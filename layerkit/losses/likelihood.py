@@ -9,15 +9,15 @@ from layerkit.losses.loss import Loss, as_floats
 class LogMean(Loss):
     """Base of losses whose ``y_pred`` is the logarithm of a positive mean.
 
-    The ``power`` of the mean that is the variance, as of `Tweedie`, says which targets there are.
+    The power of the mean that is the variance, `Tweedie`'s ``power``, says which targets there are.
     """
 
-    power: float
+    _variance_power: float
 
     def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        if self.power >= 2:
+        if self._variance_power >= 2:
             self.check_targets(y_true > 0, y_true, "greater than 0")
-        elif self.power > 0:
+        elif self._variance_power > 0:
             self.check_targets(y_true >= 0, y_true, "at least 0")
         return super().prepare_targets(y_pred, y_true)
 
@@ -50,7 +50,7 @@ class Poisson(LogMean):
     [[-2.0]]
     """
 
-    power = 1
+    _variance_power = 1
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         return np.exp(y_pred) - y_true * y_pred
@@ -83,7 +83,7 @@ class Gamma(LogMean):
     [[-2.0]]
     """
 
-    power = 2
+    _variance_power = 2
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         return y_pred + y_true * np.exp(-y_pred)
@@ -132,6 +132,10 @@ class Tweedie(LogMean):
 
     def __init__(self, power: float = 1.5) -> None:
         self.power = power
+
+    @property
+    def _variance_power(self) -> float:  # type: ignore[override]
+        return self.power
 
     def check_params(self) -> None:
         self.check(bool(np.isfinite(self.power)), "power", "a finite number")

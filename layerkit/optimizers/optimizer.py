@@ -116,9 +116,10 @@ class Optimizer(Parameterized):
     _state: dict[str, Any] | None = None
     _pieces: Pieces | None = None
 
-    def __init_subclass__(cls) -> None:
-        if "update" in vars(cls):  # it says itself whether that one decays
-            cls.update_decays = vars(cls).get("update_decays", False)
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        owner = next(base for base in cls.__mro__ if "update" in vars(base))
+        cls.update_decays = vars(owner).get("update_decays", False)  # whoever states the rule says
 
     def __init__(
         self,
@@ -313,11 +314,17 @@ class Optimizer(Parameterized):
                 pieces.append(Piece(here, *vectors, trainable[leader], _within(decaying, here)))
         coupled = self.weight_decay > 0 and not self.decoupled
         longest = max((p.grads.size for p in pieces), default=0) if coupled else 0
-        names = [name for name in vars(self) if not name.startswith("_")]
-        settings_of = attrgetter("decoupled", "learning_rate", *names)
+        settings_of = attrgetter(*self._settings())
         made_for = settings_of, settings_of(self), params, grads, layout, chunk
         scratch = np.empty(longest, params.dtype)
         return Pieces(*made_for, state, trainable, spans, decaying, pieces, scratch)
+
+    def _settings(self) -> list[str]:
+        """Names of what the user may have set; also those that only the class has a value for."""
+        kinds = [kind for kind in type(self).__mro__ if issubclass(kind, Optimizer)]
+        on_class = {n for kind in kinds for n, v in vars(kind).items() if not callable(v)}
+        own = {"decoupled", *vars(self), *self._defaults(), *on_class} - {"state", "rate", "memory"}
+        return sorted(n for n in own if not n.startswith("_") and hasattr(self, n))
 
     def _state_for(self, params: np.ndarray, n_slots: int) -> dict[str, Any]:
         """The state, new before the first step, else checked to belong to this vector."""

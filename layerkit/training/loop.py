@@ -194,7 +194,7 @@ def _epoch(run: Run, batches: Batches) -> float:
     """One pass over the data: the whole of backpropagation, batch by batch."""
     state = run.state
     network, loss, optimizer = state.network, state.loss, state.optimizer
-    plan, layout = run.plan, network.layout
+    plan, layout = run.plan_for(network), network.layout
     total, rows = 0.0, 0.0
     for x, y, weight, normalizer in batches:
         if weight is not None and not np.any(weight):

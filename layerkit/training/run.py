@@ -96,6 +96,12 @@ class Run:
         self.good = snapshot(state.network)
         self.best_weights: Weights | None = None
 
+    def plan_for(self, network: Layer) -> Plan:
+        """Return the plan, a new one where a callback has put another network in its place."""
+        if self.plan.network is not network:
+            self.plan = plan(network)
+        return self.plan
+
     def observe(self, *callbacks: Any) -> None:
         """Call these from now on, after those there are."""
         self.callbacks += callbacks

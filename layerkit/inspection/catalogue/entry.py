@@ -139,8 +139,9 @@ class Entry(Shown):
     @property
     def code(self) -> str:
         """Where the class is defined, ``file:line``, the file relative to the repository."""
-        line = inspect.getsourcelines(self.subject)[1]
-        return f"{self.file}:{line}"
+        lines, first = inspect.getsourcelines(self.subject)  # decorators come before the class
+        above = next(i for i, line in enumerate(lines) if line.startswith("class "))
+        return f"{self.file}:{first + above}"
 
     @property
     def file(self) -> str:
