@@ -272,7 +272,7 @@ class Layer(Tree):
         """What the last ``forward`` left for ``backward``."""
         raise RuntimeError(f"in {self.where}: backward needs a forward before it")
 
-    observer = property(attrgetter("_observer"), doc="Who is shown what passes, or None.")
+    active_observer = property(attrgetter("_observer"), doc="Who is shown what passes, or None.")
 
     def observed(self, observer: Observer) -> AbstractContextManager[None]:
         """Within a ``with`` block, show ``observer`` all that passes through the tree.

@@ -117,7 +117,7 @@ def _rows(layer: Any, depth: int = 0) -> Iterator[Row]:
 
 
 def _own_size(layer: Any) -> int:
-    return sum(math.prod(declared.shape) for declared in layer.declared.values())
+    return sum(math.prod(declared.shape) for declared in layer.declared_params.values())
 
 
 def _n_params(layer: Any) -> int:

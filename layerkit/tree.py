@@ -249,7 +249,7 @@ class Tree(Parameterized):
         return MappingProxyType({})
 
     @property
-    def declared(self) -> Mapping[str, Declaration]:
+    def declared_params(self) -> Mapping[str, Declaration]:
         """What ``setup`` declared with ``add_param``, by name; there before the arrays are."""
         return self._declared
 

@@ -171,11 +171,15 @@ class Plan:
     def _computing(self) -> Layer | UnguardedRun:
         """The twin, or the network itself where that was changed or is to be seen."""
         for layer, params in self._joined:
-            if layer.params is not params or layer.observer is not None or not layer.trainable:
+            if (
+                layer.params is not params
+                or layer.active_observer is not None
+                or not layer.trainable
+            ):
                 return self.network
         for layer, _, contents, before in self._containers:
             now = contents(layer)
-            if layer.observer is not None or len(now) != len(before):
+            if layer.active_observer is not None or len(now) != len(before):
                 return self.network
             if not all(map(is_, now, before)):
                 return self.network
@@ -185,7 +189,7 @@ class Plan:
 
     def _planned(self, layer: Layer) -> Layer:
         """Return a twin of a container in which something is joined, any other layer itself."""
-        names = _CONTENTS.get(type(layer), ()) if layer.observer is None else ()
+        names = _CONTENTS.get(type(layer), ()) if layer.active_observer is None else ()
         so_far = len(self._joined)
         if isinstance(layer, Sequential) and names:
             planned = {"layers": self._join(layer.chain)}
@@ -241,7 +245,10 @@ class Plan:
 def _is(layers: Sequence[Layer], *kinds: type[Layer]) -> bool:
     """Whether the first layer, if any, is of one of these classes and may be joined with others."""
     return any(
-        type(layer) in kinds and layer.is_built and layer.trainable and layer.observer is None
+        type(layer) in kinds
+        and layer.is_built
+        and layer.trainable
+        and layer.active_observer is None
         for layer in layers[:1]
     )
 

@@ -121,7 +121,7 @@ class Trail(InOrder):
         shape = layer.declare(self.shape)
         arrays = {name: value for name, value in arrays.items() if value is not None}
         for name, value in arrays.items():
-            held: Any = layer.declared if name in layer.declared else layer.buffers
+            held: Any = layer.declared_params if name in layer.declared_params else layer.buffers
             own = held[name].shape
             if value.shape != own:
                 raise ValueError(

@@ -246,7 +246,7 @@ def _build(root: Layer, built: dict[str, Any]) -> None:
         shapes.append(input_shape)
         check_sizes(shapes, "the network")
         output_shape = type(layer).declare(layer, input_shape)
-        for name, declaration in layer.declared.items():
+        for name, declaration in layer.declared_params.items():
             full = f"{path}.{name}".lstrip(".")
             declared[full] = declaration.shape
             if declaration.shape != stored.get(full):
