@@ -632,3 +632,14 @@ def test_plain_rows_skip_the_checks_and_others_do_not(dtype):
     named = model.fit(pd.DataFrame(X, columns=list("abc")), X[:, 0])
     with pytest.warns(UserWarning, match="does not have valid feature names"):
         named.predict(X)
+
+
+def test_a_regressor_of_ones_own_may_have_a_class_weight():
+    class Regressor(SequentialRegressor):
+        def __init__(self, layers, class_weight=None):
+            super().__init__(layers, max_iter=2, n_iter_no_change=None, random_state=0)
+            self.class_weight = class_weight
+
+    weighted = Regressor([Dense(3)], class_weight={0: 1}).fit(X_IRIS, Y_IRIS)
+    plain = Regressor([Dense(3)]).fit(X_IRIS, Y_IRIS)
+    np.testing.assert_array_equal(weighted.network_.flat_params, plain.network_.flat_params)

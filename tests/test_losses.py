@@ -582,3 +582,11 @@ def test_hyper_parameters_show_and_nest():
         ValueError, match="Huber has no parameter 'alpha'; valid parameters are delta"
     ):
         loss.set_params(alpha=1)
+
+
+def test_a_subclass_may_have_a_power_of_its_own():
+    class Sharpened(Poisson):
+        def __init__(self, power=3):
+            self.power = power
+
+    assert np.isfinite(Sharpened().forward(np.zeros((2, 1)), np.zeros((2, 1))))  # counts may be 0
