@@ -26,12 +26,6 @@ class MiniBatches:
         For a new order in every pass.
     lonely : bool
         Whether one row may come alone; BatchNorm cannot learn from that.
-
-    Examples
-    --------
-    >>> batches = MiniBatches(np.zeros((5, 2)), np.arange(5), None, batch_size=2)
-    >>> [y.tolist() for _, y in batches]
-    [[0, 1], [2, 3], [4]]
     """
 
     def __init__(

@@ -34,14 +34,6 @@ class Moments:
 
     Batches are merged by the formula of Chan, Golub and LeVeque, which loses no digits to
     cancellation. Numbers that are not finite are counted apart.
-
-    Examples
-    --------
-    >>> moments = Moments()
-    >>> moments.add(np.array([1.0, 2.0])), moments.add(np.array([6.0, np.inf]))
-    (None, None)
-    >>> moments.count, moments.mean, round(moments.std, 3), moments.high, moments.not_finite
-    (3, 3.0, 2.16, 6.0, 1)
     """
 
     def __init__(self) -> None:
