@@ -148,14 +148,8 @@ def reported_cap(solver: str, dtype: Any) -> float:
 class Penalized(Loss):
     """A loss plus ``alpha / (2 normalizer) ||W||²``, whose gradient the optimizer adds.
 
-    Parameters
-    ----------
-    unpenalized : Loss
-    alpha : float
-    weights : list of ndarray
-        W, the arrays that decay.
-    optimizer : Optimizer
-        Its ``weight_decay`` follows the normalizer, which is smaller in a last, shorter batch.
+    ``weights`` are W, the arrays that decay. The optimizer's ``weight_decay`` follows the
+    normalizer, which is smaller in a last, shorter batch.
     """
 
     def __init__(

@@ -66,14 +66,7 @@ class PaperAdam(Adam):
 
 
 class QuasiNewton(LBFGS):
-    """`LBFGS` that remembers how its search ended.
-
-    Attributes
-    ----------
-    converged : bool
-    fun : float
-        The loss with its penalty at the end.
-    """
+    """`LBFGS` that remembers how its search ended; ``fun`` is the loss, with its penalty, there."""
 
     converged = False
     fun = np.nan

@@ -269,16 +269,9 @@ def _finite(x: Any) -> bool:
 class Snapshot:
     """What was measured.
 
-    Attributes
-    ----------
-    recorder : Recorder
-        Of the forwards and backwards in training mode.
-    loss, training_loss : float
-        In inference and in training mode, on the same rows.
-    outputs : array
-        Raw outputs in inference mode.
-    fresh_buffers : dict
-        By the path of each BatchNorm: mean and variance of the data that reach it.
+    The recorder saw forwards and backwards in training mode; the two losses are those in inference
+    and in training mode, on the same rows; the raw outputs are those in inference mode;
+    ``fresh_buffers`` has, by the path of each BatchNorm, mean and variance of the data that reach it.
     """
 
     network: Layer
