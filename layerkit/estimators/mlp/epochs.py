@@ -16,8 +16,8 @@ from layerkit.training.batches import fingerprint, mapping_of, release, take
 class MiniBatches:
     """Batches of rows of arrays, cut as scikit-learn cuts them: one row left over comes alone.
 
-    X may be sparse; ``sample_weight`` has mean 1; an ``rng`` draws a new order in every pass. Unless
-    ``lonely``, no row comes alone: BatchNorm cannot learn from that.
+    X may be sparse; ``sample_weight`` has mean 1; an ``rng`` draws a new order in every pass.
+    Without ``lonely`` no row comes alone: BatchNorm cannot learn from that.
     """
 
     def __init__(

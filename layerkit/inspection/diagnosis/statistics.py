@@ -271,7 +271,7 @@ class Snapshot:
 
     The recorder saw forwards and backwards in training mode; the two losses are those in inference
     and in training mode, on the same rows; the raw outputs are those in inference mode;
-    ``fresh_buffers`` has, by the path of each BatchNorm, mean and variance of the data that reach it.
+    ``fresh_buffers`` has, by the path of each BatchNorm, mean and variance of what reaches it.
     """
 
     network: Layer

@@ -115,7 +115,7 @@ def save(
 class Writer:
     """Turns a model into a tree.
 
-    It stores, if it is told to, where the layers' random ``streams`` stand, and ``optimizer_state``;
+    If told to it stores where the layers' random ``streams`` stand, and the state of optimizers.
     ``estimators`` says that the model is one, which has more kinds of objects in it.
     """
 
