@@ -31,7 +31,7 @@ from layerkit.fused.planning import Plan
 from layerkit.layer import Layer
 from layerkit.layers import Identity
 from layerkit.optimizers import LBFGS
-from layerkit.parameters import Parameterized, is_size
+from layerkit.parameters import Parameterized, if_class, is_size
 from layerkit.seeds import with_plain_seed, with_seed
 from layerkit.training import Checkpoint
 from layerkit.training.batches import mapping_of, release
@@ -389,8 +389,9 @@ class NetworkEstimator(
 
     def check(self, ok: bool, name: str, expected: str) -> None:
         if not ok:
+            value = getattr(self, name)
             raise ValueError(
-                f"{type(self).__name__}: {name} must be {expected}, got {getattr(self, name)!r}"
+                f"{type(self).__name__}: {name} must be {expected}, got {value!r}{if_class(value)}"
             )
 
     def __getstate__(self) -> dict[str, Any]:
