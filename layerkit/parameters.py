@@ -142,8 +142,8 @@ def _short(value: Any) -> str:
 
 
 def if_class(value: Any) -> str:
-    """What to add to an error where a class came in place of an object."""
-    is_class = isinstance(value, type)
+    """What to add to an error where a class of ours came in place of an object."""
+    is_class = isinstance(value, type) and issubclass(value, Parameterized)
     return f": that is the class, write {value.__name__}(...)" if is_class else ""
 
 

@@ -188,7 +188,10 @@ def check_targets(y: Any) -> None:
             "origin and a unit, such as (y - y.min()) / np.timedelta64(1, 'D')"
         )
     if "c" in kinds:
-        raise ValueError("y holds complex numbers: give their real and imaginary parts as columns")
+        raise ValueError(
+            "Complex data not supported: y holds complex numbers, give their real and imaginary "
+            "parts as columns"
+        )
 
 
 def as_batches(
