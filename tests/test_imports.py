@@ -27,9 +27,10 @@ MAY_IMPORT = {
     "parameters": set(),
     "datasets": set(),
     "seeds": {"parameters"},
+    "sequences": set(),
     "shapes": {"parameters"},
     "initializers": {"shapes"},
-    "guards": {"shapes"},
+    "guards": {"sequences", "shapes"},
     "tree": {"initializers", "parameters", "seeds", "shapes"},
     "tables": set(),
     "summary": {"shapes", "tables"},
@@ -37,7 +38,7 @@ MAY_IMPORT = {
 BELOW = set(MAY_IMPORT)
 MAY_IMPORT["layer"] = BELOW
 MAY_IMPORT["layers"] = {*BELOW, "layer"}
-MAY_IMPORT["losses"] = {"kernels", "parameters"}
+MAY_IMPORT["losses"] = {"kernels", "parameters", "sequences"}
 MAY_IMPORT["schedules"] = {"parameters"}
 MAY_IMPORT["optimizers"] = {"kernels", "parameters", "schedules", "shapes"}
 MAY_IMPORT["fused"] = {*MAY_IMPORT["layers"], "layers"}
