@@ -210,8 +210,10 @@ class Sequences:
         lengths = self.lengths
         if len(lengths) == 0:
             return "0 steps"
-        return f"{lengths.min()} to {lengths.max()} steps" if self.time is None else (
-            f"{self.time} step{'s' * (self.time != 1)}"
+        return (
+            f"{lengths.min()} to {lengths.max()} steps"
+            if self.time is None
+            else (f"{self.time} step{'s' * (self.time != 1)}")
         )
 
 

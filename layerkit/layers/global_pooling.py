@@ -59,7 +59,7 @@ class _GlobalMaxPool(_GlobalPool):
             self.cache = x, at
             return np.take_along_axis(x.steps, at, axis=0)
         cells = _cells(x)
-        argmax = = cells.argmax(axis=1, keepdims=True)
+        argmax = cells.argmax(axis=1, keepdims=True)
         self.cache = x, argmax
         return np.take_along_axis(cells, argmax, axis=1)[:, 0]
 
