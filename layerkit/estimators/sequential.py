@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -187,40 +188,7 @@ class SequentialEstimator(NetworkEstimator):
 
     _recipe_of = SequentialRecipe
 
-    def __init__(
-        self,
-        layers: Sequence[Layer | tuple[str, Layer]] | Layer,
-        *,
-        loss: str | Loss = "auto",
-        optimizer: str | Optimizer | LBFGS = "adam",
-        batch_size: str | int = "auto",
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        n_iter_no_change: int | None = 10,
-        early_stopping: Any = False,
-        validation_fraction: float = 0.1,
-        warm_start: bool = False,
-        dtype: Any = "auto",
-        head: str | None = "auto",
-        verbose: bool = False,
-    ) -> None:
-        self.layers = layers
-        self.loss = loss
-        self.optimizer = optimizer
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.warm_start = warm_start
-        self.dtype = dtype
-        self.head = head
-        self.verbose = verbose
+    layers: Any
 
     def _nested(self) -> Iterator[tuple[str, Any]]:
         for name, value in super()._nested():
@@ -251,6 +219,7 @@ def chain_of(layers: Any) -> Sequential:
 
 
 @share_docs(_DOCS)
+@dataclass(eq=False, repr=False)
 class SequentialClassifier(NetworkClassifier, SequentialEstimator):
     """Classifier made of layers.
 
@@ -299,47 +268,27 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
     True
     """
 
-    def __init__(
-        self,
-        layers: Sequence[Layer | tuple[str, Layer]] | Layer,
-        *,
-        loss: str | Loss = "auto",
-        optimizer: str | Optimizer | LBFGS = "adam",
-        batch_size: str | int = "auto",
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        n_iter_no_change: int | None = 10,
-        early_stopping: Any = False,
-        validation_fraction: float = 0.1,
-        class_weight: Any = None,
-        warm_start: bool = False,
-        dtype: Any = "auto",
-        head: str | None = "auto",
-        verbose: bool = False,
-    ) -> None:
-        super().__init__(
-            layers,
-            loss=loss,
-            optimizer=optimizer,
-            batch_size=batch_size,
-            max_iter=max_iter,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            n_iter_no_change=n_iter_no_change,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            warm_start=warm_start,
-            dtype=dtype,
-            head=head,
-            verbose=verbose,
-        )
-        self.class_weight = class_weight
+    layers: Sequence[Layer | tuple[str, Layer]] | Layer
+    _: KW_ONLY
+    loss: str | Loss = "auto"
+    optimizer: str | Optimizer | LBFGS = "adam"
+    batch_size: str | int = "auto"
+    max_iter: int = 200
+    shuffle: bool = True
+    random_state: Any = None
+    tol: float = 1e-4
+    n_iter_no_change: int | None = 10
+    early_stopping: Any = False
+    validation_fraction: float = 0.1
+    class_weight: Any = None
+    warm_start: bool = False
+    dtype: Any = "auto"
+    head: str | None = "auto"
+    verbose: bool = False
 
 
 @share_docs(_DOCS)
+@dataclass(eq=False, repr=False)
 class SequentialRegressor(NetworkRegressor, SequentialEstimator):
     """Regressor made of layers.
 
@@ -384,6 +333,23 @@ class SequentialRegressor(NetworkRegressor, SequentialEstimator):
     >>> bool(low < middle < high)
     True
     """
+
+    layers: Sequence[Layer | tuple[str, Layer]] | Layer
+    _: KW_ONLY
+    loss: str | Loss = "auto"
+    optimizer: str | Optimizer | LBFGS = "adam"
+    batch_size: str | int = "auto"
+    max_iter: int = 200
+    shuffle: bool = True
+    random_state: Any = None
+    tol: float = 1e-4
+    n_iter_no_change: int | None = 10
+    early_stopping: Any = False
+    validation_fraction: float = 0.1
+    warm_start: bool = False
+    dtype: Any = "auto"
+    head: str | None = "auto"
+    verbose: bool = False
 
 
 def _warn_of_softmax_below_the_head(body: Sequence[Any]) -> None:

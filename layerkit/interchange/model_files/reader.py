@@ -120,12 +120,7 @@ def _migrated(tree: Any) -> dict[str, Any]:
 class Reader:
     """Turns a tree into a model.
 
-    Parameters
-    ----------
-    registry : Registry
-        What the tree may name.
-    estimators : bool
-        Whether it may also name estimators and what they hold.
+    The tree may name what ``registry`` knows, with ``estimators`` also these and what they hold.
     """
 
     def __init__(self, registry: Registry, estimators: bool) -> None:

@@ -115,14 +115,8 @@ def save(
 class Writer:
     """Turns a model into a tree.
 
-    Parameters
-    ----------
-    streams : bool
-        Store where the layers' random streams stand.
-    estimators : bool
-        Whether the model is an estimator, which has more kinds of objects in it.
-    optimizer_state : bool
-        Store the state of optimizers.
+    If told to it stores where the layers' random ``streams`` stand, and the state of optimizers.
+    ``estimators`` says that the model is one, which has more kinds of objects in it.
     """
 
     def __init__(self, streams: bool, estimators: bool, optimizer_state: bool) -> None:
@@ -198,9 +192,7 @@ class Writer:
     def layer(self, layer: Layer, where: str) -> Node:
         """Store a layer; if it is the root of a tree that is built, with all arrays of the tree."""
         is_root = layer.is_built and not self.inside_root
-        if is_root and not hasattr(
-            layer, "flat_params"
-        ):  # part of a larger network, views of its arrays
+        if is_root and not hasattr(layer, "flat_params"):  # views of a larger network's arrays
             layer = copy.deepcopy(layer)
         self.inside_root |= is_root
         params = self.fields(layer.get_params(deep=False), where)
