@@ -51,7 +51,7 @@ def guard_methods(kind: Any) -> None:
 
 def _guard_forward(forward: Callable, owner: type) -> Callable:
     @functools.wraps(forward)
-    def guarded(self: Any, x: ArrayLike, training: bool = False) -> np.ndarray:
+    def guarded(self: Any, x: Any, training: bool = False) -> np.ndarray:
         if self._forward_owner is not owner:
             return forward(self, x, training)
         x = _accept(self, x)
@@ -61,7 +61,8 @@ def _guard_forward(forward: Callable, owner: type) -> Callable:
             return _forward_sequences(self, forward, x, training)
         y = forward(self, x, training)
         shape = y.shape
-        if shape[0] != x.shape[0] or not fits(shape[1:], self.output_shape):
+        declared = self.output_shape
+        if shape[0] != x.shape[0] or (shape[1:] != declared and not fits(shape[1:], declared)):
             raise _wrong_output(self, x, y)
         self._forward_shape = shape
         if self._observer is not None:
@@ -84,8 +85,9 @@ def _guard_backward(backward: Callable, owner: type) -> Callable:
             grad_input = backward(self, grad_output)
             shape = (len(grad_output), *self.input_shape)
             returned = None if grad_input is None else grad_input.shape
-            ok = not self.needs_input_grad if returned is None else fits(returned, shape)
-            if not ok:
+            if returned != shape and not (
+                fits(returned, shape) if returned else not self.needs_input_grad
+            ):
                 raise _wrong_gradient(self, shape, returned)
         if not self._trainable and self.is_built:
             for grad in self.grads.values():

@@ -237,7 +237,7 @@ def as_sequences(x: Any) -> Any:
         Sequences, or the same object.
     """
     if isinstance(x, np.ndarray):
-        rows = list(x) if x.dtype == object and x.ndim == 1 else []
+        rows: Any = list(x) if x.dtype == object and x.ndim == 1 else []
     else:
         rows = x if isinstance(x, list | tuple) else []
     of_arrays = any(getattr(row, "ndim", 0) == 2 and not hasattr(row, "tocsr") for row in rows)

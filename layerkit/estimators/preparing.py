@@ -199,7 +199,7 @@ def _targets(estimator: Any, X: Sequences, y: Any) -> np.ndarray:
 
 def counts_steps(estimator: Any, X: Any) -> bool:
     """Whether X is an array of sequences, for an estimator that was fitted on a list of rows."""
-    shape = np.shape(X) if hasattr(X, "dtype") else ()
+    shape: tuple[int, ...] = np.shape(X) if hasattr(X, "dtype") else ()
     width = getattr(estimator, "n_features_in_", None)
     return len(shape) == 3 and shape[1] != width == shape[2]
 

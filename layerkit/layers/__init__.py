@@ -110,25 +110,23 @@ from layerkit.layers.global_pooling import (
 )
 from layerkit.layers.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from layerkit.layers.pooling import AvgPool1D, AvgPool2D, MaxPool1D, MaxPool2D
-from layerkit.layers.recurrent import GRU, LSTM, Bidirectional, LastStep, SimpleRNN
 from layerkit.layers.rectifiers import ELU, SELU, LeakyReLU, Maxout, PReLU, ReLU
+from layerkit.layers.recurrent import GRU, LSTM, Bidirectional, LastStep, SimpleRNN
 from layerkit.layers.reshaping import Flatten, Permute, Reshape, UpSample2D, ZeroPad2D
 from layerkit.layers.softmax import LogSoftmax, Softmax
 
 __all__ = [
-    "Bidirectional",
-    "GRU",
-    "LSTM",
-    "LastStep",
-    "SimpleRNN",
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
+    "LSTM",
     "SELU",
     "AlphaDropout",
     "AvgPool1D",
     "AvgPool2D",
     "BatchNorm",
+    "Bidirectional",
     "Columns",
     "Concat",
     "Conv1D",
@@ -149,6 +147,7 @@ __all__ = [
     "HardSwish",
     "HardTanh",
     "Identity",
+    "LastStep",
     "LayerNorm",
     "LeakyReLU",
     "LogSoftmax",
@@ -166,6 +165,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SimpleRNN",
     "Softmax",
     "Softplus",
     "Softsign",
