@@ -33,7 +33,7 @@ from layerkit.fused.planning import Plan
 from layerkit.layer import Layer
 from layerkit.layers import Identity
 from layerkit.optimizers import LBFGS
-from layerkit.parameters import Parameterized, is_size
+from layerkit.parameters import Parameterized, if_class, is_size
 from layerkit.seeds import with_plain_seed, with_seed
 from layerkit.sequences import Sequences, as_sequences
 from layerkit.shapes import size_of
@@ -398,8 +398,9 @@ class NetworkEstimator(
 
     def check(self, ok: bool, name: str, expected: str) -> None:
         if not ok:
+            value = getattr(self, name)
             raise ValueError(
-                f"{type(self).__name__}: {name} must be {expected}, got {getattr(self, name)!r}"
+                f"{type(self).__name__}: {name} must be {expected}, got {value!r}{if_class(value)}"
             )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from layerkit.seeds import as_seed_sequence
 from layerkit.sequences import Sequences, as_sequences
 from layerkit.shapes import fits
 from layerkit.training import Checkpoint, History
-from layerkit.training.batches import MappedRows, chunks, mapping_of
+from layerkit.training.batches import MappedRows, check_targets, chunks, mapping_of
 
 
 @dataclass(frozen=True)
@@ -167,20 +167,41 @@ def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarr
         return validate_sequences(estimator, X, reset), as_column(_targets(estimator, X, y))
     is_mapped = mapping_of(X) is not None  # then it is checked and converted piece by piece
     recipe = estimator._recipe()
-    X, y = validate_data(
-        estimator,
-        X,
-        y,
-        reset=reset,
-        accept_sparse="csr",
-        multi_output=True,
-        y_numeric=is_regressor(estimator),
-        ensure_all_finite=not is_mapped,
-        allow_nd=recipe.allow_nd,
-        dtype="numeric" if is_mapped else recipe.dtypes,
-    )
-    check_mapped(X, estimator)
-    return X, as_column(y)
+    if is_regressor(estimator):
+        check_targets(y)
+    try:
+        checked, y = validate_data(
+            estimator,
+            X,
+            y,
+            reset=reset,
+            accept_sparse="csr",
+            multi_output=True,
+            y_numeric=is_regressor(estimator),
+            ensure_all_finite=not is_mapped,
+            allow_nd=recipe.allow_nd,
+            dtype="numeric" if is_mapped else recipe.dtypes,
+        )
+    except ValueError as error:
+        _blame_column(X, error)
+        raise
+    if checked.dtype.kind not in "biuf":
+        _blame_column(X)
+    check_mapped(checked, estimator)
+    return checked, as_column(y)
+
+
+def _blame_column(X: Any, error: Exception | None = None) -> None:
+    """Name the first column of a table that holds no numbers, if there is one."""
+    for name in getattr(X, "columns", ()):
+        try:
+            np.asarray(X[name], dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"X: column {name!r} holds no numbers but {X[name].dtype}; encode it, with "
+                "OneHotEncoder() in a ColumnTransformer, or with OrdinalEncoder(), whose codes "
+                f"Columns([([{name!r}], Embedding(n_categories, dim)), ...]) takes"
+            ) from error
 
 
 def validate_sequences(estimator: Any, X: Sequences, reset: bool) -> Sequences:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
@@ -43,8 +43,8 @@ layers : list of Layer or (name, Layer), or Layer
 """,
     "training": """
 optimizer : str, Optimizer or LBFGS, default="adam"
-    A class of `layerkit.optimizers` by its name in lower case, or an instance, whose
-    parameters are then reached as ``optimizer__learning_rate``.
+    A class of `layerkit.optimizers` by its name in lower case, or an instance. Its parameters are
+    set as ``optimizer__learning_rate``, in a grid search too; a name becomes an instance then.
 batch_size : "auto" or int, default="auto"
     "auto" is a 32nd of the rows, between 32 and 200. L-BFGS always takes all rows.
 max_iter : int, default=200
@@ -187,6 +187,7 @@ class SequentialEstimator(NetworkEstimator):
     """What the two public estimators share: parameters of layers, ``layers__dense_1__units``."""
 
     _recipe_of = SequentialRecipe
+    optimizer: str | Optimizer | LBFGS
 
     layers: Any
 
@@ -195,6 +196,35 @@ class SequentialEstimator(NetworkEstimator):
             if not isinstance(value, Sequential):
                 yield name, value
         yield from chain_of(self.layers)._nested()
+
+    def set_params(self, **params: Any) -> Self:
+        """Set hyper-parameters, also nested ones; ``optimizer__learning_rate`` of a named one too.
+
+        Parameters
+        ----------
+        **params : object
+            New values by name.
+
+        Returns
+        -------
+        self : object
+            The same object.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown; it lists the valid ones, and nothing has been set.
+        """
+        optimizer = params.get("optimizer", self.optimizer)
+        nested = any(name.startswith("optimizer__") for name in params)
+        if nested and isinstance(optimizer, str) and optimizer in _OPTIMIZERS:
+            before, made = self.optimizer, _OPTIMIZERS[optimizer]()
+            try:
+                return super().set_params(**params | {"optimizer": made})
+            except ValueError:
+                self.optimizer = before
+                raise
+        return super().set_params(**params)
 
     def _set_nested(self, name: str, value: Any) -> None:
         if not name.startswith("layers__"):

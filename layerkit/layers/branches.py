@@ -305,7 +305,16 @@ class Columns(Layer):
     def _without_names(self, columns: Any) -> Any:
         """Turn names of columns into positions; leave all else as it is."""
         wanted = [columns] if isinstance(columns, str) else columns
+        wanted = wanted.tolist() if hasattr(wanted, "tolist") else wanted  # an Index, a Series
         wanted = list(wanted) if isinstance(wanted, tuple) else wanted
+        if callable(wanted):
+            raise ValueError(
+                f"in {self.where}: columns={columns!r} selects from a DataFrame, which no layer "
+                "sees: call it with yours and give the names that it returns"
+            )
+        if isinstance(wanted, slice) and any(isinstance(c, str) for c in _ends(wanted)):
+            start, stop = (c if c is None else self._without_names([c])[0] for c in _ends(wanted))
+            return slice(start, None if stop is None else stop + 1, wanted.step)  # as in pandas
         if not isinstance(wanted, list) or not any(isinstance(c, str) for c in wanted):
             return wanted
         if unknown := [c for c in wanted if c not in self._feature_names]:
@@ -336,6 +345,10 @@ class Columns(Layer):
     def _nested(self) -> Iterator[tuple[str, Any]]:
         for i, (_, layer) in enumerate(self.routes):
             yield f"routes__{i}", layer
+
+
+def _ends(labels: slice) -> tuple[Any, Any]:
+    return labels.start, labels.stop
 
 
 def _are_numbers(x: Any) -> TypeGuard[np.ndarray]:

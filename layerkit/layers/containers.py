@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from layerkit.initializers import Initializer
 from layerkit.layer import Layer
+from layerkit.parameters import if_class
 from layerkit.shapes import Shape
 
 
@@ -171,9 +172,9 @@ def _layer_of(entry: Any) -> Layer:
 
 
 def _hint(entry: Any) -> str:
-    if isinstance(entry, type) and issubclass(entry, Layer):
-        return f": that is the class, write {entry.__name__}(...)"
-    return ": put them in Sequential([...])" if isinstance(entry, list) else ""
+    if isinstance(entry, str):
+        return ": a layer is an object, such as ReLU()"
+    return ": put them in Sequential([...])" if isinstance(entry, list) else if_class(entry)
 
 
 def _named(layers: Sequence[Any]) -> list[tuple[str, Layer]]:

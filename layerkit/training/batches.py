@@ -170,6 +170,29 @@ class StreamedBatches:
         raise ValueError("LBFGS needs all rows at once: pass data as (X, y), not as batches")
 
 
+def check_targets(y: Any) -> None:
+    """Refuse what a loss would misread: dates and spans of time, which are integers, and complex.
+
+    Parameters
+    ----------
+    y : array or table of targets
+
+    Raises
+    ------
+    ValueError
+        That says what to do.
+    """
+    dtypes = [y.dtype] if hasattr(y, "dtype") else list(getattr(y, "dtypes", ()))
+    kinds = {getattr(dtype, "kind", "") for dtype in dtypes}
+    if kinds & set("mM"):
+        raise ValueError(
+            f"y holds dates or spans of time ({dtypes[0]}): a network learns numbers. Choose an "
+            "origin and a unit, such as (y - y.min()) / np.timedelta64(1, 'D')"
+        )
+    if "c" in kinds:
+        raise ValueError("y holds complex numbers: give their real and imaginary parts as columns")
+
+
 def as_batches(
     data: Any, batch_size: int, rng: np.random.Generator | None = None
 ) -> ArrayBatches | StreamedBatches:
@@ -208,7 +231,7 @@ def _checked(X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, np.ndarray
         X = X.tocsr()
     elif not isinstance(X, np.ndarray | MappedRows | Sequences):
         X = np.asarray(X)
-    y = np.asarray(y)
+    check_targets(y := np.asarray(y))
     if X.ndim == 0 or X.shape[0] == 0:
         raise ValueError(f"X must have at least one row, its shape is {X.shape}")
     n_rows = X.shape[0]

@@ -91,7 +91,7 @@ def to_pytorch(network: Layer) -> nn.Module:
     .. code-block:: python
 
         module = to_pytorch(network)
-        y = module(torch.from_numpy(images).permute(0, 3, 1, 2))
+        y = module(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
     """
     require("torch", install="torch")
     from layerkit.interchange.torch.writer import write_network
