@@ -226,10 +226,11 @@ def _described(data: Any) -> str:
 
 def _checked(X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, np.ndarray, Any]:
     """Return arrays (a memory map is not read, sparse rows stay sparse) with equally many rows."""
-    X = as_sequences(X)
     if hasattr(X, "tocsr"):
         X = X.tocsr()
-    elif not isinstance(X, np.ndarray | MappedRows | Sequences):
+    elif type(X) is not np.ndarray:
+        X = as_sequences(X)
+    if not isinstance(X, np.ndarray | MappedRows | Sequences) and not hasattr(X, "tocsr"):
         X = np.asarray(X)
     check_targets(y := np.asarray(y))
     if X.ndim == 0 or X.shape[0] == 0:
