@@ -4,6 +4,7 @@ V1 and V2 are dy/da of both steps, where a = x W + h U + b is what goes into the
 what comes back from the second step through U, and through the cell or the state itself.
 """
 
+from inspect import cleandoc
 from typing import Any
 
 import numpy as np
@@ -14,19 +15,22 @@ from layerkit.inspection.catalogue.layer_entry import LayerEntry
 from layerkit.inspection.jacobians import jacobian_by_sample
 
 UNROLLED = "Shown for two steps, from a state of zeros; any number is possible."
-SUMS = """
-        D1[n, j] = sum[o](G[n, o] * V1[n, o, j])
+SUMS = """        D1[n, j] = sum[o](G[n, o] * V1[n, o, j])
         D2[n, j] = sum[o](G[n, o] * V2[n, o, j])
         dy[n, o]/dx[n, t, i] = sum[j](([t == 0] * V1[n, o, j] + [t == 1] * V2[n, o, j]) * W[i, j])
         dL/dx[n, t, i] = sum[j](([t == 0] * D1[n, j] + [t == 1] * D2[n, j]) * W[i, j])
         dL/dW[i, j] = sum[n](x[n, 0, i] * D1[n, j] + x[n, 1, i] * D2[n, j])
         dL/db[j] = sum[n](D1[n, j] + D2[n, j])
 """
-STATE = """
-        dL/dU[k, j] = sum[n](h1[n, k] * D2[n, j])
+STATE = """        dL/dU[k, j] = sum[n](h1[n, k] * D2[n, j])
 """
 THROUGH_TIME = ("dL/dh[t] = G[t] + dL/da[t+1] @ U.T",)
 TWO_STEPS = (2, 3)
+
+
+def lines(*parts: str) -> str:
+    """Put formulas one below the other."""
+    return "\n".join(map(cleandoc, parts))
 
 
 def both_ways(layer: Any, x: np.ndarray) -> dict[str, Any]:
@@ -46,14 +50,16 @@ RECURRENT = [
     LayerEntry(
         layers.SimpleRNN,
         "The plain recurrent layer.",
-        """
+        lines(
+            """
         h1[n, j] = tanh(sum[i](x[n, 0, i] * W[i, j]) + b[j])
         y[n, j] = tanh(sum[i](x[n, 1, i] * W[i, j]) + sum[k](h1[n, k] * U[k, j]) + b[j])
         V2[n, o < u, j < u] = [o == j] * (1 - y[n, j]**2)
         V1[n, o < u, j < u] = sum[k](V2[n, o, k] * U[j, k]) * (1 - h1[n, j]**2)
-        """
-        + SUMS
-        + STATE,
+            """,
+            SUMS,
+            STATE,
+        ),
         in_one_line=THROUGH_TIME,
         make=lambda: layers.SimpleRNN(2),
         input_shape=TWO_STEPS,
@@ -64,7 +70,8 @@ RECURRENT = [
     LayerEntry(
         layers.GRU,
         "A state with a gate that keeps and one that resets.",
-        """
+        lines(
+            """
         a1[n, j] = sum[i](x[n, 0, i] * W[i, j]) + b[j]
         r1[n, j < u] = 1 / (1 + exp(-a1[n, j]))
         s1[n, j < u] = 1 / (1 + exp(-a1[n, j + u]))
@@ -88,13 +95,14 @@ RECURRENT = [
             H1[n, o, j] * N1[n, j] * b_hidden[j] * r1[n, j] * (1 - r1[n, j]) -
             H1[n, o, j - u] * c1[n, j - u] * s1[n, j - u] * (1 - s1[n, j - u]) +
             H1[n, o, j - 2*u] * N1[n, j - 2*u]
-        """
-        + SUMS
-        + """
+            """,
+            SUMS,
+            """
         dL/dU[k, j] = sum[n, o](G[n, o] * h1[n, k] * E2[n, o, j])
         dL/db_hidden[j] = sum[n](G[n, j] * r2[n, j] * N2[n, j]) +
             sum[n, o](G[n, o] * H1[n, o, j] * r1[n, j] * N1[n, j])
-        """,
+            """,
+        ),
         in_one_line=("dL/dh[t] = G[t] + z[t+1] dL/dh[t+1] + dL/d(hU)[t+1] @ U.T",),
         make=lambda: layers.GRU(2),
         input_shape=TWO_STEPS,
@@ -107,7 +115,8 @@ RECURRENT = [
     LayerEntry(
         layers.LSTM,
         "A cell with gates that add, keep and show.",
-        """
+        lines(
+            """
         a1[n, j] = sum[i](x[n, 0, i] * W[i, j]) + b[j]
         i1[n, j < u] = 1 / (1 + exp(-a1[n, j]))
         g1[n, j < u] = tanh(a1[n, j + 2*u])
@@ -132,10 +141,11 @@ RECURRENT = [
         V1[n, o < u, j < 4*u] = C1[n, o, j] * g1[n, j] * i1[n, j] * (1 - i1[n, j]) +
             C1[n, o, j - 2*u] * i1[n, j - 2*u] * (1 - g1[n, j - 2*u]**2) +
             H1[n, o, j - 3*u] * tanh(c1[n, j - 3*u]) * o1[n, j - 3*u] * (1 - o1[n, j - 3*u])
-        """
-        + SUMS
-        + STATE,
-        in_one_line=(*THROUGH_TIME, "dL/dc[t] += f[t+1] dL/dc[t+1]"),
+            """,
+            SUMS,
+            STATE,
+        ),
+        in_one_line=THROUGH_TIME,
         make=lambda: layers.LSTM(2),
         input_shape=TWO_STEPS,
         letters={"u": "units"},
@@ -149,7 +159,7 @@ RECURRENT = [
         """
         y[n, j] = f1(x)[n, j] if j < m else f2(x)[n, j - m]
         dy[n, j]/dx[n, t, i] = J1[n, j, t, i] if j < m else J2[n, j - m, t, i]
-        dL/dx[n, t, i] = sum[j](G[n, j] * (J1[n, j, t, i] if j < m else J2[n, j - m, t, i]))
+        dL/dx[n, t, i] = sum[j < 2*m](G[n, j] * (J1[n, j, t, i] if j < m else J2[n, j - m, t, i]))
         """,
         in_one_line=("dL/dx = that of one way + that of the other",),
         make=lambda: layers.Bidirectional(layers.LSTM(2)),
