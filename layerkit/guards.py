@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from layerkit.sequences import Sequences, as_sequences, same_lengths
+from layerkit.sequences import Sequences, as_sequences, numbers, same_lengths
 from layerkit.shapes import Shape, batch_shape, fits
 
 Observer = Callable[[Any, str, np.ndarray, np.ndarray], None]
@@ -147,11 +147,6 @@ def accept_gradient(layer: Any, grad_output: ArrayLike, shape: Shape | None) -> 
 
 
 # ---------------------------------------------------------------- rows of unequal length
-
-
-def numbers(x: Any) -> Any:
-    """Return the array that holds all numbers: the steps of `Sequences`, any array itself."""
-    return x.steps if isinstance(x, Sequences) else x
 
 
 def _accept_sequences(layer: Any, x: Sequences) -> Any:

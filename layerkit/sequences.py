@@ -217,6 +217,11 @@ class Sequences:
         )
 
 
+def numbers(x: Any) -> Any:
+    """Return the array that holds all numbers: the steps of `Sequences`, any array itself."""
+    return x.steps if isinstance(x, Sequences) else x
+
+
 def same_lengths(a: Sequences, b: Sequences) -> bool:
     """Whether two have rows of the same lengths."""
     return a.offsets is b.offsets or np.array_equal(a.offsets, b.offsets)

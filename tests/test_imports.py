@@ -144,7 +144,7 @@ def names_of_door(package: str) -> list[str]:
 def test_the_gradient_check_needs_the_contract_only():
     module = "layerkit.inspection.gradient_check"
     rooms = {room(name) for name, _ in imported_from_layerkit(SYNTAX[module])}
-    assert rooms <= {"inspection", "layer", "losses", "parameters", "seeds", "shapes"}
+    assert rooms <= {"inspection", "layer", "losses", "parameters", "seeds", "sequences", "shapes"}
 
 
 def test_what_is_forbidden_would_be_seen():

@@ -10,7 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 import layerkit.layers as nn
-from layerkit import SequentialClassifier, SequentialRegressor
+from layerkit import SequentialClassifier, SequentialRegressor, check_gradients
+from layerkit.interchange import from_pytorch, load, save
 from layerkit.losses import MeanSquaredError
 from layerkit.optimizers import Adam
 from layerkit.sequences import Sequences
@@ -219,3 +220,64 @@ def test_an_estimator_fitted_on_an_array_takes_rows_of_other_lengths():
     model.fit(X, np.arange(20) % 2)
     assert_allclose(model.predict_proba(list(X)), model.predict_proba(X), rtol=1e-6)
     assert model.predict([X[0, :2], X[1]]).shape == (2,)
+
+
+def test_batches_and_partial_fit_take_lists():
+    X, y = problem()
+    model = SequentialClassifier([nn.LSTM(3)], max_iter=2, n_iter_no_change=None)
+    assert model.fit([(X[:20], y[:20]), (X[20:], y[20:])]).predict(X).shape == (60,)
+    model = SequentialClassifier([nn.LSTM(3)], random_state=0)
+    assert model.partial_fit(X[:20], y[:20], classes=[0, 1]).predict(X[:5]).shape == (5,)
+
+
+def test_a_model_file_remembers_that_any_number_of_steps_will_do(tmp_path):
+    network = nn.Sequential([nn.LSTM(4, return_sequences=True), nn.GlobalAvgPool1D(), nn.Dense(2)])
+    network.build((None, 4), random_state=0)
+    save(network, tmp_path / "network.npz")
+    back = load(tmp_path / "network.npz")
+    assert back.input_shape == (None, 4)
+    assert_array_equal(back.infer(rows_of()), network.infer(rows_of()))
+
+
+@pytest.mark.parametrize("kind", [nn.SimpleRNN, nn.GRU, nn.LSTM])
+def test_check_gradients_takes_a_list(kind):
+    layer = kind(3, return_sequences=True)
+    report = check_gradients(nn.Sequential([layer, nn.BatchNorm()]), x=rows_of())
+    assert report, str(report)
+    assert check_gradients(kind(2), input_shape=(None, 3))
+
+
+def test_rows_of_ids():
+    network = nn.Sequential([nn.Embedding(9, 4), nn.GRU(3)]).build((None,), random_state=0)
+    together = network.infer(Sequences([np.array([1, 2, 8]), np.array([3])]))
+    assert_allclose(network.infer(np.array([[3]]))[0], together[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("ways", [1, 2])
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_packed_sequences_of_pytorch_have_the_same_outputs_and_gradients(kind, ways):
+    torch = pytest.importorskip("torch")
+    rows, lengths = rows_of(), LENGTHS
+    module = getattr(torch.nn, kind)(4, 3, batch_first=True, bidirectional=ways == 2).double()
+    network = from_pytorch(module, (8, 4))
+    layer = network[0]
+    x = [torch.tensor(row, requires_grad=True) for row in rows]
+    packed = torch.nn.utils.rnn.pack_sequence(x, enforce_sorted=False)
+    y = torch.nn.utils.rnn.pad_packed_sequence(module(packed)[0], batch_first=True)[0]
+    y = torch.cat([row[:n] for row, n in zip(y, lengths, strict=True)])
+    found = network.forward(rows, training=True)
+    G = np.random.default_rng(5).standard_normal(found.steps.shape)
+    y.backward(torch.tensor(G))
+    grad_input = network.backward(found.with_steps(G))
+    close = {"rtol": 1e-9, "atol": 1e-12}
+    assert_allclose(found.steps, y.detach(), **close)
+    assert_allclose(grad_input.steps, torch.cat([row.grad for row in x]), **close)
+    inner = [layer] if ways == 1 else [way for _, way in layer.children()]
+    for way, suffix in zip(inner, ("", "_reverse"), strict=False):
+        grads = {name: getattr(module, f"{name}_l0{suffix}").grad.numpy() for name in
+                 ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}  # fmt: skip
+        assert_allclose(way.grads["W"], grads["weight_ih"].T, **close)
+        assert_allclose(way.grads["U"], grads["weight_hh"].T, **close)
+        assert_allclose(way.grads["b"], grads["bias_ih"], **close)
+        if kind == "GRU":
+            assert_allclose(way.grads["b_hidden"], grads["bias_hh"][-3:], **close)

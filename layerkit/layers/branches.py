@@ -11,11 +11,10 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike
 
-from layerkit.guards import numbers
 from layerkit.layer import Layer
 from layerkit.layers.containers import check_layers
 from layerkit.parameters import is_size
-from layerkit.sequences import Sequences
+from layerkit.sequences import Sequences, numbers
 from layerkit.shapes import Shape
 
 

@@ -6,11 +6,10 @@ import math
 
 import numpy as np
 
-from layerkit.guards import numbers
 from layerkit.kernels import mean_of_cells
 from layerkit.layer import Layer
 from layerkit.layers._windows import check_spatial
-from layerkit.sequences import Sequences
+from layerkit.sequences import Sequences, numbers
 from layerkit.shapes import Shape
 
 

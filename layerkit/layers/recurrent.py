@@ -19,12 +19,11 @@ from __future__ import annotations
 import numpy as np
 
 from layerkit import initializers
-from layerkit.guards import numbers
 from layerkit.kernels import sigmoid
 from layerkit.layer import Layer
 from layerkit.layers.containers import check_layers
 from layerkit.parameters import is_size
-from layerkit.sequences import Sequences
+from layerkit.sequences import Sequences, numbers
 from layerkit.shapes import Shape
 
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.guards import numbers
 from layerkit.parameters import is_size
-from layerkit.sequences import Sequences, as_sequences
+from layerkit.sequences import Sequences, as_sequences, numbers
 from layerkit.shapes import Shape
 
 Batch = tuple[Any, Any, Any, float | None]

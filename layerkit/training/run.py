@@ -13,7 +13,6 @@ import numpy as np
 
 from layerkit.fused import plan
 from layerkit.fused.planning import Plan
-from layerkit.guards import numbers
 from layerkit.layer import Layer
 from layerkit.layers import Sequential, Sigmoid, Softmax
 from layerkit.losses import (
@@ -24,7 +23,7 @@ from layerkit.losses import (
     Loss,
     NegativeLogLikelihood,
 )
-from layerkit.sequences import as_sequences
+from layerkit.sequences import as_sequences, numbers
 from layerkit.training.batches import ArrayBatches, StreamedBatches
 from layerkit.training.history import History
 
