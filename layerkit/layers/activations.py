@@ -50,6 +50,8 @@ class Elementwise(Layer):
     ([[0.0, 1.0]], [[5.0, 0.0]])
     """
 
+    stepwise = True
+
     def function(self, x: np.ndarray) -> np.ndarray:
         """Return f(x)."""
         raise NotImplementedError(f"{type(self).__name__} defines no function")

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from layerkit.layer import Layer
 from layerkit.layers.containers import check_layers
 from layerkit.parameters import is_size
+from layerkit.sequences import Sequences, numbers
 from layerkit.shapes import Shape
 
 
@@ -56,6 +57,8 @@ class Residual(Layer):
     >>> block.forward([[1.0, 2.0, 3.0, 4.0]]).shape
     (1, 4)
     """
+
+    takes_sequences = True
 
     def __init__(self, body: Layer, shortcut: Layer | None = None) -> None:
         self.body = body
@@ -180,19 +183,31 @@ class Concat(Layer):
     def convert_input(self, x: ArrayLike) -> np.ndarray:
         return x if _are_numbers(x) else self.branches[0].convert_input(x)
 
+    @property
+    def takes_sequences(self) -> bool:  # type: ignore[override]
+        """Whether features are joined, step by step."""
+        return self.axis == -1
+
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        return np.concatenate([f.forward(x, training) for f in self.branches], axis=self.axis)
+        return _joined([f.forward(x, training) for f in self.branches], self.axis)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        pieces = np.split(grad_output, self._cuts[:-1], axis=self.axis)
+        pieces = np.split(numbers(grad_output), self._cuts[:-1], axis=self.axis)
+        if isinstance(grad_output, Sequences):
+            pieces = [grad_output.with_steps(piece) for piece in pieces]
         return reduce(add, [f.backward(g) for f, g in zip(self.branches, pieces, strict=True)])
 
     def infer(self, x: np.ndarray) -> np.ndarray:
-        return np.concatenate([f.infer(x) for f in self.branches], axis=self.axis)
+        return _joined([f.infer(x) for f in self.branches], self.axis)
 
     def _nested(self) -> Iterator[tuple[str, Any]]:
         for i, layer in enumerate(self.branches):
             yield f"branches__{i}", layer
+
+
+def _joined(parts: list[Any], axis: int) -> Any:
+    joined = np.concatenate([numbers(part) for part in parts], axis=axis)
+    return parts[0].with_steps(joined) if isinstance(parts[0], Sequences) else joined
 
 
 class Columns(Layer):

@@ -55,6 +55,8 @@ class Sequential(Layer):
     ((5, 4), (5, 16))
     """
 
+    takes_sequences = True
+
     _needs_input_grad = True
 
     def __init__(self, layers: Sequence[Layer | tuple[str, Layer]]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from layerkit.parameters import is_size
+from layerkit.sequences import Sequences, as_sequences, numbers
 from layerkit.shapes import Shape
 
 Batch = tuple[Any, Any, Any, float | None]
@@ -213,7 +214,7 @@ def fingerprint(X: Any, y: np.ndarray) -> str:
     """Digest of y and of 64 rows of X, which is not read as a whole."""
     sample = X[np.linspace(0, X.shape[0] - 1, 64).astype(int)]
     digest = hashlib.sha256(repr((X.shape, X.dtype, y.shape, y.dtype)).encode())
-    for array in (y, sample.data if hasattr(sample, "tocsr") else sample):
+    for array in (y, sample.data if hasattr(sample, "tocsr") else numbers(sample)):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
@@ -229,7 +230,9 @@ def _checked(X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, np.ndarray
     """Return arrays (a memory map is not read, sparse rows stay sparse) with equally many rows."""
     if hasattr(X, "tocsr"):
         X = X.tocsr()
-    elif not isinstance(X, np.ndarray | MappedRows):
+    elif type(X) is not np.ndarray:
+        X = as_sequences(X)
+    if not isinstance(X, np.ndarray | MappedRows | Sequences) and not hasattr(X, "tocsr"):
         X = np.asarray(X)
     check_targets(y := np.asarray(y))
     if X.ndim == 0 or X.shape[0] == 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -25,7 +24,7 @@ from layerkit.interchange.model_files.writer import (
 from layerkit.layer import Layer
 from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import Parameterized
-from layerkit.shapes import Shape
+from layerkit.shapes import Shape, size_of
 from layerkit.training import History
 from layerkit.version import __version__
 
@@ -220,7 +219,7 @@ def _check_fitted(estimator: Any) -> None:
         raise ModelFileError(
             f"the network gives {network.output_shape}, its targets are {target.output_shape}"
         )
-    if math.prod(network.output_shape) < 2**20:
+    if size_of(network.output_shape) < 2**20:
         target.predict(np.zeros((1, *network.output_shape), network.dtype))
 
 

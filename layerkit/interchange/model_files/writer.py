@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import math
 import os
 from collections.abc import Mapping
 from types import FunctionType
@@ -20,7 +19,7 @@ from layerkit.layer import Layer
 from layerkit.layers import Columns
 from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import Parameterized
-from layerkit.shapes import Shape
+from layerkit.shapes import Shape, size_of
 from layerkit.training import History
 from layerkit.version import __version__
 
@@ -258,7 +257,7 @@ def check_finite(array: np.ndarray, where: str) -> None:
 def check_sizes(input_shapes: list[Shape], where: str) -> None:
     """Refuse trees so large that a file could use them to take memory that it does not have."""
     widths = sum(shape[-1] for shape in input_shapes if shape)
-    largest = max((math.prod(shape) for shape in input_shapes), default=0)
+    largest = max((size_of(shape) for shape in input_shapes), default=0)
     if len(input_shapes) > MOST_LAYERS or widths > LARGEST_WIDTH or largest > LARGEST_SAMPLE:
         raise ValueError(
             f"{where}: too large for a model file: at most {MOST_LAYERS} layers, whose inputs' "

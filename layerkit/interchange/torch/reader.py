@@ -29,7 +29,7 @@ _WITH_CHANNELS_FIRST = (
     tnn.GroupNorm,
     tnn.PReLU,
 )
-_WITH_CHANNELS_LAST = (tnn.Linear, tnn.LayerNorm, tnn.RMSNorm, tnn.Embedding)
+_WITH_CHANNELS_LAST = (tnn.Linear, tnn.LayerNorm, tnn.RMSNorm, tnn.Embedding, tnn.RNNBase)
 
 
 def read_module(module: tnn.Module, input_shape: Shape | None) -> nn.Sequential:
