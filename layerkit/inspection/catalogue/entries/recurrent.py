@@ -159,7 +159,7 @@ RECURRENT = [
         """
         y[n, j] = f1(x)[n, j] if j < m else f2(x)[n, j - m]
         dy[n, j]/dx[n, t, i] = J1[n, j, t, i] if j < m else J2[n, j - m, t, i]
-        dL/dx[n, t, i] = sum[j < 2*m](G[n, j] * (J1[n, j, t, i] if j < m else J2[n, j - m, t, i]))
+        dL/dx[n, t, i] = sum[j](G[n, j] * J1[n, j, t, i]) + sum[k](G[n, m + k] * J2[n, k, t, i])
         """,
         in_one_line=("dL/dx = that of one way + that of the other",),
         make=lambda: layers.Bidirectional(layers.LSTM(2)),
