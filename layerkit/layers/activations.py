@@ -158,11 +158,11 @@ class HardSigmoid(FromOutput):
     -----
     Input and output of any shape, values in [0, 1], derivative 0 or 1/6; 0 at the kinks x = ±3, as
     in PyTorch. Backward: :math:`\partial L / \partial x = G \, f'(x)`. Outside ±3 nothing is
-    learned.
+    learned. The slope is that of the paper.
 
     References
     ----------
-    Howard et al., "Searching for MobileNetV3", ICCV 2019, arXiv:1905.02244 (this slope).
+    Howard et al., "Searching for MobileNetV3", ICCV 2019, arXiv:1905.02244.
 
     Examples
     --------

@@ -126,7 +126,7 @@ class GlobalAvgPool1D(_GlobalAvgPool):
 
     References
     ----------
-    As in `GlobalAvgPool2D`.
+    Lin, Chen and Yan, "Network in network", ICLR 2014, arXiv:1312.4400.
 
     Examples
     --------

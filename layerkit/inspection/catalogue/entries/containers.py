@@ -36,7 +36,6 @@ def routes(layer: Any, x: np.ndarray) -> dict[str, Any]:
 ENTRIES = [
     LayerEntry(
         layers.Sequential,
-        "Layers in a chain: forward in order, backward in reverse.",
         """
         z = f1(x)
         y = f2(z)
@@ -57,7 +56,6 @@ ENTRIES = [
     ),
     LayerEntry(
         layers.Residual,
-        "A block and a way around it, added.",
         """
         y = f1(x) + f2(x)
         dy[n, j]/dx[n, i] = J1[n, j, i] + J2[n, j, i]
@@ -71,11 +69,9 @@ ENTRIES = [
         given=lambda layer, x: inside((layer.body, x), (layer.shortcut, x)),
         assumes="Without a shortcut the second term is x, and its gradient G.",
         not_analytic=REASON,
-        source='He, Zhang, Ren and Sun, "Deep residual learning for image recognition", CVPR 2016',
     ),
     LayerEntry(
         layers.Concat,
-        "Branches side by side on the same input, joined along one axis.",
         """
         y[n, j] = f1(x)[n, j] if j < m else f2(x)[n, j - m]
         dy[n, j]/dx[n, i] = J1[n, j, i] if j < m else J2[n, j - m, i]
@@ -91,11 +87,9 @@ ENTRIES = [
         given=lambda layer, x: inside(*((branch, x) for branch in layer.branches)),
         assumes="Shown for two branches; any number is possible.",
         not_analytic=REASON,
-        source='Szegedy et al., "Going deeper with convolutions", CVPR 2015',
     ),
     LayerEntry(
         layers.Columns,
-        "Columns of a table routed to sub-networks of their own, and what these give joined.",
         """
         a[n, i] = x[n, C1[i]]
         b[n, i] = x[n, C2[i]]
@@ -105,6 +99,8 @@ ENTRIES = [
         dL/dx[n, c] = sum[j, i](G[n, j] * J1[n, j, i] * [C1[i] == c]) +
             sum[l, k](G[n, m + l] * J2[n, l, k] * [C2[k] == c])
         """,
+        computes="Columns of a table routed to sub-networks of their own, and what these give "
+        "joined.",
         make=lambda: layers.Columns([([0, 2], layers.Dense(2)), (slice(1, 4), layers.Tanh())]),
         input_shape=(5,),
         where={
@@ -116,6 +112,5 @@ ENTRIES = [
         given=routes,
         assumes="Shown for two routes; any number is possible. Columns that no route reads get 0.",
         not_analytic=REASON,
-        source='Guo and Berkhahn, "Entity embeddings of categorical variables", arXiv:1604.06737',
     ),
 ]
