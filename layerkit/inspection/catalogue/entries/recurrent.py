@@ -49,7 +49,6 @@ def both_ways(layer: Any, x: np.ndarray) -> dict[str, Any]:
 RECURRENT = [
     LayerEntry(
         layers.SimpleRNN,
-        "The plain recurrent layer.",
         lines(
             """
         h1[n, j] = tanh(sum[i](x[n, 0, i] * W[i, j]) + b[j])
@@ -65,11 +64,9 @@ RECURRENT = [
         input_shape=TWO_STEPS,
         letters={"u": "units"},
         assumes=UNROLLED,
-        source='Elman, "Finding structure in time", Cognitive Science 14, 1990',
     ),
     LayerEntry(
         layers.GRU,
-        "A state with a gate that keeps and one that resets.",
         lines(
             """
         a1[n, j] = sum[i](x[n, 0, i] * W[i, j]) + b[j]
@@ -109,12 +106,9 @@ RECURRENT = [
         letters={"u": "units"},
         where={"r, s, c": "the reset gate, the update gate z and the candidate n"},
         assumes=UNROLLED,
-        source='Cho et al., "Learning phrase representations using RNN encoder-decoder for '
-        'statistical machine translation", EMNLP 2014, arXiv:1406.1078',
     ),
     LayerEntry(
         layers.LSTM,
-        "A cell with gates that add, keep and show.",
         lines(
             """
         a1[n, j] = sum[i](x[n, 0, i] * W[i, j]) + b[j]
@@ -150,12 +144,9 @@ RECURRENT = [
         input_shape=TWO_STEPS,
         letters={"u": "units"},
         assumes=f"{UNROLLED} The first step's forget gate has nothing to forget.",
-        source='Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9, 1997; '
-        'Gers, Schmidhuber and Cummins, "Learning to forget", Neural Computation 12, 2000',
     ),
     LayerEntry(
         layers.Bidirectional,
-        "A recurrent layer and one that reads every row from its end.",
         """
         y[n, j] = f1(x)[n, j] if j < m else f2(x)[n, j - m]
         dy[n, j]/dx[n, t, i] = J1[n, j, t, i] if j < m else J2[n, j - m, t, i]
@@ -171,12 +162,9 @@ RECURRENT = [
         },
         given=both_ways,
         not_analytic=REASON,
-        source='Schuster and Paliwal, "Bidirectional recurrent neural networks", IEEE Transactions '
-        "on Signal Processing 45, 1997",
     ),
     LayerEntry(
         layers.LastStep,
-        "The last step of every sequence.",
         """
         y[n, c] = x[n, T - 1, c]
         dy[n, c]/dx[n, t, c] = [t == T - 1]
@@ -185,7 +173,6 @@ RECURRENT = [
         input_shape=(4, 3),
         given=lambda layer, x: {"T": x.shape[1]},
         where={"T": "the number of steps"},
-        source='Elman, "Finding structure in time", Cognitive Science 14, 1990',
         torch="x[:, -1]",
     ),
 ]
