@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any, ClassVar, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -26,8 +27,9 @@ from layerkit.estimators.preparing import (
     validate,
 )
 from layerkit.estimators.rules import is_splitter
-from layerkit.fused import plan, threads_for
+from layerkit.fused import plan, threads_for, work_of
 from layerkit.fused.planning import Plan
+from layerkit.kernels import for_work
 from layerkit.layer import Layer
 from layerkit.layers import Identity
 from layerkit.optimizers import LBFGS
@@ -37,10 +39,11 @@ from layerkit.training import Checkpoint
 from layerkit.training.batches import mapping_of, release
 from layerkit.training.checkpoint import as_checkpoint
 
+Result = TypeVar("Result")
 # Elements of the widest activation when predicting: bounds the memory, fills the caches.
 _BATCH_ELEMENTS = 2**22
 # Outside of the estimators, whose attributes a prediction must not change.
-_plans: WeakKeyDictionary[NetworkEstimator, Plan] = WeakKeyDictionary()
+_plans: WeakKeyDictionary[NetworkEstimator, tuple[Plan, float]] = WeakKeyDictionary()
 
 
 def learns_in_batches(estimator: NetworkEstimator) -> bool:
@@ -303,7 +306,8 @@ class NetworkEstimator(
         hidden = self._hidden(layer)
         if self._n_hidden == 0 and issparse(X):
             X = X.toarray()  # X itself, which no Dense layer makes dense here
-        return infer_in_batches(hidden, X).reshape(X.shape[0], -1)
+        with for_work(work_of(hidden, X.shape[0])):
+            return infer_in_batches(hidden, X).reshape(X.shape[0], -1)
 
     def _hidden(self, layer: int | str) -> Layer:
         """Return the network up to and including a hidden layer."""
@@ -330,16 +334,22 @@ class NetworkEstimator(
 
     # ---------------------------------------------------------------- predicting
 
-    def _raw(self, X: Any) -> np.ndarray:
-        """Return the network's outputs."""
+    def _from_raw(self, X: Any, finish: Callable[[np.ndarray], Result]) -> Result:
+        """Return what is made of the network's outputs, all by the kernels that suit the size."""
         X = self._check_X(X)
-        return infer_in_batches(self.network_, X, self._plan())
+        planned, row = self._plan()
+        with for_work(X.shape[0] * row):
+            return finish(infer_in_batches(self.network_, X, planned))
 
-    def _plan(self) -> Plan:
-        """Return a plan of the network, kept because making one takes longer than a prediction."""
+    def _plan(self) -> tuple[Plan, float]:
+        """Return a plan of the network, kept because making one takes longer than a prediction.
+
+        With it comes the work of a row.
+        """
         made = _plans.get(self)
-        if made is None or made.network is not self.network_:
-            made = _plans[self] = plan(self.network_)
+        if made is None or made[0].network is not self.network_:
+            row = work_of(self.network_, 1, batches=0)
+            made = _plans[self] = plan(self.network_), row
         return made
 
     def _check_X(self, X: Any) -> Any:
@@ -375,10 +385,9 @@ class NetworkEstimator(
         )
 
     def _score(self, X: Any, y: Any, sample_weight: Any) -> float:
-        raw = self._raw(X)
         y = y.toarray() if issparse(y) else np.asarray(y)
         y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-        return self._target.score(y, raw, sample_weight)
+        return self._from_raw(X, lambda raw: self._target.score(y, raw, sample_weight))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
