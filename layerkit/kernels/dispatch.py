@@ -100,10 +100,11 @@ class for_work:  # not a generator, which takes twice as long
 
     Examples
     --------
+    >>> import numpy as np
     >>> from layerkit import kernels
     >>> with kernels.for_work(1000):
-    ...     float(kernels.relu(-1.0 * kernels.relu(2.0)))
-    0.0
+    ...     kernels.relu(np.array([-1.0, 2.0]))
+    array([0., 2.])
     """
 
     def __init__(self, multiply_adds: float) -> None:
