@@ -4,16 +4,19 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 import layerkit
-from layerkit import Conv2D, Dense, MLPClassifier, Sequential, kernels
+from layerkit import Conv2D, Dense, MLPClassifier, Sequential, SequentialClassifier, kernels
 from layerkit.__main__ import main
 from layerkit.fused import work_of
 from layerkit.kernels import dispatch
+from layerkit.sequences import Sequences
 
 
 def fresh(code, **variables):
@@ -105,30 +108,43 @@ def test_a_fit_is_measured_by_rows_epochs_and_sizes(automatic, monkeypatch, rows
     class Done(Exception):
         pass
 
-    def look(*_):
+    def look(*_, **__):
         seen.append(kernels.backend())
         raise Done
 
     seen = []
-    monkeypatch.setattr("layerkit.training.loop._learn", look)
+    monkeypatch.setattr("layerkit.estimators.learning.train", look)
     X, y = np.zeros((rows, 20)), np.arange(rows) % 2
     with pytest.raises(Done):
         MLPClassifier((50,), max_iter=epochs).fit(X, y)
     assert seen == [expected]
 
 
+def test_batches_are_measured_by_all_their_rows(automatic, monkeypatch):
+    def measure(multiply_adds):
+        seen.append(multiply_adds)
+        return nullcontext()
+
+    seen = []
+    monkeypatch.setattr("layerkit.estimators.learning.for_work", measure)
+    batches = [(np.zeros((6, 4)), np.arange(6) % 2)] * 5
+    SequentialClassifier([Dense(3)], max_iter=7, n_iter_no_change=None).fit(batches)
+    assert seen == [3 * 7 * 30 * (4 * 3 + 3)]
+
+
 @pytest.mark.parametrize(
-    ("network", "shape", "of_a_row"),
+    ("network", "shape", "X", "expected"),
     [
-        (Dense(5), (4,), 25 + 5),
-        (Dense(5), (7, 4), 7 * 25 + 35),
-        (Conv2D(3, 3), (6, 6, 2), 36 * 57 + 16 * 3),
-        (Sequential([Dense(5), Dense(2)]), (4,), 25 + 5 + 12 + 2),
+        (Dense(5), (4,), np.zeros((10, 4)), 10 * 20),
+        (Dense(5), (7, 4), np.zeros((10, 7, 4)), 10 * 7 * 20),
+        (Conv2D(3, 3), (6, 6, 2), np.zeros((10, 6, 6, 2)), 10 * 16 * 54),
+        (Sequential([Dense(5), Dense(2)]), (4,), csr_array((10, 4)), 10 * (20 + 10)),
+        (Dense(5), (None, 4), np.zeros((10, 7, 4)), 10 * 7 * 20),
+        (Dense(5), (None, 4), Sequences([np.zeros((2, 4)), np.zeros((3, 4))]), 5 * 20),
     ],
 )
-def test_work_counts_parameters_at_every_position(network, shape, of_a_row):
-    network.build(shape, random_state=0)
-    assert work_of(network, 10, batches=0) == 10 * of_a_row
+def test_work_is_products_at_every_position(network, shape, X, expected):
+    assert work_of(network.build(shape, random_state=0), X) == expected
 
 
 def test_the_warmup_command_says_what_it_does_and_where_it_keeps_it(monkeypatch, capsys, tmp_path):

@@ -47,7 +47,7 @@ Result = TypeVar("Result")
 # Elements of the widest activation when predicting: bounds the memory, fills the caches.
 _BATCH_ELEMENTS = 2**22
 # Outside of the estimators, whose attributes a prediction must not change.
-_plans: WeakKeyDictionary[NetworkEstimator, tuple[Plan, float]] = WeakKeyDictionary()
+_plans: WeakKeyDictionary[NetworkEstimator, Plan] = WeakKeyDictionary()
 
 
 def learns_in_batches(estimator: NetworkEstimator) -> bool:
@@ -310,7 +310,7 @@ class NetworkEstimator(
         hidden = self._hidden(layer)
         if self._n_hidden == 0 and issparse(X):
             X = X.toarray()  # X itself, which no Dense layer makes dense here
-        with for_work(work_of(hidden, X.shape[0])):
+        with for_work(work_of(hidden, X)):
             return infer_in_batches(hidden, X).reshape(X.shape[0], -1)
 
     def _hidden(self, layer: int | str) -> Layer:
@@ -341,19 +341,14 @@ class NetworkEstimator(
     def _from_raw(self, X: Any, finish: Callable[[np.ndarray], Result]) -> Result:
         """Return what is made of the network's outputs, all by the kernels that suit the size."""
         X = self._check_X(X)
-        planned, row = self._plan()
-        with for_work(X.shape[0] * row):
-            return finish(infer_in_batches(self.network_, X, planned))
+        with for_work(work_of(self.network_, X)):
+            return finish(infer_in_batches(self.network_, X, self._plan()))
 
-    def _plan(self) -> tuple[Plan, float]:
-        """Return a plan of the network, kept because making one takes longer than a prediction.
-
-        With it comes the work of a row.
-        """
+    def _plan(self) -> Plan:
+        """Return a plan of the network, kept because making one takes longer than a prediction."""
         made = _plans.get(self)
-        if made is None or made[0].network is not self.network_:
-            row = work_of(self.network_, 1, batches=0)
-            made = _plans[self] = plan(self.network_), row
+        if made is None or made.network is not self.network_:
+            made = _plans[self] = plan(self.network_)
         return made
 
     def _check_X(self, X: Any) -> Any:

@@ -1,48 +1,37 @@
-"""How much a network has to compute, known from its sizes before it starts."""
+"""How much there is to compute, known from sizes before it starts."""
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 from layerkit.layer import Layer
-
-# What a call of a layer costs in Python, whatever its size, in multiply-adds.
-CALL = 1e5
+from layerkit.sequences import Sequences
 
 
-def work_of(network: Layer, n_samples: float, batches: int = 1) -> float:
-    """Estimate the multiply-adds of a forward pass over so many rows.
-
-    A parameter is used once at every position (pixel, time) of a layer's larger side; every output
-    is written once, and every call costs something, however small.
+def work_of(network: Layer, X: Any) -> float:
+    """Count the multiply-adds of a forward pass over rows.
 
     Parameters
     ----------
     network : Layer
         Built.
-    n_samples : int, or inf where it is not known
-        Rows in all.
-    batches : int, default=1
-        Into which they are cut.
+    X : array, sparse matrix or Sequences
+        The rows; only their shape is looked at.
 
     Returns
     -------
     multiply_adds : float
-        Training takes about three times as many.
+        Of products only; an epoch of training takes three times as many.
 
     Examples
     --------
+    >>> import numpy as np
     >>> from layerkit import Dense
     >>> from layerkit.fused import work_of
-    >>> work_of(Dense(5).build(4), n_samples=1000)
-    130000.0
+    >>> work_of(Dense(5).build(4), np.zeros((1000, 4)))
+    20000.0
     """
-    row, calls = 0, 0
-    for _, layer in network.walk():
-        if layer.is_built and not layer.children():
-            sides = layer.input_shape, layer.output_shape
-            positions = max(math.prod(side[:-1]) for side in sides)
-            row += positions * sum(p.size for p in layer.params.values())
-            row += math.prod(layer.output_shape)
-            calls += 1
-    return float(n_samples * row + batches * calls * CALL)
+    positions = X.shape[0]
+    if network.input_shape[:1] == (None,):
+        positions = len(X.steps) if isinstance(X, Sequences) else X.shape[0] * X.shape[1]
+    return float(positions * network.multiply_adds())

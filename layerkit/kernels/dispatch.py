@@ -8,9 +8,9 @@ says why.
 
 Numba is imported by the first kernel that needs it, never by ``import layerkit``. Importing it and
 reading compiled code back takes a process about half a second, more than a small fit does
-altogether. So whoever knows beforehand how much there is to compute says so with `for_work`, as
-`train` and the estimators do, and what is less than `WORTH_WAKING` runs in NumPy. The rule looks at
-sizes alone, not at what the process did before: the same fit always runs the same kernels.
+altogether. So whoever knows beforehand how much there is to compute says so with `for_work`, as the
+estimators do, and what is less than `WORTH_WAKING` runs in NumPy. The rule looks at sizes alone,
+not at what the process did before: the same fit always runs the same kernels.
 """
 
 import functools
@@ -89,9 +89,8 @@ def backend() -> str:
 class for_work:  # not a generator, which takes twice as long
     """Leave Numba asleep within a ``with`` block if there is too little to compute.
 
-    `layerkit.training.train` and the estimators do so around a fit or a prediction, whose size they
-    know beforehand. A backend that was chosen, by `use` or by ``LAYERKIT_KERNELS``, is used
-    whatever the size.
+    The estimators do so around a fit or a prediction, whose size they know beforehand. A backend
+    that was chosen, by `use` or by ``LAYERKIT_KERNELS``, is used whatever the size.
 
     Parameters
     ----------

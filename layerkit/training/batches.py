@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import mmap
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any
@@ -49,7 +48,7 @@ class ArrayBatches:
             if self.mean_weight == 0:
                 raise ValueError("sample_weight is zero for all rows")
         self.rng = rng
-        self.n_rows = n_rows = self.X.shape[0]
+        n_rows = self.X.shape[0]
         starts = list(range(0, n_rows, batch_size))
         if len(starts) > 1 and n_rows % batch_size == 1:
             starts.pop()
@@ -108,8 +107,6 @@ class StreamedBatches:
     """
 
     def __init__(self, batches: Iterable[Any]) -> None:
-        # Where nobody knows, there may be many.
-        self.n_rows = getattr(batches, "n_rows", math.inf)
         self.batches = batches
 
     @property

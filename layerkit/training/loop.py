@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.fused import threads_for, work_of
-from layerkit.kernels import for_work
+from layerkit.fused import threads_for
 from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
@@ -167,7 +166,7 @@ def train(
     run.observe(*bar)
     network.needs_input_grad = False
     try:
-        with for_work(_work(run, batches)), threads_for(network):
+        with threads_for(network):
             _learn(run, batches, checkpoint)
     except KeyboardInterrupt:
         state.history.stopped = f"interrupted in epoch {state.epoch + 1}"
@@ -182,12 +181,6 @@ def train(
             shown.close()
         run.end()
     return state.history
-
-
-def _work(run: Run, batches: Batches) -> float:
-    """Multiply-adds that all epochs take."""
-    state = run.state
-    return 3 * state.epochs * work_of(state.network, batches.n_rows, len(batches))
 
 
 def _learn(run: Run, batches: Batches, checkpoint: Checkpoint | None) -> None:

@@ -31,7 +31,7 @@ class MiniBatches:
     ) -> None:
         self.arrays = (X, y) if sample_weight is None else (X, y, sample_weight)
         self.rng = rng
-        self.n_rows = n_rows = len(y)
+        n_rows = len(y)
         starts = list(range(0, n_rows, batch_size))
         if not lonely and len(starts) > 1 and n_rows - starts[-1] == 1:
             starts.pop()
