@@ -16,6 +16,7 @@ GROUPS = {
     "predict, whole estimator": "`predict`",
     "fit, end to end": "`fit`",
 }
+FITS = {"numba": "with Numba", "numpy": "NumPy only"}
 MEANS = ("Conv2D forward", "Conv2D input gradient", "Conv2D kernel gradient")
 
 
@@ -64,6 +65,21 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def fits() -> str:
+    """Markdown: how many times as long scikit-learn takes for whole fits, with either backend."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for backend in FITS:
+        with (RESULTS.parent / f"fits_{backend}_2_threads.csv").open(newline="") as file:
+            for line in csv.DictReader(file):
+                key = line["group"], line["workload"]
+                found.setdefault(key, {})[backend] = f"{float(line['sklearn_ratio_median']):.1f}"
+    lines = [f"| scikit-learn's time / ours | {' | '.join(FITS.values())} |", "|---|---|---|"]
+    for (group, name), ratios in found.items():
+        shown = f"{name}, one core busy" if group.endswith("busy") else name
+        lines.append(f"| {shown} | {' | '.join(ratios.get(b, '–') for b in FITS)} |")
+    return "\n".join(lines)
+
+
 def draw(rows: list[Row], path: Path) -> None:
     """One bar per row and peer, logarithmic, with the quartiles of the measurements."""
     from matplotlib import pyplot
@@ -92,9 +108,12 @@ def draw(rows: list[Row], path: Path) -> None:
 
 
 def updated(readme: str, rows: list[Row]) -> str:
-    """The README with the table of these rows."""
-    marked = r"(<!-- speed -->\n).*(<!-- /speed -->)"
-    return re.sub(marked, rf"\g<1>{table(rows)}\n\g<2>", readme, flags=re.DOTALL)
+    """The README with the table of these rows, and that of fits where it has a place for it."""
+    for mark, made in (("speed", lambda: table(rows)), ("fits", fits)):
+        if f"<!-- {mark} -->" in readme:
+            marked = rf"(<!-- {mark} -->\n).*(<!-- /{mark} -->)"
+            readme = re.sub(marked, rf"\g<1>{made()}\n\g<2>", readme, flags=re.DOTALL)
+    return readme
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from layerkit.datasets import load_digits
 from layerkit.estimators import SequentialClassifier, SequentialRegressor
 from layerkit.inspection import GradientFlowDisplay, GradientRecorder, TrainingCurveDisplay
 from layerkit.interchange import save
+from layerkit.kernels import warmup
 from layerkit.layers import (
     BatchNorm,
     Columns,
@@ -201,6 +202,8 @@ def can_draw() -> bool:
 def demo(out: Path, seed: int = 0) -> None:
     """Run everything; write pictures and the convolutional network to a folder."""
     out.mkdir(parents=True, exist_ok=True)
+    for dtype in (np.float32, np.float64):  # what is timed is training
+        warmup(dtype)
     digits(out, seed)
     patients(out, seed)
     print()

@@ -511,7 +511,9 @@ def test_hidden_activations():
     np.testing.assert_array_equal(code, model.transform(X_IRIS, layer=2))
     hidden = np.maximum(model.transform(X_IRIS, layer=0), 0)
     np.testing.assert_array_equal(model.transform(X_IRIS, layer="relu_1"), hidden)
-    np.testing.assert_allclose(model.network_["head"].infer(code)[:, 0], model._raw(X_IRIS)[:, 0])
+    np.testing.assert_allclose(
+        model.network_["head"].infer(code)[:, 0], model._from_raw(X_IRIS, lambda raw: raw)[:, 0]
+    )
     assert model.get_feature_names_out().tolist() == [f"sequentialclassifier{i}" for i in range(3)]
     for layer in (3, -4, "head", True):
         with pytest.raises(ValueError, match="layer must be a position below 3 or one of the hid"):

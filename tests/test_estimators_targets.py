@@ -188,7 +188,11 @@ def test_accuracy_weighs_rows_of_which_all_outputs_are_right(y):
     model.fit(X, y)
     right = np.reshape(model.predict(X) == y, (150, -1)).all(axis=1)
     assert 0 < right.mean() < 1
-    assert model.score(X, y) == model._target.score_of_known(y, model._raw(X), None) == right.mean()
+    assert (
+        model.score(X, y)
+        == model._target.score_of_known(y, model._from_raw(X, lambda raw: raw), None)
+        == right.mean()
+    )
     expected = np.average(right, weights=weight)
     assert model.score(X, y.tolist(), weight.tolist()) == pytest.approx(expected, rel=1e-12)
 

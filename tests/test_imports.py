@@ -48,7 +48,7 @@ MAY_IMPORT["estimators"] = {*MAY_IMPORT["training"], "training"}
 MAY_IMPORT["interchange"] = {*MAY_IMPORT["estimators"], "estimators"}
 MAY_IMPORT["demo"] = set(MAY_IMPORT)
 MAY_IMPORT["__init__"] = set(MAY_IMPORT) - {"demo"}
-MAY_IMPORT["__main__"] = {"demo"}
+MAY_IMPORT["__main__"] = {"demo", "kernels"}
 
 LATE = {"scipy", "sklearn", "matplotlib", "numba", "tqdm", "torch", "pandas", "onnx", "joblib"}
 

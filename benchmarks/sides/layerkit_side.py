@@ -1,10 +1,12 @@
 """layerkit's side."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 import layerkit
+from benchmarks import tables
 from benchmarks.sides import data
 from layerkit import (
     BatchNorm,
@@ -186,3 +188,8 @@ def optimizer(name: str, n: int) -> Repeat:
     rule = getattr(optimizers, kind)(**({"momentum": 0.9} if momentum else {}))
     params, grads = data.like((n,)), 0.01 * data.like((n,), seed=1)
     return lambda: rule.step(params, grads)
+
+
+def table(kind: str, name: str, options: dict[str, Any]) -> Repeat:
+    """Do a row of the table of fits."""
+    return tables.work(layerkit, kind, name, options)

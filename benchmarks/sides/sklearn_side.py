@@ -1,10 +1,13 @@
 """scikit-learn's side: its multilayer perceptron, the only network it has."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from sklearn import neural_network
 from sklearn.neural_network import MLPClassifier
 
+from benchmarks import tables
 from benchmarks.sides import data
 
 Repeat = Callable[[], object]
@@ -39,3 +42,8 @@ def fit(sizes: tuple[int, ...], rows: int, batch: int, epochs: int) -> Repeat:
     """Fit an estimator."""
     X, y = data.rows(rows, sizes[0], sizes[-1])
     return lambda: data.quietly(model(sizes, batch_size=batch, max_iter=epochs).fit)(X, y)
+
+
+def table(kind: str, name: str, options: dict[str, Any]) -> Repeat:
+    """Do a row of the table of fits."""
+    return tables.work(neural_network, kind, name, options)

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks import tables
 from benchmarks.sides import data
 
 Repeat = Callable[[], object]
@@ -220,3 +222,31 @@ def optimizer(name: str, n: int) -> Repeat:
     params = torch.from_numpy(data.like((n,))).requires_grad_()
     params.grad = 0.01 * torch.from_numpy(data.like((n,), seed=1))
     return getattr(torch.optim, kind)([params], **options).step
+
+
+def table(kind: str, name: str, options: dict[str, Any]) -> Repeat:
+    """Fit a perceptron to a table for so many epochs, in batches of 200, in the table's dtype."""
+    values, y = tables.table(name)
+    X, t = torch.from_numpy(values), torch.from_numpy(y)
+    classes = kind == "classification"
+    n_out = int(y.max()) + 1 if classes else (y.shape[1] if y.ndim == 2 else 1)
+    t = t if classes else t.reshape(len(y), -1)
+    sizes = (X.shape[1], *options["hidden_layer_sizes"], n_out)
+    activation = {"relu": nn.ReLU, "tanh": nn.Tanh, "logistic": nn.Sigmoid}[
+        options.get("activation", "relu")
+    ]
+
+    def repeat() -> None:
+        layers: list[nn.Module] = []
+        for n_in, n_units in pairwise(sizes):
+            layers += [nn.Linear(n_in, n_units), activation()]
+        network = nn.Sequential(*layers[:-1]).to(X.dtype)
+        adam = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+        loss = F.cross_entropy if classes else F.mse_loss
+        for _ in range(options["max_iter"]):
+            for rows in torch.randperm(len(X)).split(200):
+                adam.zero_grad(set_to_none=True)
+                loss(network(X[rows]), t[rows]).backward()
+                adam.step()
+
+    return repeat

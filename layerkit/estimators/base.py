@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any, ClassVar, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -28,8 +29,9 @@ from layerkit.estimators.preparing import (
     validate_sequences,
 )
 from layerkit.estimators.rules import is_splitter
-from layerkit.fused import plan, threads_for
+from layerkit.fused import plan, threads_for, work_of
 from layerkit.fused.planning import Plan
+from layerkit.kernels import for_work
 from layerkit.layer import Layer
 from layerkit.layers import Identity
 from layerkit.optimizers import LBFGS
@@ -41,6 +43,7 @@ from layerkit.training import Checkpoint
 from layerkit.training.batches import mapping_of, release
 from layerkit.training.checkpoint import as_checkpoint
 
+Result = TypeVar("Result")
 # Elements of the widest activation when predicting: bounds the memory, fills the caches.
 _BATCH_ELEMENTS = 2**22
 # Outside of the estimators, whose attributes a prediction must not change.
@@ -307,7 +310,8 @@ class NetworkEstimator(
         hidden = self._hidden(layer)
         if self._n_hidden == 0 and issparse(X):
             X = X.toarray()  # X itself, which no Dense layer makes dense here
-        return infer_in_batches(hidden, X).reshape(X.shape[0], -1)
+        with for_work(work_of(hidden, X)):
+            return infer_in_batches(hidden, X).reshape(X.shape[0], -1)
 
     def _hidden(self, layer: int | str) -> Layer:
         """Return the network up to and including a hidden layer."""
@@ -334,10 +338,11 @@ class NetworkEstimator(
 
     # ---------------------------------------------------------------- predicting
 
-    def _raw(self, X: Any) -> np.ndarray:
-        """Return the network's outputs."""
+    def _from_raw(self, X: Any, finish: Callable[[np.ndarray], Result]) -> Result:
+        """Return what is made of the network's outputs, all by the kernels that suit the size."""
         X = self._check_X(X)
-        return infer_in_batches(self.network_, X, self._plan())
+        with for_work(work_of(self.network_, X)):
+            return finish(infer_in_batches(self.network_, X, self._plan()))
 
     def _plan(self) -> Plan:
         """Return a plan of the network, kept because making one takes longer than a prediction."""
@@ -384,10 +389,9 @@ class NetworkEstimator(
         )
 
     def _score(self, X: Any, y: Any, sample_weight: Any) -> float:
-        raw = self._raw(X)
         y = y.toarray() if issparse(y) else np.asarray(y)
         y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-        return self._target.score(y, raw, sample_weight)
+        return self._from_raw(X, lambda raw: self._target.score(y, raw, sample_weight))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -14,6 +14,8 @@ from layerkit.estimators.callbacks import EpochHooks, own_callbacks
 from layerkit.estimators.preparing import Task, stream
 from layerkit.estimators.rules import Rule
 from layerkit.estimators.targets import ClassTarget, Labels, Target
+from layerkit.fused import work_of
+from layerkit.kernels import for_work
 from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
@@ -216,7 +218,7 @@ def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
     stopping = recipe.stopping(task, optimizer)
     callbacks = [*stopping.pop("callbacks", []), *own_callbacks(estimator)]
     printing = [recipe.print_epoch] if estimator.verbose else []
-    with put_back_on_error(network):
+    with put_back_on_error(network), for_work(_work(task, recipe.epochs)):
         history = train(
             network,
             optimizer=optimizer,
@@ -234,6 +236,11 @@ def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
     if not recipe.keeps_state and isinstance(optimizer, Optimizer):
         optimizer.reset()
     return recipe.attributes(task, history) | {"optimizer_": optimizer}, history
+
+
+def _work(task: Task, epochs: int) -> float:
+    """Multiply-adds of a fit: backward takes twice those of forward."""
+    return 3 * epochs * task.n_rows / task.X.shape[0] * work_of(task.network, task.X)
 
 
 def _validating(task: Task, recipe: Recipe) -> dict[str, Any]:

@@ -99,8 +99,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         labels : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             Members of ``classes_``.
         """
-        raw = self._raw(X)
-        return self._target.predict(raw)
+        return self._from_raw(X, lambda raw: self._target.predict(raw))
 
     @available_if(_has_probabilities)
     def predict_proba(self, X: Any) -> np.ndarray | list[np.ndarray]:
@@ -117,8 +116,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
             Rows sum to 1, except of a multilabel indicator, whose labels are independent. A list of
             such arrays when y has several outputs of several classes.
         """
-        raw = self._raw(X)
-        return self._target.proba(raw)
+        return self._from_raw(X, lambda raw: self._target.proba(raw))
 
     @available_if(_has_probabilities)
     def predict_log_proba(self, X: Any) -> np.ndarray | list[np.ndarray]:
@@ -134,8 +132,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         log_probabilities : ndarray of shape (n_samples, n_classes), or list of such arrays
             At most 0.
         """
-        raw = self._raw(X)
-        return self._recipe().log_proba(self._target, raw)
+        return self._from_raw(X, lambda raw: self._recipe().log_proba(self._target, raw))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the network's scores: the largest, or the sign of a single one, decides.
@@ -150,8 +147,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         scores : ndarray of shape (n_samples,) or (n_samples, n_scores)
             Logits, or margins of the hinge losses.
         """
-        raw = self._raw(X)
-        return self._target.decision(raw)
+        return self._from_raw(X, lambda raw: self._target.decision(raw))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the fraction of rows that are predicted right, in all outputs.
@@ -216,9 +212,12 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
         std : ndarray shaped like y
             If ``return_std``.
         """
-        raw = self._raw(X)
-        y = self._target.predict(raw)
-        return (y, self._target.std(raw)) if return_std else y
+
+        def finish(raw: np.ndarray) -> Any:
+            y = self._target.predict(raw)
+            return (y, self._target.std(raw)) if return_std else y
+
+        return self._from_raw(X, finish)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return R², the fraction of the variance of y that is explained.

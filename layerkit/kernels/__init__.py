@@ -1,12 +1,16 @@
 """The hot loops behind plain functions: arrays in, arrays out, no layer in sight.
 
 Every kernel exists in NumPy, many also compiled by Numba (``pip install 'layerkit[fast]'``), which
-is used where it is installed.
+is used where it is installed and there is enough to compute. Starting it takes a process half a
+second, so fits and predictions of less than 1e9 multiply-adds (some 50 ms) run in NumPy; only their
+sizes decide, so the same fit gives the same bits in every process. ``LAYERKIT_KERNELS=numba`` or
+``kernels.use("numba")`` is for programs of many small fits.
 
 Which of the two::
 
     use                   choose "numpy" or "numba", for good or within ``with``
     backend               the one in use
+    for_work              a ``with`` block in which the work's size decides
     warmup                compile ahead of time
     one_blas_thread       a ``with`` block in which matrix products use one thread
 
@@ -119,7 +123,7 @@ from layerkit.kernels._numpy.pooling import (
 from layerkit.kernels._numpy.random import apply_mask, keep_mask
 from layerkit.kernels._numpy.windows import Padding, Pair, output_size
 from layerkit.kernels.blas import one_blas_thread
-from layerkit.kernels.dispatch import backend, use
+from layerkit.kernels.dispatch import backend, for_work, use
 from layerkit.kernels.warming import warmup
 
 __all__ = [

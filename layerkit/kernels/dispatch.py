@@ -6,13 +6,19 @@ results up to rounding. Other functions run in NumPy under either backend. So do
 arrays a twin cannot take or is not worth compiling for; the twin decides, by shape and dtype, and
 says why.
 
-Numba is imported by the first kernel that is called, never by ``import layerkit``.
+Numba is imported by the first kernel that needs it, never by ``import layerkit``. Importing it and
+reading compiled code back takes a process about half a second, more than a small fit does
+altogether. So whoever knows beforehand how much there is to compute says so with `for_work`, as the
+estimators do, and what is less than `WORTH_WAKING` runs in NumPy. The rule looks at sizes alone,
+not at what the process did before: the same fit always runs the same kernels.
 """
 
 import functools
 import os
 import warnings
 from collections.abc import Callable
+from contextvars import ContextVar
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -22,7 +28,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 BACKENDS = ("numpy", "numba")
 VARIABLE = "LAYERKIT_KERNELS"
 
-_backend: str | None = None  # not chosen yet
+# In multiply-adds, about 50 ms in NumPy: for less, more than ten fits in one process would have to
+# follow before Numba had made up for its start.
+WORTH_WAKING = 1e9
+
+_chosen: str | None = None  # by `use`
+_small: ContextVar[bool] = ContextVar("layerkit_small_work", default=False)
 
 
 class _Running(dict[Callable[..., Any], Callable[..., Any]]):
@@ -41,6 +52,8 @@ def compiled(reference: Function) -> Function:
 
     @functools.wraps(reference)
     def kernel(*args: Any, **kwargs: Any) -> Any:
+        if _small.get() and _chosen is None:
+            return reference(*args, **kwargs)
         return _running[reference](*args, **kwargs)
 
     return kernel  # type: ignore[return-value]
@@ -60,19 +73,47 @@ def twin(reference: Callable[..., Any]) -> Callable[..., Any]:
 def backend() -> str:
     """Return the backend in use, "numpy" or "numba".
 
-    Unless `use` was called, the environment variable ``LAYERKIT_KERNELS`` names it; without that it
-    is "numba" where Numba is installed.
+    What was chosen with `use`, else what the environment variable ``LAYERKIT_KERNELS`` names, else
+    "numba" where Numba is installed, except inside `for_work` around something small.
 
     Returns
     -------
     name : {"numpy", "numba"}
         The one that is used now.
     """
-    global _backend
-    if _backend is None:
-        named = os.environ.get(VARIABLE)
-        _backend = _checked(named, VARIABLE) if named else _best()
-    return _backend
+    if _chosen is not None:
+        return _chosen
+    return "numpy" if _small.get() else _default()
+
+
+class for_work:  # not a generator, which takes twice as long
+    """Leave Numba asleep within a ``with`` block if there is too little to compute.
+
+    The estimators do so around a fit or a prediction, whose size they know beforehand. A backend
+    that was chosen, by `use` or by ``LAYERKIT_KERNELS``, is used whatever the size.
+
+    Parameters
+    ----------
+    multiply_adds : float
+        In all. It is little below ``1e9``, about 50 ms in NumPy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from layerkit import kernels
+    >>> with kernels.for_work(1000):
+    ...     kernels.relu(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
+
+    def __init__(self, multiply_adds: float) -> None:
+        self._is_small = multiply_adds < WORTH_WAKING and not os.environ.get(VARIABLE)
+
+    def __enter__(self) -> None:
+        self._before = _small.set(self._is_small)
+
+    def __exit__(self, *error: object) -> None:
+        _small.reset(self._before)
 
 
 class use:
@@ -99,7 +140,7 @@ class use:
     """
 
     def __init__(self, backend: str) -> None:
-        self.before = _backend
+        self.before = _chosen
         _choose(_checked(backend, "backend"))
 
     def __enter__(self) -> None:
@@ -110,8 +151,8 @@ class use:
 
 
 def _choose(backend: str | None) -> None:
-    global _backend
-    _backend = backend
+    global _chosen
+    _chosen = backend
     _running.clear()
 
 
@@ -121,6 +162,12 @@ def _checked(backend: str, source: str) -> str:
     if backend == "numba":
         _import_numba()
     return backend
+
+
+@cache
+def _default() -> str:
+    named = os.environ.get(VARIABLE)
+    return _checked(named, VARIABLE) if named else _best()
 
 
 def _best() -> str:
