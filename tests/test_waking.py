@@ -103,8 +103,11 @@ def test_an_error_leaves_the_choice_as_it_was(automatic):
     assert kernels.backend() == "numba"
 
 
-@pytest.mark.parametrize(("rows", "epochs", "expected"), [(50, 3, "numpy"), (4000, 700, "numba")])
-def test_a_fit_is_measured_by_rows_epochs_and_sizes(automatic, monkeypatch, rows, epochs, expected):
+@pytest.mark.parametrize(
+    ("rows", "epochs", "expected"),
+    [(50, 3, "numpy"), (150, 20, "numpy"), (150, 200, "numba"), (50_000, 20, "numba")],
+)
+def test_a_fit_is_measured_by_steps_and_sizes(automatic, monkeypatch, rows, epochs, expected):
     class Done(Exception):
         pass
 
@@ -129,7 +132,7 @@ def test_batches_are_measured_by_all_their_rows(automatic, monkeypatch):
     monkeypatch.setattr("layerkit.estimators.learning.for_work", measure)
     batches = [(np.zeros((6, 4)), np.arange(6) % 2)] * 5
     SequentialClassifier([Dense(3)], max_iter=7, n_iter_no_change=None).fit(batches)
-    assert seen == [3 * 7 * 30 * (4 * 3 + 3)]
+    assert seen == [7 * (3 * 30 * (4 * 3 + 3) + 6e6)]
 
 
 @pytest.mark.parametrize(
