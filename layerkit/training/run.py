@@ -52,6 +52,8 @@ class TrainingState:
         x, y and sample_weight (or None) of the batch at hand.
     batch_loss : float
         Loss of the last batch.
+    validation : iterable of batches, optional
+        Rows that are not trained on: x, y, sample_weight (or None) and a normaliser each.
     history : History
         Its last row is the epoch that just ended.
     stop : bool
@@ -66,6 +68,7 @@ class TrainingState:
     step: int = 0
     batch: Any = None
     batch_loss: float = np.nan
+    validation: Batches | None = None
     history: History = field(default_factory=History)
     stop: bool = False
 
@@ -84,6 +87,7 @@ class Run:
         callbacks: Sequence[Callable[[TrainingState], Any]],
     ) -> None:
         self.state, self.validation, self.score = state, validation, score
+        state.validation = validation
         self.monitor = monitor
         self.patience, self.tol = patience, tol
         self.plan = plan(state.network)

@@ -23,6 +23,7 @@ FAR_TARGETS = 10.0  # times the loss of the best constant, where zero is no good
 LARGE_VALUES = 40.0  # times the loss of zeros; 20 is common with one column and ReLUs
 SILENT = 0.2  # share of rows without a gradient; a robust loss may give up a few on purpose
 RELATED = 3.5  # deviations above chance
+FEW_ROWS = 150  # among fewer a weak relation is no surprise, and none is no proof
 HELD_OUT = 0.7  # times the loss of a constant: as low as that needs a relation
 _TRANSPARENT = (
     layers.Flatten,
@@ -292,7 +293,7 @@ def _shifted(e: Evidence) -> Verdict | None:
 
 
 def _unrelated(e: Evidence) -> Verdict | None:
-    if not e.trained:
+    if not e.trained or len(e.rows) < FEW_ROWS:
         return None
     targets = probes.target_matrix(e.loss, e.probed.y)
     if e.loss.scores is not None and targets.mean(axis=0).max() > 0.9:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from layerkit.inspection.diagnosis import probes
 from layerkit.inspection.diagnosis.statistics import LayerStatistics, Snapshot, measure
 from layerkit.inspection.diagnosis.subject import Rows, Subject
 from layerkit.layer import Layer
-from layerkit.optimizers import Optimizer
+from layerkit.optimizers import Adam, Optimizer
 from layerkit.training import History
 
 REHEARSED_STEPS = 60
@@ -193,11 +194,22 @@ class Evidence:
     def rehearse(self, factor: float) -> tuple[np.ndarray, str]:
         """Losses of a short training from the beginning with the learning rate times a factor."""
         if factor not in self._rehearsals:
-            steps = min(self.course.steps or REHEARSED_STEPS, REHEARSED_STEPS)
-            self._rehearsals[factor] = probes.rehearse(
-                self._fresh, self.loss, self.optimizer, self.rows, factor, steps, self.batch_size
-            )
+            self._rehearsals[factor] = self._rehearse(factor)
         return self._rehearsals[factor]
+
+    def rehearse_as(self, change: Callable[[Layer, Any], None]) -> tuple[np.ndarray, str]:
+        """The same with the copies of network and optimizer changed before they begin."""
+        return self._rehearse(1.0, change)
+
+    def _rehearse(
+        self, factor: float, change: Callable[[Layer, Any], None] | None = None
+    ) -> tuple[np.ndarray, str]:
+        steps = min(self.course.steps or REHEARSED_STEPS, REHEARSED_STEPS)
+        optimizer = self.optimizer or Adam()  # where nobody said, the usual one
+        rows = max(self.batch_size, 2)  # BatchNorm takes no single one
+        return probes.rehearse(
+            self._fresh, self.loss, optimizer, self.rows, factor, steps, rows, change
+        )
 
     @functools.cached_property
     def _fresh(self) -> Layer:

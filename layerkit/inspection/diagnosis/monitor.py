@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -267,7 +268,7 @@ class HealthMonitor:
             Rows to examine in place of those that were kept; encoded as `train` got them. In their
             original order they also show whether y is shifted against X.
         validation_data : (X, y), optional
-            Rows that were not trained on.
+            Rows that were not trained on; by default those that training was given.
 
         Returns
         -------
@@ -285,12 +286,13 @@ class HealthMonitor:
                 "to estimator.set_callbacks(monitor)"
             )
         state = self.state
-        rows = self._rows() if X is None else rows_of(X, y, sample_weight)
+        rows = _joined(self._batches) if X is None else rows_of(X, y, sample_weight)
+        held_out = None if state.validation is None else _joined(self._validation(state.validation))
         subject = Subject(
             copy.deepcopy(state.network),
             copy.deepcopy(getattr(state.loss, "unpenalized", state.loss)),
             rows,
-            None if validation_data is None else rows_of(*validation_data),
+            held_out if validation_data is None else rows_of(*validation_data),
             state.history,
             state.optimizer,
             self._batch_rows,
@@ -300,14 +302,24 @@ class HealthMonitor:
         course = Course(losses, state.history, self.updates, state.step)
         return report_on(Evidence(subject, self._beginning, course))
 
-    def _rows(self) -> Rows:
-        parts = list(zip(*self._batches, strict=True))
-        if isinstance(parts[0][0], np.ndarray):
-            X = np.concatenate(parts[0])
-        else:
-            from scipy.sparse import vstack
+    def _validation(self, batches: Iterable[Any]) -> list[tuple[Any, ...]]:
+        """The first of the rows that were not trained on."""
+        kept: list[tuple[Any, ...]] = []
+        for x, y, weight, _ in batches:
+            kept.append((x, y, weight))
+            if sum(len(y) for _, y, _ in kept) >= self.keep_rows:
+                break
+        return kept
 
-            X = vstack(parts[0]).tocsr()
-        y = np.concatenate(parts[1])
-        weight = None if parts[2][0] is None else np.concatenate(parts[2])
-        return Rows(X, y, weight)
+
+def _joined(batches: list[tuple[Any, ...]]) -> Rows:
+    """Put batches together."""
+    X, y, weight = zip(*batches, strict=True)
+    if isinstance(X[0], np.ndarray):
+        rows = np.concatenate(X)
+    else:
+        from scipy.sparse import vstack
+
+        rows = vstack(X).tocsr()
+    weights = None if weight[0] is None else np.concatenate(weight)
+    return Rows(rows, np.concatenate(y), weights)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 from itertools import chain, repeat
 from typing import Any
 
@@ -12,7 +13,10 @@ import numpy as np
 from layerkit.fused import plan, threads_for
 from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.layer import Layer
-from layerkit.losses import Loss
+from layerkit.layers import Dense, ReLU, Sequential
+from layerkit.losses import CategoricalCrossEntropy, Loss, NegativeLogLikelihood
+from layerkit.optimizers import Adam
+from layerkit.training import train
 from layerkit.training.batches import ArrayBatches
 from layerkit.training.run import first_nonfinite
 
@@ -29,6 +33,8 @@ def best_constant(loss: Loss, rows: Rows, output_shape: tuple[int, ...]) -> floa
 
     some = rows.some(2000)
     n = len(some)
+    if isinstance(loss, NegativeLogLikelihood):  # no constant that is no probability
+        loss = CategoricalCrossEntropy()
 
     def value_and_slope(constant: np.ndarray) -> tuple[float, np.ndarray]:
         y_pred = np.broadcast_to(constant.reshape(output_shape), (n, *output_shape))
@@ -53,6 +59,17 @@ def right_outputs(outputs: np.ndarray, y: np.ndarray) -> np.ndarray | None:
     if y.ndim == 1 and outputs.ndim == 2 and y.dtype.kind in "iu":
         return (10 * (y[:, np.newaxis] == np.arange(outputs.shape[1]))).astype(outputs.dtype)
     return None
+
+
+def labels(outputs: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Predicted and true classes, if each row has one."""
+    if outputs.ndim != 2:
+        return None
+    if outputs.shape[1] == 1:
+        return (outputs[:, 0] > 0).astype(int), (y.reshape(len(y), -1)[:, 0] > 0.5).astype(int)
+    if y.ndim == 2 and not np.allclose(y.sum(axis=1), 1):
+        return None
+    return outputs.argmax(axis=1), (y if y.ndim == 1 else y.argmax(axis=1)).astype(int)
 
 
 def target_matrix(loss: Loss, y: np.ndarray) -> np.ndarray:
@@ -80,6 +97,30 @@ def network_explains(loss: Loss, outputs: np.ndarray, y: np.ndarray) -> float:
     if predictions.shape != targets.shape or loss.scores == "margins":
         return float("nan")
     return explained(targets, predictions)
+
+
+def linear_explains(X: Any, targets: np.ndarray) -> float:
+    """R² of ridge regression on the columns as they are, every row left out of its own fit."""
+    x = _standardized(X)
+    left, sizes, _ = np.linalg.svd(x, full_matrices=False)
+    left = left * np.sqrt(sizes**2 / (sizes**2 + 1e-3 * len(x)))
+    leverage = np.square(left).sum(axis=1, keepdims=True) + 1 / len(x)
+    centred = targets - targets.mean(axis=0)
+    left_out = (centred - left @ (left.T @ centred)) / np.maximum(1 - leverage, 1e-6)
+    return explained(targets, targets - left_out)
+
+
+def one_column_explains(column: np.ndarray, targets: np.ndarray, of_classes: bool) -> float:
+    """R² of a straight line through one column; of classes, how much of the column they explain."""
+    column = column - column.mean()
+    size = float(column @ column)
+    if not size > 0:
+        return 0.0
+    if of_classes:
+        means = column @ targets / np.maximum(targets.sum(axis=0), 1e-300)
+        return explained(column, targets @ means)
+    slopes = column @ (targets - targets.mean(axis=0)) / size
+    return explained(targets, targets.mean(axis=0) + column[:, np.newaxis] * slopes)
 
 
 class Neighbourhood:
@@ -141,10 +182,12 @@ def rehearse(
     factor: float,
     steps: int,
     batch_size: int,
+    change: Callable[[Layer, Any], None] | None = None,
 ) -> tuple[np.ndarray, str]:
     """Train a copy for some steps with the learning rate times a factor.
 
-    Large networks are given up after some seconds, when the first steps are done.
+    ``change`` is given the copies of network and optimizer before they begin. Large
+    networks are given up after some seconds, when the first steps are done.
 
     Returns
     -------
@@ -154,9 +197,11 @@ def rehearse(
         Where the first number that is not finite stood, if one did.
     """
     working = copy.deepcopy(network).reseed(0)
-    planned = plan(working)
     stepper = copy.deepcopy(optimizer)
     stepper.reset()
+    if change is not None:
+        change(working, stepper)
+    planned = plan(working)
     rate = stepper.learning_rate
     stepper.learning_rate = (lambda t: factor * rate(t)) if callable(rate) else factor * rate
     batches = ArrayBatches(rows.X, rows.y, rows.weight, batch_size, np.random.default_rng(0))
@@ -174,6 +219,18 @@ def rehearse(
             losses.append(value)
             stepper.step(working.flat_params, working.flat_grads, working.layout)
     return np.array(losses), ""
+
+
+def try_out(widths: tuple[int, ...], loss: Loss, rows: Rows, steps: int = 1200) -> float:
+    """R², on the rows that it is trained with, of a network with these hidden layers."""
+    outputs = 1 if loss.scores is None and rows.y.ndim == 1 else None
+    body = [layer for width in widths for layer in (Dense(width), ReLU())]
+    width_out = outputs or (int(rows.y.max()) + 1 if rows.y.ndim == 1 else rows.y.shape[1])
+    network = Sequential([*body, Dense(width_out)])
+    X = rows.X if hasattr(rows.X, "tocsr") else np.asarray(rows.X, np.float32)
+    epochs = max(1, steps * 32 // len(rows))
+    train(network, loss, Adam(0.01), (X, rows.y, rows.weight), epochs=epochs, random_state=0)
+    return network_explains(loss, network.infer(X), rows.y)
 
 
 def smooth_end(losses: np.ndarray) -> float:

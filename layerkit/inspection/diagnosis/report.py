@@ -10,7 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.inspection.diagnosis import data_verdicts, signal_verdicts, training_verdicts
+from layerkit.inspection.diagnosis import (
+    data_verdicts,
+    design_verdicts,
+    signal_verdicts,
+    target_verdicts,
+    training_verdicts,
+)
 from layerkit.inspection.diagnosis.evidence import (
     Acquired,
     Evidence,
@@ -25,9 +31,15 @@ from layerkit.inspection.shown import Shown
 # unless a verdict does not follow from it.
 CHECKS: tuple[Callable[[Evidence], Verdict | None], ...] = (
     signal_verdicts.not_finite,
+    design_verdicts.wrong_backward,
+    target_verdicts.constant_target,
+    target_verdicts.channels_first,
     data_verdicts.inputs_not_scaled,
     data_verdicts.link_applied_twice,
+    target_verdicts.log_probabilities_missing,
+    target_verdicts.outputs_out_of_reach,
     data_verdicts.loss_without_gradient,
+    target_verdicts.targets_not_scaled,
     signal_verdicts.identical_units,
     signal_verdicts.saturated_units,
     signal_verdicts.exploding_gradient,
@@ -36,13 +48,19 @@ CHECKS: tuple[Callable[[Evidence], Verdict | None], ...] = (
     signal_verdicts.vanishing_gradient,
     data_verdicts.wrong_initial_loss,
     training_verdicts.batchnorm,
+    design_verdicts.clipped_gradient,
+    design_verdicts.frozen_layers,
     training_verdicts.rate_too_high,
     training_verdicts.dropout_too_strong,
     training_verdicts.rate_too_low,
+    target_verdicts.leaked_column,
+    target_verdicts.validation_on_another_scale,
+    design_verdicts.no_activation,
     data_verdicts.rows_misaligned,
     partial(training_verdicts.one_class, caused=True),
     training_verdicts.overfitting,
     training_verdicts.underfitting,
+    target_verdicts.class_never_predicted,
     training_verdicts.one_class,
 )
 

@@ -67,7 +67,8 @@ def _places(e: Evidence, bad: np.ndarray, x: Any) -> str:
 
 def _rate_broke_it(e: Evidence) -> bool:
     """Whether a rehearsal with a hundredth of the learning rate stays finite."""
-    return e.optimizer is not None and not e.rehearse(0.01)[1]
+    told = e.optimizer is not None or e.course.diverged
+    return told and not e.rehearse(0.01)[1]
 
 
 def _origin(e: Evidence, s: LayerStatistics, when: str) -> Verdict:

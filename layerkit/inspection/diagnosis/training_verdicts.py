@@ -30,7 +30,9 @@ class Overfitting(Verdict):
 
 def rate_too_high(e: Evidence) -> Verdict | None:
     """Steps so long that the loss does not fall; shorter ones let it."""
-    if e.optimizer is None or e.first.recorder.origin is not None:
+    if e.optimizer is None:
+        return _exploded(e)
+    if e.first.recorder.origin is not None:
         return None
     if e.trained:
         losses, broke = e.course.losses, e.course.diverged
@@ -60,6 +62,26 @@ def rate_too_high(e: Evidence) -> Verdict | None:
         gone = "breaks off at NaN or infinity" if broke else f"goes to {end:.3g}"
         what = f"In a rehearsal of {max(len(losses), 1)} steps the loss of {beginning:.3g} {gone}."
     return _other_rate(TrainingCause, e, "learning rate too high", what, factor)
+
+
+def _exploded(e: Evidence) -> Verdict | None:
+    """A history that ends in NaN, of a network that can be trained: nobody said with what rate."""
+    if not e.course.diverged:
+        return None
+    steady, broke = e.rehearse(1.0)
+    if broke:
+        return None
+    losses = ", ".join(f"{loss:.3g}" for loss in e.course.losses[-4:])
+    return TrainingCause(
+        "learning rate too high",
+        "optimizer",
+        "critical",
+        f"Training {e.course.stopped}{f', after losses of {losses}' if losses else ''}. The same "
+        f"network, built anew, comes to {probes.smooth_end(steady):.3g} in a rehearsal of "
+        f"{len(steady)} steps with Adam(), and every number stays finite.",
+        "Set learning_rate to a tenth of what it was, or Adam(learning_rate=1e-3); clip_norm=1.0 "
+        "limits a single step. health(..., optimizer=...) then tries other rates.",
+    )
 
 
 def _other_rate(kind: type[Verdict], e: Evidence, name: str, what: str, factor: float) -> Verdict:
@@ -229,7 +251,7 @@ def one_class(e: Evidence, caused: bool = False) -> Verdict | None:
     """
     if not e.trained or e.loss.scores is None or not np.isfinite(e.now.outputs).all():
         return None
-    labels = _labels(e)
+    labels = probes.labels(e.now.outputs, e.rows.y)
     if labels is None:
         return None
     predicted, actual = labels
@@ -262,18 +284,6 @@ def one_class(e: Evidence, caused: bool = False) -> Verdict | None:
         f"{outweighs if biased else ''}",
         remedy,
     )
-
-
-def _labels(e: Evidence) -> tuple[np.ndarray, np.ndarray] | None:
-    """Predicted and true classes, if each row has one."""
-    outputs, y = e.now.outputs, e.rows.y
-    if outputs.ndim != 2:
-        return None
-    if outputs.shape[1] == 1:
-        return (outputs[:, 0] > 0).astype(int), (y.reshape(len(y), -1)[:, 0] > 0.5).astype(int)
-    if y.ndim == 2 and not np.allclose(y.sum(axis=1), 1):
-        return None
-    return outputs.argmax(axis=1), (y if y.ndim == 1 else y.argmax(axis=1)).astype(int)
 
 
 def overfitting(e: Evidence) -> Verdict | None:
@@ -352,11 +362,8 @@ def underfitting(e: Evidence) -> Verdict | None:
     width = max((s.layer.output_shape[-1] for s in hidden), default=0)
     if decay > 0.02:
         remedy = f"Lower weight_decay from {decay:g} to 1e-4: it keeps the weights small."
-    elif not hidden:
-        remedy = "Add a hidden layer, Dense(64), ReLU(), before the output: it is a linear map now."
     else:
-        remedy = f"Use more units (the widest hidden layer has {width}: try {max(64, 8 * width)})"
-        remedy += " or one more layer; on a plateau, another random_state."
+        remedy = _larger(e, width)
     return Verdict(
         "underfitting",
         "network",
@@ -366,4 +373,25 @@ def underfitting(e: Evidence) -> Verdict | None:
         f"but the {probes.NEIGHBOURS} nearest neighbours of a row explain {share(simple)}. "
         f"{_size(e)}",
         remedy,
+    )
+
+
+def _larger(e: Evidence, width: int) -> str:
+    """A network that is large enough: it was tried where that is cheap, on a table."""
+    wide = max(64, 8 * width)
+    one: tuple[int, ...] = (wide,)
+    two = (wide, wide)
+    if not width:
+        text = {one: "Add a hidden layer, Dense(64), ReLU(), before the output: it is a linear map "
+                     "now."}  # fmt: skip
+    else:
+        text = {one: f"Use more units (the widest hidden layer has {width}: try {wide})."}
+    text[two] = f"Use two hidden layers: Dense({wide}), ReLU(), Dense({wide}), ReLU()."
+    if e.probed.X.ndim != 2 or len(e.network.output_shape) != 1:
+        return f"{text[one]} Or one more layer; on a plateau, another random_state."
+    found = {widths: probes.try_out(widths, e.loss, e.probed) for widths in text}
+    best = one if found[one] > min(found[two] - 0.05, e.neighbours_explain) else two
+    return (
+        f"{text[best]} Tried on {len(e.probed)} rows with Adam(0.01), it explains "
+        f"{share(max(found[best], 0))}; on a plateau, another random_state."
     )

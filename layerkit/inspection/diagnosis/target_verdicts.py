@@ -1,0 +1,291 @@
+"""Verdicts on targets: whether they can be reached, and whether reaching them means anything."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from layerkit.inspection.diagnosis import probes
+from layerkit.inspection.diagnosis.evidence import Evidence, InitialCause, Verdict, share
+from layerkit.layer import Layer
+from layerkit.layers import LogSoftmax, Softmax
+from layerkit.losses import NegativeLogLikelihood
+
+OUT_OF_REACH = 0.15  # times the loss of a constant, at the best that the last layer can give
+LARGE_TARGETS = 100.0  # deviation
+LEAKED = 0.999  # of the variance of y, by one column alone
+LEAKED_CLASS = 0.98  # of the variance of a column, between the classes
+ALONE = 0.9  # for the next best column: well separated clusters show in many
+MOVED = 3.0  # deviations between the means of training and validation rows
+STRETCHED = 5.0
+UNHEARD = 10  # rows of a class
+UNLIKELY = 0.1  # mean probability of a class in its own rows
+
+
+def constant_target(e: Evidence) -> Verdict | None:
+    """All rows ask for one and the same."""
+    y = e.rows.y
+    if len(y) < 2 or (y != y[:1]).any():
+        return None
+    what = f"class {y.flat[0]}" if e.loss.scores and y.ndim == 1 else f"{y.flat[0]:.6g}"
+    return Verdict(
+        "constant target",
+        "targets",
+        "critical",
+        f"y is {what} in each of the {len(y)} rows: there is nothing to learn from X.",
+        "Look at how y was made: the wrong column, a filter that kept one class, a slice of sorted "
+        "rows (shuffle before splitting).",
+    )
+
+
+def log_probabilities_missing(e: Evidence) -> Verdict | None:
+    """NegativeLogLikelihood on outputs that are no logarithms of probabilities."""
+    if not isinstance(e.loss, NegativeLogLikelihood) or not e.now.finite:
+        return None
+    sums = np.exp(np.asarray(e.now.outputs, np.float64)).sum(axis=-1)
+    probabilities = (e.now.outputs >= 0).all() and (e.now.outputs <= 1).all()
+    if probabilities or np.abs(sums - 1).max() < 0.01:
+        return None
+    last = e.now.recorder.layers[-1]
+    return Verdict(
+        "log-probabilities missing",
+        e.where(last.path),
+        "critical",
+        f"NegativeLogLikelihood takes logarithms of probabilities, whose exponentials sum to 1; "
+        f"those of the outputs sum to {sums.min():.3g} to {sums.max():.3g}. The loss, "
+        f"{e.now.loss:.3g}, falls without end when all outputs grow.",
+        "Add LogSoftmax() as the last layer, or use CategoricalCrossEntropy(), which takes raw "
+        "outputs.",
+    )
+
+
+def outputs_out_of_reach(e: Evidence) -> Verdict | None:
+    """The last layer cannot give what the loss asks for."""
+    last, y = e.now.recorder.layers[-1], e.rows.y
+    if last.layer.params or isinstance(last.layer, Softmax | LogSoftmax) or not e.now.finite:
+        return None
+    low, high = _range_of(last.layer)
+    if math.isinf(low) and math.isinf(high):
+        return None
+    found = _best_between(e, low, high)
+    if not found - _best_between(e, -math.inf, math.inf) > OUT_OF_REACH * e.constant > 0:
+        return None
+    name, reach = type(last.layer).__name__, _interval(low, high)
+    beyond = ""
+    if y.shape == e.now.outputs.shape and not e.loss.scores:
+        outside = float(np.mean((y < low) | (y > high)))
+        beyond = f" {share(outside)} of the targets, which go from {y.min():.3g} to "
+        beyond += f"{y.max():.3g}, lie outside."
+    return InitialCause(
+        "outputs out of reach",
+        e.where(last.path),
+        "critical",
+        f"{name} gives numbers in {reach} only.{beyond} The best that it can give has a loss of "
+        f"{found:.3g}; a constant prediction has {e.constant:.3g}.",
+        f"Leave out the last layer, {last.path} {name}(): {type(e.loss).__name__} takes any "
+        "number" + (", or bring the targets into that range." if not e.loss.scores else "."),
+    )
+
+
+def _range_of(layer: Layer) -> tuple[float, float]:
+    """Smallest and largest output, infinite where it grows with its input."""
+    shape = tuple(1 if size is None else size for size in layer.input_shape)
+    spread = np.random.default_rng(0).standard_normal((64, *shape)).astype(layer.dtype)
+    with np.errstate(all="ignore"):
+        wide, wider = (layer.infer(factor * spread) for factor in (1e3, 1e6))
+    low, high = float(wide.min()), float(wide.max())
+    grows = max(abs(low), abs(high)) > 100
+    return (
+        -math.inf if wider.min() < 10 * low < 0 and grows else low,
+        math.inf if wider.max() > 10 * high > 0 and grows else high,
+    )
+
+
+def _interval(low: float, high: float) -> str:
+    left = "(-inf" if math.isinf(low) else f"[{low:.3g}"
+    right = "inf)" if math.isinf(high) else f"{high:.3g}]"
+    return f"{left}, {right}"
+
+
+def _best_between(e: Evidence, low: float, high: float) -> float:
+    """Mean loss if every output were the best one in a range."""
+    outputs, y = e.now.outputs, e.rows.y
+    right = probes.right_outputs(outputs, y)
+    bound = 30.0 if e.loss.scores or right is None else max(2 * float(np.abs(right).max()), 1.0)
+    low, high = max(low, -bound), min(high, bound)
+    if outputs.ndim == 2 and y.ndim == 1 and right is not None:  # a score for the label, or none
+        trials = [np.where(right > 0, high, low)]
+    elif right is not None and not e.loss.scores and _is_identity(e.loss.inverse_link, outputs):
+        trials = [np.clip(right, low, high)]
+    else:
+        trials = [np.full_like(outputs, value) for value in np.linspace(low, high, 61)]
+    prepared = e.loss.prepare_targets(outputs, y)
+    values = [e.loss.value(np.asarray(p, outputs.dtype), prepared) for p in trials]
+    return float(np.min(values, axis=0).mean())
+
+
+def _is_identity(function: Any, x: np.ndarray) -> bool:
+    return np.array_equal(function(x), x)
+
+
+def targets_not_scaled(e: Evidence) -> Verdict | None:
+    """Targets so large that steps of the usual size never get there."""
+    y, outputs = e.rows.y, e.first.outputs
+    if e.loss.scores or y.shape != outputs.shape or not _is_identity(e.loss.inverse_link, outputs):
+        return None
+    std = float(y.std())
+    if not std > LARGE_TARGETS or (e.trained and e.now.finite and e.now.loss < 0.4 * e.constant):
+        return None
+    return InitialCause(
+        "targets not scaled",
+        "targets",
+        "critical",
+        f"y has mean {y.mean():.3g} and deviation {std:.3g}; the network's first outputs have "
+        f"deviation {outputs.std():.3g}, and so have those of any network as it is built. The "
+        f"loss, {e.now.loss:.3g}, and its gradient are as large as that.",
+        "Standardise the targets: sklearn.compose.TransformedTargetRegressor(regressor, "
+        "transformer=StandardScaler()), or (y - y.mean()) / y.std() in train.",
+    )
+
+
+def leaked_column(e: Evidence) -> Verdict | None:
+    """One column of X that is y, or nearly."""
+    X, targets = e.probed.X, probes.target_matrix(e.loss, e.probed.y)
+    targets = targets[:, targets.std(axis=0) > 0]
+    if getattr(X, "ndim", 0) != 2 or X.shape[1] < 2 or len(X) < 30 or not targets.size:
+        return None
+    if targets.shape[1] == X.shape[1] and not e.loss.scores:
+        return None  # an autoencoder asks for its inputs
+    X = np.asarray(X.toarray() if hasattr(X, "tocsr") else X, np.float64)
+    classes = e.loss.scores is not None
+    if classes and (targets.shape[1] < 2 or (targets.sum(axis=1) != 1).any()):
+        return None  # several labels a row
+    by_column = np.array([probes.one_column_explains(x, targets, classes) for x in X.T])
+    best, second = np.argsort(by_column)[[-1, -2]]
+    if not by_column[best] > (LEAKED_CLASS if classes else LEAKED) or by_column[second] > ALONE:
+        return None
+    what = (
+        f"{share(by_column[best])} of the variance of column {best} of X lies between the classes"
+        if classes
+        else f"Column {best} of X alone explains {share(by_column[best])} of the variance of y, by "
+        "a straight line"
+    )
+    return Verdict(
+        "leaked column",
+        "inputs",
+        "warning",
+        f"{what}; of the next best column, {second}, {share(max(by_column[second], 0))}. A column "
+        "that knows the answer is seldom known when it is asked for.",
+        f"Check where column {best} comes from; leave it out if it is made from y or after it.",
+    )
+
+
+def validation_on_another_scale(e: Evidence) -> Verdict | None:
+    """Validation rows that were not prepared as the training rows were."""
+    if e.validation is None or len(e.validation) < 10:
+        return None
+    for what, train, held in (
+        ("X", e.rows.X, e.validation.X),
+        ("y", e.rows.y, e.validation.y),
+    ):
+        if hasattr(train, "tocsr") or (what == "y" and e.loss.scores):
+            continue
+        (mean, std), (mean_held, std_held) = map(_moments, (train, held))
+        typical = np.maximum(std, 1e-9 * (np.abs(mean) + 1))
+        moved = np.abs(mean_held - mean) / typical
+        stretch = np.exp(np.abs(np.log(np.maximum(std_held, 1e-300) / typical)))
+        moving = (std > 0) & (std_held > 0)
+        if not moving.any():
+            continue
+        apart, ratio = float(np.median(moved[moving])), float(np.median(stretch[moving]))
+        if apart < MOVED and ratio < STRETCHED:
+            continue
+        column = int(np.argmax(np.where(moving, np.maximum(moved / MOVED, stretch / STRETCHED), 0)))
+        return Verdict(
+            "validation data on another scale",
+            "inputs" if what == "X" else "targets",
+            "critical",
+            f"{what} of the validation data lies {apart:.3g} deviations of the training data away "
+            f"and is {ratio:.3g} times as wide or as narrow (medians over columns); column "
+            f"{column}: mean {mean[column]:.3g} and deviation {std[column]:.3g} in training, "
+            f"{mean_held[column]:.3g} and {std_held[column]:.3g} in validation. The loss is "
+            f"{e.now.loss:.3g} and {e.validation_loss:.3g}.",
+            "Prepare both alike: fit the scaler on the training rows and transform the validation "
+            "rows by it (in a Pipeline, pass early_stopping=True and let the estimator split).",
+        )
+    return None
+
+
+def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of every column or channel."""
+    cells = values.reshape(-1, values.shape[-1]) if values.ndim > 1 else values.reshape(-1, 1)
+    cells = cells.astype(np.float64)
+    return cells.mean(axis=0), cells.std(axis=0)
+
+
+def class_never_predicted(e: Evidence) -> Verdict | None:
+    """One of several classes is given to no row."""
+    if not e.trained or e.loss.scores is None or e.now.outputs.shape[-1] < 3 or not e.now.finite:
+        return None
+    labels = probes.labels(e.now.outputs, e.rows.y)
+    if labels is None or e.now.loss > 0.8 * e.constant:
+        return None
+    predicted, actual = labels
+    values, counts = np.unique(actual, return_counts=True)
+    likely = e.loss.inverse_link(e.now.outputs)
+    missing = [
+        (int(value), int(count))
+        for value, count in zip(values, counts, strict=True)
+        if count >= max(UNHEARD, 0.02 * len(actual))
+        and not (predicted == value).any()
+        and np.mean(likely[actual == value, value]) < max(2 * count / len(actual), UNLIKELY)
+    ]
+    if not missing:
+        return None
+    last, (label, count) = e.learning(e.now)[-1], max(missing, key=lambda pair: pair[1])
+    given = np.bincount(predicted[actual == label]).argmax()
+    bias = last.layer.params.get("b", np.zeros(len(values)))
+    low = bias.size > label and bias[label] < np.median(bias) - 3
+    weight = 1.0 if e.rows.weight is None else e.rows.weight[actual == label].mean()
+    unweighted = e.rows.weight is not None and weight < 0.1 * e.rows.weight.mean()
+    if low:
+        remedy = f"Set the bias of {last.path} to 0 and train again."
+    elif unweighted:
+        remedy = f"Give its rows more weight: their sample_weight is {weight:.2g} in the mean."
+    elif count < 0.5 * len(actual) / len(values):
+        remedy = (
+            "Weight the classes: class_weight='balanced' in the estimator, or sample_weight="
+            "compute_sample_weight('balanced', y) in train."
+        )
+    else:
+        remedy = (
+            f"Look at rows of class {label} beside rows of class {given}: do their columns of X "
+            "differ? Then train longer, or with more units."
+        )
+    biased = f" Its bias in {last.path} is {bias[label]:.2g}." if low else ""
+    return Verdict(
+        "class never predicted",
+        e.where(last.path),
+        "warning",
+        f"{count} of {len(actual)} rows ({share(count / len(actual))}) have class {label}, and not "
+        f"one is predicted as such: most of them as class {given}.{biased}",
+        remedy,
+    )
+
+
+def channels_first(e: Evidence) -> Verdict | None:
+    """Images whose channels stand before their rows and columns."""
+    X = e.rows.X
+    shape = X.shape[1:]
+    if len(shape) != 3 or shape[0] not in (1, 3, 4) or shape[2] <= 4 or shape[1] < 8:
+        return None
+    return Verdict(
+        "channels first",
+        "inputs",
+        "critical",
+        f"X has shape {X.shape}: {shape[0]} rows of {shape[1]} columns with {shape[2]} channels, "
+        f"as layerkit reads it; more likely {shape[0]} channels of {shape[1]} x {shape[2]} pixels.",
+        "Put the channels last: X = np.ascontiguousarray(np.moveaxis(X, 1, -1)).",
+    )
