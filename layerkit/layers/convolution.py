@@ -73,7 +73,8 @@ class _GroupedConvolution(Convolution):
             "groups",
             f"a positive integer that divides {channels} channels and {filters} filters",
         )
-        windows = slide(self, tuple(spatial), "kernel_size", "stride", "dilation")
+        causal = self.n_axes == 1  # of the axes of an image none has a direction
+        windows = slide(self, tuple(spatial), "kernel_size", "stride", "dilation", causal)
         self.geometry = (windows.stride, windows.padding, windows.dilation, groups)
         shape = (*windows.size[-self.n_axes :], channels // groups, filters)
         self.add_param("W", shape, by_group(self.resolve_initializer(), groups))
@@ -213,8 +214,9 @@ class Conv1D(_GroupedConvolution):
         Steps under the kernel, at least 1.
     stride : int, default=1
         Steps from one place of the kernel to the next, at least 1.
-    padding : {"valid", "same"} or int, default="valid"
-        Zeros before and after the sequence; "same" gives ``ceil(time / stride)`` outputs.
+    padding : {"valid", "same", "causal"} or int, default="valid"
+        Zeros before and after the sequence; "same" gives ``ceil(time / stride)`` outputs. "causal"
+        does too, with all zeros, ``dilation (k - 1)``, before: no output depends on a later step.
     dilation : int, default=1
         Steps from one weight of the kernel to the next, at least 1.
     groups : int, default=1
