@@ -16,7 +16,8 @@ Layers, each with its own ``forward`` and ``backward``; `layerkit.layers` has a 
     BatchNorm, LayerNorm, GroupNorm, RMSNorm
     MultiHeadAttention, PositionalEncoding, PositionalEmbedding, TransformerEncoderBlock
     Dropout, SpatialDropout2D, AlphaDropout, GaussianNoise
-    Flatten, Reshape, Permute, ZeroPad2D, UpSample2D, Embedding
+    Flatten, Reshape, Permute, ZeroPad2D, UpSample2D, Embedding,
+    SimpleRNN, GRU, LSTM, Bidirectional, LastStep
     Sequential, Residual, Concat, Columns
 
 The base class, and proofs::

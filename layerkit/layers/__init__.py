@@ -46,6 +46,14 @@ Pooling::
     GlobalAvgPool1D   the mean of every channel of a sequence
     GlobalAvgPool2D   the mean of every channel of an image
 
+Recurrent::
+
+    SimpleRNN         a state that goes from step to step
+    GRU               a state with a gate that keeps and one that resets
+    LSTM              a cell with gates that add, keep and show
+    Bidirectional     two of them, one reads from the end
+    LastStep          the last step of every sequence
+
 Normalization::
 
     BatchNorm         every channel, over the batch and all positions
@@ -112,6 +120,7 @@ from layerkit.layers.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNo
 from layerkit.layers.pooling import AvgPool1D, AvgPool2D, MaxPool1D, MaxPool2D
 from layerkit.layers.positions import PositionalEmbedding, PositionalEncoding
 from layerkit.layers.rectifiers import ELU, SELU, LeakyReLU, Maxout, PReLU, ReLU
+from layerkit.layers.recurrent import GRU, LSTM, Bidirectional, LastStep, SimpleRNN
 from layerkit.layers.reshaping import Flatten, Permute, Reshape, UpSample2D, ZeroPad2D
 from layerkit.layers.softmax import LogSoftmax, Softmax
 
@@ -119,11 +128,14 @@ __all__ = [
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
+    "LSTM",
     "SELU",
     "AlphaDropout",
     "AvgPool1D",
     "AvgPool2D",
     "BatchNorm",
+    "Bidirectional",
     "Columns",
     "Concat",
     "Conv1D",
@@ -144,6 +156,7 @@ __all__ = [
     "HardSwish",
     "HardTanh",
     "Identity",
+    "LastStep",
     "LayerNorm",
     "LeakyReLU",
     "LogSoftmax",
@@ -164,6 +177,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SimpleRNN",
     "Softmax",
     "Softplus",
     "Softsign",
