@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from layerkit.layers.dropout import Dropout
 from layerkit.layers.normalization import LayerNorm
 from layerkit.layers.rectifiers import ReLU
 from layerkit.parameters import is_number, is_size
+from layerkit.sequences import Sequences, as_sequences, numbers, steps_like
 from layerkit.shapes import Shape
 
 
@@ -58,7 +60,8 @@ class MultiHeadAttention(Layer):
 
     Notes
     -----
-    Input and output ``(n_samples, time, d)``. Learned ``W_qkv`` ``(d, 3 d)``, ``b_qkv`` ``(3 d,)``,
+    Input and output ``(n_samples, time, d)`` or rows of unequal length, each of which looks at
+    itself only. Learned ``W_qkv`` ``(d, 3 d)``, ``b_qkv`` ``(3 d,)``,
     ``W_o`` ``(d, d)`` and ``b_o`` ``(d,)``; the columns of the first two are those of q, k and v,
     each head by head. The biases start at zero, and weight decay leaves them alone.
 
@@ -109,6 +112,7 @@ class MultiHeadAttention(Layer):
     [[[1.0], [1.0], [1.0]]]
     """
 
+    takes_sequences = True
     weight_init = staticmethod(initializers.glorot_uniform)
 
     def __init__(self, num_heads: int, causal: bool = False, rate: float = 0.0) -> None:
@@ -119,10 +123,7 @@ class MultiHeadAttention(Layer):
     def setup(self, input_shape: Shape) -> Shape:
         check_spatial(self, input_shape, n_axes=1)
         d = input_shape[-1]
-        ok = is_size(self.num_heads) and d % self.num_heads == 0
-        self.check(ok, "num_heads", f"a positive integer that divides {d} features")
-        ok = is_number(self.rate) and 0 <= self.rate < 1
-        self.check(ok, "rate", "a probability of dropping, at least 0 and less than 1")
+        _check_heads(self, d)
         self.add_param("W_qkv", (d, 3 * d), by_group(initializers.glorot_uniform, 3))
         self.add_param("b_qkv", (3 * d,), initializers.zeros, decay=False)
         self.add_param("W_o", (d, d), self.auto_initializer())
@@ -130,30 +131,30 @@ class MultiHeadAttention(Layer):
         return input_shape
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        x, lengths = x.reshape(-1, x.shape[-1]), np.full(len(x), x.shape[1])
-        qkv = self._queries_keys_values(x)
-        how = lengths, self.num_heads, self.causal, *self._mask(lengths, training)
+        rows = Sequences.of(x)
+        qkv = self._queries_keys_values(rows.steps)
+        how = rows.lengths, self.num_heads, self.causal, *self._mask(rows.lengths, training)
         h, log_sums = attention(qkv, *how)
-        self.cache = x, qkv, h, log_sums, how
+        self.cache = x, rows.steps, qkv, h, log_sums, how
         y = matmul(h, self.params["W_o"])
         add_row(y, self.params["b_o"])
-        return y.reshape(-1, *self.output_shape)
+        return steps_like(x, y)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
-        x, qkv, h, log_sums, how = self.cache
-        grad = grad_output.reshape(h.shape)
+        x, steps, qkv, h, log_sums, how = self.cache
+        grad = numbers(grad_output).reshape(h.shape)
         matmul(h.T, grad, out=self.grads["W_o"])
         sum_rows(grad, out=self.grads["b_o"])
         grad_h = matmul(grad, self.params["W_o"].T)
         grad_qkv = attention_grad(grad_h, qkv, h, log_sums, *how)
-        matmul(x.T, grad_qkv, out=self.grads["W_qkv"])
+        matmul(steps.T, grad_qkv, out=self.grads["W_qkv"])
         sum_rows(grad_qkv, out=self.grads["b_qkv"])
         if not self.needs_input_grad:
             return None
-        return matmul(grad_qkv, self.params["W_qkv"].T).reshape(-1, *self.input_shape)
+        return steps_like(x, matmul(grad_qkv, self.params["W_qkv"].T))
 
-    def _queries_keys_values(self, x: np.ndarray) -> np.ndarray:
-        qkv = matmul(x, self.params["W_qkv"])
+    def _queries_keys_values(self, steps: np.ndarray) -> np.ndarray:
+        qkv = matmul(steps, self.params["W_qkv"])
         add_row(qkv, self.params["b_qkv"])
         return qkv
 
@@ -164,34 +165,48 @@ class MultiHeadAttention(Layer):
         keep, probability = keep_mask(self.rng, self.rate, (n_weights,))
         return keep, 1 / probability
 
-    def weights(self, x: np.ndarray) -> np.ndarray:
+    def weights(self, x: np.ndarray) -> list[np.ndarray]:
         """Return A, which step looks at which: to be looked at itself.
 
         Parameters
         ----------
-        x : array of shape (n_samples, time, d)
+        x : array of shape (n_samples, time, d) or rows of unequal length
             As for `forward`.
 
         Returns
         -------
-        A : ndarray of shape (n_samples, num_heads, time, time)
-            Without dropout. ``A[n, h, i, j]`` is how much step i takes of step j; over j they add
-            up to 1.
+        A : list of ndarray of shape (num_heads, time, time)
+            One for each row, without dropout. ``A[n][h, i, j]`` is how much step i takes of step j;
+            over j they add up to 1.
         """
-        x = self.convert_input(x)
-        n, time, d = x.shape
-        qkv = self._queries_keys_values(x.reshape(-1, d))
-        q, k, _ = qkv.reshape(n, time, 3, self.num_heads, -1).transpose(2, 0, 3, 1, 4)
+        rows = Sequences.of(as_sequences(x))
+        rows = rows.with_steps(self.convert_input(rows.steps))
+        return [self._weights_of(row) for row in rows]
+
+    def _weights_of(self, row: np.ndarray) -> np.ndarray:
+        """Return A of one row."""
+        qkv = self._queries_keys_values(row)
+        q, k, _ = qkv.reshape(len(row), 3, self.num_heads, -1).transpose(1, 2, 0, 3)
         scores = q @ k.mT / math.sqrt(q.shape[-1])
         if self.causal:
-            scores[..., np.triu(np.ones((time, time), bool), 1)] = -np.inf
+            scores[:, np.triu(np.ones((len(row), len(row)), bool), 1)] = -np.inf
         return softmax(scores)
 
     def multiply_adds(self) -> int:
         """Four products with d x d weights, and two in which each pair of steps meets."""
         time, d = self.input_shape
+        time = time or 1  # of one step where their number is open
         pairs = time * (time + 1) // 2 if self.causal else time**2
         return 4 * time * d**2 + 2 * pairs * d
+
+
+def _check_heads(layer: Any, d: int) -> None:
+    """Refuse invalid hyper-parameters of attention to d features."""
+    ok = is_size(layer.num_heads) and d % layer.num_heads == 0
+    layer.check(ok, "num_heads", f"a positive integer that divides {d} features")
+    layer.check(isinstance(layer.causal, bool | np.bool_), "causal", "True or False")
+    ok = is_number(layer.rate) and 0 <= layer.rate < 1
+    layer.check(ok, "rate", "a probability of dropping, at least 0 and less than 1")
 
 
 class TransformerEncoderBlock(Layer):
@@ -226,8 +241,9 @@ class TransformerEncoderBlock(Layer):
 
     Notes
     -----
-    Input and output ``(n_samples, time, d)``. The arrays are those of the parts: ``attention``, a
-    `Residual`, and ``feed_forward``, another. Hyper-parameters reach them at ``build``.
+    Input and output ``(n_samples, time, d)`` or rows of unequal length. The arrays are those of
+    the parts: ``attention``, a `Residual`, and ``feed_forward``, another. Hyper-parameters reach
+    them at ``build``.
 
     Backward is that of the parts in reverse, with A the function of attention, F that of the small
     network, and G the gradient of y:
@@ -253,6 +269,7 @@ class TransformerEncoderBlock(Layer):
     (['attention', 'feed_forward'], 244)
     """
 
+    takes_sequences = True
     weight_init = staticmethod(initializers.glorot_uniform)
 
     def __init__(self, num_heads: int, units: int, rate: float = 0.1, causal: bool = False) -> None:
@@ -271,6 +288,7 @@ class TransformerEncoderBlock(Layer):
 
     def setup(self, input_shape: Shape) -> Shape:
         check_spatial(self, input_shape, n_axes=1)
+        _check_heads(self, input_shape[-1])
         self.check(is_size(self.units), "units", "a positive integer")
         self._hand_down(input_shape[-1])
         for name, part in self.children():
@@ -280,14 +298,14 @@ class TransformerEncoderBlock(Layer):
 
     def _hand_down(self, d: int) -> None:
         """Give the parts the hyper-parameters, which may have been set anew, and their width."""
-        _, attend, drop = self.attention.body
-        _, widen, _, drop_hidden, narrow, drop_output = self.feed_forward.body
+        chains: Any = self.attention.body, self.feed_forward.body
+        (_, attend, drop), (_, widen, _, drop_hidden, narrow, drop_output) = chains
         attend.num_heads, attend.causal = self.num_heads, self.causal
         widen.units, narrow.units = self.units, d
         for layer in (attend, drop, drop_hidden, drop_output):
             layer.rate = self.rate
-        for _, part in self.children():
-            part.trainable = part.trainable and self.trainable
+        if not self.trainable:
+            self.trainable = False  # of a copy whose parts are new
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         z = self.attention.forward(x, training)

@@ -1,4 +1,4 @@
-"""Where a step stands in its sequence, added to what it is: attention does not know it otherwise."""
+"""Where a step stands in its row, added to what it is: attention does not know it otherwise."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from functools import lru_cache
 import numpy as np
 
 from layerkit import initializers
+from layerkit.kernels import add_rows_at
 from layerkit.layer import Layer
 from layerkit.layers._windows import check_spatial
 from layerkit.parameters import is_size
+from layerkit.sequences import Sequences, numbers
 from layerkit.shapes import Shape
 
 
@@ -30,9 +32,9 @@ class PositionalEncoding(Layer):
 
     Notes
     -----
-    Input and output ``(n_samples, time, d)``, t and c counted from 0. The values of p are in
-    [-1, 1], so x should not be much smaller: after an `Embedding`, say, whose values are standard
-    normal.
+    Input and output ``(n_samples, time, d)`` or rows of unequal length, t and c counted from 0. The
+    values of p are in [-1, 1], so x should not be much smaller: after an `Embedding`, say, whose
+    values are standard normal.
 
     Backward: p does not depend on x, so the gradient passes unchanged.
 
@@ -50,12 +52,15 @@ class PositionalEncoding(Layer):
     [[[0.0, 1.0], [0.841, 0.54], [0.909, -0.416]]]
     """
 
+    takes_sequences = True
+
     def setup(self, input_shape: Shape) -> Shape:
         check_spatial(self, input_shape, n_axes=1)
         return input_shape
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        return x + sines(*x.shape[1:], x.dtype)
+        table = sines(1 << _reach(x).bit_length(), x.shape[-1], x.dtype)  # few sizes, for the cache
+        return _plus_place(x, table)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         return grad_output
@@ -88,9 +93,9 @@ class PositionalEmbedding(Layer):
 
     Notes
     -----
-    Input and output ``(n_samples, time, d)`` with time up to ``max_length``. Learned ``W``
-    ``(max_length, d)``, initially normal with deviation 0.02 as in BERT and GPT: places start out
-    almost alike.
+    Input and output ``(n_samples, time, d)`` or rows of unequal length, with time up to
+    ``max_length``. Learned ``W`` ``(max_length, d)``, initially normal with deviation 0.02 as in
+    BERT and GPT: places start out almost alike.
 
     Backward, with G the gradient of the output; places that no sequence reaches get zero:
 
@@ -115,6 +120,8 @@ class PositionalEmbedding(Layer):
     [[1.0], [5.0], [0.0]]
     """
 
+    takes_sequences = True
+
     def __init__(self, max_length: int) -> None:
         self.max_length = max_length
 
@@ -123,16 +130,42 @@ class PositionalEmbedding(Layer):
         self.check(is_size(self.max_length), "max_length", "a positive integer")
         time, d = input_shape
         self.check_input(
-            time <= self.max_length, f"(n_samples, time, channels) with time <= {self.max_length}"
+            (time or 1) <= self.max_length,
+            f"(n_samples, time, channels) with time <= {self.max_length}",
         )
         self.add_param("W", (self.max_length, d), initializers.normal(stddev=0.02))
         return input_shape
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        return x + self.params["W"][: x.shape[1]]
+        self._check_reach(x)
+        self.cache = x
+        return _plus_place(x, self.params["W"])
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        x, grad = self.cache, self.grads["W"]
+        if isinstance(x, Sequences):
+            add_rows_at(numbers(grad_output), x.places, out=grad)
+            return grad_output
         time = grad_output.shape[1]
-        self.grads["W"][:time] = grad_output.sum(axis=0)
-        self.grads["W"][time:] = 0
+        grad[:time] = grad_output.sum(axis=0)
+        grad[time:] = 0
         return grad_output
+
+    def _check_reach(self, x: np.ndarray) -> None:
+        if _reach(x) > self.max_length:
+            raise ValueError(
+                f"in {self.where}: rows must have at most max_length={self.max_length} steps, "
+                f"got {_reach(x)}"
+            )
+
+
+def _reach(x: np.ndarray) -> int:
+    """Return how many steps the longest row has."""
+    return int(x.lengths.max(initial=0)) if isinstance(x, Sequences) else x.shape[1]
+
+
+def _plus_place(x: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Add to every step the row of a table that is its place's."""
+    if isinstance(x, Sequences):
+        return x.with_steps(x.steps + table[x.places])  # type: ignore[return-value]
+    return x + table[: x.shape[1]]

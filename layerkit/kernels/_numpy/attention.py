@@ -108,7 +108,7 @@ def attention_grad(
 
 
 def _scores(q: np.ndarray, k: np.ndarray, causal: bool) -> np.ndarray:
-    """q kᵀ / √w, -∞ where a step would see a later one: above the diagonal, which ends both."""
+    """Return q kᵀ / √w; -∞ where a step would see a later one, as the last of both are the same."""
     scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.mT
     if causal:
         n = q.shape[-2]
@@ -116,9 +116,7 @@ def _scores(q: np.ndarray, k: np.ndarray, causal: bool) -> np.ndarray:
     return scores
 
 
-def _drop(
-    a: np.ndarray, mask: np.ndarray | None, now: slice, seen: slice, scale: float
-) -> None:
+def _drop(a: np.ndarray, mask: np.ndarray | None, now: slice, seen: slice, scale: float) -> None:
     """Multiply weights by their part of the mask, in place."""
     if mask is not None:
         a *= mask[:, :, now, seen]
@@ -146,9 +144,7 @@ def _thirds(qkv: np.ndarray) -> list[np.ndarray]:
     return np.split(qkv, 3, axis=1)
 
 
-def _by_head(
-    n_rows: int, n_heads: int, steps: slice, *arrays: np.ndarray
-) -> Iterator[np.ndarray]:
+def _by_head(n_rows: int, n_heads: int, steps: slice, *arrays: np.ndarray) -> Iterator[np.ndarray]:
     """Views (row, head, time, what a head has of it) of some steps of arrays."""
     for array in arrays:
         part = array[steps]
