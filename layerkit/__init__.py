@@ -14,6 +14,7 @@ Layers, each with its own ``forward`` and ``backward``; `layerkit.layers` has a 
     MaxPool1D, MaxPool2D, AvgPool1D, AvgPool2D,
     GlobalMaxPool1D, GlobalMaxPool2D, GlobalAvgPool1D, GlobalAvgPool2D
     BatchNorm, LayerNorm, GroupNorm, RMSNorm
+    MultiHeadAttention, PositionalEncoding, PositionalEmbedding, TransformerEncoderBlock
     Dropout, SpatialDropout2D, AlphaDropout, GaussianNoise
     Flatten, Reshape, Permute, ZeroPad2D, UpSample2D, Embedding,
     SimpleRNN, GRU, LSTM, Bidirectional, LastStep

@@ -110,6 +110,11 @@ class Sequences:
         )
 
     @classmethod
+    def of(cls, x: Any) -> Sequences:
+        """Return Sequences as they are, an array as rows that are equally long."""
+        return x if isinstance(x, Sequences) else cls.from_array(x)
+
+    @classmethod
     def concatenate(cls, parts: Sequence[Sequences]) -> Sequences:
         """Put the rows of several one after the other."""
         lengths = np.concatenate([part.lengths for part in parts])
@@ -132,6 +137,11 @@ class Sequences:
     def lengths(self) -> np.ndarray:
         """How many steps each row has."""
         return self.offsets[1:] - self.offsets[:-1]
+
+    @property
+    def places(self) -> np.ndarray:
+        """Where each step stands in its row, counted from 0."""
+        return np.arange(len(self.steps)) - np.repeat(self.offsets[:-1], self.lengths)
 
     @property
     def time(self) -> int | None:
@@ -220,6 +230,13 @@ class Sequences:
 def numbers(x: Any) -> Any:
     """Return the array that holds all numbers: the steps of `Sequences`, any array itself."""
     return x.steps if isinstance(x, Sequences) else x
+
+
+def steps_like(x: Any, steps: np.ndarray) -> Any:
+    """Give all steps of all rows, end to end, the form of x: `Sequences`, or an array by rows."""
+    if isinstance(x, Sequences):
+        return x.with_steps(steps)
+    return steps.reshape(*x.shape[:2], *steps.shape[1:])
 
 
 def same_lengths(a: Sequences, b: Sequences) -> bool:

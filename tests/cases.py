@@ -112,6 +112,12 @@ CONVOLUTION = [
     Case("Conv1D", lambda: nn.Conv1D(3, 3), (5, 2)),
     Case("Conv1D same strided", lambda: nn.Conv1D(3, 3, stride=2, padding="same"), (6, 2)),
     Case("Conv1D dilated", lambda: nn.Conv1D(2, 3, dilation=2, padding=1), (7, 2)),
+    Case("Conv1D causal", lambda: nn.Conv1D(3, 3, padding="causal"), (5, 2)),
+    Case(
+        "Conv1D causal dilated strided",
+        lambda: nn.Conv1D(2, 2, stride=2, padding="causal", dilation=3),
+        (6, 2),
+    ),
     Case("Conv1D grouped", lambda: nn.Conv1D(4, 2, groups=2, use_bias=False), (5, 4)),
     Case("Conv2D", lambda: nn.Conv2D(3, 3), (5, 4, 2)),
     Case("Conv2D same", lambda: nn.Conv2D(2, 3, padding="same"), (3, 4, 2)),
@@ -209,6 +215,23 @@ EMBEDDING = [
     Case("Embedding", lambda: nn.Embedding(5, 3), (4,), ids),
     Case("Embedding of one id", lambda: nn.Embedding(5, 2), (), ids),
     Case("Embedding of images", lambda: nn.Embedding(7, 2), (2, 3), ids),
+]
+
+ATTENTION = [
+    Case("MultiHeadAttention", lambda: nn.MultiHeadAttention(2), (3, 4)),
+    Case("MultiHeadAttention causal", lambda: nn.MultiHeadAttention(1, causal=True), (4, 3)),
+    Case("MultiHeadAttention of one step", lambda: nn.MultiHeadAttention(3), (1, 3)),
+    Case("MultiHeadAttention with dropout", lambda: nn.MultiHeadAttention(2, rate=0.25), (3, 4)),
+    Case("PositionalEncoding", lambda: nn.PositionalEncoding(), (3, 4)),
+    Case("PositionalEncoding of odd width", lambda: nn.PositionalEncoding(), (2, 3)),
+    Case("PositionalEmbedding", lambda: nn.PositionalEmbedding(3), (3, 2)),
+    Case("PositionalEmbedding longer", lambda: nn.PositionalEmbedding(5), (3, 2)),
+    Case("TransformerEncoderBlock", lambda: nn.TransformerEncoderBlock(2, 5, rate=0.0), (3, 4)),
+    Case(
+        "TransformerEncoderBlock causal with dropout",
+        lambda: nn.TransformerEncoderBlock(1, 3, rate=0.2, causal=True),
+        (3, 2),
+    ),
 ]
 
 RECURRENT = [
@@ -316,6 +339,7 @@ CASES = [
     *DROPOUT,
     *RESHAPING,
     *EMBEDDING,
+    *ATTENTION,
     *RECURRENT,
     *CONTAINERS,
 ]

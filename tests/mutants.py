@@ -5,6 +5,7 @@ import copy
 import numpy as np
 
 import layerkit.layers as nn
+from layerkit.kernels import attention_grad
 
 # ---------------------------------------------------------------- Dense and gradients in general
 
@@ -366,3 +367,68 @@ class LastBranchOnly(nn.Concat):
         super().backward(grad_output)
         width = self.branches[-1].output_shape[-1]
         return self.branches[-1].backward(grad_output[..., -width:])
+
+
+class ScoresNotScaled(nn.MultiHeadAttention):
+    """The factor of the products of queries and keys is left out of their gradients."""
+
+    def backward(self, grad_output):
+        _, steps, qkv, h, log_sums, how = self.cache
+        grad_input = super().backward(grad_output)
+        grad = grad_output.reshape(h.shape) @ self.params["W_o"].T
+        grad_qkv = attention_grad(grad, qkv, h, log_sums, *how)
+        grad_qkv[:, : 2 * h.shape[1]] *= np.sqrt(h.shape[1] / self.num_heads)
+        self.grads["W_qkv"][...] = steps.T @ grad_qkv
+        return grad_input
+
+
+class SoftmaxOfAttentionForgotten(nn.MultiHeadAttention):
+    """The weights are taken for constants: only the values get a gradient."""
+
+    def backward(self, grad_output):
+        x, _, qkv, h, log_sums, how = self.cache
+        super().backward(grad_output)
+        grad = grad_output.reshape(h.shape) @ self.params["W_o"].T
+        grad_qkv = attention_grad(grad, qkv, h, log_sums, *how)
+        grad_qkv[:, : 2 * h.shape[1]] = 0
+        return (grad_qkv @ self.params["W_qkv"].T).reshape(x.shape)
+
+
+class LooksAhead(nn.MultiHeadAttention):
+    """Backward is that of causal attention, forward sees all steps."""
+
+    def forward(self, x, training=False):
+        y = super().forward(x, training)
+        *kept, how = self.cache
+        self.cache = *kept, (*how[:2], True, *how[3:])
+        return y
+
+
+class LooksAcrossRows(nn.MultiHeadAttention):
+    """All rows of a batch are one."""
+
+    def forward(self, x, training=False):
+        y = super().forward(x.reshape(1, -1, x.shape[-1]), training)
+        self.cache = x, *self.cache[1:]
+        return y.reshape(x.shape)
+
+
+class PlacesOfTheBatch(nn.PositionalEncoding):
+    """Places are counted over the batch, not within a row."""
+
+    def forward(self, x, training=False):
+        return super().forward(x.reshape(1, -1, x.shape[-1]), training).reshape(x.shape)
+
+
+class FirstRowOfPlaces(nn.PositionalEmbedding):
+    """The gradient of the table is that of the first row, not of all."""
+
+    def backward(self, grad_output):
+        grad_input = super().backward(grad_output)
+        self.grads["W"][: grad_output.shape[1]] = grad_output[:1].sum(axis=0)
+        return grad_input
+
+
+class AroundAttentionForgotten(nn.TransformerEncoderBlock):
+    def backward(self, grad_output):
+        return super().backward(grad_output) - self.feed_forward.backward(grad_output)

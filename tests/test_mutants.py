@@ -103,6 +103,13 @@ MUTANTS = [
     Mutant(mutants.MaximumToAllTies, (2,), (4, 4, 2), check_gradients_at_ties),
     Mutant(mutants.DiagonalOnly, (), (4,), check_gradients_in_both_modes),
     Mutant(mutants.RepeatedIdsDropped, (5, 2), (4,), check_gradients_in_both_modes, sampler=ids),
+    Mutant(mutants.ScoresNotScaled, (1,), (3, 4), check_gradients_in_both_modes),
+    Mutant(mutants.SoftmaxOfAttentionForgotten, (2,), (3, 4), check_gradients_in_both_modes),
+    Mutant(mutants.LooksAhead, (2,), (3, 4), check_gradients_in_both_modes),
+    Mutant(mutants.LooksAcrossRows, (2,), (3, 4), check_samples_are_independent),
+    Mutant(mutants.PlacesOfTheBatch, (), (3, 4), check_samples_are_independent),
+    Mutant(mutants.FirstRowOfPlaces, (3,), (3, 4), check_gradients_in_both_modes),
+    Mutant(mutants.AroundAttentionForgotten, (2, 3, 0.0), (3, 4), check_gradients_in_both_modes),
     Mutant(mutants.ShortcutForgotten, (nn.Tanh(),), (4,), check_gradients_in_both_modes),
     Mutant(mutants.LastBranchOnly, ([nn.ReLU(), nn.Tanh()],), (4,), check_gradients_in_both_modes),
 ]

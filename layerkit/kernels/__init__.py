@@ -23,6 +23,7 @@ arguments are stands with each, or once for a family, at the head of its file in
                           softmax, log_softmax, log_sigmoid
     cross_entropy         binary_cross_entropy, cross_entropy_of_labels,
                           cross_entropy_of_softmax, cross_entropy_of_sigmoid
+    attention             attention, attention_grad
     convolution           conv2d, conv2d_input_grad, conv2d_kernel_grad
     pooling               max_pool2d, max_pool2d_input_grad, avg_pool2d, avg_pool2d_input_grad,
                           mean_of_cells
@@ -68,6 +69,7 @@ from layerkit.kernels._numpy.activations import (
     tanh,
     tanh_grad,
 )
+from layerkit.kernels._numpy.attention import attention, attention_grad
 from layerkit.kernels._numpy.convolution import conv2d, conv2d_input_grad, conv2d_kernel_grad
 from layerkit.kernels._numpy.cross_entropy import (
     binary_cross_entropy,

@@ -61,6 +61,13 @@ Normalization::
     GroupNorm         groups of channels, over all positions of a sample
     RMSNorm           every position scaled to root-mean-square 1
 
+Attention::
+
+    MultiHeadAttention        steps of a sequence look at each other
+    PositionalEncoding        adds sines of a step's place
+    PositionalEmbedding       adds a learned vector of a step's place
+    TransformerEncoderBlock   attention and a small network, each around a norm
+
 Noise in training::
 
     Dropout           drops values
@@ -94,6 +101,7 @@ from layerkit.layers.activations import (
     Softsign,
     Tanh,
 )
+from layerkit.layers.attention import MultiHeadAttention, TransformerEncoderBlock
 from layerkit.layers.branches import Columns, Concat, Residual
 from layerkit.layers.containers import Sequential
 from layerkit.layers.convolution import Conv1D, Conv2D, ConvTranspose2D
@@ -110,6 +118,7 @@ from layerkit.layers.global_pooling import (
 )
 from layerkit.layers.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from layerkit.layers.pooling import AvgPool1D, AvgPool2D, MaxPool1D, MaxPool2D
+from layerkit.layers.positions import PositionalEmbedding, PositionalEncoding
 from layerkit.layers.rectifiers import ELU, SELU, LeakyReLU, Maxout, PReLU, ReLU
 from layerkit.layers.recurrent import GRU, LSTM, Bidirectional, LastStep, SimpleRNN
 from layerkit.layers.reshaping import Flatten, Permute, Reshape, UpSample2D, ZeroPad2D
@@ -155,8 +164,11 @@ __all__ = [
     "MaxPool2D",
     "Maxout",
     "Mish",
+    "MultiHeadAttention",
     "PReLU",
     "Permute",
+    "PositionalEmbedding",
+    "PositionalEncoding",
     "RMSNorm",
     "ReLU",
     "Reshape",
@@ -171,6 +183,7 @@ __all__ = [
     "Softsign",
     "SpatialDropout2D",
     "Tanh",
+    "TransformerEncoderBlock",
     "UpSample2D",
     "ZeroPad2D",
 ]

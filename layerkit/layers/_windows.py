@@ -36,9 +36,16 @@ def as_images(x: np.ndarray) -> np.ndarray:
 
 
 def slide(
-    layer: Any, spatial: Shape, size: str, stride: str, dilation: str | None = None
+    layer: Any,
+    spatial: Shape,
+    size: str,
+    stride: str,
+    dilation: str | None = None,
+    causal: bool = False,
 ) -> Windows:
     """Lay windows over an input; the layer's ``padding`` and these hyper-parameters say how.
+
+    With ``causal``, that is one of the paddings: zeros before the first cell only.
 
     Raises
     ------
@@ -50,7 +57,7 @@ def slide(
     k, s = pair(layer, size, n_axes), pair(layer, stride, n_axes)
     d = pair(layer, dilation, n_axes) if dilation else (1, 1)
     reach = _reach(k, d)
-    padding = _padding(layer, (height, width), reach, s, n_axes)
+    padding = _padding(layer, (height, width), reach, s, n_axes, causal)
     outputs = (
         output_size(height, k[0], s[0], padding[0], d[0]),
         output_size(width, k[1], s[1], padding[1], d[1]),
@@ -98,13 +105,18 @@ def _reach(size: Pair, dilation: Pair) -> Pair:
     return dilation[0] * (size[0] - 1) + 1, dilation[1] * (size[1] - 1) + 1
 
 
-def _padding(layer: Any, cells: Pair, reach: Pair, stride: Pair, n_axes: int) -> Padding:
+def _padding(
+    layer: Any, cells: Pair, reach: Pair, stride: Pair, n_axes: int, causal: bool = False
+) -> Padding:
     """Return ((top, bottom), (left, right))."""
     if layer.padding == "valid":
         return (0, 0), (0, 0)
+    if causal and layer.padding == "causal":  # so that each window ends with the cell of its place
+        return (0, 0), (reach[1] - 1, 0)
     if layer.padding == "same":
         return _same(cells[0], reach[0], stride[0]), _same(cells[1], reach[1], stride[1])
-    height, width = pair(layer, "padding", n_axes, least=0, also='"valid", "same", ')
+    named = '"valid", "same", ' + '"causal", ' * causal
+    height, width = pair(layer, "padding", n_axes, least=0, also=named)
     return (height, height), (width, width)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from layerkit.kernels import (
 from layerkit.layer import Layer
 from layerkit.layers._windows import check_spatial, slide, slide_back
 from layerkit.parameters import is_size
+from layerkit.sequences import Sequences
 from layerkit.shapes import Shape
 
 ALGORITHMS = ("auto", "direct", "winograd")
@@ -73,16 +74,20 @@ class _GroupedConvolution(Convolution):
             "groups",
             f"a positive integer that divides {channels} channels and {filters} filters",
         )
-        windows = slide(self, tuple(spatial), "kernel_size", "stride", "dilation")
+        causal = self.n_axes == 1  # of the axes of an image none has a direction
+        spatial = [1 if n is None else n for n in spatial]  # of rows of any length one step
+        windows = slide(self, tuple(spatial), "kernel_size", "stride", "dilation", causal)
         self.geometry = (windows.stride, windows.padding, windows.dilation, groups)
         shape = (*windows.size[-self.n_axes :], channels // groups, filters)
         self.add_param("W", shape, by_group(self.resolve_initializer(), groups))
         self._add_bias()
-        return (*windows.outputs[-self.n_axes :], filters)
+        outputs = (None,) if None in input_shape else windows.outputs[-self.n_axes :]
+        return (*outputs, filters)
 
     def multiply_adds(self) -> int:
         """One product for every output and every weight it is made with."""
-        return math.prod(self.output_shape) * math.prod(self._declared["W"].shape[:-1])
+        places = math.prod(n or 1 for n in self.output_shape)  # one step where their number is open
+        return places * math.prod(self._declared["W"].shape[:-1])
 
 
 @dataclass(eq=False, repr=False)
@@ -213,8 +218,9 @@ class Conv1D(_GroupedConvolution):
         Steps under the kernel, at least 1.
     stride : int, default=1
         Steps from one place of the kernel to the next, at least 1.
-    padding : {"valid", "same"} or int, default="valid"
-        Zeros before and after the sequence; "same" gives ``ceil(time / stride)`` outputs.
+    padding : {"valid", "same", "causal"} or int, default="valid"
+        Zeros before and after the sequence; "same" gives ``ceil(time / stride)`` outputs. "causal"
+        does too, with all zeros, ``dilation (k - 1)``, before: no output depends on a later step.
     dilation : int, default=1
         Steps from one weight of the kernel to the next, at least 1.
     groups : int, default=1
@@ -232,8 +238,10 @@ class Conv1D(_GroupedConvolution):
     Notes
     -----
     Input ``(n_samples, time, channels)``, output ``(n_samples, steps, filters)`` with
-    ``steps = floor((time + padding - dilation (k - 1) - 1) / stride) + 1``. Learned ``W``
-    ``(k, channels / groups, filters)`` and ``b`` ``(filters,)``, which weight decay leaves alone.
+    ``steps = floor((time + padding - dilation (k - 1) - 1) / stride) + 1``. With "same" or
+    "causal" and stride 1, rows of unequal length just as well, each with zeros of its own around.
+    Learned ``W`` ``(k, channels / groups, filters)`` and ``b`` ``(filters,)``, which weight decay
+    leaves alone.
 
     Backward, with G the gradient of the output:
 
@@ -259,17 +267,46 @@ class Conv1D(_GroupedConvolution):
 
     n_axes = 1
 
+    @property
+    def takes_sequences(self) -> bool:  # type: ignore[override]
+        """Whether there is an output for each step, so that a row of any length has a result."""
+        return self.padding in ("same", "causal") and self.stride == 1
+
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        self.cache = x = x[:, None]
-        return conv2d(x, self.params["W"][None], self.params.get("b"), *self.geometry)[:, 0]
+        image = self._end_to_end(x) if isinstance(x, Sequences) else x[:, None]
+        self.cache = x, image
+        y = conv2d(image, self.params["W"][None], self.params.get("b"), *self.geometry)
+        return self._by_row(x, y) if isinstance(x, Sequences) else y[:, 0]
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
-        x, grad = self.cache, grad_output[:, None]
-        conv2d_kernel_grad(x, grad, self.grads["W"][None], *self.geometry)
+        x, image = self.cache
+        ragged = isinstance(x, Sequences)
+        grad = self._end_to_end(grad_output) if ragged else grad_output[:, None]
+        conv2d_kernel_grad(image, grad, self.grads["W"][None], *self.geometry)
         self._overwrite_bias_grad(grad)
         if not self.needs_input_grad:
             return None
-        return conv2d_input_grad(grad, self.params["W"][None], x.shape, *self.geometry)[:, 0]
+        grad_input = conv2d_input_grad(grad, self.params["W"][None], image.shape, *self.geometry)
+        return self._by_row(x, grad_input) if ragged else grad_input[:, 0]
+
+    def _end_to_end(self, rows: Any) -> np.ndarray:
+        """Lay rows of unequal length into one image, as many zeros apart as padding is wide."""
+        gaps = self._gap() * (len(rows) - 1)
+        image = np.zeros((1, 1, len(rows.steps) + max(gaps, 0), rows.shape[-1]), rows.dtype)
+        image[0, 0, self._columns(rows)] = rows.steps
+        return image
+
+    def _by_row(self, rows: Sequences, image: np.ndarray) -> np.ndarray:
+        """Take the steps of rows of unequal length out of the image that holds them."""
+        return rows.with_steps(image[0, 0, self._columns(rows)])  # type: ignore[return-value]
+
+    def _columns(self, rows: Sequences) -> np.ndarray:
+        """Where in the image each step stands."""
+        before = np.repeat(np.arange(len(rows)), rows.lengths)
+        return np.arange(len(rows.steps)) + self._gap() * before
+
+    def _gap(self) -> int:
+        return sum(self.geometry[1][1])
 
 
 @dataclass(eq=False, repr=False)

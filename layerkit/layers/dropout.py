@@ -9,6 +9,7 @@ import numpy as np
 from layerkit.kernels import apply_mask, keep_mask
 from layerkit.layer import Layer
 from layerkit.parameters import is_number
+from layerkit.sequences import Sequences
 from layerkit.shapes import Shape
 
 
@@ -129,7 +130,7 @@ class SpatialDropout2D(Dropout):
     Notes
     -----
     Input and output ``(n_samples, ..., channels)`` with at least one axis between: images, and
-    sequences just as well.
+    sequences just as well, also rows of unequal length.
 
     Backward uses the mask of the last forward; after one in inference it is the identity too:
 
@@ -151,6 +152,7 @@ class SpatialDropout2D(Dropout):
     """
 
     stepwise = False  # a channel is dropped from all steps of a row
+    takes_sequences = True
 
     def __init__(self, rate: float) -> None:
         super().__init__(rate)
@@ -158,6 +160,18 @@ class SpatialDropout2D(Dropout):
     def setup(self, input_shape: Shape) -> Shape:
         self.check_input(len(input_shape) >= 2, "(n_samples, ..., channels) with positions between")
         return super().setup(input_shape)
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        if not isinstance(x, Sequences) or not training or self.rate == 0:
+            return super().forward(x, training)
+        keep, probability = keep_mask(self.rng, self.rate, (len(x), x.shape[-1]))
+        self.cache = keep.repeat(x.lengths, axis=0), 1 / probability
+        return x.with_steps(apply_mask(x.steps, *self.cache))  # type: ignore[return-value]
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        if isinstance(grad_output, Sequences):
+            return grad_output.with_steps(super().backward(grad_output.steps))  # type: ignore[return-value]
+        return super().backward(grad_output)
 
     def mask_shape(self, x: np.ndarray) -> Shape:
         return (len(x), *(1,) * (x.ndim - 2), x.shape[-1])

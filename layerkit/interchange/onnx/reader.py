@@ -12,10 +12,10 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 import layerkit.layers as nn
 from layerkit.interchange.layouts import Trail
-from layerkit.interchange.onnx import activations, image_operators, operators
+from layerkit.interchange.onnx import activations, attention, image_operators, operators
 from layerkit.shapes import Shape
 
-READERS = operators.READERS | image_operators.READERS
+READERS = operators.READERS | image_operators.READERS | attention.READERS
 _CHANNELS_FIRST = {
     *("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"),
     *("BatchNormalization", "InstanceNormalization", "GroupNormalization", "Pad"),
@@ -76,7 +76,7 @@ class _Reader:
 
     def read(self, input_shape: Shape | None, output: str | None) -> nn.Sequential:
         output = self._default_output() if output is None else output
-        nodes = self._needed(output)
+        nodes = attention.gathered(self._needed(output), self.constants)
         self.indices = _indices(nodes)
         source = self._input(nodes)
         self.n_samples = next((d.dim_value for d in source.type.tensor_type.shape.dim), 0)

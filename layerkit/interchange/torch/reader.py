@@ -29,7 +29,14 @@ _WITH_CHANNELS_FIRST = (
     tnn.GroupNorm,
     tnn.PReLU,
 )
-_WITH_CHANNELS_LAST = (tnn.Linear, tnn.LayerNorm, tnn.RMSNorm, tnn.Embedding, tnn.RNNBase)
+_WITH_CHANNELS_LAST = (
+    tnn.Linear,
+    tnn.LayerNorm,
+    tnn.RMSNorm,
+    tnn.Embedding,
+    tnn.RNNBase,
+    tnn.MultiheadAttention,
+)
 
 
 def read_module(module: tnn.Module, input_shape: Shape | None) -> nn.Sequential:
@@ -117,7 +124,8 @@ def _bias(module: Any) -> np.ndarray | None:
     return None if module.bias is None else array(module.bias)
 
 
-def _demand(ok: Any, what: str) -> None:
+def demand(ok: Any, what: str) -> None:
+    """Refuse a module with another option."""
     if not ok:
         raise ValueError(f"only with {what}")
 
@@ -136,10 +144,10 @@ _ALIKE = {kind: (layer, names) for layer, (kind, names) in modules.ALIKE.items()
 @reads(*_ALIKE)
 def _counterpart(module: Any, trail: Trail) -> Trail:
     if isinstance(module, tnn.Softplus):
-        _demand(module.beta == 1, "beta=1")
-        _demand(module.threshold >= 20, "threshold of at least 20")  # x + exp(-20) is x in float32
+        demand(module.beta == 1, "beta=1")
+        demand(module.threshold >= 20, "threshold of at least 20")  # x + exp(-20) is x in float32
     if isinstance(module, tnn.Hardtanh):
-        _demand((module.min_val, module.max_val) == (-1, 1), "the range from -1 to 1")
+        demand((module.min_val, module.max_val) == (-1, 1), "the range from -1 to 1")
     kind, names = _ALIKE[type(module)]
     return trail.then(kind(**{ours: getattr(module, theirs) for ours, theirs in names.items()}))
 
@@ -154,7 +162,7 @@ def _prelu(module: Any, trail: Trail) -> Trail:
 
 @reads(tnn.Softmax, tnn.LogSoftmax)
 def _softmax(module: Any, trail: Trail) -> Trail:
-    _demand(module.dim is not None, "dim")
+    demand(module.dim is not None, "dim")
     kind = nn.Softmax if isinstance(module, tnn.Softmax) else nn.LogSoftmax
     return trail.then(kind(axis=trail.axis(module.dim)))
 
@@ -163,7 +171,7 @@ def _softmax(module: Any, trail: Trail) -> Trail:
 def _glu(module: Any, trail: Trail) -> Trail:
     rank = len(trail.shape) + 1
     trail = trail.in_order(module.dim % rank == 1)
-    _demand(trail.axis(module.dim) == rank - 1, "dim on the channels")
+    demand(trail.axis(module.dim) == rank - 1, "dim on the channels")
     return trail.then(nn.GLU())
 
 
@@ -180,14 +188,14 @@ def _maxout(module: Any, trail: Trail) -> Trail:
 
 @reads(tnn.Embedding, modules.Index)
 def _embedding(module: Any, trail: Trail) -> Trail:
-    _demand(module.max_norm is None, "max_norm=None")
+    demand(module.max_norm is None, "max_norm=None")
     layer = nn.Embedding(module.num_embeddings, module.embedding_dim)
     return trail.with_channels_last().then(layer, W=array(module.weight))
 
 
 @reads(tnn.Conv1d, tnn.Conv2d)
 def _convolution(module: Any, trail: Trail) -> Trail:
-    _demand(module.padding_mode == "zeros", "padding_mode='zeros'")
+    demand(module.padding_mode == "zeros", "padding_mode='zeros'")
     kind = nn.Conv1D if isinstance(module, tnn.Conv1d) else nn.Conv2D
     layer = kind(module.out_channels, **_windows(module), groups=module.groups)
     return trail.with_channels_first().then(layer, **_weights(module))
@@ -195,7 +203,7 @@ def _convolution(module: Any, trail: Trail) -> Trail:
 
 @reads(tnn.ConvTranspose2d)
 def _transposed(module: Any, trail: Trail) -> Trail:
-    _demand(module.groups == 1, "groups=1")
+    demand(module.groups == 1, "groups=1")
     more = module.output_padding
     layer = nn.ConvTranspose2D(module.out_channels, **_windows(module), output_padding=more)
     W = kernel_to_channels_last(array(module.weight)).swapaxes(2, 3)
@@ -213,16 +221,16 @@ _POOLS: dict[Any, Any] = {kind: layer for layer, kind in modules.POOLS.items()}
 
 @reads(tnn.MaxPool1d, tnn.MaxPool2d, tnn.AvgPool1d, tnn.AvgPool2d)
 def _pool(module: Any, trail: Trail) -> Trail:
-    _demand(not module.ceil_mode, "ceil_mode=False")
-    _demand(not getattr(module, "return_indices", False), "return_indices=False")
+    demand(not module.ceil_mode, "ceil_mode=False")
+    demand(not getattr(module, "return_indices", False), "return_indices=False")
     trail, padding = trail.with_channels_first(), _one(module.padding)
     if isinstance(module, tnn.AvgPool1d | tnn.AvgPool2d):
-        _demand(getattr(module, "divisor_override", None) is None, "divisor_override=None")
+        demand(getattr(module, "divisor_override", None) is None, "divisor_override=None")
         if module.count_include_pad and np.any(padding):  # zeros are cells like others
             each = np.broadcast_to(padding, len(trail.shape) - 1).tolist()
             trail, padding = trail.zero_padded([(p, p) for p in each]), "valid"
     else:
-        _demand(np.all(np.equal(module.dilation, 1)), "dilation=1")
+        demand(np.all(np.equal(module.dilation, 1)), "dilation=1")
     layer = _POOLS[type(module)](_one(module.kernel_size), _one(module.stride), padding)
     return trail.then(layer)
 
@@ -232,10 +240,10 @@ _AVERAGES = (tnn.AdaptiveAvgPool1d, tnn.AdaptiveAvgPool2d)
 
 @reads(*_AVERAGES, tnn.AdaptiveMaxPool1d, tnn.AdaptiveMaxPool2d)
 def _global_pool(module: Any, trail: Trail) -> Trail:
-    _demand(np.all(np.equal(module.output_size, 1)), "output_size=1")
+    demand(np.all(np.equal(module.output_size, 1)), "output_size=1")
     if isinstance(module, _AVERAGES):
         return trail.global_pool({1: nn.GlobalAvgPool1D, 2: nn.GlobalAvgPool2D})
-    _demand(not module.return_indices, "return_indices=False")
+    demand(not module.return_indices, "return_indices=False")
     return trail.global_pool({1: nn.GlobalMaxPool1D, 2: nn.GlobalMaxPool2D})
 
 
@@ -247,8 +255,8 @@ def _scale(module: Any, channels: int) -> dict[str, np.ndarray]:
 
 @reads(tnn.BatchNorm1d, tnn.BatchNorm2d)
 def _batch_norm(module: Any, trail: Trail) -> Trail:
-    _demand(module.running_mean is not None, "track_running_stats=True")
-    _demand(module.momentum is not None, "a number as momentum")
+    demand(module.running_mean is not None, "track_running_stats=True")
+    demand(module.momentum is not None, "a number as momentum")
     statistics = {name: array(getattr(module, name)) for name in ("running_mean", "running_var")}
     scale = _scale(module, module.num_features)
     layer = nn.BatchNorm(module.momentum, module.eps)
@@ -263,42 +271,42 @@ def _group_norm(module: Any, trail: Trail) -> Trail:
 
 @reads(tnn.LayerNorm, tnn.RMSNorm)
 def _layer_norm(module: Any, trail: Trail) -> Trail:
-    _demand(len(module.normalized_shape) == 1, "one normalized axis")
+    demand(len(module.normalized_shape) == 1, "one normalized axis")
     trail, scale = trail.with_channels_last(), _scale(module, module.normalized_shape[0])
     if isinstance(module, tnn.LayerNorm):
         return trail.then(nn.LayerNorm(module.eps), **scale)
-    _demand(module.eps is not None, "a number as eps")
+    demand(module.eps is not None, "a number as eps")
     return trail.then(nn.RMSNorm(module.eps), gamma=scale["gamma"])
 
 
 @reads(tnn.Flatten)
 def _flatten(module: Any, trail: Trail) -> Trail:
     end = module.end_dim % (len(trail.shape) + 1)
-    _demand(module.start_dim == 1 and end == len(trail.shape), "all axes but the batch")
+    demand(module.start_dim == 1 and end == len(trail.shape), "all axes but the batch")
     return trail.reshaped((int(np.prod(trail.shape)),))
 
 
 @reads(tnn.Unflatten)
 def _unflatten(module: Any, trail: Trail) -> Trail:
-    _demand(isinstance(module.dim, int), "a number as dim")
+    demand(isinstance(module.dim, int), "a number as dim")
     shape, axis = trail.model_shape(), module.dim % (len(trail.shape) + 1) - 1
     return trail.reshaped((*shape[:axis], *module.unflattened_size, *shape[axis + 1 :]))
 
 
 @reads(tnn.ZeroPad1d, tnn.ZeroPad2d, tnn.ConstantPad1d, tnn.ConstantPad2d)
 def _zero_pad(module: Any, trail: Trail) -> Trail:
-    _demand(module.value == 0, "zeros as padding")
+    demand(module.value == 0, "zeros as padding")
     trail, pads = trail.with_channels_first(), module.padding  # those of the last axis come first
     sides = list(zip(pads[::2], pads[1::2], strict=True))[::-1]
-    _demand(len(trail.shape) == len(sides) + 1, f"{len(sides)} axes of places")
+    demand(len(trail.shape) == len(sides) + 1, f"{len(sides)} axes of places")
     return trail.zero_padded(sides)
 
 
 @reads(tnn.Upsample, tnn.UpsamplingNearest2d)
 def _upsample(module: Any, trail: Trail) -> Trail:
-    _demand(module.mode == "nearest", "mode='nearest'")
+    demand(module.mode == "nearest", "mode='nearest'")
     factors = np.ravel(module.scale_factor if module.scale_factor else 0.5)
-    _demand(bool(np.all(factors == factors.astype(int))), "whole numbers as scale_factor")
+    demand(bool(np.all(factors == factors.astype(int))), "whole numbers as scale_factor")
     height, width = map(int, np.broadcast_to(factors, 2))
     return trail.with_channels_first().then(nn.UpSample2D((height, width)))
 

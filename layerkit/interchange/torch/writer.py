@@ -107,8 +107,8 @@ def _reordered(chain: Chain) -> Chain:
     return turned.then(tnn.Flatten(), (int(np.prod(image)),))
 
 
-def _set(module: Any, **arrays: Any) -> Any:
-    """Write arrays into a module's parameters and buffers."""
+def assigned(module: Any, **arrays: Any) -> Any:
+    """Return a module with these arrays as its parameters and buffers."""
     with torch.no_grad():
         for name, value in arrays.items():
             if value is not None:
@@ -129,19 +129,19 @@ ANYWHERE: Modules = {
 }
 CHANNELS_FIRST: Modules = {
     nn.GroupNorm: lambda layer: _scaled(tnn.GroupNorm, layer, layer.groups),
-    nn.PReLU: lambda layer: _set(
+    nn.PReLU: lambda layer: assigned(
         tnn.PReLU(layer.input_shape[-1]), weight=layer.params["negative_slope"]
     ),
     nn.ZeroPad2D: lambda layer: _padding(layer.margins, 0.0),
     nn.UpSample2D: lambda layer: tnn.Upsample(scale_factor=tuple(map(float, layer.factors))),
 }
 CHANNELS_LAST: Modules = {
-    nn.Maxout: lambda layer: _set(
+    nn.Maxout: lambda layer: assigned(
         modules.Maxout(layer.input_shape[-1], layer.units, layer.pieces),
         weight=layer.params["W"].T,
         bias=layer.params["b"],
     ),
-    nn.Embedding: lambda layer: _set(
+    nn.Embedding: lambda layer: assigned(
         modules.Index(layer.num_embeddings, layer.dim), weight=layer.params["W"]
     ),
     nn.LayerNorm: lambda layer: _scaled(tnn.LayerNorm, layer),
@@ -154,7 +154,7 @@ CHANNELS_LAST: Modules = {
 def _scaled(kind: Callable[..., tnn.Module], layer: Any, *sizes: int) -> tnn.Module:
     """Make a normalization with its scale."""
     scale = {"weight": layer.params["gamma"], "bias": layer.params.get("beta")}
-    return _set(kind(*sizes, layer.channels, layer.eps), **scale)
+    return assigned(kind(*sizes, layer.channels, layer.eps), **scale)
 
 
 @writes(*ANYWHERE, *CHANNELS_FIRST, *CHANNELS_LAST)
@@ -171,7 +171,7 @@ def _one_module(layer: Layer, chain: Chain) -> Chain:
 def _batch_norm(layer: Any, chain: Chain) -> Chain:
     kind = tnn.BatchNorm2d if len(chain.shape) == 3 else tnn.BatchNorm1d
     module = kind(layer.channels, layer.eps, layer.momentum)
-    _set(module, weight=layer.params["gamma"], bias=layer.params["beta"], **layer.buffers)
+    assigned(module, weight=layer.params["gamma"], bias=layer.params["beta"], **layer.buffers)
     return chain.with_channels_first().then(module)
 
 
@@ -200,7 +200,7 @@ def _dense(layer: Any, chain: Chain) -> Chain:
     if chain.image is not None:
         W = rows_in_order(W, chain.image, channels_first=True)
         chain = replace(chain, image=None)
-    linear = _set(tnn.Linear(*W.shape, bias=layer.use_bias), weight=W.T, bias=b)
+    linear = assigned(tnn.Linear(*W.shape, bias=layer.use_bias), weight=W.T, bias=b)
     return chain.with_channels_last().then(linear, layer.output_shape)
 
 
@@ -227,7 +227,7 @@ def _slide(layer: Any, chain: Chain, W: np.ndarray, b: np.ndarray | None) -> Cha
     channels, windows = (W.shape[-2] * groups, W.shape[-1]), (stride[-n:], both, dilation[-n:])
     module = kind(*channels, W.shape[:-2], *windows, groups, bias=b is not None)
     shape = (*layer.output_shape[:-1], W.shape[-1])
-    return chain.then(_set(module, weight=kernel_to_channels_first(W), bias=b), shape)
+    return chain.then(assigned(module, weight=kernel_to_channels_first(W), bias=b), shape)
 
 
 def _pad(chain: Chain, padding: Any, n: int, value: float) -> tuple[Chain, tuple[int, ...]]:
@@ -250,7 +250,7 @@ def _separable(layer: Any, chain: Chain) -> Chain:
     chain = _slide(layer, chain.with_channels_first(), layer.params["W_depth"], None)
     W, b = layer.params["W_point"], layer.params.get("b")
     point = tnn.Conv2d(*W.shape[2:], 1, bias=b is not None)
-    _set(point, weight=kernel_to_channels_first(W), bias=b)
+    assigned(point, weight=kernel_to_channels_first(W), bias=b)
     return chain.then(point, layer.output_shape)
 
 
@@ -262,7 +262,7 @@ def _transposed(layer: Any, chain: Chain) -> Chain:
     more = rows_at_the_end(layer, [2 * low for low in least])
     windows = W.shape[:2], stride, least, [max(m, 0) for m in more]
     module = tnn.ConvTranspose2d(*W.shape[2:], *windows, dilation=dilation, bias=b is not None)
-    _set(module, weight=kernel_to_channels_first(W).swapaxes(0, 1), bias=b)
+    assigned(module, weight=kernel_to_channels_first(W).swapaxes(0, 1), bias=b)
     chain = chain.with_channels_first().then(module, layer.output_shape)
     if min(more) < 0:  # cut off the odd row and column
         chain = chain.then(tnn.ZeroPad2d((0, min(more[1], 0), 0, min(more[0], 0))))

@@ -265,17 +265,23 @@ def shifted_exp(x, y):
     n_rows, n = x.shape
     bits, largest = x.view(np.int32), np.empty(n_rows, x.dtype)
     for r in range(n_rows):
-        top = np.int32(-0x80000000)
-        for k in range(n):
-            rank = _rank(bits[r, k])
-            top = rank if rank > top else top
-        largest[r] = np.int32(_rank(top)).view(np.float32)
+        largest[r] = largest_of(bits[r])
         for k in range(n):
             y[r, k] = x[r, k] - largest[r]
     flat = y.reshape(-1)
     for i in range(flat.size):
         flat[i] = exponential.exp_of_negative(flat[i])
     return largest
+
+
+@inline
+def largest_of(bits):
+    """Return the largest of some float32, whose bits are given as int32."""
+    top = np.int32(-0x80000000)
+    for k in range(bits.size):
+        rank = _rank(bits[k])
+        top = rank if rank > top else top
+    return np.int32(_rank(top)).view(np.float32)
 
 
 @inline

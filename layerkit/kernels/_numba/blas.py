@@ -108,10 +108,13 @@ def multiply_by_transpose(blas, a, b, out):
 
 
 @inline
-def multiply_any(blas, a, b, out):
-    """Overwrite ``out`` with a b; the rows or else the columns of each are contiguous."""
+def multiply_any(blas, a, b, out, factor=1.0, kept=0.0):
+    """Overwrite ``out`` with ``kept * out + factor * a b``.
+
+    The rows or else the columns of each array are contiguous.
+    """
     m, n, p = a.shape[0], a.shape[1], b.shape[1]
-    one, zero = out.dtype.type(1), out.dtype.type(0)
+    factor, kept = out.dtype.type(factor), out.dtype.type(kept)
     by_row = out.strides[1] == out.itemsize
     order = _ROW_MAJOR if by_row else _COLUMN_MAJOR
     along, across = (1, 0) if by_row else (0, 1)
@@ -120,4 +123,4 @@ def multiply_any(blas, a, b, out):
     pitch_a = a.strides[across if of_a == _PLAIN else along] // a.itemsize
     pitch_b = b.strides[across if of_b == _PLAIN else along] // b.itemsize
     pitch = out.strides[across] // out.itemsize
-    _gemm(blas[0], (order, of_a, of_b, m, p, n, one, a, pitch_a, b, pitch_b, zero, out, pitch))
+    _gemm(blas[0], (order, of_a, of_b, m, p, n, factor, a, pitch_a, b, pitch_b, kept, out, pitch))

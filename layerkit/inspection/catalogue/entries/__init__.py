@@ -2,6 +2,7 @@
 
 from layerkit.inspection.catalogue.entries import (
     activations,
+    attention,
     containers,
     linear,
     losses,
@@ -18,6 +19,7 @@ FAMILIES: dict[str, list[Entry]] = {
     "Gated activations": [*activations.GATED],
     "Convolution": [*linear.CONVOLUTION],
     "Pooling": [*pooling.POOLING],
+    "Attention": [*attention.ATTENTION],
     "Recurrent layers": [*recurrent.RECURRENT],
     "Normalization": [*normalization.NORMALIZATION],
     "Dropout and noise": [*normalization.NOISE],
