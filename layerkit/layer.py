@@ -165,7 +165,17 @@ class Layer(Tree):
         y : ndarray of shape (n_samples, *output_shape)
             No cache is kept for it, so no ``backward`` can follow.
         """
-        return self._twin().forward(x, training=False)  # type: ignore[arg-type]
+        twin = self._twin()
+        twin.reset_state()
+        return twin.forward(x, training=False)  # type: ignore[arg-type]
+
+    def reset_state(self) -> None:
+        """Forget the states that recurrent layers keep from window to window, in the whole tree.
+
+        Layers with ``stateful=True`` keep one; their next forward begins from zeros.
+        """
+        for _, layer in self.children():
+            layer.reset_state()
 
     def multiply_adds(self) -> int:
         """Multiply-adds of one forward for one sample (products only, elementwise work is free)."""
