@@ -119,17 +119,6 @@ def add_product(blas, a, b, out):
 
 
 @inline
-def add_product_by_transpose(blas, a, b, out):
-    """Add a bᵀ to ``out``; all are C-contiguous."""
-    m, n, p = a.shape[0], a.shape[1], b.shape[0]
-    one = out.dtype.type(1)
-    if m == 1:
-        _gemv(blas[1], (_ROW_MAJOR, _PLAIN, p, n, one, b, n, a, 1, one, out, 1))
-    else:
-        _gemm(blas[0], (_ROW_MAJOR, _PLAIN, _TRANSPOSED, m, p, n, one, a, n, b, n, one, out, p))
-
-
-@inline
 def multiply_any(blas, a, b, out):
     """Overwrite ``out`` with a b; the rows or else the columns of each are contiguous."""
     m, n, p = a.shape[0], a.shape[1], b.shape[1]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.kernels._numba.blas import add_product, add_product_by_transpose, addresses
+from layerkit.kernels._numba.blas import add_product, addresses
 from layerkit.kernels._numba.compile import contiguous, inline, jit
 from layerkit.kernels._numba.dense import is_cut_up
 from layerkit.kernels._numba.double_exponential import sigmoid, tanh
@@ -28,11 +28,11 @@ def _by_rows(kernel: Any, U: np.ndarray, sizes: np.ndarray, *arrays: Any) -> Non
     n_steps = int(sizes.sum())
     if n_steps == 0:
         return
-    work = n_steps * (U.size + PASS * U.shape[1])
+    work = n_steps * (U.size + PASS * max(U.shape))
     bounds = _bounds(sizes, n_parts(int(sizes[0]), work))
     alone = one_blas_thread() if is_cut_up(int(sizes[0]) * U.size) else nullcontext()
     with alone:
-        whole = addresses(U.dtype), contiguous(U), sizes, *map(contiguous, arrays)
+        whole = addresses(U.dtype), U, sizes, *map(contiguous, arrays)
         in_parts(kernel, (bounds,), whole, multiply_adds=work)
 
 
@@ -58,14 +58,14 @@ def simple_rnn(z, U, h, sizes, relu):
     if not _are_for_blas(h):
         in_numpy(reference.simple_rnn)(z, U, h, sizes, relu)
     else:
-        _by_rows(_simple_rnn, U, sizes, z, h, np.array(relu))
+        _by_rows(_simple_rnn, contiguous(U), sizes, z, h, np.array(relu))
 
 
 def simple_rnn_grad(grad, h, U, sizes, relu):
     if not _are_for_blas(grad):
         return in_numpy(reference.simple_rnn_grad)(grad, h, U, sizes, relu)
     D = np.empty((int(sizes.sum()), U.shape[1]), U.dtype)
-    _by_rows(_simple_rnn_grad, U, sizes, grad, h, D, np.array(relu))
+    _by_rows(_simple_rnn_grad, contiguous(U.T), sizes, grad, h, D, np.array(relu))
     return D
 
 
@@ -92,7 +92,7 @@ def _simple_rnn(bounds, blas, U, sizes, z, h, relu):
 
 
 @jit
-def _simple_rnn_grad(bounds, blas, U, sizes, grad, h, D, relu):
+def _simple_rnn_grad(bounds, blas, U_T, sizes, grad, h, D, relu):
     low, high = bounds[0]
     first, stop_of_step = sizes[0], len(D)
     zero, one = D.dtype.type(0), D.dtype.type(1)
@@ -112,7 +112,7 @@ def _simple_rnn_grad(bounds, blas, U, sizes, grad, h, D, relu):
             for j in range(y.size):
                 local[j] = of_y[j] * (one - y[j] * y[j])
         of_before = grad[before + low : before + stop]
-        add_product_by_transpose(blas, D[start + low : start + stop], U, of_before)
+        add_product(blas, D[start + low : start + stop], U_T, of_before)
 
 
 # ---------------------------------------------------------------- a cell
@@ -122,7 +122,7 @@ def lstm(z, U, h, c, sizes):
     if not _are_for_blas(z, h, c):
         return in_numpy(reference.lstm)(z, U, h, c, sizes)
     tanh_c = np.empty((len(z), h.shape[1]), z.dtype)
-    _by_rows(_lstm, U, sizes, z, h, c, tanh_c)
+    _by_rows(_lstm, contiguous(U), sizes, z, h, c, tanh_c)
     return tanh_c
 
 
@@ -130,7 +130,7 @@ def lstm_grad(grad, gates, tanh_c, c_before, U, sizes):
     if not _are_for_blas(grad):
         return in_numpy(reference.lstm_grad)(grad, gates, tanh_c, c_before, U, sizes)
     D = np.empty_like(gates)
-    _by_rows(_lstm_grad, U, sizes, grad, gates, tanh_c, c_before, D)
+    _by_rows(_lstm_grad, contiguous(U.T), sizes, grad, gates, tanh_c, c_before, D)
     return D
 
 
@@ -181,9 +181,9 @@ def _next_state(o, c, tanh_c, h):
 
 
 @jit
-def _lstm_grad(bounds, blas, U, sizes, grad, gates, tanh_c, c_before, D):
+def _lstm_grad(bounds, blas, U_T, sizes, grad, gates, tanh_c, c_before, D):
     low, high = bounds[0]
-    u = U.shape[0]
+    u = U_T.shape[1]
     first, stop_of_step = sizes[0], len(D)
     of_c = np.zeros((high - low, u), D.dtype)  # C_{t+1} f_{t+1}
     for t in range(sizes.size - 1, -1, -1):
@@ -198,7 +198,7 @@ def _lstm_grad(bounds, blas, U, sizes, grad, gates, tanh_c, c_before, D):
             _of_input_gates(C, a, d)
             _of_forget_gate(C, a[u : 2 * u], c_before[start + r], d[u : 2 * u])
         of_before = grad[before + low : before + stop]
-        add_product_by_transpose(blas, D[start + low : start + stop], U, of_before)
+        add_product(blas, D[start + low : start + stop], U_T, of_before)
 
 
 @inline
@@ -233,7 +233,7 @@ def gru(z, U, b_hidden, h, sizes):
     if not _are_for_blas(z, h):
         return in_numpy(reference.gru)(z, U, b_hidden, h, sizes)
     candidate = np.empty((len(z), h.shape[1]), z.dtype)
-    _by_rows(_gru, U, sizes, z, b_hidden, h, candidate)
+    _by_rows(_gru, contiguous(U), sizes, z, b_hidden, h, candidate)
     return candidate
 
 
@@ -241,7 +241,7 @@ def gru_grad(grad, gates, candidate, h_before, U, sizes):
     if not _are_for_blas(grad):
         return in_numpy(reference.gru_grad)(grad, gates, candidate, h_before, U, sizes)
     D, E = np.empty_like(gates), np.empty_like(gates)
-    _by_rows(_gru_grad, U, sizes, grad, gates, candidate, h_before, D, E)
+    _by_rows(_gru_grad, contiguous(U.T), sizes, grad, gates, candidate, h_before, D, E)
     return D, E
 
 
@@ -290,9 +290,9 @@ def _mixed(gates, h_before, h):
 
 
 @jit
-def _gru_grad(bounds, blas, U, sizes, grad, gates, candidate, h_before, D, E):
+def _gru_grad(bounds, blas, U_T, sizes, grad, gates, candidate, h_before, D, E):
     low, high = bounds[0]
-    u = U.shape[0]
+    u = U_T.shape[1]
     first, stop_of_step = sizes[0], len(D)
     for t in range(sizes.size - 1, -1, -1):
         start = stop_of_step - sizes[t]
@@ -308,7 +308,7 @@ def _gru_grad(bounds, blas, U, sizes, grad, gates, candidate, h_before, D, E):
             d[: 2 * u] = e[: 2 * u]
             _add_kept(H, a[u : 2 * u], grad[before + r])
         of_before = grad[before + low : before + stop]
-        add_product_by_transpose(blas, E[start + low : start + stop], U, of_before)
+        add_product(blas, E[start + low : start + stop], U_T, of_before)
 
 
 @inline

@@ -82,9 +82,10 @@ def simple_rnn_grad(
     """Return D_t = H_t f'(z_t), with H_t = G_t + D_{t+1} Uᵀ."""
     y = h[len(h) - sizes.sum() :]
     D = (y > 0).astype(y.dtype) if relu else 1 - y * y
+    U_T = np.ascontiguousarray(U.T)
     for now, before, after in backwards(sizes):
         D[now] *= grad[after]
-        grad[before] += D[now] @ U.T
+        grad[before] += D[now] @ U_T
     return D
 
 
@@ -131,13 +132,14 @@ def lstm_grad(
     np.multiply(tanh_c * o, 1 - o, out=D[:, 3])
     of_c = np.zeros_like(grad)
     of_h = o * (1 - tanh_c * tanh_c)  # of c_t in h_t
+    U_T = np.ascontiguousarray(U.T)
     for now, before, after in backwards(sizes):
         H, C = grad[after], of_c[after]
         C += H * of_h[now]
         D[now, :3] *= C[:, np.newaxis]
         D[now, 3] *= H
         of_c[before] += C * f[now]
-        grad[before] += D[now].reshape(-1, 4 * u) @ U.T
+        grad[before] += D[now].reshape(-1, 4 * u) @ U_T
     return D.reshape(gates.shape)
 
 
@@ -186,11 +188,12 @@ def gru_grad(
     np.multiply(of_n, r, out=E[:, 2])
     np.multiply(E[:, 2] * candidate, 1 - r, out=E[:, 0])
     np.multiply((h_before - n) * z, 1 - z, out=E[:, 1])
+    U_T = np.ascontiguousarray(U.T)
     for now, before, after in backwards(sizes):
         H = grad[after]
         E[now] *= H[:, np.newaxis]
         grad[before] += H * z[now]
-        grad[before] += E[now].reshape(-1, 3 * u) @ U.T
+        grad[before] += E[now].reshape(-1, 3 * u) @ U_T
     D = E.copy()
     np.multiply(grad[len(grad) - len(gates) :], of_n, out=D[:, 2])
     return D.reshape(gates.shape), E.reshape(gates.shape)
