@@ -1,6 +1,6 @@
 """``python -m benchmarks.sequences``: sequence models beside PyTorch, row by row.
 
-Every third row of the table by default, so that each width meets each length and batch; ``--all``
+Every fifth row of the table by default, so that each width meets each length and batch; ``--all``
 measures all of it, which takes half an hour. Rows of attention belong into `WORKLOADS` too.
 """
 
@@ -47,13 +47,13 @@ def main() -> None:
     """Measure and print as it goes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sequences", description=__doc__)
     parser.add_argument("--only", default="", metavar="REGEX", help="of 'group: name'")
-    parser.add_argument("--all", action="store_true", help="every row, not every third")
+    parser.add_argument("--all", action="store_true", help="every row, not every fifth")
     parser.add_argument("--alternations", type=int, default=7, help="runs of each side (7)")
     parser.add_argument("--threads", type=int, default=2, help="of each side (2)")
     parser.add_argument("--kernels", choices=["numpy", "numba"], help="layerkit's kernels")
     options = parser.parse_args()
     chosen = [w for w in WORKLOADS if re.search(options.only, f"{w.group}: {w.name}")]
-    chosen = chosen if options.all else chosen[::3]
+    chosen = chosen if options.all else chosen[::5]
     sides = {
         name: Side(name, options.threads, options.kernels if name == "layerkit" else None)
         for name in ("layerkit", "torch")

@@ -83,7 +83,7 @@ class Bidirectional(Layer):
         joined = np.concatenate([numbers(forwards), numbers(backwards)], axis=-1)
         return forwards.with_steps(joined) if isinstance(forwards, Sequences) else joined  # type: ignore[return-value]
 
-    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+    def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
         halves = np.split(numbers(grad_output), 2, axis=-1)
         if isinstance(grad_output, Sequences):
             halves = [grad_output.with_steps(half) for half in halves]

@@ -44,7 +44,8 @@ class Recurrent(Layer):
     """Parameters, order of steps, state and weight gradients of the recurrent layers.
 
     A subclass writes `steps_forward`, which fills the states of all steps, and `steps_backward`,
-    which returns D, the gradient of x W + b of all steps, and that of h U.
+    which returns D, the gradient of x W + b of all steps, and that of h U. ``state`` is what the
+    next forward goes on from if ``stateful``: the last h (and c) of each row, None for zeros.
     """
 
     takes_sequences = True
@@ -54,9 +55,8 @@ class Recurrent(Layer):
 
     units: int
     return_sequences: bool
-    stateful: bool
-    _state: State | None = None  # after the last step of each row, where it is kept
-    _unpickled = (*Layer._unpickled, "_state")
+    state: State | None = None
+    _unpickled = (*Layer._unpickled, "state")
 
     def setup(self, input_shape: Shape) -> Shape:
         self.check(is_size(self.units), "units", "a positive integer")
@@ -99,7 +99,7 @@ class Recurrent(Layer):
         states = [line.states(self.units, z.dtype, first) for first in before]
         kept = self.steps_forward(z, states, line)
         if self.stateful:
-            self._state = [line.last(state) for state in states]
+            self.state = [line.last(state) for state in states]
         self.cache = line, steps, states, kept, x if isinstance(x, Sequences) else None
         if not self.return_sequences:
             return line.last(states[0])
@@ -129,17 +129,20 @@ class Recurrent(Layer):
 
     def _state_before(self, n_rows: int) -> Sequence[np.ndarray | None]:
         """Return the states to go on from, None for zeros."""
-        if self._state is None or not self.stateful:
+        if self.state is None or not self.stateful:
             return [None] * self.n_states
-        if len(self._state[0]) != n_rows:
+        expected = [(n_rows, self.units)] * self.n_states
+        shapes = [np.shape(state) for state in self.state]
+        if shapes != expected:
             raise ValueError(
-                f"in {self.where}: goes on from the states of {len(self._state[0])} rows, "
-                f"got {n_rows} rows; reset_state() begins with new ones"
+                f"in {self.where}: the state it goes on from is of {shapes[0][0]} rows, "
+                f"{' and '.join(map(str, shapes))}, got {n_rows} rows, for which it would be "
+                f"{' and '.join(map(str, expected))}; reset_state() begins with new rows"
             )
-        return self._state
+        return self.state
 
     def reset_state(self) -> None:
-        self._state = None
+        self.state = None
 
     def multiply_adds(self) -> int:
         """Both products of every step; of one step where their number is open."""
@@ -222,12 +225,12 @@ class SimpleRNN(Recurrent):
         return super().setup(input_shape)
 
     def steps_forward(self, z: np.ndarray, states: State, line: Timeline) -> tuple:
-        simple_rnn(z, self.params["U"], *states, line.sizes, self.activation == "relu")
+        simple_rnn(z, self.params["U"], states[0], line.sizes, self.activation == "relu")
         return ()
 
     def steps_backward(self, grad: np.ndarray, states: State, line: Timeline, kept: tuple) -> tuple:
         U, relu = self.params["U"], self.activation == "relu"
-        D = simple_rnn_grad(grad, *states, U, line.sizes, relu)
+        D = simple_rnn_grad(grad, states[0], U, line.sizes, relu)
         return D, D
 
 
@@ -382,7 +385,7 @@ class GRU(Recurrent):
         return output_shape
 
     def steps_forward(self, z: np.ndarray, states: State, line: Timeline) -> tuple:
-        return z, gru(z, self.params["U"], self.params["b_hidden"], *states, line.sizes)
+        return z, gru(z, self.params["U"], self.params["b_hidden"], states[0], line.sizes)
 
     def steps_backward(self, grad: np.ndarray, states: State, line: Timeline, kept: tuple) -> tuple:
         gates, candidate = kept

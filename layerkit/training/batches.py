@@ -89,6 +89,17 @@ class ArrayBatches:
         if self.rng is not None:
             self.rng.bit_generator.state = state["rng"]
 
+    def check_order(self, stateful: str) -> None:
+        """Refuse batches that a layer cannot go on from, one after the other."""
+        sizes = {stop - start for start, stop in self.bounds}
+        if self.rng is not None:
+            reason = "shuffled rows do not go on from one another; use shuffle=False"
+        elif len(sizes) > 1:
+            reason = f"batches must be of one size, got {sorted(sizes)}; change batch_size"
+        else:
+            return
+        raise ValueError(f"in {stateful}: row i of a batch goes on from row i before; {reason}")
+
     def everything(self) -> Batch:
         """All rows as one batch."""
         return self._batch(slice(None))
@@ -147,6 +158,9 @@ class StreamedBatches:
                 "data gave no batches: an iterator can be used up only once, so for several epochs "
                 "pass something that can be iterated anew (a list, an object with __iter__)"
             )
+
+    def check_order(self, stateful: str) -> None:
+        """Take them as they come: their order is the user's."""
 
     @property
     def fingerprint(self) -> str:

@@ -123,6 +123,10 @@ def train(
     Ctrl-C ends training; what was learned so far is kept. A batch whose weights are all zero does
     nothing.
 
+    A network with a layer that is ``stateful`` goes on from batch to batch and begins anew at every
+    epoch, so batches come in order, each with the same rows: for series ``X`` ``(n_series, time,
+    n_features)``, ``[(X[:, t : t + 50], y[:, t : t + 50]) for t in range(0, time, 50)]``.
+
     Forward and backward are those of a plan, which computes what the layers would, bit for bit, in
     fewer calls. In a loop of your own, ``fast = layerkit.fused.plan(network)`` has them too:
     ``fast.forward(x, training=True)`` in place of ``network.forward(x, training=True)``.
@@ -151,6 +155,9 @@ def train(
     monitor = _choose_monitor(monitor, validation_data is not None, score is not None)
     init_seed, shuffle_seed, noise_seed = as_seed_sequence(random_state).spawn(3)
     batches = as_batches(data, batch_size, np.random.default_rng(shuffle_seed) if shuffle else None)
+    for _, layer in network.walk():
+        if layer.stateful:
+            batches.check_order(layer.where)
     validation = None if validation_data is None else as_batches(validation_data, 1024)
     if not network.is_built:
         network.build(batches.input_shape, init_seed, dtype=batches.dtype)
@@ -177,6 +184,7 @@ def train(
         run.restore_best()
         network.needs_input_grad = True
         network.clear_cache()
+        network.reset_state()
         for shown in bar:
             shown.close()
         run.end()
@@ -201,6 +209,7 @@ def _epoch(run: Run, batches: Batches) -> float:
     network, loss, optimizer = state.network, state.loss, state.optimizer
     plan, layout = run.plan_for(network), network.layout
     total, rows = 0.0, 0.0
+    network.reset_state()
     for x, y, weight, normalizer in batches:
         if weight is not None and not np.any(weight):
             continue
@@ -233,6 +242,7 @@ def _minimize(run: Run, batches: Batches) -> None:
     def loss_and_grads(flat_params: np.ndarray) -> tuple[float, np.ndarray]:
         network.flat_params[...] = flat_params
         network.reseed(noise)  # the same noise each time: a line search needs one function
+        network.reset_state()
         value = loss.forward(run.plan.forward(x, training=True), y, weight, normalizer)
         run.plan.backward(loss.backward())
         return value, network.flat_grads

@@ -167,6 +167,7 @@ def rehearse(
             late = time.thread_time() - begun > SECONDS and len(losses) >= 10
             if late or len(losses) >= steps:
                 break
+            working.reset_state()
             value = loss.forward(planned.forward(x, training=True), y, weight, normalizer)
             planned.backward(loss.backward())
             if not np.isfinite(value) or not np.isfinite(working.flat_grads).all():

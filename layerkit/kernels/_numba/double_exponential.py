@@ -4,6 +4,8 @@ Eight numbers at a time do not wait for the C library. The polynomial is the Tay
 remainder at ``|r| <= log(2) / 2`` is 4e-18; so the error is that of some roundings.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import types
 from numba.extending import overload
@@ -70,7 +72,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
     """tanh(x), in compiled code."""
 
 
-_OPTIONS = {"fastmath": FLAGS, "forceinline": True, "error_model": "numpy"}
+_OPTIONS: Any = {"fastmath": FLAGS, "forceinline": True, "error_model": "numpy"}
 
 
 @overload(sigmoid, jit_options=_OPTIONS)

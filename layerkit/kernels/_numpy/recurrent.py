@@ -16,6 +16,7 @@ Arguments::
 
     z             x W + b of all steps (n_steps, gates * units); overwritten with the gates
     U             recurrent weights (units, gates * units)
+    relu          whether a plain state is rectified, not squashed by tanh
     b_hidden      the GRU's bias inside the reset
     h, c          states and cells (sizes[0] + n_steps, units), overwritten after the first block
     sizes         number of rows at each step
