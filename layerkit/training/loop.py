@@ -16,6 +16,7 @@ from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import if_class, is_number, is_size
 from layerkit.seeds import as_seed_sequence
+from layerkit.sequences import numbers
 from layerkit.training.batches import as_batches
 from layerkit.training.checkpoint import Checkpoint, as_checkpoint
 from layerkit.training.history import History
@@ -64,7 +65,9 @@ def train(
     data : (X, y), (X, y, sample_weight) or iterable of such batches
         Arrays, memory maps or sparse rows with equal numbers of rows; or anything that can be
         iterated anew for every epoch and gives batches. A weight of 2 counts as the row twice. The
-        weights of arrays are taken relative to their mean, those of batches as they are.
+        weights of arrays are taken relative to their mean, those of batches as they are. X may be a
+        list of arrays ``(time_i, n_features)``; then y may be one of arrays ``(time_i,)`` or
+        ``(time_i, k)``, a target for every step, and so may sample_weight (see `Loss`).
     epochs : int
         At least 1.
     batch_size : int, default=32
@@ -75,7 +78,8 @@ def train(
     validation_data : like data, optional
         Evaluated after every epoch; the weights of the best epoch are restored at the end.
     score : callable (y_true, y_pred, sample_weight) -> float, optional
-        Recorded for the validation data as ``validation_score``: greater is better, on raw outputs.
+        Recorded for the validation data as ``validation_score``: greater is better, on raw outputs;
+        of targets of every step, on all steps one after the other.
     monitor : {"validation_score", "validation_loss", "loss"}, optional
         What chooses the best epoch and what ``patience`` watches. Left out, the first of these
         three that is recorded.
@@ -211,7 +215,7 @@ def _epoch(run: Run, batches: Batches) -> float:
     total, rows = 0.0, 0.0
     network.reset_state()
     for x, y, weight, normalizer in batches:
-        if weight is not None and not np.any(weight):
+        if weight is not None and not np.any(numbers(weight)):
             continue
         run.begin_batch(x, y, weight)
         y_pred = plan.forward(x, training=True)
