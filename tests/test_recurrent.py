@@ -12,8 +12,10 @@ import layerkit.layers as nn
 from layerkit import SequentialClassifier, SequentialRegressor, check_gradients
 from layerkit.inspection import trace
 from layerkit.interchange import load, save
+from layerkit.kernels._numpy.recurrent import places
 from layerkit.losses import MeanSquaredError
 from layerkit.optimizers import LBFGS, SGD
+from layerkit.sequences import Sequences
 from layerkit.training import train
 
 KINDS = {
@@ -255,3 +257,173 @@ def test_both_ways_and_a_state_do_not_go_together():
 def test_a_parameter_that_is_no_bool_is_refused():
     message = error_of(ValueError, nn.GRU(2, stateful="yes").build, (None, 2))
     assert "stateful must be True or False, got 'yes'" in message
+
+
+# ---------------------------------------------------------------- mistakes that others have made
+
+
+class ZeroGradient(nn.LSTM):
+    """Backward returns zeros, as that of thinc's NumPy LSTM did."""
+
+    def steps_backward(self, grad, states, line, kept):
+        D, _ = super().steps_backward(grad, states, line, kept)
+        return 0 * D, 0 * D
+
+
+class OutputBiasForOtherGates(nn.LSTM):
+    """The gradient of the output gate's bias stands for those of all gates, as in numpy-ml."""
+
+    def backward(self, grad_output):
+        grad_input = super().backward(grad_output)
+        self.grads["b"][...] = np.tile(self.grads["b"][-self.units :], 4)
+        return grad_input
+
+
+class StepByStep(nn.LSTM):
+    """Backward one step at a time, which may forget what goes from step to step."""
+
+    hidden, cell = True, True
+
+    def steps_backward(self, grad, states, line, kept):
+        gates, tanh_c = kept
+        c_before, D = line.before(states[1]), np.empty_like(gates)
+        of_c = np.zeros_like(grad)
+        for now, before, after in list(places(line.sizes))[::-1]:
+            i, f, g, o = np.split(gates[now], 4, axis=1)
+            C = of_c[after] + grad[after] * o * (1 - tanh_c[now] ** 2)
+            D[now] = np.hstack([
+                C * g * i * (1 - i), C * c_before[now] * f * (1 - f), C * i * (1 - g * g),
+                grad[after] * tanh_c[now] * o * (1 - o),
+            ])  # fmt: skip
+            of_c[before] += self.cell * C * f
+            grad[before] += self.hidden * D[now] @ self.params["U"].T
+        return D, D
+
+
+class HiddenGradientNotCarried(StepByStep):
+    hidden = False
+
+
+class CellGradientNotCarried(StepByStep):
+    cell = False
+
+
+class BiasesCopiedBetweenGates(nn.LSTM):
+    """Forward takes the first gate's bias for all."""
+
+    def steps_forward(self, z, states, line):
+        z += np.tile(self.params["b"][: self.units], 4) - self.params["b"]
+        return super().steps_forward(z, states, line)
+
+
+class ResetBeforeTheProduct(nn.GRU):
+    """Backward of the other kind of GRU, whose bias is outside of the reset."""
+
+    def backward(self, grad_output):
+        grad_input = super().backward(grad_output)
+        self.grads["b_hidden"][...] = self.grads["b"][-self.units :]
+        return grad_input
+
+
+class InitialStateReused(nn.LSTM):
+    """Every window begins where the first one did."""
+
+    def forward(self, x, training=False):
+        self.first = self.first if hasattr(self, "first") else self.state
+        self.state = self.first
+        return super().forward(x, training)
+
+
+class MaskedStepsLeak(nn.LSTM):
+    """Rows are padded with zeros, whose steps add biases to the state."""
+
+    def forward(self, x, training=False):
+        if not isinstance(x, Sequences):
+            return super().forward(x, training)
+        padded = np.zeros((len(x), x.lengths.max(), x.shape[2]))
+        for row, steps in zip(padded, x, strict=True):
+            row[: len(steps)] = steps
+        return super().forward(padded, training)
+
+
+class GradientOfAllWindows(nn.SimpleRNN):
+    """Adds up gradients over windows instead of giving that of the last one."""
+
+    def backward(self, grad_output):
+        before = self.grads["U"].copy()
+        grad_input = super().backward(grad_output)
+        self.grads["U"][...] += before
+        return grad_input
+
+
+def gradients_hold(layer):
+    return bool(check_gradients(layer, x=series(3, 4)))
+
+
+def windows_continue(layer):
+    whole = layer.infer(series())
+    layer.stateful = True
+    parts = [layer.forward(window) for window in windows(series())]
+    return np.allclose(parts[-1], whole)
+
+
+def rows_are_alone(layer):
+    rows = [row[:n] for row, n in zip(series(), (3, 1, 5, 2), strict=True)]
+    together = layer.infer(rows)
+    return all(np.allclose(layer.infer([row])[0], together[i]) for i, row in enumerate(rows))
+
+
+def equals_pytorch(layer):
+    """The biases of every gate where PyTorch has them."""
+    torch = pytest.importorskip("torch")
+    module = torch.nn.LSTM(2, 3, batch_first=True).double()
+    arrays = {"weight_ih_l0": layer.params["W"].T, "weight_hh_l0": layer.params["U"].T,
+              "bias_ih_l0": layer.params["b"], "bias_hh_l0": 0 * layer.params["b"]}  # fmt: skip
+    module.load_state_dict({name: torch.tensor(a) for name, a in arrays.items()})
+    expected = module(torch.tensor(series()))[0][:, -1].detach().numpy()
+    return np.allclose(layer.infer(series()), expected, rtol=1e-9, atol=1e-12)
+
+
+def nothing_adds_up(layer):
+    grads = []
+    for _ in range(2):
+        layer.forward(series())
+        layer.backward(np.ones((4, 3)))
+        grads.append(layer.flat_grads.copy())
+    return np.array_equal(*grads)
+
+
+FAULTS = [
+    (ZeroGradient, gradients_hold),
+    (OutputBiasForOtherGates, gradients_hold),
+    (HiddenGradientNotCarried, gradients_hold),
+    (CellGradientNotCarried, gradients_hold),
+    (ResetBeforeTheProduct, gradients_hold),
+    (BiasesCopiedBetweenGates, equals_pytorch),
+    (InitialStateReused, windows_continue),
+    (MaskedStepsLeak, rows_are_alone),
+    (GradientOfAllWindows, nothing_adds_up),
+]
+
+
+@pytest.mark.parametrize("broken, check", FAULTS, ids=lambda part: part.__name__)
+def test_a_known_fault_is_not_ours_and_would_be_caught(broken, check):
+    def built(kind):
+        layer = kind(3).build((None, 2), random_state=0, dtype=np.float64)
+        layer.flat_params[...] += 0.3 * np.random.default_rng(1).standard_normal(layer.n_params)
+        return layer
+
+    ours = next(kind for kind in broken.__mro__ if kind.__module__.startswith("layerkit"))
+    assert check(built(ours))
+    assert not check(built(broken))
+
+
+def test_the_loop_of_steps_by_hand_is_what_the_kernels_compute():
+    layers = [kind(3).build((None, 2), random_state=0, dtype=np.float64)
+              for kind in (nn.LSTM, StepByStep)]  # fmt: skip
+    grads = []
+    for layer in layers:
+        layer.forward([row[:n] for row, n in zip(series(), (3, 1, 5, 2), strict=True)])
+        layer.backward(np.ones((4, 3)))
+        grads.append(layer.flat_grads)
+    assert_allclose(*grads, rtol=1e-12)
