@@ -16,6 +16,7 @@ What does is the loop over the steps, in `layerkit.kernels`. Their order is that
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,6 +39,16 @@ from layerkit.sequences import Sequences, numbers
 from layerkit.shapes import Shape
 
 State = list[np.ndarray]
+
+
+class Steps(NamedTuple):
+    """What forward leaves: the order of the steps, x in it, states, gates and such, the rows."""
+
+    line: Timeline
+    x: np.ndarray
+    states: State
+    kept: tuple
+    rows: Sequences | None
 
 
 class Recurrent(Layer):
@@ -100,7 +111,7 @@ class Recurrent(Layer):
         kept = self.steps_forward(z, states, line)
         if self.stateful:
             self.state = [line.last(state) for state in states]
-        self.cache = line, steps, states, kept, x if isinstance(x, Sequences) else None
+        self.cache = Steps(line, steps, states, kept, x if isinstance(x, Sequences) else None)
         if not self.return_sequences:
             return line.last(states[0])
         return self._in_rows(states[0][len(rows) :])

@@ -13,6 +13,7 @@ from layerkit.fused import plan, threads_for
 from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.layer import Layer
 from layerkit.losses import Loss
+from layerkit.sequences import Sequences
 from layerkit.training.batches import ArrayBatches
 from layerkit.training.run import first_nonfinite
 
@@ -189,7 +190,12 @@ def _squared_distances(x: np.ndarray) -> np.ndarray:
 
 
 def _standardized(X: Any) -> np.ndarray:
-    """Rows as vectors; the columns of a table each on their own scale, images on one."""
+    """Rows as vectors; the columns of a table each on their own scale, images on one.
+
+    Of rows of unequal length a table is made of the first step, the last one and their mean.
+    """
+    if isinstance(X, Sequences):
+        X = np.stack([np.concatenate([row[0], row.mean(axis=0), row[-1]]) for row in X])
     X = X.toarray() if hasattr(X, "tocsr") else X
     x = np.asarray(X, dtype=np.float64).reshape(len(X), -1)
     x = x - x.mean(axis=0)

@@ -10,7 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.inspection.diagnosis import data_verdicts, signal_verdicts, training_verdicts
+from layerkit.inspection.diagnosis import (
+    data_verdicts,
+    signal_verdicts,
+    time_verdicts,
+    training_verdicts,
+)
 from layerkit.inspection.diagnosis.evidence import (
     Acquired,
     Evidence,
@@ -34,6 +39,8 @@ CHECKS: tuple[Callable[[Evidence], Verdict | None], ...] = (
     signal_verdicts.dead_units,
     signal_verdicts.no_gradient,
     signal_verdicts.vanishing_gradient,
+    time_verdicts.through_time,
+    time_verdicts.forget_gates,
     data_verdicts.wrong_initial_loss,
     training_verdicts.batchnorm,
     training_verdicts.rate_too_high,
