@@ -2,10 +2,11 @@
 
 The loaders return ``X, y``::
 
-    load_digits       1797 handwritten digits, 8 x 8 pixels
-    load_two_spirals  two classes that no linear model can separate
-    load_noisy_sine   a regression on one feature
-    read_idx          read an IDX file, as MNIST's are
+    load_digits           1797 handwritten digits, 8 x 8 pixels
+    load_two_spirals      two classes that no linear model can separate
+    load_noisy_sine       a regression on one feature
+    load_japanese_vowels  640 recordings of unequal length, by nine speakers
+    read_idx              read an IDX file, as MNIST's are
 """
 
 import gzip
@@ -16,7 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["load_digits", "load_noisy_sine", "load_two_spirals", "read_idx"]
+__all__ = [
+    "load_digits",
+    "load_japanese_vowels",
+    "load_noisy_sine",
+    "load_two_spirals",
+    "read_idx",
+]
 
 # The third byte of an IDX file names the type of its elements; all are stored big-endian.
 IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -92,6 +99,36 @@ def load_noisy_sine() -> tuple[np.ndarray, np.ndarray]:
     """
     rows = _read_csv("noisy_sine.csv")
     return rows[:, :1].copy(), rows[:, 1].copy()
+
+
+def load_japanese_vowels() -> tuple[list[np.ndarray], np.ndarray]:
+    """Load recordings, of unequal length, of nine men who say the vowels "ae".
+
+    Returns
+    -------
+    X : list of 640 float32 ndarrays of shape (time_i, 12)
+        Recordings of 7 to 29 steps of 6.4 ms each: 12 coefficients of the linear prediction
+        cepstrum, between -1.9 and 2.3. The first 270, 30 of each speaker in turn, are meant to
+        learn from, the other 370, recorded on other occasions, to test on.
+    y : int64 ndarray of shape (640,)
+        The speaker, 0 to 8.
+
+    References
+    ----------
+    M. Kudo, J. Toyama, M. Shimbo. Japanese Vowels. UCI Machine Learning Repository,
+    https://doi.org/10.24432/C5NS47 (CC BY 4.0).
+
+    Examples
+    --------
+    >>> from layerkit.datasets import load_japanese_vowels
+    >>> X, y = load_japanese_vowels()
+    >>> len(X), X[0].shape, X[1].shape, y[[0, 269, 270]].tolist()
+    (640, (20, 12), (26, 12), [0, 8, 0])
+    """
+    with np.load(_data_file("japanese_vowels.npz"), allow_pickle=False) as file:
+        steps, lengths, labels = file["steps"], file["lengths"], file["labels"]
+    ends = np.cumsum(lengths, dtype=np.int64)[:-1]
+    return np.split(steps / np.float32(1e4), ends), labels.astype(np.int64)
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:

@@ -82,6 +82,8 @@ class Layer(Tree):
     # itself, and so is given all steps as the rows of a table; or takes them as they are.
     stepwise: ClassVar[bool] = False
     takes_sequences: ClassVar[bool] = False
+    # Whether it goes on, row by row, from where the batch before ended.
+    stateful: bool = False
     _infers_as_its_forward: ClassVar[bool] = False  # infer was written beside a forward
     _observer: Observer | None = None
     _unpickled = (*Tree._unpickled, "_observer")
@@ -165,7 +167,9 @@ class Layer(Tree):
         y : ndarray of shape (n_samples, *output_shape)
             No cache is kept for it, so no ``backward`` can follow.
         """
-        return self._twin().forward(x, training=False)  # type: ignore[arg-type]
+        twin = self._twin()
+        twin.reset_state()
+        return twin.forward(x, training=False)  # type: ignore[arg-type]
 
     def multiply_adds(self) -> int:
         """Multiply-adds of one forward for one sample (products only, elementwise work is free)."""

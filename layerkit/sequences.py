@@ -244,6 +244,51 @@ def same_lengths(a: Sequences, b: Sequences) -> bool:
     return a.offsets is b.offsets or np.array_equal(a.offsets, b.offsets)
 
 
+def step_values(rows: Sequences, values: Any, name: str) -> Sequences | None:
+    """Return values of every step, targets or weights, as rows of the same lengths.
+
+    Parameters
+    ----------
+    rows : Sequences
+        What each step has a value for.
+    values : object
+        A list of arrays ``(time_i,)`` or ``(time_i, k)``, `Sequences`, or anything else.
+    name : str
+        What an error calls the values.
+
+    Returns
+    -------
+    values : Sequences or None
+        None if they are no list of arrays: then they are one for each row.
+
+    Raises
+    ------
+    ValueError
+        If a row has another number of values than steps, and they are no table of rows either.
+    """
+    if isinstance(values, Sequences):
+        found = values.lengths
+    else:
+        dtype = getattr(values, "dtype", None)
+        is_list = isinstance(values, list | tuple) or dtype == np.dtype(object)
+        if not is_list or not len(values) or any(np.ndim(row) == 0 for row in values):
+            return None
+        found = np.array([len(row) for row in values])
+    if len(found) == len(rows) and (found == rows.lengths).all():
+        if isinstance(values, Sequences):
+            return values
+        return Sequences.from_steps(np.concatenate([np.asarray(row) for row in values]), found)
+    if not isinstance(values, Sequences) and (found == found[0]).all():
+        return None  # of rows of one length
+    if len(found) != len(rows):
+        raise ValueError(f"{name} must have {len(rows)} rows, one for each of X, got {len(found)}")
+    i = int((found != rows.lengths).argmax())
+    raise ValueError(
+        f"{name} must have a value for every step, or one for every row: row {i} has "
+        f"{rows.lengths[i]} steps, but {found[i]} values in {name}"
+    )
+
+
 def as_sequences(x: Any) -> Any:
     """Turn a list of arrays ``(time_i, n_features)`` into `Sequences`; leave all else as it is.
 

@@ -26,6 +26,7 @@ class Row:
     params: int
     multiply_adds: int
     frozen: bool
+    stateful: bool
 
 
 @dataclass
@@ -58,10 +59,13 @@ class Summary:
 
     @property
     def totals(self) -> str:
-        """One line: parameters, the trainable ones where some are frozen, multiply-adds."""
+        """One line: parameters, trainable ones if some are frozen, multiply-adds, states kept."""
         frozen = "" if self.n_trainable == self.n_params else f" ({self.n_trainable:,} trainable)"
+        stateful = [row.name.strip() or row.layer for row in self.rows if row.stateful]
+        kept = f"; {' and '.join(stateful)} go on from batch to batch" if stateful else ""
         return (
-            f"{self.n_params:,} parameters{frozen}, {self.multiply_adds:,} multiply-adds a sample"
+            f"{self.n_params:,} parameters{frozen}, "
+            f"{self.multiply_adds:,} multiply-adds a sample{kept}"
         )
 
     def __str__(self) -> str:
@@ -111,6 +115,7 @@ def _rows(layer: Any, depth: int = 0) -> Iterator[Row]:
             params=_n_params(layer),
             multiply_adds=layer.multiply_adds(),
             frozen=not layer.trainable and _n_params(layer) > 0,
+            stateful=layer.stateful,
         )
     for _, child in layer.children():
         yield from _rows(child, depth + 1)

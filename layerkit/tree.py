@@ -295,6 +295,14 @@ class Tree(Parameterized):
         for _, layer in self.walk():
             layer._forget()
 
+    def reset_state(self) -> None:
+        """Forget the states that recurrent layers keep from window to window, in the whole tree.
+
+        Layers with ``stateful=True`` keep one; their next forward begins from zeros.
+        """
+        for _, layer in self.children():
+            layer.reset_state()
+
     def _forget(self) -> None:
         self._forward_shape = None
         self.__dict__.pop("cache", None)

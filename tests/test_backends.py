@@ -108,6 +108,40 @@ def cross_entropy(smoothing, k):
     return [arguments]
 
 
+def recurrent(sizes, units, *more):
+    """Rows for each step loop and its backward, all arrays of numbers between -1 and 1."""
+    sizes = np.array(sizes)
+    n_steps, n_states = int(sizes.sum()), int(sizes.sum() + sizes[0])
+
+    def arguments(rng, dtype, gates, *shapes):
+        U = rng.uniform(-1, 1, (units, gates * units)) / np.sqrt(units)
+        arrays = [rng.uniform(-1, 1, shape).astype(dtype) for shape in shapes]
+        return U.astype(dtype), arrays
+
+    def forward(name, gates, n_kept):
+        def make(rng, dtype):
+            shapes = [(n_steps, gates * units)] + [(n_states, units)] * n_kept
+            U, (z, *states) = arguments(rng, dtype, gates, *shapes)
+            bias = [U[0, :units].copy()] if name == "gru" else []
+            return name, (z, U, *bias, *states, sizes, *(more if name == "simple_rnn" else ()))
+
+        return make
+
+    def backward(name, gates):
+        def make(rng, dtype):
+            kept = [(n_steps, gates * units)] + [(n_steps, units)] * 2
+            kept = [(n_states, units)] if name == "simple_rnn_grad" else kept
+            U, arrays = arguments(rng, dtype, gates, (n_states, units), *kept)
+            return name, (*arrays, U, sizes, *(more if name == "simple_rnn_grad" else ()))
+
+        return make
+
+    kinds = (("simple_rnn", 1, 1), ("lstm", 4, 2), ("gru", 3, 1))
+    made = [part for name, gates, n in kinds
+            for part in (forward(name, gates, n), backward(f"{name}_grad", gates))]  # fmt: skip
+    return made if more else made[2:]
+
+
 RECTIFIED = (1, 1), ((0, 0), (0, 0)), (1, 1), 1, "auto", True  # what follows a bias in conv2d
 
 
@@ -180,6 +214,10 @@ CASES = [
     *normalization("layer_norm", (4, 5, 33)),
     *cross_entropy(0.0, 2),
     *cross_entropy(0.1, 11),
+    *recurrent([3, 2, 2, 1], 5, False),
+    *recurrent([2, 2], 4, True)[:2],
+    *recurrent([1] * 4, 3, True),
+    *recurrent([90] * 9 + [40] * 6 + [3] * 20, 32, False),  # in parts
     *(lambda rng, dtype, i=i: others(rng, dtype)[i] for i in range(13)),
 ]
 
@@ -211,6 +249,7 @@ def test_compiled_kernels_equal_those_in_numpy(case, dtype, rng):
 
 
 IN_PLACE = ("_step", "moving_average", "add_row", "sum_rows")
+IN_PLACE += tuple(kind + end for kind in ("simple_rnn", "lstm", "gru") for end in ("", "_grad"))
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if not title(c).endswith(IN_PLACE)], ids=title)
@@ -260,6 +299,22 @@ def test_nan_in_a_gradient_passes_even_where_the_slope_is_zero(name):
     more = {"leaky_relu": (0.0,), "elu": (0.0, 1.0)}.get(name, ())
     grad, y = np.full(4, np.nan, np.float32), np.array([-1, 0, 1, 2], np.float32)
     assert np.isnan(run(f"{name}_grad", (grad, y, *more), "numba")[0]).all()
+
+
+@pytest.mark.parametrize("kind", [layerkit.SimpleRNN, layerkit.GRU, layerkit.LSTM])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_and_infinities_pass_through_steps(kind, dtype):
+    x = np.zeros((3, 4, 2), dtype)
+    x[0, 1], x[1, 1, 0], x[1, 2, 1] = np.nan, 1e30, -1e30
+    layer = kind(3, return_sequences=True).build((4, 2), random_state=0, dtype=dtype)
+    results = []
+    for backend in dispatch.BACKENDS:
+        with kernels.use(backend):
+            results.append((layer.forward(x), layer.backward(np.ones((3, 4, 3)))))
+    for ours, theirs in zip(*results, strict=True):
+        assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    y = results[1][0]
+    assert np.isnan(y[0, 1:]).all() and np.isfinite(y[0, 0]).all() and np.isfinite(y[1:]).all()
 
 
 def test_nan_wins_in_max_pooling():

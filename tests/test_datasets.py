@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from layerkit.datasets import load_digits, load_noisy_sine, load_two_spirals, read_idx
+from layerkit.datasets import (
+    load_digits,
+    load_japanese_vowels,
+    load_noisy_sine,
+    load_two_spirals,
+    read_idx,
+)
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -41,6 +47,17 @@ def test_teaching_files_are_remade_by_their_script(name):
     made = runpy.run_path(str(DATA / "make_teaching.py"))[name]()
     found = np.loadtxt(DATA / f"{name}.csv", delimiter=",", skiprows=1)
     np.testing.assert_allclose(found, made, rtol=0, atol=5.1e-7)  # six decimals
+
+
+def test_japanese_vowels_are_recordings_of_unequal_length():
+    X, y = load_japanese_vowels()
+    assert {x.dtype for x in X} == {np.dtype(np.float32)} and y.dtype == np.int64
+    assert {x.shape[1] for x in X} == {12} and sum(map(len, X)) == 9961
+    assert (min(map(len, X)), max(map(len, X))) == (7, 29)
+    counts = np.bincount(y[:270]).tolist(), np.bincount(y[270:]).tolist()
+    assert counts == ([30] * 9, [31, 35, 88, 44, 29, 24, 40, 50, 29])
+    np.testing.assert_allclose(X[0][0, :3], [1.8609, -0.2074, 0.2616], atol=5e-5)
+    np.testing.assert_allclose(X[0][:2, 0], [1.8609, 1.8917], atol=5e-5)
 
 
 def test_two_spirals_lie_on_their_arms():

@@ -20,6 +20,17 @@ def images(batch: int, size: int, channels: int) -> tuple[np.ndarray, np.ndarray
     return X, rng.integers(0, 10, batch)
 
 
+def sequences(
+    batch: int, steps: int, n_in: int, dtype: str, ragged: bool
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return rows (time, n_in), a quarter of the steps to all of them if ragged, and labels."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(steps // 4, steps + 1, batch) if ragged else np.full(batch, steps)
+    return [rng.standard_normal((n, n_in)).astype(dtype) for n in lengths], rng.integers(
+        0, 9, batch
+    )
+
+
 def like(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     """Return float32 noise of this shape."""
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)

@@ -25,6 +25,7 @@ from layerkit import (
 from layerkit.fused import plan
 from layerkit.kernels import one_blas_thread
 from layerkit.losses import CategoricalCrossEntropy
+from layerkit.sequences import Sequences
 
 Repeat = Callable[[], object]
 
@@ -130,6 +131,17 @@ def fit(sizes: tuple[int, ...], rows: int, batch: int, epochs: int) -> Repeat:
     X, y = data.rows(rows, sizes[0], sizes[-1])
     model = layerkit.MLPClassifier(sizes[1:-1], batch_size=batch, max_iter=epochs, random_state=0)
     return lambda: data.quietly(model.fit)(X, y)
+
+
+def recurrent(
+    kind: str, units: int, steps: int, batch: int, dtype: str, ragged: bool, training: bool
+) -> Repeat:
+    """Train or run a recurrent layer, and a Dense one on its last step."""
+    network = Sequential([getattr(layerkit, kind)(units), Dense(9)])
+    rows, y = data.sequences(batch, steps, 32, dtype, ragged)
+    X = Sequences(rows) if ragged else np.stack(rows)
+    network.build((None, 32), random_state=0, dtype=dtype)
+    return step(network, X, y) if training else lambda: network.infer(X)
 
 
 def conv(

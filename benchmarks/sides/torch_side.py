@@ -146,6 +146,31 @@ def fit(sizes: tuple[int, ...], rows: int, batch: int, epochs: int) -> Repeat:
     return repeat
 
 
+class LastState(nn.Module):
+    """A recurrent module, and a linear one on the state after each row's last step."""
+
+    def __init__(self, rnn: nn.Module, units: int) -> None:
+        super().__init__()
+        self.rnn, self.head = rnn, nn.Linear(units, 9)
+
+    def forward(self, x: torch.Tensor | nn.utils.rnn.PackedSequence) -> torch.Tensor:
+        state = self.rnn(x)[1]
+        return self.head((state[0] if isinstance(state, tuple) else state)[-1])
+
+
+def recurrent(
+    kind: str, units: int, steps: int, batch: int, dtype: str, ragged: bool, training: bool
+) -> Repeat:
+    """Train or run a recurrent module, rows of unequal length as a PackedSequence."""
+    rnn = getattr(nn, kind.removeprefix("Simple"))(32, units, batch_first=True)
+    network = LastState(rnn, units).to(getattr(torch, dtype))
+    rows, y = data.sequences(batch, steps, 32, dtype, ragged)
+    tensors = [torch.from_numpy(row) for row in rows]
+    pack = nn.utils.rnn.pack_sequence
+    X = pack(tensors, enforce_sorted=False) if ragged else torch.stack(tensors)
+    return step(network, X, torch.from_numpy(y)) if training else infer(network, X)
+
+
 def conv(
     pass_: str,
     size: int,

@@ -42,6 +42,7 @@ from layerkit.shapes import size_of
 from layerkit.training import Checkpoint
 from layerkit.training.batches import mapping_of, release
 from layerkit.training.checkpoint import as_checkpoint
+from layerkit.training.run import joined
 
 Result = TypeVar("Result")
 # Elements of the widest activation when predicting: bounds the memory, fills the caches.
@@ -389,6 +390,8 @@ class NetworkEstimator(
         )
 
     def _score(self, X: Any, y: Any, sample_weight: Any) -> float:
+        if self._target.of_steps:
+            return self._from_raw(X, lambda raw: self._target.score(y, raw, sample_weight))
         y = y.toarray() if issparse(y) else np.asarray(y)
         y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
         return self._from_raw(X, lambda raw: self._target.score(y, raw, sample_weight))
@@ -433,4 +436,4 @@ def infer_in_batches(network: Layer, X: Any, planned: Plan | None = None) -> np.
         for start in range(0, X.shape[0], rows):
             parts.append(planned.infer(X[start : start + rows]))
             release(mapping)
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return parts[0] if len(parts) == 1 else joined(parts)

@@ -14,13 +14,14 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from layerkit.archive import ModelFileError
 from layerkit.estimators.rules import is_splitter
+from layerkit.estimators.step_targets import StepClasses, StepTarget
 from layerkit.estimators.streamed import StreamedRows, are_batches
 from layerkit.estimators.targets import ClassTarget, Numbers, Target, as_column, class_target
 from layerkit.estimators.weights import class_weights
 from layerkit.layer import Layer
 from layerkit.optimizers import LBFGS
 from layerkit.seeds import as_seed_sequence
-from layerkit.sequences import Sequences, as_sequences
+from layerkit.sequences import Sequences, as_sequences, numbers, step_values
 from layerkit.shapes import fits
 from layerkit.training import Checkpoint, History
 from layerkit.training.batches import MappedRows, check_targets, chunks, mapping_of
@@ -128,10 +129,15 @@ def prepare(
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if groups is not None:
         check_consistent_length(X, groups)
-    if not fresh:
-        target = estimator._target
-    else:
-        target = class_target(y, classes) if is_classifier(estimator) else Numbers(y)
+    target = _new_target(estimator, y, classes) if fresh else estimator._target
+    if target.of_steps != isinstance(y, Sequences):
+        one, other = ("step", "row") if target.of_steps else ("row", "step")
+        raise ValueError(f"y had a target for every {one} before and has one for every {other} now")
+    if target.of_steps and estimator.class_weight is not None:
+        raise ValueError(
+            f"class_weight={estimator.class_weight!r} weights rows, but y has a class for every "
+            "step; `layerkit.training.train` takes a weight for every step"
+        )
     if batches is None and isinstance(target, ClassTarget) and estimator.class_weight is not None:
         columns = [y] if y.ndim == 1 else list(y.T)
         weight = class_weights(estimator.class_weight, columns, target.labels, weight)
@@ -144,6 +150,15 @@ def prepare(
         return replace(task, network=recipe.build(task))
     recipe.check_structure()
     return replace(task, network=estimator.network_)
+
+
+def _new_target(estimator: Any, y: Any, classes: Any) -> Target:
+    """Tell what y holds, of rows or of steps."""
+    of_steps = isinstance(y, Sequences)
+    if is_classifier(estimator):
+        labels = class_target(numbers(y), classes)
+        return StepClasses(labels) if of_steps else labels
+    return StepTarget(Numbers(y.steps)) if of_steps else Numbers(y)
 
 
 def _survey(
@@ -164,7 +179,12 @@ def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarr
     """Return X and y as scikit-learn's checks pass them, y of one column as a vector."""
     X = as_sequences(X)
     if isinstance(X, Sequences):
-        return validate_sequences(estimator, X, reset), as_column(_targets(estimator, X, y))
+        X = validate_sequences(estimator, X, reset)
+        of_steps = step_values(X, y, "y")
+        if of_steps is None:
+            return X, as_column(_targets(estimator, len(X), y))
+        steps = as_column(_targets(estimator, len(X.steps), of_steps.steps))
+        return X, of_steps.with_steps(steps)  # type: ignore[return-value]
     is_mapped = mapping_of(X) is not None  # then it is checked and converted piece by piece
     recipe = estimator._recipe()
     if is_regressor(estimator):
@@ -213,8 +233,8 @@ def validate_sequences(estimator: Any, X: Sequences, reset: bool) -> Sequences:
     return X.with_steps(validate_data(estimator, X.steps, reset=True, dtype="numeric"))
 
 
-def _targets(estimator: Any, X: Sequences, y: Any) -> np.ndarray:
-    rows = np.zeros((len(X), 1))
+def _targets(estimator: Any, n: int, y: Any) -> np.ndarray:
+    rows = np.zeros((n, 1))
     return check_X_y(rows, y, multi_output=True, y_numeric=is_regressor(estimator))[1]
 
 

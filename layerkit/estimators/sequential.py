@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -121,9 +122,10 @@ class SequentialRecipe(Recipe):
         if self.estimator.head is None:
             return Sequential(list(body))
         _warn_of_softmax_below_the_head(body)
-        head: Layer = Dense(int(np.prod(output_shape)))
-        if len(output_shape) > 1:
-            head = Sequential([head, Reshape(output_shape)])
+        of_one = tuple(n for n in output_shape if n is not None)  # of a row or of each step
+        head: Layer = Dense(math.prod(of_one))
+        if len(of_one) > 1:
+            head = Sequential([head, Reshape(of_one)])
         return Sequential([*body, ("head", head)])
 
     def loss(self) -> Loss | None:

@@ -132,6 +132,11 @@ class StreamedRows:
             X, y, weight = (*batch, None)[:3]
             try:
                 X, y = self.validate(X, y, reset=fresh and n == 0)
+                if isinstance(y, Sequences):
+                    raise ValueError(
+                        "batches take one target for each row, not for every step: give X and y "
+                        "as lists of all rows, or use `layerkit.training.train`"
+                    )
                 if classify:
                     check_classification_targets(y)
                 if weight is not None:

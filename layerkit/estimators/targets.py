@@ -37,6 +37,7 @@ class Target:
     loss: Loss
     output_shape: Shape
     default_loss: ClassVar[type[Loss]]  # what loss="auto" is
+    of_steps: ClassVar[bool] = False  # whether every step of a row has a target
 
     @property
     def link(self) -> str | None:

@@ -11,6 +11,7 @@ Check and trace::
     gradient_catalogue      formulas of every layer and loss, with their proofs
     GradientCatalogue       what it returns
     input_gradient          the gradient of an output or the loss in the input
+    gradient_through_time   how much of a gradient is left, step by step back in time
 
 Examine::
 
@@ -23,6 +24,7 @@ Pictures, each with ``plot()``::
     TrainingCurveDisplay    loss and score over the epochs
     GradientFlowDisplay     norm of every layer's gradient over the steps
     GradientRecorder        the callback that notes these norms
+    GradientThroughTimeDisplay  norm of a gradient at each step before the last
     ActivationDisplay       a histogram of every layer's outputs
     FilterDisplay           kernels of a convolution
     SaliencyDisplay         which pixels an output depends on
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
         FilterDisplay,
         GradientFlowDisplay,
         GradientRecorder,
+        GradientThroughTimeDisplay,
         LossSurfaceDisplay,
         SaliencyDisplay,
         TrainingCurveDisplay,
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
         input_gradient,
     )
     from layerkit.inspection.numerical_differentiation import numerical_gradient
+    from layerkit.inspection.through_time import gradient_through_time
     from layerkit.inspection.tracing import BackpropTrace, trace
 
 __all__ = [
@@ -70,6 +74,7 @@ __all__ = [
     "GradientCheck",
     "GradientFlowDisplay",
     "GradientRecorder",
+    "GradientThroughTimeDisplay",
     "HealthMonitor",
     "HealthReport",
     "LossSurfaceDisplay",
@@ -79,6 +84,7 @@ __all__ = [
     "check_gradients",
     "check_loss_gradients",
     "gradient_catalogue",
+    "gradient_through_time",
     "health",
     "input_gradient",
     "numerical_gradient",
@@ -93,6 +99,7 @@ _LAZY = {
         "catalogue": ["GradientCatalogue", "gradient_catalogue"],
         "diagnosis": ["HealthMonitor", "HealthReport", "health"],
         "numerical_differentiation": ["numerical_gradient"],
+        "through_time": ["gradient_through_time"],
         "tracing": ["BackpropTrace", "trace"],
     }.items()
     for name in names

@@ -272,6 +272,7 @@ class _Evaluation:
         for buffer, value in self.buffers:
             buffer[...] = value
         self.network.reseed(0)
+        self.network.reset_state()
         # A copy: the output of Identity or Reshape is its input, which the comparison perturbs.
         self.output = self.network.forward(self.x.copy(), training=self.training)
         return numbers(self.output)

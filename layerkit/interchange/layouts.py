@@ -149,6 +149,10 @@ class Trail(InOrder):
         """Shape of a sample in the model."""
         return channels_in_front(self.shape) if self.channels_first else self.shape
 
+    def model_sizes(self, n_samples: int) -> list[int | None]:
+        """Sizes of the model's tensor, given that of the batch."""
+        return [n_samples, *self.model_shape()]
+
     def axis(self, axis: int) -> int:
         """Our axis for one of the model's (the batch is 0)."""
         axis %= len(self.shape) + 1

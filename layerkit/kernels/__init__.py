@@ -35,6 +35,7 @@ arguments are stands with each, or once for a family, at the head of its file in
     optimizers            sgd_step, adam_step, moments_step, adamax_step, adagrad_step,
                           rmsprop_step, adadelta_step, lion_step, rprop_step, moving_average;
                           plus_decay and shrink, which come before them
+    recurrent             simple_rnn, lstm, gru; simple_rnn_grad, lstm_grad, gru_grad
     random                keep_mask, apply_mask
     windows               output_size; the types Pair (height, width) and Padding
 
@@ -123,6 +124,14 @@ from layerkit.kernels._numpy.pooling import (
     mean_of_cells,
 )
 from layerkit.kernels._numpy.random import apply_mask, keep_mask
+from layerkit.kernels._numpy.recurrent import (
+    gru,
+    gru_grad,
+    lstm,
+    lstm_grad,
+    simple_rnn,
+    simple_rnn_grad,
+)
 from layerkit.kernels._numpy.windows import Padding, Pair, output_size
 from layerkit.kernels.blas import one_blas_thread
 from layerkit.kernels.dispatch import backend, for_work, use

@@ -102,6 +102,7 @@ from layerkit.layers.activations import (
     Tanh,
 )
 from layerkit.layers.attention import MultiHeadAttention, TransformerEncoderBlock
+from layerkit.layers.bidirectional import Bidirectional
 from layerkit.layers.branches import Columns, Concat, Residual
 from layerkit.layers.containers import Sequential
 from layerkit.layers.convolution import Conv1D, Conv2D, ConvTranspose2D
@@ -115,12 +116,13 @@ from layerkit.layers.global_pooling import (
     GlobalAvgPool2D,
     GlobalMaxPool1D,
     GlobalMaxPool2D,
+    LastStep,
 )
 from layerkit.layers.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from layerkit.layers.pooling import AvgPool1D, AvgPool2D, MaxPool1D, MaxPool2D
 from layerkit.layers.positions import PositionalEmbedding, PositionalEncoding
 from layerkit.layers.rectifiers import ELU, SELU, LeakyReLU, Maxout, PReLU, ReLU
-from layerkit.layers.recurrent import GRU, LSTM, Bidirectional, LastStep, SimpleRNN
+from layerkit.layers.recurrent import GRU, LSTM, SimpleRNN
 from layerkit.layers.reshaping import Flatten, Permute, Reshape, UpSample2D, ZeroPad2D
 from layerkit.layers.softmax import LogSoftmax, Softmax
 

@@ -1,4 +1,4 @@
-"""Global pooling: the largest or the mean of a channel, wherever it is."""
+"""Global pooling: the largest or the mean of a channel, wherever it is, or its last step."""
 
 from __future__ import annotations
 
@@ -222,3 +222,51 @@ class GlobalMaxPool1D(_GlobalMaxPool):
 def _cells(x: np.ndarray) -> np.ndarray:
     """View the cells of every image, or steps of every sequence, in one row."""
     return x.reshape(len(x), math.prod(x.shape[1:-1]), x.shape[-1])
+
+
+class LastStep(Layer):
+    r"""The last step of every row.
+
+    .. math:: y = x_T
+
+    Raises
+    ------
+    ValueError
+        If the input is no batch of sequences.
+
+    Notes
+    -----
+    Input ``(n_samples, time, channels)`` or rows of unequal length, output
+    ``(n_samples, channels)``. Backward, with G the gradient of the output:
+
+    .. math:: \frac{\partial L}{\partial x_t} = G \text{ at } t = T, \text{ else } 0
+
+    References
+    ----------
+    Elman, "Finding structure in time", Cognitive Science 14, 1990.
+
+    Examples
+    --------
+    >>> from layerkit import LastStep
+    >>> LastStep().forward([[[1.0], [2.0]], [[3.0], [4.0]]]).tolist()
+    [[2.0], [4.0]]
+    """
+
+    takes_sequences = True
+
+    def setup(self, input_shape: Shape) -> Shape:
+        self.check_input(len(input_shape) == 2, "sequences (n_samples, time, channels)")
+        return input_shape[1:]
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        self.cache = x
+        return x.steps[x.offsets[1:] - 1] if isinstance(x, Sequences) else x[:, -1].copy()
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        x = self.cache
+        grad_input = np.zeros(numbers(x).shape, grad_output.dtype)
+        if not isinstance(x, Sequences):
+            grad_input[:, -1] = grad_output
+            return grad_input
+        grad_input[x.offsets[1:] - 1] = grad_output
+        return x.with_steps(grad_input)  # type: ignore[return-value]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.parameters import Parameterized
+from layerkit.sequences import Sequences, step_values
 
 # A loss says by its value, inf or nan, that the numbers ran away; training looks at that.
 _let_nonfinite_pass = np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")
@@ -40,6 +41,10 @@ class Loss(Parameterized):
     - forward: ``sum_i w_i mean_j(v_ij) / normalizer``, in float64
     - backward: ``w_i / (normalizer m) * derivative(y_pred, y_true)``
 
+    Rows of unequal length with a target for every step (`Sequences`) are samples as well: the loss
+    of a row is the mean over its steps, so a step has the weight ``w_i / time_i``. Weights for
+    every step, a list of arrays, are taken as they are: with ones all steps count alike.
+
     A weight of 2 counts as the row twice, a weight of 0 as no row at all: its prediction and,
     beside a row that counts, its target may be anything.
     A loss is not thread-safe: ``backward`` belongs to the last ``forward``.
@@ -68,6 +73,7 @@ class Loss(Parameterized):
 
     _pass: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
     _gradient: np.ndarray | None = None
+    _rows: Sequences | None = None  # what the last forward was given, were it rows of steps
 
     # ---------------------------------------------------------------- what a loss defines
 
@@ -196,9 +202,10 @@ class Loss(Parameterized):
         y_pred : array of shape (n_samples, ...)
             Raw outputs of the network; float32 and float64 are kept, all else becomes float64.
         y_true : array
-            Targets; their shape is up to the loss, and most want that of ``y_pred``.
+            Targets; their shape is up to the loss, and most want that of ``y_pred``. For
+            predictions of every step of rows of unequal length, a list of arrays.
         sample_weight : array of shape (n_samples,), default=None
-            Non-negative weights; None is 1 for every sample.
+            Non-negative weights; None is 1 for every sample. Of steps, a list of arrays.
         normalizer : float, default=None
             What the weighted sum is divided by; None is the sum of the weights. Training gives
             the number of samples times the mean weight of all the data, so that a weight means
@@ -218,6 +225,11 @@ class Loss(Parameterized):
             invalid.
         """
         self._pass = self._gradient = None  # should this forward fail, no backward may follow
+        self._rows = y_pred if isinstance(y_pred, Sequences) else None
+        if self._rows is not None:
+            y_pred, y_true, sample_weight = self._by_step(self._rows, y_true, sample_weight)
+        elif isinstance(y_true, Sequences):
+            y_true = y_true.to_array()
         found = self.fused(y_pred, y_true, sample_weight, normalizer)
         if found is None:
             predictions, scale = self._checked(y_pred, sample_weight, normalizer)
@@ -238,11 +250,34 @@ class Loss(Parameterized):
         RuntimeError
             If there was no ``forward``, or the last one failed.
         """
-        if self._gradient is not None:
-            return self._gradient.copy()
-        if self._pass is None:
+        if self._gradient is None and self._pass is None:
             raise RuntimeError(f"{self!r}: backward needs a forward first")
-        return self._backward(*self._pass)
+        known = self._gradient
+        gradient = self._backward(*self._pass) if known is None else known.copy()  # type: ignore[misc]
+        return gradient if self._rows is None else self._rows.with_steps(gradient)  # type: ignore[return-value]
+
+    def _by_step(
+        self, rows: Sequences, y_true: Any, sample_weight: Any
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return predictions, targets and weights of all steps."""
+        if isinstance(y_true, np.ndarray) and y_true.shape[:2] == rows.shape[:2]:
+            y_true = Sequences.from_array(y_true)
+        targets = step_values(rows, y_true, "y_true")
+        if targets is None:
+            raise ValueError(
+                f"{self!r}: y_pred has a value for every step, {rows}, so y_true must be a list of "
+                f"arrays, a target for every step of each row, got shape {np.shape(y_true)}"
+            )
+        weights = step_values(rows, sample_weight, "sample_weight")
+        if weights is not None:
+            return rows.steps, targets.steps, weights.steps
+        by_row = np.ones(len(rows)) if sample_weight is None else np.asarray(sample_weight, float)
+        if by_row.shape != (len(rows),):
+            raise ValueError(
+                f"{self!r}: sample_weight must have shape ({len(rows)},), one weight for each row, "
+                f"or be a list of arrays, one for each step; got {by_row.shape}"
+            )
+        return rows.steps, targets.steps, (by_row / rows.lengths).repeat(rows.lengths)
 
     @_let_nonfinite_pass
     def _forward(self, y_pred: np.ndarray, targets: np.ndarray, scale: np.ndarray) -> float:
@@ -342,7 +377,7 @@ class Loss(Parameterized):
             raise ValueError(f"{self!r}: y_true must be {expected}, got {y_true[~ok][0]}")
 
     def __getstate__(self) -> dict[str, Any]:
-        passing = ("_pass", "_gradient")
+        passing = ("_pass", "_gradient", "_rows")
         return {name: value for name, value in vars(self).items() if name not in passing}
 
 

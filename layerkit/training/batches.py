@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from layerkit.parameters import is_size
-from layerkit.sequences import Sequences, as_sequences, numbers
+from layerkit.sequences import Sequences, as_sequences, numbers, step_values
 from layerkit.shapes import Shape
 
 Batch = tuple[Any, Any, Any, float | None]
@@ -44,7 +44,7 @@ class ArrayBatches:
         self.X, self.y, self.sample_weight = _checked(X, y, sample_weight)
         self.mean_weight = 1.0
         if self.sample_weight is not None:
-            self.mean_weight = float(self.sample_weight.mean())
+            self.mean_weight = float(numbers(self.sample_weight).sum() / len(self.sample_weight))
             if self.mean_weight == 0:
                 raise ValueError("sample_weight is zero for all rows")
         self.rng = rng
@@ -88,6 +88,17 @@ class ArrayBatches:
     def state(self, state: dict[str, Any]) -> None:
         if self.rng is not None:
             self.rng.bit_generator.state = state["rng"]
+
+    def check_order(self, stateful: str) -> None:
+        """Refuse batches that a layer cannot go on from, one after the other."""
+        sizes = {stop - start for start, stop in self.bounds}
+        if self.rng is not None:
+            reason = "shuffled rows do not go on from one another; use shuffle=False"
+        elif len(sizes) > 1:
+            reason = f"batches must be of one size, got {sorted(sizes)}; change batch_size"
+        else:
+            return
+        raise ValueError(f"in {stateful}: row i of a batch goes on from row i before; {reason}")
 
     def everything(self) -> Batch:
         """All rows as one batch."""
@@ -139,7 +150,8 @@ class StreamedBatches:
                     f"batch {n_batches} is {_described(batch)}"
                 )
             x, y, weight = _checked(*batch)
-            yield x, y, weight, float(len(y))
+            per_step = isinstance(weight, Sequences)
+            yield x, y, weight, float(len(weight.steps) if per_step else len(y))
             release(mapping_of(x))
             n_batches += 1
         if n_batches == 0:
@@ -147,6 +159,9 @@ class StreamedBatches:
                 "data gave no batches: an iterator can be used up only once, so for several epochs "
                 "pass something that can be iterated anew (a list, an object with __iter__)"
             )
+
+    def check_order(self, stateful: str) -> None:
+        """Take them as they come: their order is the user's."""
 
     @property
     def fingerprint(self) -> str:
@@ -214,7 +229,7 @@ def fingerprint(X: Any, y: np.ndarray) -> str:
     """Digest of y and of 64 rows of X, which is not read as a whole."""
     sample = X[np.linspace(0, X.shape[0] - 1, 64).astype(int)]
     digest = hashlib.sha256(repr((X.shape, X.dtype, y.shape, y.dtype)).encode())
-    for array in (y, sample.data if hasattr(sample, "tocsr") else numbers(sample)):
+    for array in (numbers(y), sample.data if hasattr(sample, "tocsr") else numbers(sample)):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
@@ -226,15 +241,19 @@ def _described(data: Any) -> str:
     return f"{type(data).__name__}{size}"
 
 
-def _checked(X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, np.ndarray, Any]:
-    """Return arrays (a memory map is not read, sparse rows stay sparse) with equally many rows."""
+def _checked(X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any, Any]:
+    """Return arrays (a memory map is not read, sparse rows stay sparse) with equally many rows.
+
+    Of rows of unequal length, targets and weights of every step are rows of unequal length too.
+    """
     if hasattr(X, "tocsr"):
         X = X.tocsr()
     elif type(X) is not np.ndarray:
         X = as_sequences(X)
     if not isinstance(X, np.ndarray | MappedRows | Sequences) and not hasattr(X, "tocsr"):
         X = np.asarray(X)
-    check_targets(y := np.asarray(y))
+    of_steps = step_values(X, y, "y") if isinstance(X, Sequences) else None
+    check_targets(y := np.asarray(y) if of_steps is None else of_steps)
     if X.ndim == 0 or X.shape[0] == 0:
         raise ValueError(f"X must have at least one row, its shape is {X.shape}")
     n_rows = X.shape[0]
@@ -242,13 +261,15 @@ def _checked(X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, np.ndarray
         raise ValueError(f"y must have one row for each of the {n_rows} rows of X, got {y.shape}")
     if sample_weight is None:
         return X, y, None
-    weight = np.asarray(sample_weight, dtype=np.float64)
-    if weight.shape != (n_rows,):
+    weight: Any = None if of_steps is None else step_values(X, sample_weight, "sample_weight")
+    if weight is None:
+        weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (n_rows,) and not isinstance(weight, Sequences):
         raise ValueError(
             f"sample_weight must have one weight for each of the {n_rows} rows of X, "
             f"got {weight.shape}"
         )
-    if not np.isfinite(weight).all() or (weight < 0).any():
+    if not np.isfinite(numbers(weight)).all() or (numbers(weight) < 0).any():
         raise ValueError("sample_weight must be finite and not negative")
     return X, y, weight
 

@@ -16,6 +16,7 @@ from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import if_class, is_number, is_size
 from layerkit.seeds import as_seed_sequence
+from layerkit.sequences import numbers
 from layerkit.training.batches import as_batches
 from layerkit.training.checkpoint import Checkpoint, as_checkpoint
 from layerkit.training.history import History
@@ -64,7 +65,9 @@ def train(
     data : (X, y), (X, y, sample_weight) or iterable of such batches
         Arrays, memory maps or sparse rows with equal numbers of rows; or anything that can be
         iterated anew for every epoch and gives batches. A weight of 2 counts as the row twice. The
-        weights of arrays are taken relative to their mean, those of batches as they are.
+        weights of arrays are taken relative to their mean, those of batches as they are. X may be a
+        list of arrays ``(time_i, n_features)``; then y may be one of arrays ``(time_i,)`` or
+        ``(time_i, k)``, a target for every step, and so may sample_weight (see `Loss`).
     epochs : int
         At least 1.
     batch_size : int, default=32
@@ -75,7 +78,8 @@ def train(
     validation_data : like data, optional
         Evaluated after every epoch; the weights of the best epoch are restored at the end.
     score : callable (y_true, y_pred, sample_weight) -> float, optional
-        Recorded for the validation data as ``validation_score``: greater is better, on raw outputs.
+        Recorded for the validation data as ``validation_score``: greater is better, on raw outputs;
+        of targets of every step, on all steps one after the other.
     monitor : {"validation_score", "validation_loss", "loss"}, optional
         What chooses the best epoch and what ``patience`` watches. Left out, the first of these
         three that is recorded.
@@ -123,6 +127,10 @@ def train(
     Ctrl-C ends training; what was learned so far is kept. A batch whose weights are all zero does
     nothing.
 
+    A network with a layer that is ``stateful`` goes on from batch to batch and begins anew at every
+    epoch, so batches come in order, each with the same rows: for series ``X`` ``(n_series, time,
+    n_features)``, ``[(X[:, t : t + 50], y[:, t : t + 50]) for t in range(0, time, 50)]``.
+
     Forward and backward are those of a plan, which computes what the layers would, bit for bit, in
     fewer calls. In a loop of your own, ``fast = layerkit.fused.plan(network)`` has them too:
     ``fast.forward(x, training=True)`` in place of ``network.forward(x, training=True)``.
@@ -151,6 +159,9 @@ def train(
     monitor = _choose_monitor(monitor, validation_data is not None, score is not None)
     init_seed, shuffle_seed, noise_seed = as_seed_sequence(random_state).spawn(3)
     batches = as_batches(data, batch_size, np.random.default_rng(shuffle_seed) if shuffle else None)
+    for _, layer in network.walk():
+        if layer.stateful:
+            batches.check_order(layer.where)
     validation = None if validation_data is None else as_batches(validation_data, 1024)
     if not network.is_built:
         network.build(batches.input_shape, init_seed, dtype=batches.dtype)
@@ -177,6 +188,7 @@ def train(
         run.restore_best()
         network.needs_input_grad = True
         network.clear_cache()
+        network.reset_state()
         for shown in bar:
             shown.close()
         run.end()
@@ -201,8 +213,9 @@ def _epoch(run: Run, batches: Batches) -> float:
     network, loss, optimizer = state.network, state.loss, state.optimizer
     plan, layout = run.plan_for(network), network.layout
     total, rows = 0.0, 0.0
+    network.reset_state()
     for x, y, weight, normalizer in batches:
-        if weight is not None and not np.any(weight):
+        if weight is not None and not np.any(numbers(weight)):
             continue
         run.begin_batch(x, y, weight)
         y_pred = plan.forward(x, training=True)
@@ -233,6 +246,7 @@ def _minimize(run: Run, batches: Batches) -> None:
     def loss_and_grads(flat_params: np.ndarray) -> tuple[float, np.ndarray]:
         network.flat_params[...] = flat_params
         network.reseed(noise)  # the same noise each time: a line search needs one function
+        network.reset_state()
         value = loss.forward(run.plan.forward(x, training=True), y, weight, normalizer)
         run.plan.backward(loss.backward())
         return value, network.flat_grads

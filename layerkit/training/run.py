@@ -23,7 +23,7 @@ from layerkit.losses import (
     Loss,
     NegativeLogLikelihood,
 )
-from layerkit.sequences import as_sequences, numbers
+from layerkit.sequences import Sequences, as_sequences, numbers
 from layerkit.training.batches import ArrayBatches, StreamedBatches
 from layerkit.training.history import History
 
@@ -149,7 +149,10 @@ class Run:
         y_pred, y_true, weight = infer_all(self.plan, self.validation)
         found = {"validation_loss": state.loss.forward(y_pred, y_true, weight)}
         if self.score:
-            found["validation_score"] = float(self.score(y_true, y_pred, weight))
+            if isinstance(y_pred, Sequences) and isinstance(weight, np.ndarray):
+                weight = weight.repeat(y_pred.lengths)
+            arrays = map(numbers, (y_true, y_pred, weight))
+            found["validation_score"] = float(self.score(*arrays))
         return found
 
     def _track(self, value: float) -> None:
@@ -212,14 +215,16 @@ def buffers_of(network: Layer) -> list[np.ndarray]:
     return [buffer for _, layer in network.walk() for buffer in layer.buffers.values()]
 
 
-def infer_all(
-    network: Layer | Plan, batches: Batches
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def infer_all(network: Layer | Plan, batches: Batches) -> tuple[Any, Any, Any]:
     """Outputs, targets and weights of all rows."""
     parts = [(network.infer(x), y, weight) for x, y, weight, _ in batches]
     y_pred, y_true, weights = zip(*parts, strict=True)
-    weight = None if weights[0] is None else np.concatenate(weights)
-    return np.concatenate(y_pred), np.concatenate(y_true), weight
+    return joined(y_pred), joined(y_true), None if weights[0] is None else joined(weights)
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Put the rows of several parts one after the other."""
+    return (Sequences if isinstance(parts[0], Sequences) else np).concatenate(parts)  # type: ignore[attr-defined]
 
 
 def first_nonfinite(network: Layer, x: Any) -> str:

@@ -12,6 +12,7 @@ from layerkit.inspection.diagnosis import probes
 from layerkit.inspection.diagnosis.evidence import Evidence, InitialCause, Verdict, share
 from layerkit.layer import Layer
 from layerkit.losses import NegativeLogLikelihood
+from layerkit.sequences import numbers
 
 LARGE_INPUTS = 20.0  # root mean square of a column, or of a channel of images
 SMALL_INPUTS = 0.02
@@ -58,7 +59,7 @@ def inputs_not_scaled(e: Evidence) -> Verdict | None:
     problem = _problem_of_scale(X.ndim == 2, np.flatnonzero(columns), mean, std)
     if not problem:
         return None
-    if X.ndim > 2 and X.min() >= 0 and 200 < X.max() < 256:
+    if X.ndim > 2 and numbers(X).min() >= 0 and 200 < numbers(X).max() < 256:
         remedy = "Divide the images by 255, or standardise each channel: (X - mean) / std."
     else:
         remedy = (
@@ -74,7 +75,7 @@ def _moments(X: Any) -> tuple[np.ndarray, np.ndarray]:
         mean = np.asarray(X.mean(axis=0)).ravel()
         square = np.asarray(X.multiply(X).mean(axis=0)).ravel()
         return mean, np.sqrt(np.maximum(square - mean**2, 0))
-    cells = np.asarray(X, np.float64).reshape(-1, X.shape[-1])
+    cells = np.asarray(numbers(X), np.float64).reshape(-1, X.shape[-1])
     return cells.mean(axis=0), cells.std(axis=0)
 
 

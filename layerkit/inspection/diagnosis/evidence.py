@@ -15,6 +15,7 @@ from layerkit.inspection.diagnosis.statistics import LayerStatistics, Snapshot, 
 from layerkit.inspection.diagnosis.subject import Rows, Subject
 from layerkit.layer import Layer
 from layerkit.optimizers import Adam, Optimizer
+from layerkit.sequences import Sequences
 from layerkit.training import History
 
 REHEARSED_STEPS = 60
@@ -246,6 +247,9 @@ def _without_bad(rows: Rows) -> tuple[np.ndarray, np.ndarray, Rows]:
     if hasattr(rows.X, "tocsr"):
         if not np.isfinite(rows.X.data).all():
             bad_X[rows.X.tocoo().row[~np.isfinite(rows.X.tocoo().data)]] = True
+    elif isinstance(rows.X, Sequences):
+        bad_steps = ~np.isfinite(rows.X.steps).reshape(len(rows.X.steps), -1).all(axis=1)
+        bad_X = np.logical_or.reduceat(bad_steps, rows.X.offsets[:-1])
     elif rows.X.dtype.kind == "f":
         bad_X = ~np.isfinite(rows.X).reshape(len(rows), -1).all(axis=1)
     bad_y = np.zeros(len(rows), bool)

@@ -16,6 +16,7 @@ from layerkit.layer import Layer
 from layerkit.layers import Dense, ReLU, Sequential
 from layerkit.losses import CategoricalCrossEntropy, Loss, NegativeLogLikelihood
 from layerkit.optimizers import Adam
+from layerkit.sequences import Sequences
 from layerkit.training import train
 from layerkit.training.batches import ArrayBatches
 from layerkit.training.run import first_nonfinite
@@ -212,6 +213,7 @@ def rehearse(
             late = time.thread_time() - begun > SECONDS and len(losses) >= 10
             if late or len(losses) >= steps:
                 break
+            working.reset_state()
             value = loss.forward(planned.forward(x, training=True), y, weight, normalizer)
             planned.backward(loss.backward())
             if not np.isfinite(value) or not np.isfinite(working.flat_grads).all():
@@ -245,7 +247,12 @@ def _squared_distances(x: np.ndarray) -> np.ndarray:
 
 
 def _standardized(X: Any) -> np.ndarray:
-    """Rows as vectors; the columns of a table each on their own scale, images on one."""
+    """Rows as vectors; the columns of a table each on their own scale, images on one.
+
+    Of rows of unequal length a table is made of the first step, the last one and their mean.
+    """
+    if isinstance(X, Sequences):
+        X = np.stack([np.concatenate([row[0], row.mean(axis=0), row[-1]]) for row in X])
     X = X.toarray() if hasattr(X, "tocsr") else X
     x = np.asarray(X, dtype=np.float64).reshape(len(X), -1)
     x = x - x.mean(axis=0)

@@ -15,6 +15,7 @@ from layerkit.inspection.diagnosis import (
     design_verdicts,
     signal_verdicts,
     target_verdicts,
+    time_verdicts,
     training_verdicts,
 )
 from layerkit.inspection.diagnosis.evidence import (
@@ -46,6 +47,8 @@ CHECKS: tuple[Callable[[Evidence], Verdict | None], ...] = (
     signal_verdicts.dead_units,
     signal_verdicts.no_gradient,
     signal_verdicts.vanishing_gradient,
+    time_verdicts.through_time,
+    time_verdicts.forget_gates,
     data_verdicts.wrong_initial_loss,
     training_verdicts.batchnorm,
     design_verdicts.clipped_gradient,

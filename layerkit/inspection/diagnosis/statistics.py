@@ -299,6 +299,7 @@ def measure(network: Layer, loss: Loss, rows: Rows, batch_size: int) -> Snapshot
         for i, (x, y, weight, normalizer) in enumerate(batches):
             for layer in norms:
                 layer.momentum = 1 / (i + 1)  # so that running statistics are plain averages
+            working.reset_state()
             with working.observed(recorder):
                 value = loss.forward(working.forward(x, training=True), y, weight, normalizer)
                 working.backward(loss.backward())

@@ -17,6 +17,7 @@ from layerkit.losses import (
     MeanSquaredError,
 )
 from layerkit.losses.classification import Categorical
+from layerkit.sequences import Sequences, as_sequences
 from layerkit.training import History
 
 Data = tuple[Any, Any, Any]
@@ -153,8 +154,12 @@ def as_targets(y: np.ndarray, loss: Loss, network: Layer) -> np.ndarray:
 
 
 def rows_of(X: Any, y: Any, weight: Any = None, name: str = "") -> Rows:
-    """Arrays with equally many rows, or sparse rows; ``name`` says in an error whose they are."""
-    X = X.tocsr() if hasattr(X, "tocsr") else np.asarray(X)
+    """Arrays with equally many rows, or sparse rows, or rows of unequal length.
+
+    ``name`` says in an error whose they are.
+    """
+    X = X.tocsr() if hasattr(X, "tocsr") else as_sequences(X)
+    X = X if hasattr(X, "tocsr") or isinstance(X, Sequences) else np.asarray(X)
     y = np.asarray(y)
     if X.ndim == 0 or y.ndim == 0 or X.shape[0] == 0 or X.shape[0] != len(y):
         raise ValueError(f"{name}X and y must have equally many rows, got {X.shape} and {y.shape}")

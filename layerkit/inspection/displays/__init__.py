@@ -7,6 +7,7 @@ from layerkit.inspection.displays.filters import FilterDisplay
 from layerkit.inspection.displays.gradient_flow import GradientFlowDisplay, GradientRecorder
 from layerkit.inspection.displays.loss_surface import LossSurfaceDisplay, WeightRecorder
 from layerkit.inspection.displays.saliency import SaliencyDisplay, input_gradient
+from layerkit.inspection.displays.through_time import GradientThroughTimeDisplay
 from layerkit.inspection.displays.training_curve import TrainingCurveDisplay
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "FilterDisplay",
     "GradientFlowDisplay",
     "GradientRecorder",
+    "GradientThroughTimeDisplay",
     "LossSurfaceDisplay",
     "SaliencyDisplay",
     "TrainingCurveDisplay",

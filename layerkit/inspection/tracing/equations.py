@@ -70,7 +70,8 @@ def local_derivative(layer: Layer, x: np.ndarray, y: np.ndarray) -> LocalDerivat
     if layer.children():
         return LocalDerivative("dy/dx is that of the layers inside")
     params = layer.params if layer.is_built else {}
-    small = is_small(x, y, *params.values())
+    # Of rows of unequal length only the steps are known here.
+    small = is_small(x, y, *params.values()) and x.ndim > len(layer.input_shape)
     if isinstance(layer, Elementwise):
         by_param = jacobians(layer, x, y)[1] if small and params else {}
         slope = np.broadcast_to(layer.derivative(x), x.shape)

@@ -21,6 +21,7 @@ from layerkit.layer import Layer
 from layerkit.layers import Sequential
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
+from layerkit.sequences import Sequences, as_sequences
 
 
 def trace(
@@ -97,7 +98,9 @@ def trace(
     original, loss = network, copy.copy(loss)
     network = copy.deepcopy(original)
     network.needs_input_grad = True
-    x = np.array(x.toarray() if hasattr(x, "toarray") else x)  # type: ignore[union-attr]
+    x = as_sequences(x)
+    if not isinstance(x, Sequences):
+        x = np.array(x.toarray() if hasattr(x, "toarray") else x)  # type: ignore[union-attr]
     passes = _Passes(network)
     with network.observed(passes):
         y_pred = network.forward(x, training=training)

@@ -220,7 +220,8 @@ def _check_fitted(estimator: Any) -> None:
             f"the network gives {network.output_shape}, its targets are {target.output_shape}"
         )
     if size_of(network.output_shape) < 2**20:
-        target.predict(np.zeros((1, *network.output_shape), network.dtype))
+        one = (1, *(n or 1 for n in network.output_shape))  # one step, where any number will do
+        target.predict(np.zeros(one, network.dtype))
 
 
 def _build(root: Layer, built: dict[str, Any]) -> None:

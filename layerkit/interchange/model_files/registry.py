@@ -21,13 +21,14 @@ def ours() -> dict[str, Any]:
 def of_estimators() -> dict[str, Any]:
     """Estimators and what fitted ones hold, by name; they bring scikit-learn along."""
     from layerkit import estimators
-    from layerkit.estimators import targets
+    from layerkit.estimators import step_targets, targets
     from layerkit.estimators.mlp import epochs, steps
     from layerkit.estimators.mlp import losses as sums
 
     held = (
         *(targets.Labels, targets.Multilabel, targets.MultiOutput, targets.Numbers),
-        *(targets.PerOutput, epochs.Convergence),
+        *(targets.PerOutput, step_targets.StepTarget, step_targets.StepClasses),
+        epochs.Convergence,
         *(sums.HalfSquaredError, sums.HalfPoissonDeviance, sums.LogLoss, sums.SoftmaxLogLoss),
         *(steps.Momentum, steps.PaperAdam, steps.QuasiNewton),
     )

@@ -67,6 +67,11 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
     stretch of image layers, none between them. An `Embedding` reads -1 as the last row instead of
     refusing it.
 
+    Recurrent layers become RNN, GRU and LSTM with Transposes around them (``layout=0``), and begin
+    from zeros, as in `infer`, if they are ``stateful`` too. A network for rows of any number of
+    steps becomes a model with a free time axis. All rows of one call are equally long there: give
+    rows of unequal length one by one, or those of a length together.
+
     Examples
     --------
     .. code-block:: python
@@ -138,6 +143,11 @@ def from_onnx(
 
     Notes
     -----
+    RNN, GRU (``linear_before_reset=1``) and LSTM are read with the Transposes and Squeezes that
+    stand around them, forward or bidirectional, from zeros as initial states; a time axis that is
+    left open stays open. Of what they return, all steps and the last state are taken, in PyTorch's
+    ways of writing them.
+
     Activations are known by the values that they give, not by how they are spelt in operators.
     Every tensor must come from the input through a chain of layers, branches and sums of them.
 

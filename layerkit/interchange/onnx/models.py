@@ -100,6 +100,11 @@ def write_predictions(
     both_sides : bool, default=False
         Write the score of each of two classes, not of the second alone.
     """
+    if target.of_steps:
+        raise TypeError(
+            "an estimator of targets of every step has no ONNX form, but its network has: "
+            "to_onnx(estimator.network_)"
+        )
     if isinstance(target, Labels):
         return _labels(g, target, raw, raw_scores, both_sides)
     return _WRITERS[type(target)](g, target, raw)

@@ -39,7 +39,7 @@ class Node:
 
     def trail(self) -> Trail:
         """Return the first input, which must come from the model's input."""
-        demand(isinstance(self.inputs[0], Trail), "a computed first input")
+        demand(isinstance(self.inputs[0], Trail), "a computed first input, the batch axis in front")
         return self.inputs[0]
 
     def constant(self, i: int) -> np.ndarray:
@@ -112,7 +112,8 @@ def _arithmetic(node: Node) -> Trail:
         a, b = b, a
     if not (isinstance(a, Trail) and isinstance(b, np.ndarray)):
         raise ValueError("has a layer only with two inputs, the first computed")
-    for trail in (a, a.with_channels_first()):
+    for turned in (False, True):
+        trail = a.with_channels_first() if turned else a
         values = per_channel(b, trail)
         if values is not None:
             if node.op in ("Add", "Sub"):

@@ -12,10 +12,19 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 import layerkit.layers as nn
 from layerkit.interchange.layouts import Trail
-from layerkit.interchange.onnx import activations, attention, image_operators, operators
+from layerkit.interchange.onnx import (
+    activations,
+    attention,
+    image_operators,
+    operators,
+    recurrent_operators,
+)
+from layerkit.interchange.onnx.recurrent_operators import Turned
 from layerkit.shapes import Shape
 
-READERS = operators.READERS | image_operators.READERS | attention.READERS
+READERS = (
+    operators.READERS | image_operators.READERS | attention.READERS | recurrent_operators.READERS
+)
 _CHANNELS_FIRST = {
     *("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"),
     *("BatchNormalization", "InstanceNormalization", "GroupNormalization", "Pad"),
@@ -24,6 +33,7 @@ _DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 _PASSING_ON = {
     *("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"),
 }
+_RECURRENT = {"RNN", "GRU", "LSTM"}
 _CHANNELS_LAST = {"Transpose", "MatMul", "Gemm", "LayerNormalization"}
 _IN_PLACE = activations.OPERATORS | {"Cast", "Identity", "Dropout"}
 
@@ -132,16 +142,19 @@ class _Reader:
 
     def _shape(
         self, source: Any, nodes: list[NodeProto], input_shape: Shape | None
-    ) -> tuple[Shape, bool]:
+    ) -> tuple[Any, bool]:
         """Return the shape of a sample in our layout, and whether the model has channels first."""
         dims = [d.dim_value for d in source.type.tensor_type.shape.dim]
         sizes = dims[1:]
+        reading = {node.op_type for node in nodes}
         rank = len(sizes) if input_shape is None else len(input_shape)
         first = rank in (2, 3) and not self.is_ours
         first = first and self._begins_with_channels(source.name, nodes, rank == 3)
         if input_shape is not None:
             self._check_shape(source, input_shape, (*sizes[1:], *sizes[:1]) if first else sizes)
             return input_shape, first
+        if len(sizes) == 2 and sizes[0] < 1 <= sizes[1] and not first and _RECURRENT & reading:
+            return (None, sizes[1]), first  # rows of any number of steps
         if not dims or any(n < 1 for n in sizes):
             raise ValueError(
                 f"input_shape is needed, as the input {source.name!r} has sizes left open: of one "
@@ -181,8 +194,9 @@ class _Reader:
         inputs = [self.values.get(name) if name else None for name in node.input]
         name = node.output[0]
         read: list[Any] = [value for i, value in zip(node.input, inputs, strict=True) if i]
-        if node.op_type == "Shape" and isinstance(read[0], Trail):
-            sizes = np.array([0, *read[0].model_shape()])  # 0: the batch, any length
+        if node.op_type == "Shape" and isinstance(read[0], Trail | Turned):
+            # 0: any number of samples or steps
+            sizes = np.array([n or 0 for n in read[0].model_sizes(self.n_samples)])
             limits = {a.name: a.i for a in node.attribute}
             self.values[name] = sizes[limits.get("start") : limits.get("end")]
             return
@@ -192,7 +206,10 @@ class _Reader:
         if node.op_type in activations.OPERATORS and self._activation(node):
             return
         try:
-            self._know(name, self._read(node, inputs))
+            found = self._read(node, inputs)
+            found = found if isinstance(found, tuple) else (found,)
+            for output, value in zip(node.output, found, strict=False):
+                self._know(output, value)
         except ValueError:
             if not self.samples.get(name):  # otherwise perhaps a part of an activation
                 raise
@@ -205,7 +222,7 @@ class _Reader:
         except Exception as error:  # of many kinds: the evaluator knows no older versions
             raise ValueError(f"onnx cannot compute it from constants: {error}") from error
 
-    def _read(self, node: NodeProto, inputs: list[Any]) -> Trail:
+    def _read(self, node: NodeProto, inputs: list[Any]) -> Any:
         """Go on from the inputs through the layer that a node is."""
         missing = [i for i in node.input if i and self.values.get(i) is None]
         if missing:

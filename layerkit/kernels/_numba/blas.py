@@ -108,6 +108,17 @@ def multiply_by_transpose(blas, a, b, out):
 
 
 @inline
+def add_product(blas, a, b, out):
+    """Add a b to ``out``; all are C-contiguous."""
+    m, n, p = a.shape[0], a.shape[1], b.shape[1]
+    one = out.dtype.type(1)
+    if m == 1:
+        _gemv(blas[1], (_ROW_MAJOR, _TRANSPOSED, n, p, one, b, p, a, 1, one, out, 1))
+    else:
+        _gemm(blas[0], (_ROW_MAJOR, _PLAIN, _PLAIN, m, p, n, one, a, n, b, p, one, out, p))
+
+
+@inline
 def multiply_any(blas, a, b, out, factor=1.0, kept=0.0):
     """Overwrite ``out`` with ``kept * out + factor * a b``.
 

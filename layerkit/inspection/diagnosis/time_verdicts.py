@@ -1,0 +1,98 @@
+"""Verdicts on recurrent layers: what becomes of a gradient on its way through the steps."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+
+from layerkit.inspection.diagnosis.evidence import Evidence, Verdict, share
+from layerkit.inspection.through_time import gradient_through_time
+from layerkit.layers import LSTM
+from layerkit.layers.recurrent import Recurrent
+
+ROWS = 64
+FADED, BLOWN_UP = 1e-3, 1e3  # of a gradient's norm, against that of the last step
+FEWEST = 10  # steps, of which a network that forgets may make nothing
+CLOSED = 0.05  # a forget gate that is never more open than this keeps nothing
+
+
+def through_time(e: Evidence) -> Verdict | None:
+    """A gradient that comes in at the last step grows, or fades long before the first."""
+    for path, norms in _norms(e).items():
+        if len(norms) < FEWEST or not np.isfinite(norms).all():
+            continue
+        largest, n = int(norms.argmax()), len(norms)
+        if norms[largest] > BLOWN_UP:
+            return Verdict(
+                "gradient explodes through time",
+                e.where(path),
+                "critical",
+                f"Of a gradient at the last step, {_profile(norms)} {_steps(norms)}: "
+                f"{norms[largest]:.2g} times its norm arrive {largest} steps before.",
+                "Give the optimizer clip_norm=1.0, train on shorter windows, or use LSTM or GRU, "
+                "whose gates bound what one step adds.",
+            )
+        reach = int((norms < FADED).argmax()) if (norms < FADED).any() else n
+        if reach < n / 4:
+            return Verdict(
+                "gradient vanishes through time",
+                e.where(path),
+                "warning",
+                f"Of a gradient at the last step, {_profile(norms)} {_steps(norms)}: after {reach} "
+                f"of {n} steps less than {FADED:g} of its norm is left, so that what came "
+                "before is not learned from.",
+                "Use LSTM, with a larger bias of the forget gate if it is one, or GRU in place of "
+                "SimpleRNN; or shorten the rows, by a strided Conv1D or pooling before the layer.",
+            )
+    return None
+
+
+def forget_gates(e: Evidence) -> Verdict | None:
+    """Most cells of an LSTM lose what they hold at every step."""
+    network = copy.deepcopy(e.network)
+    layers = [(path, layer) for path, layer in network.walk() if isinstance(layer, LSTM)]
+    if not layers:
+        return None
+    network.reset_state()
+    network.forward(e.rows.some(ROWS).X)
+    for path, layer in layers:
+        gates = layer.cache.kept[0]
+        forget = gates[:, layer.units : 2 * layer.units]
+        stuck = float(np.mean(forget.max(axis=0, initial=0) < CLOSED))
+        if len(layer.cache.line.sizes) > 1 and stuck > 0.5:
+            return Verdict(
+                "forget gates closed",
+                e.where(path),
+                "warning",
+                f"The forget gates of {share(stuck)} of its {layer.units} cells never open further "
+                f"than {CLOSED:g}: {forget.mean():.2g} in the mean. These cells lose at each step "
+                "what they held, and no gradient passes along them.",
+                f'Start from params["b"][{layer.units}:{2 * layer.units}] = 1 or more, as a new '
+                "layer does, and scale the inputs to a deviation of about 1.",
+            )
+    return None
+
+
+def _norms(e: Evidence) -> dict[str, np.ndarray]:
+    """Return the norms by path, none where nothing is recurrent."""
+    layers = [path for path, layer in e.network.walk() if isinstance(layer, Recurrent)]
+    if not layers:
+        return {}
+    with np.errstate(all="ignore"):
+        found = gradient_through_time(e.network, e.rows.some(ROWS).X)
+    return dict(zip(layers, found.values(), strict=True))
+
+
+def _profile(norms: np.ndarray) -> str:
+    return " ".join(f"{norms[k]:.2g}" for k in _places(norms))
+
+
+def _steps(norms: np.ndarray) -> str:
+    return f"arrive {' '.join(map(str, _places(norms)))} steps before"
+
+
+def _places(norms: np.ndarray) -> list[int]:
+    """A few steps, closer together near the last one."""
+    last = len(norms) - 1
+    return sorted({round(last ** (i / 4)) for i in range(1, 5)} | {1, last}) if last > 1 else [last]
