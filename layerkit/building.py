@@ -102,10 +102,8 @@ def widest_dtype(root: Any, dtype: DTypeLike = np.float32) -> np.dtype:
     return np.result_type(dtype, *[d for d in held if d is not None])
 
 
-def as_dtype(dtype: DTypeLike, root: Any) -> np.dtype:
-    """Return float32 or float64 as a dtype; "auto" is the smaller one that loses nothing."""
-    if isinstance(dtype, str) and dtype == "auto":
-        return widest_dtype(root)
+def as_dtype(dtype: DTypeLike) -> np.dtype:
+    """Return float32 or float64 as a dtype; refuse another."""
     with suppress(TypeError):
         if dtype is not None and np.dtype(dtype) in (np.float32, np.float64):
             return np.dtype(dtype)

@@ -66,9 +66,9 @@ class ClosedDict(dict):
         self.kind = kind
 
     def _refuse(self, name: Any = None, *_: Any, **__: Any) -> NoReturn:
-        how = f"write into the array, {self.kind}[{name!r}][...] = value"
-        if name not in self:
-            how = f"declare it in setup, self.add_param({name!r}, shape, initializer)"
+        how = f"write into the array, self.{self.kind}[{name!r}][...] = value"
+        if not isinstance(name, str) or name not in self:
+            how = f"declare it with self.add_param({name!r}, shape, initializer) in setup"
         raise TypeError(f"{self.kind} does not support item assignment: {how}")
 
     __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]

@@ -20,6 +20,7 @@ from layerkit.building import (
     copy_what_is_built,
     fill,
     map_layers,
+    widest_dtype,
 )
 from layerkit.edits import ClosedDict, opened, watch_hyper_parameters
 from layerkit.initializers import Initializer
@@ -128,8 +129,10 @@ class Tree(Parameterized):
         try:
             held = {} if self.is_built else copy_what_is_built(self)
             kept = {} if rebuild else held
+            if isinstance(dtype, str) and dtype == "auto":
+                dtype = widest_dtype(self) if kept else np.float32
             shape, seed = as_shape(input_shape), as_seed_sequence(random_state)
-            layers = self._allocate(shape, as_dtype(dtype, self))
+            layers = self._allocate(shape, as_dtype(dtype))
             init_seed, noise_seed = seed.spawn(2)
             for layer, layer_seed in zip(layers, init_seed.spawn(len(layers)), strict=True):
                 if id(layer) in kept:
@@ -146,7 +149,7 @@ class Tree(Parameterized):
 
     def adopt(self, input_shape: Shape, dtype: DTypeLike, flat_params: np.ndarray) -> Self:
         """Build with parameters that are there already, those of a file say, drawing nothing."""
-        layers = self._allocate(as_shape(input_shape), as_dtype(dtype, self))
+        layers = self._allocate(as_shape(input_shape), as_dtype(dtype))
         self.flat_params[...] = flat_params
         for layer in layers:
             layer._forget_initializers()
