@@ -94,19 +94,20 @@ class HyperParameter:
 def edit(layer: Any, name: str, value: Any) -> None:
     """Change a hyper-parameter of a built layer, or raise and leave the layer as it was."""
     before = [(inner, vars(inner).copy()) for _, inner in layer.walk()]
+    where = layer.where
     try:
         vars(layer)[name] = closed(value)
         if [id(inner) for _, inner in layer.walk()] != [id(inner) for inner, _ in before]:
-            raise TypeError(f"in {layer.where}: {_PARTS}")
+            raise TypeError(f"in {where}: {_PARTS}")
         for inner, _ in before:
             inner._own_params = None  # not built for a moment: setup may assign what it likes
         layer.declare(layer.input_shape)
         if any(_arrays(vars(inner)) != _arrays(state) for inner, state in before):
             old = before[0][1][name]
             raise ValueError(
-                f"in {layer.where}: built with {name}={old!r}, of which shapes and arrays depend; "
-                f"to have {name}={value!r}, set it where nothing is built yet, on "
-                "sklearn.base.clone(network) for instance, which draws new weights in build"
+                f"in {where}: built with {name}={old!r}, on which its shapes and arrays depend; "
+                f"for {name}={value!r} make another network, of sklearn.base.clone(network) for "
+                "instance, which is not built and draws new weights when it is"
             )
     except BaseException:
         for inner, state in before:
