@@ -96,31 +96,39 @@ class Parameterized:
         Raises
         ------
         ValueError
-            If a name is unknown; it lists the valid ones, and nothing has been set.
+            If a name is unknown; it lists the valid ones. Whatever it raises, nothing has been set.
         """
-        before = self.get_params(deep=False)
+        before, undo = self.get_params(deep=False), []
         deeper = {}
-        for name in sorted(params):  # a parent comes before its children: "body", "body__units"
-            if name in before:
-                setattr(self, name, params[name])
-            elif name in dict(self._nested()):
-                self._set_nested(name, params[name])
-            else:
-                deeper[name] = params[name]
+        try:
+            for name in sorted(params):  # a parent comes before its children: "body", "body__units"
+                if name in before:
+                    setattr(self, name, params[name])
+                elif name in dict(self._nested()):
+                    self._set_nested(name, params[name])
+                else:
+                    deeper[name] = params[name]
 
-        valid = self.get_params(deep=True)
-        if unknown := [name for name in deeper if name not in valid]:
+            valid = self.get_params(deep=True)
+            if unknown := [name for name in deeper if name not in valid]:
+                raise ValueError(
+                    f"{type(self).__name__} has no parameter {', '.join(map(repr, unknown))}; "
+                    f"valid parameters are {', '.join(valid) or '(none)'}"
+                )
+
+            children = dict(self._nested())
+            for name, value in deeper.items():
+                owner = max((c for c in children if name.startswith(f"{c}__")), key=len)
+                own_name = name.removeprefix(f"{owner}__")
+                children[owner].set_params(**{own_name: value})
+                undo.append((children[owner], own_name, valid[name]))
+        except BaseException:
+            for child, name, value in reversed(undo):
+                child.set_params(**{name: value})
             for name, value in before.items():
-                setattr(self, name, value)
-            raise ValueError(
-                f"{type(self).__name__} has no parameter {', '.join(map(repr, unknown))}; "
-                f"valid parameters are {', '.join(valid) or '(none)'}"
-            )
-
-        children = dict(self._nested())
-        for name, value in deeper.items():
-            owner = max((c for c in children if name.startswith(f"{c}__")), key=len)
-            children[owner].set_params(**{name.removeprefix(f"{owner}__"): value})
+                if getattr(self, name) is not value:
+                    setattr(self, name, value)
+            raise
         return self
 
     def check(self, ok: bool, name: str, expected: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from functools import cache, cached_property
 from operator import attrgetter
 from types import MappingProxyType
@@ -14,6 +13,16 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
+from layerkit.building import (
+    as_dtype,
+    check_instances,
+    check_root,
+    copy_what_is_built,
+    fill,
+    map_layers,
+    widest_dtype,
+)
+from layerkit.edits import ClosedDict, opened, watch_hyper_parameters
 from layerkit.initializers import Initializer
 from layerkit.parameters import Parameterized
 from layerkit.seeds import as_seed_sequence, with_plain_seed, with_seed
@@ -76,7 +85,7 @@ class Tree(Parameterized):
         self,
         input_shape: int | Shape,
         random_state: Any = None,
-        dtype: DTypeLike = np.float32,
+        dtype: DTypeLike = "auto",
         rebuild: bool = False,
     ) -> Self:
         """Infer all shapes, allocate the two flat vectors and initialise the parameters.
@@ -87,8 +96,9 @@ class Tree(Parameterized):
             Shape of one sample; ``(None, n_features)`` for rows of any number of steps.
         random_state : int, numpy Generator, RandomState or SeedSequence, optional
             Seeds one stream per layer for initial values and one for its noise.
-        dtype : float32 or float64, default=float32
-            Of parameters, gradients and results.
+        dtype : "auto", float32 or float64, default="auto"
+            Of parameters, gradients and results; "auto" is float32, unless layers that are kept
+            are float64.
         rebuild : bool, default=False
             Draw everything anew although (part of) the tree is built. Vectors and views handed out
             before then no longer belong to it.
@@ -97,14 +107,39 @@ class Tree(Parameterized):
         -------
         self : Layer
             The root of the tree.
+
+        Raises
+        ------
+        ValueError
+            If a layer refuses its input, a hyper-parameter is out of range, or a layer that is
+            kept would need other arrays than it has; nothing has changed then.
+        RuntimeError
+            If it is built already, and ``rebuild`` is False or it is a part of a network.
+
+        Notes
+        -----
+        Layers that are built already, those of a trained network say, are kept: copies of them go
+        in, with their weights, running statistics and whether they are frozen, and the network that
+        they come from stays as it is. So a network is given another head by
+        ``Sequential([*network.layers[:-1], Dense(2)]).build(network.input_shape)``.
         """
-        before = [(layer, vars(layer).copy()) for layer in self._claim(rebuild)]
+        check_root(self, rebuild)
+        check_instances(list(self.walk()))
+        before = [(layer, vars(layer).copy()) for _, layer in self.walk()]
         try:
+            held = {} if self.is_built else copy_what_is_built(self)
+            kept = {} if rebuild else held
+            if isinstance(dtype, str) and dtype == "auto":
+                dtype = widest_dtype(self) if kept else np.float32
             shape, seed = as_shape(input_shape), as_seed_sequence(random_state)
-            layers = self._allocate(shape, _as_dtype(dtype))
+            layers = self._allocate(shape, as_dtype(dtype))
             init_seed, noise_seed = seed.spawn(2)
             for layer, layer_seed in zip(layers, init_seed.spawn(len(layers)), strict=True):
-                layer._initialize(layer_seed)
+                if id(layer) in kept:
+                    fill(layer, kept[id(layer)])
+                    layer._forget_initializers()
+                else:
+                    layer._initialize(layer_seed)
             self.reseed(noise_seed)
         except BaseException:  # leave the tree as it was
             for layer, state in before:
@@ -112,27 +147,9 @@ class Tree(Parameterized):
             raise
         return self
 
-    def _claim(self, rebuild: bool) -> list[Any]:
-        places: dict[int, str] = {}
-        layers = []
-        for path, layer in self.walk():
-            if id(layer) in places:
-                raise ValueError(
-                    f"the same {layer.label} instance stands at {places[id(layer)]!r} and at "
-                    f"{path!r}; a layer has one set of parameters and one cache: make two instances"
-                )
-            if layer._own_params and not rebuild:
-                raise RuntimeError(
-                    f"in {layer.where}: already built; build(..., rebuild=True) draws new "
-                    "parameters and detaches the vectors handed out before"
-                )
-            places[id(layer)] = path
-            layers.append(layer)
-        return layers
-
     def adopt(self, input_shape: Shape, dtype: DTypeLike, flat_params: np.ndarray) -> Self:
         """Build with parameters that are there already, those of a file say, drawing nothing."""
-        layers = self._allocate(as_shape(input_shape), _as_dtype(dtype))
+        layers = self._allocate(as_shape(input_shape), as_dtype(dtype))
         self.flat_params[...] = flat_params
         for layer in layers:
             layer._forget_initializers()
@@ -155,8 +172,16 @@ class Tree(Parameterized):
         self._forget()
         self._declared, self._own_buffers = {}, {}
         self.input_shape = tuple(input_shape)
-        self.output_shape = tuple(self.setup(self.input_shape))
+        self.output_shape = self._checked_shape(self.setup(self.input_shape))
         return self.output_shape
+
+    def _checked_shape(self, output_shape: Any) -> Shape:
+        if not isinstance(output_shape, tuple | list):
+            raise TypeError(
+                f"in {self.where}: setup must return the shape of the output without the batch "
+                f"axis, a tuple such as input_shape, got {output_shape!r}: end it with a return"
+            )
+        return tuple(output_shape)
 
     def _declare_unbuilt(self, input_shape: Shape) -> None:
         """Let a layer without parameters (ReLU, MaxPool2D, …) work at once, for any shape."""
@@ -186,10 +211,11 @@ class Tree(Parameterized):
                     params[name][...] = held[name]
                 start = where.stop
             layer.path, layer.dtype = path, dtype
-            layer._own_params, layer._shown_params = params, MappingProxyType(params)
-            layer._shown_grads = MappingProxyType(grads)
+            layer._own_params, layer._shown_params = params, ClosedDict(params, "params")
+            layer._shown_grads = ClosedDict(grads, "grads")
             layer._own_buffers = {k: np.array(b, dtype) for k, b in layer._own_buffers.items()}
             layer._flat_params = layer._flat_grads = None
+            watch_hyper_parameters(layer)
         self._flat_params, self._flat_grads = flat_params, flat_grads
 
     def _initialize(self, seed: np.random.SeedSequence) -> None:
@@ -340,12 +366,13 @@ class Tree(Parameterized):
         """Return a copy with the same arrays but a cache of its own, down to the layers inside."""
         twin = self.__copy__()
         if self.children():
-            twin.__dict__ = {name: _twins(value) for name, value in vars(twin).items()}
+            twin.__dict__ = {k: map_layers(Tree._twin, v) for k, v in vars(twin).items()}
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
         state = vars(self).copy()  # in one piece: a forward in another thread may add to it
-        return with_plain_seed({k: v for k, v in state.items() if k not in self._unpickled})
+        kept = {k: opened(v) for k, v in state.items() if k not in self._unpickled}
+        return with_plain_seed(kept)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(with_seed(state))
@@ -382,14 +409,6 @@ class Tree(Parameterized):
         return vector
 
 
-def _twins(value: Any) -> Any:
-    if isinstance(value, Tree):
-        return value._twin()
-    if type(value) is dict:
-        return dict(zip(value, map(_twins, value.values()), strict=True))
-    return type(value)(map(_twins, value)) if type(value) in (list, tuple) else value
-
-
 @cache
 def _keep_what_is_freed() -> None:
     """Let the arrays of one step leave their memory to those of the next.
@@ -400,10 +419,3 @@ def _keep_what_is_freed() -> None:
     freed once, without being touched. Elsewhere this does nothing.
     """
     np.empty(2**25 - 2**16, np.uint8)
-
-
-def _as_dtype(dtype: DTypeLike) -> np.dtype:
-    with suppress(TypeError):
-        if dtype is not None and np.dtype(dtype) in (np.float32, np.float64):
-            return np.dtype(dtype)
-    raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")

@@ -200,7 +200,8 @@ def test_columns_by_the_names_that_they_were_told():
     network.name_features(["age", "sex", "fare"])
     network.build(3, dtype=np.float64)
     assert_allclose(network.forward([[1.0, 2.0, 3.0]]), np.tanh([[3.0, 1.0, 2.0]]))
-    layer.routes = [("name", Tanh())]
+    layer = Columns([("name", Tanh())])
+    layer.name_features(["age", "sex", "fare"])
     with raises_exactly(ValueError, "in Columns: no column 'name', the input's are age, sex, fare"):
         layer.build(3)
 

@@ -483,7 +483,7 @@ def test_frozen_layers_keep_their_weights_in_clones_and_fits():
     np.testing.assert_array_equal(model.network_[0].params["W"], kept[0])
     np.testing.assert_array_equal(model.network_[1].buffers["running_mean"], kept[1])
     assert model.network_["dense_2"].params["W"].any()
-    with pytest.raises(ValueError, match=r"the frozen W has shape \(4, 8\), but these data need"):
+    with pytest.raises(ValueError, match=r"W has shape \(4, 8\) and would need \(3, 8\)"):
         clone(model).fit(X_IRIS[:, :3], Y_IRIS)
 
 

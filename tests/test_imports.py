@@ -31,7 +31,9 @@ MAY_IMPORT = {
     "shapes": {"parameters"},
     "initializers": {"shapes"},
     "guards": {"sequences", "shapes"},
-    "tree": {"initializers", "parameters", "seeds", "shapes"},
+    "edits": set(),
+    "building": {"edits", "shapes"},
+    "tree": {"building", "edits", "initializers", "parameters", "seeds", "shapes"},
     "tables": set(),
     "summary": {"shapes", "tables"},
 }

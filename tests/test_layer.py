@@ -189,13 +189,16 @@ def test_the_same_instance_twice_is_named():
 
 
 def test_building_twice_is_named():
-    inner = Dense(4).build(3)
-    with pytest.raises(RuntimeError, match=r"in layers.0 Dense\(units=4\)|in Dense\(units=4\)"):
-        Sequential([inner]).build(3)
-    network = Sequential([inner]).build(3, rebuild=True)
-    assert np.shares_memory(network.flat_params, inner.params["W"])
+    network = Sequential([Dense(4)]).build(3)
+    with pytest.raises(RuntimeError, match="in Sequential: already built; "):
+        network.build(3)
+    for rebuild in (False, True):
+        with pytest.raises(RuntimeError, match="already built, as a part of a network"):
+            network[0].build(3, rebuild=rebuild)
+        with pytest.raises(RuntimeError, match="already built, as a part of a network"):
+            network[:1].build(3, rebuild=rebuild)
     with pytest.raises(AttributeError, match="only the root of a tree has flat_params"):
-        _ = inner.flat_params
+        _ = network[0].flat_params
 
 
 def test_every_layer_has_streams_of_its_own():
@@ -223,7 +226,7 @@ def test_an_initializer_made_in_setup_is_not_pickled():
 def test_a_layer_rebuilt_alone_forgets_who_followed_it():
     dense = Dense(50)
     Sequential([dense, ReLU()]).build(50, random_state=0)
-    alone = dense.build(50, random_state=0, rebuild=True).flat_params
+    alone = copy.deepcopy(dense).build(50, random_state=0, rebuild=True).flat_params
     assert_array_equal(alone, Dense(50).build(50, random_state=0).flat_params)
 
 

@@ -145,6 +145,10 @@ class NetworkEstimator(
             If a parameter is out of range or the data do not fit; it says which, and what came.
         ModelFileError
             If ``resume`` finds a checkpoint that is damaged or of another fit.
+        KeyboardInterrupt
+            At Ctrl-C, which thus ends a search or a loop around the fit too. The estimator is
+            fitted with what it had learned until then, with validation data with the weights of the
+            best epoch: who catches the exception can predict, or go on with `partial_fit`.
 
         Warns
         -----

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from layerkit.building import widest_dtype
 from layerkit.estimators.callbacks import EpochHooks, own_callbacks
 from layerkit.estimators.preparing import Task, stream
 from layerkit.estimators.rules import Rule
@@ -95,9 +96,10 @@ class Recipe:
         network = self.network(target.shapes(loss)[0])
         if hasattr(estimator, "feature_names_in_"):
             network.name_features(list(estimator.feature_names_in_))
-        auto = estimator.dtype == "auto"
-        dtype = self.auto_dtype(task.X.dtype) if auto else estimator.dtype
-        build_around_frozen(network, task.X.shape[1:], stream(task.seed, 0), dtype)
+        dtype = estimator.dtype
+        if dtype == "auto":
+            dtype = widest_dtype(network, self.auto_dtype(task.X.dtype))
+        network.build(task.X.shape[1:], stream(task.seed, 0), dtype=dtype)
         network.convert_input(task.X[:1])  # refuses sparse rows where the first layer cannot
         target.bind(loss, network.output_shape)
         return network
@@ -205,7 +207,10 @@ class Recipe:
 
 
 def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
-    """Train the network of a task; return fitted attributes, and the record of these epochs."""
+    """Train the network of a task; return fitted attributes, and the record of these epochs.
+
+    After Ctrl-C the estimator has these attributes, of what was learned until then.
+    """
     network, optimizer, estimator = task.network, recipe.optimizer(), recipe.estimator
     goes_on = recipe.keeps_state and not task.fresh and isinstance(optimizer, Optimizer)
     if goes_on and type(optimizer) is type(estimator.optimizer_):
@@ -218,24 +223,36 @@ def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
     stopping = recipe.stopping(task, optimizer)
     callbacks = [*stopping.pop("callbacks", []), *own_callbacks(estimator)]
     printing = [recipe.print_epoch] if estimator.verbose else []
+    interrupt: Any = None
+    history: Any = None
     with put_back_on_error(network), for_work(_work(task, recipe)):
-        history = train(
-            network,
-            optimizer=optimizer,
-            epochs=recipe.epochs,
-            callbacks=[*callbacks, *printing, hooks],
-            random_state=stream(task.seed, recipe.noise_stream, len(task.past)),
-            **recipe.batches(task, optimizer),
-            **stopping,
-            **_validating(task, recipe),
-            **recipe.saving,
-        )
-        hooks.close()
+        try:
+            history = train(
+                network,
+                optimizer=optimizer,
+                epochs=recipe.epochs,
+                callbacks=[*callbacks, *printing, hooks],
+                random_state=stream(task.seed, recipe.noise_stream, len(task.past)),
+                **recipe.batches(task, optimizer),
+                **stopping,
+                **_validating(task, recipe),
+                **recipe.saving,
+            )
+        except KeyboardInterrupt as error:
+            interrupt, history = error, getattr(error, "history", None)
+            if history is None:  # before the first step
+                raise
+        else:
+            hooks.close()
     task.target.loss = copy.copy(task.target.loss)  # without what its last forward held
     recipe.finish(task, optimizer, history)
     if not recipe.keeps_state and isinstance(optimizer, Optimizer):
         optimizer.reset()
-    return recipe.attributes(task, history) | {"optimizer_": optimizer}, history
+    attributes = recipe.attributes(task, history) | {"optimizer_": optimizer}
+    if interrupt is not None:
+        vars(estimator).update(attributes)
+        raise interrupt
+    return attributes, history
 
 
 # What a step costs in Python, in multiply-adds of the time that it takes: about 0.3 ms.
@@ -259,25 +276,6 @@ def _validating(task: Task, recipe: Recipe) -> dict[str, Any]:
         "score": lambda _, raw, weight: recipe.score(task.target, y, raw, weight),
         "monitor": recipe.monitor,
     }
-
-
-def build_around_frozen(network: Layer, input_shape: Any, seed: Any, dtype: Any) -> None:
-    """Build; layers that came built and frozen keep their parameters."""
-    frozen = [
-        (layer, dict(layer.params), dict(layer.buffers))
-        for _, layer in network.walk()
-        if layer.is_built and not layer.trainable
-    ]
-    network.build(input_shape, seed, dtype=dtype, rebuild=True)
-    for layer, params, buffers in frozen:
-        for now, kept in ((layer.params, params), (layer.buffers, buffers)):
-            for name, value in kept.items():
-                if now[name].shape != value.shape:
-                    raise ValueError(
-                        f"in {layer.where}: the frozen {name} has shape {value.shape}, but these "
-                        f"data need {now[name].shape}"
-                    )
-                now[name][...] = value
 
 
 def _written(value: Any) -> str:

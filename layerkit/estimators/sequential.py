@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-import math
-import warnings
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
-import numpy as np
-from scipy.sparse import csr_array, issparse
-from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
-
-from layerkit import losses, optimizers
+from layerkit.estimators.adopting import adopt, some_labels, some_numbers
 from layerkit.estimators.base import NetworkEstimator
-from layerkit.estimators.callbacks import print_epoch
-from layerkit.estimators.learning import Recipe
 from layerkit.estimators.predictors import NetworkClassifier, NetworkRegressor, share_docs
-from layerkit.estimators.preparing import Task
-from layerkit.estimators.rules import SEQUENTIAL
+from layerkit.estimators.sequential_recipe import OPTIMIZERS, SequentialRecipe, chain_of
 from layerkit.layer import Layer
-from layerkit.layers import Dense, LogSoftmax, Sequential, Softmax
-from layerkit.layers.containers import snake_case
-from layerkit.layers.reshaping import Reshape
+from layerkit.layers import Sequential
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
-from layerkit.training import History
-
-_LOSSES = {snake_case(name): getattr(losses, name) for name in losses.__all__ if name != "Loss"}
-_OPTIMIZERS = {
-    name.lower(): getattr(optimizers, name) for name in optimizers.__all__ if name != "Optimizer"
-}
-_SPARSE_ROW = csr_array((1, 1))
 
 # What the docstrings of both estimators say alike.
 _DOCS = {
     "layers": """
 layers : list of Layer or (name, Layer), or Layer
     The network below the head; `fit` works on a copy. Parameters inside are reached as
-    ``layers__dense_1__units``, in a list and in a Sequential alike. A layer that is built and
-    frozen (``trainable = False``) keeps its weights, in clones too.
+    ``layers__dense_1__units``, in a list and in a Sequential alike. Layers that are built already,
+    such as those of a trained, loaded or imported network, are pretrained: every fit, of a clone
+    too, starts from their weights (and leaves them alone where they are frozen), while other layers
+    and the head are drawn. To draw them too give ``sklearn.base.clone(network)``.
 """,
     "training": """
 optimizer : str, Optimizer or LBFGS, default="adam"
@@ -101,90 +85,6 @@ data `refit` trains on all rows for ``best_iter_`` epochs; `transform` gives hid
 }
 
 
-class SequentialRecipe(Recipe):
-    """Layers, head, loss and optimizer as the user states them."""
-
-    rules = SEQUENTIAL
-    structure = ("layers", "head", "loss", "dtype")
-    print_epoch = staticmethod(print_epoch)
-
-    def check(self) -> None:
-        super().check()
-        layers = self.estimator.layers
-        if not isinstance(layers, Layer):
-            Sequential(layers).children()  # says which entry is no layer
-        self.optimizer().validate()
-
-    def network(self, output_shape: tuple[int, ...]) -> Layer:
-        body = clone(self.estimator.layers, safe=False)  # the user's layers stay as they are
-        if isinstance(body, Layer):
-            body = body.layers if isinstance(body, Sequential) else [body]
-        if self.estimator.head is None:
-            return Sequential(list(body))
-        _warn_of_softmax_below_the_head(body)
-        of_one = tuple(n for n in output_shape if n is not None)  # of a row or of each step
-        head: Layer = Dense(math.prod(of_one))
-        if len(of_one) > 1:
-            head = Sequential([head, Reshape(of_one)])
-        return Sequential([*body, ("head", head)])
-
-    def loss(self) -> Loss | None:
-        loss, check = self.estimator.loss, self.estimator.check
-        if isinstance(loss, str):
-            known = f"'auto', a Loss, or one of {', '.join(_LOSSES)}"
-            check(loss == "auto" or loss in _LOSSES, "loss", known)
-            return None if loss == "auto" else _LOSSES[loss]()
-        check(isinstance(loss, Loss), "loss", "'auto', a name or a Loss")
-        return clone(loss)
-
-    def optimizer(self) -> Optimizer | LBFGS:
-        optimizer, check = self.estimator.optimizer, self.estimator.check
-        if isinstance(optimizer, str):
-            known = f"an Optimizer, or one of {', '.join(_OPTIMIZERS)}"
-            check(optimizer in _OPTIMIZERS, "optimizer", known)
-            if optimizer == "lbfgs":
-                return LBFGS(max_iter=self.estimator.max_iter)
-            return _OPTIMIZERS[optimizer]()
-        check(isinstance(optimizer, Optimizer | LBFGS), "optimizer", "a name or an Optimizer")
-        return clone(optimizer)
-
-    def takes_sparse_rows(self) -> bool:
-        layers = self.estimator.layers
-        first = layers if isinstance(layers, Layer) else chain_of(layers)
-        try:
-            return layers == [] or issparse(first.convert_input(_SPARSE_ROW))
-        except TypeError:
-            return False
-
-    def batches(self, task: Task, optimizer: Any) -> dict[str, Any]:
-        return {
-            "loss": task.target.loss,
-            "data": task.data(task.target.encode),
-            "batch_size": self.batch_size(task.n_rows),
-            "shuffle": bool(self.estimator.shuffle),
-        }
-
-    def stopping(self, task: Task, optimizer: Any) -> dict[str, Any]:
-        """Wait for an improvement; L-BFGS has its own test of convergence."""
-        patience = self.estimator.n_iter_no_change
-        converges = isinstance(optimizer, LBFGS) and task.validation is None
-        forever = self.patient or patience in (None, np.inf) or converges
-        return {"patience": None if forever else int(patience), "tol": float(self.estimator.tol)}
-
-    def warn(self, optimizer: Any, history: History) -> None:
-        limit, name = self.epochs, "max_iter"
-        if isinstance(optimizer, LBFGS) and optimizer.max_iter < limit:
-            limit, name = optimizer.max_iter, "optimizer__max_iter"
-        ended = self.patient or len(history) != limit or history.stopped
-        if not ended and self.estimator.n_iter_no_change is not None:
-            warnings.warn(
-                f"{type(self.estimator).__name__}: {name}={limit} epochs were not enough to "
-                "converge; raise it, or set n_iter_no_change=None to have exactly so many",
-                ConvergenceWarning,
-                stacklevel=5,  # the caller of fit
-            )
-
-
 class SequentialEstimator(NetworkEstimator):
     """What the two public estimators share: parameters of layers, ``layers__dense_1__units``."""
 
@@ -198,6 +98,11 @@ class SequentialEstimator(NetworkEstimator):
             if not isinstance(value, Sequential):
                 yield name, value
         yield from chain_of(self.layers)._nested()
+
+    def __sklearn_clone__(self) -> Self:
+        twin = super().__sklearn_clone__()
+        twin.layers = copy.deepcopy(self.layers)  # with the weights of what is built
+        return twin
 
     def set_params(self, **params: Any) -> Self:
         """Set hyper-parameters, also nested ones; ``optimizer__learning_rate`` of a named one too.
@@ -219,8 +124,8 @@ class SequentialEstimator(NetworkEstimator):
         """
         optimizer = params.get("optimizer", self.optimizer)
         nested = any(name.startswith("optimizer__") for name in params)
-        if nested and isinstance(optimizer, str) and optimizer in _OPTIMIZERS:
-            before, made = self.optimizer, _OPTIMIZERS[optimizer]()
+        if nested and isinstance(optimizer, str) and optimizer in OPTIMIZERS:
+            before, made = self.optimizer, OPTIMIZERS[optimizer]()
             try:
                 return super().set_params(**params | {"optimizer": made})
             except ValueError:
@@ -236,18 +141,6 @@ class SequentialEstimator(NetworkEstimator):
         chain._set_nested(name, value)
         if chain is not self.layers:
             self.layers = chain.layers
-
-
-def chain_of(layers: Any) -> Sequential:
-    """Return the layers as a chain that names them; an empty one if they are not valid."""
-    if isinstance(layers, Sequential):
-        return layers
-    chain = Sequential(layers if isinstance(layers, list | tuple) else [])
-    try:
-        chain.children()
-    except (TypeError, ValueError):  # get_params works whatever was given; fit refuses it
-        return Sequential([])
-    return chain
 
 
 @share_docs(_DOCS)
@@ -318,6 +211,50 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
     head: str | None = "auto"
     verbose: bool = False
 
+    @classmethod
+    def from_network(
+        cls, network: Layer, classes: Any = None, *, multilabel: bool = False, **params: Any
+    ) -> Self:
+        """Make a fitted classifier of a network that is trained already, learning nothing.
+
+        Parameters
+        ----------
+        network : Layer
+            Built: trained by `layerkit.training.train`, loaded or imported. It is copied.
+        classes : array-like, or list of array-likes, optional
+            Labels of the network's outputs, in sorted order, as scikit-learn has them everywhere; a
+            list has those of each output. 0, 1, ... if left out; one output tells two classes apart
+            by its sign.
+        multilabel : bool, default=False
+            Whether each output tells of a label by itself whether it holds.
+        **params : object
+            Parameters of the estimator, such as ``loss``: the raw outputs are logits, or what that
+            loss takes.
+
+        Returns
+        -------
+        classifier : SequentialClassifier
+            Fitted, with ``layers=network`` and ``head=None``. `partial_fit` goes on from the
+            weights; `fit` starts from them, in clones too.
+
+        Raises
+        ------
+        ValueError
+            If the network is not built, or its outputs do not go with the classes and the loss.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from layerkit import Dense, Sequential, SequentialClassifier
+        >>> network = Sequential([Dense(3)]).build(2)
+        >>> network[0].params["W"][...] = [[1, 0, -1], [0, 1, 0]]
+        >>> model = SequentialClassifier.from_network(network, ["east", "north", "west"])
+        >>> model.predict([[5.0, 1.0], [1.0, 5.0], [-5.0, 1.0]]).tolist()
+        ['east', 'north', 'west']
+        """
+        model = cls(network, head=None, **params)
+        return adopt(model, network, some_labels(network, classes, multilabel))
+
 
 @share_docs(_DOCS)
 @dataclass(eq=False, repr=False)
@@ -383,15 +320,35 @@ class SequentialRegressor(NetworkRegressor, SequentialEstimator):
     head: str | None = "auto"
     verbose: bool = False
 
+    @classmethod
+    def from_network(cls, network: Layer, **params: Any) -> Self:
+        """Make a fitted regressor of a network that is trained already, learning nothing.
 
-def _warn_of_softmax_below_the_head(body: Sequence[Any]) -> None:
-    last = body[-1] if len(body) else None
-    last = last[1] if isinstance(last, tuple) else last
-    while isinstance(last, Sequential) and len(last):
-        last = last[-1]
-    if isinstance(last, Softmax | LogSoftmax):
-        warnings.warn(
-            f"the layers end in {last!r}, but head='auto' appends an output layer after it: leave "
-            "the last layers out (the loss takes raw outputs), or set head=None",
-            stacklevel=6,  # the caller of fit
-        )
+        Parameters
+        ----------
+        network : Layer
+            Built: trained by `layerkit.training.train`, loaded or imported. It is copied.
+        **params : object
+            Parameters of the estimator, such as ``loss``, which says what the outputs mean.
+
+        Returns
+        -------
+        regressor : SequentialRegressor
+            Fitted, with ``layers=network`` and ``head=None``; predictions of one output are a
+            vector. `partial_fit` goes on from the weights; `fit` starts from them, in clones too.
+
+        Raises
+        ------
+        ValueError
+            If the network is not built, or its outputs do not go with the loss.
+
+        Examples
+        --------
+        >>> from layerkit import Dense, Sequential, SequentialRegressor
+        >>> network = Sequential([Dense(1)]).build(2)
+        >>> network[0].params["W"][...] = [[2], [3]]
+        >>> SequentialRegressor.from_network(network).predict([[1.0, 1.0]]).tolist()
+        [5.0]
+        """
+        model = cls(network, head=None, **params)
+        return adopt(model, network, some_numbers(network, model._recipe().loss()))

@@ -7,10 +7,9 @@ Joined are runs of Dense layers and activations, and convolutions with a ReLU be
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from math import inf
-from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
@@ -84,9 +83,9 @@ def plan(network: Layer) -> Plan:
 
     The plan overwrites the network's gradients, as the network's own backward does, but leaves no
     caches in the layers that it joins. It steps aside, so that the network computes by itself,
-    where somebody observes one of these or has frozen it, and once the network was built anew or
-    layers in it were exchanged; then make another. A layer that is frozen or observed when the plan
-    is made is not joined with others.
+    where somebody observes one of these or has frozen it, and once the network was built anew: then
+    make another. A layer that is frozen or observed when the plan is made is not joined with
+    others.
 
     Parameters
     ----------
@@ -126,7 +125,7 @@ class Plan:
         self.network = network
         self._starts = {slot.path: slot.slice.start for slot in getattr(network, "layout", ())}
         self._joined: list[tuple[Layer, Any]] = []  # layers, and their parameters
-        self._containers: list[tuple[Layer, Layer, Callable, list]] = []
+        self._containers: list[tuple[Layer, Layer]] = []
         twin = self._planned(network)
         run = twin.chain[0] if isinstance(twin, Sequential) and len(twin) == 1 else None
         self._twin = UnguardedRun(network, run) if isinstance(run, DenseRun) else twin
@@ -148,7 +147,7 @@ class Plan:
         """Do what ``network.backward`` does, after the last `forward` of the plan."""
         if self._last is None:
             raise RuntimeError(f"in {self.network.where}: backward needs a forward before it")
-        for layer, twin, _, _ in self._containers:
+        for layer, twin in self._containers:
             if twin.needs_input_grad is not layer.needs_input_grad:
                 twin.needs_input_grad = layer.needs_input_grad
         grad_input = self._last.backward(grad_output)
@@ -177,12 +176,8 @@ class Plan:
                 or not layer.trainable
             ):
                 return self.network
-        for layer, _, contents, before in self._containers:
-            now = contents(layer)
-            if layer.active_observer is not None or len(now) != len(before):
-                return self.network
-            if not all(map(is_, now, before)):
-                return self.network
+        if any(layer.active_observer is not None for layer, _ in self._containers):
+            return self.network
         return self._twin
 
     # ---------------------------------------------------------------- making the twin
@@ -199,16 +194,15 @@ class Plan:
             return layer
         twin = copy.copy(layer)
         for name, value in planned.items():
-            setattr(twin, name, value)
-        contents = attrgetter(*names)
-        self._containers.append((layer, twin, contents, list(contents(layer))))
+            vars(twin)[name] = value  # not an edit of what is built
+        self._containers.append((layer, twin))
         return twin
 
     def _planned_within(self, value: Any) -> Any:
         if isinstance(value, Layer):
             return self._planned(value)
-        if type(value) in (list, tuple):
-            return type(value)(map(self._planned_within, value))
+        if isinstance(value, list | tuple):
+            return tuple(map(self._planned_within, value))
         return value
 
     def _join(self, chain: list[Layer]) -> list[Layer]:

@@ -58,7 +58,10 @@ class Bidirectional(Layer):
     def children(self) -> list[tuple[str, Layer]]:
         check_layers(layer=self.layer)
         if repr(self._reverse) != repr(self.layer):  # a hyper-parameter was set since
-            self._reverse = _like(self.layer)
+            if self.is_built:
+                self._reverse.set_params(**self.layer.get_params(deep=False))
+            else:
+                self._reverse = _like(self.layer)
         return [("layer", self.layer), ("reverse", self._reverse)]
 
     def setup(self, input_shape: Shape) -> Shape:

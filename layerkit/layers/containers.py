@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from layerkit.edits import watch_hyper_parameters
 from layerkit.initializers import Initializer
 from layerkit.layer import Layer
 from layerkit.parameters import if_class
@@ -144,6 +145,7 @@ class Sequential(Layer):
         part = Sequential(_named(self.layers)[key])
         if self.is_built and len(part):
             part._own_params, part.dtype = {}, self.dtype
+            watch_hyper_parameters(part)
             part.input_shape = part[0].input_shape
             part.output_shape = part[-1].output_shape
         return part

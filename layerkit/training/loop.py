@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
+from layerkit.building import widest_dtype
 from layerkit.fused import threads_for
 from layerkit.layer import Layer
 from layerkit.losses import Loss
@@ -57,7 +57,8 @@ def train(
     Parameters
     ----------
     network : Layer
-        Built, or else built here for the data's shape.
+        Built, or else built here for the data's shape; layers in it that are built already keep
+        their weights (see `Layer.build`).
     loss : Loss
         Of `layerkit.losses`, or your own.
     optimizer : Optimizer or LBFGS
@@ -115,6 +116,9 @@ def train(
         If loss or optimizer is a class or a name.
     ModelFileError
         If ``resume`` finds a checkpoint that is damaged or of another run.
+    KeyboardInterrupt
+        At Ctrl-C, so that a loop around the training ends too. What was learned is kept, and the
+        record of it is the ``history`` of the exception; see Notes.
 
     Warns
     -----
@@ -124,8 +128,15 @@ def train(
 
     Notes
     -----
-    Ctrl-C ends training; what was learned so far is kept. A batch whose weights are all zero does
-    nothing.
+    After Ctrl-C the network has the weights that it had learned until then, with validation data
+    those of the best epoch. Who wants to go on with them catches the exception::
+
+        try:
+            history = train(net, ...)
+        except KeyboardInterrupt as interrupt:
+            history = interrupt.history
+
+    A batch whose weights are all zero does nothing.
 
     A network with a layer that is ``stateful`` goes on from batch to batch and begins anew at every
     epoch, so batches come in order, each with the same rows: for series ``X`` ``(n_series, time,
@@ -164,7 +175,8 @@ def train(
             batches.check_order(layer.where)
     validation = None if validation_data is None else as_batches(validation_data, 1024)
     if not network.is_built:
-        network.build(batches.input_shape, init_seed, dtype=batches.dtype)
+        dtype = widest_dtype(network, batches.dtype)
+        network.build(batches.input_shape, init_seed, dtype=dtype)
     if random_state is not None:
         network.reseed(noise_seed)
     warn_of_double_link(network, loss)
@@ -179,9 +191,11 @@ def train(
     try:
         with threads_for(network):
             _learn(run, batches, checkpoint)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         state.history.stopped = f"interrupted in epoch {state.epoch + 1}"
-        warnings.warn(f"training was {state.history.stopped}", stacklevel=2)
+        interrupt.add_note(f"training was {state.history.stopped}; what was learned is kept")
+        interrupt.history = state.history  # type: ignore[attr-defined]
+        raise
     except FloatingPointError as error:
         run.back_to_good_weights(error)
     finally:

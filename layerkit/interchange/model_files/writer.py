@@ -14,6 +14,7 @@ import numpy as np
 
 from layerkit import archive
 from layerkit.archive import Node
+from layerkit.edits import ClosedList
 from layerkit.interchange.model_files.registry import is_estimator, is_ours
 from layerkit.layer import Layer
 from layerkit.layers import Columns
@@ -125,8 +126,9 @@ class Writer:
 
     def encode(self, value: Any, where: str) -> Any:
         """Return a value with every object in it as a `Node`."""
-        if type(value) in (list, tuple):
-            return type(value)(self.encode(item, f"{where}[{i}]") for i, item in enumerate(value))
+        if type(value) in (list, ClosedList, tuple):
+            plain = tuple if type(value) is tuple else list
+            return plain(self.encode(item, f"{where}[{i}]") for i, item in enumerate(value))
         if type(value) is dict:
             return {key: self.encode(item, f"{where}[{key!r}]") for key, item in value.items()}
         if value is None or isinstance(value, bool | int | float | str | np.generic | np.ndarray):

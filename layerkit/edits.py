@@ -1,0 +1,162 @@
+"""What may be edited in a network that is built: whatever leaves its arrays and shapes as they are.
+
+All parts of the library have to see one network, so an edit either takes effect everywhere or is
+refused where it happens. A hyper-parameter that is assigned is tried: ``setup`` runs again, and the
+edit stays if the layers, their arrays and the shapes that pass between them are what they were, as
+after another ``rate`` of Dropout. Else it is undone. Lists of layers are closed while they are in a
+built network. New networks are made of the parts of old ones instead: ``build`` keeps the weights
+of what is built.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from typing import Any, NoReturn
+
+import numpy as np
+
+_HELD = ("_own_params", "_own_buffers", "_declared")
+_PARTS = (
+    "a built network keeps its layers; make another one of them, in which those that are built "
+    "keep their weights: Sequential([*network.layers[:-1], Dense(2)]).build(input_shape)"
+)
+
+
+class ClosedList(list):
+    """A list of a built network, such as its layers: to be read and copied, not to be changed.
+
+    Examples
+    --------
+    >>> from layerkit import Dense, ReLU, Sequential
+    >>> network = Sequential([Dense(3), ReLU()])
+    >>> network.layers.append(Dense(2))
+    >>> network.build(4).layers[:-1] + [Dense(5)]
+    [Dense(units=3), ReLU(), Dense(units=5)]
+    """
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError(_PARTS)
+
+    append = extend = insert = remove = pop = clear = sort = reverse = _refuse
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse  # type: ignore[assignment]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return type(self), (list(self),)  # in one piece: appending is refused
+
+    def __sklearn_clone__(self) -> list:
+        from sklearn.base import clone
+
+        return clone(list(self), safe=False)
+
+
+class ClosedDict(dict):
+    """The arrays of a layer by name, each to be written into, none to be put in its place.
+
+    Parameters
+    ----------
+    arrays : dict
+        Copied.
+    kind : {"params", "grads"}
+        What they are called.
+    """
+
+    def __init__(self, arrays: dict[str, np.ndarray], kind: str) -> None:
+        super().__init__(arrays)
+        self.kind = kind
+
+    def _refuse(self, name: Any = None, *_: Any, **__: Any) -> NoReturn:
+        how = f"write into the array, self.{self.kind}[{name!r}][...] = value"
+        if not isinstance(name, str) or name not in self:
+            how = f"declare it with self.add_param({name!r}, shape, initializer) in setup"
+        raise TypeError(f"{self.kind} does not support item assignment: {how}")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
+    pop = popitem = clear = update = setdefault = _refuse  # type: ignore[assignment]
+
+
+class HyperParameter:
+    """What the class of a built layer has under the name of a hyper-parameter.
+
+    It sees assignments only: having no ``__get__``, it costs nothing to read.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __set__(self, layer: Any, value: Any) -> None:
+        if layer.is_built:
+            edit(layer, self.name, value)
+        else:
+            vars(layer)[self.name] = value
+
+
+def edit(layer: Any, name: str, value: Any) -> None:
+    """Change a hyper-parameter of a built layer, or raise and leave the layer as it was."""
+    before = [(inner, vars(inner).copy()) for _, inner in layer.walk()]
+    where = layer.where
+    try:
+        vars(layer)[name] = closed(value)
+        if [id(inner) for _, inner in layer.walk()] != [id(inner) for inner, _ in before]:
+            raise TypeError(f"in {where}: {_PARTS}")
+        for inner, _ in before:
+            inner._own_params = None  # not built for a moment: setup may assign what it likes
+        layer.declare(layer.input_shape)
+        if any(_arrays(vars(inner)) != _arrays(state) for inner, state in before):
+            old = before[0][1][name]
+            raise ValueError(
+                f"in {where}: built with {name}={old!r}, on which its shapes and arrays depend; "
+                f"for {name}={value!r} make another network, of sklearn.base.clone(network) for "
+                "instance, which is not built and draws new weights when it is"
+            )
+    except BaseException:
+        for inner, state in before:
+            inner.__dict__ = state
+        raise
+    for inner, state in before:
+        vars(inner).update({held: state[held] for held in _HELD})
+
+
+def _arrays(state: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what tells one layer from another: its arrays and its shapes."""
+    declared = {name: (d.shape, d.decay) for name, d in state["_declared"].items()}
+    buffers = {name: buffer.shape for name, buffer in state["_own_buffers"].items()}
+    return declared, buffers, state["input_shape"], state["output_shape"]
+
+
+def watch_hyper_parameters(layer: Any) -> None:
+    """Close what a layer that is being built was given, and see to what is assigned to it."""
+    for name in _watched(type(layer)) & vars(layer).keys():  # type: ignore[arg-type]
+        vars(layer)[name] = closed(vars(layer)[name])
+
+
+@cache
+def _watched(kind: type) -> frozenset[str]:
+    """Give a class its `HyperParameter`s; return the names of all of them."""
+    if kind.__init__ is object.__init__:  # type: ignore[misc]
+        return frozenset()
+    names = frozenset(list(inspect.signature(kind.__init__).parameters)[1:])  # type: ignore[misc]
+    defaults = getattr(kind, "__dataclass_fields__", {})  # which a dataclass keeps as attributes
+    for name in names:
+        if name in defaults or not hasattr(kind, name):
+            setattr(kind, name, HyperParameter(name))
+    return names
+
+
+def closed(value: Any) -> Any:
+    """Copy lists and arrays in a hyper-parameter, so that no one can change them."""
+    if type(value) in (list, ClosedList):
+        return ClosedList(map(closed, value))
+    if type(value) is tuple:
+        return tuple(map(closed, value))
+    if type(value) is np.ndarray:
+        value = value.copy()
+        value.flags.writeable = False
+    return value
+
+
+def opened(value: Any) -> Any:
+    """Return what `closed` closed with plain lists again, for pickles."""
+    if type(value) in (ClosedList, tuple):
+        return (list if type(value) is ClosedList else tuple)(map(opened, value))
+    return value

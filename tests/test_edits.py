@@ -1,0 +1,699 @@
+"""Edits of a built network: refused where they are made, or seen by all parts of the library.
+
+The oracle of a hyper-parameter is the network that is made with it in the first place: if that has
+the same arrays and shapes the edit must give what it gives, in every view; if not, the edit must be
+refused and leave no trace.
+"""
+
+import copy
+import io
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+from cases import CASES, Case
+from passes import buffers_of, restore_buffers, run, snapshot_of_buffers
+from sklearn.base import clone
+
+import layerkit as lk
+from layerkit import (
+    LSTM,
+    BatchNorm,
+    Bidirectional,
+    Columns,
+    Concat,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    LeakyReLU,
+    MaxPool2D,
+    ReLU,
+    Residual,
+    Sequential,
+    SimpleRNN,
+    Tanh,
+    initializers,
+)
+from layerkit.edits import ClosedList
+from layerkit.fused import plan
+from layerkit.inspection import check_gradients, trace
+from layerkit.interchange import load, save, to_onnx, to_pytorch
+from layerkit.losses import MeanSquaredError
+from layerkit.optimizers import SGD
+from layerkit.training import train
+
+# ---------------------------------------------------------------- every view of a network
+
+
+def reloaded(network, tmp_path):
+    save(network, tmp_path / "network.npz")
+    return load(tmp_path / "network.npz")
+
+
+def by_joblib(network):
+    file = io.BytesIO()
+    joblib.dump(network, file)
+    file.seek(0)
+    return joblib.load(file)
+
+
+def views(network, x, tmp_path):
+    """Outputs, derivatives and descriptions of a network as all parts of the library see it."""
+    copies = {
+        "pickle": pickle.loads(pickle.dumps(network)),
+        "joblib": by_joblib(network),
+        "deepcopy": copy.deepcopy(network),
+        "file": reloaded(network, tmp_path),
+    }
+    network.reseed(0)
+    seen = {
+        "infer": network.infer(x),
+        "forward": network.forward(x),
+        "plan": plan(network).infer(x),
+        "inference": run(network, x, training=False),
+        "training": run(copy.deepcopy(network), x, training=True),
+        "summary": str(network.summary()),
+        "repr": repr(network),
+        "layout": network.layout,
+    }
+    for name, twin in copies.items():
+        seen |= {name: twin.infer(x), f"{name} repr": repr(twin), f"{name} layout": twin.layout}
+    return seen
+
+
+def assert_agree(seen, expected):
+    for name, value in expected.items():
+        np.testing.assert_equal(seen[name], value, err_msg=name)
+
+
+def assert_one_network(seen):
+    """All views give the same numbers and call the network the same."""
+    for name in ("forward", "plan", "pickle", "joblib", "deepcopy", "file"):
+        np.testing.assert_allclose(seen[name], seen["infer"], rtol=1e-12, err_msg=name)
+    for name in ("pickle", "joblib", "deepcopy", "file"):
+        assert seen[f"{name} repr"] == seen["repr"], name
+        assert seen[f"{name} layout"] == seen["layout"], name
+
+
+PASSING = ("cache", "_forward_shape")
+
+
+def state_of(network):
+    return [
+        (path, {k: v for k, v in vars(layer).items() if k not in PASSING}, repr(layer))
+        for path, layer in network.walk()
+    ]
+
+
+# ---------------------------------------------------------------- hyper-parameters of every layer
+
+
+def others(value):
+    """Values that one might give in place of another, good and bad ones."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [value + 1, value - 1, 2 * value, (value, value), (value + 1, value), None, "same"]
+    if isinstance(value, float):
+        return [value / 2, value + 0.25, -value - 1, None]
+    if isinstance(value, str):
+        return ["valid", "same", "tanh", "relu", 1, 0, initializers.zeros]
+    if value is None:
+        return [1, 2, "same"]
+    if isinstance(value, tuple | list):
+        return [value[::-1], [*value, 1], [2 * v if isinstance(v, int) else v for v in value]]
+    return [initializers.zeros, None]
+
+
+def edits_of(layer):
+    """(path, name, value) of all hyper-parameters inside that hold no layers."""
+    for path, inner in layer.walk():
+        for name, value in inner.get_params(deep=False).items() if "reverse" not in path else ():
+            holds_layers = any(isinstance(v, Layer) for v in pieces(value))
+            for other in [] if holds_layers else others(value):
+                yield path, name, other
+
+
+def pieces(value):
+    if isinstance(value, list | tuple):
+        return [piece for item in value for piece in pieces(item)]
+    return [value]
+
+
+def at(network, path):
+    return dict(network.walk())[path]
+
+
+def made_so(network, path, name, value, case):
+    """Make the network that has this hyper-parameter from the start; None if there is none."""
+    twin = copy.deepcopy(network)
+    twin.trainable = True
+    twin = clone(twin)
+    setattr(at(twin, path), name, value)
+    try:
+        twin.build(case.input_shape, dtype=np.float64)
+    except (ValueError, TypeError):
+        return None
+    same = [slot._replace(trainable=True) for slot in network.layout] == twin.layout
+    shapes = [[layer.output_shape for _, layer in n.walk()] for n in (network, twin)]
+    buffers = [[(k, b.shape) for k, b in buffers_of(n)] for n in (network, twin)]
+    if not same or shapes[0] != shapes[1] or buffers[0] != buffers[1]:
+        return None
+    for (_, layer), (_, like) in zip(twin.walk(), network.walk(), strict=True):
+        layer._trainable = like.trainable
+    twin.flat_params[...] = network.flat_params
+    restore_buffers(twin, snapshot_of_buffers(network))
+    return twin
+
+
+def refusal(layer, name, value, by_name):
+    try:
+        if by_name:
+            layer.set_params(**{name: value})
+        else:
+            setattr(layer, name, value)
+    except (ValueError, TypeError) as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_hyper_parameter_takes_effect_everywhere_or_is_refused(case: Case, tmp_path):
+    x = case.sample()
+    for k, (path, name, value) in enumerate(edits_of(case.build())):
+        network = case.build()
+        expected = made_so(network, path, name, value, case)
+        before = state_of(network)
+        target, prefix = at(network, path), "in " + at(network, path).where.split("(")[0]
+        error = refusal(target, name, value, by_name=k % 2 == 1)
+        if error is not None:
+            assert expected is None, f"{path}.{name} = {value!r}: {error}"
+            np.testing.assert_equal(state_of(network), before)
+            assert isinstance(error, TypeError) or str(error).startswith(prefix), error
+            continue
+        assert expected is not None, f"{path}.{name} = {value!r} of {network!r} was accepted"
+        assert_agree(views(network, x, tmp_path), views(expected, x, tmp_path))
+
+
+CHANGEABLE = [
+    (lambda: Dropout(0.5), "rate", 0.25),
+    (lambda: lk.GaussianNoise(0.5), "stddev", 0.25),
+    (lambda: lk.LeakyReLU(0.1), "negative_slope", 0.5),
+    (lambda: lk.ELU(1.0), "alpha", 2.0),
+    (lambda: BatchNorm(), "momentum", 0.5),
+    (lambda: lk.LayerNorm(), "eps", 0.1),
+    (lambda: Dense(3), "initializer", initializers.zeros),
+    (lambda: Bidirectional(SimpleRNN(2)), "layer__activation", "relu"),
+]
+
+
+@pytest.mark.parametrize("make, name, value", CHANGEABLE, ids=lambda v: str(v) if v else "")
+def test_what_leaves_the_arrays_alone_may_change(make, name, value, tmp_path):
+    shape = (5, 3) if "layer__" in name else (3,)
+    x = np.random.default_rng(0).normal(size=(6, *shape))
+    network = Sequential([make(), Tanh()]).build(shape, 0, dtype=np.float64)
+    (called,) = network.names[:1]
+    network.set_params(**{f"layers__{called}__{name}": value})
+    expected = Sequential([make().set_params(**{name: value}), Tanh()])
+    expected.build(shape, 0, dtype=np.float64).flat_params[...] = network.flat_params
+    assert_agree(views(network, x, tmp_path), views(expected, x, tmp_path))
+
+
+# ---------------------------------------------------------------- structure
+
+
+def mlp():
+    net = Sequential(
+        [Dense(5), BatchNorm(), LeakyReLU(), ("drop", Dropout(0.1)), ("out", Dense(2))]
+    )
+    return net.build(4, random_state=0, dtype=np.float64)
+
+
+def convolutional():
+    net = Sequential([Conv2D(3, kernel_size=3), ReLU(), MaxPool2D(2), Flatten(), Dense(2)])
+    return net.build((8, 8, 1), random_state=0, dtype=np.float64)
+
+
+def branched():
+    table = Columns([([0, 1], Dense(3)), (np.array([2, 3]), Residual(Dense(2)))])
+    return Sequential([table, Concat([Dense(2), Tanh()]), Residual(Dense(7), Dense(7))]).build(
+        4, random_state=0, dtype=np.float64
+    )
+
+
+def recurrent():
+    return Sequential([Bidirectional(LSTM(3)), Dense(2)]).build((5, 2), random_state=0, dtype=float)
+
+
+def set_item(key, value):
+    def edit(network):
+        network.layers[key] = value
+
+    return edit
+
+
+def delete(key):
+    def edit(network):
+        del network.layers[key]
+
+    return edit
+
+
+def assign(path, name, value):
+    return lambda network: setattr(at(network, path), name, value)
+
+
+def params(**named):
+    return lambda network: network.set_params(**named)
+
+
+STRUCTURE = [
+    (mlp, lambda n: n.layers.pop()),
+    (mlp, lambda n: n.layers.append(ReLU())),
+    (mlp, lambda n: n.layers.insert(1, ReLU())),
+    (mlp, lambda n: n.layers.extend([ReLU()])),
+    (mlp, lambda n: n.layers.remove(n.layers[1])),
+    (mlp, lambda n: n.layers.reverse()),
+    (mlp, lambda n: n.layers.clear()),
+    (mlp, lambda n: n.layers.sort(key=str)),
+    (mlp, lambda n: n.layers.__iadd__([ReLU()])),
+    (mlp, lambda n: n.layers.__imul__(2)),
+    (mlp, set_item(0, Dense(5))),
+    (mlp, set_item(0, mlp().layers[0])),
+    (mlp, set_item(-1, Dense(2))),
+    (mlp, set_item(slice(1, 3), [])),
+    (mlp, set_item(slice(None), mlp().layers)),
+    (mlp, delete(1)),
+    (mlp, delete(slice(1, 3))),
+    (mlp, assign("", "layers", [])),
+    (mlp, assign("", "layers", [Dense(2)])),
+    (mlp, lambda n: setattr(n, "layers", n.layers[:-1])),
+    (mlp, lambda n: setattr(n, "layers", [*n.layers, ReLU()])),
+    (mlp, lambda n: setattr(n, "layers", n.layers[::-1])),
+    (mlp, lambda n: setattr(n, "layers", mlp().layers)),
+    (mlp, params(layers=[Dense(2)])),
+    (mlp, params(layers__dense_1=Dense(5))),
+    (mlp, params(layers__out=Dense(2))),
+    (mlp, params(layers__dense_1=mlp()[0])),
+    (mlp, params(layers__drop__rate=0.3, layers__dense_1__units=6)),
+    (mlp, params(layers__drop__rate=0.3, layers__dense_1__use_bias=False)),
+    (mlp, params(layers__drop__rate=0.3, layers__dense_9__units=6)),
+    (mlp, params(layers__drop__rate=0.3, layers__leaky_relu_1__negative_slope="steep")),
+    (mlp, assign("layers.0", "units", 6)),
+    (mlp, assign("layers.0", "use_bias", False)),
+    (mlp, lambda n: setattr(n[:2][0], "units", 6)),
+    (mlp, lambda n: n[:2].layers.append(ReLU())),
+    (mlp, lambda n: setattr(n[:2], "layers", [Dense(5)])),
+    (convolutional, params(layers__conv2d_1__stride=2)),
+    (convolutional, params(layers__conv2d_1__padding="same")),
+    (convolutional, params(layers__conv2d_1__filters=4)),
+    (convolutional, params(layers__conv2d_1__kernel_size=2)),
+    (convolutional, params(layers__conv2d_1__groups=3)),
+    (convolutional, params(layers__max_pool2d_1__pool_size=3)),
+    (convolutional, assign("layers.2", "stride", 1)),
+    (convolutional, set_item(0, convolutional().layers[0])),
+    (branched, assign("layers.2", "body", Dense(7))),
+    (branched, assign("layers.2", "body", branched()[2].body)),
+    (branched, assign("layers.2", "shortcut", None)),
+    (branched, assign("layers.1", "branches", [Dense(2), Tanh()])),
+    (branched, assign("layers.1", "axis", 1.5)),
+    (branched, lambda n: n[1].branches.append(Tanh())),
+    (branched, lambda n: n[1].branches.reverse()),
+    (branched, lambda n: setattr(n[1], "branches", n[1].branches[::-1])),
+    (branched, assign("layers.0", "routes", [])),
+    (branched, lambda n: n[0].routes.pop()),
+    (branched, lambda n: n[0].routes[0][0].append(3)),
+    (branched, lambda n: n[0].routes[1][0].__setitem__(0, 1)),
+    (branched, params(layers__columns_1__routes__0=Dense(3))),
+    (branched, params(layers__residual_1__body__units=6)),
+    (recurrent, params(layers__bidirectional_1__layer__units=6)),
+    (recurrent, params(layers__bidirectional_1__layer__return_sequences=True)),
+    (recurrent, params(layers__bidirectional_1__layer=LSTM(3))),
+    (recurrent, assign("layers.0", "layer", LSTM(3))),
+]
+
+
+def input_of(network):
+    return np.random.default_rng(5).normal(size=(6, *network.input_shape))
+
+
+@pytest.mark.parametrize("make, edit", STRUCTURE, ids=range(len(STRUCTURE)))
+def test_structure_is_refused_with_a_way_to_do_it(make, edit, tmp_path):
+    network = make()
+    x, fast = input_of(network), plan(network)
+    before, state = views(network, x, tmp_path), state_of(network)
+    with pytest.raises((TypeError, ValueError)) as caught:
+        edit(network)
+    np.testing.assert_equal(state_of(network), state)
+    seen = views(network, x, tmp_path)
+    assert_agree(seen, before)
+    assert_one_network(seen)
+    np.testing.assert_array_equal(fast.infer(x), before["plan"])
+    told = str(caught.value)
+    ways = ("build(input_shape)", "sklearn.base.clone(network)", "must be", "read-only", "valid")
+    assert any(way in told for way in ways), told
+
+
+def test_lists_and_arrays_that_the_caller_keeps_are_none_of_the_networks():
+    layers, mask = [Dense(3), ReLU()], np.array([True, False, True])
+    network = Sequential(layers).build(3, random_state=0)
+    table = Columns([(mask, Tanh())]).build(3)
+    layers.append(Dense(2))
+    layers[0] = Dense(7)
+    mask[1] = True
+    assert len(network) == 2 and network.output_shape == (3,)
+    assert pickle.loads(pickle.dumps(table)).routes[0][0].tolist() == [True, False, True]
+    assert table.routes[0][0].tolist() == [True, False, True]
+
+
+def test_before_build_everything_may_change_and_after_it_lists_still_read_as_lists():
+    network = Sequential([Dense(3), ReLU()])
+    network.layers.append(Dense(2))
+    network.layers[0].units = 5
+    network.layers = [*network.layers, Tanh()]
+    network.build(4)
+    assert network.layers == list(network.layers) and isinstance(network.layers, list)
+    assert type(network.layers) is ClosedList and type(network.layers[:2]) is list
+    assert repr(network.layers) == repr(list(network.layers))
+    assert type(clone(network).layers) is list and not clone(network).is_built
+    twin = clone(network).set_params(layers__dense_1__units=9, layers__dense_2=Dense(1))
+    assert [layer.output_shape for layer in twin.build(4)] == [(9,), (9,), (1,), (1,)]
+
+
+def test_a_class_that_keeps_its_parameters_as_a_dataclass_does_is_watched_too():
+    from dataclasses import dataclass
+
+    @dataclass(eq=False, repr=False)
+    class Scaled(Layer):
+        factor: float = 2.0
+        units: int = 3
+
+        def setup(self, input_shape):
+            self.add_param("w", (self.units,), initializers.ones)
+            return input_shape
+
+        def forward(self, x, training=False):
+            return self.factor * x
+
+        def backward(self, grad_output):
+            self.grads["w"].fill(0)
+            return self.factor * grad_output
+
+    layer = Scaled().build(2)
+    layer.factor = 5.0
+    assert layer.infer([[1.0, 2.0]]).tolist() == [[5.0, 10.0]]
+    with pytest.raises(ValueError, match=r"built with units=3, .*units=4"):
+        layer.units = 4
+    assert Scaled().units == 3 and Scaled(4.0).factor == 4.0
+
+
+def test_a_setup_that_assigns_its_own_parameters_still_may():
+    class Settling(Layer):
+        def __init__(self, units=None, gain=1.0):
+            self.units = units
+            self.gain = gain
+
+        def setup(self, input_shape):
+            self.units = self.units or input_shape[-1]
+            return (self.units,)
+
+        def forward(self, x, training=False):
+            return self.gain * x
+
+    layer = Settling().build(3)
+    layer.gain = 2.0
+    assert layer.units == 3 and layer.infer([[1.0, 1, 1]]).tolist() == [[2.0, 2, 2]]
+    with pytest.raises(ValueError, match="built with units=3"):
+        layer.units = 2
+    assert layer.build(4, rebuild=True).units == 3
+
+
+def test_a_rate_that_a_callback_changes_acts_from_the_next_epoch():
+    X, y = np.random.default_rng(0).normal(size=(40, 4)), np.zeros((40, 2))
+    network, rates = mlp(), []
+
+    def anneal(state):
+        network["drop"].rate = 0.5 / state.epoch
+        rates.append(network["drop"].rate)
+
+    train(network, MeanSquaredError(), SGD(0.1), (X, y), epochs=3, callbacks=[anneal])
+    assert rates == [0.5, 0.25, 0.5 / 3] and network["drop"].rate == 0.5 / 3
+
+
+def test_no_backward_follows_an_edit():
+    network = mlp()
+    network.forward(np.ones((3, 4)), training=True)
+    network["drop"].rate = 0.2
+    with pytest.raises(RuntimeError, match="backward needs a forward before it"):
+        network["drop"].backward(np.ones((3, 5)))
+
+
+# ---------------------------------------------------------------- other networks of the same parts
+
+
+def trained():
+    network = mlp()
+    X = np.random.default_rng(1).normal(size=(60, 4))
+    train(network, MeanSquaredError(), SGD(0.1), (X, X[:, :2]), epochs=2, random_state=0)
+    return network
+
+
+def first(network, i=0):
+    return network.chain[i]
+
+
+REBUILT = [
+    # what is made of a trained network, and where its layers 0, 1, ... stand in that
+    ("new head", lambda n: Sequential([*n.layers[:-1], Dense(3)]), {0: "layers.0", 1: "layers.1"}),
+    ("by iterating", lambda n: Sequential([*list(n)[:-1], Dense(3)]), {0: "layers.0"}),
+    ("by adding lists", lambda n: Sequential(n.layers[:-1] + [Dense(3)]), {0: "layers.0"}),  # noqa: RUF005
+    ("appended", lambda n: Sequential([*n.layers, ReLU(), Dense(1)]), {4: "layers.out"}),
+    ("removed", lambda n: Sequential([n[0], *n.layers[2:]]), {0: "layers.0", 4: "layers.out"}),
+    ("replaced", lambda n: Sequential([n[0], n[1], Tanh(), n["out"]]), {4: "layers.3"}),
+    ("slice", lambda n: Sequential([n[:2], Dense(3)]), {0: "layers.0.layers.dense_1"}),
+    ("whole", lambda n: Sequential([n, Dense(3)]), {0: "layers.0.layers.0", 4: None}),
+    ("named", lambda n: Sequential([("body", n[:3]), ("head", Dense(1))]), {0: None}),
+    ("reordered", lambda n: Sequential([n[1].__class__(), n[0], n[1]]), {0: "layers.1"}),
+    ("Residual", lambda n: Sequential([Residual(n[:2], Dense(5)), Dense(1)]), {0: None, 1: None}),
+    ("shortcut", lambda n: Residual(Dense(5), n[:2]), {0: None}),
+    ("Concat", lambda n: Concat([n, Dense(2)]), {0: "branches.0.layers.0", 4: None}),
+    ("Columns", lambda n: Columns([([0, 1, 2, 3], n), (0, Dense(1))]), {0: None, 1: None}),
+    ("deep", lambda n: Sequential([Residual(Sequential([n[0], Dense(4)]))]), {0: None}),
+]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("name, make, where", REBUILT, ids=[row[0] for row in REBUILT])
+def test_build_keeps_what_is_built(name, make, where, frozen, tmp_path):
+    old = trained()
+    old[:2].trainable = not frozen
+    x = input_of(old)
+    before, vector = views(old, x, tmp_path), old.flat_params
+    new = make(old).build(4, random_state=3)
+    assert new.dtype == np.float64  # that of the weights, not the default
+    for i in where:
+        (kept,) = [
+            layer
+            for _, layer in new.walk()
+            if type(layer) is type(old[i])
+            and all(np.array_equal(layer.params[k], v) for k, v in old[i].params.items())
+            and all(np.array_equal(layer.buffers[k], b) for k, b in old[i].buffers.items())
+        ]
+        assert kept is not old[i] and kept.trainable == old[i].trainable
+        assert where[i] is None or kept.path == where[i]
+        for view, of_old in zip(kept.params.values(), old[i].params.values(), strict=True):
+            assert np.shares_memory(view, new.flat_params)
+            assert not np.shares_memory(view, of_old)
+    drawn = [layer.params["W"] for _, layer in new.walk() if "W" in layer.params]
+    assert all(W.any() for W in drawn)
+    assert_one_network(views(new, x, tmp_path))
+    # All of it learns, but for what is frozen, and nothing of the old network changes.
+    history = train(
+        new, MeanSquaredError(), SGD(0.1), (x, np.ones((6, *new.output_shape))), epochs=3
+    )
+    assert len(history) == 3
+    for slot in new.layout:
+        assert (new.flat_grads[slot.slice] != 0).any() == slot.trainable or "4" in slot.path
+    assert old.flat_params is vector
+    assert_agree(views(old, x, tmp_path), before)
+    assert_one_network(views(new, x, tmp_path))
+    assert check_gradients(new, x=x)
+    train(old, MeanSquaredError(), SGD(0.1), (x, x[:, :2]), epochs=1)
+
+
+def test_what_is_kept_may_be_cast_and_what_is_not_is_drawn_as_ever():
+    old = mlp()
+    new = Sequential([*old.layers[:-1], Dense(3)]).build(4, random_state=7, dtype=np.float32)
+    assert new.dtype == np.float32
+    np.testing.assert_array_equal(new[0].params["W"], old[0].params["W"].astype(np.float32))
+    fresh = Sequential([Dense(5), BatchNorm(), LeakyReLU(), Dropout(0.1), Dense(3)])
+    fresh.build(4, random_state=7)
+    np.testing.assert_array_equal(new[4].params["W"], fresh[4].params["W"])
+    anew = Sequential([*old.layers[:-1], Dense(3)]).build(4, random_state=7, rebuild=True)
+    assert anew.dtype == np.float32
+    np.testing.assert_array_equal(anew[0].params["W"], fresh[0].params["W"])
+    assert not np.array_equal(anew[0].params["W"], old[0].params["W"])
+
+
+@pytest.mark.parametrize(
+    "make, shape, told",
+    [
+        (lambda: Sequential([Dense(3).build(4), Dense(2)]), 5, r"layers.0 Dense\(units=3\)"),
+        (lambda: Sequential([mlp(), Dense(2)]), 6, r"layers.0.layers.0 Dense\(units=5\)"),
+        (lambda: Sequential([Dense(9), *mlp().layers]), 4, r"layers.1 Dense\(units=5\)"),
+        (lambda: Residual(Dense(4).build(4), Dense(4)), 3, r"body Dense\(units=4\)"),
+        (lambda: Sequential([convolutional()]), (8, 8, 3), "layers.0.layers.0 Conv2D"),
+        (lambda: Sequential([convolutional()]), (9, 12, 1), "layers.0.layers.4 Dense"),
+        (lambda: Sequential([recurrent()]), (5, 3), "layers.0.layers.0.layer LSTM"),
+        (lambda: Sequential([BatchNorm().build(4)]), (4, 2), "layers.0 BatchNorm"),
+    ],
+)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_another_input_than_it_was_built_for_is_refused(make, shape, told, frozen):
+    network = make()
+    built = [layer for _, layer in network.walk() if layer.is_built]
+    for layer in built:
+        layer.trainable = not frozen
+    states = [dict(vars(layer)) for layer in built]
+    shown = repr(network)
+    with pytest.raises(ValueError, match=rf"in {told}.*: keeps its weights.*and would need \("):
+        network.build(shape)
+    assert not network.is_built and repr(network) == shown
+    np.testing.assert_equal([vars(layer) for layer in built], states)
+
+
+def test_sizes_that_the_weights_do_not_depend_on_may_change():
+    body = Sequential([Conv2D(3, kernel_size=3), ReLU(), lk.GlobalAvgPool2D()])
+    body.build((8, 8, 1), random_state=0)
+    new = Sequential([body, Dense(2)]).build((12, 10, 1))
+    x = np.random.default_rng(0).normal(size=(2, 12, 10, 1))
+    by_hand = clone(body).build((12, 10, 1))
+    by_hand.flat_params[...] = body.flat_params
+    np.testing.assert_allclose(new[:1].infer(x), by_hand.infer(x), rtol=1e-6)
+    steps = Sequential([recurrent(), Dense(1)]).build((None, 2))
+    assert steps.infer(np.ones((1, 9, 2))).shape == (1, 1)
+
+
+def test_a_layer_that_two_networks_were_given_is_two_layers_once_both_are_built():
+    shared = Dense(3)
+    a, b = Sequential([shared]), Sequential([shared, Dense(2)])
+    a.build(4, random_state=0)
+    b.build(4, random_state=1)
+    assert a[0] is shared and b[0] is not shared
+    np.testing.assert_array_equal(a[0].params["W"], b[0].params["W"])
+    b.flat_params[...] = 0
+    assert a[0].params["W"].any() and np.shares_memory(a[0].params["W"], a.flat_params)
+
+
+def test_a_container_that_hides_its_layers_is_told_so():
+    class Hiding(Layer):
+        def __init__(self, layer):
+            self.holder = {layer}
+
+        def children(self):
+            return [("layer", next(iter(self.holder)))]
+
+        def setup(self, input_shape):
+            return next(iter(self.holder)).declare(input_shape)
+
+    with pytest.raises(RuntimeError, match=r"in Dense\(units=3\): already built, in another net"):
+        Hiding(Dense(3).build(4)).build(4)
+
+
+def test_trace_and_exchange_see_the_rebuilt_network(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    torch = pytest.importorskip("torch")
+    old = trained()
+    new = Sequential([*old.layers[:-1], Tanh(), ("scores", Dense(3))]).build(4, random_state=0)
+    new["scores"].params["b"][...] = [1, 2, 3]
+    x = input_of(old)
+    expected = new.infer(x)
+    to_onnx(new, tmp_path / "new.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "new.onnx")
+    (got,) = session.run(None, {session.get_inputs()[0].name: x.astype(np.float32)})
+    np.testing.assert_allclose(got, expected, rtol=1e-4)
+    with torch.no_grad():
+        given = to_pytorch(new).eval()(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(given, expected, rtol=1e-9)
+    told = str(trace(new, x[:2], expected[:2] + 1, MeanSquaredError()))
+    assert "scores" in told
+
+
+# ---------------------------------------------------------------- habits in layers of one's own
+
+
+class Scale(Layer):
+    def setup(self, input_shape):
+        self.add_param("w", (1,), initializers.ones)
+        return input_shape
+
+    def forward(self, x, training=False):
+        self.cache = x
+        return x * self.params["w"]
+
+    def backward(self, grad_output):
+        self.grads["w"] = (grad_output * self.cache).sum()
+        return grad_output * self.params["w"]
+
+
+class SetsParams(Scale):
+    def forward(self, x, training=False):
+        self.params["w"] = np.ones(1)
+        return x
+
+
+class Undeclared(Scale):
+    def backward(self, grad_output):
+        self.grads["v"] = 0.0
+        return grad_output
+
+
+def returning(value):
+    class Returns(Scale):
+        def setup(self, input_shape):
+            super().setup(input_shape)
+            return value
+
+    return Returns()
+
+
+@pytest.mark.parametrize(
+    "make, kind, told",
+    [
+        (Scale, TypeError, r"write into the array, self.grads\['w'\]\[...\] = value"),
+        (SetsParams, TypeError, r"write into the array, self.params\['w'\]\[...\] = value"),
+        (Undeclared, TypeError, r"self.add_param\('v', shape, initializer\) in setup"),
+        (lambda: returning(None), TypeError, "in Returns.*setup must return .*got None.*return"),
+        (lambda: returning(3), TypeError, "in Returns.*setup must return .*got 3"),
+    ],
+)
+def test_habits_in_a_layer_of_ones_own_are_shown_the_right_line(make, kind, told):
+    def use(layer):
+        layer.build(2)
+        layer.backward(layer.forward(np.ones((3, 2)), training=True))
+
+    with pytest.raises(kind, match=told):
+        use(make())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda params: params.pop("W"),
+        lambda params: params.update(W=1),
+        lambda params: params.clear(),
+        lambda params: params.popitem(),
+        lambda params: params.setdefault("V", 1),
+        lambda params: params.__delitem__("W"),
+        lambda params: params.__ior__({"W": 1}),
+    ],
+)
+@pytest.mark.parametrize("kind", ["params", "grads"])
+def test_the_arrays_of_a_layer_stay_in_their_mapping(change, kind):
+    layer = Dense(2).build(3)
+    with pytest.raises(TypeError, match=f"{kind} does not support item assignment"):
+        change(getattr(layer, kind))
+    assert list(getattr(layer, kind)) == ["W", "b"]
