@@ -21,6 +21,7 @@ from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.training import History, train
+from layerkit.training.ranks import in_use
 from layerkit.training.run import put_back_on_error
 
 
@@ -233,6 +234,7 @@ def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
                 epochs=recipe.epochs,
                 callbacks=[*callbacks, *printing, hooks],
                 random_state=stream(task.seed, recipe.noise_stream, len(task.past)),
+                communicator=in_use.get(),
                 **recipe.batches(task, optimizer),
                 **stopping,
                 **_validating(task, recipe),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,8 @@ class Checkpoint:
             raise FileNotFoundError(f"{self!r}: there is no folder {self.path.parent}")
         self._settings = _settings(run)
         self._data = batches.fingerprint
+        if run.ranks is not None:
+            self._data = run.ranks.communicator.allgather(self._data)
         if resume and self.exists:
             archive.remove_leftovers(self.path)
             self._restore(run, batches)
@@ -133,10 +136,13 @@ class Checkpoint:
         """
         state = run.state
         over = state.stop or state.epoch >= state.epochs
-        if not over and self._now(run) - self._last < self.every:
+        due = over or self._now(run) - self._last >= self.every
+        if not (due if run.ranks is None else run.ranks.any(due)):
             return
+        tree = self._tree(run, batches)
         try:
-            archive.write(self.path, self._tree(run, batches))
+            if run.ranks is None or run.ranks.first:
+                archive.write(self.path, tree)
         except OSError as error:
             if self.on_error == "raise":
                 raise
@@ -180,6 +186,8 @@ class Checkpoint:
 
     def _tree(self, run: Run, batches: Batches) -> dict[str, Any]:
         state, best = run.state, run.best_weights
+        streams = [layer.rng.bit_generator.state for _, layer in state.network.walk()]
+        by_rank = run.ranks.communicator.allgather if run.ranks else lambda own: own
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -187,10 +195,10 @@ class Checkpoint:
             "note": self.note,
             "weights": list(run.good),
             "best_weights": None if best is None else list(best),
-            "streams": [layer.rng.bit_generator.state for _, layer in state.network.walk()],
+            "streams": by_rank(streams),
             "optimizer": state.optimizer.state,
             "settings": {"given": self._settings, "now": _settings(run)},
-            "data": batches.state,
+            "data": by_rank(batches.state),
             "callbacks": [callback.state for callback in _with_state(run)],
             "counters": {name: getattr(state, name) for name in ("epoch", "step", "stop")},
             "history": state.history.state,
@@ -218,19 +226,20 @@ class Checkpoint:
 
     def _put_back(self, tree: Any, run: Run, batches: Batches) -> None:
         state, network = run.state, run.state.network
+        own = itemgetter(run.ranks.rank) if run.ranks else lambda all_there_is: all_there_is
         params, buffers = tree["weights"]
         run.good = params, buffers
         put_back(network, run.good)
         best = tree["best_weights"]
         run.best_weights = None if best is None else (best[0], best[1])
-        for (_, layer), stream in zip(network.walk(), tree["streams"], strict=True):
+        for (_, layer), stream in zip(network.walk(), own(tree["streams"]), strict=True):
             layer.rng.bit_generator.state = stream
         given = tree["settings"]["given"]
         if given == self._settings:  # else they were changed on purpose
             _set_settings(run, tree["settings"]["now"])
             run.plan = plan(network)  # other layers may be frozen now
         state.optimizer.state = tree["optimizer"]
-        batches.state = tree["data"]
+        batches.state = own(tree["data"])
         for callback, held in zip(_with_state(run), tree["callbacks"], strict=True):
             callback.state = held
         for name, value in tree["counters"].items():

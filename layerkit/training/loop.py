@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from math import isfinite
 from typing import Any
 
@@ -20,6 +21,7 @@ from layerkit.sequences import numbers
 from layerkit.training.batches import as_batches
 from layerkit.training.checkpoint import Checkpoint, as_checkpoint
 from layerkit.training.history import History
+from layerkit.training.ranks import Ranks
 from layerkit.training.run import (
     Batches,
     Run,
@@ -51,6 +53,7 @@ def train(
     verbose: bool = False,
     checkpoint: str | os.PathLike | Checkpoint | None = None,
     resume: bool = False,
+    communicator: Any = None,
 ) -> History:
     """Train a network in place: for every batch forward, loss, backward, step.
 
@@ -102,6 +105,9 @@ def train(
         Go on from the checkpoint, if there is one, with everything else given as before: the result
         is that of the run that was never interrupted, bit by bit. A larger ``epochs`` goes further.
         A number of the optimizer that was changed since, such as ``learning_rate``, counts anew.
+    communicator : mpi4py.MPI.Comm, optional
+        Train on all of its ranks together, each of which makes this call, in a script under
+        ``mpiexec``: see Notes.
 
     Returns
     -------
@@ -146,6 +152,14 @@ def train(
     fewer calls. In a loop of your own, ``fast = layerkit.fused.plan(network)`` has them too:
     ``fast.forward(x, training=True)`` in place of ``network.forward(x, training=True)``.
 
+    On several ranks a step is one all-reduce of gradient, loss and weight, and the same step on
+    each. Where all ranks give the same rows, each computes its part of every batch of
+    ``batch_size``: the result is that of one process, up to rounding. Else each gives its share
+    and its batches of ``batch_size``, which make a step together; a rank may run out of batches,
+    or have no rows (``X[:0]``). `BatchNorm` looks at a rank's part of a batch, and its running
+    statistics are averaged. Validation is averaged over ranks, by rows. The first rank alone prints
+    and writes files. Ctrl-C ends training on all ranks; an error on one ends all processes.
+
     Examples
     --------
     >>> from layerkit import Dense, ReLU, Sequential
@@ -168,8 +182,13 @@ def train(
     if checkpoint is not None and isinstance(optimizer, LBFGS):
         raise ValueError("checkpoint needs an optimizer that steps in batches, not LBFGS")
     monitor = _choose_monitor(monitor, validation_data is not None, score is not None)
-    init_seed, shuffle_seed, noise_seed = as_seed_sequence(random_state).spawn(3)
-    batches = as_batches(data, batch_size, np.random.default_rng(shuffle_seed) if shuffle else None)
+    ranks = communicator
+    if ranks is not None and not isinstance(ranks, Ranks):
+        ranks = Ranks(communicator)
+    seed = as_seed_sequence(random_state)
+    init_seed, shuffle_seed, noise_seed = (ranks.same(seed) if ranks else seed).spawn(3)
+    rng = np.random.default_rng(shuffle_seed) if shuffle else None
+    batches = (ranks.batches if ranks else as_batches)(data, batch_size, rng)
     for _, layer in network.walk():
         if layer.stateful:
             batches.check_order(layer.where)
@@ -177,19 +196,21 @@ def train(
     if not network.is_built:
         dtype = widest_dtype(network, batches.dtype)
         network.build(batches.input_shape, init_seed, dtype=dtype)
-    if random_state is not None:
+    if ranks:
+        ranks.begin(network, noise_seed)
+    elif random_state is not None:
         network.reseed(noise_seed)
     warn_of_double_link(network, loss)
 
     state = TrainingState(network, loss, optimizer, epochs)
-    run = Run(state, validation, score, monitor, patience, tol, callbacks)
+    run = Run(state, validation, score, monitor, patience, tol, callbacks, ranks)
     if checkpoint is not None:
         checkpoint.begin(run, batches, resume)
-    bar = [Progress(state, len(batches))] if verbose else []
+    bar = [Progress(state, len(batches))] if verbose and (ranks is None or ranks.first) else []
     run.observe(*bar)
     network.needs_input_grad = False
     try:
-        with threads_for(network):
+        with threads_for(network), ranks.listening() if ranks else nullcontext():
             _learn(run, batches, checkpoint)
     except KeyboardInterrupt as interrupt:
         state.history.stopped = f"interrupted in epoch {state.epoch + 1}"
@@ -216,7 +237,8 @@ def _learn(run: Run, batches: Batches, checkpoint: Checkpoint | None) -> None:
         _minimize(run, batches)
         return
     while state.epoch < state.epochs and not state.stop:
-        run.end_epoch(_epoch(run, batches))
+        epoch = _epoch if run.ranks is None else run.ranks.epoch
+        run.end_epoch(epoch(run, batches))
         if checkpoint is not None:
             checkpoint.end_epoch(run, batches)
 
@@ -261,6 +283,8 @@ def _minimize(run: Run, batches: Batches) -> None:
         network.flat_params[...] = flat_params
         network.reseed(noise)  # the same noise each time: a line search needs one function
         network.reset_state()
+        if run.ranks is not None:
+            return run.ranks.loss_and_grads(run, (x, y, weight, normalizer))
         value = loss.forward(run.plan.forward(x, training=True), y, weight, normalizer)
         run.plan.backward(loss.backward())
         return value, network.flat_grads

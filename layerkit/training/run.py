@@ -85,11 +85,13 @@ class Run:
         patience: int | None,
         tol: float,
         callbacks: Sequence[Callable[[TrainingState], Any]],
+        ranks: Any = None,
     ) -> None:
         self.state, self.validation, self.score = state, validation, score
         state.validation = validation
         self.monitor = monitor
         self.patience, self.tol = patience, tol
+        self.ranks = ranks
         self.plan = plan(state.network)
         self.callbacks: list[Callable[[TrainingState], Any]] = []
         self.before_batch: list[Callable[[TrainingState], Any]] = []
@@ -139,6 +141,8 @@ class Run:
         self._track(-row[self.monitor] if self.monitor == _GREATER else row[self.monitor])
         for callback in self.callbacks:
             callback(state)
+        if self.ranks is not None:
+            state.stop = self.ranks.any(state.stop)
         if state.stop and not state.history.stopped:
             state.history.stopped = "a callback asked for it"
 
@@ -153,7 +157,7 @@ class Run:
                 weight = weight.repeat(y_pred.lengths)
             arrays = map(numbers, (y_true, y_pred, weight))
             found["validation_score"] = float(self.score(*arrays))
-        return found
+        return found if self.ranks is None else self.ranks.mean(found, len(y_true))
 
     def _track(self, value: float) -> None:
         """Remember the best epoch; stop when none was better for too long."""

@@ -169,7 +169,8 @@ class Penalized(Loss):
         decay = self.alpha / normalizer
         if decay != self.optimizer.weight_decay:  # a change makes it check its parameters
             self.optimizer.weight_decay = decay
-        return value + penalty(decay, self.weights)
+        part = len(y_pred) / normalizer  # of the batch, where several processes share it
+        return value + part * penalty(decay, self.weights)
 
     def backward(self) -> np.ndarray:
         return self.unpenalized.backward()
