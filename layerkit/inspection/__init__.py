@@ -11,6 +11,7 @@ Check and trace::
     gradient_catalogue      formulas of every layer and loss, with their proofs
     GradientCatalogue       what it returns
     input_gradient          the gradient of an output or the loss in the input
+    attention_weights       what every layer of attention looks at
 
 Examine::
 
@@ -25,6 +26,7 @@ Pictures, each with ``plot()``::
     GradientRecorder        the callback that notes these norms
     ActivationDisplay       a histogram of every layer's outputs
     FilterDisplay           kernels of a convolution
+    AttentionDisplay        what each head of attention looks at
     SaliencyDisplay         which pixels an output depends on
     DerivativeDisplay       an activation beside its derivative
     DerivativeErrorDisplay  how wrong numerical derivatives are, by step
@@ -42,10 +44,12 @@ from layerkit.inspection.gradient_check import (
 )
 
 if TYPE_CHECKING:
+    from layerkit.inspection.attention import attention_weights
     from layerkit.inspection.catalogue import GradientCatalogue, gradient_catalogue
     from layerkit.inspection.diagnosis import HealthMonitor, HealthReport, health
     from layerkit.inspection.displays import (
         ActivationDisplay,
+        AttentionDisplay,
         DerivativeDisplay,
         DerivativeErrorDisplay,
         FilterDisplay,
@@ -62,6 +66,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActivationDisplay",
+    "AttentionDisplay",
     "BackpropTrace",
     "DerivativeDisplay",
     "DerivativeErrorDisplay",
@@ -76,6 +81,7 @@ __all__ = [
     "SaliencyDisplay",
     "TrainingCurveDisplay",
     "WeightRecorder",
+    "attention_weights",
     "check_gradients",
     "check_loss_gradients",
     "gradient_catalogue",
@@ -90,6 +96,7 @@ __all__ = [
 _LAZY = {
     name: module
     for module, names in {
+        "attention": ["attention_weights"],
         "catalogue": ["GradientCatalogue", "gradient_catalogue"],
         "diagnosis": ["HealthMonitor", "HealthReport", "health"],
         "numerical_differentiation": ["numerical_gradient"],

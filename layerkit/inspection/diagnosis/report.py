@@ -10,7 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.inspection.diagnosis import data_verdicts, signal_verdicts, training_verdicts
+from layerkit.inspection.diagnosis import (
+    attention_verdicts,
+    data_verdicts,
+    signal_verdicts,
+    training_verdicts,
+)
 from layerkit.inspection.diagnosis.evidence import (
     Acquired,
     Evidence,
@@ -32,6 +37,7 @@ CHECKS: tuple[Callable[[Evidence], Verdict | None], ...] = (
     signal_verdicts.saturated_units,
     signal_verdicts.exploding_gradient,
     signal_verdicts.dead_units,
+    attention_verdicts.collapsed_attention,
     signal_verdicts.no_gradient,
     signal_verdicts.vanishing_gradient,
     data_verdicts.wrong_initial_loss,
