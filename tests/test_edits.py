@@ -210,7 +210,7 @@ CHANGEABLE = [
 ]
 
 
-@pytest.mark.parametrize("make, name, value", CHANGEABLE, ids=lambda v: str(v) if v else "")
+@pytest.mark.parametrize("make, name, value", CHANGEABLE)
 def test_what_leaves_the_arrays_alone_may_change(make, name, value, tmp_path):
     shape = (5, 3) if "layer__" in name else (3,)
     x = np.random.default_rng(0).normal(size=(6, *shape))

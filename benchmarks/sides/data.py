@@ -31,6 +31,13 @@ def sequences(
     )
 
 
+def lengths(steps: int, batch: int) -> np.ndarray:
+    """Return lengths of rows from a sixteenth of the steps to all of them."""
+    found = np.random.default_rng(0).integers(steps // 16, steps + 1, batch)
+    found[0] = steps
+    return found
+
+
 def like(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     """Return float32 noise of this shape."""
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)

@@ -183,6 +183,35 @@ def layer(name: str, shape: tuple[int, ...]) -> Repeat:
     return repeat
 
 
+def attention(
+    steps: int, batch: int, training: bool, causal: bool = False, ragged: bool = False
+) -> Repeat:
+    """Run attention to 128 features, in both directions or forward alone."""
+    layer = layerkit.MultiHeadAttention(4, causal).build((None, 128), random_state=0)
+    return of_sequences(layer, steps, batch, training, ragged)
+
+
+def transformer(steps: int, batch: int, training: bool, causal: bool) -> Repeat:
+    """Run a transformer block, without dropout."""
+    block = layerkit.TransformerEncoderBlock(4, 512, rate=0.0, causal=causal)
+    return of_sequences(block.build((None, 128), random_state=0), steps, batch, training, False)
+
+
+def of_sequences(layer: Layer, steps: int, batch: int, training: bool, ragged: bool) -> Repeat:
+    """Run a layer on rows of 128 features."""
+    x: Any = data.like((batch, steps, 128))
+    if ragged:
+        rows = zip(x, data.lengths(steps, batch), strict=True)
+        x = Sequences([row[:n] for row, n in rows])
+    grad = x
+
+    def repeat() -> None:
+        layer.forward(x, training=True)
+        layer.backward(grad)
+
+    return repeat if training else lambda: layer.infer(x)
+
+
 def cross_entropy(batch: int, classes: int) -> Repeat:
     """Compute the loss and its gradient."""
     loss, (X, y) = CategoricalCrossEntropy(), data.rows(batch, classes, classes)

@@ -226,6 +226,50 @@ def layer(name: str, shape: tuple[int, ...]) -> Repeat:
     return repeat
 
 
+def attention(
+    steps: int, batch: int, training: bool, causal: bool = False, ragged: bool = False
+) -> Repeat:
+    """Run attention to 128 features, in both directions or forward alone."""
+    module = nn.MultiheadAttention(128, 4, batch_first=True)
+    how = {"need_weights": False, "is_causal": causal, "attn_mask": later(steps, causal)}
+    if ragged:
+        ends = torch.from_numpy(data.lengths(steps, batch))
+        how["key_padding_mask"] = torch.arange(steps)[None] >= ends[:, None]
+    return of_sequences(module, lambda x: module(x, x, x, **how)[0], steps, batch, training)
+
+
+def transformer(steps: int, batch: int, training: bool, causal: bool) -> Repeat:
+    """Run a transformer block, without dropout."""
+    module = nn.TransformerEncoderLayer(128, 4, 512, 0.0, batch_first=True, norm_first=True)
+    mask = later(steps, causal)
+    return of_sequences(module, lambda x: module(x, mask, is_causal=causal), steps, batch, training)
+
+
+def later(steps: int, causal: bool) -> torch.Tensor | None:
+    """Mask of the steps that a causal one does not see."""
+    return torch.ones(steps, steps, dtype=torch.bool).triu(1) if causal else None
+
+
+def of_sequences(
+    module: nn.Module, run: Callable, steps: int, batch: int, training: bool
+) -> Repeat:
+    """Run a module on rows of 128 features."""
+    x = torch.from_numpy(data.like((batch, steps, 128))).requires_grad_(training)
+    grad = x.detach()
+    module.train(training)
+
+    def repeat() -> None:
+        x.grad = None
+        module.zero_grad()
+        run(x).backward(grad)
+
+    def infer() -> None:
+        with torch.inference_mode():
+            run(x)
+
+    return repeat if training else infer
+
+
 def cross_entropy(batch: int, classes: int) -> Repeat:
     """Compute the loss and its gradient."""
     X, y = tensors(*data.rows(batch, classes, classes))

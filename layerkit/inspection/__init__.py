@@ -12,6 +12,7 @@ Check and trace::
     GradientCatalogue       what it returns
     input_gradient          the gradient of an output or the loss in the input
     gradient_through_time   how much of a gradient is left, step by step back in time
+    attention_weights       what every layer of attention looks at
 
 Examine::
 
@@ -27,6 +28,7 @@ Pictures, each with ``plot()``::
     GradientThroughTimeDisplay  norm of a gradient at each step before the last
     ActivationDisplay       a histogram of every layer's outputs
     FilterDisplay           kernels of a convolution
+    AttentionDisplay        what each head of attention looks at
     SaliencyDisplay         which pixels an output depends on
     DerivativeDisplay       an activation beside its derivative
     DerivativeErrorDisplay  how wrong numerical derivatives are, by step
@@ -44,10 +46,12 @@ from layerkit.inspection.gradient_check import (
 )
 
 if TYPE_CHECKING:
+    from layerkit.inspection.attention import attention_weights
     from layerkit.inspection.catalogue import GradientCatalogue, gradient_catalogue
     from layerkit.inspection.diagnosis import HealthMonitor, HealthReport, health
     from layerkit.inspection.displays import (
         ActivationDisplay,
+        AttentionDisplay,
         DerivativeDisplay,
         DerivativeErrorDisplay,
         FilterDisplay,
@@ -66,6 +70,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActivationDisplay",
+    "AttentionDisplay",
     "BackpropTrace",
     "DerivativeDisplay",
     "DerivativeErrorDisplay",
@@ -81,6 +86,7 @@ __all__ = [
     "SaliencyDisplay",
     "TrainingCurveDisplay",
     "WeightRecorder",
+    "attention_weights",
     "check_gradients",
     "check_loss_gradients",
     "gradient_catalogue",
@@ -96,6 +102,7 @@ __all__ = [
 _LAZY = {
     name: module
     for module, names in {
+        "attention": ["attention_weights"],
         "catalogue": ["GradientCatalogue", "gradient_catalogue"],
         "diagnosis": ["HealthMonitor", "HealthReport", "health"],
         "numerical_differentiation": ["numerical_gradient"],

@@ -179,18 +179,31 @@ class MultiHeadAttention(Layer):
             One for each row, without dropout. ``A[n][h, i, j]`` is how much step i takes of step j;
             over j they add up to 1.
         """
-        rows = Sequences.of(as_sequences(x))
-        rows = rows.with_steps(self.convert_input(rows.steps))
-        return [self._weights_of(row) for row in rows]
+        return [softmax(scores) for scores in self.scores(x)]
 
-    def _weights_of(self, row: np.ndarray) -> np.ndarray:
-        """Return A of one row."""
+    def scores(self, x: np.ndarray) -> list[np.ndarray]:
+        """Return the scores, of which the softmax is A: -∞ where a step is not looked at.
+
+        Parameters
+        ----------
+        x : array of shape (n_samples, time, d) or rows of unequal length
+            As for `forward`.
+
+        Returns
+        -------
+        scores : list of ndarray of shape (num_heads, time, time)
+            One for each row.
+        """
+        rows = Sequences.of(as_sequences(x))
+        return [self._scores_of(row) for row in rows.with_steps(self.convert_input(rows.steps))]
+
+    def _scores_of(self, row: np.ndarray) -> np.ndarray:
         qkv = self._queries_keys_values(row)
         q, k, _ = qkv.reshape(len(row), 3, self.num_heads, -1).transpose(1, 2, 0, 3)
         scores = q @ k.mT / math.sqrt(q.shape[-1])
         if self.causal:
             scores[:, np.triu(np.ones((len(row), len(row)), bool), 1)] = -np.inf
-        return softmax(scores)
+        return scores
 
     def multiply_adds(self) -> int:
         """Four products with d x d weights, and two in which each pair of steps meets."""

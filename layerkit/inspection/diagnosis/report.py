@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from layerkit.inspection.diagnosis import (
+    attention_verdicts,
     data_verdicts,
     design_verdicts,
     signal_verdicts,
@@ -45,6 +46,7 @@ CHECKS: tuple[Callable[[Evidence], Verdict | None], ...] = (
     signal_verdicts.saturated_units,
     signal_verdicts.exploding_gradient,
     signal_verdicts.dead_units,
+    attention_verdicts.collapsed_attention,
     signal_verdicts.no_gradient,
     signal_verdicts.vanishing_gradient,
     time_verdicts.through_time,

@@ -1,6 +1,7 @@
 """Pictures, drawn with matplotlib; nothing here imports it before ``plot`` is called."""
 
 from layerkit.inspection.displays.activations import ActivationDisplay
+from layerkit.inspection.displays.attention import AttentionDisplay
 from layerkit.inspection.displays.derivatives import DerivativeDisplay, DerivativeErrorDisplay
 from layerkit.inspection.displays.display import Display
 from layerkit.inspection.displays.filters import FilterDisplay
@@ -12,6 +13,7 @@ from layerkit.inspection.displays.training_curve import TrainingCurveDisplay
 
 __all__ = [
     "ActivationDisplay",
+    "AttentionDisplay",
     "DerivativeDisplay",
     "DerivativeErrorDisplay",
     "Display",

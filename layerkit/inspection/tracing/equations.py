@@ -19,7 +19,7 @@ from layerkit.inspection.tracing.record import (
     is_small,
 )
 from layerkit.layer import Layer
-from layerkit.layers import Concat, Dense, Residual
+from layerkit.layers import Concat, Dense, MultiHeadAttention, Residual
 from layerkit.layers.activations import Elementwise
 from layerkit.losses import Loss
 from layerkit.tables import number
@@ -54,7 +54,8 @@ def equations_of(layer: Layer, step: LayerStep, branches: Branches) -> Equations
         return [], [], list(_ways_added(step, branches))
     if isinstance(layer, Elementwise):
         return _elementwise(step)
-    return [], [], list(_any_layer(step))
+    forward = list(_attention(layer, step)) if isinstance(layer, MultiHeadAttention) else []
+    return forward, [], list(_any_layer(step))
 
 
 # ---------------------------------------------------------------- local derivatives
@@ -184,6 +185,21 @@ def _any_layer(step: LayerStep) -> Iterator[Equation]:
     yield from _of_params(step)
     if step.grad_input is not None and step.local.values is not None:
         yield from _contracted(step, "x", step.local.values, step.grad_input)
+
+
+def _attention(layer: MultiHeadAttention, step: LayerStep) -> Iterator[Equation]:
+    """Yield every weight as the softmax of the scores that its step gives."""
+    both = zip(layer.scores(step.input), layer.weights(step.input), strict=True)
+    for n, (scores, weights) in enumerate(both):
+        for head, t, s in np.ndindex(weights.shape):
+            seen = range(t + 1 if layer.causal else len(scores[head]))
+            if s in seen:
+                names = [entry("S", (n, head, t, other)) for other in seen]
+                powers = [f"exp({number(scores[head, t, other])})" for other in seen]
+                symbols = f"exp({names[s]}) / ({' + '.join(f'exp({name})' for name in names)})"
+                quotient = f"{powers[s]} / ({' + '.join(powers)})"
+                place = entry("A", (n, head, t, s))
+                yield Equation(place, symbols, quotient, float(weights[head, t, s]))
 
 
 def _of_params(step: LayerStep) -> Iterator[Equation]:

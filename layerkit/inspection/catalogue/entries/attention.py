@@ -61,7 +61,7 @@ ATTENTION = [
         dL/dW_o[j, o] = sum[n, t](h[n, t, j] * G[n, t, o])
         dL/db_o[o] = sum[n, t](G[n, t, o])
         """,
-        in_one_line=("dL/dS = A (dL/dA - sum(A dL/dA))", "S = q k.T / sqrt(w)"),
+        in_one_line=("dA/dS = A (dS - sum(A dS)) for S = q k.T / sqrt(w)",),
         make=lambda: layers.MultiHeadAttention(2),
         input_shape=(3, 4),
         letters={"H": "num_heads"},
@@ -115,7 +115,7 @@ ATTENTION = [
         dL/dx[n, u, i] =
             (dL/dz[n, u, i]) + sum[s, j]((dL/dz[n, s, j]) * J1[n, s, j, u, i])
         """,
-        in_one_line=("dL/dz = G + that of f2", "dL/dx = dL/dz + that of f1"),
+        in_one_line=("dy/dx = (1 + dF/dz) (1 + dA/dx)",),
         make=lambda: layers.TransformerEncoderBlock(2, 5, rate=0.0),
         input_shape=(3, 4),
         where={
