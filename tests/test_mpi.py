@@ -1,0 +1,132 @@
+"""Training on several processes: the result is that of one, and whatever happens all know."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from layerkit import Dense
+from layerkit.distributed import data_parallel
+from layerkit.losses import MeanSquaredError
+from layerkit.optimizers import SGD
+from layerkit.training import train
+
+MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}")
+SCRIPT = Path(__file__).with_name("ranks_script.py")
+
+needs_mpi = pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec: pip install mpi4py mpich")
+slow = pytest.mark.slow
+
+
+def run(task, folder, n_ranks):
+    """Run a task of the script; return what the process says."""
+    pytest.importorskip("mpi4py")
+    command = [MPIEXEC, "-n", str(n_ranks), sys.executable, str(SCRIPT), task, str(folder)]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}
+    env["LAYERKIT_KERNELS"] = "numpy"
+    return subprocess.run(
+        command, env=env, text=True, capture_output=True, timeout=240, check=False
+    )
+
+
+def results(task, folder, n_ranks):
+    """Return weights and what else a task tells."""
+    done = run(task, folder, n_ranks)
+    assert done.returncode == 0, done.stderr
+    with np.load(folder / f"{task} {n_ranks}.npz") as found:
+        return found["params"], found["said"]
+
+
+EQUAL = ("same rows", "shares", "float32", "weights", "weighted shares", "L-BFGS", "odd batches",
+         "a rank without rows", "streamed", "estimator", "early stopping")  # fmt: skip
+
+
+@needs_mpi
+@pytest.mark.parametrize(
+    ("task", "n_ranks"),
+    [
+        pytest.param(task, n, marks=[] if (i + n) % 5 == 0 else [slow])
+        for i, task in enumerate(EQUAL)
+        for n in (2, 3, 4)
+        if not (n == 3 and task in ("shares", "weighted shares", "a rank without rows"))
+    ],
+)
+def test_many_ranks_do_what_one_does(task, n_ranks, tmp_path):
+    one, several = results(task, tmp_path, 1), results(task, tmp_path, n_ranks)
+    tolerance = 1e-5 if task == "float32" else 1e-12
+    np.testing.assert_allclose(several[0], one[0], rtol=0, atol=tolerance)
+    np.testing.assert_allclose(several[1], one[1], rtol=tolerance)
+
+
+@needs_mpi
+def test_ranks_end_with_one_network_and_their_own_noise(tmp_path):
+    _, (networks, noises) = results("noisy", tmp_path, 2)
+    assert (networks, noises) == (1, 2)
+
+
+@needs_mpi
+def test_a_rank_may_run_out_of_batches(tmp_path):
+    params, losses = results("unequal streams", tmp_path, 2)
+    assert np.isfinite(params).all() and losses[-1] < losses[0]
+
+
+@needs_mpi
+def test_data_that_do_not_fit_on_one_rank_stop_all_with_its_number(tmp_path):
+    _, said = results("bad rows", tmp_path, 2)
+    assert said[0].startswith("RankError: rank 1 of 2 cannot train: y must have one row")
+    assert said[1].startswith("ValueError: y must have one row")
+
+
+@needs_mpi
+def test_an_error_on_one_rank_ends_all(tmp_path):
+    began = time.monotonic()
+    done = run("fails", tmp_path, 2)
+    assert done.returncode != 0 and time.monotonic() - began < 120
+    said = done.stdout + done.stderr
+    assert "OSError: the disk of this rank is full" in said
+    assert "rank 1 of 2 failed, so all ranks end" in said
+
+
+@needs_mpi
+def test_ctrl_c_on_one_rank_stops_all_after_the_same_step(tmp_path):
+    _, said = results("interrupted", tmp_path, 2)
+    assert len(set(said)) == 1
+
+
+@needs_mpi
+@slow
+def test_a_killed_rank_ends_all_and_the_run_goes_on_bit_by_bit(tmp_path):
+    done = run("killed", tmp_path, 2)
+    assert done.returncode != 0 and (tmp_path / "run.npz").exists()
+    (tmp_path / "resume").touch()
+    resumed = results("killed", tmp_path, 2)
+    (tmp_path / "run.npz").unlink()
+    undisturbed = results("killed", tmp_path, 2)
+    np.testing.assert_array_equal(resumed[0], undisturbed[0])
+
+
+class Alone:
+    """A communicator of one rank, without MPI."""
+
+    def Get_rank(self):
+        return 0
+
+    def Get_size(self):
+        return 1
+
+    def Allreduce(self, *_):
+        raise AssertionError
+
+
+@pytest.mark.parametrize("communicator", ["world", 4, Alone()])
+def test_what_is_no_communicator_is_refused(communicator):
+    with pytest.raises(TypeError, match=r"communicator must be one of mpi4py.*got"):
+        train(Dense(1), MeanSquaredError(), SGD(), (np.eye(3), np.eye(3)[:, :1]), epochs=1,
+              communicator=communicator)  # fmt: skip
+    with pytest.raises(TypeError, match="communicator"), data_parallel(communicator):
+        pass
