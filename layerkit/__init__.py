@@ -39,6 +39,7 @@ Packages::
     layerkit.fused          plan: a network in fewer calls, for loops of your own
     layerkit.inspection     check, trace, examine and picture what a network does
     layerkit.interchange    model files; to and from ONNX, PyTorch, scikit-learn
+    layerkit.distributed    one fit on the processes of MPI
     layerkit.datasets       small data sets
     layerkit.kernels        the hot loops, in NumPy or compiled by Numba
 
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
 _packages = [
     "datasets",
+    "distributed",
     "estimators",
     "fused",
     "inspection",

@@ -94,7 +94,9 @@ class HyperParameter:
 def edit(layer: Any, name: str, value: Any) -> None:
     """Change a hyper-parameter of a built layer, or raise and leave the layer as it was."""
     before = [(inner, vars(inner).copy()) for _, inner in layer.walk()]
-    where = layer.where
+    where, owner = layer.where, vars(layer).get("handed_down_by")
+    if owner:
+        raise TypeError(f"in {where}: {name} comes from {owner}: set it there")
     try:
         vars(layer)[name] = closed(value)
         if [id(inner) for _, inner in layer.walk()] != [id(inner) for inner, _ in before]:

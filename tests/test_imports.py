@@ -48,6 +48,7 @@ MAY_IMPORT["training"] = {*MAY_IMPORT["fused"], "fused", "losses", "optimizers",
 MAY_IMPORT["inspection"] = {*MAY_IMPORT["training"], "training"}
 MAY_IMPORT["estimators"] = {*MAY_IMPORT["training"], "training"}
 MAY_IMPORT["interchange"] = {*MAY_IMPORT["estimators"], "estimators"}
+MAY_IMPORT["distributed"] = {"training"}
 MAY_IMPORT["demo"] = set(MAY_IMPORT)
 MAY_IMPORT["__init__"] = set(MAY_IMPORT) - {"demo"}
 MAY_IMPORT["__main__"] = {"demo", "kernels"}

@@ -117,7 +117,7 @@ def test_a_fit_starts_from_the_weights_that_the_layers_have(source, tmp_path):
     for fitted in (model, clone(model), clone(clone(model)), pickle.loads(pickle.dumps(model))):
         without_warnings(lambda fitted=fitted: fitted.fit(X, Y))
         np.testing.assert_allclose(fitted.network_.flat_params, before[0], atol=1e-6)
-        np.testing.assert_allclose(fitted._raw(X), network.infer(X), atol=1e-5)
+        np.testing.assert_allclose(fitted.network_.infer(X), network.infer(X), atol=1e-5)
         assert fitted.network_.dtype == network.dtype
     np.testing.assert_equal(state(network), before)
     assert fitted.network_.output_shape == (width,)

@@ -394,11 +394,14 @@ class NetworkEstimator(
         )
 
     def _score(self, X: Any, y: Any, sample_weight: Any) -> float:
-        if self._target.of_steps:
-            return self._from_raw(X, lambda raw: self._target.score(y, raw, sample_weight))
-        y = y.toarray() if issparse(y) else np.asarray(y)
-        y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-        return self._from_raw(X, lambda raw: self._target.score(y, raw, sample_weight))
+        def finish(raw: np.ndarray) -> float:
+            if self._target.of_steps:
+                return self._target.score(y, raw, sample_weight)
+            known = y.toarray() if issparse(y) else np.asarray(y)
+            known = known[:, 0] if known.ndim == 2 and known.shape[1] == 1 else known
+            return self._target.score(known, raw, sample_weight)
+
+        return self._from_raw(X, finish)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
