@@ -70,7 +70,7 @@ class Bidirectional(Layer):
         self.check(ends, "layer", "one with stateful=False: what comes later ends with the row")
         for name, layer in self.children():
             layer.name, layer.follower_init = name, self.follower_init
-            layer.may_go_on = False  # from one window to the next
+            layer.may_go_on = False  # type: ignore[attr-defined]  # from one window to the next
             shape = layer.declare(input_shape)
         return (*shape[:-1], 2 * shape[-1])
 
