@@ -149,6 +149,9 @@ class Tree(Parameterized):
 
     def adopt(self, input_shape: Shape, dtype: DTypeLike, flat_params: np.ndarray) -> Self:
         """Build with parameters that are there already, those of a file say, drawing nothing."""
+        check_root(self, rebuild=True)
+        if not self.is_built:
+            copy_what_is_built(self)
         layers = self._allocate(as_shape(input_shape), as_dtype(dtype))
         self.flat_params[...] = flat_params
         for layer in layers:

@@ -485,12 +485,12 @@ class Bidirectional(Layer):
         return (*shape[:-1], 2 * shape[-1])
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        return self._joined(
-            self.layer.forward(x, training), self._reverse.forward(_turned(x), training)
-        )
+        (_, layer), (_, reverse) = self.children()
+        return self._joined(layer.forward(x, training), reverse.forward(_turned(x), training))
 
     def infer(self, x: np.ndarray) -> np.ndarray:
-        return self._joined(self.layer.infer(x), self._reverse.infer(_turned(x)))
+        (_, layer), (_, reverse) = self.children()
+        return self._joined(layer.infer(x), reverse.infer(_turned(x)))
 
     def _joined(self, forwards: np.ndarray, backwards: np.ndarray) -> np.ndarray:
         backwards = _turned(backwards) if self.layer.return_sequences else backwards  # type: ignore[attr-defined]
