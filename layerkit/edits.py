@@ -57,7 +57,7 @@ class ClosedDict(dict):
     ----------
     arrays : dict
         Copied.
-    kind : {"params", "grads"}
+    kind : {"params", "grads", "buffers"}
         What they are called.
     """
 
@@ -68,7 +68,12 @@ class ClosedDict(dict):
     def _refuse(self, name: Any = None, *_: Any, **__: Any) -> NoReturn:
         how = f"write into the array, self.{self.kind}[{name!r}][...] = value"
         if not isinstance(name, str) or name not in self:
-            how = f"declare it with self.add_param({name!r}, shape, initializer) in setup"
+            told = (
+                "buffer({!r}, array)"
+                if self.kind == "buffers"
+                else "param({!r}, shape, initializer)"
+            )
+            how = f"declare it with self.add_{told.format(name)} in setup"
         raise TypeError(f"{self.kind} does not support item assignment: {how}")
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -173,6 +178,8 @@ def closed(value: Any) -> Any:
 
 def opened(value: Any) -> Any:
     """Return what `closed` closed with plain lists again, for pickles."""
+    if type(value) is ClosedDict:
+        return dict(value)
     if type(value) in (ClosedList, tuple):
         return (list if type(value) is ClosedList else tuple)(map(opened, value))
     return value

@@ -688,6 +688,22 @@ class SetsParams(Scale):
         return x
 
 
+class SetsBuffers(Scale):
+    def setup(self, input_shape):
+        self.add_buffer("seen", np.zeros(1))
+        return super().setup(input_shape)
+
+    def forward(self, x, training=False):
+        self.buffers["seen"] = x.mean()
+        return x
+
+
+class UndeclaredBuffer(Scale):
+    def forward(self, x, training=False):
+        self.buffers["seen"] = x.mean()
+        return x
+
+
 class Undeclared(Scale):
     def backward(self, grad_output):
         self.grads["v"] = 0.0
@@ -708,6 +724,8 @@ def returning(value):
     [
         (Scale, TypeError, r"write into the array, self.grads\['w'\]\[...\] = value"),
         (SetsParams, TypeError, r"write into the array, self.params\['w'\]\[...\] = value"),
+        (SetsBuffers, TypeError, r"write into the array, self.buffers\['seen'\]\[...\] = value"),
+        (UndeclaredBuffer, TypeError, r"declare it with self.add_buffer\('seen', array\) in setup"),
         (Undeclared, TypeError, r"self.add_param\('v', shape, initializer\) in setup"),
         (lambda: returning(None), TypeError, "in Returns.*setup must return .*got None.*return"),
         (lambda: returning(3), TypeError, "in Returns.*setup must return .*got 3"),
