@@ -57,7 +57,7 @@ class ClosedDict(dict):
     ----------
     arrays : dict
         Copied.
-    kind : {"params", "grads"}
+    kind : {"params", "grads", "buffers"}
         What they are called.
     """
 
@@ -68,8 +68,16 @@ class ClosedDict(dict):
     def _refuse(self, name: Any = None, *_: Any, **__: Any) -> NoReturn:
         how = f"write into the array, self.{self.kind}[{name!r}][...] = value"
         if not isinstance(name, str) or name not in self:
-            how = f"declare it with self.add_param({name!r}, shape, initializer) in setup"
+            told = (
+                "buffer({!r}, array)"
+                if self.kind == "buffers"
+                else "param({!r}, shape, initializer)"
+            )
+            how = f"declare it with self.add_{told.format(name)} in setup"
         raise TypeError(f"{self.kind} does not support item assignment: {how}")
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return dict, (dict(self),)  # a copy is anybody's
 
     __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
     pop = popitem = clear = update = setdefault = _refuse  # type: ignore[assignment]
@@ -89,6 +97,17 @@ class HyperParameter:
             edit(layer, self.name, value)
         else:
             vars(layer)[self.name] = value
+
+
+class DefaultedHyperParameter(HyperParameter):
+    """The same where the class has a value under that name, as a dataclass has."""
+
+    def __init__(self, name: str, default: Any) -> None:
+        super().__init__(name)
+        self.default = default
+
+    def __get__(self, layer: Any, kind: Any = None) -> Any:
+        return self.default if layer is None else vars(layer).get(self.name, self.default)
 
 
 def edit(layer: Any, name: str, value: Any) -> None:
@@ -138,10 +157,12 @@ def _watched(kind: type) -> frozenset[str]:
     if kind.__init__ is object.__init__:  # type: ignore[misc]
         return frozenset()
     names = frozenset(list(inspect.signature(kind.__init__).parameters)[1:])  # type: ignore[misc]
-    defaults = getattr(kind, "__dataclass_fields__", {})  # which a dataclass keeps as attributes
     for name in names:
-        if name in defaults or not hasattr(kind, name):
+        held = inspect.getattr_static(kind, name, HyperParameter)
+        if held is HyperParameter:
             setattr(kind, name, HyperParameter(name))
+        elif not hasattr(held, "__get__") and not isinstance(held, HyperParameter):
+            setattr(kind, name, DefaultedHyperParameter(name, held))
     return names
 
 
@@ -159,6 +180,8 @@ def closed(value: Any) -> Any:
 
 def opened(value: Any) -> Any:
     """Return what `closed` closed with plain lists again, for pickles."""
+    if type(value) is ClosedDict:
+        return dict(value)
     if type(value) in (ClosedList, tuple):
         return (list if type(value) is ClosedList else tuple)(map(opened, value))
     return value

@@ -149,6 +149,9 @@ class Tree(Parameterized):
 
     def adopt(self, input_shape: Shape, dtype: DTypeLike, flat_params: np.ndarray) -> Self:
         """Build with parameters that are there already, those of a file say, drawing nothing."""
+        check_root(self, rebuild=True)
+        if not self.is_built:
+            copy_what_is_built(self)
         layers = self._allocate(as_shape(input_shape), as_dtype(dtype))
         self.flat_params[...] = flat_params
         for layer in layers:
@@ -213,7 +216,8 @@ class Tree(Parameterized):
             layer.path, layer.dtype = path, dtype
             layer._own_params, layer._shown_params = params, ClosedDict(params, "params")
             layer._shown_grads = ClosedDict(grads, "grads")
-            layer._own_buffers = {k: np.array(b, dtype) for k, b in layer._own_buffers.items()}
+            buffers = {k: np.array(b, dtype) for k, b in layer._own_buffers.items()}
+            layer._own_buffers = ClosedDict(buffers, "buffers")
             layer._flat_params = layer._flat_grads = None
             watch_hyper_parameters(layer)
         self._flat_params, self._flat_grads = flat_params, flat_grads
@@ -282,7 +286,8 @@ class Tree(Parameterized):
     @property
     def buffers(self) -> Mapping[str, np.ndarray]:
         """Arrays outside the flat vectors, by name."""
-        return MappingProxyType(self._own_buffers)
+        held = self._own_buffers
+        return held if type(held) is ClosedDict else MappingProxyType(held)
 
     @property
     def flat_params(self) -> np.ndarray:

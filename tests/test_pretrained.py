@@ -346,7 +346,7 @@ def test_a_network_becomes_a_fitted_classifier(make, arguments, labels, probable
     before, raw = state(network), network.infer(X)
     model = SequentialClassifier.from_network(network, **arguments)
     assert model.classes_.tolist() == labels and model.n_features_in_ == 4
-    np.testing.assert_array_equal(model._raw(X), raw)
+    np.testing.assert_array_equal(model.network_.infer(X), raw)
     if arguments.get("multilabel"):
         np.testing.assert_array_equal(model.predict(X), (raw > 0).astype(int))
     else:

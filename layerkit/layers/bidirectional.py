@@ -57,6 +57,8 @@ class Bidirectional(Layer):
 
     def children(self) -> list[tuple[str, Layer]]:
         check_layers(layer=self.layer)
+        ends = not self.layer.stateful
+        self.check(ends, "layer", "one with stateful=False: what comes later ends with the row")
         if repr(self._reverse) != repr(self.layer):  # a hyper-parameter was set since
             if self.is_built:
                 self._reverse.set_params(**self.layer.get_params(deep=False))
@@ -66,11 +68,8 @@ class Bidirectional(Layer):
 
     def setup(self, input_shape: Shape) -> Shape:
         self.check(isinstance(self.layer, Recurrent), "layer", "a SimpleRNN, GRU or LSTM")
-        ends = not self.layer.stateful  # type: ignore[attr-defined]
-        self.check(ends, "layer", "one with stateful=False: what comes later ends with the row")
         for name, layer in self.children():
             layer.name, layer.follower_init = name, self.follower_init
-            layer.may_go_on = False  # type: ignore[attr-defined]  # from one window to the next
             shape = layer.declare(input_shape)
         return (*shape[:-1], 2 * shape[-1])
 

@@ -44,6 +44,10 @@ class Sequential(Layer):
     ``net[0]``, ``net[-1]`` and ``net["dense_1"]`` are layers; ``net[:3]`` is a Sequential that
     shares them. Hyper-parameters inside are reached as ``layers__dense_1__units``.
 
+    Once it is built its layers stay: ``net.layers`` refuses to be changed, and so does a
+    hyper-parameter on which arrays or shapes depend. Another network of the same layers keeps their
+    weights: ``Sequential([*net.layers[:-1], Dense(2)]).build(net.input_shape)``.
+
     Examples
     --------
     >>> import numpy as np

@@ -67,14 +67,12 @@ class Recurrent(Layer):
     units: int
     return_sequences: bool
     state: State | None = None
-    may_go_on = True
     _unpickled = (*Layer._unpickled, "state")
 
     def setup(self, input_shape: Shape) -> Shape:
         self.check(is_size(self.units), "units", "a positive integer")
         for name in ("return_sequences", "stateful"):
             self.check(isinstance(getattr(self, name), bool | np.bool_), name, "True or False")
-        self.check(self.may_go_on or not self.stateful, "stateful", "False in both directions")
         self.check_input(len(input_shape) == 2, "sequences (n_samples, time, n_features)")
         columns = self.gates * self.units
         self.add_param("W", (input_shape[1], columns), self._per_gate(initializers.glorot_uniform))
