@@ -114,9 +114,13 @@ class NetworkEstimator(
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, ...)
             A table, or images ``(n_samples, height, width, channels)`` and the like. Sparse rows
-            are taken by a network that begins with Dense. Or, without y, batches: see Notes.
+            are taken by a network that begins with Dense. Sequences ``(n_samples, time,
+            n_features)``, or a list of arrays ``(time_i, n_features)`` of unequal length. Or,
+            without y, batches: see Notes.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
-            Labels or numbers.
+            Labels or numbers. Where X is a list of arrays, y may be one of arrays ``(time_i,)`` or
+            ``(time_i, n_outputs)``: a target for every step. Then predictions are lists, too; the
+            loss of a row is the mean over its steps, the score that of all steps.
         sample_weight : array-like of shape (n_samples,), optional
             Not negative. A weight of 2 counts as the row twice, 0 as no row.
         X_val, y_val : array-like, optional

@@ -150,7 +150,7 @@ class Recurrent(Layer):
                 f"{' and '.join(map(str, shapes))}, got {n_rows} rows, for which it would be "
                 f"{' and '.join(map(str, expected))}; reset_state() begins with new rows"
             )
-        return self.state
+        return [np.asarray(state) for state in self.state]
 
     def reset_state(self) -> None:
         self.state = None

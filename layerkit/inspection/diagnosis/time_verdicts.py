@@ -50,12 +50,11 @@ def through_time(e: Evidence) -> Verdict | None:
 
 def forget_gates(e: Evidence) -> Verdict | None:
     """Most cells of an LSTM lose what they hold at every step."""
-    network = copy.deepcopy(e.network)
-    layers = [(path, layer) for path, layer in network.walk() if isinstance(layer, LSTM)]
-    if not layers:
+    if not any(isinstance(layer, LSTM) for _, layer in e.network.walk()):
         return None
-    network.reset_state()
+    network = copy.deepcopy(e.network)
     network.forward(e.rows.some(ROWS).X)
+    layers = [(path, layer) for path, layer in network.walk() if isinstance(layer, LSTM)]
     for path, layer in layers:
         gates = layer.cache.kept[0]
         forget = gates[:, layer.units : 2 * layer.units]
