@@ -11,6 +11,7 @@ from sklearn.base import clone
 
 import layerkit.layers as nn
 from layerkit import check_gradients, kernels
+from layerkit.interchange import load, save
 from layerkit.kernels._numpy import attention as in_tiles
 from layerkit.kernels.dispatch import in_numpy
 from layerkit.sequences import Sequences
@@ -212,6 +213,11 @@ def test_weights_are_those_that_forward_uses(causal):
         assert_allclose(h @ layer.params["W_o"] + layer.params["b_o"], expected, **CLOSE)
     x = np.stack(rows_of([3, 3]))
     assert_array_equal(layer.weights(x), layer.weights(list(x)))
+    assert_array_equal(layer.weights(x), layer.weights(x.tolist()))
+    for wrong in (rows_of([3, 2], width=5), np.ones((2, 3, 5)), np.ones((3, 4))):
+        assert "expects (n_samples, time, 4)" in error_of(ValueError, layer.weights, wrong)
+    with pytest.raises(RuntimeError, match="not built"):
+        nn.MultiHeadAttention(2).weights(x)
 
 
 def test_dropped_weights_are_scaled_and_the_same_in_backward():
@@ -298,7 +304,7 @@ def test_hyper_parameters_of_the_block_reach_its_parts():
     assert {drop.rate, drop_hidden.rate, drop_output.rate, attend.rate} == {0.5}
 
 
-def test_parts_of_the_block_may_be_frozen():
+def test_parts_of_the_block_may_be_frozen(tmp_path):
     block = nn.TransformerEncoderBlock(2, 6)
     block.attention.trainable = False
     built(block, (3, 4))
@@ -307,6 +313,8 @@ def test_parts_of_the_block_may_be_frozen():
     block.backward(block.forward(x, training=True))
     frozen = [slot.slice for slot in block.layout if not slot.trainable]
     assert not any(block.flat_grads[where].any() for where in frozen) and block.flat_grads.any()
+    save(block, tmp_path / "block.npz")
+    assert load(tmp_path / "block.npz").layout == block.layout
     block = nn.TransformerEncoderBlock(2, 6)
     block.trainable = False
     assert not any(slot.trainable for slot in clone(block).build((3, 4)).layout)

@@ -99,6 +99,23 @@ def normalization(name, shape):
     return [forward, backward]
 
 
+def attention(causal, dropped):
+    lengths = np.array([4, 1, 9, 33])
+
+    def forward(rng, dtype):
+        keep = rng.random(2 * (lengths**2).sum()) < 0.7 if dropped else None
+        scale = 1 / 0.7 if dropped else 1.0
+        return "attention", (numbers(rng, (47, 18), dtype), lengths, 2, causal, keep, scale)
+
+    def backward(rng, dtype):
+        _, (qkv, *how) = forward(rng, dtype)
+        with kernels.use("numpy"):
+            kept = kernels.attention(qkv, *how)
+        return "attention_grad", (numbers(rng, (47, 6), dtype), qkv, *kept, *how)
+
+    return [forward, backward]
+
+
 def cross_entropy(smoothing, k):
     def arguments(rng, dtype):
         weights = rng.random(20) * (rng.random(20) > 0.2)
@@ -212,6 +229,8 @@ CASES = [
     *normalization("batch_norm", (40, 5, 6)),
     *normalization("batch_norm", (3, 5000)),
     *normalization("layer_norm", (4, 5, 33)),
+    *attention(causal=False, dropped=False),
+    *attention(causal=True, dropped=True),
     *cross_entropy(0.0, 2),
     *cross_entropy(0.1, 11),
     *recurrent([3, 2, 2, 1], 5, False),

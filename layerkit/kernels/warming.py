@@ -5,6 +5,7 @@ from numpy.typing import DTypeLike
 
 from layerkit.kernels._numpy import (
     activations,
+    attention,
     convolution,
     cross_entropy,
     dense,
@@ -30,6 +31,7 @@ def warmup(dtype: DTypeLike = np.float32) -> None:
     if backend() == "numba":
         _dense(dtype)
         _images(dtype)
+        _attention(dtype)
         _optimizers(dtype)
 
 
@@ -72,6 +74,12 @@ def _images(dtype: DTypeLike) -> None:
     pooling.mean_of_cells(x.reshape(2, 64, 8))
     _, mean, inv_std, _ = normalization.batch_norm(x, row, row, 1e-5)
     normalization.batch_norm_grad(x, x, mean, inv_std, row, row.copy(), row.copy())
+
+
+def _attention(dtype: DTypeLike) -> None:
+    qkv, how = np.ones((4, 6), dtype), (np.array([4]), 2, True)
+    y, log_sums = attention.attention(qkv, *how)
+    attention.attention_grad(y, qkv, y, log_sums, *how)
 
 
 def _optimizers(dtype: DTypeLike) -> None:

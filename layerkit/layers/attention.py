@@ -28,7 +28,7 @@ from layerkit.layers.normalization import LayerNorm
 from layerkit.layers.rectifiers import ReLU
 from layerkit.parameters import is_number, is_size
 from layerkit.sequences import Sequences, as_sequences, numbers, steps_like
-from layerkit.shapes import Shape
+from layerkit.shapes import Shape, batch_shape
 
 
 class MultiHeadAttention(Layer):
@@ -194,7 +194,12 @@ class MultiHeadAttention(Layer):
         scores : list of ndarray of shape (num_heads, time, time)
             One for each row.
         """
-        rows = Sequences.of(as_sequences(x))
+        d, x = len(self.params["W_qkv"]), as_sequences(x)
+        rows = x if isinstance(x, Sequences) else Sequences.from_array(np.asarray(x))
+        if rows.steps.shape[1:] != (d,):
+            raise ValueError(
+                f"in {self.where}: expects {batch_shape(self.input_shape)}, got {np.shape(x)}"
+            )
         return [self._scores_of(row) for row in rows.with_steps(self.convert_input(rows.steps))]
 
     def _scores_of(self, row: np.ndarray) -> np.ndarray:

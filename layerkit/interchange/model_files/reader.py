@@ -224,6 +224,14 @@ def _check_fitted(estimator: Any) -> None:
         target.predict(np.zeros(one, network.dtype))
 
 
+def _freeze(root: Layer, paths: list[Any]) -> None:
+    layers = dict(root.walk())
+    for path in paths:
+        if not isinstance(path, str) or path not in layers:
+            raise ModelFileError(f"the file freezes {str(path)[:100]}, which is no layer")
+        layers[path]._trainable = False
+
+
 def _build(root: Layer, built: dict[str, Any]) -> None:
     """Let a tree of layers have its arrays.
 
@@ -258,6 +266,7 @@ def _build(root: Layer, built: dict[str, Any]) -> None:
         params = built["params"]
         check_finite(params, "params")
         root.adopt(tuple(built["input_shape"]), built["dtype"], params)
+        _freeze(root, built.get("frozen", []))
     finally:
         for _, layer in tree:
             layer.__dict__.pop("declare", None)

@@ -228,6 +228,8 @@ class Writer:
             "layout": [[slot.path, slot.shape] for slot in root.layout],
             "buffers": buffers,
             "streams": streams,
+            # those too that a container made itself, as the parts of a transformer's block
+            "frozen": [path for path, layer in tree if not layer.trainable],
         }
 
     # ---------------------------------------------------------------- estimators

@@ -41,13 +41,13 @@ def attention_grad(grad, qkv, y, log_sums, lengths, n_heads, causal, keep=None, 
         given = grad, qkv, y, log_sums, lengths, n_heads, causal, keep, scale
         return in_numpy(reference.attention_grad)(*given)
     grad_qkv = np.empty(qkv.shape, qkv.dtype)
-    arrays = map(contiguous, (grad, qkv, y, log_sums, grad_qkv, _bytes(keep)))
+    arrays = *map(contiguous, (grad, qkv, y, log_sums)), grad_qkv, _bytes(keep)
     _for_every_head(_attend_back, lengths, n_heads, (blas, *arrays, scale, causal), y.shape[1])
     return grad_qkv
 
 
 def _bytes(keep):
-    return _NOTHING if keep is None else keep.view(np.uint8)
+    return _NOTHING if keep is None else contiguous(keep).view(np.uint8)
 
 
 def _for_every_head(kernel, lengths, n_heads, whole, d):
