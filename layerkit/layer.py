@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from operator import attrgetter
@@ -74,6 +74,15 @@ class Layer(Tree):
     True
     """
 
+    habits: ClassVar[Mapping[str, str]] = {
+        "activation": "an activation is a layer of its own: Dense(8), ReLU()",
+        "input_shape": "the shape of the input is told to build: network.build(4)",
+        "input_dim": "the shape of the input is told to build: network.build(4)",
+        "dtype": "the dtype is told to build: network.build(4, dtype=np.float64)",
+        "name": 'names are given in a list: Sequential([("hidden", Dense(8)), ...])',
+        "trainable": "it is an attribute: layer.trainable = False",
+        "inplace": "layers never change the array they are given",
+    }
     # What a Dense or convolution right before this layer should start from; None: look further.
     weight_init: ClassVar[Any] = None
     # Whether its kernels use all processors themselves, so that BLAS had better use one.

@@ -22,7 +22,7 @@ from layerkit import initializers
 from layerkit.kernels import sigmoid
 from layerkit.layer import Layer
 from layerkit.layers.containers import check_layers
-from layerkit.parameters import is_size
+from layerkit.parameters import is_flag, is_size
 from layerkit.sequences import Sequences, numbers
 from layerkit.shapes import Shape
 
@@ -61,6 +61,7 @@ class Recurrent(Layer):
     which returns D, the gradient of x W + b of all steps, and that of h U.
     """
 
+    too_many = "PyTorch's LSTM(4, 8) is LSTM(8): build counts the inputs"
     takes_sequences = True
     weight_init = staticmethod(initializers.glorot_uniform)
     gates = 1
@@ -70,8 +71,7 @@ class Recurrent(Layer):
 
     def setup(self, input_shape: Shape) -> Shape:
         self.check(is_size(self.units), "units", "a positive integer")
-        ok = isinstance(self.return_sequences, bool | np.bool_)
-        self.check(ok, "return_sequences", "True or False")
+        self.check(is_flag(self.return_sequences), "return_sequences", "True or False")
         self.check_input(len(input_shape) == 2, "sequences (n_samples, time, n_features)")
         columns = self.gates * self.units
         self.add_param("W", (input_shape[1], columns), self._per_gate(initializers.glorot_uniform))
@@ -196,7 +196,7 @@ class SimpleRNN(Recurrent):
     """
 
     def __init__(
-        self, units: int, activation: str = "tanh", return_sequences: bool = False
+        self, units: int, *, activation: str = "tanh", return_sequences: bool = False
     ) -> None:
         self.units = units
         self.activation = activation
@@ -280,7 +280,7 @@ class LSTM(Recurrent):
 
     gates = 4
 
-    def __init__(self, units: int, return_sequences: bool = False) -> None:
+    def __init__(self, units: int, *, return_sequences: bool = False) -> None:
         self.units = units
         self.return_sequences = return_sequences
 
@@ -380,7 +380,7 @@ class GRU(Recurrent):
 
     gates = 3
 
-    def __init__(self, units: int, return_sequences: bool = False) -> None:
+    def __init__(self, units: int, *, return_sequences: bool = False) -> None:
         self.units = units
         self.return_sequences = return_sequences
 

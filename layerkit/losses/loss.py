@@ -1,5 +1,6 @@
 """The contract of a loss: one number, and the exact derivative of that number."""
 
+from collections.abc import Mapping
 from math import isfinite
 from typing import Any, ClassVar
 
@@ -62,6 +63,12 @@ class Loss(Parameterized):
     [[0.0], [0.5]]
     """
 
+    habits: ClassVar[Mapping[str, str]] = {
+        "reduction": "the loss is the weighted mean of the samples",
+        "from_logits": "it takes raw outputs: end the network without sigmoid or softmax",
+        "weight": "give weights to forward(y_pred, y_true, sample_weight) or an estimator's fit",
+        "class_weight": "an estimator takes class_weight",
+    }
     # What y_pred is to a classifier: "logits" (softmax or sigmoid gives probabilities), "margins"
     # (the largest, or the sign, decides), or None: this loss does not classify.
     scores: ClassVar[str | None] = None
