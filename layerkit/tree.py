@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 from layerkit.initializers import Initializer
 from layerkit.parameters import Parameterized
 from layerkit.seeds import as_seed_sequence, with_plain_seed, with_seed
-from layerkit.shapes import Shape, Slot, as_shape
+from layerkit.shapes import Shape, Slot, Views, as_shape
 
 
 class Declaration(NamedTuple):
@@ -155,7 +155,13 @@ class Tree(Parameterized):
         self._forget()
         self._declared, self._own_buffers = {}, {}
         self.input_shape = tuple(input_shape)
-        self.output_shape = tuple(self.setup(self.input_shape))
+        shape = self.setup(self.input_shape)
+        if not isinstance(shape, tuple | list):
+            raise TypeError(
+                f"in {self.where}: setup must return the shape of the output, as in "
+                f"'return input_shape', got {shape!r}"
+            )
+        self.output_shape = tuple(shape)
         return self.output_shape
 
     def _declare_unbuilt(self, input_shape: Shape) -> None:
@@ -186,8 +192,8 @@ class Tree(Parameterized):
                     params[name][...] = held[name]
                 start = where.stop
             layer.path, layer.dtype = path, dtype
-            layer._own_params, layer._shown_params = params, MappingProxyType(params)
-            layer._shown_grads = MappingProxyType(grads)
+            layer._own_params, layer._shown_params = params, Views(params)
+            layer._shown_grads = Views(grads)
             layer._own_buffers = {k: np.array(b, dtype) for k, b in layer._own_buffers.items()}
             layer._flat_params = layer._flat_grads = None
         self._flat_params, self._flat_grads = flat_params, flat_grads
@@ -256,7 +262,7 @@ class Tree(Parameterized):
     @property
     def buffers(self) -> Mapping[str, np.ndarray]:
         """Arrays outside the flat vectors, by name."""
-        return MappingProxyType(self._own_buffers)
+        return Views(self._own_buffers)
 
     @property
     def flat_params(self) -> np.ndarray:

@@ -316,6 +316,23 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
     head: str | None = "auto"
     verbose: bool = False
 
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the network's scores: the largest, or the sign of a single one, decides.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix
+            Rows, shaped as in `fit`.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or (n_samples, n_scores)
+            Logits, or margins of the hinge losses. What asks for scores before probabilities, such
+            as `sklearn.calibration.CalibratedClassifierCV`, works on these.
+        """
+        raw = self._raw(X)
+        return self._target.decision(raw)
+
 
 @share_docs(_DOCS)
 @dataclass(eq=False, repr=False)

@@ -90,7 +90,7 @@ class Residual(Layer):
     def convert_input(self, x: ArrayLike) -> np.ndarray:
         x = self.body.convert_input(x)
         is_added = self.shortcut is None and self.is_built
-        return x.astype(self.dtype, copy=False) if is_added else x
+        return self.cast(x) if is_added else x
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         return self.body.forward(x, training) + (

@@ -92,7 +92,7 @@ class Dense(Layer):
         if hasattr(x, "tocsr"):  # sparse rows stay sparse; an array, as matrix + dense is a matrix
             from scipy.sparse import csr_array
 
-            return csr_array(x).astype(self.dtype, copy=False)
+            return self.cast(csr_array(x))
         return super().convert_input(x)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:

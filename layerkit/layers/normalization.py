@@ -154,8 +154,9 @@ class BatchNorm(Standardization):
         m = x.size // self.channels
         if m < 2:
             raise ValueError(
-                f"in {self.where}: training needs at least 2 values per channel, got {m} from a "
-                f"batch of shape {x.shape}: use a larger batch, or forward(x, training=False)"
+                f"in {self.where}: training needs at least 2 values per channel, got {m} from "
+                f"n_samples={len(x)}, a batch of shape {x.shape}: use a larger batch, or "
+                "forward(x, training=False)"
             )
         gamma, beta = self.params["gamma"], self.params["beta"]
         y, mean, inv_std, var = batch_norm(x, gamma, beta, float(self.eps))

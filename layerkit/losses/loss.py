@@ -273,7 +273,9 @@ class Loss(Parameterized):
             per_sample[scale == 0] = 0  # even where it overflowed
         loss = float(scale @ per_sample)
         if not isfinite(loss):
-            self.check_targets(np.isfinite(y_true), y_true, "finite")
+            given = np.isfinite(targets).all()
+            expected = f"what {y_true.dtype} can hold" if given else "finite"
+            self.check_targets(np.isfinite(y_true), y_true, expected)
 
         self._pass = y_pred, y_true, scale / n_outputs
         return loss

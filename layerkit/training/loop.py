@@ -25,6 +25,7 @@ from layerkit.training.run import (
     Score,
     TrainingState,
     first_nonfinite,
+    put_back,
     warn_of_double_link,
 )
 
@@ -63,8 +64,9 @@ def train(
         LBFGS sees all data at once; its epochs are its iterations.
     data : (X, y), (X, y, sample_weight) or iterable of such batches
         Arrays, memory maps or sparse rows with equal numbers of rows; or anything that can be
-        iterated anew for every epoch and gives batches. A weight of 2 counts as the row twice. The
-        weights of arrays are taken relative to their mean, those of batches as they are.
+        iterated anew for every epoch and gives batches. Where the network has one output y may be
+        a vector. A weight of 2 counts as the row twice. The weights of arrays are taken relative to
+        their mean, those of batches as they are.
     epochs : int
         At least 1.
     batch_size : int, default=32
@@ -156,6 +158,9 @@ def train(
         network.build(batches.input_shape, init_seed, dtype=batches.dtype)
     if random_state is not None:
         network.reseed(noise_seed)
+    batches.shape_targets(loss, network)
+    if validation is not None:
+        validation.shape_targets(loss, network)
     warn_of_double_link(network, loss)
 
     state = TrainingState(network, loss, optimizer, epochs)
@@ -173,6 +178,9 @@ def train(
         warnings.warn(f"training was {state.history.stopped}", stacklevel=2)
     except FloatingPointError as error:
         run.back_to_good_weights(error)
+    except ValueError:  # rows that network or loss refuse
+        put_back(network, run.good)
+        raise
     finally:
         run.restore_best()
         network.needs_input_grad = True

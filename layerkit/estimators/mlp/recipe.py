@@ -207,7 +207,7 @@ class MLPRecipe(Recipe):
         if task.batches is None:
             X, y, weight = data
             if mapping_of(X) is None:
-                X = X.astype(network.dtype, copy=False)
+                X = network.cast(X)
             elif isinstance(optimizer, QuasiNewton):
                 X = np.asarray(X, network.dtype)
             data = X, y, weight

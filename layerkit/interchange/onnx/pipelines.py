@@ -54,10 +54,16 @@ def convert_pipeline(model: Any, X: Any) -> ModelProto:
         raise TypeError(
             f"{type(model).__name__} has no ONNX form: skl2onnx does not know {error}"
         ) from error
+    except RuntimeError as error:  # as skl2onnx's own are
+        reason = " ".join(str(error).split())[:500]
+        raise TypeError(f"{type(model).__name__} has no ONNX form: {reason}") from error
 
 
 def _input_types(model: Any, X: Any) -> list[tuple[str, Any]]:
     if X is None:
+        if not hasattr(model, "n_features_in_"):
+            kind = type(model).__name__
+            raise ValueError(f"{kind} does not say how many columns it takes: give some rows as X")
         return [("X", FloatTensorType([None, model.n_features_in_]))]
     if hasattr(X, "columns"):  # a table: one input for each column
         return [(name, _as_float(kind)) for name, kind in guess_data_type(X[:1])]
@@ -158,7 +164,7 @@ def _held(model: Any, taken: Taken) -> Iterator[tuple[Any, Taken]]:
         if model.method != "sigmoid":
             raise _no_form(model, f"method={model.method!r}", "skl2onnx has 'sigmoid' alone right")
         for calibrated in model.calibrated_classifiers_:
-            yield calibrated.estimator, {"raw_scores": True}
+            yield calibrated.estimator, {"raw_scores": _has_scores(calibrated.estimator)}
     elif isinstance(model, OneVsRestClassifier):
         if model.multilabel_ and taken["raw_scores"]:
             raise _no_form(model, "several labels", "skl2onnx takes margins for probabilities")
@@ -172,8 +178,9 @@ def _held(model: Any, taken: Taken) -> Iterator[tuple[Any, Taken]]:
     elif isinstance(model, BaggingClassifier) and not hasattr(model[0], "predict_proba"):
         raise _no_form(model, "classifiers without predict_proba", "skl2onnx cannot count votes")
     else:
-        raw_scores = isinstance(model, OneVsOneClassifier)
-        yield from ((held, {"raw_scores": raw_scores}) for held in _models_in(vars(model)))
+        votes = isinstance(model, OneVsOneClassifier)
+        for held in _models_in(vars(model)):
+            yield held, {"raw_scores": votes and _has_scores(held)}
 
 
 def _stacked(model: StackingClassifier) -> Iterator[tuple[Any, Taken]]:
@@ -195,6 +202,10 @@ def _last(model: Any) -> Any:
     while isinstance(model, Pipeline) or hasattr(model, "best_estimator_"):
         model = model.steps[-1][1] if isinstance(model, Pipeline) else model.best_estimator_
     return model
+
+
+def _has_scores(model: Any) -> bool:
+    return hasattr(model, "decision_function")
 
 
 def _has_margins(model: Any) -> bool:
