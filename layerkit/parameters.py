@@ -3,11 +3,20 @@
 import inspect
 import math
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+@lru_cache(maxsize=256)  # every object that is made asks for its own
+def _signature_of(constructor: Any) -> inspect.Signature:
+    if constructor is object.__init__:
+        return inspect.Signature()
+    _, *arguments = inspect.signature(constructor).parameters.values()
+    return inspect.Signature(arguments)
 
 
 class _Constructor:
@@ -16,11 +25,7 @@ class _Constructor:
     def __get__(self, instance: object, owner: type) -> inspect.Signature:
         if instance is not None:  # a schedule, say, which is called with other arguments
             raise AttributeError("__signature__")
-        constructor = getattr(owner, "__init__")  # noqa: B009  # which mypy takes for an instance's
-        if constructor is object.__init__:
-            return inspect.Signature()
-        _, *arguments = inspect.signature(constructor).parameters.values()
-        return inspect.Signature(arguments)
+        return _signature_of(getattr(owner, "__init__"))  # noqa: B009  # mypy refuses the dot
 
 
 class Parameterized:
