@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from layerkit.initializers import Initializer
-from layerkit.parameters import Parameterized
+from layerkit.parameters import Parameterized, is_flag
 from layerkit.seeds import as_seed_sequence, with_plain_seed, with_seed
 from layerkit.shapes import Shape, Slot, Views, as_shape
 
@@ -306,6 +306,8 @@ class Tree(Parameterized):
         self.__dict__.pop("cache", None)
 
     def _freeze_or_thaw(self, flag: bool) -> None:
+        if not is_flag(flag):
+            raise ValueError(f"in {self.where}: trainable must be True or False, got {flag!r}")
         for _, layer in self.walk():
             layer._trainable = bool(flag)
 

@@ -241,3 +241,13 @@ def test_views_are_mappings_that_can_be_read_in_every_way():
     assert dict(layer.params)["g"] is layer.params["g"]
     layer.params["g"] *= 2
     assert layer.flat_params.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("flag", ["no", 0, None, [False]])
+def test_trainable_is_true_or_false(flag):
+    layer = Sequential([Gain(), Dense(2)]).build(3)
+    with pytest.raises(ValueError, match=r"in Sequential: trainable must be True or False, got"):
+        layer.trainable = flag
+    assert layer.trainable and layer[0].trainable
+    layer.trainable = np.False_
+    assert layer[0].trainable is False
