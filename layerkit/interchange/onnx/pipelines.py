@@ -96,7 +96,7 @@ def _set_shapes(operator: Any) -> None:
 def _predictions(g: Graph, scope: Any, model: Any, raw: Value) -> list[Output]:
     """Write what an estimator of ours predicts, in the form that the model which holds it takes."""
     taken = scope.get_options(model, {"raw_scores": None, "one_column": False})
-    scores = taken["raw_scores"]
+    scores = taken["raw_scores"] if hasattr(model, "decision_function") else None
     both_sides = scores is not None and not taken["one_column"]
     return write_predictions(g, target_of(model), raw, bool(scores), both_sides)
 
@@ -164,7 +164,14 @@ def _held(model: Any, taken: Taken) -> Iterator[tuple[Any, Taken]]:
         if model.method != "sigmoid":
             raise _no_form(model, f"method={model.method!r}", "skl2onnx has 'sigmoid' alone right")
         for calibrated in model.calibrated_classifiers_:
-            yield calibrated.estimator, {"raw_scores": _has_scores(calibrated.estimator)}
+            inner = _last(calibrated.estimator)
+            if isinstance(inner, OneVsRestClassifier) and not hasattr(inner, "decision_function"):
+                raise _no_form(
+                    model,
+                    "OneVsRestClassifier of probabilities",
+                    "skl2onnx takes them before they are normalised",
+                )
+            yield calibrated.estimator, {"raw_scores": True}
     elif isinstance(model, OneVsRestClassifier):
         if model.multilabel_ and taken["raw_scores"]:
             raise _no_form(model, "several labels", "skl2onnx takes margins for probabilities")
@@ -178,9 +185,8 @@ def _held(model: Any, taken: Taken) -> Iterator[tuple[Any, Taken]]:
     elif isinstance(model, BaggingClassifier) and not hasattr(model[0], "predict_proba"):
         raise _no_form(model, "classifiers without predict_proba", "skl2onnx cannot count votes")
     else:
-        votes = isinstance(model, OneVsOneClassifier)
-        for held in _models_in(vars(model)):
-            yield held, {"raw_scores": votes and _has_scores(held)}
+        raw_scores = isinstance(model, OneVsOneClassifier)
+        yield from ((held, {"raw_scores": raw_scores}) for held in _models_in(vars(model)))
 
 
 def _stacked(model: StackingClassifier) -> Iterator[tuple[Any, Taken]]:
@@ -202,10 +208,6 @@ def _last(model: Any) -> Any:
     while isinstance(model, Pipeline) or hasattr(model, "best_estimator_"):
         model = model.steps[-1][1] if isinstance(model, Pipeline) else model.best_estimator_
     return model
-
-
-def _has_scores(model: Any) -> bool:
-    return hasattr(model, "decision_function")
 
 
 def _has_margins(model: Any) -> bool:
