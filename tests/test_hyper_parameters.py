@@ -30,9 +30,9 @@ NOT_BETAS = [0.9, None, "ab", (0.9,), (0.9, 1), (-0.1, 0.9), (0.9, NAN), (0.9, "
 # By the name of a parameter, or of one class alone.
 OF_LAYERS = {
     **dict.fromkeys(["units", "filters", "groups", "pieces", "dim"], NOT_SIZES),
-    **dict.fromkeys(["num_embeddings", "depth_multiplier"], NOT_SIZES),
+    **dict.fromkeys(["num_embeddings", "depth_multiplier", "num_heads", "max_length"], NOT_SIZES),
     **dict.fromkeys(["kernel_size", "stride", "dilation", "pool_size", "size"], NOT_PAIRS),
-    **dict.fromkeys(["use_bias", "return_sequences", "approximate"], NOT_FLAGS),
+    **dict.fromkeys(["use_bias", "return_sequences", "approximate", "causal"], NOT_FLAGS),
     **dict.fromkeys(["stddev", "negative_slope", "alpha"], NEGATIVE),
     "body": [None, *NOT_LAYERS],
     "layer": [None, *NOT_LAYERS],
@@ -53,6 +53,10 @@ OF_LAYERS = {
     "branches": [None, 3, "relu", nn.ReLU(), nn.ReLU, [], [3], [nn.ReLU], ["relu"]],
     "routes": [None, 3, nn.ReLU(), [], [3], [nn.ReLU()], [(0,)], [(0, "relu")], {0: nn.ReLU()}],
     "shortcut": NOT_LAYERS,
+    "gate": [None, *NOT_LAYERS],
+    "Gate.body": NOT_LAYERS,
+    "interpolation": ["cubic", None, 3],
+    **dict.fromkeys(["low", "high"], NOT_NUMBERS),
 }
 OF_LOSSES = {
     "pos_weight": ["1", True, NAN, INF, 0, -1, [1.0, -1.0], 1j],
