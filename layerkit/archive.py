@@ -11,6 +11,7 @@ import contextlib
 import errno
 import glob
 import hashlib
+import io
 import json
 import math
 import os
@@ -50,7 +51,7 @@ class Node:
     value: Any
 
 
-def write(path: str | os.PathLike, tree: Any) -> None:
+def write(path: str | os.PathLike | IO[bytes], tree: Any) -> None:
     """Write a tree to a file, whole or not at all.
 
     It goes to a temporary file in the same folder, which takes the place of `path` once it is on
@@ -58,7 +59,8 @@ def write(path: str | os.PathLike, tree: Any) -> None:
 
     Parameters
     ----------
-    path : str or path
+    path : str, path or binary file object
+        An open file is written to as it is, from where it stands.
     tree : dict, list, tuple, None, bool, int, float, str, NumPy array or scalar, or `Node`
         Nested as you like. Arrays of numbers, bools and text; object arrays of plain values.
 
@@ -90,7 +92,7 @@ def write(path: str | os.PathLike, tree: Any) -> None:
         raise ModelFileError(f"too many arrays: {len(arrays)}, at most {MOST_MEMBERS - 1}")
     from zipfile import ZipFile, ZipInfo
 
-    with replacing(Path(path)) as file, ZipFile(file, "w") as archive:
+    with _opened_to_write(path) as file, ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             info = ZipInfo(f"{name}.npy")  # dated 1980: equal models give equal files
             with archive.open(info, "w", force_zip64=array.nbytes > 2**30) as member:
@@ -99,7 +101,7 @@ def write(path: str | os.PathLike, tree: Any) -> None:
         archive.comment = SEAL + hashlib.sha256(text).hexdigest().encode()
 
 
-def read(path: str | os.PathLike) -> Any:
+def read(path: str | os.PathLike | IO[bytes]) -> Any:
     """Read what `write` has written.
 
     Raises
@@ -109,24 +111,39 @@ def read(path: str | os.PathLike) -> Any:
     OSError
         If it cannot be read at all.
     """
-    with open(path, "rb") as file:
+    given: Any = path
+    with contextlib.nullcontext(given) if hasattr(given, "read") else open(given, "rb") as file:
         try:
             return _read(file)
         except ModelFileError as error:
-            raise ModelFileError(f"{os.fspath(path)}: {error}") from error.__cause__
+            raise ModelFileError(f"{name_of(path)}: {error}") from error.__cause__
         except Exception as error:  # whatever zipfile, json and NumPy say of a broken file
             if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that is a wrong offset
                 raise
             reason = f"not a file of ours, or damaged: {type(error).__name__}: {str(error)[:200]}"
-            raise ModelFileError(f"{os.fspath(path)}: {reason}") from error
+            raise ModelFileError(f"{name_of(path)}: {reason}") from error
+
+
+def name_of(path: Any) -> str:
+    """Return what errors call a file: its path, or what an open one says its name is."""
+    if hasattr(path, "read") or hasattr(path, "write"):
+        return str(getattr(path, "name", type(path).__name__))
+    return os.fsdecode(path)
 
 
 # ---------------------------------------------------------------- writing
 
 
+def _opened_to_write(path: Any) -> contextlib.AbstractContextManager[IO[bytes]]:
+    if isinstance(path, io.TextIOBase):
+        raise TypeError(f"{name_of(path)} must be open for bytes, as with mode='wb', not for text")
+    return contextlib.nullcontext(path) if hasattr(path, "write") else replacing(Path(path))
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file that takes the place of ``path`` when all went well."""
+    given = os.fspath(path)
     if path.exists() and not path.is_file():  # a pipe or a device has no place to take
         with open(path, "wb") as file:
             yield file
@@ -142,9 +159,11 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.filename == os.fspath(temporary):
+            error.filename = given  # what the user knows of
         raise
     _sync_folder(path.parent)
 

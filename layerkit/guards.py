@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.sequences import Sequences, as_sequences, numbers, same_lengths
-from layerkit.shapes import Shape, batch_shape, fits
+from layerkit.shapes import Shape, batch_shape, channels_first, fits
 
 Observer = Callable[[Any, str, np.ndarray, np.ndarray], None]
 
@@ -60,7 +60,10 @@ def _guard_forward(forward: Callable, owner: type) -> Callable:
         if type(x) is Sequences:
             return _forward_sequences(self, forward, x, training)
         y = forward(self, x, training)
-        shape = y.shape
+        try:
+            shape = y.shape
+        except AttributeError:
+            raise _no_array(self, "forward", y) from None
         declared = self.output_shape
         if shape[0] != x.shape[0] or (shape[1:] != declared and not fits(shape[1:], declared)):
             raise _wrong_output(self, x, y)
@@ -84,7 +87,10 @@ def _guard_backward(backward: Callable, owner: type) -> Callable:
             grad_output = accept_gradient(self, grad_output, passed)
             grad_input = backward(self, grad_output)
             shape = (len(grad_output), *self.input_shape)
-            returned = None if grad_input is None else grad_input.shape
+            try:
+                returned = None if grad_input is None else grad_input.shape
+            except AttributeError:
+                raise _no_array(self, "backward", grad_input) from None
             if returned != shape and not (
                 fits(returned, shape) if returned else not self.needs_input_grad
             ):
@@ -126,6 +132,7 @@ def _accept(layer: Any, x: Any) -> Any:
     elif not fits(array.shape[1:], layer.input_shape):
         raise ValueError(
             f"in {layer.where}: expects {batch_shape(layer.input_shape)}, got {array.shape}"
+            + channels_first(array.shape[1:], layer.input_shape)
         )
     return array
 
@@ -227,6 +234,10 @@ def _accept_step_gradients(layer: Any, grad_output: Any, output: Sequences) -> S
 
 
 # ---------------------------------------------------------------- what is refused
+
+
+def _no_array(layer: Any, method: str, returned: Any) -> TypeError:
+    return TypeError(f"in {layer.where}: {method} must return an array, got {returned!r:.100}")
 
 
 def _wrong_output(layer: Any, x: Any, y: Any) -> ValueError:

@@ -33,11 +33,12 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite, prod, sqrt
+from math import prod, sqrt
 from typing import TypeVar
 
 import numpy as np
 
+from layerkit.parameters import is_number
 from layerkit.shapes import Shape
 
 __all__ = [
@@ -125,7 +126,7 @@ class constant:
     value: float
 
     def __call__(self, shape: Shape, rng: np.random.Generator) -> np.ndarray:
-        if not isfinite(self.value):
+        if not is_number(self.value):
             raise ValueError(f"{self}: value must be a finite number")
         return np.full(shape, self.value, dtype=np.float64)
 
@@ -151,7 +152,7 @@ class uniform:
     high: float = 0.05
 
     def __call__(self, shape: Shape, rng: np.random.Generator) -> np.ndarray:
-        if not (isfinite(self.low) and isfinite(self.high) and self.low <= self.high):
+        if not (is_number(self.low) and is_number(self.high) and self.low <= self.high):
             raise ValueError(f"{self}: low and high must be finite numbers with low <= high")
         return rng.uniform(self.low, self.high, shape)
 
@@ -177,8 +178,8 @@ class normal:
     stddev: float = 0.05
 
     def __call__(self, shape: Shape, rng: np.random.Generator) -> np.ndarray:
-        if not (isfinite(self.mean) and isfinite(self.stddev) and self.stddev >= 0):
-            raise ValueError(f"{self}: mean must be finite and stddev a finite number >= 0")
+        if not (is_number(self.mean) and is_number(self.stddev) and self.stddev >= 0):
+            raise ValueError(f"{self}: mean and stddev must be finite numbers, with stddev >= 0")
         return rng.normal(self.mean, self.stddev, shape)
 
 
@@ -298,7 +299,7 @@ def orthogonal(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> np.
     >>> bool(np.allclose(q.T @ q, np.eye(3)))
     True
     """
-    if not isfinite(gain):
+    if not is_number(gain):
         raise ValueError(f"orthogonal: gain must be a finite number, got {gain!r}")
     rows, columns = _fans(shape)[0], shape[-1]
     q, r = np.linalg.qr(rng.normal(size=(max(rows, columns), min(rows, columns))))

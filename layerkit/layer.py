@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from operator import attrgetter
@@ -74,6 +74,15 @@ class Layer(Tree):
     True
     """
 
+    habits: ClassVar[Mapping[str, str]] = {
+        "activation": "an activation is a layer of its own: Dense(8), ReLU()",
+        "input_shape": "the shape of the input is told to build: network.build(4)",
+        "input_dim": "the shape of the input is told to build: network.build(4)",
+        "dtype": "the dtype is told to build: network.build(4, dtype=np.float64)",
+        "name": 'names are given in a list: Sequential([("hidden", Dense(8)), ...])',
+        "trainable": "it is an attribute: layer.trainable = False",
+        "inplace": "layers never change the array they are given",
+    }
     # What a Dense or convolution right before this layer should start from; None: look further.
     weight_init: ClassVar[Any] = None
     # Whether its kernels use all processors themselves, so that BLAS had better use one.
@@ -209,8 +218,32 @@ class Layer(Tree):
             raise TypeError(
                 f"in {self.where}: expects numbers, got {type(x).__name__} of dtype {array.dtype}"
             )
-        own = array.dtype if array.dtype in (np.float32, np.float64) else np.dtype(np.float64)
-        return array.astype(self.dtype if self.is_built else own, copy=False)
+        if self.is_built:
+            return self.cast(array)
+        own = array.dtype if array.dtype in (np.float32, np.float64) else np.float64
+        return array.astype(own, copy=False)
+
+    def cast(self, x: Any) -> Any:
+        """Return numbers in the network's dtype, refusing those that it cannot hold.
+
+        Parameters
+        ----------
+        x : ndarray or sparse array
+            The numbers.
+
+        Returns
+        -------
+        x : as it came
+            The same, copied only if the dtype was another.
+        """
+        try:
+            with np.errstate(over="raise"):
+                return x.astype(self.dtype, copy=False)
+        except FloatingPointError:
+            raise ValueError(
+                f"in {self.where}: got {abs(x).max():.3g}, which {self.dtype} cannot hold: scale "
+                "the input, or compute in float64"
+            ) from None
 
     # ---------------------------------------------------------------- inside setup
 
@@ -233,6 +266,15 @@ class Layer(Tree):
         assert isinstance(self._declared, dict), "add_param belongs into setup"
         if name in self._declared or name in self._own_buffers:
             raise ValueError(f"in {self.where}: {name!r} is declared twice")
+        if not isinstance(shape, tuple | list):
+            raise TypeError(
+                f"in {self.where}: the shape of {name!r} must be a tuple, got {shape!r}"
+            )
+        if not callable(initializer):
+            raise TypeError(
+                f"in {self.where}: the initializer of {name!r} must be a function (shape, rng) -> "
+                f"array, such as initializers.zeros, got {initializer!r}"
+            )
         self._declared[name] = Declaration(tuple(shape), initializer, decay)
 
     def add_buffer(self, name: str, array: np.ndarray) -> None:
@@ -256,7 +298,7 @@ class Layer(Tree):
             value = getattr(self, name)
             raise ValueError(f"in {self.where}: {name} must be {expected}, got {value!r}")
 
-    def check_input(self, ok: bool, expected: str) -> None:
+    def check_input(self, ok: bool, expected: str, hint: str = "") -> None:
         """Refuse the input shape unless ``ok``, saying what it must be.
 
         Parameters
@@ -265,10 +307,12 @@ class Layer(Tree):
             Whether the shape will do.
         expected : str
             What it must be, such as ``"(n_samples, time, channels)"``.
+        hint : str, default=""
+            What to say after it.
         """
         if not ok:
             came = batch_shape(self.input_shape)
-            raise ValueError(f"in {self.where}: expects {expected}, got {came}")
+            raise ValueError(f"in {self.where}: expects {expected}, got {came}{hint}")
 
     def auto_initializer(self) -> Initializer:
         """Initial weights that suit the activation that follows; without one, Glorot uniform."""

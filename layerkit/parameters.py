@@ -2,12 +2,30 @@
 
 import inspect
 import math
-from collections.abc import Iterator
-from typing import Any, Self
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+@lru_cache(maxsize=256)  # every object that is made asks for its own
+def _signature_of(constructor: Any) -> inspect.Signature:
+    if constructor is object.__init__:
+        return inspect.Signature()
+    _, *arguments = inspect.signature(constructor).parameters.values()
+    return inspect.Signature(arguments)
+
+
+class _Constructor:
+    """What `inspect.signature` says of a class: its constructor's arguments, without ``self``."""
+
+    def __get__(self, instance: object, owner: type) -> inspect.Signature:
+        if instance is not None:  # a schedule, say, which is called with other arguments
+            raise AttributeError("__signature__")
+        return _signature_of(getattr(owner, "__init__"))  # noqa: B009  # mypy refuses the dot
 
 
 class Parameterized:
@@ -37,12 +55,40 @@ class Parameterized:
     Tree(leaf=Leaf(size=5), height=2.0)
     """
 
+    # What to write instead of arguments that other libraries have, by their names, and instead of
+    # too many without a name: sentences for the error that their users meet.
+    habits: ClassVar[Mapping[str, str]] = {}
+    too_many: ClassVar[str] = ""
+    __signature__ = _Constructor()
+
+    if not TYPE_CHECKING:  # type checkers read __init__
+
+        def __new__(cls, *args, **kwargs):
+            """Say of arguments that do not fit which ones there are, and what to write instead."""
+            if args or kwargs:  # copies and pickles have none
+                cls._check_arguments(args, kwargs)
+            return super().__new__(cls)
+
+    @classmethod
+    def _check_arguments(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        signature = inspect.signature(cls)
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            known = signature.parameters
+            hints = [
+                cls.habits[name] for name in kwargs if name in cls.habits.keys() - known.keys()
+            ]
+            if str(error).startswith("too many") and cls.too_many:
+                hints.append(cls.too_many)
+            plain = [known[name].replace(annotation=inspect.Parameter.empty) for name in known]
+            takes = f"it is {cls.__name__}{inspect.Signature(plain)}"
+            raise TypeError("; ".join([f"{cls.__name__}: {error}", takes, *hints])) from None
+
     @classmethod
     def _defaults(cls) -> dict[str, Any]:
         """Each constructor argument with its default (`inspect.Parameter.empty` if it has none)."""
-        if cls.__init__ is object.__init__:
-            return {}
-        _, *arguments = inspect.signature(cls.__init__).parameters.values()
+        arguments = inspect.signature(cls).parameters.values()
         if any(argument.kind in _VARIADIC for argument in arguments):
             raise TypeError(
                 f"{cls.__name__}.__init__ must name its hyper-parameters, without * or **"
@@ -155,20 +201,29 @@ def if_class(value: Any) -> str:
     return f": that is the class, write {value.__name__}(...)" if is_class else ""
 
 
+def is_flag(value: Any) -> bool:
+    """Whether a hyper-parameter is True or False."""
+    return isinstance(value, bool | np.bool_)
+
+
 def is_size(value: Any, least: int = 1) -> bool:
     """Whether a hyper-parameter is an integer of at least ``least``."""
-    return isinstance(value, int | np.integer) and value is not True and int(value) >= least
+    return isinstance(value, int | np.integer) and not is_flag(value) and int(value) >= least
 
 
 def in_range(value: Any, low: float, high: float = math.inf) -> bool:
     """Whether `value` is a real number in ``[low, high)``; NaN is not."""
-    number = isinstance(value, (int, float, np.integer, np.floating))
-    return number and bool(low <= value < high)
+    return is_number(value) and bool(low <= value < high)
 
 
 def is_positive(value: Any) -> bool:
     """Whether `value` is a positive finite number."""
     return in_range(value, 0) and value > 0
+
+
+def is_fraction(value: Any) -> bool:
+    """Whether `value` is a number in [0, 1]."""
+    return in_range(value, 0) and value <= 1
 
 
 def is_dtype(value: Any) -> bool:
@@ -181,8 +236,5 @@ def is_dtype(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """Whether a hyper-parameter is a finite real number."""
-    return (
-        isinstance(value, (int, float, np.number))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    )
+    real = isinstance(value, int | float | np.integer | np.floating) and not is_flag(value)
+    return real and math.isfinite(value)

@@ -1,7 +1,7 @@
 """Shapes of samples, and where the parameters of a network lie in its flat vectors."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,10 +21,37 @@ class Slot(NamedTuple):
     trainable: bool
 
 
+class Views(dict[str, np.ndarray]):
+    """Arrays by name, to be written into: none can be put in the place of another."""
+
+    def __setitem__(self, name: str, array: np.ndarray) -> None:
+        if array is not self.get(name):  # which Python assigns after ``params["W"] *= 2``
+            self._refuse()
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            "it does not support item assignment: arrays are written into, as in "
+            "self.grads['W'][...] = value"
+        )
+
+    __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
+    update = pop = popitem = clear = setdefault = _refuse  # type: ignore[assignment]
+
+
 def batch_shape(shape: Shape | None) -> str:
     """Print a shape with its batch axis: ``(n_samples, 28, 28, 1)``."""
     sizes = ["time" if size is None else str(size) for size in shape or ()]
     return f"({', '.join(['n_samples', *sizes])}{'' if shape else ','})"
+
+
+def channels_first(shape: Shape, expected: Shape | None = None) -> str:
+    """Return what to add to an error about a shape that has its channels first, as elsewhere.
+
+    Without an ``expected`` shape: where the first axis is smaller than the last.
+    """
+    turned = (*shape[1:], *shape[:1])
+    found = shape[0] < shape[-1] if expected is None else turned == expected != shape
+    return "; channels come last here: X = np.moveaxis(X, 1, -1)" if found else ""
 
 
 def fits(shape: Shape, declared: Shape) -> bool:

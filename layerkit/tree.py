@@ -24,7 +24,7 @@ from layerkit.building import (
 )
 from layerkit.edits import ClosedDict, opened, watch_hyper_parameters
 from layerkit.initializers import Initializer
-from layerkit.parameters import Parameterized
+from layerkit.parameters import Parameterized, is_flag
 from layerkit.seeds import as_seed_sequence, with_plain_seed, with_seed
 from layerkit.shapes import Shape, Slot, as_shape
 
@@ -339,6 +339,8 @@ class Tree(Parameterized):
         self.__dict__.pop("cache", None)
 
     def _freeze_or_thaw(self, flag: bool) -> None:
+        if not is_flag(flag):
+            raise ValueError(f"in {self.where}: trainable must be True or False, got {flag!r}")
         for _, layer in self.walk():
             layer._trainable = bool(flag)
 

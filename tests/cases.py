@@ -132,7 +132,11 @@ CONVOLUTION = [
     Case("Conv2D padded", lambda: nn.Conv2D(2, 3, padding=(2, 1)), (3, 3, 2)),
     Case("Conv2D dilated", lambda: nn.Conv2D(2, (2, 3), dilation=(3, 2), padding=1), (5, 5, 2)),
     Case("Conv2D grouped", lambda: nn.Conv2D(4, 2, groups=2), (3, 3, 4)),
-    Case("Conv2D grouped strided", lambda: nn.Conv2D(6, 3, 2, "same", groups=3), (4, 4, 3)),
+    Case(
+        "Conv2D grouped strided",
+        lambda: nn.Conv2D(6, 3, stride=2, padding="same", groups=3),
+        (4, 4, 3),
+    ),
     Case("Conv2D 1x1 without bias", lambda: nn.Conv2D(3, 1, use_bias=False), (2, 3, 2)),
     Case("Conv2D as large as the image", lambda: nn.Conv2D(3, (3, 2)), (3, 2, 2)),
     Case("DepthwiseConv2D", lambda: nn.DepthwiseConv2D(3), (4, 4, 2)),
@@ -236,7 +240,9 @@ ATTENTION = [
 
 RECURRENT = [
     Case("SimpleRNN", lambda: nn.SimpleRNN(3), (4, 2)),
-    Case("SimpleRNN relu", lambda: nn.SimpleRNN(3, "relu", return_sequences=True), (3, 2)),
+    Case(
+        "SimpleRNN relu", lambda: nn.SimpleRNN(3, activation="relu", return_sequences=True), (3, 2)
+    ),
     Case("GRU", lambda: nn.GRU(3), (4, 2)),
     Case("GRU of all steps", lambda: nn.GRU(2, return_sequences=True), (3, 2)),
     Case("LSTM", lambda: nn.LSTM(3), (4, 2)),

@@ -72,7 +72,10 @@ def estimators() -> dict[str, tuple[Any, np.ndarray]]:
             NUMBERS[:, 0],
         ),
         "counts": (MLPRegressor(hidden_layer_sizes=5, loss="poisson", **SHORT), COUNTS),
-        "L-BFGS": (SequentialRegressor([nn.Dense(3)], optimizer=LBFGS(5), **SHORT), NUMBERS),
+        "L-BFGS": (
+            SequentialRegressor([nn.Dense(3)], optimizer=LBFGS(max_iter=5), **SHORT),
+            NUMBERS,
+        ),
     }
 
 

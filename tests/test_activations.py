@@ -477,7 +477,7 @@ def test_learned_slopes_and_biases_are_exempt_from_weight_decay():
         ),
         (ELU(alpha=math.nan), r"alpha must be a finite number of at least 0, got nan"),
         (
-            GELU("tanh"),
+            GELU(approximate="tanh"),
             r"GELU\(approximate='tanh'\): approximate must be True or False, got 'tanh'",
         ),
         (Softmax(axis=0), r"axis must be .* other than the batch axis 0, between -2 and 2, got 0"),

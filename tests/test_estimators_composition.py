@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+import sklearn.neural_network
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, load_digits, load_iris
@@ -37,6 +38,7 @@ from layerkit import (
     Flatten,
     MaxPool2D,
     MLPClassifier,
+    MLPRegressor,
     ReLU,
     Reshape,
     Sequential,
@@ -225,6 +227,16 @@ def test_images_as_rows_behind_a_scaler():
     assert pipeline.score(pixels[600:900], digits[600:900]) > 0.85
 
 
+def test_a_perceptron_is_calibrated_as_scikit_learns():
+    options = {"max_iter": 60, "random_state": 0, "learning_rate_init": 0.01}
+    ours, theirs = (
+        CalibratedClassifierCV(kind((10,), **options), cv=3).fit(X, Y).predict_proba(X)
+        for kind in (MLPClassifier, sklearn.neural_network.MLPClassifier)
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert not hasattr(MLPClassifier(), "decision_function")
+
+
 # ---------------------------------------------------------------- metadata
 
 
@@ -243,6 +255,20 @@ def test_sample_weights_are_routed_through_a_search(routing):
         cv=3,
     ).fit(X, Y, sample_weight=weight)
     assert 0 not in search.predict(X)
+
+
+@pytest.mark.parametrize("make", [MLPClassifier, MLPRegressor, classifier, regressor])
+def test_groups_of_a_cross_validation_stay_outside_unless_asked_for(routing, make):
+    groups, model = np.arange(150) % 30, make(max_iter=2)
+    given = {"groups": groups}
+    found = cross_validate(model, X, Y, cv=GroupKFold(3), params=given, error_score="raise")
+    assert np.isfinite(found["test_score"]).all()
+    cross_val_predict(model, X, Y, cv=GroupKFold(3), params=given)
+    GridSearchCV(model, {"max_iter": [1, 2]}, cv=GroupKFold(3)).fit(X, Y, groups=groups)
+    in_pipeline = make_pipeline(StandardScaler(), model)
+    cross_validate(in_pipeline, X, Y, cv=GroupKFold(3), params=given, error_score="raise")
+    with pytest.raises(sklearn.exceptions.UnsetMetadataPassedError, match="X_val"):
+        cross_validate(model, X, Y, params={"X_val": X})
 
 
 def test_groups_are_routed_to_the_splitter_of_early_stopping(routing):

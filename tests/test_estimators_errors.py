@@ -78,7 +78,11 @@ PARAMETERS = [
     ("random_state", -1, "random_state must be None, a non-negative integer, a numpy Generator"),
     ("loss", "log_los", "loss must be 'auto', a Loss, or one of binary_cross_entropy, categorical"),
     ("loss", 3, "loss must be 'auto', a name or a Loss, got 3"),
-    ("loss", CategoricalCrossEntropy(2.0), "label_smoothing must be between 0 and 1, got 2.0"),
+    (
+        "loss",
+        CategoricalCrossEntropy(label_smoothing=2.0),
+        "label_smoothing must be between 0 and 1, got 2.0",
+    ),
     ("loss", MeanSquaredError(), "loss=MeanSquaredError() does not classify; use a loss whose"),
     ("optimizer", "adamm", "optimizer must be an Optimizer, or one of lbfgs, sgd, adadelta"),
     ("optimizer", Adam, "optimizer must be a name or an Optimizer, got"),

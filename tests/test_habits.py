@@ -9,11 +9,13 @@ from sklearn.model_selection import GridSearchCV
 from layerkit import (
     Columns,
     Dense,
+    Layer,
     MLPRegressor,
     ReLU,
     Sequential,
     SequentialClassifier,
     SequentialRegressor,
+    initializers,
 )
 from layerkit.losses import CategoricalCrossEntropy, MeanSquaredError
 from layerkit.optimizers import LBFGS, Adam
@@ -159,3 +161,93 @@ def test_an_unknown_parameter_of_a_named_optimizer_changes_nothing():
     with pytest.raises(ValueError, match="no parameter 'optimizer__lr'"):
         model.set_params(optimizer__lr=0.1)
     assert model.optimizer == "adam"
+
+
+class Gain(Layer):
+    """A layer of a user's, in which one method after another is wrong below."""
+
+    def setup(self, input_shape):
+        self.add_param("g", input_shape, initializers.ones)
+        return input_shape
+
+    def forward(self, x, training=False):
+        self.cache = x
+        return x * self.params["g"]
+
+    def backward(self, grad_output):
+        self.grads["g"][...] = (grad_output * self.cache).sum(0)
+        return grad_output * self.params["g"]
+
+
+def assign_gradient(self, grad_output):
+    self.grads["g"] = (grad_output * self.cache).sum(0)
+
+
+def assign_parameter(self, x, training=False):
+    self.params["g"] = self.params["g"] * 2
+
+
+def assign_buffer(self, x, training=False):
+    self.buffers["mean"] = x.mean(0)
+
+
+def forgets_to_return(self, input_shape):
+    self.add_param("g", input_shape, initializers.ones)
+
+
+SLIPS = {
+    "assigned gradient": ("backward", assign_gradient, r"self\.grads\['W'\]\[\.\.\.\] = value"),
+    "assigned parameter": ("forward", assign_parameter, "arrays are written into"),
+    "assigned buffer": ("forward", assign_buffer, "arrays are written into"),
+    "updated": ("forward", lambda self, x, training: self.params.update(g=x), "written into"),
+    "deleted": ("forward", lambda self, x, training: self.params.pop("g"), "written into"),
+    "setup of None": ("setup", forgets_to_return, r"as in 'return input_shape', got None"),
+    "setup of a number": ("setup", lambda self, shape: 3, r"setup must return .* got 3"),
+    "shape of a number": (
+        "setup",
+        lambda self, shape: self.add_param("g", 3, initializers.ones),
+        "'g' must be a tuple, got 3",
+    ),
+    "array for initializer": (
+        "setup",
+        lambda self, shape: self.add_param("g", shape, np.ones(3)),
+        r"the initializer of 'g' must be a function .* got array\(\[1",
+    ),
+    "forward of None": ("forward", lambda self, x, training: None, "forward must return an array"),
+    "forward of a list": ("forward", lambda self, x, training: [1.0], r"an array, got \[1\.0\]"),
+    "backward of a list": ("backward", lambda self, grad: [1.0], "backward must return an array"),
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_slip_in_a_layer_of_ones_own_gets_the_line_to_write(slip):
+    method, wrong, message = SLIPS[slip]
+    kind = type("Slip", (Gain,), {method: wrong})
+
+    def use():
+        layer = kind().build(3)
+        layer.forward(X)
+        layer.backward(X)
+
+    with pytest.raises(TypeError, match=message):
+        use()
+    right = Gain().build(3)
+    right.backward(right.forward(X))
+
+
+def test_views_are_mappings_that_can_be_read_in_every_way():
+    layer = Gain().build(3)
+    assert list(layer.params) == ["g"] and "g" in layer.grads
+    assert dict(layer.params)["g"] is layer.params["g"]
+    layer.params["g"] *= 2
+    assert layer.flat_params.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("flag", ["no", 0, None, [False]])
+def test_trainable_is_true_or_false(flag):
+    layer = Sequential([Gain(), Dense(2)]).build(3)
+    with pytest.raises(ValueError, match=r"in Sequential: trainable must be True or False, got"):
+        layer.trainable = flag
+    assert layer.trainable and layer[0].trainable
+    layer.trainable = np.False_
+    assert layer[0].trainable is False

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "seeds": {"parameters"},
     "sequences": set(),
     "shapes": {"parameters"},
-    "initializers": {"shapes"},
+    "initializers": {"parameters", "shapes"},
     "guards": {"sequences", "shapes"},
     "edits": set(),
     "building": {"edits", "shapes"},

@@ -132,7 +132,7 @@ def test_parametrised_ones_print_and_compare_by_value():
         (constant(np.nan), "value must be a finite"),
         (uniform(1, 0), r"uniform\(low=1, high=0\): low and high .* low <= high"),
         (uniform(0, np.inf), "finite"),
-        (normal(0, -1), r"stddev=-1\): .* stddev a finite number >= 0"),
+        (normal(0, -1), r"stddev=-1\): .* stddev must be finite numbers, with stddev >= 0"),
         (partial(orthogonal, gain=np.nan), "gain must be a finite number, got nan"),
     ],
 )

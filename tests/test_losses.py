@@ -200,7 +200,12 @@ def test_cross_entropies_and_hinge_equal_sklearns_metrics(rng):
 @given(st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=5), st.data())
 def test_gradients_of_softmax_losses_sum_to_zero(logits, data):
     label = data.draw(st.integers(0, len(logits) - 1))
-    for loss in (CategoricalCrossEntropy(0.1), KLDivergence(), Focal(), MultiMargin()):
+    for loss in (
+        CategoricalCrossEntropy(label_smoothing=0.1),
+        KLDivergence(),
+        Focal(),
+        MultiMargin(),
+    ):
         slope = gradient(loss, [logits], [label])
         assert np.isfinite(slope).all()
         assert abs(slope.sum()) < 1e-12
@@ -236,10 +241,10 @@ def test_special_cases_coincide(rng):
     "loss, targets",
     [
         (CategoricalCrossEntropy(), [2, 0, 1, 1]),
-        (CategoricalCrossEntropy(0.3), [2, 0, 1, 1]),
+        (CategoricalCrossEntropy(label_smoothing=0.3), [2, 0, 1, 1]),
         (BinaryCrossEntropy(), np.eye(4, 3, dtype=int)),
         (BinaryCrossEntropy(pos_weight=2.5), np.eye(4, 3, dtype=bool)),
-        (BinaryCrossEntropy(3, label_smoothing=0.2), np.full((4, 3), 0.7)),
+        (BinaryCrossEntropy(pos_weight=3, label_smoothing=0.2), np.full((4, 3), 0.7)),
         (BinaryCrossEntropy(label_smoothing=1.0), np.eye(4, 3)),
     ],
     ids=str,
@@ -274,7 +279,7 @@ def test_labels_one_hot_and_boolean_rows_are_the_same(rng):
     logits, labels = rng.standard_normal((5, 3)), np.array([0, 2, 1, 1, 0])
     rows = np.eye(3)[labels]
     for loss in (
-        CategoricalCrossEntropy(0.1),
+        CategoricalCrossEntropy(label_smoothing=0.1),
         NegativeLogLikelihood(),
         KLDivergence(),
         MultiMargin(),
@@ -473,8 +478,13 @@ def test_invalid_hyper_parameters_are_named_when_used(loss, message):
         (MeanSquaredError(), (5,), np.zeros((5, 1)), "got y_pred (5,) and y_true (5, 1)"),
         (BinaryCrossEntropy(), (5, 1), np.zeros(5), "got y_pred (5, 1) and y_true (5,)"),
         (BinaryCrossEntropy(), (2, 1), [[0.5], [1.5]], "y_true must be between 0 and 1, got 1.5"),
-        (BinaryCrossEntropy([1.0, 2.0]), (2, 1), [[0], [1]], "for each of the last axis"),
-        (BinaryCrossEntropy([1.0, 2.0]), (2,), [0, 1], "for each of the last axis"),
+        (
+            BinaryCrossEntropy(pos_weight=[1.0, 2.0]),
+            (2, 1),
+            [[0], [1]],
+            "for each of the last axis",
+        ),
+        (BinaryCrossEntropy(pos_weight=[1.0, 2.0]), (2,), [0, 1], "for each of the last axis"),
         (CategoricalCrossEntropy(), (5, 3), np.zeros((5, 1), int), "(5,) (labels) or (5, 3)"),
         (CategoricalCrossEntropy(), (2, 3), [0.0, 1.0], "must be integers, got float64"),
         (CategoricalCrossEntropy(), (2, 3), [0, 3], "y_true must be labels from 0 to 2, got 3"),

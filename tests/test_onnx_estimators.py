@@ -287,7 +287,13 @@ HOLDERS = {
 @pytest.mark.parametrize("name", HELD)
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_a_model_takes_probabilities_or_scores_of_those_that_it_holds(holder, name, y):
+    if name == "MLP" and holder == "stack of scores":
+        pytest.skip("it has none")
     model = fit(HOLDERS[holder](HELD[name]), IRIS_X, y)
+    if name == "MLP" and holder == "calibrated one against rest":
+        with pytest.raises(TypeError, match="OneVsRestClassifier of probabilities has no ONNX"):
+            to_onnx(model)
+        return
     found = run(to_onnx(model), IRIS_X)
     assert (found["label"].reshape(-1) == model.predict(IRIS_X)).mean() > 0.97  # ties of votes
     if hasattr(model, "predict_proba"):

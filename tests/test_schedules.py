@@ -61,38 +61,38 @@ def torch_rates(make, n, learning_rate=0.3):
     "schedule, n, make",
     [
         (Constant(0.3), 9, lambda lr, opt: lr.ConstantLR(opt, factor=1.0)),
-        (StepDecay(0.3, 4, 0.5), 30, lambda lr, opt: lr.StepLR(opt, 4, 0.5)),
-        (ExponentialDecay(0.3, 1, 0.9), 30, lambda lr, opt: lr.ExponentialLR(opt, 0.9)),
-        (Polynomial(0.3, 12, 2.5), 20, lambda lr, opt: lr.PolynomialLR(opt, 12, 2.5)),
+        (StepDecay(0.3, 4, factor=0.5), 30, lambda lr, opt: lr.StepLR(opt, 4, 0.5)),
+        (ExponentialDecay(0.3, 1, factor=0.9), 30, lambda lr, opt: lr.ExponentialLR(opt, 0.9)),
+        (Polynomial(0.3, 12, power=2.5), 20, lambda lr, opt: lr.PolynomialLR(opt, 12, 2.5)),
         (Polynomial(0.3, 12, final=0.1), 20, lambda lr, opt: lr.LinearLR(opt, 1.0, 1 / 3, 12)),
-        (CosineDecay(0.3, 12, 0.1), 13, lambda lr, opt: lr.CosineAnnealingLR(opt, 12, 0.1)),
+        (CosineDecay(0.3, 12, final=0.1), 13, lambda lr, opt: lr.CosineAnnealingLR(opt, 12, 0.1)),
         (
-            CosineDecay(0.3, 17, 0.1, warmup=5),
+            CosineDecay(0.3, 17, final=0.1, warmup=5),
             18,
             lambda lr, opt: lr.SequentialLR(
                 opt, [lr.LinearLR(opt, 1 / 5, 1.0, 4), lr.CosineAnnealingLR(opt, 12, 0.1)], [5]
             ),
         ),
         (
-            CosineRestarts(0.3, 4, 1, 0.1),
+            CosineRestarts(0.3, 4, factor=1, final=0.1),
             30,
             lambda lr, opt: lr.CosineAnnealingWarmRestarts(opt, 4, 1, 0.1),
         ),
         (
-            CosineRestarts(0.3, 3, 2, 0.1),
+            CosineRestarts(0.3, 3, factor=2, final=0.1),
             50,
             lambda lr, opt: lr.CosineAnnealingWarmRestarts(opt, 3, 2, 0.1),
         ),
         (OneCycle(0.3, 20), 20, lambda lr, opt: lr.OneCycleLR(opt, 0.3, 20)),
         (
-            OneCycle(0.3, 17, 0.45, 10.0, 100.0),
+            OneCycle(0.3, 17, warmup=0.45, start_divisor=10.0, end_divisor=100.0),
             17,
             lambda lr, opt: lr.OneCycleLR(
                 opt, 0.3, 17, pct_start=0.45, div_factor=10.0, final_div_factor=100.0
             ),
         ),
         (
-            Warmup(StepDecay(0.3, 4, 0.5), 5),
+            Warmup(StepDecay(0.3, 4, factor=0.5), 5),
             20,
             lambda lr, opt: lr.SequentialLR(
                 opt, [lr.LinearLR(opt, 1 / 5, 1.0, 4), lr.StepLR(opt, 4, 0.5)], [5]
@@ -119,9 +119,9 @@ def test_inverse_scaling_as_in_scikit_learn():
 
 
 def test_values_by_hand():
-    assert [StepDecay(8.0, 2, 0.5)(step) for step in range(6)] == [8, 8, 4, 4, 2, 2]
-    assert ExponentialDecay(8.0, 3, 0.5)(6) == 2
-    assert InverseScaling(6.0, 0.5)(8) == 2
+    assert [StepDecay(8.0, 2, factor=0.5)(step) for step in range(6)] == [8, 8, 4, 4, 2, 2]
+    assert ExponentialDecay(8.0, 3, factor=0.5)(6) == 2
+    assert InverseScaling(6.0, power=0.5)(8) == 2
     assert [Polynomial(3.0, 4, final=1.0)(step) for step in (0, 1, 2, 4, 5)] == [3, 2.5, 2, 1, 1]
     assert CosineDecay(3.0, 8, final=1.0)(2) == pytest.approx(2 + cos(pi / 4))
     assert [Warmup(Constant(8.0), 4)(step) for step in range(6)] == [2, 4, 6, 8, 8, 8]
@@ -140,7 +140,7 @@ def test_values_by_hand():
         (OneCycle(0.3, 12), 0.3 / 25 / 1e4),
         (OneCycle(0.3, 12, warmup=1.0), 0.3),
         (OneCycle(0.3, 12, warmup=0.0), 0.3 / 25 / 1e4),
-        (StepDecay(0.3, 1, 0.0), 0.0),
+        (StepDecay(0.3, 1, factor=0.0), 0.0),
     ],
     ids=repr,
 )
@@ -207,7 +207,7 @@ def test_plateaus_as_in_pytorch(mode, rng):
     for value in values:
         theirs.step(value)
         expected.append(optimizer.param_groups[0]["lr"])
-    ours = ReduceOnPlateau(0.3, 0.7, 4, 0.005, mode=mode, minimum=1e-3)
+    ours = ReduceOnPlateau(0.3, factor=0.7, patience=4, threshold=0.005, mode=mode, minimum=1e-3)
     np.testing.assert_allclose(fed(ours, values), expected, rtol=1e-12)
     assert len(set(expected)) > 5
 

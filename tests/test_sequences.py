@@ -34,7 +34,7 @@ LAYERS = {
     "softmax": lambda: nn.Softmax(),
     "layer norm": lambda: nn.LayerNorm(),
     "rnn": lambda: nn.SimpleRNN(3),
-    "relu rnn": lambda: nn.SimpleRNN(3, "relu", return_sequences=True),
+    "relu rnn": lambda: nn.SimpleRNN(3, activation="relu", return_sequences=True),
     "gru": lambda: nn.GRU(3),
     "gru, all steps": lambda: nn.GRU(3, return_sequences=True),
     "lstm": lambda: nn.LSTM(3),

@@ -457,6 +457,8 @@ def test_no_warning_for_raw_outputs(table):
     ("changes", "message"),
     [
         ({"epochs": 0}, "epochs must be a positive integer, got 0"),
+        ({"shuffle": "no"}, "shuffle must be True or False, got 'no'"),
+        ({"resume": 1}, "resume must be True or False, got 1"),
         ({"patience": 0}, "patience must be None or a positive integer, got 0"),
         ({"tol": -1.0}, "tol must be a finite number >= 0, got -1.0"),
         ({"batch_size": 2.5}, "batch_size must be a positive integer, got 2.5"),

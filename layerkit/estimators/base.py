@@ -77,6 +77,9 @@ class NetworkEstimator(
 ):
     """Base of the estimators."""
 
+    # Under metadata routing a splitter's groups are for a cross-validation around the fit, as with
+    # estimators that know none; ``set_fit_request(groups=True)`` lets them in.
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": False}
     _recipe_of: ClassVar[type[Recipe]]
 
     max_iter: int
@@ -129,7 +132,8 @@ class NetworkEstimator(
             weights of the best epoch are restored.
         groups : array-like of shape (n_samples,), optional
             For a splitter that is given as ``early_stopping``, which sees all rows, those of weight
-            0 too.
+            0 too. Under metadata routing they stay outside unless ``set_fit_request(groups=True)``
+            was called.
         checkpoint : path or Checkpoint, optional
             File to write the fit to, after every epoch or as often as a
             `layerkit.training.Checkpoint` says. Not with L-BFGS.
@@ -369,6 +373,8 @@ class NetworkEstimator(
             X = validate_sequences(self, X, reset=False)
             check_shape(self, X)
             return X
+        if getattr(X, "ndim", 2) > 2:  # scikit-learn would speak of features
+            check_shape(self, X)
         X = validate_data(
             self,
             X,

@@ -134,21 +134,6 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         """
         return self._from_raw(X, lambda raw: self._recipe().log_proba(self._target, raw))
 
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Return the network's scores: the largest, or the sign of a single one, decides.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix
-            Rows, shaped as in `fit`.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_samples,) or (n_samples, n_scores)
-            Logits, or margins of the hinge losses.
-        """
-        return self._from_raw(X, lambda raw: self._target.decision(raw))
-
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the fraction of rows that are predicted right, in all outputs.
 

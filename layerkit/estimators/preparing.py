@@ -22,7 +22,7 @@ from layerkit.layer import Layer
 from layerkit.optimizers import LBFGS
 from layerkit.seeds import as_seed_sequence
 from layerkit.sequences import Sequences, as_sequences, numbers, step_values
-from layerkit.shapes import fits
+from layerkit.shapes import channels_first, fits
 from layerkit.training import Checkpoint, History
 from layerkit.training.batches import MappedRows, check_targets, chunks, mapping_of
 
@@ -252,7 +252,7 @@ def check_shape(estimator: Any, X: Any) -> None:
     if not fit:
         raise ValueError(
             f"X has samples of shape {X.shape[1:]}, but {type(estimator).__name__} was fitted on "
-            f"samples of shape {estimator.network_.input_shape}"
+            f"samples of shape {known}{channels_first(X.shape[1:], known)}"
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from layerkit.layer import Layer
 from layerkit.layers import Identity, ReLU, Sigmoid, Tanh
-from layerkit.parameters import is_dtype, is_number, is_size
+from layerkit.parameters import is_dtype, is_flag, is_number, is_size
 
 ACTIVATIONS = {"identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU}
 
@@ -33,10 +33,6 @@ def are_sizes(sizes: Any) -> bool:
 
 def _is_auto(value: Any) -> bool:
     return isinstance(value, str) and value == "auto"
-
-
-def _is_flag(value: Any) -> bool:
-    return isinstance(value, bool | np.bool_)
 
 
 def _is_activation(value: Any) -> bool:
@@ -65,8 +61,8 @@ def _one_of(*names: str) -> Rule:
 
 
 _COUNT: Rule = (is_size, "a positive integer")
-_FLAG: Rule = (_is_flag, "True or False")
-_INT_OR_FLAG: Rule = (lambda v: _is_flag(v) or isinstance(v, int), "True or False")
+_FLAG: Rule = (is_flag, "True or False")
+_INT_OR_FLAG: Rule = (lambda v: is_flag(v) or isinstance(v, int), "True or False")
 _NOT_NEGATIVE: Rule = (_between(0), "a finite number >= 0")
 _POSITIVE: Rule = (_between(0, ends="()"), "a finite number > 0")
 _BETA: Rule = (_between(0, 1), "in [0, 1)")
@@ -77,7 +73,7 @@ _SHARED: dict[str, Rule] = {
     "max_iter": _COUNT,
     "tol": _NOT_NEGATIVE,
     "early_stopping": (
-        lambda v: _is_flag(v) or is_splitter(v),
+        lambda v: is_flag(v) or is_splitter(v),
         "True, False or a splitter such as GroupShuffleSplit()",
     ),
     "dtype": (is_dtype, "'auto', 'float32' or 'float64'"),
@@ -113,7 +109,7 @@ MLP: dict[str, Rule] = {
     "learning_rate_init": _POSITIVE,
     "power_t": _NOT_NEGATIVE,
     "shuffle": _FLAG,
-    "verbose": (lambda v: _is_flag(v) or is_size(v, 0), "True, False or an integer >= 0"),
+    "verbose": (lambda v: is_flag(v) or is_size(v, 0), "True, False or an integer >= 0"),
     "warm_start": _FLAG,
     "momentum": (_between(0, 1, "[]"), "in [0, 1]"),
     "nesterovs_momentum": _FLAG,

@@ -182,7 +182,8 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
+    >>> import numpy as np
+    from sklearn.datasets import load_iris
     >>> from sklearn.pipeline import make_pipeline
     >>> from sklearn.preprocessing import StandardScaler
     >>> from layerkit import Dense, ReLU, SequentialClassifier
@@ -254,6 +255,22 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
         """
         model = cls(network, head=None, **params)
         return adopt(model, network, some_labels(network, classes, multilabel))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the network's scores: the largest, or the sign of a single one, decides.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix
+            Rows, shaped as in `fit`.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or (n_samples, n_scores)
+            Logits, or margins of the hinge losses. What asks for scores before probabilities, such
+            as `sklearn.calibration.CalibratedClassifierCV`, works on these.
+        """
+        return self._from_raw(X, lambda raw: self._target.decision(raw))
 
 
 @share_docs(_DOCS)

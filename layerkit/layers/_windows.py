@@ -11,7 +11,7 @@ import numpy as np
 
 from layerkit.kernels import Padding, Pair, output_size
 from layerkit.parameters import is_size
-from layerkit.shapes import Shape
+from layerkit.shapes import Shape, channels_first
 
 
 class Windows(NamedTuple):
@@ -63,7 +63,8 @@ def slide(
         output_size(width, k[1], s[1], padding[1], d[1]),
     )
     least = [str(r - sum(p)) for r, p in zip(reach, padding, strict=True)][-n_axes:]
-    layer.check_input(min(outputs) > 0, f"at least {' x '.join(least)} cells, to fill one window")
+    enough = f"at least {' x '.join(least)} cells, to fill one window"
+    layer.check_input(min(outputs) > 0, enough, channels_first(layer.input_shape))
     return Windows(k, s, padding, d, outputs)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.layer import Layer
-from layerkit.layers.containers import check_layers
+from layerkit.layers.containers import check_layers, check_list
 from layerkit.parameters import is_size
 from layerkit.sequences import Sequences, numbers
 from layerkit.shapes import Shape
@@ -90,7 +90,7 @@ class Residual(Layer):
     def convert_input(self, x: ArrayLike) -> np.ndarray:
         x = self.body.convert_input(x)
         is_added = self.shortcut is None and self.is_built
-        return x.astype(self.dtype, copy=False) if is_added else x
+        return self.cast(x) if is_added else x
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         return self.body.forward(x, training) + (
@@ -144,11 +144,14 @@ class Concat(Layer):
     (1, 8)
     """
 
-    def __init__(self, branches: Sequence[Layer], axis: int = -1) -> None:
+    too_many = "put the branches in a list: Concat([Dense(8), Identity()])"
+
+    def __init__(self, branches: Sequence[Layer], *, axis: int = -1) -> None:
         self.branches = branches
         self.axis = axis
 
     def children(self) -> list[tuple[str, Layer]]:
+        check_list("branches", self.branches)
         check_layers(**{f"branches[{i}]": layer for i, layer in enumerate(self.branches)})
         return [(f"branches.{i}", layer) for i, layer in enumerate(self.branches)]
 
@@ -266,7 +269,11 @@ class Columns(Layer):
         return x if _are_numbers(x) else super().convert_input(x)
 
     def children(self) -> list[tuple[str, Layer]]:
-        check_layers(**{f"routes[{i}]": layer for i, (_, layer) in enumerate(self.routes)})
+        check_list("routes", self.routes, "(columns, layer)")
+        for i, route in enumerate(self.routes):
+            if not (isinstance(route, tuple | list) and len(route) == 2):
+                raise TypeError(f"routes[{i}] must be (columns, layer), got {route!r}")
+            check_layers(**{f"routes[{i}]": route[1]})
         return [(f"routes.{i}", layer) for i, (_, layer) in enumerate(self.routes)]
 
     def setup(self, input_shape: Shape) -> Shape:

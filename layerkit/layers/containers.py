@@ -60,6 +60,7 @@ class Sequential(Layer):
     ((5, 4), (5, 16))
     """
 
+    too_many = "put the layers in a list: Sequential([Dense(8), ReLU()])"
     takes_sequences = True
 
     _needs_input_grad = True
@@ -109,6 +110,7 @@ class Sequential(Layer):
         return [name for name, _ in _named(self.layers)]
 
     def children(self) -> list[tuple[str, Layer]]:
+        check_list("layers", self.layers)
         return [
             (f"layers.{i}" if isinstance(entry, Layer) else f"layers.{entry[0]}", layer)
             for i, (entry, layer) in enumerate(zip(self.layers, self.chain, strict=True))
@@ -157,6 +159,12 @@ class Sequential(Layer):
     def _nested(self) -> Iterator[tuple[str, Any]]:
         for name, layer in _named(self.layers):
             yield f"layers__{name}", layer
+
+
+def check_list(name: str, given: Any, of: str = "layers") -> None:
+    """Refuse what is no list in the parameter ``name``, which must be one of ``of``."""
+    if not np.iterable(given) or isinstance(given, str | dict):
+        raise TypeError(f"{name} must be a list of {of}, got {given!r}{if_class(given)}")
 
 
 def check_layers(**layers: Any) -> None:

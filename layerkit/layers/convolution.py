@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -21,7 +21,7 @@ from layerkit.kernels import (
 )
 from layerkit.layer import Layer
 from layerkit.layers._windows import check_spatial, slide, slide_back
-from layerkit.parameters import is_size
+from layerkit.parameters import is_flag, is_size
 from layerkit.sequences import Sequences
 from layerkit.shapes import Shape
 
@@ -32,6 +32,7 @@ Geometry = tuple[Pair, Padding, Pair, int]  # stride, padding, dilation, groups:
 class Convolution(Layer):
     """What all convolutions share: a kernel that slides, filters and their biases."""
 
+    too_many = "PyTorch's Conv2d(3, 16, 5) is Conv2D(16, 5): build counts the input's channels"
     threaded = True
     weight_init = staticmethod(initializers.glorot_uniform)
     filters: int
@@ -40,6 +41,7 @@ class Convolution(Layer):
 
     def _add_bias(self) -> None:
         """Declare one bias per filter, if the layer has biases."""
+        self.check(is_flag(self.use_bias), "use_bias", "True or False")
         if self.use_bias:
             self.add_param("b", (self.filters,), initializers.zeros, decay=False)
 
@@ -55,6 +57,7 @@ class _GroupedConvolution(Convolution):
 
     filters: int
     kernel_size: int | Pair
+    _: KW_ONLY
     stride: int | Pair = 1
     padding: str | int | Pair = "valid"
     dilation: int | Pair = 1
@@ -90,7 +93,7 @@ class _GroupedConvolution(Convolution):
         return places * math.prod(self._declared["W"].shape[:-1])
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False, kw_only=True)
 class Conv2D(_GroupedConvolution):
     r"""Two-dimensional convolution (cross-correlation, as in every neural network library).
 
@@ -379,6 +382,7 @@ class ConvTranspose2D(Convolution):
 
     filters: int
     kernel_size: int | Pair
+    _: KW_ONLY
     stride: int | Pair = 1
     padding: str | int | Pair = "valid"
     output_padding: int | Pair = 0

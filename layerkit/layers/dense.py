@@ -9,7 +9,7 @@ from layerkit import initializers
 from layerkit.initializers import Initializer
 from layerkit.kernels import add_row, matmul, sum_rows
 from layerkit.layer import Layer
-from layerkit.parameters import is_size
+from layerkit.parameters import is_flag, is_size
 from layerkit.shapes import Shape, size_of
 
 
@@ -64,12 +64,16 @@ class Dense(Layer):
     [[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]]
     """
 
+    too_many = (
+        "PyTorch's Linear(4, 8) is Dense(8): build counts the inputs; an activation is a layer of "
+        "its own: Dense(8), ReLU()"
+    )
     stepwise = True
 
     weight_init = staticmethod(initializers.glorot_uniform)
 
     def __init__(
-        self, units: int, use_bias: bool = True, initializer: str | Initializer = "auto"
+        self, units: int, *, use_bias: bool = True, initializer: str | Initializer = "auto"
     ) -> None:
         self.units = units
         self.use_bias = use_bias
@@ -77,6 +81,7 @@ class Dense(Layer):
 
     def setup(self, input_shape: Shape) -> Shape:
         self.check(is_size(self.units), "units", "a positive integer")
+        self.check(is_flag(self.use_bias), "use_bias", "True or False")
         self.check_input(len(input_shape) >= 1, "(n_samples, ..., n_in)")
         self.add_param("W", (input_shape[-1], self.units), self.resolve_initializer())
         if self.use_bias:
@@ -87,7 +92,7 @@ class Dense(Layer):
         if hasattr(x, "tocsr"):  # sparse rows stay sparse; an array, as matrix + dense is a matrix
             from scipy.sparse import csr_array
 
-            return csr_array(x).astype(self.dtype, copy=False)
+            return self.cast(csr_array(x))
         return super().convert_input(x)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -80,6 +80,7 @@ class DepthwiseConv2D(Conv2D):
     def __init__(
         self,
         kernel_size: int | Pair,
+        *,
         stride: int | Pair = 1,
         padding: str | int | Pair = "valid",
         dilation: int | Pair = 1,
@@ -170,6 +171,7 @@ class SeparableConv2D(Convolution):
 
     filters: int
     kernel_size: int | Pair
+    _: KW_ONLY
     stride: int | Pair = 1
     padding: str | int | Pair = "valid"
     dilation: int | Pair = 1

@@ -66,6 +66,7 @@ class Embedding(Layer):
     [[1.0, 1.0], [0.0, 0.0], [2.0, 0.0]]
     """
 
+    too_many = "a row for padding has no argument of its own"
     stepwise = True
 
     def __init__(self, num_embeddings: int, dim: int) -> None:

@@ -10,6 +10,7 @@ from layerkit import initializers
 from layerkit.kernels import gelu, gelu_grad, mish, mish_grad, sigmoid, silu, silu_grad
 from layerkit.layer import Layer
 from layerkit.layers.activations import Elementwise, hard_sigmoid, inside
+from layerkit.parameters import is_flag
 from layerkit.shapes import Shape
 
 _SQRT_HALF = math.sqrt(1 / 2)
@@ -100,11 +101,13 @@ class GELU(SelfGated):
     [[0.0, -0.0833, 0.5, 1.0833]]
     """
 
-    def __init__(self, approximate: bool = False) -> None:
+    too_many = "GELU's tanh form is GELU(approximate=True)"
+
+    def __init__(self, *, approximate: bool = False) -> None:
         self.approximate = approximate
 
     def setup(self, input_shape: Shape) -> Shape:
-        self.check(isinstance(self.approximate, (bool, np.bool_)), "approximate", "True or False")
+        self.check(is_flag(self.approximate), "approximate", "True or False")
         return input_shape
 
     def gate(self, x: np.ndarray) -> np.ndarray:

@@ -37,19 +37,23 @@ from layerkit.kernels import (
     row_mean,
 )
 from layerkit.layer import Layer
-from layerkit.parameters import is_number, is_size
+from layerkit.parameters import is_fraction, is_positive, is_size
 from layerkit.shapes import Shape
 
 
 class PerChannel(Layer):
     """A gain for every channel."""
 
+    too_many = (
+        "build counts the channels: PyTorch's LayerNorm(16) is LayerNorm(), its GroupNorm(4, 16) "
+        "GroupNorm(4)"
+    )
     eps: float
     channels: int
 
     def setup(self, input_shape: Shape) -> Shape:
         self.check_input(len(input_shape) >= 1, "(n_samples, ..., channels)")
-        self.check(is_number(self.eps) and self.eps > 0, "eps", "a positive number")
+        self.check(is_positive(self.eps), "eps", "a positive number")
         self.channels = input_shape[-1]
         self.add_param("gamma", (self.channels,), initializers.ones, decay=False)
         return input_shape
@@ -133,13 +137,12 @@ class BatchNorm(Standardization):
 
     stepwise = True
 
-    def __init__(self, momentum: float = 0.1, eps: float = 1e-5) -> None:
+    def __init__(self, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
         self.momentum = momentum
         self.eps = eps
 
     def setup(self, input_shape: Shape) -> Shape:
-        ok = is_number(self.momentum) and 0 <= self.momentum <= 1
-        self.check(ok, "momentum", "a number between 0 and 1")
+        self.check(is_fraction(self.momentum), "momentum", "a number between 0 and 1")
         output_shape = super().setup(input_shape)
         self.add_buffer("running_mean", np.zeros(self.channels))
         self.add_buffer("running_var", np.ones(self.channels))
@@ -151,8 +154,9 @@ class BatchNorm(Standardization):
         m = x.size // self.channels
         if m < 2:
             raise ValueError(
-                f"in {self.where}: training needs at least 2 values per channel, got {m} from a "
-                f"batch of shape {x.shape}: use a larger batch, or forward(x, training=False)"
+                f"in {self.where}: training needs at least 2 values per channel, got {m} from "
+                f"n_samples={len(x)}, a batch of shape {x.shape}: use a larger batch, or "
+                "forward(x, training=False)"
             )
         gamma, beta = self.params["gamma"], self.params["beta"]
         y, mean, inv_std, var = batch_norm(x, gamma, beta, float(self.eps))
@@ -230,7 +234,7 @@ class LayerNorm(Standardization):
 
     stepwise = True
 
-    def __init__(self, eps: float = 1e-5) -> None:
+    def __init__(self, *, eps: float = 1e-5) -> None:
         self.eps = eps
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
@@ -293,7 +297,7 @@ class GroupNorm(Standardization):
     [[-1.0, 1.0, -1.0, 1.0]]
     """
 
-    def __init__(self, groups: int, eps: float = 1e-5) -> None:
+    def __init__(self, groups: int, *, eps: float = 1e-5) -> None:
         self.groups = groups
         self.eps = eps
 
@@ -382,7 +386,7 @@ class RMSNorm(PerChannel):
 
     stepwise = True
 
-    def __init__(self, eps: float = 1e-6) -> None:
+    def __init__(self, *, eps: float = 1e-6) -> None:
         self.eps = eps
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:

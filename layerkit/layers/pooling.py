@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -25,6 +25,7 @@ class _Pool(Layer):
 
     pool_size: int | Pair = 2
     stride: int | Pair | None = None
+    _: KW_ONLY
     padding: str | int | Pair = "valid"
 
     n_axes: ClassVar[int]

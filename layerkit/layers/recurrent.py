@@ -34,7 +34,7 @@ from layerkit.kernels import (
 )
 from layerkit.layer import Layer
 from layerkit.layers.timeline import Timeline
-from layerkit.parameters import is_size
+from layerkit.parameters import is_flag, is_size
 from layerkit.sequences import Sequences, numbers
 from layerkit.shapes import Shape
 
@@ -59,6 +59,7 @@ class Recurrent(Layer):
     next forward goes on from if ``stateful``: the last h (and c) of each row, None for zeros.
     """
 
+    too_many = "PyTorch's LSTM(4, 8) is LSTM(8): build counts the inputs"
     takes_sequences = True
     weight_init = staticmethod(initializers.glorot_uniform)
     gates = 1
@@ -72,7 +73,7 @@ class Recurrent(Layer):
     def setup(self, input_shape: Shape) -> Shape:
         self.check(is_size(self.units), "units", "a positive integer")
         for name in ("return_sequences", "stateful"):
-            self.check(isinstance(getattr(self, name), bool | np.bool_), name, "True or False")
+            self.check(is_flag(getattr(self, name)), name, "True or False")
         self.check_input(len(input_shape) == 2, "sequences (n_samples, time, n_features)")
         columns = self.gates * self.units
         self.add_param("W", (input_shape[1], columns), self._per_gate(initializers.glorot_uniform))
@@ -221,6 +222,7 @@ class SimpleRNN(Recurrent):
     def __init__(
         self,
         units: int,
+        *,
         activation: str = "tanh",
         return_sequences: bool = False,
         stateful: bool = False,
@@ -306,7 +308,9 @@ class LSTM(Recurrent):
     gates = 4
     n_states = 2
 
-    def __init__(self, units: int, return_sequences: bool = False, stateful: bool = False) -> None:
+    def __init__(
+        self, units: int, *, return_sequences: bool = False, stateful: bool = False
+    ) -> None:
         self.units = units
         self.return_sequences = return_sequences
         self.stateful = stateful
@@ -385,7 +389,9 @@ class GRU(Recurrent):
 
     gates = 3
 
-    def __init__(self, units: int, return_sequences: bool = False, stateful: bool = False) -> None:
+    def __init__(
+        self, units: int, *, return_sequences: bool = False, stateful: bool = False
+    ) -> None:
         self.units = units
         self.return_sequences = return_sequences
         self.stateful = stateful

@@ -83,6 +83,8 @@ class Reshape(_SameOrder):
     [[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]
     """
 
+    too_many = "put the sizes in a tuple, without the batch axis: Reshape((4, 4, 1))"
+
     def __init__(self, shape: int | Sequence[int]) -> None:
         self.shape = shape
 
@@ -124,6 +126,8 @@ class Permute(Layer):
     >>> Permute((2, 1)).forward([[[1, 2, 3], [4, 5, 6]]]).tolist()
     [[[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]]
     """
+
+    too_many = "put the axes in a tuple, without the batch axis: Permute((2, 1))"
 
     def __init__(self, axes: Sequence[int]) -> None:
         self.axes = axes

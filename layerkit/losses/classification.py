@@ -14,6 +14,7 @@ from layerkit.kernels import (
     softplus,
 )
 from layerkit.losses.loss import Loss, as_floats
+from layerkit.parameters import in_range, is_fraction
 
 
 class BinaryCrossEntropy(Loss):
@@ -54,7 +55,7 @@ class BinaryCrossEntropy(Loss):
     scores = "logits"
 
     def __init__(
-        self, pos_weight: float | ArrayLike | None = None, label_smoothing: float = 0.0
+        self, *, pos_weight: float | ArrayLike | None = None, label_smoothing: float = 0.0
     ) -> None:
         self.pos_weight = pos_weight
         self.label_smoothing = label_smoothing
@@ -62,9 +63,9 @@ class BinaryCrossEntropy(Loss):
     def check_params(self) -> None:
         if self.pos_weight is not None:
             w = np.asarray(self.pos_weight)
-            positive = bool(((w > 0) & (w < np.inf)).all())
-            self.check(positive, "pos_weight", "None, a positive number or an array of them")
-        self.check(0 <= self.label_smoothing <= 1, "label_smoothing", "between 0 and 1")
+            ok = w.dtype.kind in "iuf" and bool(((w > 0) & (w < np.inf)).all())
+            self.check(ok, "pos_weight", "None, a positive number or an array of them")
+        self.check(is_fraction(self.label_smoothing), "label_smoothing", "between 0 and 1")
 
     @property
     def _factor(self) -> float | ArrayLike:
@@ -188,11 +189,11 @@ class CategoricalCrossEntropy(Categorical):
     [[0.5, 0.5]]
     """
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
+    def __init__(self, *, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = label_smoothing
 
     def check_params(self) -> None:
-        self.check(0 <= self.label_smoothing <= 1, "label_smoothing", "between 0 and 1")
+        self.check(is_fraction(self.label_smoothing), "label_smoothing", "between 0 and 1")
 
     def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         rows = super().prepare_targets(y_pred, y_true)
@@ -341,7 +342,7 @@ class Focal(Categorical):
         self.gamma = gamma
 
     def check_params(self) -> None:
-        self.check(0 <= self.gamma < np.inf, "gamma", "a number, at least 0")
+        self.check(in_range(self.gamma, 0), "gamma", "a number, at least 0")
 
     def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         if not _is_binary(y_pred):

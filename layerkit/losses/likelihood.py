@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.losses.loss import Loss, as_floats
+from layerkit.parameters import is_number
 
 
 class LogMean(Loss):
@@ -138,7 +139,7 @@ class Tweedie(LogMean):
         return self.power
 
     def check_params(self) -> None:
-        self.check(bool(np.isfinite(self.power)), "power", "a finite number")
+        self.check(is_number(self.power), "power", "a finite number")
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         p = self.power

@@ -1,5 +1,6 @@
 """The contract of a loss: one number, and the exact derivative of that number."""
 
+from collections.abc import Mapping
 from math import isfinite
 from typing import Any, ClassVar
 
@@ -67,6 +68,12 @@ class Loss(Parameterized):
     [[0.0], [0.5]]
     """
 
+    habits: ClassVar[Mapping[str, str]] = {
+        "reduction": "the loss is the weighted mean of the samples",
+        "from_logits": "it takes raw outputs: end the network without sigmoid or softmax",
+        "weight": "give weights to forward(y_pred, y_true, sample_weight) or an estimator's fit",
+        "class_weight": "an estimator takes class_weight",
+    }
     # What y_pred is to a classifier: "logits" (softmax or sigmoid gives probabilities), "margins"
     # (the largest, or the sign, decides), or None: this loss does not classify.
     scores: ClassVar[str | None] = None
@@ -301,7 +308,9 @@ class Loss(Parameterized):
             per_sample[scale == 0] = 0  # even where it overflowed
         loss = float(scale @ per_sample)
         if not isfinite(loss):
-            self.check_targets(np.isfinite(y_true), y_true, "finite")
+            given = np.isfinite(targets).all()
+            expected = f"what {y_true.dtype} can hold" if given else "finite"
+            self.check_targets(np.isfinite(y_true), y_true, expected)
 
         self._pass = y_pred, y_true, scale / n_outputs
         return loss

@@ -4,6 +4,7 @@ import numpy as np
 
 from layerkit.losses.classification import Categorical
 from layerkit.losses.loss import Loss
+from layerkit.parameters import is_positive
 
 
 class Hinge(Loss):
@@ -125,7 +126,7 @@ class MultiMargin(Categorical):
         self.margin = margin
 
     def check_params(self) -> None:
-        self.check(0 < self.margin < np.inf, "margin", "a positive number")
+        self.check(is_positive(self.margin), "margin", "a positive number")
 
     def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         rows = super().prepare_targets(y_pred, y_true)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from layerkit.losses.loss import Loss
+from layerkit.parameters import is_positive
 
 
 class MeanSquaredError(Loss):
@@ -101,7 +102,7 @@ class Huber(Loss):
         self.delta = delta
 
     def check_params(self) -> None:
-        self.check(0 < self.delta < np.inf, "delta", "a positive number")
+        self.check(is_positive(self.delta), "delta", "a positive number")
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         error = y_pred - y_true
@@ -184,8 +185,9 @@ class Quantile(Loss):
         self.quantiles = quantiles
 
     def check_params(self) -> None:
-        levels = np.asarray(self.quantiles, dtype=np.float64)
-        ok = levels.ndim <= 1 and levels.size > 0 and bool(((levels > 0) & (levels < 1)).all())
+        levels = np.asarray(self.quantiles)
+        ok = levels.dtype.kind == "f" and levels.ndim <= 1 and levels.size > 0
+        ok = ok and bool(((levels > 0) & (levels < 1)).all())
         self.check(ok, "quantiles", "between 0 and 1, one number or a sequence of them")
 
     def output_shape(self, target_shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from 0 on. After t steps they are too small by the factors ``1 - beta1^t`` and `
 hence the corrected ``m̂ = m / (1 - beta1^t)`` and ``v̂ = v / (1 - beta2^t)``.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from math import log, sqrt
 
@@ -54,6 +54,7 @@ class Adam(Optimizer):
     """
 
     learning_rate: Rate = 0.001
+    _: KW_ONLY
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
@@ -104,6 +105,7 @@ class AdamW(Adam):
     0.85
     """
 
+    _: KW_ONLY
     weight_decay: float = 0.01
 
     decoupled = update_decays = True
@@ -115,6 +117,7 @@ class AdamW(Adam):
         adam_step(p, g, m, v, rate, beta1, beta2, float(self.eps), t, keep)
 
 
+@dataclass(eq=False, repr=False)
 class NAdam(Adam):
     """`Adam` with Nesterov's momentum: the average of the gradient as it will be one step later.
 
@@ -133,10 +136,10 @@ class NAdam(Adam):
         As in `Adam`.
     weight_decay : float, default=0.0
         See `Optimizer`; coupled.
-    momentum_decay : float, default=0.004
-        At least 0.
     clip_norm, clip_value : float, optional
         See `Optimizer`.
+    momentum_decay : float, default=0.004
+        At least 0.
 
     References
     ----------
@@ -150,18 +153,9 @@ class NAdam(Adam):
     0.887
     """
 
-    def __init__(
-        self,
-        learning_rate: Rate = 0.002,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        momentum_decay: float = 0.004,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-    ) -> None:
-        super().__init__(learning_rate, betas, eps, weight_decay, clip_norm, clip_value)
-        self.momentum_decay = momentum_decay
+    learning_rate: Rate = 0.002
+    _: KW_ONLY
+    momentum_decay: float = 0.004
 
     def update(self, p: Vector, g: Vector, rate: float, t: int, m: Vector, v: Vector) -> None:
         beta1, beta2 = map(float, self.betas)

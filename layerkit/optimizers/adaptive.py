@@ -1,10 +1,10 @@
 """Optimizers that divide the gradient by its own recent size."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from layerkit.kernels import adadelta_step, adagrad_step, rmsprop_step
 from layerkit.optimizers.optimizer import Optimizer, Rate, Vector
-from layerkit.parameters import in_range, is_positive
+from layerkit.parameters import in_range, is_flag, is_positive
 
 
 @dataclass(eq=False, repr=False)
@@ -44,6 +44,7 @@ class Adagrad(Optimizer):
     """
 
     learning_rate: Rate = 0.01
+    _: KW_ONLY
     eps: float = 1e-10
     weight_decay: float = 0.0
     clip_norm: float | None = None
@@ -102,6 +103,7 @@ class RMSProp(Optimizer):
     """
 
     learning_rate: Rate = 0.01
+    _: KW_ONLY
     rho: float = 0.99
     momentum: float = 0.0
     centered: bool = False
@@ -131,6 +133,7 @@ class RMSProp(Optimizer):
         super().validate()
         self.check(in_range(self.rho, 0, 1), "rho", "a number in [0, 1)")
         self.check(in_range(self.momentum, 0, 1), "momentum", "a number in [0, 1)")
+        self.check(is_flag(self.centered), "centered", "True or False")
         self.check(is_positive(self.eps), "eps", "a positive finite number")
 
 
@@ -172,6 +175,7 @@ class Adadelta(Optimizer):
     """
 
     learning_rate: Rate = 1.0
+    _: KW_ONLY
     rho: float = 0.9
     eps: float = 1e-6
     weight_decay: float = 0.0

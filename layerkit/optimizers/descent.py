@@ -1,10 +1,10 @@
 """Optimizers that follow the gradient, or its sign, without a second moment."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from layerkit.kernels import lion_step, rprop_step, sgd_step
 from layerkit.optimizers.optimizer import Optimizer, Rate, Vector, are_betas, is_pair
-from layerkit.parameters import in_range, is_positive
+from layerkit.parameters import in_range, is_flag, is_positive
 
 
 @dataclass(eq=False, repr=False)
@@ -45,6 +45,7 @@ class SGD(Optimizer):
     """
 
     learning_rate: Rate = 0.01
+    _: KW_ONLY
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
@@ -63,6 +64,7 @@ class SGD(Optimizer):
     def validate(self) -> None:
         super().validate()
         self.check(in_range(self.momentum, 0, 1), "momentum", "a number in [0, 1)")
+        self.check(is_flag(self.nesterov), "nesterov", "True or False")
         self.check(bool(self.momentum or not self.nesterov), "nesterov", "False without momentum")
 
 
@@ -102,6 +104,7 @@ class Lion(Optimizer):
     """
 
     learning_rate: Rate = 1e-4
+    _: KW_ONLY
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
     clip_norm: float | None = None
@@ -164,6 +167,7 @@ class Rprop(Optimizer):
     """
 
     learning_rate: Rate = 0.01
+    _: KW_ONLY
     etas: tuple[float, float] = (0.5, 1.2)
     step_sizes: tuple[float, float] = (1e-6, 50.0)
     weight_decay: float = 0.0

@@ -1,9 +1,9 @@
 """L-BFGS, for full batches: SciPy's, on the flat vector."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from layerkit.parameters import Parameterized, in_range, is_size
 from layerkit.shapes import Slot
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False, kw_only=True)
 class LBFGS(Parameterized):
     """Quasi-Newton descent with a line search, on a loss that is the same at every call.
 
@@ -50,6 +50,8 @@ class LBFGS(Parameterized):
     >>> params.round(4).tolist()
     [3.0, -1.0]
     """
+
+    habits: ClassVar[Mapping[str, str]] = {"lr": "a line search finds the length of its steps"}
 
     max_iter: int = 200
     tol: float = 1e-5

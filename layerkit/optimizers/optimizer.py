@@ -111,6 +111,10 @@ class Optimizer(Parameterized):
     [0.9, 2.1]
     """
 
+    habits: ClassVar[Mapping[str, str]] = {
+        "lr": "write learning_rate",
+        "params": "step(flat_params, flat_grads) is given the parameters, train the network",
+    }
     rate_parameter: ClassVar[str] = "learning_rate"
     decoupled: ClassVar[bool] = False
     update_decays: ClassVar[bool] = False
@@ -125,6 +129,7 @@ class Optimizer(Parameterized):
     def __init__(
         self,
         learning_rate: Rate = 0.01,
+        *,
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
         clip_value: float | None = None,
@@ -322,7 +327,12 @@ class Optimizer(Parameterized):
         """Names of what the user may have set; also those that only the class has a value for."""
         kinds = [kind for kind in type(self).__mro__ if issubclass(kind, Optimizer)]
         on_class = {n for kind in kinds for n, v in vars(kind).items() if not callable(v)}
-        own = {"decoupled", *vars(self), *self._defaults(), *on_class} - {"state", "rate", "memory"}
+        own = {"decoupled", *vars(self), *self._defaults(), *on_class} - {
+            "state",
+            "rate",
+            "memory",
+            "habits",
+        }
         return sorted(n for n in own if not n.startswith("_") and hasattr(self, n))
 
     def _state_for(self, params: np.ndarray, n_slots: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Schedules made of half cosines."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from math import cos, pi
 
 from layerkit.parameters import is_positive
@@ -42,6 +42,7 @@ class CosineDecay(Schedule):
 
     learning_rate: float = 0.01
     steps: int = 1000
+    _: KW_ONLY
     final: float = 0.0
     warmup: int = 0
 
@@ -87,6 +88,7 @@ class CosineRestarts(Schedule):
 
     learning_rate: float = 0.01
     steps: int = 1000
+    _: KW_ONLY
     factor: int = 1
     final: float = 0.0
 
@@ -138,6 +140,7 @@ class OneCycle(Schedule):
 
     learning_rate: float = 0.01
     steps: int = 1000
+    _: KW_ONLY
     warmup: float = 0.3
     start_divisor: float = 25.0
     end_divisor: float = 1e4

@@ -1,6 +1,6 @@
 """Schedules that only go down, without cosines."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from layerkit.schedules.schedule import Schedule
 
@@ -26,6 +26,7 @@ class StepDecay(Schedule):
 
     learning_rate: float = 0.01
     every: int = 1000
+    _: KW_ONLY
     factor: float = 0.1
 
     def __call__(self, step: int) -> float:
@@ -56,6 +57,7 @@ class ExponentialDecay(Schedule):
 
     learning_rate: float = 0.01
     every: int = 1000
+    _: KW_ONLY
     factor: float = 0.1
 
     def __call__(self, step: int) -> float:
@@ -86,6 +88,7 @@ class InverseScaling(Schedule):
     """
 
     learning_rate: float = 0.01
+    _: KW_ONLY
     power: float = 0.5
 
     def __call__(self, step: int) -> float:
@@ -116,6 +119,7 @@ class Polynomial(Schedule):
 
     learning_rate: float = 0.01
     steps: int = 1000
+    _: KW_ONLY
     power: float = 1.0
     final: float = 0.0
 

@@ -1,7 +1,7 @@
 """The schedule that listens to a metric."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from math import isfinite
 
 from layerkit.parameters import in_range
@@ -47,6 +47,7 @@ class ReduceOnPlateau(Schedule):
     """
 
     learning_rate: float = 0.01
+    _: KW_ONLY
     factor: float = 0.1
     patience: int = 10
     threshold: float = 1e-4

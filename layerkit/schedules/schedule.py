@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from layerkit.parameters import Parameterized, in_range, is_size
+from layerkit.parameters import Parameterized, in_range, is_fraction, is_size
 
 
 class Schedule(Parameterized):
@@ -51,8 +51,7 @@ class Schedule(Parameterized):
             self.check(in_range(getattr(self, name), 0), name, "a finite number >= 0")
 
     def _check_fraction(self, name: str) -> None:
-        value = getattr(self, name)
-        self.check(in_range(value, 0) and value <= 1, name, "a number in [0, 1]")
+        self.check(is_fraction(getattr(self, name)), name, "a number in [0, 1]")
 
     def _check_count(self, name: str, low: int = 1) -> None:
         self.check(is_size(getattr(self, name), low), name, f"an integer >= {low}")

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from layerkit.layer import Layer
+from layerkit.losses import Focal, Loss
+from layerkit.losses.classification import Categorical
 from layerkit.parameters import is_size
 from layerkit.sequences import Sequences, as_sequences, numbers, step_values
 from layerkit.shapes import Shape
@@ -53,6 +56,10 @@ class ArrayBatches:
         if len(starts) > 1 and n_rows % batch_size == 1:
             starts.pop()
         self.bounds = list(zip(starts, [*starts[1:], n_rows], strict=True))
+
+    def shape_targets(self, loss: Any, network: Layer) -> None:
+        """Let y have the shape that the network's outputs have, where it is a vector."""
+        self.y = as_targets(self.y, loss, network)
 
     @property
     def input_shape(self) -> Shape:
@@ -119,6 +126,11 @@ class StreamedBatches:
 
     def __init__(self, batches: Iterable[Any]) -> None:
         self.batches = batches
+        self._targets_for: tuple[Any, Layer] | None = None
+
+    def shape_targets(self, loss: Any, network: Layer) -> None:
+        """Let y have the shape that the network's outputs have, where it is a vector."""
+        self._targets_for = loss, network
 
     @property
     def input_shape(self) -> Shape:
@@ -150,6 +162,8 @@ class StreamedBatches:
                     f"batch {n_batches} is {_described(batch)}"
                 )
             x, y, weight = _checked(*batch)
+            if self._targets_for is not None:
+                y = as_targets(y, *self._targets_for)
             per_step = isinstance(weight, Sequences)
             yield x, y, weight, float(len(weight.steps) if per_step else len(y))
             release(mapping_of(x))
@@ -208,6 +222,13 @@ def check_targets(y: Any) -> None:
             "Complex data not supported: y holds complex numbers, give their real and imaginary "
             "parts as columns"
         )
+
+
+def as_targets(y: np.ndarray, loss: Any, network: Layer) -> np.ndarray:
+    """Give a vector of targets the axis that a network with one output has."""
+    single = network.output_shape == (1,) and y.ndim == 1 and isinstance(loss, Loss)
+    labels = isinstance(loss, Categorical) and not isinstance(loss, Focal)
+    return y[:, np.newaxis] if single and not labels else y
 
 
 def as_batches(

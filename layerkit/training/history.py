@@ -16,7 +16,8 @@ class History:
     rows : list of dict
         ``epoch`` (from 1), ``loss`` (mean over the epoch's batches, in training mode),
         ``validation_loss``, ``validation_score`` (where there is such data), ``learning_rate`` (of
-        the epoch's last step) and ``seconds`` (of the epoch, validation included).
+        the epoch's last step) and ``seconds`` (of the epoch, validation included; pickles leave
+        them out, so that equal fits have equal hashes, model files keep them).
     best_epoch : int or None
         The epoch whose weights the network has now, where validation data chose one.
     stopped : str
@@ -87,6 +88,21 @@ class History:
             for i, value in zip(where.tolist(), values.tolist(), strict=True):
                 rows[i][name] = value
         self.rows, self.best_epoch, self.stopped = rows, state["best_epoch"], state["stopped"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out how long it took: equal runs have equal pickles, and so equal hashes."""
+        rows = [{name: row[name] for name in row if name != "seconds"} for row in self.rows]
+        return vars(self) | {"rows": rows}
+
+    def __copy__(self) -> History:
+        twin = History()
+        vars(twin).update(vars(self))
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> History:
+        twin = History()
+        twin.state = self.state
+        return twin
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -15,7 +15,7 @@ from layerkit.fused import threads_for
 from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
-from layerkit.parameters import if_class, is_number, is_size
+from layerkit.parameters import if_class, is_flag, is_number, is_size
 from layerkit.seeds import as_seed_sequence
 from layerkit.sequences import numbers
 from layerkit.training.batches import as_batches
@@ -28,6 +28,7 @@ from layerkit.training.run import (
     Score,
     TrainingState,
     first_nonfinite,
+    put_back,
     warn_of_double_link,
 )
 
@@ -68,10 +69,11 @@ def train(
         LBFGS sees all data at once; its epochs are its iterations.
     data : (X, y), (X, y, sample_weight) or iterable of such batches
         Arrays, memory maps or sparse rows with equal numbers of rows; or anything that can be
-        iterated anew for every epoch and gives batches. A weight of 2 counts as the row twice. The
-        weights of arrays are taken relative to their mean, those of batches as they are. X may be a
-        list of arrays ``(time_i, n_features)``; then y may be one of arrays ``(time_i,)`` or
-        ``(time_i, k)``, a target for every step, and so may sample_weight (see `Loss`).
+        iterated anew for every epoch and gives batches. Where the network has one output y may be
+        a vector. A weight of 2 counts as the row twice. The weights of arrays are taken relative to
+        their mean, those of batches as they are. X may be a list of arrays ``(time_i,
+        n_features)``; then y may be one of arrays ``(time_i,)`` or ``(time_i, k)``, a target for
+        every step, and so may sample_weight (see `Loss`).
     epochs : int
         At least 1.
     batch_size : int, default=32
@@ -173,7 +175,7 @@ def train(
     >>> bool((net.infer(X).argmax(axis=1) == y).mean() > 0.99)
     True
     """
-    _check_arguments(epochs, patience, tol)
+    _check_arguments(epochs, patience, tol, shuffle, resume)
     _check_object("loss", loss, ("forward", "backward"), "a loss, such as MeanSquaredError()")
     method = "minimize" if isinstance(optimizer, LBFGS) else "step"
     _check_object("optimizer", optimizer, (method,), "an optimizer, such as Adam()")
@@ -200,6 +202,9 @@ def train(
         ranks.begin(network, noise_seed)
     elif random_state is not None:
         network.reseed(noise_seed)
+    batches.shape_targets(loss, network)
+    if validation is not None:
+        validation.shape_targets(loss, network)
     warn_of_double_link(network, loss)
 
     state = TrainingState(network, loss, optimizer, epochs)
@@ -219,6 +224,9 @@ def train(
         raise
     except FloatingPointError as error:
         run.back_to_good_weights(error)
+    except ValueError:  # rows that network or loss refuse
+        put_back(network, run.good)
+        raise
     finally:
         run.restore_best()
         network.needs_input_grad = True
@@ -339,11 +347,15 @@ def _check_object(name: str, value: Any, methods: Sequence[str], expected: str) 
         raise TypeError(f"{name} must be {expected}, got {value!r}{if_class(value)}")
 
 
-def _check_arguments(epochs: int, patience: int | None, tol: float) -> None:
+def _check_arguments(
+    epochs: int, patience: int | None, tol: float, shuffle: bool, resume: bool
+) -> None:
     for name, value, ok, expected in (
         ("epochs", epochs, is_size(epochs), "a positive integer"),
         ("patience", patience, patience is None or is_size(patience), "None or a positive integer"),
         ("tol", tol, is_number(tol) and tol >= 0, "a finite number >= 0"),
+        ("shuffle", shuffle, is_flag(shuffle), "True or False"),
+        ("resume", resume, is_flag(resume), "True or False"),
     ):
         if not ok:
             raise ValueError(f"{name} must be {expected}, got {value!r}")

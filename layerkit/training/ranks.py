@@ -344,6 +344,9 @@ class NoBatches:
     def __iter__(self) -> Iterator[Batch]:
         return iter(())
 
+    def shape_targets(self, loss: Any, network: Layer) -> None:
+        """There are none."""
+
     def check_order(self, stateful: str) -> None:
         """There is none."""
 

@@ -49,6 +49,9 @@ class MLPClassifier(NetworkClassifier):
     Notes
     -----
     %(notes)s
+    - As there, there are probabilities but no ``decision_function``: what asks for scores first,
+      `sklearn.calibration.CalibratedClassifierCV` say, calibrates the probabilities. The raw
+      outputs are ``network_.infer(X)``.
     - A warm start may see a subset of the classes; new ones are an error.
     - Held-out rows are stratified with more than two classes too, as documented there.
     - `predict_log_proba` is finite where a probability is 0, and the loss that "lbfgs"

@@ -101,8 +101,10 @@ class MLPRecipe(Recipe):
         if mlp.solver == "lbfgs":
             return QuasiNewton(max_iter=mlp.max_iter, tol=mlp.tol, max_fun=mlp.max_fun)
         if mlp.solver == "sgd":
-            return Momentum(mlp.learning_rate_init, mlp.momentum, bool(mlp.nesterovs_momentum))
-        return PaperAdam(mlp.learning_rate_init, (mlp.beta_1, mlp.beta_2), mlp.epsilon)
+            nesterov = bool(mlp.nesterovs_momentum)
+            return Momentum(mlp.learning_rate_init, momentum=mlp.momentum, nesterov=nesterov)
+        betas = (mlp.beta_1, mlp.beta_2)
+        return PaperAdam(mlp.learning_rate_init, betas=betas, eps=mlp.epsilon)
 
     def auto_dtype(self, dtype: np.dtype) -> Any:
         return np.float32 if dtype == np.float32 else np.float64
@@ -205,7 +207,7 @@ class MLPRecipe(Recipe):
         if task.batches is None:
             X, y, weight = data
             if mapping_of(X) is None:
-                X = X.astype(network.dtype, copy=False)
+                X = network.cast(X)
             elif isinstance(optimizer, QuasiNewton):
                 X = np.asarray(X, network.dtype)
             data = X, y, weight

@@ -32,11 +32,12 @@ class Momentum(Optimizer):
     def __init__(
         self,
         learning_rate: float = 0.001,
+        *,
         momentum: float = 0.9,
         nesterov: bool = True,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(learning_rate, weight_decay)
+        super().__init__(learning_rate, weight_decay=weight_decay)
         self.momentum = momentum
         self.nesterov = nesterov
 

@@ -12,13 +12,12 @@ from layerkit.layer import Layer
 from layerkit.losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
-    Focal,
     Loss,
     MeanSquaredError,
 )
-from layerkit.losses.classification import Categorical
 from layerkit.sequences import Sequences, as_sequences
 from layerkit.training import History
+from layerkit.training.batches import as_targets
 
 Data = tuple[Any, Any, Any]
 """X, y and sample_weight (or None) as the user gave them."""
@@ -144,13 +143,6 @@ def default_loss(network: Layer, y: np.ndarray) -> Loss:
     if binary and y.ndim == 2 and y.shape[1] > 1 and bool((y.sum(axis=1) == 1).all()):
         return CategoricalCrossEntropy()
     return BinaryCrossEntropy() if binary else MeanSquaredError()
-
-
-def as_targets(y: np.ndarray, loss: Loss, network: Layer) -> np.ndarray:
-    """Give a column of targets the axis that a network with one output has."""
-    single = network.output_shape == (1,) and y.ndim == 1
-    labels = isinstance(loss, Categorical) and not isinstance(loss, Focal)
-    return y[:, np.newaxis] if single and not labels else y
 
 
 def rows_of(X: Any, y: Any, weight: Any = None, name: str = "") -> Rows:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any
 
 import numpy as np
 
@@ -36,14 +36,17 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
 def load(
-    path: str | os.PathLike, custom_layers: Iterable[Any] = (), *, with_optimizer: bool = False
+    path: str | os.PathLike | IO[bytes],
+    custom_layers: Iterable[Any] = (),
+    *,
+    with_optimizer: bool = False,
 ) -> Any:
     """Read a network or an estimator that `save` has stored.
 
     Parameters
     ----------
-    path : str or path
-        The file.
+    path : str, path or binary file object
+        The file; one that is open must be able to seek.
     custom_layers : iterable of classes and functions, default=()
         Your own layers, losses, optimizers and initializers that the model uses, found by their
         ``__name__``. Nothing that a file names is ever imported.
@@ -85,19 +88,36 @@ def load(
     tree = archive.read(path)
     try:
         tree = _migrated(tree)
+        registry.check(names_in(tree))
         reader = Reader(registry, estimators=tree["estimator"] is True)
         model, optimizer = reader.decode(tree["model"]), reader.decode(tree["optimizer"])
         fits = is_estimator(model) if tree["estimator"] is True else isinstance(model, Layer)
         if not fits or not isinstance(optimizer, Optimizer | LBFGS | None):
             raise ModelFileError("holds no network and no estimator")
     except ModelFileError as error:
-        raise ModelFileError(f"{os.fspath(path)}: {error}") from error.__cause__
+        raise ModelFileError(f"{archive.name_of(path)}: {error}") from error.__cause__
     except Exception as error:  # whatever layers say of hyper-parameters that make no sense
         reason = f"{type(error).__name__}: {str(error)[:300]}"
-        raise ModelFileError(f"{os.fspath(path)}: describes no model: {reason}") from error
+        raise ModelFileError(f"{archive.name_of(path)}: describes no model: {reason}") from error
     if with_optimizer and optimizer is None:
-        raise ModelFileError(f"{os.fspath(path)}: was saved without an optimizer")
+        raise ModelFileError(f"{archive.name_of(path)}: was saved without an optimizer")
     return (model, optimizer) if with_optimizer else model
+
+
+def names_in(value: Any) -> Iterator[list[Any]]:
+    """Yield every name in a tree of `Writer`'s, with whether the reader must be given it."""
+    if isinstance(value, Node):
+        held = value.value["class"] if value.kind == "layer" else value.value
+        if value.kind in ("object", "held", "estimator"):
+            held = held[0]
+        if value.kind in ("named", "layer", "object", "held", "estimator"):
+            yield held
+        value = value.value
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from names_in(item)
 
 
 def _migrated(tree: Any) -> dict[str, Any]:

@@ -19,7 +19,9 @@ def ours() -> dict[str, Any]:
 
 @cache
 def of_estimators() -> dict[str, Any]:
-    """Estimators and what fitted ones hold, by name; they bring scikit-learn along."""
+    """Estimators and what they hold, by name; they bring scikit-learn along."""
+    from sklearn import model_selection
+
     from layerkit import estimators
     from layerkit.estimators import step_targets, targets
     from layerkit.estimators.mlp import epochs, steps
@@ -33,7 +35,13 @@ def of_estimators() -> dict[str, Any]:
         *(steps.Momentum, steps.PaperAdam, steps.QuasiNewton),
     )
     public = {name: getattr(estimators, name) for name in estimators.__all__}
-    return {kind.__name__: kind for kind in held} | public
+    splitters = {name: kind for name, kind in vars(model_selection).items() if is_splitter(kind)}
+    return splitters | {kind.__name__: kind for kind in held} | public
+
+
+def is_splitter(kind: Any) -> bool:
+    """Whether it divides rows, as `early_stopping` does, or makes what does."""
+    return hasattr(kind, "split") and hasattr(kind, "get_n_splits")
 
 
 def is_estimator(model: Any) -> bool:
@@ -58,13 +66,23 @@ class Registry:
             if self.custom.setdefault(name, named) is not named:
                 raise ValueError(f"custom_layers has two different {name}")
 
+    def check(self, names: Iterable[Any]) -> None:
+        """Refuse a file that names what was not passed, all of it at once."""
+        custom = {str(name) for name, is_custom in names if is_custom is True}
+        missing = sorted(filter(str.isidentifier, custom - self.custom.keys()))
+        if missing:
+            raise ModelFileError(
+                f"names {', '.join(map(repr, missing))[:1000]}, not known here: pass your own "
+                "layers, losses, optimizers, initializers and functions as "
+                f"custom_layers=[{', '.join(missing)[:1000]}]"
+            )
+
     def find(self, name: str, custom: bool, estimators: bool = False) -> Any:
         """Return what a file names, or refuse."""
         known = self.custom if custom else ours() | (of_estimators() if estimators else {})
         if name in known:
             return known[name]
-        hint = f"; pass it as custom_layers=[{name}]" if custom and str(name).isidentifier() else ""
-        raise ModelFileError(f"names {str(name)[:100]!r}, which is not known here{hint}")
+        raise ModelFileError(f"names {str(name)[:100]!r}, which is not known here")
 
 
 def is_ours(named: Any, estimators: bool = False) -> bool:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import inspect
 import os
 from collections.abc import Mapping
 from types import FunctionType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from layerkit import archive
 from layerkit.archive import Node
 from layerkit.edits import ClosedList
-from layerkit.interchange.model_files.registry import is_estimator, is_ours
+from layerkit.interchange.model_files.registry import is_estimator, is_ours, is_splitter
 from layerkit.layer import Layer
 from layerkit.layers import Columns
 from layerkit.optimizers import LBFGS, Optimizer
@@ -36,7 +37,7 @@ LARGEST_SAMPLE = 2**40
 
 def save(
     model: Any,
-    path: str | os.PathLike,
+    path: str | os.PathLike | IO[bytes],
     *,
     optimizer: Optimizer | LBFGS | bool | None = None,
     random_streams: bool = False,
@@ -49,8 +50,9 @@ def save(
         Built, fitted or not. A network is stored with its hyper-parameters, weights, running
         statistics and what is frozen; an estimator with its parameters and fitted attributes:
         network, classes, names of features, history.
-    path : str or path
-        File to write, or to replace once the new one is complete.
+    path : str, path or binary file object
+        File to write, or to replace once the new one is complete. What is open, a `io.BytesIO` say,
+        is written to as it is.
     optimizer : Optimizer, LBFGS or bool, optional
         Stored beside a network, with its state. True for an estimator: keep the state of its
         ``optimizer_``, if it has one, for `partial_fit` to go on with.
@@ -174,13 +176,16 @@ class Writer:
             state = getattr(value, "state", None) if self.optimizer_state else None
         elif dataclasses.is_dataclass(value):
             params = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        elif self.estimators and is_splitter(value) and is_ours(kind, estimators=True):
+            held = vars(value) | vars(value).get("cvargs", {})  # where RepeatedKFold has n_splits
+            params = {name: held[name] for name in inspect.signature(kind).parameters}
         elif self.estimators and is_ours(kind, estimators=True):
             return Node("held", [self.name(kind, where), self.fields(vars(value), where)])
         else:
             raise TypeError(
                 f"cannot store {where} = {value!r}, a {kind.__qualname__}: a "
-                "model file holds plain values, arrays, layers, losses, optimizers, schedules and "
-                "initializers"
+                "model file holds plain values, arrays, layers, losses, optimizers, schedules, "
+                "initializers and scikit-learn's splitters"
             )
         return Node("object", [self.name(kind, where), self.fields(params, where), state])
 

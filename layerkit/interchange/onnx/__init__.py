@@ -55,11 +55,16 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
         If an estimator is not fitted.
     OSError
         If the disk refuses; a file that was there stays as it is.
+    RuntimeError
+        If a network is not built.
     TypeError
-        For a layer, or a model around our estimators, without an ONNX form, by its name. A layer of
-        yours gets one from a function decorated with
+        For what is no model; for a layer, a loss's inverse link, or a model around our estimators
+        without an ONNX form, by its name; for what skl2onnx cannot convert, in its words. A layer
+        of yours gets a form from a function decorated with
         ``layerkit.interchange.onnx_export.emits(YourLayer)`` that takes
         ``(graph, layer, x)``, appends nodes and returns the output as a ``Value``.
+    ValueError
+        If a model does not say how many columns it takes, and no X is given.
 
     Notes
     -----

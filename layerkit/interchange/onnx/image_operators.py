@@ -197,14 +197,14 @@ def _batch_norm(node: Node) -> Trail:
     demand(node.get("spatial", 1), "spatial=1")
     names = ("gamma", "beta", "running_mean", "running_var")
     arrays = {name: node.constant(i + 1) for i, name in enumerate(names)}
-    layer = nn.BatchNorm(1 - node.get("momentum", 0.9), node.get("epsilon", 1e-5))
+    layer = nn.BatchNorm(momentum=1 - node.get("momentum", 0.9), eps=node.get("epsilon", 1e-5))
     return node.trail().with_channels_first().then(layer, **arrays)
 
 
 @reads("InstanceNormalization")
 def _instance_norm(node: Node) -> Trail:
     trail = node.trail().with_channels_first()
-    layer = nn.GroupNorm(trail.shape[-1], node.get("epsilon", 1e-5))
+    layer = nn.GroupNorm(trail.shape[-1], eps=node.get("epsilon", 1e-5))
     return trail.then(layer, gamma=node.constant(1), beta=node.constant(2))
 
 
@@ -213,7 +213,7 @@ def _group_norm(node: Node) -> Trail:
     trail, groups = node.trail().with_channels_first(), node.get("num_groups")
     gamma, beta = node.constant(1), node.constant(2)
     repeats = trail.shape[-1] // len(gamma)  # before opset 21 there is one value for each group
-    layer = nn.GroupNorm(groups, node.get("epsilon", 1e-5))
+    layer = nn.GroupNorm(groups, eps=node.get("epsilon", 1e-5))
     return trail.then(layer, gamma=gamma.repeat(repeats), beta=beta.repeat(repeats))
 
 
@@ -225,7 +225,7 @@ def _layer_norm(node: Node) -> Trail:
     gamma, beta = node.constant(1), np.zeros(1) if node.input(2) is None else node.constant(2)
     arrays = {name: per_channel(a, trail) for name, a in (("gamma", gamma), ("beta", beta))}
     demand(all(a is not None for a in arrays.values()), "one value for each channel")
-    return trail.then(nn.LayerNorm(node.get("epsilon", 1e-5)), **arrays)
+    return trail.then(nn.LayerNorm(eps=node.get("epsilon", 1e-5)), **arrays)
 
 
 @reads("PRelu")

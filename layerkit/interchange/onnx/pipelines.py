@@ -54,10 +54,16 @@ def convert_pipeline(model: Any, X: Any) -> ModelProto:
         raise TypeError(
             f"{type(model).__name__} has no ONNX form: skl2onnx does not know {error}"
         ) from error
+    except RuntimeError as error:  # as skl2onnx's own are
+        reason = " ".join(str(error).split())[:500]
+        raise TypeError(f"{type(model).__name__} has no ONNX form: {reason}") from error
 
 
 def _input_types(model: Any, X: Any) -> list[tuple[str, Any]]:
     if X is None:
+        if not hasattr(model, "n_features_in_"):
+            kind = type(model).__name__
+            raise ValueError(f"{kind} does not say how many columns it takes: give some rows as X")
         return [("X", FloatTensorType([None, model.n_features_in_]))]
     if hasattr(X, "columns"):  # a table: one input for each column
         return [(name, _as_float(kind)) for name, kind in guess_data_type(X[:1])]
@@ -90,7 +96,7 @@ def _set_shapes(operator: Any) -> None:
 def _predictions(g: Graph, scope: Any, model: Any, raw: Value) -> list[Output]:
     """Write what an estimator of ours predicts, in the form that the model which holds it takes."""
     taken = scope.get_options(model, {"raw_scores": None, "one_column": False})
-    scores = taken["raw_scores"]
+    scores = taken["raw_scores"] if hasattr(model, "decision_function") else None
     both_sides = scores is not None and not taken["one_column"]
     return write_predictions(g, target_of(model), raw, bool(scores), both_sides)
 
@@ -158,6 +164,13 @@ def _held(model: Any, taken: Taken) -> Iterator[tuple[Any, Taken]]:
         if model.method != "sigmoid":
             raise _no_form(model, f"method={model.method!r}", "skl2onnx has 'sigmoid' alone right")
         for calibrated in model.calibrated_classifiers_:
+            inner = _last(calibrated.estimator)
+            if isinstance(inner, OneVsRestClassifier) and not hasattr(inner, "decision_function"):
+                raise _no_form(
+                    model,
+                    "OneVsRestClassifier of probabilities",
+                    "skl2onnx takes them before they are normalised",
+                )
             yield calibrated.estimator, {"raw_scores": True}
     elif isinstance(model, OneVsRestClassifier):
         if model.multilabel_ and taken["raw_scores"]:

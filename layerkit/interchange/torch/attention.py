@@ -186,7 +186,7 @@ def _read_stack(module: Any, trail: Trail) -> Trail:
         trail = _read_block(layer, trail)
     if module.norm is None:
         return trail
-    return trail.then(nn.LayerNorm(module.norm.eps), **_arrays(module.norm, _OF_NORM))
+    return trail.then(nn.LayerNorm(eps=module.norm.eps), **_arrays(module.norm, _OF_NORM))
 
 
 @reads(PlusSines)

@@ -134,7 +134,9 @@ READERS.update(
     {
         modules.Permute: lambda module, trail: trail.transposed((0, *module.axes)),
         modules.Reshape: lambda module, trail: trail.reshaped(module.shape),
-        tnn.GELU: lambda module, trail: trail.then(nn.GELU(module.approximate == "tanh")),
+        tnn.GELU: lambda module, trail: trail.then(
+            nn.GELU(approximate=module.approximate == "tanh")
+        ),
         tnn.Linear: lambda module, trail: trail.dense(array(module.weight).T, _bias(module)),
     }
 )
@@ -231,8 +233,8 @@ def _pool(module: Any, trail: Trail) -> Trail:
             trail, padding = trail.zero_padded([(p, p) for p in each]), "valid"
     else:
         demand(np.all(np.equal(module.dilation, 1)), "dilation=1")
-    layer = _POOLS[type(module)](_one(module.kernel_size), _one(module.stride), padding)
-    return trail.then(layer)
+    size, stride = _one(module.kernel_size), _one(module.stride)
+    return trail.then(_POOLS[type(module)](size, stride, padding=padding))
 
 
 _AVERAGES = (tnn.AdaptiveAvgPool1d, tnn.AdaptiveAvgPool2d)
@@ -259,13 +261,13 @@ def _batch_norm(module: Any, trail: Trail) -> Trail:
     demand(module.momentum is not None, "a number as momentum")
     statistics = {name: array(getattr(module, name)) for name in ("running_mean", "running_var")}
     scale = _scale(module, module.num_features)
-    layer = nn.BatchNorm(module.momentum, module.eps)
+    layer = nn.BatchNorm(momentum=module.momentum, eps=module.eps)
     return trail.with_channels_first().then(layer, **scale, **statistics)
 
 
 @reads(tnn.GroupNorm)
 def _group_norm(module: Any, trail: Trail) -> Trail:
-    layer = nn.GroupNorm(module.num_groups, module.eps)
+    layer = nn.GroupNorm(module.num_groups, eps=module.eps)
     return trail.with_channels_first().then(layer, **_scale(module, module.num_channels))
 
 
@@ -274,9 +276,9 @@ def _layer_norm(module: Any, trail: Trail) -> Trail:
     demand(len(module.normalized_shape) == 1, "one normalized axis")
     trail, scale = trail.with_channels_last(), _scale(module, module.normalized_shape[0])
     if isinstance(module, tnn.LayerNorm):
-        return trail.then(nn.LayerNorm(module.eps), **scale)
+        return trail.then(nn.LayerNorm(eps=module.eps), **scale)
     demand(module.eps is not None, "a number as eps")
-    return trail.then(nn.RMSNorm(module.eps), gamma=scale["gamma"])
+    return trail.then(nn.RMSNorm(eps=module.eps), gamma=scale["gamma"])
 
 
 @reads(tnn.Flatten)

@@ -98,8 +98,8 @@ def _read(rnn: Any, trail: Trail, return_sequences: bool) -> Trail:
         if k and rnn.dropout:
             trail = trail.then(nn.Dropout(rnn.dropout))
         steps = return_sequences or k < rnn.num_layers - 1
-        more = (rnn.nonlinearity,) if isinstance(rnn, tnn.RNN) else ()
-        layer = kind(rnn.hidden_size, *more, return_sequences=steps)
+        more = {"activation": rnn.nonlinearity} if isinstance(rnn, tnn.RNN) else {}
+        layer = kind(rnn.hidden_size, **more, return_sequences=steps)
         if not rnn.bidirectional:
             trail = trail.then(layer, **_arrays(rnn, f"_l{k}"))
             continue

@@ -1,0 +1,450 @@
+"""Data that a network cannot take, files that cannot be written: a clear error, nothing changed."""
+
+import copy
+import io
+import os
+import pickle
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from sklearn.base import BaseEstimator, TransformerMixin, clone, is_regressor
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import (
+    GroupKFold,
+    GroupShuffleSplit,
+    KFold,
+    LeaveOneGroupOut,
+    PredefinedSplit,
+    RepeatedStratifiedKFold,
+    ShuffleSplit,
+    StratifiedShuffleSplit,
+    TimeSeriesSplit,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils.estimator_checks import check_fit2d_1sample
+
+from layerkit import (
+    AvgPool2D,
+    BatchNorm,
+    Conv1D,
+    Conv2D,
+    Dense,
+    Flatten,
+    Layer,
+    MLPClassifier,
+    MLPRegressor,
+    ModelFileError,
+    ReLU,
+    Residual,
+    Sequential,
+    SequentialClassifier,
+    SequentialRegressor,
+)
+from layerkit.inspection import health
+from layerkit.interchange import load, save, to_onnx
+from layerkit.losses import (
+    BinaryCrossEntropy,
+    CategoricalCrossEntropy,
+    Focal,
+    Hinge,
+    Loss,
+    MeanSquaredError,
+    Quantile,
+)
+from layerkit.optimizers import LBFGS, Adam, Optimizer
+from layerkit.training import train
+from layerkit.training.history import History
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(60, 4))
+LABELS = (X[:, 0] > 0).astype(int)
+LARGE = X.copy()
+LARGE[3, 1] = 1e39  # finite, but not in float32
+TOO_LARGE = r"got 1e\+39, which float32 cannot hold"
+
+
+def network(*outputs):
+    return Sequential([Dense(8), ReLU(), *map(Dense, outputs)]).build(4, random_state=0)
+
+
+def regressor(**params):
+    return SequentialRegressor([Dense(8)], dtype="float32", max_iter=2, **params)
+
+
+def classifier(**params):
+    return SequentialClassifier([Dense(8), ReLU()], max_iter=2, random_state=0, **params)
+
+
+# ---------------------------------------------------------------- numbers too large for float32
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        network(1),
+        Dense(2).build(4),
+        BatchNorm().build(4),
+        Residual(Sequential([Dense(4)])).build(4),
+        Sequential([]).build(4),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("method", ["forward", "infer"])
+def test_a_layer_refuses_what_its_dtype_cannot_hold(layer, method):
+    with pytest.raises(ValueError, match=TOO_LARGE):
+        getattr(layer, method)(LARGE)
+
+
+def test_sparse_rows_are_looked_at_too():
+    with pytest.raises(ValueError, match=TOO_LARGE):
+        network(1).infer(csr_array(LARGE))
+
+
+def test_what_is_not_finite_passes_as_before_and_float64_holds_it():
+    infinite = X.copy()
+    infinite[0, 0] = np.inf
+    with np.errstate(invalid="ignore"):
+        assert not np.isfinite(network(1).infer(infinite)[0]).all()
+    wide = Sequential([Dense(2)]).build(4, dtype=np.float64)
+    assert np.isfinite(wide.infer(LARGE)).all()
+
+
+@pytest.mark.parametrize("at", [3, 50])  # in the first batch, in a later one
+def test_training_stops_before_it_learns_nonsense(at):
+    net, rows = network(1), X.copy()
+    rows[at] = 1e39
+    before = net.flat_params.copy()
+    with pytest.raises(ValueError, match=TOO_LARGE):
+        train(net, MeanSquaredError(), Adam(), (rows, X[:, 0]), epochs=1, shuffle=False)
+    np.testing.assert_array_equal(net.flat_params, before)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: classifier(dtype="float32"),
+        lambda: MLPClassifier((8,), dtype="float32", max_iter=2),
+        lambda: MLPClassifier((8,), dtype="float32", max_iter=2, solver="lbfgs"),
+        regressor,
+        lambda: MLPRegressor(hidden_layer_sizes=(8,), dtype="float32", max_iter=2),
+    ],
+)
+def test_estimators_say_it_in_fit_and_in_predict(make):
+    with pytest.raises(ValueError, match=TOO_LARGE):
+        make().fit(LARGE, LABELS)
+    model = make().fit(X, LABELS)
+    for rows in (LARGE, LARGE[3:4]):
+        with pytest.raises(ValueError, match=TOO_LARGE):
+            model.predict(rows)
+
+
+def test_targets_too():
+    y = X[:, 0].copy()
+    y[0] = 1e39
+    with pytest.raises(ValueError, match="y_true must be what float32 can hold"):
+        regressor().fit(X, y)
+
+
+# ---------------------------------------------------------------- channels first
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (Conv2D(4, 3), (1, 28, 28)),
+        (Conv2D(4, 5), (3, 32, 32)),
+        (AvgPool2D(2), (1, 8, 8)),
+        (Conv1D(4, 3), (2, 100)),
+        (Sequential([Conv2D(4, 3), AvgPool2D(2)]), (3, 32, 32)),
+    ],
+    ids=str,
+)
+def test_channels_first_are_suspected_where_no_window_fits(layer, shape):
+    with pytest.raises(ValueError, match=r"channels come last here: X = np\.moveaxis\(X, 1, -1\)"):
+        layer.build(shape)
+
+
+def test_channels_first_are_recognised_by_a_network_and_an_estimator():
+    images = RNG.normal(size=(20, 8, 6, 3))
+    turned = np.moveaxis(images, -1, 1)
+    net = Sequential([Conv2D(4, 3), Flatten(), Dense(1)]).build((8, 6, 3))
+    for use in (net.infer, net.forward):
+        with pytest.raises(ValueError, match=r"got \(20, 3, 8, 6\); channels come last here"):
+            use(turned)
+    model = SequentialClassifier([Conv2D(4, 3), Flatten()], max_iter=1).fit(images, LABELS[:20])
+    with pytest.raises(ValueError, match=r"samples of shape \(8, 6, 3\); channels come last here"):
+        model.predict(turned)
+
+
+@pytest.mark.parametrize("shape", [(8, 6), (6, 8, 3), (8, 3, 6)])
+def test_other_shapes_get_no_such_advice(shape):
+    net = Sequential([Conv2D(4, 3), Flatten(), Dense(1)]).build((8, 6, 3))
+    with pytest.raises(ValueError, match=r"expects \(n_samples, 8, 6, 3\), got \(2, [0-9, ]+\)$"):
+        net.infer(np.zeros((2, *shape)))
+    with pytest.raises(ValueError, match=r"to fill one window, got \(n_samples, 2, 5, 1\)$"):
+        Conv2D(4, 3).build((2, 5, 1))
+
+
+# ---------------------------------------------------------------- one output
+
+
+@pytest.mark.parametrize(
+    "loss", [MeanSquaredError(), BinaryCrossEntropy(), Focal(), Hinge(), Quantile(0.9)], ids=repr
+)
+@pytest.mark.parametrize("optimizer", [Adam, LBFGS])
+def test_one_output_is_trained_on_a_vector_as_on_a_column(loss, optimizer):
+    one, two = network(1), network(1)
+    column = LABELS[:, np.newaxis]
+    data = {"validation_data": (X, LABELS)}, {"validation_data": (X, column)}
+    histories = [
+        train(net, loss, optimizer(), (X, y), epochs=3, random_state=0, **more)
+        for net, y, more in zip((one, two), (LABELS, column), data, strict=True)
+    ]
+    np.testing.assert_array_equal(one.flat_params, two.flat_params)
+    for name in ("loss", "validation_loss"):
+        np.testing.assert_array_equal(histories[0][name], histories[1][name])
+    assert str(health(one, X, LABELS, loss)) == str(health(one, X, column, loss))
+
+
+def test_batches_of_vectors_too():
+    one, two = network(1), network(1)
+    halves = [slice(0, 30), slice(30, 60)]
+    for net, y in ((one, LABELS), (two, LABELS[:, np.newaxis])):
+        train(net, MeanSquaredError(), Adam(), [(X[half], y[half]) for half in halves], epochs=2)
+    np.testing.assert_array_equal(one.flat_params, two.flat_params)
+
+
+def test_two_outputs_and_labels_are_as_before():
+    with pytest.raises(ValueError, match=r"got y_pred \(32, 2\) and y_true \(32,\)"):
+        train(network(2), MeanSquaredError(), Adam(), (X, X[:, 0]), epochs=1)
+    train(network(2), CategoricalCrossEntropy(), Adam(), (X, LABELS), epochs=1)
+
+    class Ordinary:  # no Loss of ours, with a rule of its own for a vector
+        def forward(self, y_pred, y_true, sample_weight=None, normalizer=None):
+            assert y_true.ndim == 1
+            self.error = y_pred[:, 0] - y_true
+            return float((self.error**2).mean())
+
+        def backward(self):
+            return (2 * self.error / len(self.error))[:, np.newaxis].astype(np.float32)
+
+    train(network(1), Ordinary(), Adam(), (X, X[:, 0]), epochs=1)
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_an_open_file_is_written_and_read(tmp_path):
+    net = network(1)
+    memory = io.BytesIO()
+    save(net, memory)
+    save(net, tmp_path / "net.npz")
+    assert memory.getvalue() == (tmp_path / "net.npz").read_bytes()
+    np.testing.assert_array_equal(load(memory).infer(X), net.infer(X))
+    with open(tmp_path / "open.npz", "wb") as file:
+        save(net, file)
+    with open(tmp_path / "open.npz", "rb") as file:
+        np.testing.assert_array_equal(load(file).infer(X), net.infer(X))
+
+
+def test_an_open_file_that_will_not_do_is_named(tmp_path):
+    with (
+        open(tmp_path / "net.txt", "w") as file,
+        pytest.raises(TypeError, match=r"net\.txt must.*'wb'"),
+    ):
+        save(network(1), file)
+    with pytest.raises(ModelFileError, match=r"^BytesIO: not a file of ours"):
+        load(io.BytesIO(b"nothing"))
+
+
+@pytest.mark.parametrize("write", [save, to_onnx])
+def test_a_path_that_cannot_be_written_is_the_users(write, tmp_path):
+    pytest.importorskip("onnx")
+    (tmp_path / "file").write_text("")
+    for path in ("no/such/net.npz", "file/net.npz"):
+        with pytest.raises(OSError, match=rf": '{tmp_path / path}'$") as caught:
+            write(network(1), tmp_path / path)
+        assert caught.value.filename == str(tmp_path / path)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+GROUPS = np.repeat(np.arange(12), 5)
+SPLITTERS = [
+    GroupShuffleSplit(n_splits=1, random_state=0),
+    ShuffleSplit(1, test_size=0.2, random_state=1),
+    StratifiedShuffleSplit(1, random_state=1),
+    KFold(3, shuffle=True, random_state=np.random.RandomState(0)),
+    TimeSeriesSplit(n_splits=3, gap=1),
+    PredefinedSplit(np.repeat([0, -1], 30)),
+    RepeatedStratifiedKFold(n_splits=4, n_repeats=2, random_state=3),
+    LeaveOneGroupOut(),
+    GroupKFold(3),
+]
+
+
+@pytest.mark.parametrize("splitter", SPLITTERS, ids=lambda splitter: type(splitter).__name__)
+@pytest.mark.parametrize("kind", [classifier, MLPClassifier])
+def test_an_estimator_with_a_splitter_is_saved(splitter, kind, tmp_path):
+    groups = GROUPS if "Group" in type(splitter).__name__ else None
+    model = kind(early_stopping=splitter).set_params(max_iter=2).fit(X, LABELS, groups=groups)
+    save(model, tmp_path / "model.npz")
+    same = load(tmp_path / "model.npz")
+    np.testing.assert_array_equal(same.predict_proba(X), model.predict_proba(X))
+    assert type(same.early_stopping) is type(splitter)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rows = [s.early_stopping.split(X, LABELS, groups) for s in (model, same)]
+    for ours, theirs in zip(*rows, strict=True):
+        np.testing.assert_array_equal(ours[1], theirs[1])
+
+
+class Halves:
+    def split(self, X, y=None, groups=None):
+        yield np.arange(30), np.arange(30, 60)
+
+
+def test_a_splitter_of_ones_own_cannot_be_saved(tmp_path):
+    with pytest.raises(TypeError, match=r"early_stopping = .*a Halves: .*scikit-learn's splitters"):
+        save(classifier(early_stopping=Halves()).fit(X, LABELS), tmp_path / "model.npz")
+    assert not os.listdir(tmp_path)
+
+
+class Twice(Layer):
+    def forward(self, x, training=False):
+        return 2 * x
+
+    def backward(self, grad_output):
+        return 2 * grad_output
+
+
+class Cubic(Loss):
+    def value(self, y_pred, y_true):
+        return np.abs(y_pred - y_true) ** 3
+
+    def derivative(self, y_pred, y_true):
+        error = y_pred - y_true
+        return 3 * error * np.abs(error)
+
+
+class Plain(Optimizer):
+    def update(self, p, g, rate, t):
+        p -= rate * g
+
+
+def tenths(shape, rng):
+    return np.full(shape, 0.1)
+
+
+def test_all_that_a_file_needs_is_named_at_once(tmp_path):
+    layers = [Twice(), Dense(3, initializer=tenths), Twice()]
+    model = SequentialRegressor(layers, loss=Cubic(), optimizer=Plain(), max_iter=1, batch_size=60)
+    save(model.fit(X, X[:, 0]), tmp_path / "model.npz")
+    named = r"names 'Cubic', 'Plain', 'Twice', 'tenths'.*layers, losses, optimizers, initializers "
+    with pytest.raises(ModelFileError, match=named + r".*\[Cubic, Plain, Twice, tenths\]$"):
+        load(tmp_path / "model.npz")
+    with pytest.raises(ModelFileError, match=r"custom_layers=\[Plain, tenths\]$"):
+        load(tmp_path / "model.npz", [Twice, Cubic])
+    same = load(tmp_path / "model.npz", [Twice, Cubic, Plain, tenths])
+    np.testing.assert_array_equal(same.predict(X), model.predict(X))
+
+
+# ---------------------------------------------------------------- equal fits
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        classifier,
+        lambda: MLPClassifier((8,), max_iter=2, random_state=0),
+        lambda: MLPRegressor(max_iter=2, random_state=0, early_stopping=True),
+    ],
+)
+def test_equal_fits_have_equal_hashes(make):
+    one, two = make().fit(X, LABELS), make().fit(X, LABELS)
+    assert joblib.hash(one) == joblib.hash(two)
+    assert joblib.hash(one) != joblib.hash(make().fit(X[1:], LABELS[1:]))
+
+
+def test_a_history_keeps_its_seconds_but_in_a_pickle(tmp_path):
+    model = classifier().fit(X, LABELS)
+    seconds = model.history_["seconds"]
+    save(model, tmp_path / "model.npz")
+    np.testing.assert_array_equal(load(tmp_path / "model.npz").history_["seconds"], seconds)
+    history = History([{"epoch": 1, "loss": 0.5, "seconds": 0.1}])
+    assert pickle.loads(pickle.dumps(history)).rows == [{"epoch": 1, "loss": 0.5}]
+    assert history["seconds"].tolist() == [0.1]
+
+
+def test_copies_of_a_history_are_whole():
+    history = History([{"epoch": 1, "loss": 0.5, "seconds": 0.1}])
+    history.best_epoch, history.stopped = 1, "a callback asked for it"
+    for twin in (copy.deepcopy(history), copy.copy(history)):
+        assert twin.rows == history.rows
+        assert (twin.best_epoch, twin.stopped) == (1, "a callback asked for it")
+    assert copy.deepcopy(history).rows[0] is not history.rows[0]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        MLPClassifier((4,), batch_norm=True),
+        MLPRegressor(hidden_layer_sizes=(4,), batch_norm=True),
+        SequentialClassifier([Dense(4), BatchNorm()]),
+    ],
+    ids=repr,
+)
+def test_a_single_row_is_refused_in_scikit_learns_words(model):
+    check_fit2d_1sample(type(model).__name__, model)
+    with pytest.raises(ValueError, match=r"at least 2 values per channel, got 1 from n_samples=1,"):
+        clone(model).fit(X[:1], LABELS[:1] if is_regressor(model) else [0])
+
+
+# ---------------------------------------------------------------- what to_onnx says
+
+
+class Doubling(TransformerMixin, BaseEstimator):
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return 2 * X
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "message"),
+    [
+        (3, TypeError, "takes a layer, an estimator or a Pipeline, got 3"),
+        (MLPClassifier, TypeError, "is a class, not an instance"),
+        (Sequential([Dense(2)]), RuntimeError, "not built yet"),
+        (Sequential([Twice()]).build(4), TypeError, r"Twice has no ONNX form; .*emits\(Twice\)"),
+        (MLPClassifier(), NotFittedError, "This MLPClassifier instance is not fitted"),
+        (make_pipeline(MLPClassifier()), NotFittedError, "This Pipeline instance is not fitted"),
+        (
+            make_pipeline(Doubling(), MLPClassifier(max_iter=1)),
+            ValueError,
+            "^Pipeline does not say how many columns it takes: give some rows as X",
+        ),
+        (
+            make_pipeline(StandardScaler(), Doubling(), MLPClassifier(max_iter=1)),
+            TypeError,
+            "^Pipeline has no ONNX form: Unable to find a shape calculator.*Doubling",
+        ),
+        (
+            make_pipeline(FunctionTransformer(np.abs), MLPClassifier(max_iter=1)),
+            TypeError,
+            "^Pipeline has no ONNX form: FunctionTransformer is not supported",
+        ),
+    ],
+)
+def test_the_errors_of_to_onnx_are_those_that_it_documents(model, kind, message):
+    pytest.importorskip("skl2onnx")
+    if message.startswith("^"):
+        model = model.fit(X, LABELS)
+    with pytest.raises(kind, match=message):
+        to_onnx(model)
+    assert f"    {kind.__name__}\n" in to_onnx.__doc__

@@ -1,0 +1,197 @@
+"""Every hyper-parameter refuses what it cannot be, by its name, with what came."""
+
+import inspect
+import re
+
+import numpy as np
+import pytest
+
+import layerkit.layers as nn
+from layerkit import initializers, losses, optimizers, schedules
+from tests.cases import CASES
+
+NAN, INF = float("nan"), float("inf")
+NOT_NUMBERS = ["1", None, True, np.True_, NAN, INF, 1j, [0.5], np.ones(2)]
+NOT_SIZES = [0, -1, 2.5, 3.0, "3", None, True, np.True_, NAN, np.ones(3, int)]
+NOT_COUNTS = [-1, *NOT_SIZES[1:]]
+NOT_PAIRS = [*NOT_SIZES, (1, 2, 3, 4), (2, 0), (2, 1.5), (), "ab"]
+NOT_PADDINGS = ["full", "SAME", -1, 1.5, None, True, (1, 2, 3), (1, -1)]
+NOT_FLAGS = [8, 1, 0.5, "yes", None, [True]]
+NOT_AXES = [0, 7, -7, 1.0, "1", None, True]
+NOT_STRIDES = [value for value in NOT_PAIRS if value is not None]
+NOT_LAYERS = ["relu", 3, nn.ReLU, [nn.ReLU()]]
+NOT_POSITIVE = [*NOT_NUMBERS, 0, -1e-5]
+NOT_BOUNDS = [value for value in NOT_POSITIVE if value is not None]
+NEGATIVE = [*NOT_NUMBERS, -1e-5]
+NOT_FRACTIONS = [*NEGATIVE, 1.1]
+NOT_BELOW_1 = [*NEGATIVE, 1, 1.5]
+NOT_BETAS = [0.9, None, "ab", (0.9,), (0.9, 1), (-0.1, 0.9), (0.9, NAN), (0.9, "x"), (True, 0.9)]
+
+# By the name of a parameter, or of one class alone.
+OF_LAYERS = {
+    **dict.fromkeys(["units", "filters", "groups", "pieces", "dim"], NOT_SIZES),
+    **dict.fromkeys(["num_embeddings", "depth_multiplier", "num_heads", "max_length"], NOT_SIZES),
+    **dict.fromkeys(["kernel_size", "stride", "dilation", "pool_size", "size"], NOT_PAIRS),
+    **dict.fromkeys(["use_bias", "return_sequences", "approximate", "causal"], NOT_FLAGS),
+    **dict.fromkeys(["stddev", "negative_slope", "alpha"], NEGATIVE),
+    "body": [None, *NOT_LAYERS],
+    "layer": [None, *NOT_LAYERS],
+    **dict.fromkeys([f"{kind}.stride" for kind in nn.__all__ if "Pool" in kind], NOT_STRIDES),
+    "padding": NOT_PADDINGS,
+    "ZeroPad2D.padding": ["same", -1, 1.5, None, True, (1, 2, 3), (1, -1), ((1, 2), (1, -1))],
+    "output_padding": [-1, 1.5, "1", None, True, 1, (1, 1, 1)],
+    "axis": NOT_AXES,
+    "eps": NOT_POSITIVE,
+    "momentum": NOT_FRACTIONS,
+    "rate": NOT_BELOW_1,
+    "activation": ["gelu", None, 3, nn.ReLU, ["tanh"]],
+    "initializer": ["he_normal", None, 3, ["auto"]],
+    "algorithm": ["fast", None, 3, ["auto"]],
+    "shape": [0, (2, -1, -1), "12", None, 2.5, (5, 5), (12.0,), (True, 12)],
+    "axes": [None, "21", (1, 1), (0, 1), 3, (2.0, 1), ()],
+    "layers": [None, 3, "relu", nn.ReLU(), nn.ReLU, [3], [nn.ReLU], ["relu"], [("a", "relu")]],
+    "branches": [None, 3, "relu", nn.ReLU(), nn.ReLU, [], [3], [nn.ReLU], ["relu"]],
+    "routes": [None, 3, nn.ReLU(), [], [3], [nn.ReLU()], [(0,)], [(0, "relu")], {0: nn.ReLU()}],
+    "shortcut": NOT_LAYERS,
+    "gate": [None, *NOT_LAYERS],
+    "Gate.body": NOT_LAYERS,
+    "interpolation": ["cubic", None, 3],
+    **dict.fromkeys(["low", "high"], NOT_NUMBERS),
+}
+OF_LOSSES = {
+    "pos_weight": ["1", True, NAN, INF, 0, -1, [1.0, -1.0], 1j],
+    "label_smoothing": NOT_FRACTIONS,
+    "gamma": NEGATIVE,
+    "power": NOT_NUMBERS,
+    "delta": NOT_POSITIVE,
+    "margin": NOT_POSITIVE,
+    "quantiles": ["0.5", None, True, NAN, 0, 1, 1.5, [], [0.5, 1], [[0.5]], 1j],
+}
+OF_OPTIMIZERS = {
+    "learning_rate": NEGATIVE,
+    "weight_decay": NEGATIVE,
+    **dict.fromkeys(["clip_norm", "clip_value"], NOT_BOUNDS),
+    **dict.fromkeys(["momentum", "rho"], NOT_BELOW_1),
+    **dict.fromkeys(["nesterov", "centered"], NOT_FLAGS),
+    **dict.fromkeys(["max_iter", "history", "max_fun"], NOT_SIZES),
+    "betas": NOT_BETAS,
+    "eps": NOT_POSITIVE,
+    "momentum_decay": NEGATIVE,
+    "tol": NEGATIVE,
+    "etas": [*NOT_BETAS, (0.5, 0.9), (0, 1.2), (0.5, INF)],
+    "step_sizes": [0.9, None, (1, 0.5), (0, 1), (0.1, INF), ("a", "b"), (0.1,)],
+}
+OF_SCHEDULES = {
+    **dict.fromkeys(["learning_rate", "final", "power", "threshold"], NEGATIVE),
+    **dict.fromkeys(["every", "steps", "CosineRestarts.factor"], NOT_SIZES),
+    **dict.fromkeys(["patience", "warmup", "Warmup.steps"], NOT_COUNTS),
+    **dict.fromkeys(["factor", "OneCycle.warmup"], NOT_FRACTIONS),
+    **dict.fromkeys(["start_divisor", "end_divisor"], NOT_POSITIVE),
+    "schedule": [0.1, None, "cosine"],
+    "mode": ["up", None, 3],
+    "minimum": [*NEGATIVE, 0.2],
+}
+
+
+def rows(names, package, wrong):
+    return [
+        pytest.param(name, parameter, wrong.get(f"{name}.{parameter}", wrong.get(parameter)))
+        for name in names
+        for parameter in inspect.signature(getattr(package, name)).parameters
+    ]
+
+
+def refused(name, parameter, value, use):
+    """What is said, of a parameter of that name, and of what came where it is no container."""
+    with pytest.raises((ValueError, TypeError)) as caught:
+        use()
+    message = str(caught.value)
+    assert re.search(rf"\b{parameter}(\[\d+\])? must be", message), (value, message)
+    assert re.search(r"got ", message), (value, message)
+    if np.ndim(value) == 0 and not isinstance(value, dict):
+        assert re.escape(repr(value)) in re.escape(message), (value, message)
+
+
+LAYERS = [name for name in nn.__all__ if issubclass(getattr(nn, name), nn.Dense.__mro__[1])]
+
+
+@pytest.mark.parametrize(("name", "parameter", "values"), rows(LAYERS, nn, OF_LAYERS))
+def test_layers(name, parameter, values):
+    assert values, "a parameter without a row"
+    case = next(case for case in CASES if type(case.make()) is getattr(nn, name))
+    for value in values:
+        options = case.make().get_params(deep=False) | {parameter: value}
+
+        def build(options=options):
+            getattr(nn, name)(**options).build(case.input_shape)
+
+        refused(name, parameter, value, build)
+
+
+LOSS_DATA = {
+    "Quantile": ([[0.3], [0.2]], [[0.1], [0.4]]),
+    "CategoricalCrossEntropy": ([[0.3, 0.2], [0.1, 0.4]], [0, 1]),
+    "MultiMargin": ([[0.3, 0.2], [0.1, 0.4]], [0, 1]),
+    "Focal": ([[0.3, 0.2], [0.1, 0.4]], [0, 1]),
+}
+
+
+@pytest.mark.parametrize(("name", "parameter", "values"), rows(losses.__all__, losses, OF_LOSSES))
+def test_losses(name, parameter, values):
+    assert values, "a parameter without a row"
+    data = LOSS_DATA.get(name, ([[0.3], [0.2]], [[1.0], [1.0]]))
+    getattr(losses, name)().forward(*data)
+    for value in values:
+        loss = getattr(losses, name)(**{parameter: value})
+        refused(name, parameter, value, lambda loss=loss: loss.forward(*data))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "values"), rows(optimizers.__all__, optimizers, OF_OPTIMIZERS)
+)
+def test_optimizers(name, parameter, values):
+    assert values, "a parameter without a row"
+    params = np.ones(3)
+    for value in values:
+        optimizer = getattr(optimizers, name)(**{parameter: value})
+
+        def use(optimizer=optimizer):
+            if name == "LBFGS":
+                optimizer.minimize(lambda p: (p @ p, 2 * p), params)
+            else:
+                optimizer.step(params, np.ones(3))
+
+        refused(name, parameter, value, use)
+        np.testing.assert_array_equal(params, np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "values"), rows(schedules.__all__, schedules, OF_SCHEDULES)
+)
+def test_schedules(name, parameter, values):
+    assert values, "a parameter without a row"
+    needed = {"schedule": schedules.Constant(0.1)} if name == "Warmup" else {}
+    for value in values:
+        schedule = getattr(schedules, name)(**needed | {parameter: value})
+
+        def use(schedule=schedule):
+            schedule(0)
+            schedule.update(1.0)
+
+        refused(name, parameter, value, use)
+
+
+@pytest.mark.parametrize(
+    ("make", "parameter"),
+    [
+        (lambda v: initializers.constant(v), "value"),
+        (lambda v: initializers.uniform(v, 1.0), "low"),
+        (lambda v: initializers.uniform(-1.0, v), "high"),
+        (lambda v: initializers.normal(v), "mean"),
+        (lambda v: initializers.normal(stddev=v), "stddev"),
+    ],
+)
+def test_initializers(make, parameter):
+    for value in [*NOT_NUMBERS, *[-2.0] * (parameter in ("high", "stddev"))]:
+        with pytest.raises(ValueError, match=rf"{parameter} .*must be"):
+            make(value)((2, 2), np.random.default_rng(0))
