@@ -429,7 +429,7 @@ def infer_in_batches(network: Layer, X: Any, planned: Plan | None = None) -> np.
         steps = X.shape[1]
     rows = max(1, _BATCH_ELEMENTS // (steps * max(size_of(network.input_shape), *widths)))
     parts, mapping = [], mapping_of(X)
-    with threads_for(network):
+    with threads_for(network, min(rows, X.shape[0])):
         for start in range(0, X.shape[0], rows):
             parts.append(planned.infer(X[start : start + rows]))
             release(mapping)
