@@ -10,7 +10,7 @@ from benchmarks.measure import Timing
 
 PEERS = ("torch", "sklearn")
 BARE = "products"
-"""The side that does the matrix products of the work and nothing else."""
+"""The side that does the matrix products of the work, and Adam's memory traffic: the limit."""
 SIDES = (*PEERS, BARE)
 
 
@@ -18,7 +18,7 @@ def header() -> str:
     """First line of the table: times are milliseconds, ratios are peer's time over ours."""
     return (
         f"{'':<52}{'ours, ms':>10}  {'PyTorch / ours':>22}  {'scikit-learn / ours':>22}"
-        f"  {'of matmul rate':>14}  {'ours / products':>15}"
+        f"  {'of matmul rate':>14}  {'ours / limit':>15}"
     )
 
 

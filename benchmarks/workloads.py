@@ -11,8 +11,8 @@ class Workload:
 
     ``kind`` names the function in `benchmarks.sides` that builds the work, ``options`` are its
     arguments, and ``peers`` tells who takes part beside layerkit; "products" are the bare matrix
-    products of the same work. ``multiply_adds`` of one repetition, where matrix products dominate,
-    turn a time into a share of the machine's rate.
+    products of the same work, and in training Adam's memory traffic. ``multiply_adds`` of one
+    repetition, where matrix products dominate, turn a time into a share of the machine's rate.
     """
 
     group: str
@@ -23,13 +23,17 @@ class Workload:
     multiply_adds: int = 0
 
 
-def mlp(group: str, kind: str, sizes: tuple[int, ...], batch: int) -> Workload:
-    """One row of a multilayer perceptron."""
+def mlp(
+    group: str, kind: str, sizes: tuple[int, ...], batch: int, by_heart: bool = False
+) -> Workload:
+    """One row of a multilayer perceptron, which may know its batch by heart."""
     products = sum(a * b for a, b in pairwise(sizes)) * batch
     if kind == "mlp_step":  # forward, and backward for weights and inputs but those of the data
         products = 3 * products - sizes[0] * sizes[1] * batch
     name = f"{'-'.join(map(str, sizes))}, batch {batch}"
-    options = {"sizes": sizes, "batch": batch}
+    options: dict[str, Any] = {"sizes": sizes, "batch": batch}
+    if by_heart:
+        options["by_heart"], name = True, f"{name}, known by heart"
     return Workload(group, name, kind, options, ("torch", "sklearn", "products"), products)
 
 
@@ -102,6 +106,9 @@ WORKLOADS: tuple[Workload, ...] = (
     *(mlp("training step", "mlp_step", SMALL, batch) for batch in (32,)),
     *(mlp("training step", "mlp_step", MIDDLE, batch) for batch in (32, 128, 512)),
     mlp("training step", "mlp_step", LARGE, 128),
+    mlp("training step, overfitted", "mlp_step", SMALL, 32, by_heart=True),
+    mlp("training step, overfitted", "mlp_step", MIDDLE, 128, by_heart=True),
+    mlp("training step, overfitted", "mlp_step", LARGE, 128, by_heart=True),
     Workload("training step", "CNN 28x28, batch 64", "cnn_step", {"batch": 64}),
     Workload("training step", "residual CNN 32x32x3, batch 64", "resnet_step", {"batch": 64}),
     *(mlp("inference", "mlp_infer", SMALL, batch) for batch in (1, 32)),

@@ -8,7 +8,16 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from layerkit import Conv2D, Dense, Flatten, Sequential, SequentialClassifier, kernels
+from layerkit import (
+    Conv2D,
+    Dense,
+    Flatten,
+    MLPClassifier,
+    Sequential,
+    SequentialClassifier,
+    kernels,
+)
+from layerkit.fused import planning
 from layerkit.kernels import blas, one_blas_thread
 from layerkit.losses import CategoricalCrossEntropy
 from layerkit.optimizers import SGD
@@ -129,7 +138,10 @@ class Watch(Dense):
         ("numpy", [Conv2D(2, 3), Flatten()], 3),
     ],
 )
-def test_training_and_prediction_of_convolutions_leave_blas_one(backend, body, expected):
+def test_training_and_prediction_of_convolutions_leave_blas_one(
+    backend, body, expected, monkeypatch
+):
+    monkeypatch.setattr(planning, "ALONE", 0)  # no product is small
     if backend == "numba":
         pytest.importorskip("numba")
     X, y = images()
@@ -144,3 +156,24 @@ def test_training_and_prediction_of_convolutions_leave_blas_one(backend, body, e
         model.predict(X)
         assert Watch.seen == {expected}
     assert set(threads()) == {3}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    ("units", "rows", "how", "alone"),
+    [
+        (10, 200, {}, True),
+        (2000, 400, {"batch_size": 400}, False),
+        (2000, 400, {"batch_size": 2}, True),
+        (100, 2000, {"solver": "lbfgs"}, False),
+        (100, 2000, {}, True),
+    ],
+)
+def test_a_fit_of_small_products_takes_one_thread(units, rows, how, alone):
+    seen = []
+    model = MLPClassifier((units,), max_iter=1, **how)
+    model.set_callbacks(lambda state: seen.append(threads()))
+    X, before = np.ones((rows, 30)), threads()
+    model.fit(X, np.arange(rows) % 2)
+    assert seen == [[1] * len(before) if alone else before]
+    assert threads() == before

@@ -634,6 +634,21 @@ def test_plain_rows_skip_the_checks_and_others_do_not(dtype):
     named = model.fit(pd.DataFrame(X, columns=list("abc")), X[:, 0])
     with pytest.warns(UserWarning, match="does not have valid feature names"):
         named.predict(X)
+    frame = pd.DataFrame(X, columns=list("abc"))
+    expected = named.predict(frame)
+    whole = pd.DataFrame(np.ones((2, 3), int), columns=list("abc"))
+    assert named.predict(whole).tolist() == named.predict(whole.astype(dtype)).tolist()
+    np.testing.assert_array_equal(named.predict(frame.iloc[::-1])[::-1], expected)
+    np.testing.assert_array_equal(named.predict(frame.astype({"a": object})), expected)
+    for wrong, message in (
+        (frame[["b", "a", "c"]], "same order as they were in fit"),
+        (frame[["a", "b"]], "Feature names seen at fit time, yet now missing"),
+        (frame.assign(d=1.0), "Feature names unseen at fit time"),
+        (frame.mask(frame > 1), "Input X contains NaN"),
+        (frame.iloc[:0], "Found array with 0 sample"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            named.predict(wrong)
 
 
 def test_a_regressor_of_ones_own_may_have_a_class_weight():

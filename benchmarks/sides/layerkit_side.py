@@ -61,9 +61,10 @@ def resnet() -> Sequential:
     return Sequential(layers).build((32, 32, 3), random_state=0)
 
 
-def step(network: Sequential, X: np.ndarray, y: np.ndarray) -> Repeat:
+def step(network: Sequential, X: np.ndarray, y: np.ndarray, by_heart: bool = False) -> Repeat:
     """One step of training with Adam, as `train` does it."""
-    loss, adam, layout = CategoricalCrossEntropy(), optimizers.Adam(1e-3), network.layout
+    rate, before = data.settings(by_heart)
+    loss, adam, layout = CategoricalCrossEntropy(), optimizers.Adam(rate), network.layout
     network.needs_input_grad = False
     fast = plan(network)
 
@@ -72,12 +73,14 @@ def step(network: Sequential, X: np.ndarray, y: np.ndarray) -> Repeat:
         fast.backward(loss.backward())
         adam.step(network.flat_params, network.flat_grads, layout)
 
+    for _ in range(before):
+        repeat()
     return repeat
 
 
-def mlp_step(sizes: tuple[int, ...], batch: int) -> Repeat:
+def mlp_step(sizes: tuple[int, ...], batch: int, by_heart: bool = False) -> Repeat:
     """Train a perceptron."""
-    return step(perceptron(sizes), *data.rows(batch, sizes[0], sizes[-1]))
+    return step(perceptron(sizes), *data.rows(batch, sizes[0], sizes[-1]), by_heart)
 
 
 def with_one_blas_thread(repeat: Repeat) -> Repeat:

@@ -1,4 +1,4 @@
-"""The matrix products of a perceptron and nothing else: what no library can do without."""
+"""What no library can do without: a perceptron's matrix products, and Adam's memory traffic."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -10,12 +10,16 @@ from benchmarks.sides import data
 Repeat = Callable[[], object]
 
 
-def mlp_step(sizes: tuple[int, ...], batch: int) -> Repeat:
-    """Multiply as a training step does: forward, then for the weights and the hidden layers."""
+def mlp_step(sizes: tuple[int, ...], batch: int, by_heart: bool = False) -> Repeat:
+    """Multiply as a training step does: forward, then for the weights and the hidden layers.
+
+    Then read what Adam reads, parameters, gradients and two averages, and write all but gradients.
+    """
     weights, outputs = matrices(sizes, batch)
     grads = [np.empty_like(W) for W in weights]
     hidden = [np.empty_like(y) for y in outputs]
     last = len(weights) - 1
+    params, grad, m, v = np.zeros((4, sum(W.size for W in weights)), np.float32)
 
     def repeat() -> None:
         forward(weights, outputs)
@@ -23,6 +27,9 @@ def mlp_step(sizes: tuple[int, ...], batch: int) -> Repeat:
             np.matmul(outputs[i].T, outputs[i + 1], out=grads[i])
             if i:
                 np.matmul(outputs[i + 1], weights[i].T, out=hidden[i])
+        np.add(params, grad, out=params)
+        np.add(m, v, out=m)
+        np.negative(v, out=v)
 
     return repeat
 

@@ -18,10 +18,13 @@ def model(sizes: tuple[int, ...], **options: object) -> MLPClassifier:
     return MLPClassifier(sizes[1:-1], random_state=0, **options)
 
 
-def mlp_step(sizes: tuple[int, ...], batch: int) -> Repeat:
+def mlp_step(sizes: tuple[int, ...], batch: int, by_heart: bool = False) -> Repeat:
     """One step of training: ``partial_fit`` of one batch."""
     X, y = data.rows(batch, sizes[0], sizes[-1])
-    fitted = model(sizes, batch_size=batch).partial_fit(X, y, classes=np.arange(sizes[-1]))
+    rate, before = data.settings(by_heart)
+    fitted = model(sizes, batch_size=batch, learning_rate_init=rate)
+    for _ in range(before + 1):
+        fitted.partial_fit(X, y, classes=np.arange(sizes[-1]))
     return lambda: fitted.partial_fit(X, y)
 
 

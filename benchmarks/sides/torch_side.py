@@ -66,15 +66,18 @@ def tensors(X: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     return channels_last(X) if X.ndim == 4 else torch.from_numpy(X), torch.from_numpy(y)
 
 
-def step(network: nn.Module, X: torch.Tensor, y: torch.Tensor) -> Repeat:
+def step(network: nn.Module, X: torch.Tensor, y: torch.Tensor, by_heart: bool = False) -> Repeat:
     """One step of training with fused Adam."""
-    adam = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+    rate, before = data.settings(by_heart)
+    adam = torch.optim.Adam(network.parameters(), lr=rate, fused=True)
 
     def repeat() -> None:
         adam.zero_grad(set_to_none=True)
         F.cross_entropy(network(X), y).backward()
         adam.step()
 
+    for _ in range(before):
+        repeat()
     return repeat
 
 
@@ -89,9 +92,9 @@ def infer(network: nn.Module, X: torch.Tensor) -> Repeat:
     return repeat
 
 
-def mlp_step(sizes: tuple[int, ...], batch: int) -> Repeat:
+def mlp_step(sizes: tuple[int, ...], batch: int, by_heart: bool = False) -> Repeat:
     """Train a perceptron."""
-    return step(perceptron(sizes), *tensors(*data.rows(batch, sizes[0], sizes[-1])))
+    return step(perceptron(sizes), *tensors(*data.rows(batch, sizes[0], sizes[-1])), by_heart)
 
 
 def cnn_step(batch: int) -> Repeat:

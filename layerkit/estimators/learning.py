@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from layerkit.estimators.callbacks import EpochHooks, own_callbacks
 from layerkit.estimators.preparing import Task, stream
 from layerkit.estimators.rules import Rule
 from layerkit.estimators.targets import ClassTarget, Labels, Target
-from layerkit.fused import work_of
+from layerkit.fused import threads_for, work_of
 from layerkit.kernels import for_work
 from layerkit.layer import Layer
 from layerkit.losses import Loss
@@ -226,7 +227,12 @@ def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
     printing = [recipe.print_epoch] if estimator.verbose else []
     interrupt: Any = None
     history: Any = None
-    with put_back_on_error(network), for_work(_work(task, recipe)):
+    rows = _rows_at_once(task, recipe, optimizer)
+    with (
+        put_back_on_error(network),
+        for_work(_work(task, recipe)),
+        threads_for(network, rows),
+    ):
         try:
             history = train(
                 network,
@@ -266,6 +272,14 @@ def _work(task: Task, recipe: Recipe) -> float:
     products = 3 * task.n_rows / task.X.shape[0] * work_of(task.network, task.X)
     steps = max(task.n_rows // recipe.batch_size(task.n_rows), 1)
     return recipe.epochs * (products + steps * _STEP)
+
+
+def _rows_at_once(task: Task, recipe: Recipe, optimizer: Any) -> float:
+    """Rows of a batch, as far as it is known."""
+    if task.batches is not None:
+        return inf
+    whole = isinstance(optimizer, LBFGS)
+    return task.n_rows if whole else min(task.n_rows, recipe.batch_size(task.n_rows))
 
 
 def _validating(task: Task, recipe: Recipe) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
+import numpy as np
+
 from layerkit.estimators.adopting import adopt, some_labels, some_numbers
 from layerkit.estimators.base import NetworkEstimator
 from layerkit.estimators.predictors import NetworkClassifier, NetworkRegressor, share_docs

@@ -51,13 +51,22 @@ _CONTENTS: dict[type[Layer], tuple[str, ...]] = {
 _MANY_ROWS = 4096  # at inference; then holding all hidden outputs costs more than a call saves
 
 
-def threads_for(network: Layer) -> AbstractContextManager[None]:
-    """Within a ``with`` block, leave BLAS one thread if layers of the network use all themselves.
+# Multiply-adds of a product below which to wake a second thread costs more than it saves; where
+# another process keeps a core busy, the first would wait for it a hundred times as long.
+ALONE = 2**22
+
+
+def threads_for(network: Layer, n_rows: float = inf) -> AbstractContextManager[None]:
+    """Within a ``with`` block, leave BLAS one thread where more would be in the way.
+
+    That is where layers of the network use all themselves, and where all products are small.
 
     Parameters
     ----------
     network : Layer
-        Which is going to compute.
+        Which is going to compute. It is built.
+    n_rows : int, default=inf
+        How many at a time.
 
     Returns
     -------
@@ -74,8 +83,15 @@ def threads_for(network: Layer) -> AbstractContextManager[None]:
     ...     network.infer(np.ones((1, 5, 5, 1))).shape
     (1, 3, 3, 2)
     """
-    threaded = any(layer.threaded for _, layer in network.walk())
-    return kernels.one_blas_thread() if threaded and kernels.backend() == "numba" else nullcontext()
+    layers = [layer for _, layer in network.walk()]
+    threaded = kernels.backend() == "numba" and any(layer.threaded for layer in layers)
+    small = n_rows < inf and n_rows * _widest(layers) < ALONE
+    return kernels.one_blas_thread() if threaded or small else nullcontext()
+
+
+def _widest(layers: list[Layer]) -> int:
+    """Multiply-adds for a sample of the layer that has most."""
+    return max(layer.multiply_adds() for layer in layers if not layer.children())
 
 
 def plan(network: Layer) -> Plan:

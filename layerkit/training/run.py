@@ -100,7 +100,8 @@ class Run:
         self.observe(*callbacks)
         self.started = time.perf_counter()
         self.best, self.waited = np.inf, 0
-        self.good = snapshot(state.network)
+        self.changing: tuple[np.ndarray, list[np.ndarray]] = np.empty(0), []
+        self.good = self._snapshot()
         self.best_weights: Weights | None = None
 
     def plan_for(self, network: Layer) -> Plan:
@@ -137,7 +138,7 @@ class Run:
         row["seconds"] = time.perf_counter() - self.started
         self.started = time.perf_counter()
         state.history.rows.append(row)
-        self.good = snapshot(state.network)
+        self.good = self._snapshot()
         self._track(-row[self.monitor] if self.monitor == _GREATER else row[self.monitor])
         for callback in self.callbacks:
             callback(state)
@@ -145,6 +146,14 @@ class Run:
             state.stop = self.ranks.any(state.stop)
         if state.stop and not state.history.stopped:
             state.history.stopped = "a callback asked for it"
+
+    def _snapshot(self) -> Weights:
+        """As `snapshot`, looking for buffers only where the network was built since."""
+        network = self.state.network
+        if self.changing[0] is not network.flat_params:
+            self.changing = network.flat_params, buffers_of(network)
+        params, buffers = self.changing
+        return params.copy(), [buffer.copy() for buffer in buffers]
 
     def _validate(self) -> dict[str, float]:
         if self.validation is None:

@@ -12,6 +12,9 @@ import numpy as np
 from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_size, taps_of
 from layerkit.kernels.dispatch import compiled
 
+# Outputs of so few samples at a time that they stay in the cache while tap after tap looks at them.
+CHUNK_BYTES = 2**19
+
 
 @compiled
 def max_pool2d(
@@ -19,22 +22,33 @@ def max_pool2d(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the maximum of every window and the tap ``i * width + j`` where it first stands.
 
-    Each window starts from its first real cell, so padding never wins; NaN wins over everything.
+    Padding never wins, and NaN wins over everything.
     """
-    taps, firsts, _ = zip(*_spans(x.shape, size, stride, padding), strict=True)
-    y = x.take(firsts[0], axis=1).take(firsts[1], axis=2)
+    taps, _, _ = zip(*_spans(x.shape, size, stride, padding), strict=True)
+    shape = *map(len, taps), x.shape[3]
+    y = np.empty((len(x), *shape), x.dtype)
     argmax = np.empty(y.shape, np.min_scalar_type(prod(size) - 1))
-    argmax[...] = np.add.outer(taps[0] * size[1], taps[1])[:, :, None]
-    for i, j, seers, seen in taps_of(size, stride, padding, (1, 1), x.shape[1:3], y.shape[1:3]):
-        if i == j == 0:
-            continue  # y started there
-        # A copy, because the cells are apart in memory, and two comparisons would meet them so.
-        best, candidate, where = y[seers], x[seen].copy(), argmax[seers]
-        # Taps count up, so the last one that improved is the largest of those that did. (A masked
-        # copy of the tap says the same and takes five times longer.)
-        improved = (candidate > best) * where.dtype.type(i * size[1] + j)
-        np.maximum(where, improved, out=where)
-        np.maximum(best, candidate, out=best)
+    step = min(max(1, CHUNK_BYTES // max(1, prod(shape) * x.itemsize)), max(1, len(x)))
+    memory = np.empty((step, *shape), x.dtype), np.empty((step, *shape), argmax.dtype)
+    for start in range(0, len(x), step):
+        here = slice(start, start + step)
+        images, largest, first = x[here], y[here], argmax[here]
+        if padding != NO_PADDING:
+            largest.fill(-np.inf)
+        first[...] = np.add.outer(taps[0] * size[1], taps[1])[:, :, None]
+        for i, j, seers, seen in taps_of(size, stride, padding, (1, 1), x.shape[1:3], y.shape[1:3]):
+            best, where = largest[seers], first[seers]
+            if i == j == 0:
+                best[...] = images[seen]
+                continue
+            # Copied, because the cells are apart in memory, and two comparisons would meet them so.
+            candidate, improved = (part[: len(images)][seers] for part in memory)
+            candidate[...] = images[seen]
+            # Taps count up, so the last one that improved is the largest of those that did. (A
+            # masked copy of the tap says the same and takes five times longer.)
+            np.multiply(candidate > best, improved.dtype.type(i * size[1] + j), out=improved)
+            np.maximum(where, improved, out=where)
+            np.maximum(best, candidate, out=best)
     return y, argmax
 
 
