@@ -30,6 +30,8 @@ arguments are stands with each, or once for a family, at the head of its file in
     optimizers            sgd_step, adam_step, moments_step, adamax_step, adagrad_step,
                           rmsprop_step, adadelta_step, lion_step, rprop_step, moving_average;
                           plus_decay and shrink, which come before them
+    epochs                train_epoch: all batches of an epoch of a chain of layers; the codes of
+                          layers, losses and rules that it knows
     random                keep_mask, apply_mask
     windows               output_size; the types Pair (height, width) and Padding
 
@@ -83,6 +85,31 @@ from layerkit.kernels._numpy.dense import (
     perceptron_grad,
     sum_of_squares,
     sum_rows,
+)
+from layerkit.kernels._numpy.epochs import (
+    ABSOLUTE_ERROR,
+    BATCH_NORM,
+    BINARY_CROSS_ENTROPY,
+    CROSS_ENTROPY,
+    DENSE,
+    DESCENT,
+    DROPOUT,
+    ELU,
+    GELU,
+    HUBER,
+    LEAKY_RELU,
+    MISH,
+    MOMENTS,
+    MOMENTUM,
+    NO_STEP,
+    POISSON_SUM,
+    SIGMOID_SUM,
+    SILU,
+    SOFTMAX_SUM,
+    SOFTPLUS,
+    SQUARED_ERROR,
+    VELOCITY,
+    train_epoch,
 )
 from layerkit.kernels._numpy.normalization import (
     along,
