@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from layerkit.kernels import lion_step, rprop_step, sgd_step
+from layerkit.kernels import DESCENT, MOMENTUM, lion_step, rprop_step, sgd_step
 from layerkit.optimizers.optimizer import Optimizer, Rate, are_betas, is_pair
 from layerkit.parameters import in_range, is_positive
 
@@ -60,6 +60,13 @@ class SGD(Optimizer):
         self, p: np.ndarray, g: np.ndarray, rate: float, t: int, velocity: np.ndarray | None = None
     ) -> None:
         sgd_step(p, g, velocity, rate, float(self.momentum), self.nesterov)
+
+    def coefficients(self, rate: float, t: int) -> tuple[float, ...]:
+        momentum = float(self.momentum)
+        if not momentum:
+            return DESCENT, rate
+        ahead, now = (rate * momentum, rate) if self.nesterov else (rate, 0.0)
+        return MOMENTUM, momentum, ahead, now
 
     def validate(self) -> None:
         super().validate()

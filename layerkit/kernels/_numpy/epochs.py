@@ -111,9 +111,8 @@ def train_epoch(
         y = chain.forward(X[rows])
         normalizer, keep, decay, *of_step = steps[i].tolist()
         weight = weights[rows] if weights.size else None
-        losses[i], grad = _objective(
-            loss, of_loss, y, labels[rows], targets[rows], weight, normalizer
-        )
+        t = (labels if labels.size else targets)[rows]
+        losses[i], grad = _objective(loss, of_loss, y, t, weight, normalizer)
         if penalized:
             squares = (flat_params[a:b] for a, b, decays in segments.tolist() if decays)
             losses[i] += decay / 2 * sum(float(np.vdot(w, w)) for w in squares)
@@ -243,7 +242,6 @@ def _objective(
     loss: int,
     of_loss: np.ndarray,
     x: np.ndarray,
-    labels: np.ndarray,
     t: np.ndarray,
     weight: np.ndarray | None,
     normalizer: float,
@@ -253,7 +251,7 @@ def _objective(
     scale = np.full(len(x), 1.0) if weight is None else weight
     scale = scale / normalizer
     if loss == CROSS_ENTROPY:
-        return in_numpy(cross_entropy.cross_entropy_of_labels)(x, labels, scale, first)
+        return in_numpy(cross_entropy.cross_entropy_of_labels)(x, t, scale, first)
     if loss == BINARY_CROSS_ENTROPY:
         return in_numpy(cross_entropy.binary_cross_entropy)(x, t, scale, first, second)
     values, derivative = _values(loss, first, x, t)

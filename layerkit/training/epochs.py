@@ -1,0 +1,198 @@
+"""Epochs whose batches a kernel goes through without Python in between.
+
+That takes a chain of well-known layers, a loss and an optimizer that the kernel knows too, and rows
+in memory. Where anything is missing, or somebody wants to see a batch, epochs go on batch by batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from layerkit import kernels
+from layerkit.fused.epochs import Table, describe, tabulate
+from layerkit.layers import BatchNorm
+from layerkit.losses.loss import Tabled
+from layerkit.training.batches import mapping_of, take
+from layerkit.training.run import Batches, Run, first_nonfinite
+
+CHUNK = 1e9  # multiply-adds, some tenths of a second, after which Python may see to Ctrl-C
+ALONE = 2**23  # multiply-adds of a product from which on a second thread is worth its while
+_FEW = 2**24  # numbers of an input that may be converted as a whole
+
+
+class Epochs:
+    """The epochs of a training run, computed at once wherever that is possible."""
+
+    def __init__(self, run: Run, batches: Batches) -> None:
+        self.run, self.batches = run, batches
+        self.rows: Any = None  # X, loss and weights, as the kernel takes them
+        self.known_for: tuple[Any, ...] = ()
+        self.table: Table | None = None
+        self.bounds = np.empty((0, 2), np.int64)
+
+    def prepared(self) -> bool:
+        """Whether the next epoch can be computed at once."""
+        run, state = self.run, self.run.state
+        source = self.batches.table
+        if run.before_batch or run.on_batch or source is None:
+            return False
+        if self.known_for != (state.network, state.loss):
+            self.known_for = state.network, state.loss
+            self.rows = self._rows(source)
+        if self.rows is None or not _is_known(state.network):
+            return False
+        described = describe(state.network)
+        if not described:
+            return False
+        if self.table is None or described != self.table.described:
+            sizes = [stop - start for start, stop in source.bounds]
+            if min(sizes) < 2 and any(isinstance(layer, BatchNorm) for layer, _, _ in described):
+                return False
+            if max(sizes) * _widest_product(described) > ALONE:
+                return False
+            self.table = tabulate(state.network, described, max(sizes))
+            self.bounds = np.array(source.bounds, np.int64)
+        return self._steps([0.0]) is not None
+
+    def _rows(self, source: Any) -> tuple[np.ndarray, Tabled, np.ndarray] | None:
+        """Return the input, the loss with its targets, and the weights; None where one is odd."""
+        network, loss, X = self.run.state.network, self.run.state.loss, source.X
+        if type(X) is not np.ndarray or mapping_of(X) is not None or X.dtype.kind not in "fiub":
+            return None
+        if not network.is_built or X.shape[1:] != network.input_shape or len(X.shape) != 2:
+            return None
+        if not X.size or len(network.output_shape) != 1:
+            return None
+        if X.dtype != network.dtype and X.size > _FEW:
+            return None
+        tabled = loss.tabled(source.y, network.output_shape[0], network.dtype)
+        if tabled is None:
+            return None
+        weights = source.sample_weight
+        weights = np.empty(0) if weights is None else np.array(weights, np.float64)
+        if not np.isfinite(weights).all() or (weights < 0).any():
+            return None
+        return np.require(X.astype(network.dtype, copy=False), requirements="CW"), tabled, weights
+
+    def _steps(self, decays: list[float]) -> Any:
+        state = self.run.state
+        network = state.network
+        return state.optimizer.tabled(
+            network.flat_params, network.flat_grads, network.layout, decays
+        )
+
+    def compute(self) -> float:
+        """Go through all batches; return the mean loss.
+
+        Raises
+        ------
+        FloatingPointError
+            If a loss or a weight is not finite.
+        """
+        assert self.table is not None and self.batches.table is not None
+        source, state, table = self.batches.table, self.run.state, self.table
+        X, tabled, weights = self.rows
+        order = source.next_order()
+        bounds = _that_count(self.bounds, order, weights)
+        sizes = bounds[:, 1] - bounds[:, 0]
+        normalizers = sizes * source.mean_weight
+        losses = np.empty(len(bounds))
+        most = max(1, int(CHUNK / (table.work() * int(sizes.max()))))
+        for start in range(0, len(bounds), most):
+            here = slice(start, start + most)
+            done = self._go(
+                (X, tabled, weights, order), bounds[here], normalizers[here], losses[here]
+            )
+            if done < len(losses[here]):
+                bad = start + done
+                x = X[_rows_of(order, bounds[bad])]
+                state.batch_loss = float(losses[bad])
+                where = first_nonfinite(state.network, x)
+                raise FloatingPointError(f"the loss is {state.batch_loss}, {where}")
+        state.batch_loss = float(losses[-1])
+        rows = _rows_of(order, bounds[-1])
+        weight = source.sample_weight
+        state.batch = (
+            take(source.X, rows),
+            source.y[rows],
+            weight if weight is None else weight[rows],
+        )
+        if not np.isfinite(state.network.flat_params).all():
+            where = first_nonfinite(state.network, state.batch[0])
+            raise FloatingPointError(f"weights are not finite, {where}")
+        # In the order of the batches, as if they were added up one by one.
+        return float(np.cumsum(normalizers * losses)[-1] / np.cumsum(normalizers)[-1])
+
+    def _go(
+        self, data: Any, bounds: np.ndarray, normalizers: np.ndarray, losses: np.ndarray
+    ) -> int:
+        """Train on some batches; return how many had a finite loss."""
+        assert self.table is not None
+        (X, tabled, weights, order), table, state = data, self.table, self.run.state
+        network, optimizer = state.network, state.optimizer
+        if tabled.alpha is None:
+            decays = [float(optimizer.weight_decay)] * len(bounds)
+        else:
+            decays = [tabled.alpha / n for n in normalizers.tolist()]
+        found = self._steps(decays)
+        steps = np.empty((len(bounds), 8))
+        steps[:, 0], steps[:, 1:] = normalizers, found.rows
+        running = table.running()
+        words = table.draw((bounds[:, 1] - bounds[:, 0]).tolist() if table.dropping else [])
+        done = kernels.train_epoch(
+            X,
+            tabled.labels,
+            tabled.targets,
+            weights,
+            _NO_ORDER if order is None else order,
+            bounds,
+            table.layers,
+            table.numbers,
+            network.flat_params,
+            network.flat_grads,
+            running,
+            words,
+            tabled.code,
+            np.array(tabled.numbers),
+            tabled.alpha is not None,
+            found.rule,
+            found.segments,
+            found.memory,
+            steps,
+            losses,
+            table.scratch,
+            table.gradients,
+        )
+        table.keep(running)
+        optimizer.advance(done)
+        state.step += done
+        if tabled.alpha is not None:
+            optimizer.weight_decay = decays[-1]
+        if self.run.bar is not None:
+            self.run.bar.advance(done)
+        return done
+
+
+_NO_ORDER = np.empty(0, np.int64)
+
+
+def _widest_product(described: list[Any]) -> int:
+    return max((layer.multiply_adds() for layer, _, _ in described), default=0)
+
+
+def _is_known(network: Any) -> bool:
+    return network.is_built and network.layout is not None
+
+
+def _rows_of(order: np.ndarray | None, bounds: np.ndarray) -> Any:
+    rows = slice(*bounds.tolist())
+    return rows if order is None else order[rows]
+
+
+def _that_count(bounds: np.ndarray, order: np.ndarray | None, weights: np.ndarray) -> np.ndarray:
+    """Leave out batches whose weights are all zero."""
+    if weights.all():
+        return bounds
+    return bounds[[bool(weights[_rows_of(order, ends)].any()) for ends in bounds]]
