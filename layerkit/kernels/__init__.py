@@ -30,8 +30,11 @@ arguments are stands with each, or once for a family, at the head of its file in
     optimizers            sgd_step, adam_step, moments_step, adamax_step, adagrad_step,
                           rmsprop_step, adadelta_step, lion_step, rprop_step, moving_average;
                           plus_decay and shrink, which come before them
-    epochs                train_epoch: all batches of an epoch of a chain of layers; the codes of
-                          layers, losses and rules that it knows
+    epochs                train_epoch: all batches of an epoch of a chain of layers. What it knows:
+                          DENSE, DROPOUT, BATCH_NORM, LEAKY_RELU, ELU, SOFTPLUS, GELU, SILU, MISH
+                          and the four above; CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SOFTMAX_SUM,
+                          SIGMOID_SUM, SQUARED_ERROR, HUBER, ABSOLUTE_ERROR, POISSON_SUM;
+                          NO_STEP, DESCENT, MOMENTUM, VELOCITY, MOMENTS
     random                keep_mask, apply_mask
     windows               output_size; the types Pair (height, width) and Padding
 

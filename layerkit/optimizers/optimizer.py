@@ -8,7 +8,6 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from layerkit.kernels import backend, plus_decay, shrink
-from layerkit.optimizers.ahead import Steps, tabled_steps
 from layerkit.optimizers.clipping import Span, clipped
 from layerkit.parameters import Parameterized, in_range, is_positive
 from layerkit.schedules import Schedule
@@ -49,6 +48,15 @@ class Pieces(NamedTuple):
     pieces: list[Piece]
     scratch: np.ndarray  # for the gradient of a piece with its weight decay
     matrix: np.ndarray  # all memory: a row for each vector
+
+
+class Steps(NamedTuple):
+    """A rule of `layerkit.kernels.train_epoch`, what it remembers, and a row for each step."""
+
+    rule: int
+    segments: np.ndarray
+    memory: np.ndarray
+    rows: list[tuple[float, ...]]  # keep, decay, a, b, c, d, e
 
 
 class Optimizer(Parameterized):
@@ -166,6 +174,18 @@ class Optimizer(Parameterized):
         """Return `update` as a rule of `layerkit.kernels.train_epoch` and its numbers, or None.
 
         A class that overrides `update` states it anew.
+
+        Parameters
+        ----------
+        rate : float
+            The learning rate of the step.
+        t : int
+            The number of the step, from 1.
+
+        Returns
+        -------
+        tuple of float or None
+            The rule and up to five numbers.
         """
         return None
 
@@ -252,22 +272,31 @@ class Optimizer(Parameterized):
             None where the kernel does not know the rule, or something is frozen or clipped.
         """
         clips = self.clip_value is not None or self.clip_norm is not None
-        if (
-            clips
-            or not layout
-            or type(self).step is not Optimizer.step
-            or self.coefficients(0.0, 1) is None
-        ):
+        known = type(self).step is Optimizer.step and self.coefficients(0.0, 1)
+        if clips or not layout or not known:
             return None
         found = self._prepared(params, grads, layout)
         self._pieces, self._state = found, found.state
         ages = found.state["ages"]
         if len(found.trainable) < len(layout) or len(set(ages)) > 1:
             return None
-        return tabled_steps(self, found, layout, ages[0], decays)
+        rows: list[tuple[float, ...]] = []
+        for i, decay in enumerate(decays):
+            rate = self.rate_after(i)
+            numbers = self.coefficients(rate, ages[0] + i + 1)[1:]  # type: ignore[index]
+            shared = (1 - rate * decay, 0.0) if self.decoupled else (1.0, decay)
+            rows.append((*shared, *numbers, *[0.0] * (5 - len(numbers))))
+        segments = np.array([(s.slice.start, s.slice.stop, s.decay) for s in layout], np.int64)
+        return Steps(int(known[0]), segments, found.matrix, rows)
 
     def advance(self, steps: int) -> None:
-        """Count steps that a kernel took as `tabled` had described them."""
+        """Count steps that a kernel took as `tabled` had described them.
+
+        Parameters
+        ----------
+        steps : int
+            How many.
+        """
         assert self._state is not None
         self._state["t"] += steps
         self._state["ages"][:] = [age + steps for age in self._state["ages"]]
@@ -278,7 +307,18 @@ class Optimizer(Parameterized):
         return self.rate_after(0)
 
     def rate_after(self, steps: int) -> float:
-        """Learning rate of the step that comes after so many others."""
+        """Learning rate of the step that comes after so many others.
+
+        Parameters
+        ----------
+        steps : int
+            How many.
+
+        Returns
+        -------
+        rate : float
+            At least 0.
+        """
         if not callable(self.learning_rate):
             return float(self.learning_rate)
         t = steps + (0 if self._state is None else self._state["t"])

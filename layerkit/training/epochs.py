@@ -30,6 +30,7 @@ class Epochs:
         self.rows: Any = None  # X, loss and weights, as the kernel takes them
         self.known_for: tuple[Any, ...] = ()
         self.table: Table | None = None
+        self.layout: Any = None  # it holds as long as the table does
         self.bounds = np.empty((0, 2), np.int64)
 
     def prepared(self) -> bool:
@@ -40,8 +41,8 @@ class Epochs:
             return False
         if self.known_for != (state.network, state.loss):
             self.known_for = state.network, state.loss
-            self.rows = self._rows(source)
-        if self.rows is None or not _is_known(state.network):
+            self.rows, self.table = self._rows(source), None
+        if self.rows is None or not state.network.is_built:
             return False
         described = describe(state.network)
         if not described:
@@ -52,9 +53,10 @@ class Epochs:
                 return False
             if max(sizes) * _widest_product(described) > ALONE:
                 return False
+            self.layout = state.network.layout
             self.table = tabulate(state.network, described, max(sizes))
             self.bounds = np.array(source.bounds, np.int64)
-        return self._steps([0.0]) is not None
+        return self._steps([]) is not None
 
     def _rows(self, source: Any) -> tuple[np.ndarray, Tabled, np.ndarray] | None:
         """Return the input, the loss with its targets, and the weights; None where one is odd."""
@@ -79,9 +81,7 @@ class Epochs:
     def _steps(self, decays: list[float]) -> Any:
         state = self.run.state
         network = state.network
-        return state.optimizer.tabled(
-            network.flat_params, network.flat_grads, network.layout, decays
-        )
+        return state.optimizer.tabled(network.flat_params, network.flat_grads, self.layout, decays)
 
     def compute(self) -> float:
         """Go through all batches; return the mean loss.
@@ -180,10 +180,6 @@ _NO_ORDER = np.empty(0, np.int64)
 
 def _widest_product(described: list[Any]) -> int:
     return max((layer.multiply_adds() for layer, _, _ in described), default=0)
-
-
-def _is_known(network: Any) -> bool:
-    return network.is_built and network.layout is not None
 
 
 def _rows_of(order: np.ndarray | None, bounds: np.ndarray) -> Any:

@@ -4,6 +4,8 @@ Whoever trains leaves networks to others whose products are worth a second threa
 those of the other kernels, so that the bits are those of the layers.
 """
 
+import functools
+
 import numpy as np
 
 from layerkit.kernels._numba import activations, cross_entropy, dense, normalization, optimizers
@@ -14,7 +16,7 @@ from layerkit.kernels._numba.blas import (
     multiply_by_transpose,
     multiply_transposed,
 )
-from layerkit.kernels._numba.compile import jit
+from layerkit.kernels._numba.compile import FLAGS, jit
 from layerkit.kernels._numpy import epochs as reference
 from layerkit.kernels._numpy.epochs import (
     BATCH_NORM,
@@ -144,7 +146,7 @@ def _forward(blas, x, layers, numbers, params, running, words, used, scratch):
                 x, params[first : first + n_in], params[second : second + n_in],
                 a, b, means, variances, statistics, y,
             )  # fmt: skip
-        elif kind == GELU or kind == SILU or kind == MISH:
+        elif kind in (GELU, SILU, MISH):
             gate = scratch[aside : aside + flat_x.size]
             if kind == GELU:
                 activations.gelu_loop(flat_x, flat_y, gate)
@@ -210,7 +212,7 @@ def _backward(blas, inputs, layers, numbers, params, grads, words, used, scratch
                 grad, mean, inv_std, gamma, of_gamma, of_beta
             )
             normalization._batch_norm_grad(grad, x, grad, mean[0], scale, slope, shift)
-        elif kind == GELU or kind == SILU or kind == MISH:
+        elif kind in (GELU, SILU, MISH):
             gate = scratch[aside : aside + flat_x.size]
             if kind == GELU:
                 activations.gelu_grad_loop(g, flat_x, gate, g)
@@ -256,12 +258,20 @@ def _normalize(x, gamma, beta, eps, momentum, means, variances, statistics, y):
         parts[0], parts[1], x, gamma, beta, eps
     )
     normalization._standardize(x, y, mean[0], scale, shift)
-    number = x.dtype.type
-    unbiased, momentum = number(n / (n - 1)), number(momentum)
     for c in range(channels):
         statistics[0, c], statistics[1, c], statistics[2, c] = mean[0, c], mean[1, c], inv_std[c]
-        means[c] += momentum * (mean[0, c] + mean[1, c] - means[c])
-        variances[c] += momentum * (var[c] * unbiased - variances[c])
+        mean[0, c] += mean[1, c]
+    _track(means, mean[0], 1.0, momentum)
+    _track(variances, var, n / (n - 1), momentum)
+
+
+@functools.partial(jit, flags=FLAGS - {"contract", "reassoc"})
+def _track(running, of_batch, factor, momentum):
+    """Let running statistics follow, rounding where the layer does."""
+    number = running.dtype.type
+    factor, momentum = number(factor), number(momentum)
+    for c in range(running.size):
+        running[c] += momentum * (factor * of_batch[c] - running[c])
 
 
 @jit

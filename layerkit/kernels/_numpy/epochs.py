@@ -22,6 +22,7 @@ Arguments::
     running               running means and variances, one after the other, to be changed
     words                 random bits, uint64: for each Dropout, batch after batch
     loss, of_loss         one of the losses below, and float64 (2,) for it
+    penalized             whether the decay of what decays joins the loss
     rule                  one of the optimizers' rules below
     segments              which parameters decay, int64 (n, 3): from, to, whether they do
     memory                what the rule remembers, (2, n_params), or fewer rows, to be changed
