@@ -1,6 +1,6 @@
 """Activations, softmax and their logarithms, and backward, in one pass each.
 
-Softmax is compiled for float32 only; float64 runs in NumPy.
+Softmax, GELU and Mish are compiled for float32 only, and run in NumPy in float64.
 """
 
 import functools
@@ -209,12 +209,12 @@ def mish_grad_loop(grad, x, s, out):
 
 
 # Runs of Dense layers, and whole epochs, use these loops too.
-mish_grad = one_pass(reference.mish_grad, BOTH, n_inputs=3)(mish_grad_loop)
-mish = one_pass(reference.mish, BOTH, n_outputs=2)(mish_loop)
+mish_grad = one_pass(reference.mish_grad, SINGLE, n_inputs=3)(mish_grad_loop)
+mish = one_pass(reference.mish, SINGLE, n_outputs=2)(mish_loop)
 silu_grad = one_pass(reference.silu_grad, BOTH, n_inputs=3)(silu_grad_loop)
 silu = one_pass(reference.silu, BOTH, n_outputs=2)(silu_loop)
-gelu_grad = one_pass(reference.gelu_grad, BOTH, n_inputs=3)(gelu_grad_loop)
-gelu = one_pass(reference.gelu, BOTH, n_outputs=2)(gelu_loop)
+gelu_grad = one_pass(reference.gelu_grad, SINGLE, n_inputs=3)(gelu_grad_loop)
+gelu = one_pass(reference.gelu, SINGLE, n_outputs=2)(gelu_loop)
 softplus_grad = one_pass(reference.softplus_grad, BOTH, n_inputs=2)(softplus_grad_loop)
 elu_grad = one_pass(reference.elu_grad, BOTH, n_inputs=2)(elu_grad_loop)
 elu = one_pass(reference.elu, BOTH)(elu_loop)

@@ -47,6 +47,7 @@ from layerkit.kernels.blas import one_blas_thread
 from layerkit.kernels.dispatch import in_numpy
 
 
+@functools.wraps(in_numpy(reference.train_epoch))
 def train_epoch(X, *others):
     blas = addresses(X.dtype)
     if blas is None:  # NumPy has another BLAS
