@@ -15,7 +15,8 @@ Layers, each with its own ``forward`` and ``backward``; `layerkit.layers` has a 
     GlobalMaxPool1D, GlobalMaxPool2D, GlobalAvgPool1D, GlobalAvgPool2D
     BatchNorm, LayerNorm, GroupNorm, RMSNorm
     Dropout, SpatialDropout2D, AlphaDropout, GaussianNoise
-    Flatten, Reshape, Permute, ZeroPad2D, UpSample2D, Embedding
+    Flatten, Reshape, Permute, ZeroPad2D, UpSample2D, Embedding,
+    SimpleRNN, GRU, LSTM, Bidirectional, LastStep
     Sequential, Residual, Concat, Columns
 
 The base class, and proofs::

@@ -7,6 +7,9 @@
 - Before ``backward`` there must have been a forward, and the gradient must fit what it returned.
 - Afterwards the result must have the shape that ``setup`` declared (backward: that of the input),
   the gradients of a frozen layer are zero, and observers are shown what came and what went out.
+- Rows of unequal length (`Sequences`, or a list of arrays) come as they are to a layer that
+  ``takes_sequences``; one that is ``stepwise`` gets their steps as the rows of a table; for any
+  other they become an array, if they are equally long.
 - A guard stands aside where a subclass calls the method through ``super()``, as a part of its own.
 
 So a traceback has one frame of this file between a call and the layer's own line.
@@ -17,14 +20,22 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from layerkit.shapes import Shape, batch_shape
+from layerkit.sequences import Sequences, as_sequences, numbers, same_lengths
+from layerkit.shapes import Shape, batch_shape, fits
 
 Observer = Callable[[Any, str, np.ndarray, np.ndarray], None]
+
+
+class Passed(NamedTuple):
+    """What a forward was given and returned where that was `Sequences`: how long the rows were."""
+
+    offsets: np.ndarray
+    output: Sequences | Shape
 
 
 def guard_methods(kind: Any) -> None:
@@ -40,19 +51,19 @@ def guard_methods(kind: Any) -> None:
 
 def _guard_forward(forward: Callable, owner: type) -> Callable:
     @functools.wraps(forward)
-    def guarded(self: Any, x: ArrayLike, training: bool = False) -> np.ndarray:
+    def guarded(self: Any, x: Any, training: bool = False) -> np.ndarray:
         if self._forward_owner is not owner:
             return forward(self, x, training)
         x = _accept(self, x)
         self._forward_shape = None  # what `clear_cache` does to each layer, without a call
         self.__dict__.pop("cache", None)
+        if type(x) is Sequences:
+            return _forward_sequences(self, forward, x, training)
         y = forward(self, x, training)
         shape = y.shape
-        if shape[1:] != self.output_shape or shape[0] != x.shape[0]:
-            raise ValueError(
-                f"in {self.where}: setup declared the output {batch_shape(self.output_shape)}, "
-                f"but forward turned {x.shape} into {y.shape}"
-            )
+        declared = self.output_shape
+        if shape[0] != x.shape[0] or (shape[1:] != declared and not fits(shape[1:], declared)):
+            raise _wrong_output(self, x, y)
         self._forward_shape = shape
         if self._observer is not None:
             self._observer(self, "forward", x, y)
@@ -66,20 +77,23 @@ def _guard_backward(backward: Callable, owner: type) -> Callable:
     def guarded(self: Any, grad_output: ArrayLike) -> np.ndarray:
         if self._backward_owner is not owner:
             return backward(self, grad_output)
-        grad_output = accept_gradient(self, grad_output, self._forward_shape)
-        grad_input = backward(self, grad_output)
-        shape = (len(grad_output), *self.input_shape)
-        returned = None if grad_input is None else grad_input.shape
-        if returned != shape and (returned is not None or self.needs_input_grad):
-            raise ValueError(
-                f"in {self.where}: backward must return the gradient of the input, "
-                f"{shape}, but returned {returned}"
-            )
+        passed = self._forward_shape
+        if type(passed) is Passed:
+            grad_output, grad_input = _backward_sequences(self, backward, grad_output, passed)
+        else:
+            grad_output = accept_gradient(self, grad_output, passed)
+            grad_input = backward(self, grad_output)
+            shape = (len(grad_output), *self.input_shape)
+            returned = None if grad_input is None else grad_input.shape
+            if returned != shape and not (
+                fits(returned, shape) if returned else not self.needs_input_grad
+            ):
+                raise _wrong_gradient(self, shape, returned)
         if not self._trainable and self.is_built:
             for grad in self.grads.values():
                 grad.fill(0)
         if self._observer is not None:
-            self._observer(self, "backward", grad_output, grad_input)
+            self._observer(self, "backward", numbers(grad_output), numbers(grad_input))
         return grad_input
 
     return guarded
@@ -89,21 +103,27 @@ def _guard_infer(infer: Callable) -> Callable:
     @functools.wraps(infer)
     def guarded(self: Any, x: ArrayLike) -> np.ndarray:
         layer = self if self.is_built else self._twin()  # finds its shapes on a copy of itself
-        return infer(layer, _accept(layer, x))
+        x = _accept(layer, x)
+        if type(x) is Sequences and not layer.takes_sequences:
+            return x.with_steps(infer(layer, x.steps))
+        return infer(layer, x)
 
     return guarded
 
 
-def _accept(layer: Any, x: ArrayLike) -> np.ndarray:
+def _accept(layer: Any, x: Any) -> Any:
     """Return the input as an array that fits, or raise."""
     if type(x) is np.ndarray and x.dtype == layer.dtype and x.shape[1:] == layer.input_shape:
         return x
+    x = as_sequences(x)
+    if isinstance(x, Sequences):
+        return _accept_sequences(layer, x)
     array = layer.convert_input(x)
     if array.ndim == 0:
         raise ValueError(f"in {layer.where}: expects a batch of samples, got a single number")
     if not layer.is_built:
         layer._declare_unbuilt(array.shape[1:])
-    elif array.shape[1:] != layer.input_shape:
+    elif not fits(array.shape[1:], layer.input_shape):
         raise ValueError(
             f"in {layer.where}: expects {batch_shape(layer.input_shape)}, got {array.shape}"
         )
@@ -124,6 +144,103 @@ def accept_gradient(layer: Any, grad_output: ArrayLike, shape: Shape | None) -> 
             f"{shape}, got {grad_output.shape}"
         )
     return grad_output
+
+
+# ---------------------------------------------------------------- rows of unequal length
+
+
+def _accept_sequences(layer: Any, x: Sequences) -> Any:
+    """Return rows that fit, as the layer takes them, or raise."""
+    if not layer.is_built:
+        layer._declare_unbuilt(x.shape[1:])
+    if not (layer.takes_sequences or layer.stepwise):
+        if x.time is None:
+            raise ValueError(
+                f"in {layer.where}: takes rows of one length only, got rows of {x.extent}"
+            )
+        return _accept(layer, x.to_array())
+    if len(layer.input_shape) < 1 or x.steps.shape[1:] != layer.input_shape[1:]:
+        raise ValueError(f"in {layer.where}: expects {batch_shape(layer.input_shape)}, got {x}")
+    steps = layer.convert_input(x.steps)
+    return x if steps is x.steps else x.with_steps(steps)
+
+
+def _forward_sequences(layer: Any, forward: Callable, x: Sequences, training: bool) -> Any:
+    if layer.takes_sequences:
+        y = forward(layer, x, training)
+    else:
+        y = x.with_steps(forward(layer, x.steps, training))
+    shape = (len(y), *y.steps.shape[1:]) if isinstance(y, Sequences) else y.shape
+    declared = layer.output_shape[1:] if isinstance(y, Sequences) else layer.output_shape
+    if shape != (len(x), *declared):
+        raise _wrong_output(layer, x, y)
+    # Of the output no more than its shape is kept.
+    output = y.with_steps(_no_memory(y.steps)) if isinstance(y, Sequences) else y.shape
+    layer._forward_shape = Passed(x.offsets, output)
+    if layer._observer is not None:
+        layer._observer(layer, "forward", x.steps, numbers(y))
+    return y
+
+
+def _no_memory(like: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(np.zeros((), like.dtype), like.shape)
+
+
+def _backward_sequences(
+    layer: Any, backward: Callable, grad_output: Any, passed: Passed
+) -> tuple[Any, Any]:
+    """Return the gradient of the output as it was accepted, and that of the input."""
+    if isinstance(passed.output, Sequences):
+        grad_output = _accept_step_gradients(layer, grad_output, passed.output)
+    else:
+        grad_output = accept_gradient(layer, grad_output, passed.output)
+    if layer.takes_sequences:
+        grad_input = backward(layer, grad_output)
+    else:
+        grad_input = backward(layer, grad_output.steps)
+        grad_input = None if grad_input is None else grad_output.with_steps(grad_input)
+    if grad_input is None and not layer.needs_input_grad:
+        return grad_output, None
+    if isinstance(grad_input, np.ndarray) and grad_input.ndim > 1:  # of equally long rows
+        grad_input = Sequences.from_array(grad_input)
+    shape = (int(passed.offsets[-1]), *layer.input_shape[1:])
+    returned = grad_input.steps.shape if isinstance(grad_input, Sequences) else None
+    if returned != shape or not np.array_equal(grad_input.offsets, passed.offsets):
+        raise _wrong_gradient(layer, shape, returned)
+    return grad_output, grad_input
+
+
+def _accept_step_gradients(layer: Any, grad_output: Any, output: Sequences) -> Sequences:
+    """Return the gradient of every step of the last forward's result, or raise."""
+    grad = as_sequences(grad_output)
+    if not isinstance(grad, Sequences):
+        array = np.asarray(grad)
+        if array.ndim > 1 and array.shape[1] == output.time:
+            grad = Sequences.from_array(array)
+    same = isinstance(grad, Sequences) and same_lengths(grad, output)
+    if not same or grad.steps.shape != output.steps.shape:
+        got = grad if isinstance(grad, Sequences) else np.shape(grad)
+        raise ValueError(
+            f"in {layer.where}: backward expects the gradient of its output, {output}, got {got}"
+        )
+    return grad if grad.dtype == output.dtype else grad.astype(output.dtype)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def _wrong_output(layer: Any, x: Any, y: Any) -> ValueError:
+    return ValueError(
+        f"in {layer.where}: setup declared the output {batch_shape(layer.output_shape)}, "
+        f"but forward turned {x.shape} into {y.shape}"
+    )
+
+
+def _wrong_gradient(layer: Any, expected: Any, returned: Any) -> ValueError:
+    return ValueError(
+        f"in {layer.where}: backward must return the gradient of the input, "
+        f"{expected}, but returned {returned}"
+    )
 
 
 @contextmanager

@@ -78,6 +78,10 @@ class Layer(Tree):
     weight_init: ClassVar[Any] = None
     # Whether its kernels use all processors themselves, so that BLAS had better use one.
     threaded: ClassVar[bool] = False
+    # Of rows of unequal length (`layerkit.sequences.Sequences`): whether it treats every step by
+    # itself, and so is given all steps as the rows of a table; or takes them as they are.
+    stepwise: ClassVar[bool] = False
+    takes_sequences: ClassVar[bool] = False
     _infers_as_its_forward: ClassVar[bool] = False  # infer was written beside a forward
     _observer: Observer | None = None
     _unpickled = (*Tree._unpickled, "_observer")
@@ -106,6 +110,14 @@ class Layer(Tree):
             Without the batch axis too; by default the same.
         """
         return input_shape
+
+    def declare(self, input_shape: Shape) -> Shape:
+        """Run ``setup`` and remember the shapes; containers call it on their children."""
+        if None in input_shape and not (self.stepwise or self.takes_sequences):
+            raise ValueError(
+                f"in {self.where}: takes rows of one length only, got {batch_shape(input_shape)}"
+            )
+        return super().declare(input_shape)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         """Compute the output and cache what ``backward`` needs.

@@ -126,7 +126,8 @@ class Parameterized:
     def check(self, ok: bool, name: str, expected: str) -> None:
         """Raise a ValueError that names parameter ``name``, what it must be and what it is."""
         if not ok:
-            raise ValueError(f"{self!r}: {name} must be {expected}, got {getattr(self, name)!r}")
+            value = getattr(self, name)
+            raise ValueError(f"{self!r}: {name} must be {expected}, got {value!r}{if_class(value)}")
 
     def __repr__(self) -> str:
         defaults = self._defaults()
@@ -138,6 +139,12 @@ class Parameterized:
 def _short(value: Any) -> str:
     """`repr`, but a function or class by its name alone: ``he_uniform``."""
     return value.__name__ if callable(value) and hasattr(value, "__name__") else repr(value)
+
+
+def if_class(value: Any) -> str:
+    """What to add to an error where a class of ours came in place of an object."""
+    is_class = isinstance(value, type) and issubclass(value, Parameterized)
+    return f": that is the class, write {value.__name__}(...)" if is_class else ""
 
 
 def is_size(value: Any, least: int = 1) -> bool:

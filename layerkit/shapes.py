@@ -1,5 +1,6 @@
 """Shapes of samples, and where the parameters of a network lie in its flat vectors."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from layerkit.parameters import is_size
 
 Shape = tuple[int, ...]
-"""Of one sample: the batch axis is left out."""
+"""Of one sample: the batch axis is left out. None in place of the first: any number of steps."""
 
 
 class Slot(NamedTuple):
@@ -22,14 +23,29 @@ class Slot(NamedTuple):
 
 def batch_shape(shape: Shape | None) -> str:
     """Print a shape with its batch axis: ``(n_samples, 28, 28, 1)``."""
-    return f"({', '.join(['n_samples', *map(str, shape or ())])}{'' if shape else ','})"
+    sizes = ["time" if size is None else str(size) for size in shape or ()]
+    return f"({', '.join(['n_samples', *sizes])}{'' if shape else ','})"
+
+
+def fits(shape: Shape, declared: Shape) -> bool:
+    """Whether an array has the shape that was declared, where None is any size."""
+    return shape == declared or (
+        len(shape) == len(declared)
+        and all(d is None or size == d for size, d in zip(shape, declared, strict=True))
+    )
+
+
+def size_of(shape: Shape) -> int:
+    """Count the numbers of a sample; of one step, where the number of steps is open."""
+    return math.prod(size for size in shape if size is not None)
 
 
 def as_shape(input_shape: int | Shape) -> Shape:
-    """Return the shape of one sample as a tuple of positive integers."""
+    """Return the shape of one sample as a tuple of positive integers; the first may be None."""
     shape = tuple(input_shape) if np.iterable(input_shape) else (input_shape,)
-    if not all(is_size(n) for n in shape):
+    is_open = np.iterable(input_shape) and shape[:1] == (None,)
+    if not all(is_size(n) for n in shape[is_open:]):
         raise ValueError(
             f"input_shape must hold positive integers, without the batch axis, got {input_shape!r}"
         )
-    return tuple(int(n) for n in shape)
+    return tuple(n if n is None else int(n) for n in shape)

@@ -52,7 +52,7 @@ class Tree(Parameterized):
     _flat_grads: np.ndarray | None = None
     _seed: np.random.SeedSequence | None = None
     _rng: np.random.Generator | None = None
-    _forward_shape: Shape | None = None  # of what the last forward returned
+    _forward_shape: Any = None  # of what the last forward returned
     _unpickled: tuple[str, ...] = (
         "_shown_params",
         "_shown_grads",
@@ -84,7 +84,7 @@ class Tree(Parameterized):
         Parameters
         ----------
         input_shape : int or tuple of int
-            Shape of one sample.
+            Shape of one sample; ``(None, n_features)`` for rows of any number of steps.
         random_state : int, numpy Generator, RandomState or SeedSequence, optional
             Seeds one stream per layer for initial values and one for its noise.
         dtype : float32 or float64, default=float32

@@ -211,6 +211,23 @@ EMBEDDING = [
     Case("Embedding of images", lambda: nn.Embedding(7, 2), (2, 3), ids),
 ]
 
+RECURRENT = [
+    Case("SimpleRNN", lambda: nn.SimpleRNN(3), (4, 2)),
+    Case("SimpleRNN relu", lambda: nn.SimpleRNN(3, "relu", return_sequences=True), (3, 2)),
+    Case("GRU", lambda: nn.GRU(3), (4, 2)),
+    Case("GRU of all steps", lambda: nn.GRU(2, return_sequences=True), (3, 2)),
+    Case("LSTM", lambda: nn.LSTM(3), (4, 2)),
+    Case("LSTM of all steps", lambda: nn.LSTM(2, return_sequences=True), (3, 2)),
+    Case("LSTM of one step", lambda: nn.LSTM(2), (1, 3)),
+    Case("Bidirectional", lambda: nn.Bidirectional(nn.LSTM(2)), (3, 2)),
+    Case(
+        "Bidirectional of all steps",
+        lambda: nn.Bidirectional(nn.GRU(2, return_sequences=True)),
+        (3, 2),
+    ),
+    Case("LastStep", lambda: nn.LastStep(), (3, 2)),
+]
+
 CONTAINERS = [
     Case("Sequential empty", lambda: nn.Sequential([]), (4,)),
     Case("Sequential", lambda: nn.Sequential([nn.Dense(5), nn.Tanh(), nn.Dense(3)]), (4,)),
@@ -299,5 +316,6 @@ CASES = [
     *DROPOUT,
     *RESHAPING,
     *EMBEDDING,
+    *RECURRENT,
     *CONTAINERS,
 ]

@@ -469,7 +469,7 @@ net, history = t.run(Checkpoint(sys.argv[1], on_error="raise"), resume=True, epo
                      patience=None)
 np.savez(sys.argv[2], params=net.flat_params, loss=history["loss"])
 """
-LONG = 150
+LONG = 400  # so that no machine is through before the last kill
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")

@@ -259,8 +259,8 @@ DATA = {
     "an unknown parameter": (
         lambda: classifier().set_params(layer__units=3),
         "SequentialClassifier has no parameter 'layer__units'; valid parameters are layers, loss"),
-    "a parameter of an optimizer that is only named": (
-        lambda: classifier().set_params(optimizer__learning_rate=3), "'optimizer__learning_rate'"),
+    "an unknown parameter of an optimizer that is only named": (
+        lambda: classifier().set_params(optimizer__rate=3), "'optimizer__rate'"),
 }  # fmt: skip
 
 

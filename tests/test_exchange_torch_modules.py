@@ -281,7 +281,8 @@ def test_a_shared_module_is_read_at_every_place(module, n_layers):
 @pytest.mark.parametrize(
     "module, message",
     [
-        (tnn.Sequential(tnn.LSTM(2, 2)), r"module\.0 LSTM\(2, 2\): LSTM has no layer"),
+        (tnn.Sequential(tnn.LSTMCell(2, 2)), r"module\.0 LSTMCell\(2, 2\): LSTMCell has no layer"),
+        (tnn.Sequential(tnn.LSTM(2, 2)), r"module\.0 LSTM\(2, 2\): only with batch_first=True"),
         (tnn.Sequential(tnn.Softplus(beta=2)), r"module\.0 .*only with beta=1"),
         (tnn.Sequential(tnn.Softplus(threshold=0.5)), "only with threshold of at least 20"),
         (tnn.Sequential(tnn.MaxPool2d(2, ceil_mode=True)), "only with ceil_mode=False"),

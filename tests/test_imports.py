@@ -27,9 +27,10 @@ MAY_IMPORT = {
     "parameters": set(),
     "datasets": set(),
     "seeds": {"parameters"},
+    "sequences": set(),
     "shapes": {"parameters"},
     "initializers": {"shapes"},
-    "guards": {"shapes"},
+    "guards": {"sequences", "shapes"},
     "tree": {"initializers", "parameters", "seeds", "shapes"},
     "tables": set(),
     "summary": {"shapes", "tables"},
@@ -37,7 +38,7 @@ MAY_IMPORT = {
 BELOW = set(MAY_IMPORT)
 MAY_IMPORT["layer"] = BELOW
 MAY_IMPORT["layers"] = {*BELOW, "layer"}
-MAY_IMPORT["losses"] = {"kernels", "parameters"}
+MAY_IMPORT["losses"] = {"kernels", "parameters", "sequences"}
 MAY_IMPORT["schedules"] = {"parameters"}
 MAY_IMPORT["optimizers"] = {"kernels", "parameters", "schedules", "shapes"}
 MAY_IMPORT["fused"] = {*MAY_IMPORT["layers"], "layers"}
@@ -143,7 +144,7 @@ def names_of_door(package: str) -> list[str]:
 def test_the_gradient_check_needs_the_contract_only():
     module = "layerkit.inspection.gradient_check"
     rooms = {room(name) for name, _ in imported_from_layerkit(SYNTAX[module])}
-    assert rooms <= {"inspection", "layer", "losses", "parameters", "seeds", "shapes"}
+    assert rooms <= {"inspection", "layer", "losses", "parameters", "seeds", "sequences", "shapes"}
 
 
 def test_what_is_forbidden_would_be_seen():

@@ -20,10 +20,12 @@ from layerkit.estimators.preparing import (
     Task,
     check_mapped,
     check_shape,
+    counts_steps,
     hold_out,
     prepare,
     seed_of,
     validate,
+    validate_sequences,
 )
 from layerkit.estimators.rules import is_splitter
 from layerkit.fused import plan, threads_for
@@ -31,8 +33,10 @@ from layerkit.fused.planning import Plan
 from layerkit.layer import Layer
 from layerkit.layers import Identity
 from layerkit.optimizers import LBFGS
-from layerkit.parameters import Parameterized, is_size
+from layerkit.parameters import Parameterized, if_class, is_size
 from layerkit.seeds import with_plain_seed, with_seed
+from layerkit.sequences import Sequences, as_sequences
+from layerkit.shapes import size_of
 from layerkit.training import Checkpoint
 from layerkit.training.batches import mapping_of, release
 from layerkit.training.checkpoint import as_checkpoint
@@ -346,6 +350,11 @@ class NetworkEstimator(
         if self._would_pass(X):
             return X
         check_is_fitted(self, "network_")
+        X = Sequences.from_array(X) if counts_steps(self, X) else as_sequences(X)
+        if isinstance(X, Sequences):
+            X = validate_sequences(self, X, reset=False)
+            check_shape(self, X)
+            return X
         X = validate_data(
             self,
             X,
@@ -389,8 +398,9 @@ class NetworkEstimator(
 
     def check(self, ok: bool, name: str, expected: str) -> None:
         if not ok:
+            value = getattr(self, name)
             raise ValueError(
-                f"{type(self).__name__}: {name} must be {expected}, got {getattr(self, name)!r}"
+                f"{type(self).__name__}: {name} must be {expected}, got {value!r}{if_class(value)}"
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -407,8 +417,13 @@ def infer_in_batches(network: Layer, X: Any, planned: Plan | None = None) -> np.
     planned = planned or plan(network)
     if X.shape[0] == 1:
         return planned.infer(X)
-    widths = [math.prod(layer.output_shape) for _, layer in network.walk() if layer.is_built]
-    rows = max(1, _BATCH_ELEMENTS // max(math.prod(network.input_shape), *widths))
+    widths = [size_of(layer.output_shape) for _, layer in network.walk() if layer.is_built]
+    steps = 1
+    if isinstance(X, Sequences):
+        steps = int(X.lengths.max())
+    elif network.input_shape[:1] == (None,):
+        steps = X.shape[1]
+    rows = max(1, _BATCH_ELEMENTS // (steps * max(size_of(network.input_shape), *widths)))
     parts, mapping = [], mapping_of(X)
     with threads_for(network):
         for start in range(0, X.shape[0], rows):

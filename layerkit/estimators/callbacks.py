@@ -46,16 +46,9 @@ class PlainCallback:
 class EpochHooks:
     """A callback of `train` that tells scikit-learn's callbacks of the fit and of every epoch.
 
-    Parameters
-    ----------
-    estimator : NetworkEstimator
-    epochs : int
-        Planned; there may be fewer.
-    given : tuple
-        X, y and sample_weight (or None): what is being fitted.
-    attributes : callable
-        Makes of the History so far the fitted attributes that the estimator would have if training
-        had ended just now.
+    So many ``epochs`` are planned, there may be fewer. ``given`` is what is being fitted: X, y and
+    sample_weight (or None). ``attributes`` makes of the History so far the fitted attributes that
+    the estimator would have if training had ended just now.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
-from sklearn.utils import assert_all_finite, check_consistent_length
+from sklearn.utils import assert_all_finite, check_array, check_consistent_length, check_X_y
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from layerkit.archive import ModelFileError
@@ -20,8 +20,10 @@ from layerkit.estimators.weights import class_weights
 from layerkit.layer import Layer
 from layerkit.optimizers import LBFGS
 from layerkit.seeds import as_seed_sequence
+from layerkit.sequences import Sequences, as_sequences
+from layerkit.shapes import fits
 from layerkit.training import Checkpoint, History
-from layerkit.training.batches import MappedRows, chunks, mapping_of
+from layerkit.training.batches import MappedRows, check_targets, chunks, mapping_of
 
 
 @dataclass(frozen=True)
@@ -160,27 +162,74 @@ def _survey(
 
 def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
     """Return X and y as scikit-learn's checks pass them, y of one column as a vector."""
+    X = as_sequences(X)
+    if isinstance(X, Sequences):
+        return validate_sequences(estimator, X, reset), as_column(_targets(estimator, X, y))
     is_mapped = mapping_of(X) is not None  # then it is checked and converted piece by piece
     recipe = estimator._recipe()
-    X, y = validate_data(
-        estimator,
-        X,
-        y,
-        reset=reset,
-        accept_sparse="csr",
-        multi_output=True,
-        y_numeric=is_regressor(estimator),
-        ensure_all_finite=not is_mapped,
-        allow_nd=recipe.allow_nd,
-        dtype="numeric" if is_mapped else recipe.dtypes,
-    )
-    check_mapped(X, estimator)
-    return X, as_column(y)
+    if is_regressor(estimator):
+        check_targets(y)
+    try:
+        checked, y = validate_data(
+            estimator,
+            X,
+            y,
+            reset=reset,
+            accept_sparse="csr",
+            multi_output=True,
+            y_numeric=is_regressor(estimator),
+            ensure_all_finite=not is_mapped,
+            allow_nd=recipe.allow_nd,
+            dtype="numeric" if is_mapped else recipe.dtypes,
+        )
+    except ValueError as error:
+        _blame_column(X, error)
+        raise
+    if checked.dtype.kind not in "biuf":
+        _blame_column(X)
+    check_mapped(checked, estimator)
+    return checked, as_column(y)
+
+
+def _blame_column(X: Any, error: Exception | None = None) -> None:
+    """Name the first column of a table that holds no numbers, if there is one."""
+    for name in getattr(X, "columns", ()):
+        try:
+            np.asarray(X[name], dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"X: column {name!r} holds no numbers but {X[name].dtype}; encode it, with "
+                "OneHotEncoder() in a ColumnTransformer, or with OrdinalEncoder(), whose codes "
+                f"Columns([([{name!r}], Embedding(n_categories, dim)), ...]) takes"
+            ) from error
+
+
+def validate_sequences(estimator: Any, X: Sequences, reset: bool) -> Sequences:
+    """Return rows of unequal length as scikit-learn's checks pass their steps."""
+    if not estimator._recipe().allow_nd:
+        raise ValueError(f"{type(estimator).__name__} takes a table, got {X}")
+    if not reset:  # the width is compared with the network's
+        return X.with_steps(check_array(X.steps, ensure_2d=False))
+    return X.with_steps(validate_data(estimator, X.steps, reset=True, dtype="numeric"))
+
+
+def _targets(estimator: Any, X: Sequences, y: Any) -> np.ndarray:
+    rows = np.zeros((len(X), 1))
+    return check_X_y(rows, y, multi_output=True, y_numeric=is_regressor(estimator))[1]
+
+
+def counts_steps(estimator: Any, X: Any) -> bool:
+    """Whether X is an array of sequences, for an estimator that was fitted on a list of rows."""
+    shape: tuple[int, ...] = np.shape(X) if hasattr(X, "dtype") else ()
+    width = getattr(estimator, "n_features_in_", None)
+    return len(shape) == 3 and shape[1] != width == shape[2]
 
 
 def check_shape(estimator: Any, X: Any) -> None:
     """Refuse samples of another shape than the network's."""
-    if X.shape[1:] != estimator.network_.input_shape:
+    known = estimator.network_.input_shape
+    fit = X.steps.shape[1:] == known[1:] if isinstance(X, Sequences) else fits(X.shape[1:], known)
+    if not fit:
         raise ValueError(
             f"X has samples of shape {X.shape[1:]}, but {type(estimator).__name__} was fitted on "
             f"samples of shape {estimator.network_.input_shape}"

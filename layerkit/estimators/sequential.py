@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
@@ -42,8 +43,8 @@ layers : list of Layer or (name, Layer), or Layer
 """,
     "training": """
 optimizer : str, Optimizer or LBFGS, default="adam"
-    A class of `layerkit.optimizers` by its name in lower case, or an instance, whose
-    parameters are then reached as ``optimizer__learning_rate``.
+    A class of `layerkit.optimizers` by its name in lower case, or an instance. Its parameters are
+    set as ``optimizer__learning_rate``, in a grid search too; a name becomes an instance then.
 batch_size : "auto" or int, default="auto"
     "auto" is a 32nd of the rows, between 32 and 200. L-BFGS always takes all rows.
 max_iter : int, default=200
@@ -186,47 +187,44 @@ class SequentialEstimator(NetworkEstimator):
     """What the two public estimators share: parameters of layers, ``layers__dense_1__units``."""
 
     _recipe_of = SequentialRecipe
+    optimizer: str | Optimizer | LBFGS
 
-    def __init__(
-        self,
-        layers: Sequence[Layer | tuple[str, Layer]] | Layer,
-        *,
-        loss: str | Loss = "auto",
-        optimizer: str | Optimizer | LBFGS = "adam",
-        batch_size: str | int = "auto",
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        n_iter_no_change: int | None = 10,
-        early_stopping: Any = False,
-        validation_fraction: float = 0.1,
-        warm_start: bool = False,
-        dtype: Any = "auto",
-        head: str | None = "auto",
-        verbose: bool = False,
-    ) -> None:
-        self.layers = layers
-        self.loss = loss
-        self.optimizer = optimizer
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.warm_start = warm_start
-        self.dtype = dtype
-        self.head = head
-        self.verbose = verbose
+    layers: Any
 
     def _nested(self) -> Iterator[tuple[str, Any]]:
         for name, value in super()._nested():
             if not isinstance(value, Sequential):
                 yield name, value
         yield from chain_of(self.layers)._nested()
+
+    def set_params(self, **params: Any) -> Self:
+        """Set hyper-parameters, also nested ones; ``optimizer__learning_rate`` of a named one too.
+
+        Parameters
+        ----------
+        **params : object
+            New values by name.
+
+        Returns
+        -------
+        self : object
+            The same object.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown; it lists the valid ones, and nothing has been set.
+        """
+        optimizer = params.get("optimizer", self.optimizer)
+        nested = any(name.startswith("optimizer__") for name in params)
+        if nested and isinstance(optimizer, str) and optimizer in _OPTIMIZERS:
+            before, made = self.optimizer, _OPTIMIZERS[optimizer]()
+            try:
+                return super().set_params(**params | {"optimizer": made})
+            except ValueError:
+                self.optimizer = before
+                raise
+        return super().set_params(**params)
 
     def _set_nested(self, name: str, value: Any) -> None:
         if not name.startswith("layers__"):
@@ -251,6 +249,7 @@ def chain_of(layers: Any) -> Sequential:
 
 
 @share_docs(_DOCS)
+@dataclass(eq=False, repr=False)
 class SequentialClassifier(NetworkClassifier, SequentialEstimator):
     """Classifier made of layers.
 
@@ -299,47 +298,27 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
     True
     """
 
-    def __init__(
-        self,
-        layers: Sequence[Layer | tuple[str, Layer]] | Layer,
-        *,
-        loss: str | Loss = "auto",
-        optimizer: str | Optimizer | LBFGS = "adam",
-        batch_size: str | int = "auto",
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        n_iter_no_change: int | None = 10,
-        early_stopping: Any = False,
-        validation_fraction: float = 0.1,
-        class_weight: Any = None,
-        warm_start: bool = False,
-        dtype: Any = "auto",
-        head: str | None = "auto",
-        verbose: bool = False,
-    ) -> None:
-        super().__init__(
-            layers,
-            loss=loss,
-            optimizer=optimizer,
-            batch_size=batch_size,
-            max_iter=max_iter,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            n_iter_no_change=n_iter_no_change,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            warm_start=warm_start,
-            dtype=dtype,
-            head=head,
-            verbose=verbose,
-        )
-        self.class_weight = class_weight
+    layers: Sequence[Layer | tuple[str, Layer]] | Layer
+    _: KW_ONLY
+    loss: str | Loss = "auto"
+    optimizer: str | Optimizer | LBFGS = "adam"
+    batch_size: str | int = "auto"
+    max_iter: int = 200
+    shuffle: bool = True
+    random_state: Any = None
+    tol: float = 1e-4
+    n_iter_no_change: int | None = 10
+    early_stopping: Any = False
+    validation_fraction: float = 0.1
+    class_weight: Any = None
+    warm_start: bool = False
+    dtype: Any = "auto"
+    head: str | None = "auto"
+    verbose: bool = False
 
 
 @share_docs(_DOCS)
+@dataclass(eq=False, repr=False)
 class SequentialRegressor(NetworkRegressor, SequentialEstimator):
     """Regressor made of layers.
 
@@ -384,6 +363,23 @@ class SequentialRegressor(NetworkRegressor, SequentialEstimator):
     >>> bool(low < middle < high)
     True
     """
+
+    layers: Sequence[Layer | tuple[str, Layer]] | Layer
+    _: KW_ONLY
+    loss: str | Loss = "auto"
+    optimizer: str | Optimizer | LBFGS = "adam"
+    batch_size: str | int = "auto"
+    max_iter: int = 200
+    shuffle: bool = True
+    random_state: Any = None
+    tol: float = 1e-4
+    n_iter_no_change: int | None = 10
+    early_stopping: Any = False
+    validation_fraction: float = 0.1
+    warm_start: bool = False
+    dtype: Any = "auto"
+    head: str | None = "auto"
+    verbose: bool = False
 
 
 def _warn_of_softmax_below_the_head(body: Sequence[Any]) -> None:

@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 
 from layerkit.estimators.weights import class_weights
+from layerkit.sequences import Sequences, numbers
 from layerkit.training.batches import mapping_of, release
 
 
@@ -69,10 +70,10 @@ class StreamedRows:
             if self.n_batches == 0:
                 self.X, self.y = X[:1].copy(), y[:1].copy()
                 self.tallies = [Tally() for _ in range(columns.shape[1] if classify else 1)]
-            if X.shape[1:] != self.X.shape[1:] or y.shape[1:] != self.y.shape[1:]:
+            if row_shape(X) != row_shape(self.X) or y.shape[1:] != self.y.shape[1:]:
                 raise ValueError(
-                    f"batch {self.n_batches}: X and y have rows of shape {X.shape[1:]} and "
-                    f"{y.shape[1:]}, those of the batches before {self.X.shape[1:]} and "
+                    f"batch {self.n_batches}: X and y have rows of shape {row_shape(X)} and "
+                    f"{y.shape[1:]}, those of the batches before {row_shape(self.X)} and "
                     f"{self.y.shape[1:]}"
                 )
             for tally, column in zip(self.tallies, columns.T, strict=False):
@@ -155,7 +156,7 @@ class StreamedRows:
         found = [(t.labels.tolist(), t.rows.tolist(), t.weights.tolist()) for t in self.tallies]
         row = self.X.toarray() if hasattr(self.X, "toarray") else self.X
         text = repr((own, self.n_batches, self.X.shape, self.X.dtype, found))
-        return hashlib.sha256(text.encode() + row.tobytes()).hexdigest()
+        return hashlib.sha256(text.encode() + numbers(row).tobytes()).hexdigest()
 
     @property
     def state(self) -> Any:
@@ -165,6 +166,11 @@ class StreamedRows:
     @state.setter
     def state(self, state: Any) -> None:
         self.batches.state = state  # type: ignore[attr-defined]
+
+
+def row_shape(X: Any) -> tuple[int | None, ...]:
+    """Shape of a row; rows of `Sequences` may have any number of steps."""
+    return (None, *X.shape[2:]) if isinstance(X, Sequences) else X.shape[1:]
 
 
 class Tally:

@@ -284,14 +284,6 @@ class PerOutput(Loss):
     Notes
     -----
     Backward: the derivatives of the parts, side by side.
-
-    Examples
-    --------
-    >>> loss = PerOutput(CategoricalCrossEntropy(), [2, 3])
-    >>> round(loss.forward([[0.0, 0.0, 0.0, 0.0, 0.0]], [[1, 2]]), 4)
-    0.8959
-    >>> loss.backward().round(3).tolist()
-    [[0.25, -0.25, 0.167, 0.167, -0.333]]
     """
 
     def __init__(self, loss: Loss, sizes: list[int]) -> None:

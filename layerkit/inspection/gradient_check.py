@@ -14,11 +14,15 @@ from numpy.typing import ArrayLike
 from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.seeds import as_seed_sequence
+from layerkit.sequences import Sequences, as_sequences, numbers
 from layerkit.shapes import Shape
 
 STEPS = (1e-5, 3e-7)
 """The first balances truncation (h² f''') against rounding (ε f / h) of a central difference in
 float64; where it disagrees, the second comes closer to a point at which f'' jumps."""
+
+STEPS_OF_A_ROW = 4
+"""Of the default input, where a network takes any number of them."""
 
 KINK = 1e-3
 """One-sided slopes of an output that differ by more than this share of the largest mark a kink."""
@@ -93,7 +97,7 @@ def check_gradients(
     layer: Layer,
     input_shape: int | Shape | None = None,
     *,
-    x: ArrayLike | None = None,
+    x: Any = None,
     n_samples: int = 5,
     tolerance: float = 1e-6,
     max_coordinates: int = 100,
@@ -117,7 +121,7 @@ def check_gradients(
         checked at its own parameters, an unbuilt one at random ones.
     input_shape : int or tuple of int, optional
         Shape of one sample; needed for an unbuilt layer unless ``x`` is given.
-    x : array, optional
+    x : array or list of arrays, optional
         The input to check at, by default standard normal. Integer input (for Embedding) is not
         differentiated.
     n_samples : int, default=5
@@ -152,21 +156,23 @@ def check_gradients(
     rng = np.random.default_rng(as_seed_sequence(random_state))
     network = _in_float64(layer, input_shape, x, rng)
     if x is None:
-        x = rng.standard_normal((n_samples, *network.input_shape))  # type: ignore[misc]
-    x = np.asarray(x)
-    x = np.array(x, dtype=np.float64 if x.dtype.kind == "f" else x.dtype)  # own, writable
+        sizes = [STEPS_OF_A_ROW if size is None else size for size in network.input_shape]
+        x = rng.standard_normal((n_samples, *sizes))
+    given: Any = as_sequences(x)
+    given = given if isinstance(given, Sequences) else np.asarray(given)
+    x = given.astype(np.float64 if given.dtype.kind == "f" else given.dtype)  # own, writable
     report = GradientCheck(layer.label, tolerance)
     for mode in ("inference", "training"):
         evaluate = _Evaluation(network, x, training=mode == "training")
         direction = rng.standard_normal(_repeatable(evaluate, layer).shape)
         network.flat_grads.fill(np.nan)  # what backward forgets to write must not look like a zero
-        grad_input = network.backward(direction)
+        grad_input = numbers(network.backward(evaluate.like_output(direction)))
         params, grads = network.flat_params, network.flat_grads.copy()
         arrays = {
             s.path: (params[s.slice].reshape(s.shape), grads[s.slice]) for s in network.layout
         }
         if check_input and x.dtype.kind == "f":
-            arrays = {"input": (x, np.array(grad_input)), **arrays}
+            arrays = {"input": (numbers(x), np.array(grad_input)), **arrays}
         for name, (values, gradient) in arrays.items():
             if values.size:
                 found = _compare(evaluate, direction, values, gradient, max_coordinates, rng)
@@ -244,7 +250,8 @@ def _in_float64(layer: Layer, input_shape: Any, x: Any, rng: np.random.Generator
             raise ValueError(
                 f"in {layer.where}: not built yet, so check_gradients needs input_shape or x"
             )
-        input_shape = np.shape(x)[1:]
+        x = as_sequences(x)
+        input_shape = x.shape[1:] if isinstance(x, Sequences) else np.shape(x)[1:]
     network.build(input_shape, random_state=rng, dtype=np.float64)
     # Zeros and ones hide mistakes (a forgotten bias, a scale applied twice): move off them.
     network.flat_params[...] += 0.1 * rng.standard_normal(network.n_params)
@@ -254,7 +261,9 @@ def _in_float64(layer: Layer, input_shape: Any, x: Any, rng: np.random.Generator
 class _Evaluation:
     """The network's output at its current input and parameters, the same noise every time."""
 
-    def __init__(self, network: Layer, x: np.ndarray, training: bool) -> None:
+    output: Any
+
+    def __init__(self, network: Layer, x: Any, training: bool) -> None:
         self.network, self.x, self.training = network, x, training
         buffers = [b for _, layer in network.walk() for b in layer.buffers.values()]
         self.buffers = [(buffer, buffer.copy()) for buffer in buffers]
@@ -264,7 +273,13 @@ class _Evaluation:
             buffer[...] = value
         self.network.reseed(0)
         # A copy: the output of Identity or Reshape is its input, which the comparison perturbs.
-        return self.network.forward(self.x.copy(), training=self.training)
+        self.output = self.network.forward(self.x.copy(), training=self.training)
+        return numbers(self.output)
+
+    def like_output(self, values: np.ndarray) -> Any:
+        """Return values in the form of the network's output."""
+        rows = self.output
+        return rows.with_steps(values) if isinstance(rows, Sequences) else values
 
 
 def _repeatable(evaluate: Callable[[], np.ndarray], layer: Layer) -> np.ndarray:

@@ -46,6 +46,14 @@ Pooling::
     GlobalAvgPool1D   the mean of every channel of a sequence
     GlobalAvgPool2D   the mean of every channel of an image
 
+Recurrent::
+
+    SimpleRNN         a state that goes from step to step
+    GRU               a state with a gate that keeps and one that resets
+    LSTM              a cell with gates that add, keep and show
+    Bidirectional     two of them, one reads from the end
+    LastStep          the last step of every sequence
+
 Normalization::
 
     BatchNorm         every channel, over the batch and all positions
@@ -103,6 +111,7 @@ from layerkit.layers.global_pooling import (
 from layerkit.layers.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from layerkit.layers.pooling import AvgPool1D, AvgPool2D, MaxPool1D, MaxPool2D
 from layerkit.layers.rectifiers import ELU, SELU, LeakyReLU, Maxout, PReLU, ReLU
+from layerkit.layers.recurrent import GRU, LSTM, Bidirectional, LastStep, SimpleRNN
 from layerkit.layers.reshaping import Flatten, Permute, Reshape, UpSample2D, ZeroPad2D
 from layerkit.layers.softmax import LogSoftmax, Softmax
 
@@ -110,11 +119,14 @@ __all__ = [
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
+    "LSTM",
     "SELU",
     "AlphaDropout",
     "AvgPool1D",
     "AvgPool2D",
     "BatchNorm",
+    "Bidirectional",
     "Columns",
     "Concat",
     "Conv1D",
@@ -135,6 +147,7 @@ __all__ = [
     "HardSwish",
     "HardTanh",
     "Identity",
+    "LastStep",
     "LayerNorm",
     "LeakyReLU",
     "LogSoftmax",
@@ -152,6 +165,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SimpleRNN",
     "Softmax",
     "Softplus",
     "Softsign",

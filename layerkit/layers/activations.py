@@ -50,6 +50,8 @@ class Elementwise(Layer):
     ([[0.0, 1.0]], [[5.0, 0.0]])
     """
 
+    stepwise = True
+
     def function(self, x: np.ndarray) -> np.ndarray:
         """Return f(x)."""
         raise NotImplementedError(f"{type(self).__name__} defines no function")
@@ -156,11 +158,11 @@ class HardSigmoid(FromOutput):
     -----
     Input and output of any shape, values in [0, 1], derivative 0 or 1/6; 0 at the kinks x = ±3, as
     in PyTorch. Backward: :math:`\partial L / \partial x = G \, f'(x)`. Outside ±3 nothing is
-    learned.
+    learned. The slope is that of the paper.
 
     References
     ----------
-    Howard et al., "Searching for MobileNetV3", ICCV 2019, arXiv:1905.02244 (this slope).
+    Howard et al., "Searching for MobileNetV3", ICCV 2019, arXiv:1905.02244.
 
     Examples
     --------

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from layerkit.layer import Layer
 from layerkit.layers.containers import check_layers
 from layerkit.parameters import is_size
+from layerkit.sequences import Sequences, numbers
 from layerkit.shapes import Shape
 
 
@@ -56,6 +57,8 @@ class Residual(Layer):
     >>> block.forward([[1.0, 2.0, 3.0, 4.0]]).shape
     (1, 4)
     """
+
+    takes_sequences = True
 
     def __init__(self, body: Layer, shortcut: Layer | None = None) -> None:
         self.body = body
@@ -180,19 +183,31 @@ class Concat(Layer):
     def convert_input(self, x: ArrayLike) -> np.ndarray:
         return x if _are_numbers(x) else self.branches[0].convert_input(x)
 
+    @property
+    def takes_sequences(self) -> bool:  # type: ignore[override]
+        """Whether features are joined, step by step."""
+        return self.axis == -1
+
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        return np.concatenate([f.forward(x, training) for f in self.branches], axis=self.axis)
+        return _joined([f.forward(x, training) for f in self.branches], self.axis)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        pieces = np.split(grad_output, self._cuts[:-1], axis=self.axis)
+        pieces = np.split(numbers(grad_output), self._cuts[:-1], axis=self.axis)
+        if isinstance(grad_output, Sequences):
+            pieces = [grad_output.with_steps(piece) for piece in pieces]
         return reduce(add, [f.backward(g) for f, g in zip(self.branches, pieces, strict=True)])
 
     def infer(self, x: np.ndarray) -> np.ndarray:
-        return np.concatenate([f.infer(x) for f in self.branches], axis=self.axis)
+        return _joined([f.infer(x) for f in self.branches], self.axis)
 
     def _nested(self) -> Iterator[tuple[str, Any]]:
         for i, layer in enumerate(self.branches):
             yield f"branches__{i}", layer
+
+
+def _joined(parts: list[Any], axis: int) -> Any:
+    joined = np.concatenate([numbers(part) for part in parts], axis=axis)
+    return parts[0].with_steps(joined) if isinstance(parts[0], Sequences) else joined
 
 
 class Columns(Layer):
@@ -289,7 +304,16 @@ class Columns(Layer):
     def _without_names(self, columns: Any) -> Any:
         """Turn names of columns into positions; leave all else as it is."""
         wanted = [columns] if isinstance(columns, str) else columns
+        wanted = wanted.tolist() if hasattr(wanted, "tolist") else wanted  # an Index, a Series
         wanted = list(wanted) if isinstance(wanted, tuple) else wanted
+        if callable(wanted):
+            raise ValueError(
+                f"in {self.where}: columns={columns!r} selects from a DataFrame, which no layer "
+                "sees: call it with yours and give the names that it returns"
+            )
+        if isinstance(wanted, slice) and any(isinstance(c, str) for c in _ends(wanted)):
+            start, stop = (c if c is None else self._without_names([c])[0] for c in _ends(wanted))
+            return slice(start, None if stop is None else stop + 1, wanted.step)  # as in pandas
         if not isinstance(wanted, list) or not any(isinstance(c, str) for c in wanted):
             return wanted
         if unknown := [c for c in wanted if c not in self._feature_names]:
@@ -320,6 +344,10 @@ class Columns(Layer):
     def _nested(self) -> Iterator[tuple[str, Any]]:
         for i, (_, layer) in enumerate(self.routes):
             yield f"routes__{i}", layer
+
+
+def _ends(labels: slice) -> tuple[Any, Any]:
+    return labels.start, labels.stop
 
 
 def _are_numbers(x: Any) -> TypeGuard[np.ndarray]:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from layerkit.initializers import Initializer
 from layerkit.layer import Layer
+from layerkit.parameters import if_class
 from layerkit.shapes import Shape
 
 
@@ -53,6 +54,8 @@ class Sequential(Layer):
     >>> net.backward(np.ones_like(y)).shape, net[:2].infer(np.ones((5, 4))).shape
     ((5, 4), (5, 16))
     """
+
+    takes_sequences = True
 
     _needs_input_grad = True
 
@@ -169,9 +172,9 @@ def _layer_of(entry: Any) -> Layer:
 
 
 def _hint(entry: Any) -> str:
-    if isinstance(entry, type) and issubclass(entry, Layer):
-        return f": that is the class, write {entry.__name__}(...)"
-    return ": put them in Sequential([...])" if isinstance(entry, list) else ""
+    if isinstance(entry, str):
+        return ": a layer is an object, such as ReLU()"
+    return ": put them in Sequential([...])" if isinstance(entry, list) else if_class(entry)
 
 
 def _named(layers: Sequence[Any]) -> list[tuple[str, Layer]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -12,7 +10,7 @@ from layerkit.initializers import Initializer
 from layerkit.kernels import add_row, matmul, sum_rows
 from layerkit.layer import Layer
 from layerkit.parameters import is_size
-from layerkit.shapes import Shape
+from layerkit.shapes import Shape, size_of
 
 
 class Dense(Layer):
@@ -66,6 +64,8 @@ class Dense(Layer):
     [[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]]
     """
 
+    stepwise = True
+
     weight_init = staticmethod(initializers.glorot_uniform)
 
     def __init__(
@@ -111,4 +111,4 @@ class Dense(Layer):
 
     def multiply_adds(self) -> int:
         """One product for every weight and every row."""
-        return math.prod(self.input_shape) * self.units
+        return size_of(self.input_shape) * self.units

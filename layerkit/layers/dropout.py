@@ -76,6 +76,8 @@ class Dropout(_RandomMask):
     [[0.0, 4.0, 0.0, 0.0, 0.0, 4.0, 0.0, 4.0]]
     """
 
+    stepwise = True
+
     def __init__(self, rate: float = 0.5) -> None:
         super().__init__(rate)
 
@@ -148,6 +150,8 @@ class SpatialDropout2D(Dropout):
     [[[[0.0, 2.0, 2.0]], [[0.0, 2.0, 2.0]]]]
     """
 
+    stepwise = False  # a channel is dropped from all steps of a row
+
     def __init__(self, rate: float) -> None:
         super().__init__(rate)
 
@@ -201,6 +205,8 @@ class AlphaDropout(_RandomMask):
     >>> layer.forward([[1.0, 1.0, 1.0, 1.0]], training=True).round(3).tolist()
     [[-0.779, 1.666, -0.779, -0.779]]
     """
+
+    stepwise = True
 
     SATURATION = -1.7580993408473766  # -λα of SELU
 
@@ -259,6 +265,8 @@ class GaussianNoise(Layer):
     >>> round(float(layer.forward(np.zeros((1, 1000)), training=True).std()), 1)
     0.1
     """
+
+    stepwise = True
 
     def __init__(self, stddev: float) -> None:
         self.stddev = stddev

@@ -66,6 +66,8 @@ class Embedding(Layer):
     [[1.0, 1.0], [0.0, 0.0], [2.0, 0.0]]
     """
 
+    stepwise = True
+
     def __init__(self, num_embeddings: int, dim: int) -> None:
         self.num_embeddings = num_embeddings
         self.dim = dim

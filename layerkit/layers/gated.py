@@ -269,6 +269,8 @@ class GLU(Layer):
     [[0.5, 1.0, 1.0, 0.0]]
     """
 
+    stepwise = True
+
     weight_init = staticmethod(initializers.glorot_uniform)
 
     def setup(self, input_shape: Shape) -> Shape:

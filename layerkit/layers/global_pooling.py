@@ -9,6 +9,7 @@ import numpy as np
 from layerkit.kernels import mean_of_cells
 from layerkit.layer import Layer
 from layerkit.layers._windows import check_spatial
+from layerkit.sequences import Sequences, numbers
 from layerkit.shapes import Shape
 
 
@@ -16,6 +17,11 @@ class _GlobalPool(Layer):
     """One number for every channel, of all cells of an image or steps of a sequence."""
 
     n_axes: int
+
+    @property
+    def takes_sequences(self) -> bool:  # type: ignore[override]
+        """Whether it pools the steps of a sequence, not the cells of an image."""
+        return self.n_axes == 1
 
     def setup(self, input_shape: Shape) -> Shape:
         check_spatial(self, input_shape, self.n_axes)
@@ -26,25 +32,43 @@ class _GlobalAvgPool(_GlobalPool):
     """What `GlobalAvgPool2D` and `GlobalAvgPool1D` compute."""
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        self.cache = x
+        if isinstance(x, Sequences):
+            sums = np.add.reduceat(x.steps, x.offsets[:-1]) if len(x) else x.steps
+            return sums / x.lengths[:, None].astype(sums.dtype)
         return mean_of_cells(_cells(x))
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        n_cells = math.prod(self.input_shape[:-1])
+        x = self.cache
+        if isinstance(x, Sequences):
+            share = grad_output / x.lengths[:, None].astype(grad_output.dtype)
+            return x.with_steps(share.repeat(x.lengths, axis=0))  # type: ignore[return-value]
+        n_cells = math.prod(x.shape[1:-1])
         share = grad_output[:, None] / n_cells
-        return share.repeat(n_cells, axis=1).reshape(len(share), *self.input_shape)
+        return share.repeat(n_cells, axis=1).reshape(x.shape)
 
 
 class _GlobalMaxPool(_GlobalPool):
     """What `GlobalMaxPool2D` and `GlobalMaxPool1D` compute."""
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        if isinstance(x, Sequences):
+            at = np.array([row.argmax(axis=0) for row in x], int).reshape(len(x), -1)
+            at += x.offsets[:-1, None]
+            self.cache = x, at
+            return np.take_along_axis(x.steps, at, axis=0)
         cells = _cells(x)
-        argmax = self.cache = cells.argmax(axis=1, keepdims=True)
+        argmax = cells.argmax(axis=1, keepdims=True)
+        self.cache = x, argmax
         return np.take_along_axis(cells, argmax, axis=1)[:, 0]
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        grad_input = np.zeros((len(grad_output), *self.input_shape), grad_output.dtype)
-        np.put_along_axis(_cells(grad_input), self.cache, grad_output[:, None], axis=1)
+        x, at = self.cache
+        grad_input = np.zeros(numbers(x).shape, grad_output.dtype)
+        if isinstance(x, Sequences):
+            np.put_along_axis(grad_input, at, grad_output, axis=0)
+            return x.with_steps(grad_input)  # type: ignore[return-value]
+        np.put_along_axis(_cells(grad_input), at, grad_output[:, None], axis=1)
         return grad_input
 
 
@@ -102,7 +126,7 @@ class GlobalAvgPool1D(_GlobalAvgPool):
 
     References
     ----------
-    As in `GlobalAvgPool2D`.
+    Lin, Chen and Yan, "Network in network", ICLR 2014, arXiv:1312.4400.
 
     Examples
     --------

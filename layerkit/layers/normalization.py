@@ -131,6 +131,8 @@ class BatchNorm(Standardization):
     [[0.0]]
     """
 
+    stepwise = True
+
     def __init__(self, momentum: float = 0.1, eps: float = 1e-5) -> None:
         self.momentum = momentum
         self.eps = eps
@@ -225,6 +227,8 @@ class LayerNorm(Standardization):
     >>> LayerNorm().build(2).forward([[1.0, 3.0], [-50.0, 50.0]]).round(4).tolist()
     [[-1.0, 1.0], [-1.0, 1.0]]
     """
+
+    stepwise = True
 
     def __init__(self, eps: float = 1e-5) -> None:
         self.eps = eps
@@ -375,6 +379,8 @@ class RMSNorm(PerChannel):
     >>> RMSNorm().build(2, dtype=np.float64).forward([[1.0, 7.0]]).round(4).tolist()
     [[0.2, 1.4]]
     """
+
+    stepwise = True
 
     def __init__(self, eps: float = 1e-6) -> None:
         self.eps = eps

@@ -153,7 +153,7 @@ class MaxPool1D(_MaxPool):
 
     References
     ----------
-    As in `MaxPool2D`.
+    Ranzato et al., "Unsupervised learning of invariant feature hierarchies", CVPR 2007.
 
     Examples
     --------
@@ -251,7 +251,7 @@ class AvgPool1D(_AvgPool):
 
     References
     ----------
-    As in `AvgPool2D`.
+    LeCun et al., "Gradient-based learning applied to document recognition", Proc. IEEE 86, 1998.
 
     Examples
     --------

@@ -19,6 +19,11 @@ class _AlongAxis(Layer):
     def __init__(self, axis: int = -1) -> None:
         self.axis = axis
 
+    @property
+    def stepwise(self) -> bool:  # type: ignore[override]
+        """Whether no other step has a part in the result: not where the axis is that of time."""
+        return self.axis == -1
+
     def setup(self, input_shape: Shape) -> Shape:
         rank = len(input_shape) + 1
         ok = is_size(self.axis, least=1 - rank) and self.axis < rank and self.axis != 0

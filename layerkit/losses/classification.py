@@ -340,10 +340,12 @@ class Focal(Categorical):
       ``s_k = t_k (1 - p_k)^gamma (gamma p_k log(p_k) / (1 - p_k) - 1)``
     - inverse link: softmax, or sigmoid in the binary form
 
+    The paper's class weight α is a sample weight here.
+
     References
     ----------
     Lin, Goyal, Girshick, He and Dollár, "Focal loss for dense object detection" (RetinaNet), ICCV
-    2017; without its class weight α, which is a sample weight here.
+    2017.
 
     Examples
     --------

@@ -62,7 +62,7 @@ class SquaredHinge(Hinge):
 
     References
     ----------
-    Tang, "Deep learning using linear support vector machines", 2013 (arXiv:1306.0239).
+    Tang, "Deep learning using linear support vector machines", 2013, arXiv:1306.0239.
 
     Examples
     --------

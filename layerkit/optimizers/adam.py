@@ -12,7 +12,7 @@ from math import log, sqrt
 import numpy as np
 
 from layerkit.kernels import MOMENTS, adam_step, adamax_step, moments_step, moving_average
-from layerkit.optimizers.optimizer import Optimizer, Rate, are_betas
+from layerkit.optimizers.optimizer import Optimizer, Rate, Vector, are_betas
 from layerkit.parameters import in_range, is_positive
 
 
@@ -62,9 +62,7 @@ class Adam(Optimizer):
 
     memory = ("m", "v")
 
-    def update(
-        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray, v: np.ndarray
-    ) -> None:
+    def update(self, p: Vector, g: Vector, rate: float, t: int, m: Vector, v: Vector) -> None:
         beta1, beta2 = map(float, self.betas)
         adam_step(p, g, m, v, rate, beta1, beta2, float(self.eps), t)
 
@@ -116,14 +114,7 @@ class AdamW(Adam):
     decoupled = update_decays = True
 
     def update(  # type: ignore[override]  # and the decay in the same pass
-        self,
-        p: np.ndarray,
-        g: np.ndarray,
-        rate: float,
-        t: int,
-        m: np.ndarray,
-        v: np.ndarray,
-        keep: float = 1.0,
+        self, p: Vector, g: Vector, rate: float, t: int, m: Vector, v: Vector, keep: float = 1.0
     ) -> None:
         beta1, beta2 = map(float, self.betas)
         adam_step(p, g, m, v, rate, beta1, beta2, float(self.eps), t, keep)
@@ -179,9 +170,7 @@ class NAdam(Adam):
         super().__init__(learning_rate, betas, eps, weight_decay, clip_norm, clip_value)
         self.momentum_decay = momentum_decay
 
-    def update(
-        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray, v: np.ndarray
-    ) -> None:
+    def update(self, p: Vector, g: Vector, rate: float, t: int, m: Vector, v: Vector) -> None:
         beta1, beta2 = map(float, self.betas)
         mu, mu_next, product = _nadam_momenta(t, beta1, float(self.momentum_decay))
         c = sqrt(1 - beta2**t)
@@ -239,9 +228,7 @@ class RAdam(Adam):
     0.7
     """
 
-    def update(
-        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray, v: np.ndarray
-    ) -> None:
+    def update(self, p: Vector, g: Vector, rate: float, t: int, m: Vector, v: Vector) -> None:
         beta1, beta2 = map(float, self.betas)
         of_m = rate / (1 - beta1**t)
         rho_inf = 2 / (1 - beta2) - 1
@@ -291,7 +278,7 @@ class Adamax(Adam):
     memory = ("m", "u")
 
     def update(  # type: ignore[override]  # u in the place of v
-        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray, u: np.ndarray
+        self, p: Vector, g: Vector, rate: float, t: int, m: Vector, u: Vector
     ) -> None:
         beta1, beta2 = map(float, self.betas)
         adamax_step(p, g, m, u, rate / (1 - beta1**t), beta1, beta2, float(self.eps))

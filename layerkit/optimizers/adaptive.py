@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from layerkit.kernels import adadelta_step, adagrad_step, rmsprop_step
-from layerkit.optimizers.optimizer import Optimizer, Rate
+from layerkit.optimizers.optimizer import Optimizer, Rate, Vector
 from layerkit.parameters import in_range, is_positive
 
 
@@ -38,6 +36,7 @@ class Adagrad(Optimizer):
 
     Examples
     --------
+    >>> import numpy as np
     >>> params = np.array([1.0, -2.0])
     >>> Adagrad(learning_rate=0.1).step(params, np.array([3.0, -0.5]))
     >>> params.round(6).tolist()
@@ -52,7 +51,7 @@ class Adagrad(Optimizer):
 
     memory = ("v",)
 
-    def update(self, p: np.ndarray, g: np.ndarray, rate: float, t: int, v: np.ndarray) -> None:
+    def update(self, p: Vector, g: Vector, rate: float, t: int, v: Vector) -> None:
         adagrad_step(p, g, v, rate, float(self.eps))
 
     def validate(self) -> None:
@@ -95,6 +94,7 @@ class RMSProp(Optimizer):
 
     Examples
     --------
+    >>> import numpy as np
     >>> params = np.array([1.0, -2.0])
     >>> RMSProp(learning_rate=0.1, rho=0.75).step(params, np.array([3.0, -0.5]))
     >>> params.round(6).tolist()
@@ -116,13 +116,13 @@ class RMSProp(Optimizer):
 
     def update(
         self,
-        p: np.ndarray,
-        g: np.ndarray,
+        p: Vector,
+        g: Vector,
         rate: float,
         t: int,
-        v: np.ndarray,
-        m: np.ndarray | None = None,
-        velocity: np.ndarray | None = None,
+        v: Vector,
+        m: Vector | None = None,
+        velocity: Vector | None = None,
     ) -> None:
         rho, momentum = float(self.rho), float(self.momentum)
         rmsprop_step(p, g, v, m, velocity, rate, rho, momentum, float(self.eps))
@@ -164,6 +164,7 @@ class Adadelta(Optimizer):
 
     Examples
     --------
+    >>> import numpy as np
     >>> params = np.array([1.0])
     >>> Adadelta(rho=0.75, eps=1e-4).step(params, np.array([3.0]))
     >>> round(float(params[0]), 4)
@@ -179,9 +180,7 @@ class Adadelta(Optimizer):
 
     memory = ("v", "w")
 
-    def update(
-        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, v: np.ndarray, w: np.ndarray
-    ) -> None:
+    def update(self, p: Vector, g: Vector, rate: float, t: int, v: Vector, w: Vector) -> None:
         adadelta_step(p, g, v, w, rate, float(self.rho), float(self.eps))
 
     def validate(self) -> None:

@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from layerkit.kernels import DESCENT, MOMENTUM, lion_step, rprop_step, sgd_step
-from layerkit.optimizers.optimizer import Optimizer, Rate, are_betas, is_pair
+from layerkit.optimizers.optimizer import Optimizer, Rate, Vector, are_betas, is_pair
 from layerkit.parameters import in_range, is_positive
 
 
@@ -39,6 +37,7 @@ class SGD(Optimizer):
 
     Examples
     --------
+    >>> import numpy as np
     >>> params = np.array([1.0, -2.0])
     >>> SGD(learning_rate=0.1).step(params, np.array([1.0, 5.0]))
     >>> params.tolist()
@@ -57,7 +56,7 @@ class SGD(Optimizer):
         return ("velocity",) if self.momentum else ()
 
     def update(
-        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, velocity: np.ndarray | None = None
+        self, p: Vector, g: Vector, rate: float, t: int, velocity: Vector | None = None
     ) -> None:
         sgd_step(p, g, velocity, rate, float(self.momentum), self.nesterov)
 
@@ -102,6 +101,7 @@ class Lion(Optimizer):
 
     Examples
     --------
+    >>> import numpy as np
     >>> params = np.array([1.0, -2.0])
     >>> Lion(learning_rate=0.1).step(params, np.array([1e-3, -5.0]))
     >>> params.tolist()
@@ -118,7 +118,7 @@ class Lion(Optimizer):
     decoupled = update_decays = True
 
     def update(
-        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, m: np.ndarray, keep: float = 1.0
+        self, p: Vector, g: Vector, rate: float, t: int, m: Vector, keep: float = 1.0
     ) -> None:
         beta1, beta2 = map(float, self.betas)
         lion_step(p, g, m, rate, beta1, beta2, keep)
@@ -162,6 +162,7 @@ class Rprop(Optimizer):
 
     Examples
     --------
+    >>> import numpy as np
     >>> params, rprop = np.array([1.0]), Rprop(learning_rate=0.1)
     >>> for _ in range(3):
     ...     rprop.step(params, 2 * params)
@@ -179,13 +180,7 @@ class Rprop(Optimizer):
     memory = ("previous", "size")
 
     def update(
-        self,
-        p: np.ndarray,
-        g: np.ndarray,
-        rate: float,
-        t: int,
-        previous: np.ndarray,
-        size: np.ndarray,
+        self, p: Vector, g: Vector, rate: float, t: int, previous: Vector, size: Vector
     ) -> None:
         shrink, grow = map(float, self.etas)
         if t == 1:

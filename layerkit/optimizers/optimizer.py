@@ -17,6 +17,7 @@ from layerkit.shapes import Slot
 # length stay in a core's cache while the rule passes over them a dozen times.
 CHUNK = 32_768
 Rate = float | Callable[[int], float]
+Vector = np.ndarray  # float32 or float64, of one axis
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -150,9 +151,7 @@ class Optimizer(Parameterized):
         """Names of the vectors that the rule keeps from step to step."""
         return ()
 
-    def update(
-        self, p: np.ndarray, g: np.ndarray, rate: float, t: int, *args: Any, **memory: Any
-    ) -> None:
+    def update(self, p: Vector, g: Vector, rate: float, t: int, *args: Any, **memory: Any) -> None:
         """Change a piece of the parameters by one step: the rule itself, which a subclass states.
 
         Parameters

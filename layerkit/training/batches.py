@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from layerkit.parameters import is_size
+from layerkit.sequences import Sequences, as_sequences, numbers
 from layerkit.shapes import Shape
 
 Batch = tuple[Any, Any, Any, float | None]
@@ -205,6 +206,32 @@ class StreamedBatches:
         raise ValueError("LBFGS needs all rows at once: pass data as (X, y), not as batches")
 
 
+def check_targets(y: Any) -> None:
+    """Refuse what a loss would misread: dates and spans of time, which are integers, and complex.
+
+    Parameters
+    ----------
+    y : array or table of targets
+
+    Raises
+    ------
+    ValueError
+        That says what to do.
+    """
+    dtypes = [y.dtype] if hasattr(y, "dtype") else list(getattr(y, "dtypes", ()))
+    kinds = {getattr(dtype, "kind", "") for dtype in dtypes}
+    if kinds & set("mM"):
+        raise ValueError(
+            f"y holds dates or spans of time ({dtypes[0]}): a network learns numbers. Choose an "
+            "origin and a unit, such as (y - y.min()) / np.timedelta64(1, 'D')"
+        )
+    if "c" in kinds:
+        raise ValueError(
+            "Complex data not supported: y holds complex numbers, give their real and imaginary "
+            "parts as columns"
+        )
+
+
 def as_batches(
     data: Any, batch_size: int, rng: np.random.Generator | None = None
 ) -> ArrayBatches | StreamedBatches:
@@ -224,7 +251,7 @@ def fingerprint(X: Any, y: np.ndarray) -> str:
     """Digest of y and of 64 rows of X, which is not read as a whole."""
     sample = X[np.linspace(0, X.shape[0] - 1, 64).astype(int)]
     digest = hashlib.sha256(repr((X.shape, X.dtype, y.shape, y.dtype)).encode())
-    for array in (y, sample.data if hasattr(sample, "tocsr") else sample):
+    for array in (y, sample.data if hasattr(sample, "tocsr") else numbers(sample)):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
@@ -240,9 +267,11 @@ def _checked(X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, np.ndarray
     """Return arrays (a memory map is not read, sparse rows stay sparse) with equally many rows."""
     if hasattr(X, "tocsr"):
         X = X.tocsr()
-    elif not isinstance(X, np.ndarray | MappedRows):
+    elif type(X) is not np.ndarray:
+        X = as_sequences(X)
+    if not isinstance(X, np.ndarray | MappedRows | Sequences) and not hasattr(X, "tocsr"):
         X = np.asarray(X)
-    y = np.asarray(y)
+    check_targets(y := np.asarray(y))
     if X.ndim == 0 or X.shape[0] == 0:
         raise ValueError(f"X must have at least one row, its shape is {X.shape}")
     n_rows = X.shape[0]

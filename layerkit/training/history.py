@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,9 @@ class History:
         if column not in self.columns:
             raise KeyError(f"no column {column!r} in the history, only {', '.join(self.columns)}")
         return np.array([row.get(column, np.nan) for row in self.rows])
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        return iter(self.rows)  # which `pandas.DataFrame(history)` makes a table of
 
     def then(self, later: History) -> History:
         """Join two records.

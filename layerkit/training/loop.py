@@ -14,7 +14,7 @@ from layerkit.fused import threads_for
 from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
-from layerkit.parameters import is_number, is_size
+from layerkit.parameters import if_class, is_number, is_size
 from layerkit.seeds import as_seed_sequence
 from layerkit.training.batches import as_batches
 from layerkit.training.checkpoint import Checkpoint, as_checkpoint
@@ -108,6 +108,8 @@ def train(
     ------
     ValueError
         If the data do not fit together or a parameter is out of range; the network is unchanged.
+    TypeError
+        If loss or optimizer is a class or a name.
     ModelFileError
         If ``resume`` finds a checkpoint that is damaged or of another run.
 
@@ -144,6 +146,9 @@ def train(
     True
     """
     _check_arguments(epochs, patience, tol)
+    _check_object("loss", loss, ("forward", "backward"), "a loss, such as MeanSquaredError()")
+    method = "minimize" if isinstance(optimizer, LBFGS) else "step"
+    _check_object("optimizer", optimizer, (method,), "an optimizer, such as Adam()")
     if resume or checkpoint is not None:
         checkpoint = as_checkpoint(checkpoint, resume)
     if checkpoint is not None and isinstance(optimizer, LBFGS):
@@ -285,6 +290,11 @@ def _choose_monitor(monitor: str | None, validated: bool, scored: bool) -> str:
     if monitor is not None and monitor not in recorded:
         raise ValueError(f"monitor must be one of {', '.join(recorded)} here, got {monitor!r}")
     return monitor or recorded[0]
+
+
+def _check_object(name: str, value: Any, methods: Sequence[str], expected: str) -> None:
+    if isinstance(value, type) or not all(hasattr(value, method) for method in methods):
+        raise TypeError(f"{name} must be {expected}, got {value!r}{if_class(value)}")
 
 
 def _check_arguments(epochs: int, patience: int | None, tol: float) -> None:

@@ -23,6 +23,7 @@ from layerkit.losses import (
     Loss,
     NegativeLogLikelihood,
 )
+from layerkit.sequences import as_sequences, numbers
 from layerkit.training.batches import ArrayBatches, StreamedBatches
 from layerkit.training.history import History
 
@@ -220,7 +221,7 @@ def infer_all(
 
 def first_nonfinite(network: Layer, x: Any) -> str:
     """Say where, in forward order, the first number that is not finite stands."""
-    if not np.isfinite(x.data if hasattr(x, "tocsr") else x).all():
+    if not np.isfinite(x.data if hasattr(x, "tocsr") else numbers(as_sequences(x))).all():
         return "the input itself is not finite"
     found: list[str] = []
     largest = {"": 0.0}

@@ -16,22 +16,8 @@ from layerkit.training.batches import Table, fingerprint, mapping_of, release, t
 class MiniBatches(Table):
     """Batches of rows of arrays, cut as scikit-learn cuts them: one row left over comes alone.
 
-    Parameters
-    ----------
-    X, y : array or sparse rows, array
-    sample_weight : ndarray or None
-        With mean 1.
-    batch_size : int
-    rng : RandomState or None
-        For a new order in every pass.
-    lonely : bool
-        Whether one row may come alone; BatchNorm cannot learn from that.
-
-    Examples
-    --------
-    >>> batches = MiniBatches(np.zeros((5, 2)), np.arange(5), None, batch_size=2)
-    >>> [y.tolist() for _, y in batches]
-    [[0, 1], [2, 3], [4]]
+    X may be sparse; ``sample_weight`` has mean 1; an ``rng`` draws a new order in every pass.
+    Without ``lonely`` no row comes alone: BatchNorm cannot learn from that.
     """
 
     def __init__(
@@ -98,15 +84,8 @@ class Convergence:
     of them in a row training stops; with the adaptive rate, the rate is divided by 5 and the count
     starts anew, until the rate is 1e-6 or less.
 
-    Attributes
-    ----------
-    best_loss, best_score : float
-    waited : int
-        Epochs without improvement.
-    t : int
-        Samples seen.
-    cuts : int
-        How often the adaptive rate was divided by 5.
+    ``waited`` counts epochs without improvement, ``t`` samples seen, and ``cuts`` how often the
+    adaptive rate was divided by 5.
     """
 
     def __init__(self) -> None:

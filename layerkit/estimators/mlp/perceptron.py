@@ -139,26 +139,25 @@ class Views(list):
             self[key][...] = _fitting(key, self[key], value)
 
 
+def _views_property(name: str, parameter: str, what: str) -> Any:
+    """Make an attribute of a perceptron of the parameters with one name of all dense layers."""
+
+    def read(mlp: Any) -> Views:
+        if not hasattr(mlp, "network_"):
+            raise AttributeError(f"{type(mlp).__name__} has no {name} before it is fitted")
+        return views_of(mlp.network_, parameter)
+
+    def write(mlp: Any, values: Sequence[np.ndarray]) -> None:
+        assign(read(mlp), values, name)
+
+    return property(read, write, doc=f"{what}: views of the network's, to read and to write.")
+
+
 class Perceptron:
     """Attributes and a method that `MLPClassifier` and `MLPRegressor` take from here."""
 
-    @property
-    def coefs_(self: Any) -> list[np.ndarray]:
-        """Weight matrices ``(n_in, n_out)``: views of the network's, to read and to write."""
-        return views_of(_network_of(self, "coefs_"), "W")
-
-    @coefs_.setter
-    def coefs_(self: Any, values: Sequence[np.ndarray]) -> None:
-        assign(self.coefs_, values, "coefs_")
-
-    @property
-    def intercepts_(self: Any) -> list[np.ndarray]:
-        """Bias vectors ``(n_out,)``: views of the network's, to read and to write."""
-        return views_of(_network_of(self, "intercepts_"), "b")
-
-    @intercepts_.setter
-    def intercepts_(self: Any, values: Sequence[np.ndarray]) -> None:
-        assign(self.intercepts_, values, "intercepts_")
+    coefs_ = _views_property("coefs_", "W", "Weight matrices ``(n_in, n_out)``")
+    intercepts_ = _views_property("intercepts_", "b", "Bias vectors ``(n_out,)``")
 
     def adopt(
         self: Any,
@@ -205,12 +204,6 @@ class Perceptron:
             rule.see(row["loss"], row.get("validation_score"), float(self.tol))
         self.__dict__.update(recipe.attributes(task, history), optimizer_=recipe.optimizer())
         return self
-
-
-def _network_of(mlp: Any, name: str) -> Any:
-    if not hasattr(mlp, "network_"):
-        raise AttributeError(f"{type(mlp).__name__} has no {name} before it is fitted")
-    return mlp.network_
 
 
 def views_of(network: Any, name: str) -> Views:

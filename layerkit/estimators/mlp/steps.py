@@ -24,13 +24,6 @@ class Momentum(Optimizer):
 
     `layerkit.optimizers.SGD` multiplies by the rate at the end, as PyTorch does: after a change of
     the rate that one takes whole steps of the new length at once.
-
-    Examples
-    --------
-    >>> params, rule = np.array([1.0]), Momentum(learning_rate=0.1, momentum=0.5, nesterov=False)
-    >>> rule.step(params, np.array([1.0])); rule.step(params, np.array([1.0]))
-    >>> params.round(3).tolist()
-    [0.75]
     """
 
     memory = ("velocity",)
@@ -66,13 +59,6 @@ class PaperAdam(Adam):
 
     ``p ← p - rate sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + eps)``, the faster form at the
     end of section 2 of the paper; `Adam`, like PyTorch, adds eps to the corrected ``sqrt(v̂)``.
-
-    Examples
-    --------
-    >>> params = np.array([1.0])
-    >>> PaperAdam(learning_rate=0.1, eps=1.0).step(params, np.array([1.0]))
-    >>> round(float(params[0]), 6)  # 1 - 0.1 * sqrt(0.001) / (sqrt(0.001) + 1)
-    0.996935
     """
 
     rate_parameter = "learning_rate_init"
@@ -89,14 +75,7 @@ class PaperAdam(Adam):
 
 
 class QuasiNewton(LBFGS):
-    """`LBFGS` that remembers how its search ended.
-
-    Attributes
-    ----------
-    converged : bool
-    fun : float
-        The loss with its penalty at the end.
-    """
+    """`LBFGS` that remembers how its search ended; ``fun`` is the loss, with its penalty, there."""
 
     converged = False
     fun = np.nan

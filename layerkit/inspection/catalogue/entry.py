@@ -43,11 +43,11 @@ class Entry(Shown):
     ----------
     subject : type
         The class.
-    computes : str
-        In one sentence.
     formulas : str
         One formula a line (see `layerkit.inspection.catalogue.formula`): first what it computes,
         then its partial derivatives, then its gradients.
+    computes : str, default=the first sentence of the docstring of the class
+        In one sentence.
     make : callable, default=the class
         Makes the instance on which the formulas are verified.
     name : str, default=the name of the class
@@ -65,8 +65,10 @@ class Entry(Shown):
         Why there is no complex step; a kink is a reason by itself.
     not_complex : str
         Why the code takes no complex numbers although the function is analytic.
-    source : str
+    source : str, default=the References of the docstring of the class, and the counterpart
         The paper or the standard.
+    counterpart : str
+        The same in another library, named after the References.
     in_one_line : tuple of str
         What a trace writes: of a layer its local derivative; of a loss value and derivative, by
         default the formulas of these.
@@ -75,8 +77,8 @@ class Entry(Shown):
     """
 
     subject: type
-    computes: str
     formulas: str
+    computes: str = ""
     make: Callable[[], Any] | None = None
     name: str = ""
     letters: Mapping[str, str] = field(default_factory=dict)
@@ -87,11 +89,16 @@ class Entry(Shown):
     not_analytic: str = ""
     not_complex: str = ""
     source: str = ""
+    counterpart: str = ""
     in_one_line: tuple[str, ...] = ()
     torch: str = ""
 
     def __post_init__(self) -> None:
+        computes, references = said_of(self.subject)
+        source = "; ".join(filter(None, (references, self.counterpart)))
         object.__setattr__(self, "name", self.name or self.subject.__name__)
+        object.__setattr__(self, "computes", self.computes or computes)
+        object.__setattr__(self, "source", self.source or source)
 
     # ---------------------------------------------------------------- what it says
 
@@ -285,6 +292,14 @@ class Entry(Shown):
         given = subject.get_params(deep=False).items()
         numbers = {k: v for k, v in given if isinstance(v, kinds) and not isinstance(v, bool)}
         return numbers | {letter: getattr(subject, name) for letter, name in self.letters.items()}
+
+
+def said_of(subject: type) -> tuple[str, str]:
+    """Return the first sentence of a class's docstring, and its References, each in one line."""
+    text = inspect.getdoc(subject) or ""
+    references = text.partition("References\n----------\n")[2]
+    first, last = (" ".join(part.partition("\n\n")[0].split()) for part in (text, references))
+    return first, last.rstrip(".")
 
 
 def parse(formulas: str) -> list[Formula]:

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import scipy
 
 from layerkit.inspection.catalogue.latex import REDUCTIONS, elements, equation, without_bound
 
@@ -140,12 +141,11 @@ class Formula:
 
     def _ranges(self, names: Mapping[str, Any], shape: Shape | None) -> dict[str, int]:
         """How far every index runs: the axis on the left, a bound, or the axes on the right."""
-        reductions = [
-            index
-            for node in ast.walk(self.right)
-            if isinstance(node, ast.Call) and _is_reduction(node)
-            for index in elements(node.func.slice)  # type: ignore[attr-defined]
-        ]
+        reductions: list[ast.expr] = []
+        for node in ast.walk(self.right):
+            match node:
+                case ast.Call(func=ast.Subscript(value=ast.Name(id=how), slice=over)):
+                    reductions += elements(over) if how in REDUCTIONS else []
         ranges: dict[str, int] = {}
         for index, size in zip(self.indices, shape or (), strict=False):
             if isinstance(index, ast.Name) and index.id not in names:
@@ -174,17 +174,12 @@ class Formula:
     def _axes(self, index: str, names: Mapping[str, Any]) -> Iterator[int]:
         """Sizes of all axes on which a bare index stands."""
         for node in ast.walk(self.right):
-            if not isinstance(node, ast.Subscript) or _is_derivative_of(node):
+            if not (_is_derivative(node) or isinstance(node, ast.Subscript)):
                 continue
-            array = names.get(name_of(node.value))
-            for axis, place in enumerate(elements(node.slice)):
+            array = names.get(name_of(node))  # None of a sum, and of the dW in dL/dW[i, j]
+            for axis, place in enumerate(_indices(node)):
                 if isinstance(place, ast.Name) and place.id == index and array is not None:
                     yield np.shape(array)[axis]
-        for node in ast.walk(self.right):
-            if _is_derivative(node):
-                for axis, place in enumerate(_indices(node)):
-                    if isinstance(place, ast.Name) and place.id == index:
-                        yield np.shape(names[name_of(node)])[axis]
 
 
 class _Reader:
@@ -295,15 +290,6 @@ def _is_derivative(node: ast.AST) -> bool:
     return False
 
 
-def _is_derivative_of(node: ast.Subscript) -> bool:
-    """Whether it is the ``dW[i, j]`` of a ``dL/dW[i, j]``."""
-    return isinstance(node.value, ast.Name) and node.value.id.startswith("d")
-
-
-def _is_reduction(node: ast.Call) -> bool:
-    return isinstance(node.func, ast.Subscript) and name_of(node.func) in REDUCTIONS
-
-
 def _indices(left: ast.AST) -> Iterator[ast.expr]:
     """Yield all indices of the left side: of both parts of ``dy[n, j]/dx[n, i]``."""
     match left:
@@ -327,19 +313,13 @@ def _chosen(compare: Callable) -> Callable:
     return lambda a, b: np.where(compare(np.real(a), np.real(b)), a, b)
 
 
-def _erf(x: Any) -> Any:
-    from scipy.special import erf
-
-    return erf(x)
-
-
 NUMPY: Functions = {
     "number": lambda number: number,
     "pi": np.pi,
     "inf": np.inf,
     "sum": np.sum,
     **{name: getattr(np, name) for name in ANALYTIC},
-    "erf": _erf,
+    "erf": lambda x: scipy.special.erf(x),
     # On either side of a kink these are analytic.
     "abs": lambda x: np.where(np.real(x) < 0, -x, x),
     "sign": lambda x: np.sign(np.real(x)),

@@ -65,16 +65,9 @@ class TrainingCause(Verdict):
 class Course:
     """How training went, as far as it is known.
 
-    Attributes
-    ----------
-    losses : array
-        Of every step, or of every epoch where only a history is left.
-    history : History or None
-    updates : dict of list of float
-        By the path of each layer: the norm of its update over that of its weights, for every step
-        that was watched.
-    steps : int
-        How many there were; 0 if nobody counted.
+    ``losses`` are those of every step, or of every epoch where only a history is left; ``updates``,
+    by the path of each layer, the norm of its update over that of its weights, for every step that
+    was watched; ``steps`` counts them all, 0 if nobody did.
     """
 
     losses: np.ndarray = field(default_factory=lambda: np.empty(0))
@@ -101,13 +94,8 @@ class Course:
 class Evidence:
     """A subject with what was measured of it.
 
-    Parameters
-    ----------
-    subject : Subject
-    beginning : Layer or None
-        The network as it was before the first step, if somebody kept it.
-    course : Course or None
-        None if the network was not trained, as far as anybody knows.
+    ``beginning`` is the network as it was before the first step, if somebody kept it; ``course`` is
+    None if the network was not trained, as far as anybody knows.
     """
 
     def __init__(
@@ -128,6 +116,7 @@ class Evidence:
         self.start: Snapshot | None = None if self.trained else self.now
         if self.trained and beginning is not None:
             self.start = measure(beginning, self.loss, self.rows, size)
+        self._rehearsals: dict[float, tuple[np.ndarray, str]] = {}
 
     @property
     def first(self) -> Snapshot:
@@ -200,10 +189,6 @@ class Evidence:
         return probes.network_explains(self.loss, self.now.outputs, self.rows.y)
 
     # ---------------------------------------------------------------- training
-
-    @functools.cached_property
-    def _rehearsals(self) -> dict[float, tuple[np.ndarray, str]]:
-        return {}
 
     def rehearse(self, factor: float) -> tuple[np.ndarray, str]:
         """Losses of a short training from the beginning with the learning rate times a factor."""

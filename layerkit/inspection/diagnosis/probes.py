@@ -162,14 +162,10 @@ def rehearse(
     batches = ArrayBatches(rows.X, rows.y, rows.weight, batch_size, np.random.default_rng(0))
     losses: list[float] = []
     begun = time.thread_time()
-
-    def enough() -> bool:
-        late = time.thread_time() - begun > SECONDS and len(losses) >= 10
-        return len(losses) >= steps or late
-
     with np.errstate(all="ignore"), threads_for(working):
         for x, y, weight, normalizer in chain.from_iterable(repeat(batches)):
-            if enough():
+            late = time.thread_time() - begun > SECONDS and len(losses) >= 10
+            if late or len(losses) >= steps:
                 break
             value = loss.forward(planned.forward(x, training=True), y, weight, normalizer)
             planned.backward(loss.backward())

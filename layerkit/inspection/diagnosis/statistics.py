@@ -34,14 +34,6 @@ class Moments:
 
     Batches are merged by the formula of Chan, Golub and LeVeque, which loses no digits to
     cancellation. Numbers that are not finite are counted apart.
-
-    Examples
-    --------
-    >>> moments = Moments()
-    >>> moments.add(np.array([1.0, 2.0])), moments.add(np.array([6.0, np.inf]))
-    (None, None)
-    >>> moments.count, moments.mean, round(moments.std, 3), moments.high, moments.not_finite
-    (3, 3.0, 2.16, 6.0, 1)
     """
 
     def __init__(self) -> None:
@@ -277,16 +269,9 @@ def _finite(x: Any) -> bool:
 class Snapshot:
     """What was measured.
 
-    Attributes
-    ----------
-    recorder : Recorder
-        Of the forwards and backwards in training mode.
-    loss, training_loss : float
-        In inference and in training mode, on the same rows.
-    outputs : array
-        Raw outputs in inference mode.
-    fresh_buffers : dict
-        By the path of each BatchNorm: mean and variance of the data that reach it.
+    The recorder saw forwards and backwards in training mode; the two losses are those in inference
+    and in training mode, on the same rows; the raw outputs are those in inference mode;
+    ``fresh_buffers`` has, by the path of each BatchNorm, mean and variance of what reaches it.
     """
 
     network: Layer

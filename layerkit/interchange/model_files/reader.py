@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -25,7 +24,7 @@ from layerkit.interchange.model_files.writer import (
 from layerkit.layer import Layer
 from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import Parameterized
-from layerkit.shapes import Shape
+from layerkit.shapes import Shape, size_of
 from layerkit.training import History
 from layerkit.version import __version__
 
@@ -120,12 +119,7 @@ def _migrated(tree: Any) -> dict[str, Any]:
 class Reader:
     """Turns a tree into a model.
 
-    Parameters
-    ----------
-    registry : Registry
-        What the tree may name.
-    estimators : bool
-        Whether it may also name estimators and what they hold.
+    The tree may name what ``registry`` knows, with ``estimators`` also these and what they hold.
     """
 
     def __init__(self, registry: Registry, estimators: bool) -> None:
@@ -225,7 +219,7 @@ def _check_fitted(estimator: Any) -> None:
         raise ModelFileError(
             f"the network gives {network.output_shape}, its targets are {target.output_shape}"
         )
-    if math.prod(network.output_shape) < 2**20:
+    if size_of(network.output_shape) < 2**20:
         target.predict(np.zeros((1, *network.output_shape), network.dtype))
 
 

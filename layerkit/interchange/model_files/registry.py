@@ -43,12 +43,9 @@ def is_estimator(model: Any) -> bool:
 
 
 class Registry:
-    """Names to classes and functions: layerkit's own, and those that the caller passes.
+    """Names to classes and functions: layerkit's own, and ``custom`` ones that the caller passes.
 
-    Parameters
-    ----------
-    custom : iterable of classes and functions
-        Known by their ``__name__``; kept apart from our own names.
+    These are known by their ``__name__`` and kept apart from our own names.
     """
 
     def __init__(self, custom: Iterable[Any] = ()) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import math
 import os
 from collections.abc import Mapping
 from types import FunctionType
@@ -20,7 +19,7 @@ from layerkit.layer import Layer
 from layerkit.layers import Columns
 from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import Parameterized
-from layerkit.shapes import Shape
+from layerkit.shapes import Shape, size_of
 from layerkit.training import History
 from layerkit.version import __version__
 
@@ -115,14 +114,8 @@ def save(
 class Writer:
     """Turns a model into a tree.
 
-    Parameters
-    ----------
-    streams : bool
-        Store where the layers' random streams stand.
-    estimators : bool
-        Whether the model is an estimator, which has more kinds of objects in it.
-    optimizer_state : bool
-        Store the state of optimizers.
+    If told to it stores where the layers' random ``streams`` stand, and the state of optimizers.
+    ``estimators`` says that the model is one, which has more kinds of objects in it.
     """
 
     def __init__(self, streams: bool, estimators: bool, optimizer_state: bool) -> None:
@@ -198,9 +191,7 @@ class Writer:
     def layer(self, layer: Layer, where: str) -> Node:
         """Store a layer; if it is the root of a tree that is built, with all arrays of the tree."""
         is_root = layer.is_built and not self.inside_root
-        if is_root and not hasattr(
-            layer, "flat_params"
-        ):  # part of a larger network, views of its arrays
+        if is_root and not hasattr(layer, "flat_params"):  # views of a larger network's arrays
             layer = copy.deepcopy(layer)
         self.inside_root |= is_root
         params = self.fields(layer.get_params(deep=False), where)
@@ -266,7 +257,7 @@ def check_finite(array: np.ndarray, where: str) -> None:
 def check_sizes(input_shapes: list[Shape], where: str) -> None:
     """Refuse trees so large that a file could use them to take memory that it does not have."""
     widths = sum(shape[-1] for shape in input_shapes if shape)
-    largest = max((math.prod(shape) for shape in input_shapes), default=0)
+    largest = max((size_of(shape) for shape in input_shapes), default=0)
     if len(input_shapes) > MOST_LAYERS or widths > LARGEST_WIDTH or largest > LARGEST_SAMPLE:
         raise ValueError(
             f"{where}: too large for a model file: at most {MOST_LAYERS} layers, whose inputs' "

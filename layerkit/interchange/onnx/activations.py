@@ -45,9 +45,15 @@ def samples_of(node: NodeProto, inputs: Sequence[Samples | np.ndarray], opset: i
     found = {}
     for source in tensors[0]:
         if all(source in samples for samples in tensors):
-            values = [v[source] if isinstance(v, dict) else v.reshape(()) for v in inputs]
+            values = [v[source] if isinstance(v, dict) else _scalar(v) for v in inputs]
             found[source] = run_node(node, values, opset)
     return found
+
+
+def _scalar(value: np.ndarray) -> np.ndarray:
+    """Return a constant without axes, of the grid's dtype where it is a float."""
+    dtype = GRID.dtype if value.dtype.kind == "f" else value.dtype
+    return value.reshape(()).astype(dtype)
 
 
 def run_node(node: NodeProto, values: Sequence[np.ndarray], opset: int) -> Any:

@@ -11,6 +11,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, he
 
 from layerkit import losses
 from layerkit.estimators.targets import Labels, Multilabel, MultiOutput, Numbers, Target, target_of
+from layerkit.interchange.onnx import recurrent  # noqa: F401, which adds its layers
 from layerkit.interchange.onnx.graph import OPSET, Graph, Value, dtype_in_onnx
 from layerkit.interchange.onnx.writer import emit
 from layerkit.layer import Layer

@@ -17,11 +17,15 @@ from layerkit.interchange.layouts import Trail, add, concatenate
 class Node:
     """An operator, its attributes and what came in: trails, constants, None where left out.
 
-    ``is_index`` says that its output is only there to look up rows of tables.
+    ``is_index`` says that its output is only there to look up rows of tables, ``n_samples`` how
+    many the model is written for, 0 for any number.
     """
 
-    def __init__(self, proto: NodeProto, inputs: list[Any], opset: int, is_index: bool) -> None:
+    def __init__(
+        self, proto: NodeProto, inputs: list[Any], opset: int, is_index: bool, n_samples: int
+    ) -> None:
         self.op, self.inputs, self.opset, self.is_index = proto.op_type, inputs, opset, is_index
+        self.n_samples = n_samples
         self.attributes = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -61,6 +65,8 @@ def demand(ok: Any, what: str) -> None:
 
 def per_channel(array: np.ndarray, trail: Trail) -> np.ndarray | None:
     """One value for each channel, if that is what the array holds beside the model's tensor."""
+    if not trail.shape:  # one number a sample
+        return None
     channels, rank = trail.shape[-1], len(trail.shape) + 1
     if array.size == 1:
         return np.full(channels, array.item())
@@ -164,6 +170,8 @@ def _reshape(node: Node) -> Trail:
     trail = node.trail()
     sizes, now = [int(size) for size in node.constant(1)], (0, *trail.model_shape())
     demand(not (node.get("allowzero", 0) and 0 in sizes[1:]), "allowzero=0")
+    if sizes and 0 < sizes[0] == node.n_samples:  # written for that many samples
+        sizes[0] = 0
     demand(sizes and sizes[0] in (-1, 0), "the batch axis left as it is")
     shape = [now[i] if size == 0 else size for i, size in enumerate(sizes)][1:]
     if sizes[0] == 0 and -1 in shape:

@@ -23,6 +23,7 @@ from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier, StackingClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -45,12 +46,14 @@ def convert_pipeline(model: Any, X: Any) -> ModelProto:
         update_registered_converter(
             kind, alias, _set_shapes, _convert, parser=_parse, options=_OPTIONS
         )
-    return convert_sklearn(
-        model,
-        initial_types=_input_types(model, X),
-        target_opset={"": OPSET, "ai.onnx.ml": 3},
-        options=options_of(model),
-    )
+    types, options = _input_types(model, X), options_of(model)
+    opset = {"": OPSET, "ai.onnx.ml": 3}
+    try:
+        return convert_sklearn(model, initial_types=types, target_opset=opset, options=options)
+    except KeyError as error:  # such as the exp of a Poisson regression
+        raise TypeError(
+            f"{type(model).__name__} has no ONNX form: skl2onnx does not know {error}"
+        ) from error
 
 
 def _input_types(model: Any, X: Any) -> list[tuple[str, Any]]:
@@ -143,6 +146,8 @@ def _note(model: Any, taken: Taken, options: dict[int, Taken]) -> None:
 
 def _held(model: Any, taken: Taken) -> Iterator[tuple[Any, Taken]]:
     """Give the models that a model holds, and what it takes of each."""
+    if isinstance(model, FixedThresholdClassifier | TunedThresholdClassifierCV):
+        raise _no_form(model, "a threshold", "the labels of skl2onnx ignore it")
     if isinstance(model, Pipeline):
         *others, last = (step for _, step in model.steps)
         yield last, taken

@@ -25,6 +25,7 @@ _PASSING_ON = {
     *("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"),
 }
 _CHANNELS_LAST = {"Transpose", "MatMul", "Gemm", "LayerNormalization"}
+_IN_PLACE = activations.OPERATORS | {"Cast", "Identity", "Dropout"}
 
 
 def read_model(
@@ -71,12 +72,14 @@ class _Reader:
         self.values: dict[str, Any] = dict(self.constants)
         self.samples: dict[str, activations.Samples] = {}
         self.indices: set[str] = set()
+        self.n_samples = 0  # left open
 
     def read(self, input_shape: Shape | None, output: str | None) -> nn.Sequential:
         output = self._default_output() if output is None else output
         nodes = self._needed(output)
         self.indices = _indices(nodes)
         source = self._input(nodes)
+        self.n_samples = next((d.dim_value for d in source.type.tensor_type.shape.dim), 0)
         shape, channels_first = self._shape(source, nodes, input_shape)
         self._know(source.name, Trail(shape, channels_first, start=shape))
         for node in nodes:
@@ -87,7 +90,10 @@ class _Reader:
                 raise ValueError(f"in {shown}: {error}") from error
         trail = self.values.get(output)
         if not isinstance(trail, Trail):
-            raise ValueError(f"the tensor {output!r} does not come from the input through layers")
+            last = f"{nodes[-1].op_type} {nodes[-1].name or output!r}"
+            raise ValueError(
+                f"in {last}: the tensor {output!r} does not come from the input through layers"
+            )
         if self.is_ours:
             trail = trail.with_channels_last()
         kinds = {a.dtype for a in self.constants.values() if a.dtype.kind == "f"}
@@ -160,7 +166,7 @@ class _Reader:
             if reached & set(node.input):
                 if node.op_type in _CHANNELS_FIRST | _CHANNELS_LAST:
                     return node.op_type in _CHANNELS_FIRST
-                if node.op_type in activations.OPERATORS:
+                if node.op_type in _IN_PLACE:
                     reached |= set(node.output)
         return otherwise
 
@@ -181,7 +187,7 @@ class _Reader:
             self.values[name] = sizes[limits.get("start") : limits.get("end")]
             return
         if all(isinstance(value, np.ndarray) for value in read):
-            self.values[name] = np.asarray(activations.run_node(node, read, self.opset))
+            self.values[name] = self._computed(node, read)
             return
         if node.op_type in activations.OPERATORS and self._activation(node):
             return
@@ -192,6 +198,13 @@ class _Reader:
                 raise
             self.values[name] = None
 
+    def _computed(self, node: NodeProto, read: list[Any]) -> np.ndarray:
+        """Compute an operator on constants."""
+        try:
+            return np.asarray(activations.run_node(node, read, self.opset))
+        except Exception as error:  # of many kinds: the evaluator knows no older versions
+            raise ValueError(f"onnx cannot compute it from constants: {error}") from error
+
     def _read(self, node: NodeProto, inputs: list[Any]) -> Trail:
         """Go on from the inputs through the layer that a node is."""
         missing = [i for i in node.input if i and self.values.get(i) is None]
@@ -200,7 +213,9 @@ class _Reader:
         if node.op_type not in READERS:
             raise ValueError("no layer does this")
         is_index = node.output[0] in self.indices
-        return READERS[node.op_type](operators.Node(node, inputs, self.opset, is_index))
+        return READERS[node.op_type](
+            operators.Node(node, inputs, self.opset, is_index, self.n_samples)
+        )
 
     def _activation(self, node: NodeProto) -> bool:
         """Recognise a layer in all that was computed elementwise up to here."""

@@ -29,7 +29,7 @@ _WITH_CHANNELS_FIRST = (
     tnn.GroupNorm,
     tnn.PReLU,
 )
-_WITH_CHANNELS_LAST = (tnn.Linear, tnn.LayerNorm, tnn.RMSNorm, tnn.Embedding)
+_WITH_CHANNELS_LAST = (tnn.Linear, tnn.LayerNorm, tnn.RMSNorm, tnn.Embedding, tnn.RNNBase)
 
 
 def read_module(module: tnn.Module, input_shape: Shape | None) -> nn.Sequential:
@@ -60,17 +60,22 @@ def read(module: Any, trail: Trail, path: str) -> Trail:
         return concatenate(parts, module.dim)
     reader = READERS.get(type(module))
     if reader is None:
-        raise TypeError(f"{path} {module}: {type(module).__name__} has no layer")
+        raise TypeError(f"{_shown(module, path)}: {type(module).__name__} has no layer")
     try:
         n = len(trail.layers)
         trail = reader(module, trail)
     except ValueError as error:
-        raise ValueError(f"{path} {module}: {error}") from error
+        raise ValueError(f"{_shown(module, path)}: {error}") from error
     parameters = list(module.parameters(recurse=False))
     if parameters and not any(p.requires_grad for p in parameters):
         for layer in trail.layers[n:]:
             layer.trainable = False
     return trail
+
+
+def _shown(module: tnn.Module, path: str) -> str:
+    """Path and options of a module, without those inside it."""
+    return f"{path} {type(module).__name__}({module.extra_repr()})"
 
 
 def _guess_shape(module: tnn.Module) -> Shape:
@@ -90,8 +95,12 @@ def _guess_shape(module: tnn.Module) -> Shape:
 
 def _begins_with_channels(module: tnn.Module) -> bool:
     told = (*_WITH_CHANNELS_FIRST, modules.Permute, *_WITH_CHANNELS_LAST)
-    first = next((child for child in module.modules() if isinstance(child, told)), None)
-    return isinstance(first, _WITH_CHANNELS_FIRST)
+    for child in module.modules():
+        if isinstance(flag := getattr(child, "channels_first", None), bool):
+            return flag  # `to_pytorch` made it
+        if isinstance(child, told):
+            return isinstance(child, _WITH_CHANNELS_FIRST)
+    return False
 
 
 def array(tensor: torch.Tensor) -> np.ndarray:

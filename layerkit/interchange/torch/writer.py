@@ -69,7 +69,8 @@ def write_network(network: Layer) -> tnn.Module:
     if chain.image is not None:
         chain = _reordered(chain)
     chain = chain.in_order(len(chain.shape) == 3 or (len(chain.shape) == 2 and first))
-    module = tnn.Sequential(*chain.modules)
+    module: Any = tnn.Sequential(*chain.modules)
+    module.channels_first = first  # a transposition of ours may come before what would tell it
     return module.to(torch.float64 if network.dtype == np.float64 else torch.float32).eval()
 
 

@@ -7,6 +7,7 @@ from layerkit.inspection.catalogue.entries import (
     losses,
     normalization,
     pooling,
+    recurrent,
 )
 from layerkit.inspection.catalogue.entry import Entry
 
@@ -17,6 +18,7 @@ FAMILIES: dict[str, list[Entry]] = {
     "Gated activations": [*activations.GATED],
     "Convolution": [*linear.CONVOLUTION],
     "Pooling": [*pooling.POOLING],
+    "Recurrent layers": [*recurrent.RECURRENT],
     "Normalization": [*normalization.NORMALIZATION],
     "Dropout and noise": [*normalization.NOISE],
     "Reshaping": [*pooling.RESHAPING],

@@ -1,6 +1,5 @@
 """Layers made of layers: the chain rule itself."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,47 +12,30 @@ from layerkit.layer import Layer
 REASON = "the layers inside are code"
 
 
-def inside(**children: Callable[[Any], Layer]) -> Callable[[Any, np.ndarray], dict[str, Any]]:
-    """Name the layers inside as functions f1, f2 of x, and their Jacobians J1, J2."""
-
-    def given(layer: Any, x: np.ndarray) -> dict[str, Any]:
-        found = {name: child(layer) for name, child in children.items()}
-        names: dict[str, Any] = {name: child.infer for name, child in found.items()}
-        return names | {
-            f"J{name[1:]}": jacobian_by_sample(child, x)[1] for name, child in found.items()
-        }
-
-    return given
+def inside(*layers_at: tuple[Layer, np.ndarray]) -> dict[str, Any]:
+    """Name layers f1, f2, their Jacobians, each at its own input, J1, J2, and the first width m."""
+    names: dict[str, Any] = {"m": layers_at[0][0].output_shape[0]}
+    for k, (layer, x) in enumerate(layers_at, 1):
+        names |= {f"f{k}": layer.infer, f"J{k}": jacobian_by_sample(layer, x)[1]}
+    return names
 
 
 def chain(layer: Any, x: np.ndarray) -> dict[str, Any]:
     """Name both layers of a Sequential, the second with its Jacobian at z."""
     first, second = layer
-    return {
-        "f1": first.infer,
-        "f2": second.infer,
-        "J1": jacobian_by_sample(first, x)[1],
-        "J2": jacobian_by_sample(second, first.infer(x))[1],
-    }
+    return inside((first, x), (second, first.infer(x)))
 
 
 def routes(layer: Any, x: np.ndarray) -> dict[str, Any]:
     """Name both routes of a Columns and the positions that they read."""
-    positions = [np.arange(x.shape[1])[columns] for columns, _ in layer.routes]
-    names: dict[str, Any] = {}
-    for k, (where, (_, route)) in enumerate(zip(positions, layer.routes, strict=True), 1):
-        names |= {
-            f"C{k}": where,
-            f"f{k}": route.infer,
-            f"J{k}": jacobian_by_sample(route, x[:, where])[1],
-        }
-    return names | {"m": layer.routes[0][1].output_shape[0]}
+    where = [np.arange(x.shape[1])[columns] for columns, _ in layer.routes]
+    names = inside(*((route, x[:, c]) for (_, route), c in zip(layer.routes, where, strict=True)))
+    return names | {f"C{k}": columns for k, columns in enumerate(where, 1)}
 
 
 ENTRIES = [
     LayerEntry(
         layers.Sequential,
-        "Layers in a chain: forward in order, backward in reverse.",
         """
         z = f1(x)
         y = f2(z)
@@ -74,7 +56,6 @@ ENTRIES = [
     ),
     LayerEntry(
         layers.Residual,
-        "A block and a way around it, added.",
         """
         y = f1(x) + f2(x)
         dy[n, j]/dx[n, i] = J1[n, j, i] + J2[n, j, i]
@@ -85,14 +66,12 @@ ENTRIES = [
             layers.Sequential([layers.Dense(3), layers.Tanh()]), shortcut=layers.Dense(3)
         ),
         where={"f1, f2": "body and shortcut", "J1, J2": "their Jacobians; never formed"},
-        given=inside(f1=lambda layer: layer.body, f2=lambda layer: layer.shortcut),
+        given=lambda layer, x: inside((layer.body, x), (layer.shortcut, x)),
         assumes="Without a shortcut the second term is x, and its gradient G.",
         not_analytic=REASON,
-        source='He, Zhang, Ren and Sun, "Deep residual learning for image recognition", CVPR 2016',
     ),
     LayerEntry(
         layers.Concat,
-        "Branches side by side on the same input, joined along one axis.",
         """
         y[n, j] = f1(x)[n, j] if j < m else f2(x)[n, j - m]
         dy[n, j]/dx[n, i] = J1[n, j, i] if j < m else J2[n, j - m, i]
@@ -105,17 +84,12 @@ ENTRIES = [
             "J1, J2": "their Jacobians; never formed",
             "m": "width of the first",
         },
-        given=lambda layer, x: {
-            **inside(f1=lambda c: c.branches[0], f2=lambda c: c.branches[1])(layer, x),
-            "m": layer.branches[0].output_shape[0],
-        },
+        given=lambda layer, x: inside(*((branch, x) for branch in layer.branches)),
         assumes="Shown for two branches; any number is possible.",
         not_analytic=REASON,
-        source='Szegedy et al., "Going deeper with convolutions", CVPR 2015',
     ),
     LayerEntry(
         layers.Columns,
-        "Columns of a table routed to sub-networks of their own, and what these give joined.",
         """
         a[n, i] = x[n, C1[i]]
         b[n, i] = x[n, C2[i]]
@@ -125,6 +99,8 @@ ENTRIES = [
         dL/dx[n, c] = sum[j, i](G[n, j] * J1[n, j, i] * [C1[i] == c]) +
             sum[l, k](G[n, m + l] * J2[n, l, k] * [C2[k] == c])
         """,
+        computes="Columns of a table routed to sub-networks of their own, and what these give "
+        "joined.",
         make=lambda: layers.Columns([([0, 2], layers.Dense(2)), (slice(1, 4), layers.Tanh())]),
         input_shape=(5,),
         where={
@@ -136,6 +112,5 @@ ENTRIES = [
         given=routes,
         assumes="Shown for two routes; any number is possible. Columns that no route reads get 0.",
         not_analytic=REASON,
-        source='Guo and Berkhahn, "Entity embeddings of categorical variables", arXiv:1604.06737',
     ),
 ]

@@ -6,7 +6,6 @@ from layerkit.inspection.catalogue.layer_entry import LayerEntry
 LINEAR = [
     LayerEntry(
         layers.Dense,
-        "One affine map of the last axis.",
         """
         y = x @ W + b
         dy[n, j]/dx[n, i] = W[i, j]
@@ -16,16 +15,14 @@ LINEAR = [
         dL/dW = x.T @ G
         dL/db[j] = sum[n](G[n, j])
         """,
+        computes="One affine map of the last axis.",
         in_one_line=("dy[j]/dx[i] = W[i, j]",),
         make=lambda: layers.Dense(3),
         assumes="Rows are samples, and positions if there are any.",
-        source='Rumelhart, Hinton and Williams, "Learning representations by back-propagating '
-        'errors", Nature 323, 1986',
         torch="F.linear(x, W.T, b)",
     ),
     LayerEntry(
         layers.Embedding,
-        "A learned vector for every integer: a table looked up by row.",
         """
         y[n, t, e] = W[x[n, t], e]
         dy/dx = 0
@@ -38,8 +35,6 @@ LINEAR = [
         assumes="Integers have no derivative: the gradient of the input is zero by convention.",
         not_analytic="x holds integers",
         sample=lambda rng, shape: rng.integers(5, size=shape),
-        source='Bengio, Ducharme, Vincent and Jauvin, "A neural probabilistic language model", '
-        "JMLR 3, 2003",
         torch="F.embedding(x, W)",
     ),
 ]
@@ -52,7 +47,6 @@ GUIDE = 'Dumoulin and Visin, "A guide to convolution arithmetic for deep learnin
 CONVOLUTION = [
     LayerEntry(
         layers.Conv2D,
-        "The same small weights at every place of an image (cross-correlation, as everywhere).",
         """
         y[n, p, q, f] = b[f] +
             sum[i, j, c](x[n, s*p + d*i - P, s*q + d*j - P, c] * W[i, j, c, f])
@@ -66,6 +60,8 @@ CONVOLUTION = [
             sum[n, p, q](x[n, s*p + d*i - P, s*q + d*j - P, c] * G[n, p, q, f])
         dL/db[f] = sum[n, p, q](G[n, p, q, f])
         """,
+        computes="The same small weights at every place of an image (cross-correlation, as "
+        "everywhere).",
         in_one_line=(OVERLAP,),
         make=lambda: layers.Conv2D(2, (3, 2), stride=2, padding=1),
         input_shape=(5, 4, 2),
@@ -77,7 +73,6 @@ CONVOLUTION = [
     ),
     LayerEntry(
         layers.Conv1D,
-        "The same small weights at every step of a sequence.",
         """
         y[n, t, f] = b[f] + sum[i, c](x[n, s*t + d*i - P, c] * W[i, c, f])
         dy[n, t, f]/dx[n, u, c] = sum[i](W[i, c, f] * [s*t + d*i - P == u])
@@ -87,18 +82,16 @@ CONVOLUTION = [
         dL/dW[i, c, f] = sum[n, t](x[n, s*t + d*i - P, c] * G[n, t, f])
         dL/db[f] = sum[n, t](G[n, t, f])
         """,
+        computes="The same small weights at every step of a sequence.",
         in_one_line=(OVERLAP,),
         make=lambda: layers.Conv1D(3, 3, stride=2, padding=1, dilation=2),
         input_shape=(8, 2),
         letters=LETTERS,
         assumes="x and G are 0 outside of their arrays.",
-        source='Waibel et al., "Phoneme recognition using time-delay neural networks", IEEE ASSP '
-        "37, 1989",
         torch="F.conv1d(x.mT, W.permute(2, 1, 0), b, s, P, d).mT",
     ),
     LayerEntry(
         layers.DepthwiseConv2D,
-        "Every channel convolved on its own, M times.",
         """
         y[n, p, q, f] = b[f] +
             sum[i, j](x[n, s*p + d*i - P, s*q + d*j - P, f // M] * W[i, j, 0, f])
@@ -112,17 +105,16 @@ CONVOLUTION = [
             sum[n, p, q](x[n, s*p + d*i - P, s*q + d*j - P, f // M] * G[n, p, q, f])
         dL/db[f] = sum[n, p, q](G[n, p, q, f])
         """,
+        computes="Every channel convolved on its own, M times.",
         make=lambda: layers.DepthwiseConv2D((3, 2), stride=2, padding=1, depth_multiplier=2),
         input_shape=(4, 3, 2),
         letters={**LETTERS, "M": "depth_multiplier"},
         assumes=ASSUMES,
-        source='Howard et al., "MobileNets", 2017, arXiv:1704.04861',
         torch="F.conv2d(x.movedim(-1, 1), W.permute(3, 2, 0, 1), b, s, P, d, x.shape[-1])"
         ".movedim(1, -1)",
     ),
     LayerEntry(
         layers.SeparableConv2D,
-        "Every channel convolved on its own, then a 1 x 1 convolution that mixes the channels.",
         """
         h[n, p < H, q < K, e] =
             sum[i, j](x[n, s*p + d*i - P, s*q + d*j - P, e // M] * W_depth[i, j, 0, e])
@@ -137,20 +129,19 @@ CONVOLUTION = [
         dL/dW_point[0, 0, e, f] = sum[n, p, q](h[n, p, q, e] * G[n, p, q, f])
         dL/db[f] = sum[n, p, q](G[n, p, q, f])
         """,
+        computes="Every channel convolved on its own, then a 1 x 1 convolution that mixes the "
+        "channels.",
         make=lambda: layers.SeparableConv2D(3, (3, 2), stride=2, padding=1, depth_multiplier=2),
         input_shape=(4, 3, 2),
         letters={**LETTERS, "M": "depth_multiplier"},
         where={"H, K": "height and width of the output"},
         given=lambda layer, x: dict(zip("HK", layer.output_shape, strict=False)),
         assumes=ASSUMES,
-        source='Chollet, "Xception: deep learning with depthwise separable convolutions", CVPR '
-        "2017",
         torch="F.conv2d(F.conv2d(x.movedim(-1, 1), W_depth.permute(3, 2, 0, 1), None, s, P, d, "
         "x.shape[-1]), W_point.permute(3, 2, 0, 1), b).movedim(1, -1)",
     ),
     LayerEntry(
         layers.ConvTranspose2D,
-        "Each cell lays its multiple of the kernel on a larger image: Conv2D backwards.",
         """
         y[n, u, v, f] = b[f] + sum[p, q, i, j, c](
             x[n, p, q, c] * W[i, j, c, f] * [s*p + d*i - P == u] * [s*q + d*j - P == v])
@@ -165,6 +156,7 @@ CONVOLUTION = [
             sum[n, p, q](x[n, p, q, c] * G[n, s*p + d*i - P, s*q + d*j - P, f])
         dL/db[f] = sum[n, u, v](G[n, u, v, f])
         """,
+        computes="Each cell lays its multiple of the kernel on a larger image: Conv2D backwards.",
         make=lambda: layers.ConvTranspose2D(2, (3, 2), stride=2, padding=1),
         input_shape=(3, 3, 2),
         letters=LETTERS,

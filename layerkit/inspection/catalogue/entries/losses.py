@@ -6,10 +6,6 @@ from layerkit import losses
 from layerkit.inspection.catalogue.loss_entry import MEAN_OF_SAMPLES, Data, LossEntry
 
 ONE_HOT = "y_true holds rows of probabilities; a label stands for its one-hot row."
-FOCAL = (
-    'Lin, Goyal, Girshick, He and Dollár, "Focal loss for dense object detection" (RetinaNet), '
-    "ICCV 2017"
-)
 STABLE = "against overflow it takes an absolute value"
 
 
@@ -63,7 +59,6 @@ def binary(rng: np.random.Generator, n: int) -> Data:
 REGRESSION = [
     LossEntry(
         losses.MeanSquaredError,
-        "Squared error, without a factor 1/2; its minimum is the mean.",
         """
         v = (y_pred - y_true)**2
         dv/dy_pred = 2 * (y_pred - y_true)
@@ -74,7 +69,6 @@ REGRESSION = [
     ),
     LossEntry(
         losses.MeanAbsoluteError,
-        "Absolute error; its minimum is the median.",
         """
         v = abs(y_pred - y_true)
         dv/dy_pred = sign(y_pred - y_true)
@@ -83,12 +77,11 @@ REGRESSION = [
         assumes="0 at the kink.",
         ranges={"v": "[0, inf)", "dv/dy_pred": "{-1, 0, 1}"},
         kinks=(0,),
-        source="PyTorch's L1Loss",
+        counterpart="PyTorch's L1Loss",
         torch="F.l1_loss(y_pred, y_true, reduction='none')",
     ),
     LossEntry(
         losses.Huber,
-        "Quadratic for small errors, linear for large ones, so that outliers pull less.",
         """
         e = y_pred - y_true
         v = e**2 / 2 if abs(e) <= delta else delta * (abs(e) - delta / 2)
@@ -101,13 +94,11 @@ REGRESSION = [
         make=lambda: losses.Huber(delta=1.5),
         ranges={"v": "[0, inf)", "dv/dy_pred": "[-delta, delta]"},
         not_analytic="its second derivative jumps where the error is delta",
-        source='Huber, "Robust estimation of a location parameter", Annals of Mathematical '
-        "Statistics 35, 1964; PyTorch's HuberLoss",
+        counterpart="PyTorch's HuberLoss",
         torch="F.huber_loss(y_pred, y_true, delta=delta, reduction='none')",
     ),
     LossEntry(
         losses.LogCosh,
-        "Logarithm of the hyperbolic cosine of the error: a Huber loss without a seam.",
         """
         e = y_pred - y_true
         v = log(cosh(e))
@@ -116,27 +107,25 @@ REGRESSION = [
         in_one_line=("log(cosh(e)) = |e| + log((1 + exp(-2 |e|)) / 2)", "tanh(e)"),
         ranges={"v": "[0, inf)", "dv/dy_pred": "(-1, 1)"},
         not_complex="against overflow it takes the absolute value of e",
-        source="Keras's LogCosh",
+        counterpart="Keras's LogCosh",
     ),
     LossEntry(
         losses.Quantile,
-        "Pinball loss; its minimum is the quantile q of the targets.",
         """
         e = y_pred - y_true
         v = max((1 - q) * e, -q * e)
         dv/dy_pred = 1 - q if e > 0 else -q if e < 0 else 0
         """,
+        computes="Pinball loss; its minimum is the quantile q of the targets.",
         in_one_line=("max((1 - q) e, -q e)", "1 - q if e > 0, -q if e < 0, 0 at the kink"),
         make=lambda: losses.Quantile(0.8),
         letters={"q": "quantiles"},
         assumes="0 at the kink. Several quantiles are averaged like other outputs.",
         ranges={"v": "[0, inf)", "dv/dy_pred": "{-q, 0, 1 - q}"},
         kinks=(0,),
-        source='Koenker and Bassett, "Regression quantiles", Econometrica 46, 1978',
     ),
     LossEntry(
         losses.CosineSimilarity,
-        "One minus the cosine of the angle between prediction and target.",
         """
         r[n] = sqrt(sum[k](y_pred[n, k]**2) + 1e-12)
         u[n, k] = y_pred[n, k] / r[n]
@@ -149,7 +138,7 @@ REGRESSION = [
         data=vectors,
         assumes="The vectors lie along the last axis.",
         ranges={"v": "[0, 2]"},
-        source="PyTorch's CosineEmbeddingLoss for similar pairs",
+        counterpart="PyTorch's CosineEmbeddingLoss for similar pairs",
         torch="F.cosine_embedding_loss(y_pred, y_true, y_pred.new_ones(len(y_pred)), "
         "reduction='none')",
     ),
@@ -158,11 +147,11 @@ REGRESSION = [
 LIKELIHOOD = [
     LossEntry(
         losses.Poisson,
-        "Counts; y_pred is the logarithm of their rate.",
         """
         v = exp(y_pred) - y_true * y_pred
         dv/dy_pred = exp(y_pred) - y_true
         """,
+        computes="Counts; y_pred is the logarithm of their rate.",
         in_one_line=(
             "exp(y_pred) - y_true y_pred, without the constant log(y_true!)",
             "exp(y_pred) - y_true",
@@ -171,29 +160,30 @@ LIKELIHOOD = [
         target=3.0,
         assumes="Targets are at least 0. Without the constant log(y_true!).",
         ranges={"dv/dy_pred": "(-y_true, inf)"},
-        source="PyTorch's PoissonNLLLoss (log_input=True, full=False)",
+        counterpart="PyTorch's PoissonNLLLoss (log_input=True, full=False)",
         torch="F.poisson_nll_loss(y_pred, y_true, reduction='none')",
     ),
     LossEntry(
         losses.Gamma,
-        "Positive, skewed quantities; y_pred is the logarithm of their mean.",
         """
         v = y_pred + y_true * exp(-y_pred)
         dv/dy_pred = 1 - y_true * exp(-y_pred)
         """,
+        computes="Positive, skewed quantities; y_pred is the logarithm of their mean.",
         data=amounts,
         target=3.0,
         assumes="Targets are greater than 0. Without constants.",
         ranges={"dv/dy_pred": "(-inf, 1)"},
-        source="scikit-learn's HalfGammaLoss, without its constant",
+        counterpart="scikit-learn's HalfGammaLoss, without its constant",
     ),
     LossEntry(
         losses.Tweedie,
-        "Quantities whose variance is their mean to the power p; y_pred is the log of the mean.",
         """
         v = exp((2 - p) * y_pred) / (2 - p) - y_true * exp((1 - p) * y_pred) / (1 - p)
         dv/dy_pred = exp((2 - p) * y_pred) - y_true * exp((1 - p) * y_pred)
         """,
+        computes="Quantities whose variance is their mean to the power p; y_pred is the log of "
+        "the mean.",
         in_one_line=(
             "exp((2 - p) y_pred) / (2 - p) - y_true exp((1 - p) y_pred) / (1 - p), "
             "where exp(a y) / a is y if a = 0",
@@ -208,7 +198,6 @@ LIKELIHOOD = [
     ),
     LossEntry(
         losses.GaussianNLL,
-        "Normal distribution of which the network predicts mean and log-variance.",
         """
         e[n, j] = y_pred[n, j] - y_true[n, j]
         s[n, j < k] = y_pred[n, k + j]
@@ -216,6 +205,7 @@ LIKELIHOOD = [
         dv/dy_pred[n, i] = e[n, i] * exp(-s[n, i]) if i < k else
             (1 - e[n, i - k]**2 * exp(-s[n, i - k])) / 2
         """,
+        computes="Normal distribution of which the network predicts mean and log-variance.",
         in_one_line=(
             "(s + e² exp(-s)) / 2, without the constant log(2π) / 2",
             "e exp(-s) for m and (1 - e² exp(-s)) / 2 for s",
@@ -224,8 +214,7 @@ LIKELIHOOD = [
         where={"k": "number of outputs: y_pred holds k means, then k log-variances"},
         given=lambda y_pred: {"k": y_pred.shape[-1] // 2},
         assumes="Without the constant log(2π) / 2.",
-        source='Nix and Weigend, "Estimating the mean and variance of the target probability '
-        "distribution\", IEEE ICNN, 1994; PyTorch's GaussianNLLLoss (full=False)",
+        counterpart="PyTorch's GaussianNLLLoss (full=False)",
         torch="F.gaussian_nll_loss(y_pred[:, :2], y_true, y_pred[:, 2:].exp(), reduction='none')",
     ),
 ]
@@ -233,7 +222,6 @@ LIKELIHOOD = [
 CLASSIFICATION = [
     LossEntry(
         losses.BinaryCrossEntropy,
-        "Cross-entropy of independent yes/no outputs, each predicted by one logit.",
         """
         t = (1 - a) * y_true + a / 2
         p = 1 / (1 + exp(-y_pred))
@@ -246,13 +234,12 @@ CLASSIFICATION = [
         data=bits,
         assumes="Without smoothing and weight t = y_true and dv/dy_pred = p - t.",
         not_complex=STABLE,
-        source="PyTorch's BCEWithLogitsLoss; the smoothing, which it lacks, is that of Keras",
+        counterpart="PyTorch's BCEWithLogitsLoss; the smoothing, which it lacks, is that of Keras",
         torch="F.binary_cross_entropy_with_logits(y_pred, (1 - a) * y_true + a / 2, "
         "pos_weight=y_pred.new_tensor(q), reduction='none')",
     ),
     LossEntry(
         losses.CategoricalCrossEntropy,
-        "Cross-entropy between the softmax of the logits and the target class.",
         """
         t = (1 - a) * y_true + a / K
         p[n, k] = exp(y_pred[n, k]) / sum[j](exp(y_pred[n, j]))
@@ -267,12 +254,11 @@ CLASSIFICATION = [
         given=lambda y_pred: {"K": y_pred.shape[-1]},
         data=probabilities,
         assumes=f"{ONE_HOT} They sum to 1, so dv/dy_pred = p - t.",
-        source="PyTorch's CrossEntropyLoss",
+        counterpart="PyTorch's CrossEntropyLoss",
         torch="F.cross_entropy(y_pred, y_true, label_smoothing=a, reduction='none')",
     ),
     LossEntry(
         losses.NegativeLogLikelihood,
-        "Negative log-probability of the target class, for a network that ends in LogSoftmax.",
         """
         v[n] = -sum[k](y_true[n, k] * y_pred[n, k])
         dv/dy_pred[n, k] = -y_true[n, k]
@@ -281,12 +267,11 @@ CLASSIFICATION = [
         reduction=MEAN_OF_SAMPLES,
         data=one_hot,
         assumes=f"{ONE_HOT} y_pred holds log-probabilities.",
-        source="PyTorch's NLLLoss",
+        counterpart="PyTorch's NLLLoss",
         torch="F.nll_loss(y_pred, y_true.argmax(-1), reduction='none')",
     ),
     LossEntry(
         losses.KLDivergence,
-        "Kullback-Leibler divergence of the softmax of the logits from target probabilities.",
         """
         p[n, k] = exp(y_pred[n, k]) / sum[j](exp(y_pred[n, j]))
         v[n] = sum[k](y_true[n, k] * (log(y_true[n, k]) - log(p[n, k])))
@@ -300,13 +285,11 @@ CLASSIFICATION = [
         data=probabilities,
         assumes="Rows of y_true sum to 1, so dv/dy_pred = p - y_true; 0 log 0 is 0.",
         ranges={"v": "[0, inf)", "dv/dy_pred": "(-1, 1)"},
-        source='Kullback and Leibler, "On information and sufficiency", Annals of Mathematical '
-        "Statistics 22, 1951; PyTorch's KLDivLoss after a log-softmax",
+        counterpart="PyTorch's KLDivLoss after a log-softmax",
         torch="F.kl_div(F.log_softmax(y_pred, -1), y_true, reduction='none').sum(-1)",
     ),
     LossEntry(
         losses.Focal,
-        "Cross-entropy that turns away from examples which are already classified well.",
         """
         p[n, k] = exp(y_pred[n, k]) / sum[j](exp(y_pred[n, j]))
         v[n] = -sum[k](y_true[n, k] * (1 - p[n, k])**gamma * log(p[n, k]))
@@ -322,11 +305,9 @@ CLASSIFICATION = [
         data=one_hot,
         assumes=ONE_HOT,
         ranges={"v": "(0, inf)"},
-        source=FOCAL,
     ),
     LossEntry(
         losses.Focal,
-        "The focal loss of one logit a sample.",
         """
         p = 1 / (1 + exp(-y_pred))
         f = (1 - p)**gamma
@@ -335,6 +316,7 @@ CLASSIFICATION = [
         dv/dy_pred = y_true * f * (gamma * p * log(p) - (1 - p)) -
             (1 - y_true) * g * (gamma * (1 - p) * log(1 - p) - p)
         """,
+        computes="The focal loss of one logit a sample.",
         reduction="""
         L = sum[n](w[n] * v[n]) / sum(w)
         dL/dy_pred[n] = w[n] / sum(w) * (dv/dy_pred[n])
@@ -342,14 +324,12 @@ CLASSIFICATION = [
         name="Focal (binary)",
         data=binary,
         assumes="The form for y_pred of shape (n_samples,), or with a last axis of length 1.",
-        source=FOCAL,
     ),
 ]
 
 MARGIN = [
     LossEntry(
         losses.Hinge,
-        "Distance by which a binary score misses the margin, as in a support vector machine.",
         """
         v = max(1 - y_true * y_pred, 0)
         dv/dy_pred = -y_true if y_true * y_pred < 1 else 0
@@ -360,11 +340,9 @@ MARGIN = [
         assumes="y_true holds -1 and 1; a 0 stands for -1. 0 at the kink.",
         ranges={"v": "[0, inf)", "dv/dy_pred": "{-y_true, 0}"},
         kinks=(1,),
-        source='Cortes and Vapnik, "Support-vector networks", Machine Learning 20, 1995',
     ),
     LossEntry(
         losses.SquaredHinge,
-        "Square of the hinge loss: it has no kink, and punishes large misses more.",
         """
         v = max(1 - y_true * y_pred, 0)**2
         dv/dy_pred = -2 * y_true * max(1 - y_true * y_pred, 0)
@@ -375,17 +353,17 @@ MARGIN = [
         assumes="y_true holds -1 and 1; a 0 stands for -1.",
         ranges={"v": "[0, inf)", "dv/dy_pred": "(-inf, 0]"},
         not_analytic="its second derivative jumps at the margin",
-        source='Tang, "Deep learning using linear support vector machines", 2013, arXiv:1306.0239',
     ),
     LossEntry(
         losses.MultiMargin,
-        "Hinge loss of K classes: the score of the target should lead all others by a margin.",
         """
         s[n] = sum[k](y_true[n, k] * y_pred[n, k])
         r[n, k] = (1 - y_true[n, k]) * (margin - s[n] + y_pred[n, k])
         v[n] = sum[k](max(r[n, k], 0)) / K
         dv/dy_pred[n, k] = ([r[n, k] > 0] - y_true[n, k] * sum[j]([r[n, j] > 0])) / K
         """,
+        computes="Hinge loss of K classes: the score of the target should lead all others by a "
+        "margin.",
         in_one_line=(
             "Σ_{j≠t} max(0, v_j) / k",
             "[v_j > 0] / k for j ≠ t, and minus the sum of these for t; 0 at the kinks",

@@ -10,7 +10,6 @@ from layerkit.layer import Layer
 NORMALIZATION = [
     LayerEntry(
         layers.BatchNorm,
-        "Every channel standardised over the batch and all positions, then scaled and shifted.",
         """
         mu[c] = sum[n](x[n, c]) / m
         var[c] = sum[n]((x[n, c] - mu[c])**2) / m
@@ -24,6 +23,8 @@ NORMALIZATION = [
         dL/dbeta[c] = sum[n](G[n, c])
         dL/dx = gamma / sqrt(var + eps) * (G - 1 / m * (dL/dbeta) - x_hat / m * (dL/dgamma))
         """,
+        computes="Every channel standardised over the batch and all positions, then scaled and "
+        "shifted.",
         in_one_line=(
             "dy[i]/dx[j] = gamma / s (δ[i, j] - (1 + x̂[i] x̂[j]) / n), inference: gamma / s",
         ),
@@ -39,13 +40,10 @@ NORMALIZATION = [
         where={"m": "number of values in a channel: samples, times positions if there are any"},
         given=lambda layer, x: {"m": len(x)},
         assumes="n runs over all axes but the last. A frozen layer computes as in inference.",
-        source='Ioffe and Szegedy, "Batch normalization: accelerating deep network training by '
-        'reducing internal covariate shift", ICML 2015',
         torch="F.batch_norm(x, running_mean, running_var, gamma, beta, training, momentum, eps)",
     ),
     LayerEntry(
         layers.LayerNorm,
-        "Every position standardised over its channels, then scaled and shifted.",
         """
         mu[n] = mean[c](x[n, c])
         s[n] = 1 / sqrt(mean[c]((x[n, c] - mu[n])**2) + eps)
@@ -60,16 +58,15 @@ NORMALIZATION = [
         dL/dx[n, c] = s[n] *
             (g[n, c] - mean[k](g[n, k]) - x_hat[n, c] * mean[k](x_hat[n, k] * g[n, k]))
         """,
+        computes="Every position standardised over its channels, then scaled and shifted.",
         in_one_line=("dy[i]/dx[j] = gamma[i] / s (δ[i, j] - (1 + x̂[i] x̂[j]) / n) over n features",),
         where={"m": "number of channels"},
         given=lambda layer, x: {"m": x.shape[-1]},
         assumes="n runs over all axes but the last.",
-        source='Ba, Kiros and Hinton, "Layer normalization", arXiv:1607.06450, 2016',
         torch="F.layer_norm(x, (x.shape[-1],), gamma, beta, eps)",
     ),
     LayerEntry(
         layers.GroupNorm,
-        "Groups of channels standardised over all positions of a sample, then scaled and shifted.",
         """
         mu[n, a < A] = mean[t, r < R](x[n, t, a*R + r])
         s[n, a < A] = 1 / sqrt(mean[t, r < R]((x[n, t, a*R + r] - mu[n, a])**2) + eps)
@@ -87,18 +84,18 @@ NORMALIZATION = [
         dL/dx[n, t, c] =
             s[n, c // R] * (g[n, t, c] - p[n, c // R] - x_hat[n, t, c] * q[n, c // R])
         """,
+        computes="Groups of channels standardised over all positions of a sample, then scaled "
+        "and shifted.",
         make=lambda: layers.GroupNorm(2),
         input_shape=(3, 4),
         letters={"A": "groups"},
         where={"R": "number of channels in a group", "m": "number of values in a group"},
         given=lambda layer, x: {"R": x.shape[-1] // layer.groups, "m": x[0].size // layer.groups},
         assumes="t runs over all axes between samples and channels.",
-        source='Wu and He, "Group normalization", ECCV 2018',
         torch="F.group_norm(x.mT, groups, gamma, beta, eps).mT",
     ),
     LayerEntry(
         layers.RMSNorm,
-        "Every position scaled to root-mean-square 1 over its channels, without centring.",
         """
         s[n] = 1 / sqrt(mean[c](x[n, c]**2) + eps)
         x_hat[n, c] = s[n] * x[n, c]
@@ -109,10 +106,10 @@ NORMALIZATION = [
         g = gamma * G
         dL/dx[n, c] = s[n] * (g[n, c] - x_hat[n, c] * mean[k](x_hat[n, k] * g[n, k]))
         """,
+        computes="Every position scaled to root-mean-square 1 over its channels, without centring.",
         where={"m": "number of channels"},
         given=lambda layer, x: {"m": x.shape[-1]},
         assumes="n runs over all axes but the last.",
-        source='Zhang and Sennrich, "Root mean square layer normalization", NeurIPS 2019',
         torch="F.rms_norm(x, (x.shape[-1],), gamma, eps)",
     ),
 ]
@@ -142,29 +139,27 @@ def channel_mask(layer: Layer, x: np.ndarray) -> dict[str, np.ndarray]:
 NOISE = [
     LayerEntry(
         layers.Dropout,
-        "In training values are dropped at random and the rest scaled up.",
         """
         y = m * x / (1 - rate)
         dy/dx = m / (1 - rate)
         dL/dx = G * m / (1 - rate)
         """,
+        computes="In training values are dropped at random and the rest scaled up.",
         in_one_line=(KEPT,),
         inference=NOTHING,
         make=lambda: layers.Dropout(0.25),
         where=MASK,
         given=mask,
         assumes=ASSUMES,
-        source='Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple '
-        'way to prevent neural networks from overfitting", JMLR 15, 2014',
     ),
     LayerEntry(
         layers.SpatialDropout2D,
-        "In training whole channels are dropped at random and the rest scaled up.",
         """
         y[n, u, v, c] = m[n, c] * x[n, u, v, c] / (1 - rate)
         dy[n, u, v, c]/dx[n, u, v, c] = m[n, c] / (1 - rate)
         dL/dx[n, u, v, c] = G[n, u, v, c] * m[n, c] / (1 - rate)
         """,
+        computes="In training whole channels are dropped at random and the rest scaled up.",
         in_one_line=(KEPT,),
         inference=NOTHING,
         make=lambda: layers.SpatialDropout2D(0.25),
@@ -172,41 +167,35 @@ NOISE = [
         where=MASK,
         given=channel_mask,
         assumes=ASSUMES,
-        source='Tompson, Goroshin, Jain, LeCun and Bregler, "Efficient object localization using '
-        'convolutional networks", CVPR 2015',
     ),
     LayerEntry(
         layers.AlphaDropout,
-        "In training values are set to what SELU tends to; mean 0 and variance 1 stay.",
         """
         a = 1 / sqrt((1 - rate) * (1 + rate * alpha**2))
         y = a * (m * x + (1 - m) * alpha - rate * alpha)
         dy/dx = a * m
         dL/dx = G * a * m
         """,
+        computes="In training values are set to what SELU tends to; mean 0 and variance 1 stay.",
         inference=NOTHING,
         make=lambda: layers.AlphaDropout(0.25),
         letters={"alpha": "SATURATION"},
         where=MASK,
         given=mask,
         assumes=f"alpha = -1.7580993…, the limit of SELU at minus infinity. {ASSUMES}",
-        source='Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", '
-        "NIPS 2017",
     ),
     LayerEntry(
         layers.GaussianNoise,
-        "In training normal noise is added.",
         """
         y = x + stddev * e
         dy/dx = 1
         dL/dx = G
         """,
+        computes="In training normal noise is added.",
         inference=NOTHING,
         make=lambda: layers.GaussianNoise(0.5),
         where={"e": "standard normal numbers, drawn in the last forward"},
         given=lambda layer, x: {"e": layer.reseed(0).rng.standard_normal(x.shape)},
         assumes="In inference nothing happens.",
-        source='Bishop, "Training with noise is equivalent to Tikhonov regularization", Neural '
-        "Computation 7, 1995",
     ),
 ]

@@ -13,15 +13,10 @@ TIES = "Of several largest the first takes the gradient."
 WINDOWS = "Without padding; windows may overlap, and be oblong."
 ZEROS = np.zeros(())
 
-RANZATO = 'Ranzato et al., "Unsupervised learning of invariant feature hierarchies", CVPR 2007'
-LECUN = (
-    'LeCun et al., "Gradient-based learning applied to document recognition", Proc. IEEE 86, 1998'
-)
 
 POOLING = [
     LayerEntry(
         layers.MaxPool2D,
-        "The largest cell of every window, channel by channel.",
         """
         y[n, p, q, c] = max[i < k, j < k](x[n, s*p + i, s*q + j, c])
         dy[n, p, q, c]/dx[n, u, v, c] = [s*p <= u < s*p + k] * [s*q <= v < s*q + k] *
@@ -35,12 +30,10 @@ POOLING = [
         letters=LETTERS,
         assumes=f"{TIES} {WINDOWS} Padding never wins.",
         kinks=(ZEROS,),
-        source=RANZATO,
         torch="F.max_pool2d(x.movedim(-1, 1), k, s).movedim(1, -1)",
     ),
     LayerEntry(
         layers.MaxPool1D,
-        "The largest step of every window of a sequence, channel by channel.",
         """
         y[n, t, c] = max[i < k](x[n, s*t + i, c])
         dy[n, t, c]/dx[n, u, c] = [s*t <= u < s*t + k] * [x[n, u, c] == y[n, t, c]]
@@ -53,12 +46,10 @@ POOLING = [
         letters=LETTERS,
         assumes=f"{TIES} Without padding; windows may overlap. Padding never wins.",
         kinks=(ZEROS,),
-        source=RANZATO,
         torch="F.max_pool1d(x.mT, k, s).mT",
     ),
     LayerEntry(
         layers.AvgPool2D,
-        "The mean of every window, channel by channel.",
         """
         y[n, p, q, c] = mean[i < k, j < k](x[n, s*p + i, s*q + j, c])
         dy[n, p, q, c]/dx[n, u, v, c] = [s*p <= u < s*p + k] * [s*q <= v < s*q + k] / k**2
@@ -70,12 +61,10 @@ POOLING = [
         input_shape=(7, 7, 2),
         letters=LETTERS,
         assumes=f"{WINDOWS} With padding, the mean is that of the cells that are not.",
-        source=LECUN,
         torch="F.avg_pool2d(x.movedim(-1, 1), k, s).movedim(1, -1)",
     ),
     LayerEntry(
         layers.AvgPool1D,
-        "The mean of every window of a sequence, channel by channel.",
         """
         y[n, t, c] = mean[i < k](x[n, s*t + i, c])
         dy[n, t, c]/dx[n, u, c] = [s*t <= u < s*t + k] / k
@@ -87,12 +76,10 @@ POOLING = [
         letters=LETTERS,
         assumes="Without padding; windows may overlap. With padding, the mean is that of the steps "
         "that are not.",
-        source=LECUN,
         torch="F.avg_pool1d(x.mT, k, s).mT",
     ),
     LayerEntry(
         layers.GlobalMaxPool2D,
-        "The largest value of every channel over the whole image.",
         """
         y[n, c] = max[u, v](x[n, u, v, c])
         dy[n, c]/dx[n, u, v, c] = [x[n, u, v, c] == y[n, c]]
@@ -101,12 +88,10 @@ POOLING = [
         input_shape=(2, 3, 3),
         assumes=TIES,
         kinks=(ZEROS,),
-        source='Oquab et al., "Is object localization for free?", CVPR 2015',
         torch="x.amax((1, 2))",
     ),
     LayerEntry(
         layers.GlobalMaxPool1D,
-        "The largest value of every channel over the whole sequence.",
         """
         y[n, c] = max[t](x[n, t, c])
         dy[n, c]/dx[n, t, c] = [x[n, t, c] == y[n, c]]
@@ -115,13 +100,10 @@ POOLING = [
         input_shape=(4, 3),
         assumes=TIES,
         kinks=(ZEROS,),
-        source='Collobert et al., "Natural language processing (almost) from scratch", JMLR 12, '
-        "2011",
         torch="x.amax(1)",
     ),
     LayerEntry(
         layers.GlobalAvgPool2D,
-        "The mean of every channel over the whole image.",
         """
         y[n, c] = sum[u, v](x[n, u, v, c]) / (h * w)
         dy[n, c]/dx[n, u, v, c] = 1 / (h * w)
@@ -131,12 +113,10 @@ POOLING = [
         input_shape=(2, 3, 3),
         where={"h, w": "height and width"},
         given=lambda layer, x: {"h": x.shape[1], "w": x.shape[2]},
-        source='Lin, Chen and Yan, "Network in network", ICLR 2014, arXiv:1312.4400',
         torch="x.mean((1, 2))",
     ),
     LayerEntry(
         layers.GlobalAvgPool1D,
-        "The mean of every channel over the whole sequence.",
         """
         y[n, c] = sum[t](x[n, t, c]) / T
         dy[n, c]/dx[n, t, c] = 1 / T
@@ -146,7 +126,6 @@ POOLING = [
         input_shape=(4, 3),
         where={"T": "number of steps"},
         given=lambda layer, x: {"T": x.shape[1]},
-        source='Lin, Chen and Yan, "Network in network", ICLR 2014, arXiv:1312.4400',
         torch="x.mean(1)",
     ),
 ]
@@ -156,28 +135,29 @@ MOVED = "dy/dx = 1: numbers only change places"
 RESHAPING = [
     LayerEntry(
         layers.Flatten,
-        "All values of a sample in one row, the last axis running fastest.",
         """
         y[n, (u*w + v)*C + c] = x[n, u, v, c]
         dy[n, (u*w + v)*C + c]/dx[n, u, v, c] = 1
         dL/dx[n, u, v, c] = G[n, (u*w + v)*C + c]
         """,
+        computes="All values of a sample in one row, the last axis running fastest.",
         in_one_line=(MOVED,),
         input_shape=(2, 3, 2),
         where={"w": "width", "C": "number of channels"},
         given=lambda layer, x: {"w": x.shape[2], "C": x.shape[3]},
         assumes="Shown for images; samples may have any shape.",
-        source=LECUN,
+        source='LeCun et al., "Gradient-based learning applied to document recognition", Proc. '
+        "IEEE 86, 1998",
         torch="x.flatten(1)",
     ),
     LayerEntry(
         layers.Reshape,
-        "The values of a sample in another shape, the last axis running fastest.",
         """
         y[n, (i*w + j) // r, (i*w + j) % r] = x[n, i, j]
         dy[n, (i*w + j) // r, (i*w + j) % r]/dx[n, i, j] = 1
         dL/dx[n, i, j] = G[n, (i*w + j) // r, (i*w + j) % r]
         """,
+        computes="The values of a sample in another shape, the last axis running fastest.",
         in_one_line=(MOVED,),
         make=lambda: layers.Reshape((3, 4)),
         input_shape=(2, 6),
@@ -188,7 +168,6 @@ RESHAPING = [
     ),
     LayerEntry(
         layers.Permute,
-        "The axes of a sample in another order.",
         """
         y[n, j, i] = x[n, i, j]
         dy[n, j, i]/dx[n, i, j] = 1
@@ -202,7 +181,6 @@ RESHAPING = [
     ),
     LayerEntry(
         layers.ZeroPad2D,
-        "Images in a frame of zeros.",
         """
         y[n, u, v, c] = x[n, u - t, v - l, c]
         dy[n, u + t, v + l, c]/dx[n, u, v, c] = 1
@@ -217,7 +195,6 @@ RESHAPING = [
     ),
     LayerEntry(
         layers.UpSample2D,
-        "Images enlarged by repeating pixels (nearest neighbour).",
         """
         y[n, u, v, c] = x[n, u // s, v // t, c]
         dy[n, u, v, c]/dx[n, p, q, c] = [u // s == p] * [v // t == q]
@@ -227,8 +204,6 @@ RESHAPING = [
         input_shape=(2, 2, 2),
         where={"s, t": "the factors of size"},
         given=lambda layer, x: dict(zip("st", layer.size, strict=True)),
-        source='Odena, Dumoulin and Olah, "Deconvolution and checkerboard artifacts", Distill, '
-        "2016 (why to enlarge first and convolve then)",
         torch="F.interpolate(x.movedim(-1, 1), scale_factor=(s, t)).movedim(1, -1)",
     ),
 ]

@@ -1,0 +1,161 @@
+"""What people bring from other libraries, and data that are no numbers, meet a clear sentence."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_selector
+from sklearn.model_selection import GridSearchCV
+
+from layerkit import (
+    Columns,
+    Dense,
+    MLPRegressor,
+    ReLU,
+    Sequential,
+    SequentialClassifier,
+    SequentialRegressor,
+)
+from layerkit.losses import CategoricalCrossEntropy, MeanSquaredError
+from layerkit.optimizers import LBFGS, Adam
+from layerkit.training import train
+from layerkit.training.history import History
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(40, 3))
+Y = X[:, :1].copy()
+LABELS = (X[:, 0] > 0).astype(int)
+TABLE = pd.DataFrame(X, columns=list("abc"))
+DATES = np.datetime64("2020-01-01") + np.arange(40)
+
+
+def network():
+    return Sequential([Dense(4), ReLU(), Dense(1)]).build(3, random_state=0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "optimizer", "message"),
+    [
+        (MeanSquaredError, Adam(), r"loss must be .*that is the class, write MeanSquaredError\("),
+        ("mse", Adam(), "loss must be a loss, such as MeanSquaredError.*got 'mse'"),
+        (None, Adam(), "loss must be"),
+        (MeanSquaredError(), Adam, r"optimizer must be .*that is the class, write Adam\("),
+        (MeanSquaredError(), LBFGS, r"optimizer must be .*that is the class, write LBFGS\("),
+        (MeanSquaredError(), "adam", "optimizer must be an optimizer, such as Adam.*got 'adam'"),
+    ],
+)
+def test_train_refuses_classes_and_names(loss, optimizer, message):
+    net = network()
+    before = net.flat_params.copy()
+    with pytest.raises(TypeError, match=message):
+        train(net, loss, optimizer, (X, Y), epochs=1)
+    np.testing.assert_array_equal(net.flat_params, before)
+
+
+@pytest.mark.parametrize("params", [{"loss": CategoricalCrossEntropy}, {"optimizer": Adam}])
+def test_an_estimator_says_how_to_write_a_class(params):
+    with pytest.raises(ValueError, match="that is the class, write"):
+        SequentialClassifier([Dense(4)], **params).fit(X, LABELS)
+
+
+def test_a_name_among_layers_gets_the_line_to_write():
+    with pytest.raises(TypeError, match=r"got 'relu': a layer is an object, such as ReLU\(\)"):
+        Sequential([Dense(4), "relu"]).build(3)
+
+
+WRONG = {
+    "dates": (DATES, "dates or spans of time"),
+    "spans": (DATES - DATES[0], "dates or spans of time"),
+    "not a time": (np.array(["NaT"] * 40, "M8[s]"), "dates or spans of time"),
+    "complex": (Y[:, 0] + 1j, "complex"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+@pytest.mark.parametrize("container", [np.asarray, pd.Series, lambda y: pd.DataFrame({"y": y})])
+@pytest.mark.parametrize(
+    "make", [lambda: SequentialRegressor([Dense(4)]), lambda: MLPRegressor(hidden_layer_sizes=(4,))]
+)
+def test_a_regressor_refuses_targets_that_are_no_numbers(kind, container, make):
+    y, message = WRONG[kind]
+    with pytest.raises(ValueError, match=message):
+        make().fit(X, container(y))
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_train_refuses_targets_that_are_no_numbers(kind):
+    y, message = WRONG[kind]
+    net = network()
+    before = net.flat_params.copy()
+    with pytest.raises(ValueError, match=message):
+        train(net, MeanSquaredError(), Adam(), (X, y.reshape(-1, 1)), epochs=1)
+    np.testing.assert_array_equal(net.flat_params, before)
+
+
+@pytest.mark.parametrize("dtype", ["object", "category", "string"])
+def test_a_column_of_text_is_named_with_its_cures(dtype):
+    table = TABLE.assign(colour=pd.Series(["red", "blue"] * 20, dtype=dtype))
+    with pytest.raises(ValueError, match=r"column 'colour' holds no numbers.*OneHot.*Embedding"):
+        SequentialClassifier([Dense(4)], max_iter=2).fit(table, LABELS)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ["a", "b"],
+        ("a", "b"),
+        pd.Index(["a", "b"]),
+        pd.Series(["a", "b"]),
+        np.array(["a", "b"]),
+        slice("a", "b"),
+        slice(None, "b"),
+        slice(0, 2),
+        make_column_selector(pattern="[ab]")(TABLE),
+        np.array([True, True, False]),
+    ],
+    ids=repr,
+)
+def test_columns_are_chosen_as_pandas_users_write_them(columns):
+    layer = Columns([(columns, Dense(2))])
+    layer.name_features(["a", "b", "c"])
+    layer.build(3, random_state=0)
+    assert [p.tolist() for p in layer.positions] == [[0, 1]]
+
+
+@pytest.mark.parametrize("columns", [slice("b", "z"), pd.Index(["z"]), np.array(["a", "z"])])
+def test_an_unknown_column_is_named(columns):
+    layer = Columns([(columns, Dense(2))])
+    layer.name_features(["a", "b", "c"])
+    with pytest.raises(ValueError, match="no column 'z', the input's are a, b, c"):
+        layer.build(3)
+
+
+def test_a_selector_that_needs_the_table_is_refused_with_the_cure():
+    with pytest.raises(ValueError, match="call it with yours"):
+        Columns([(make_column_selector(pattern="a"), Dense(2))]).build(3)
+
+
+def test_a_history_is_a_table():
+    history = History([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "seconds": 1.0}])
+    assert list(history) == history.rows
+    frame = pd.DataFrame(history)
+    assert frame["loss"].tolist() == [0.5, 0.25]
+    assert frame.columns.tolist() == history.columns
+
+
+def test_the_rate_of_a_named_optimizer_is_within_reach():
+    model = SequentialClassifier([Dense(4), ReLU()], max_iter=2, random_state=0)
+    tuned = model.set_params(optimizer__learning_rate=0.5, optimizer="sgd")
+    assert repr(tuned.optimizer) == "SGD(learning_rate=0.5)"
+    search = GridSearchCV(
+        SequentialClassifier([Dense(4), ReLU()], max_iter=2, n_iter_no_change=None),
+        {"optimizer__learning_rate": [0.1, 0.01]},
+        cv=2,
+    ).fit(X, LABELS)
+    assert search.best_estimator_.optimizer_.learning_rate in (0.1, 0.01)
+
+
+def test_an_unknown_parameter_of_a_named_optimizer_changes_nothing():
+    model = SequentialClassifier([Dense(4)])
+    with pytest.raises(ValueError, match="no parameter 'optimizer__lr'"):
+        model.set_params(optimizer__lr=0.1)
+    assert model.optimizer == "adam"

@@ -1,0 +1,283 @@
+"""Rows of unequal length: every row is what it is alone, whatever else is in the batch."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from errors import error_of
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.model_selection import GridSearchCV, cross_val_score
+
+import layerkit.layers as nn
+from layerkit import SequentialClassifier, SequentialRegressor, check_gradients
+from layerkit.interchange import from_pytorch, load, save
+from layerkit.losses import MeanSquaredError
+from layerkit.optimizers import Adam
+from layerkit.sequences import Sequences
+from layerkit.training import train
+
+LENGTHS = [3, 1, 5, 3, 2, 8]
+
+
+def rows_of(lengths=LENGTHS, width=4, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal((n, width)) for n in lengths]
+
+
+def in_chain(layer):
+    return nn.Sequential([nn.Dense(4), nn.BatchNorm(), nn.ReLU(), nn.Dropout(0.2), layer])
+
+
+LAYERS = {
+    "dense": lambda: nn.Dense(3),
+    "softmax": lambda: nn.Softmax(),
+    "layer norm": lambda: nn.LayerNorm(),
+    "rnn": lambda: nn.SimpleRNN(3),
+    "relu rnn": lambda: nn.SimpleRNN(3, "relu", return_sequences=True),
+    "gru": lambda: nn.GRU(3),
+    "gru, all steps": lambda: nn.GRU(3, return_sequences=True),
+    "lstm": lambda: nn.LSTM(3),
+    "lstm, all steps": lambda: nn.LSTM(3, return_sequences=True),
+    "both ways": lambda: nn.Bidirectional(nn.LSTM(3)),
+    "both ways, all steps": lambda: nn.Bidirectional(nn.GRU(3, return_sequences=True)),
+    "last step": lambda: nn.LastStep(),
+    "mean": lambda: nn.GlobalAvgPool1D(),
+    "maximum": lambda: nn.GlobalMaxPool1D(),
+    "residual": lambda: nn.Residual(nn.LSTM(4, return_sequences=True)),
+    "concat": lambda: nn.Concat([nn.Dense(2), nn.GRU(3, return_sequences=True)]),
+    "chain": lambda: in_chain(nn.Sequential([nn.LSTM(3, return_sequences=True), nn.LastStep()])),
+}
+
+
+@pytest.fixture(params=LAYERS, ids=str)
+def layer(request):
+    layer = LAYERS[request.param]().build((None, 4), random_state=0, dtype=np.float64)
+    layer.flat_params[...] += 0.1 * np.random.default_rng(1).standard_normal(layer.n_params)
+    return layer
+
+
+def one(y, i):
+    return y[i]
+
+
+def test_a_row_does_not_depend_on_the_others(layer):
+    rows = rows_of()
+    together = layer.infer(rows)
+    order = np.random.default_rng(0).permutation(len(rows))
+    shuffled = layer.infer([rows[i] for i in order])
+    for place, i in enumerate(order):
+        assert_allclose(one(layer.infer([rows[i]]), 0), together[i], rtol=1e-10, atol=1e-12)
+        assert_allclose(layer.infer(rows[i][np.newaxis])[0], together[i], rtol=1e-10, atol=1e-12)
+        assert_allclose(one(shuffled, place), together[i], rtol=1e-10, atol=1e-12)
+
+
+def test_the_gradient_of_a_batch_is_the_sum_over_its_rows(layer):
+    rows = rows_of()
+    y = layer.forward(rows)
+    is_ragged = isinstance(y, Sequences)
+    G = np.random.default_rng(2).standard_normal((y.steps if is_ragged else y).shape)
+    G = y.with_steps(G) if is_ragged else G
+    grad_input = layer.backward(G)
+    total, summed = layer.flat_grads.copy(), 0
+    for i, row in enumerate(rows):
+        layer.forward(row[np.newaxis])
+        alone = layer.backward(G[i][np.newaxis])
+        summed = summed + layer.flat_grads
+        assert_allclose(alone[0], grad_input[i], rtol=1e-9, atol=1e-12)
+    assert_allclose(total, summed, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_gradients_are_those_of_finite_differences(layer, training):
+    rows = Sequences(rows_of([3, 1, 4]))
+
+    def loss():
+        layer.reseed(0)
+        return copy.deepcopy(layer).forward(rows, training=training)
+
+    y = loss()
+    r = np.random.default_rng(3).standard_normal((y.steps if isinstance(y, Sequences) else y).shape)
+    layer.reseed(0)
+    layer.forward(rows, training=training)
+    grad_input = layer.backward(y.with_steps(r) if isinstance(y, Sequences) else r)
+    arrays = [(rows.steps, grad_input.steps), (layer.flat_params, layer.flat_grads.copy())]
+    for values, gradient in arrays:
+        if not values.size:
+            continue
+        step = np.random.default_rng(4).standard_normal(values.shape)
+        sides = []
+        for h in (1e-6, -2e-6):
+            values += h * step
+            y = loss()
+            sides.append(((y.steps if isinstance(y, Sequences) else y) * r).sum())
+        values += 1e-6 * step
+        assert_allclose((sides[0] - sides[1]) / 2e-6, (gradient * step).sum(), rtol=1e-6, atol=1e-6)
+
+
+def test_batch_norm_sees_real_steps_only():
+    norm = nn.BatchNorm().build((None, 4), dtype=np.float64)
+    rows = rows_of()
+    y = norm.forward(rows, training=True)
+    assert_allclose(y.steps.mean(axis=0), 0, atol=1e-12)
+    assert_allclose(norm.buffers["running_mean"], 0.1 * np.concatenate(rows).mean(axis=0))
+
+
+def test_rows_by_position_slice_mask_and_shuffled():
+    rows = rows_of()
+    x = Sequences(rows)
+    for key in (slice(1, 4), slice(None, None, 2), [4, 0, 4], np.arange(6) > 2, slice(0, 0)):
+        picked = x[key]
+        expected = [rows[i] for i in np.arange(6)[key]]
+        assert [row.tolist() for row in picked] == [row.tolist() for row in expected]
+    assert_array_equal(pickle.loads(pickle.dumps(x)).steps, x.steps)
+    assert_array_equal(x[-1], rows[-1])
+
+
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        ([np.ones((2, 3)), np.ones((0, 3))], "row 1 has no steps"),
+        ([np.ones((2, 3)), np.ones((2, 4))], "row 1 has steps of shape"),
+        ([np.ones((2, 3)), np.ones((2, 4, 1))], "row 1 must have shape"),
+        ([[[1.0], [2.0]], [[1.0, 2.0]]], "row 1 has steps of shape"),
+    ],
+)
+def test_bad_rows_are_named(rows, message):
+    network = nn.LSTM(2).build((None, 3))
+    assert message in error_of(ValueError, network.infer, rows)
+    assert message in error_of(
+        ValueError, lambda X: SequentialClassifier([nn.LSTM(2)]).fit(X, [0, 1]), rows
+    )
+
+
+def test_other_layers_refuse_rows_of_unequal_length():
+    message = error_of(ValueError, nn.Flatten().infer, rows_of())
+    assert "Flatten" in message and "(n_samples, time, 4)" in message
+    assert nn.Flatten().infer([np.ones((2, 3))] * 4).shape == (4, 6)
+
+
+def problem(n=60, width=2):
+    """Whether the first number of a row is positive: to be remembered to its end."""
+    rng = np.random.default_rng(0)
+    rows = [rng.standard_normal((n_steps, width)) for n_steps in rng.integers(1, 7, n)]
+    return rows, np.array([int(row[0, 0] > 0) for row in rows])
+
+
+def test_train_takes_a_list():
+    rows, y = problem()
+    network = nn.Sequential([nn.LSTM(8), nn.Dense(1)])
+    data = rows, y[:, np.newaxis].astype(float)
+    history = train(
+        network,
+        MeanSquaredError(),
+        Adam(learning_rate=0.02),
+        data,
+        epochs=60,
+        validation_data=data,
+        random_state=0,
+    )
+    assert history.rows[-1]["loss"] < 0.05
+    batches = [(rows[:30], data[1][:30]), (rows[30:], data[1][30:])]
+    train(network, MeanSquaredError(), Adam(), batches, epochs=1)
+
+
+def test_estimators_take_a_list():
+    X, y = problem()
+    model = SequentialClassifier(
+        [nn.LSTM(8)], optimizer=Adam(learning_rate=0.02), max_iter=60, random_state=0,
+        n_iter_no_change=None, class_weight="balanced",
+    ).fit(X, y, sample_weight=np.ones(len(X)), X_val=X[:10], y_val=y[:10])  # fmt: skip
+    assert model.score(X, y) > 0.9 and model.n_features_in_ == 2
+    together = model.predict_proba(X)
+    for i in (0, 7, 31):
+        assert_allclose(model.predict_proba(X[i : i + 1])[0], together[i], rtol=1e-9)
+        assert_allclose(model.predict_proba(X[i][np.newaxis])[0], together[i], rtol=1e-9)
+    assert_array_equal(pickle.loads(pickle.dumps(model)).predict_proba(X), together)
+    assert "(n_samples, time, 2)" in str(model.network_.summary()) or model.network_.summary()
+    with pytest.raises(ValueError, match="samples of shape"):
+        model.predict([np.ones((3, 5))])
+    with pytest.raises(ValueError, match="NaN"):
+        model.predict([np.full((3, 2), np.nan)])
+
+
+def test_searches_and_early_stopping_take_a_list():
+    X, y = problem()
+    model = SequentialClassifier(
+        [nn.GRU(4)], max_iter=3, n_iter_no_change=None, early_stopping=True,
+        validation_fraction=0.2, random_state=0,
+    )  # fmt: skip
+    assert cross_val_score(model, X, y, cv=2).shape == (2,)
+    search = GridSearchCV(model, {"layers__gru_1__units": [2, 3]}, cv=2).fit(X, y)
+    assert search.predict(X).shape == (60,)
+    regressor = SequentialRegressor([nn.SimpleRNN(3)], max_iter=2, n_iter_no_change=None)
+    assert regressor.fit(X, y.astype(float)).predict(X[:4]).shape == (4,)
+
+
+def test_an_estimator_fitted_on_an_array_takes_rows_of_other_lengths():
+    X = np.random.default_rng(0).standard_normal((20, 5, 2))
+    model = SequentialClassifier([nn.LSTM(3)], max_iter=1, n_iter_no_change=None)
+    model.fit(X, np.arange(20) % 2)
+    assert_allclose(model.predict_proba(list(X)), model.predict_proba(X), rtol=1e-6)
+    assert model.predict([X[0, :2], X[1]]).shape == (2,)
+
+
+def test_batches_and_partial_fit_take_lists():
+    X, y = problem()
+    model = SequentialClassifier([nn.LSTM(3)], max_iter=2, n_iter_no_change=None)
+    assert model.fit([(X[:20], y[:20]), (X[20:], y[20:])]).predict(X).shape == (60,)
+    model = SequentialClassifier([nn.LSTM(3)], random_state=0)
+    assert model.partial_fit(X[:20], y[:20], classes=[0, 1]).predict(X[:5]).shape == (5,)
+
+
+def test_a_model_file_remembers_that_any_number_of_steps_will_do(tmp_path):
+    network = nn.Sequential([nn.LSTM(4, return_sequences=True), nn.GlobalAvgPool1D(), nn.Dense(2)])
+    network.build((None, 4), random_state=0)
+    save(network, tmp_path / "network.npz")
+    back = load(tmp_path / "network.npz")
+    assert back.input_shape == (None, 4)
+    assert_array_equal(back.infer(rows_of()), network.infer(rows_of()))
+
+
+@pytest.mark.parametrize("kind", [nn.SimpleRNN, nn.GRU, nn.LSTM])
+def test_check_gradients_takes_a_list(kind):
+    layer = kind(3, return_sequences=True)
+    report = check_gradients(nn.Sequential([layer, nn.BatchNorm()]), x=rows_of())
+    assert report, str(report)
+    assert check_gradients(kind(2), input_shape=(None, 3))
+
+
+def test_rows_of_ids():
+    network = nn.Sequential([nn.Embedding(9, 4), nn.GRU(3)]).build((None,), random_state=0)
+    together = network.infer(Sequences([np.array([1, 2, 8]), np.array([3])]))
+    assert_allclose(network.infer(np.array([[3]]))[0], together[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("ways", [1, 2])
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_packed_sequences_of_pytorch_have_the_same_outputs_and_gradients(kind, ways):
+    torch = pytest.importorskip("torch")
+    rows, lengths = rows_of(), LENGTHS
+    module = getattr(torch.nn, kind)(4, 3, batch_first=True, bidirectional=ways == 2).double()
+    network = from_pytorch(module, (8, 4))
+    layer = network[0]
+    x = [torch.tensor(row, requires_grad=True) for row in rows]
+    packed = torch.nn.utils.rnn.pack_sequence(x, enforce_sorted=False)
+    y = torch.nn.utils.rnn.pad_packed_sequence(module(packed)[0], batch_first=True)[0]
+    y = torch.cat([row[:n] for row, n in zip(y, lengths, strict=True)])
+    found = network.forward(rows, training=True)
+    G = np.random.default_rng(5).standard_normal(found.steps.shape)
+    y.backward(torch.tensor(G))
+    grad_input = network.backward(found.with_steps(G))
+    close = {"rtol": 1e-9, "atol": 1e-12}
+    assert_allclose(found.steps, y.detach(), **close)
+    assert_allclose(grad_input.steps, torch.cat([row.grad for row in x]), **close)
+    inner = [layer] if ways == 1 else [way for _, way in layer.children()]
+    for way, suffix in zip(inner, ("", "_reverse"), strict=False):
+        grads = {name: getattr(module, f"{name}_l0{suffix}").grad.numpy() for name in
+                 ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}  # fmt: skip
+        assert_allclose(way.grads["W"], grads["weight_ih"].T, **close)
+        assert_allclose(way.grads["U"], grads["weight_hh"].T, **close)
+        assert_allclose(way.grads["b"], grads["bias_ih"], **close)
+        if kind == "GRU":
+            assert_allclose(way.grads["b_hidden"], grads["bias_hh"][-3:], **close)
