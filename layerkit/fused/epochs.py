@@ -98,7 +98,6 @@ class Table(NamedTuple):
     normalizing: list[Layer]  # layers with running statistics, in their order
     dropping: list[tuple[Layer, int, int, int]]  # with row, width and bits of a draw
     scratch: np.ndarray
-    gradients: np.ndarray
 
     def running(self) -> np.ndarray:
         """Return the running statistics in one vector."""
@@ -119,7 +118,7 @@ class Table(NamedTuple):
         for layer, row, width, bits in self.dropping:
             n_words = sum(-(-n * width * bits // 64) for n in batches)
             parts.append(layer.rng.bit_generator.random_raw(n_words))
-            self.layers[row, 7] = start
+            self.layers[row, kernels.DRAWN] = start
             start += n_words
         return np.concatenate(parts) if len(parts) > 2 else parts[-1]
 
@@ -149,9 +148,9 @@ def tabulate(network: Layer, described: list[Description], most_rows: int) -> Ta
     starts = {slot.path: slot.slice.start for slot in network.layout}
     rows, normalizing, dropping = [], [], []
     (width,) = network.input_shape
-    out, used, widest, drawn, gathered = 0, most_rows * width, width, 0, True
+    x, used, widest, drawn = 0, most_rows * width, width, 0
     for k, (layer, kind, (_, bits)) in enumerate(described):
-        n_in, first, second, aside, place = width, -1, -1, -1, 0
+        n_in, y, first, second, aside, place = width, x, -1, -1, 0, 0
         if kind == kernels.DENSE:
             (width,) = layer.output_shape
             first, second = starts[f"{layer.path}.W"], starts.get(f"{layer.path}.b", -1)
@@ -165,17 +164,21 @@ def tabulate(network: Layer, described: list[Description], most_rows: int) -> Ta
         elif kind in _GATED:
             aside, used = used, used + most_rows * width
         overwrites = kind in _IN_PLACE and k and described[k - 1][1] == kernels.DENSE
-        if not (overwrites or (kind == kernels.IDENTITY and not gathered)):
-            out, used = used, used + most_rows * width
-        gathered = False
-        rows.append((kind, n_in, width, out, first, second, aside, place))
-        widest = max(widest, width)
+        if kind != kernels.IDENTITY and not overwrites:
+            y, used = used, used + most_rows * width
+        rows.append([kind, n_in, width, x, y, first, second, aside, place, 0, 0])
+        x, widest = y, max(widest, width)
+    here, other = used, used + most_rows * widest  # gradients; those by inputs of Dense move
+    for k in range(len(rows) - 1, -1, -1):
+        rows[k][9:] = here, here
+        if rows[k][0] == kernels.DENSE:
+            here, other = other, here
+            rows[k][10] = here if k else -1
     return Table(
         described,
         np.array(rows, np.int64),
         np.array([numbers for _, _, numbers in described], np.float64),
         normalizing,
         dropping,
-        np.empty(used, network.dtype),
-        np.empty((2, most_rows * widest), network.dtype),
+        np.empty(used + 2 * most_rows * widest, network.dtype),
     )

@@ -96,6 +96,7 @@ from layerkit.kernels._numpy.epochs import (
     CROSS_ENTROPY,
     DENSE,
     DESCENT,
+    DRAWN,
     DROPOUT,
     ELU,
     GELU,

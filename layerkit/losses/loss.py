@@ -30,7 +30,7 @@ class Tabled(NamedTuple):
     def of_numbers(cls, code: int, targets: np.ndarray, dtype: Any, *numbers: float) -> "Tabled":
         """Return a loss of outputs, each with its target."""
         first, second = (*numbers, 0.0, 0.0)[:2]
-        targets = np.require(targets.astype(dtype, copy=False), requirements="CW")
+        targets = np.require(targets.astype(dtype, copy=False), requirements=["C", "W"])
         return cls(code, (first, second), np.empty(0, np.int64), targets)
 
 

@@ -76,7 +76,11 @@ class Epochs:
         weights = np.empty(0) if weights is None else np.array(weights, np.float64)
         if not np.isfinite(weights).all() or (weights < 0).any():
             return None
-        return np.require(X.astype(network.dtype, copy=False), requirements="CW"), tabled, weights
+        return (
+            np.require(X.astype(network.dtype, copy=False), requirements=["C", "W"]),
+            tabled,
+            weights,
+        )
 
     def _steps(self, decays: list[float]) -> Any:
         state = self.run.state
@@ -163,7 +167,6 @@ class Epochs:
             steps,
             losses,
             table.scratch,
-            table.gradients,
         )
         table.keep(running)
         optimizer.advance(done)

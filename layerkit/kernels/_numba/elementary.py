@@ -16,7 +16,9 @@ def _of_either(name: str) -> Any:
     def function(x: Any) -> Any:
         raise NotImplementedError(f"{name} is for compiled code")
 
-    @overload(function, jit_options={"forceinline": True, "fastmath": {"contract"}, **OPTIONS})
+    options: Any = {"forceinline": True, "fastmath": {"contract"}, **OPTIONS}
+
+    @overload(function, jit_options=options)
     def choose(x):  # type: ignore[no-untyped-def]
         chosen = single if x == types.float32 else both
         return lambda x: chosen(x)

@@ -1,10 +1,11 @@
-"""Batches of a whole epoch in one compiled call, on one thread.
+"""Batches of a whole epoch in one compiled call, on one thread: the operations of its program.
 
 Whoever trains leaves networks to others whose products are worth a second thread. The loops are
 those of the other kernels, so that the bits are those of the layers.
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -16,223 +17,188 @@ from layerkit.kernels._numba.blas import (
     multiply_by_transpose,
     multiply_transposed,
 )
-from layerkit.kernels._numba.compile import FLAGS, jit
+from layerkit.kernels._numba.compile import FLAGS, inline, jit
+from layerkit.kernels._numba.programs import Operation, block, run
 from layerkit.kernels._numpy import epochs as reference
 from layerkit.kernels._numpy.epochs import (
+    ABSOLUTE_ERROR,
+    ASIDE,
     BATCH_NORM,
     BINARY_CROSS_ENTROPY,
     CROSS_ENTROPY,
     DENSE,
     DESCENT,
+    DRAWN,
     DROPOUT,
     ELU,
+    FIRST,
     GELU,
+    GRAD,
     HUBER,
+    IDENTITY,
+    LAYERS,
     LEAKY_RELU,
     MISH,
     MOMENTS,
     MOMENTUM,
+    N_IN,
+    N_OUT,
+    PASSED,
     POISSON_SUM,
     RELU,
+    SECOND,
     SIGMOID,
     SIGMOID_SUM,
     SILU,
     SOFTMAX_SUM,
     SOFTPLUS,
     SQUARED_ERROR,
+    STEPS,
     TANH,
     VELOCITY,
+    X,
+    Y,
 )
 from layerkit.kernels.blas import one_blas_thread
 from layerkit.kernels.dispatch import in_numpy
 
+_START, _STOP, _DECAYS = range(3)  # of a row for a segment of the parameters
+_NORMALIZER, _KEEP, _DECAY, _A, _B, _C, _D, _E = range(len(STEPS))
+
 
 @functools.wraps(in_numpy(reference.train_epoch))
-def train_epoch(X, *others):
+def train_epoch(
+    X, labels, targets, weights, order, bounds, layers, numbers, flat_params, flat_grads, running,
+    words, loss, of_loss, penalized, rule, segments, memory, steps, losses, scratch,
+):  # fmt: skip
     blas = addresses(X.dtype)
     if blas is None:  # NumPy has another BLAS
-        return in_numpy(reference.train_epoch)(X, *others)
+        return in_numpy(reference.train_epoch)(
+            X, labels, targets, weights, order, bounds, layers, numbers, flat_params, flat_grads,
+            running, words, loss, of_loss, penalized, rule, segments, memory, steps, losses,
+            scratch,
+        )  # fmt: skip
+    program, operands = _assembled(
+        X.dtype, layers, numbers, loss, of_loss, penalized, rule, segments
+    )
+    n_rows = int((bounds[:, 1] - bounds[:, 0]).max(initial=0))
     with one_blas_thread():
-        return _train(blas, X, *others)
+        return run(
+            program, operands, bounds, steps, losses, X, labels, targets, weights, order,
+            flat_params, flat_grads, running, words, memory, scratch, blas,
+            np.empty(n_rows, np.int64), np.empty((n_rows, targets.shape[1]), X.dtype),
+            np.empty(n_rows),
+        )  # fmt: skip
 
 
-@jit
-def _train(
-    blas, X, labels, targets, weights, order, bounds, layers, numbers, flat_params, flat_grads,
-    running, words, loss, of_loss, penalized, rule, segments, memory, steps, losses, scratch,
-    gradients,
-):  # fmt: skip
-    n_in, n_out, last = layers[0, 1], layers[-1, 2], len(layers) - 1
-    used = np.zeros(len(layers), np.int64)
-    for i in range(len(bounds)):
-        start, stop = bounds[i]
-        n = stop - start
-        x = X[start:stop]
-        of_rows = labels[start:stop]
-        t = targets[start:stop]
-        scale = np.full(n, 1.0)
-        if weights.size:
-            scale[:] = weights[start:stop]
-        if order.size:
-            x = scratch[: n * n_in].reshape(n, n_in)
-            of_rows = np.empty(n if labels.size else 0, np.int64)
-            t = np.empty((n if targets.size else 0, n_out), X.dtype)
-            for r in range(n):
-                row = order[start + r]
-                for k in range(n_in):
-                    x[r, k] = X[row, k]
-                if labels.size:
-                    of_rows[r] = labels[row]
-                if targets.size:
-                    for k in range(n_out):
-                        t[r, k] = targets[row, k]
-                if weights.size:
-                    scale[r] = weights[row]
-        scale /= steps[i, 0]
-        _forward(blas, x, layers, numbers, flat_params, running, words, used, scratch)
-        y = _output(x, layers, last, scratch)
-        grad = gradients[0, : n * n_out].reshape(n, n_out)
-        losses[i] = _objective(loss, of_loss, y, of_rows, t, scale, grad)
-        decay = steps[i, 2]
-        if penalized and decay != 0:
-            squares = 0.0
-            for a, b, decays in segments:
-                if decays:
-                    squares += dense.sum_of_squares(flat_params[a:b])
-            losses[i] += decay / 2 * squares
-        if not np.isfinite(losses[i]):
-            return i
-        _backward(
-            blas, x, layers, numbers, flat_params, flat_grads, words, used, scratch, gradients
-        )
-        for a, b, decays in segments:
-            share = decay if decays else 0.0
-            keep = steps[i, 1] if decays else 1.0
-            _step(rule, flat_params[a:b], flat_grads[a:b], memory, a, share, keep, steps[i])
-    return len(bounds)
+def _assembled(
+    dtype: np.dtype,
+    layers: np.ndarray,
+    numbers: np.ndarray,
+    loss: int,
+    of_loss: np.ndarray,
+    penalized: bool,
+    rule: int,
+    segments: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the program of a step, and the numbers that belong to its rows."""
+    rows = list(zip(layers.tolist(), numbers.tolist(), strict=True))
+    rows = [(row, pair) for row, pair in rows if row[0] != IDENTITY]
+    ends = [0] * len(LAYERS)
+    ends[N_IN], ends[N_OUT], ends[X] = layers[0, N_IN], layers[-1, N_OUT], layers[0, X]
+    ends[Y], ends[GRAD] = layers[-1, Y], layers[-1, GRAD]
+    nothing = (0.0, 0.0)
+    spans = [(*span, *[0] * (len(LAYERS) - 3)) for span in segments.tolist()]
+    program = [
+        (_gather, ends, nothing),
+        *((_FORWARD[row[0]], row, pair) for row, pair in rows),
+        (_LOSSES[loss], ends, of_loss.tolist()),
+        *((_penalty, span, nothing) for span in spans if penalized and span[_DECAYS]),
+        *((_BACKWARD[row[0]], row, pair) for row, pair in reversed(rows)),
+        *((_RULES[rule], span, nothing) for span in spans),
+    ]
+    table = [(operation.address(dtype), *operands) for operation, operands, _ in program]
+    return np.array(table, np.int64), np.array([pair for _, _, pair in program])
 
 
-@jit
-def _output(x, layers, k, scratch):
-    """What layer k computes; before the first it is the input."""
-    if k < 0:
-        return x
-    width, out = layers[k, 2], layers[k, 3]
-    return scratch[out : out + len(x) * width].reshape(len(x), width)
+@Operation
+def _gather(start, stop, row, numbers, step, data):
+    """Copy the rows of a batch."""
+    n_in, x = row[N_IN], row[X]
+    for r in range(stop - start):
+        here = data.order[start + r] if data.order.size else start + r
+        for k in range(n_in):
+            data.scratch[x + r * n_in + k] = data.X[here, k]
+        if data.labels.size:
+            data.batch_labels[r] = data.labels[here]
+        else:
+            for k in range(row[N_OUT]):
+                data.batch_targets[r, k] = data.targets[here, k]
+        data.batch_weights[r] = (data.weights[here] if data.weights.size else 1.0) / step[
+            _NORMALIZER
+        ]
+    return 0.0
 
 
-@jit
-def _forward(blas, x, layers, numbers, params, running, words, used, scratch):
-    first_x = x
-    for k in range(len(layers)):
-        kind, n_in, n_out, _, first, second, aside, drawn = layers[k]
-        y = _output(first_x, layers, k, scratch)
-        flat_x, flat_y = x.reshape(-1), y.reshape(-1)
-        a, b = numbers[k]
-        if kind == DENSE:
-            W = params[first : first + n_in * n_out].reshape(n_in, n_out)
-            multiply(blas, x, W, y)
-            if second >= 0:
-                dense._add_row(y, params[second : second + n_out])
-        elif kind == DROPOUT:
-            n_words = -(-flat_x.size * np.int64(b) // 64)
-            here = words[drawn + used[k] : drawn + used[k] + n_words]
-            _drop(flat_x, here, a, b, flat_y)
-            used[k] += n_words
-        elif kind == BATCH_NORM:
-            statistics = scratch[aside : aside + 3 * n_in].reshape(3, n_in)
-            means = running[drawn : drawn + n_in]
-            variances = running[drawn + n_in : drawn + 2 * n_in]
-            _normalize(
-                x, params[first : first + n_in], params[second : second + n_in],
-                a, b, means, variances, statistics, y,
-            )  # fmt: skip
-        elif kind in (GELU, SILU, MISH):
-            gate = scratch[aside : aside + flat_x.size]
-            if kind == GELU:
-                activations.gelu_loop(flat_x, flat_y, gate)
-            elif kind == SILU:
-                activations.silu_loop(flat_x, flat_y, gate)
-            else:
-                activations.mish_loop(flat_x, flat_y, gate)
-        elif kind == RELU:
-            activations.relu_loop(flat_x, flat_y)
-        elif kind == TANH:
-            activations.tanh_loop(flat_x, flat_y)
-        elif kind == SIGMOID:
-            activations.sigmoid_loop(flat_x, flat_y)
-        elif kind == LEAKY_RELU:
-            activations.leaky_relu_loop(flat_x, flat_y, a)
-        elif kind == ELU:
-            activations.elu_loop(flat_x, flat_y, a, b)
-        elif kind == SOFTPLUS:
-            activations.softplus_loop(flat_x, flat_y)
-        elif k == 0:
-            flat_y[:] = flat_x
-        x = y
+# ---------------------------------------------------------------- layers
 
 
-@jit
-def _backward(blas, inputs, layers, numbers, params, grads, words, used, scratch, gradients):
-    n, at = len(inputs), 0
-    for k in range(len(layers) - 1, -1, -1):
-        kind, n_in, n_out, _, first, second, aside, drawn = layers[k]
-        x, y = _output(inputs, layers, k - 1, scratch), _output(inputs, layers, k, scratch)
-        flat_x, flat_y = x.reshape(-1), y.reshape(-1)
-        grad = gradients[at, : n * n_out].reshape(n, n_out)
-        g = grad.reshape(-1)
-        a, b = numbers[k]
-        if kind == DENSE:
-            W = params[first : first + n_in * n_out].reshape(n_in, n_out)
-            of_W = grads[first : first + n_in * n_out].reshape(n_in, n_out)
-            if n_in == 1 or n == 1:
-                of_W[:] = 0
-                for r in range(n):
-                    for j in range(n_in):
-                        for c in range(n_out):
-                            of_W[j, c] += x[r, j] * grad[r, c]
-            else:
-                multiply_transposed(blas, x, grad, of_W)
-            if second >= 0:
-                dense._sum_rows(grad, grads[second : second + n_out])
-            if k > 0:
-                at = 1 - at
-                passed = gradients[at, : n * n_in].reshape(n, n_in)
-                multiply_by_transpose(blas, grad, W, passed)
-        elif kind == DROPOUT:
-            n_words = -(-flat_x.size * np.int64(b) // 64)
-            here = words[drawn + used[k] - n_words : drawn + used[k]]
-            _drop(g, here, a, b, g)
-        elif kind == BATCH_NORM:
-            statistics = scratch[aside : aside + 3 * n_in].reshape(3, n_in)
-            of_gamma, of_beta = grads[first : first + n_in], grads[second : second + n_in]
-            mean, inv_std = statistics[:2], statistics[2]
-            normalization._sums_of_part(grad, x, of_gamma, of_beta, mean[0])
-            gamma = params[first : first + n_in]
-            scale, slope, shift = normalization._slopes(
-                grad, mean, inv_std, gamma, of_gamma, of_beta
-            )
-            normalization._batch_norm_grad(grad, x, grad, mean[0], scale, slope, shift)
-        elif kind in (GELU, SILU, MISH):
-            gate = scratch[aside : aside + flat_x.size]
-            if kind == GELU:
-                activations.gelu_grad_loop(g, flat_x, gate, g)
-            elif kind == SILU:
-                activations.silu_grad_loop(g, flat_x, gate, g)
-            else:
-                activations.mish_grad_loop(g, flat_x, gate, g)
-        elif kind == RELU:
-            activations.relu_grad_loop(g, flat_y, g)
-        elif kind == TANH:
-            activations.tanh_grad_loop(g, flat_y, g)
-        elif kind == SIGMOID:
-            activations.sigmoid_grad_loop(g, flat_y, g)
-        elif kind == LEAKY_RELU:
-            activations.leaky_relu_grad_loop(g, flat_y, g, a)
-        elif kind == ELU:
-            activations.elu_grad_loop(g, flat_y, g, a, b)
-        elif kind == SOFTPLUS:
-            activations.softplus_grad_loop(g, flat_x, g)
+@Operation
+def _dense(start, stop, row, numbers, step, data):
+    n, n_in, n_out, first, second = stop - start, row[N_IN], row[N_OUT], row[FIRST], row[SECOND]
+    y = block(data.scratch, row[Y], n, n_out)
+    W = block(data.params, first, n_in, n_out)
+    multiply(data.blas, block(data.scratch, row[X], n, n_in), W, y)
+    if second >= 0:
+        dense._add_row(y, block(data.params, second, n_out))
+    return 0.0
+
+
+@Operation
+def _dense_grad(start, stop, row, numbers, step, data):
+    n, n_in, n_out, first, second = stop - start, row[N_IN], row[N_OUT], row[FIRST], row[SECOND]
+    x, grad = block(data.scratch, row[X], n, n_in), block(data.scratch, row[GRAD], n, n_out)
+    of_W = block(data.grads, first, n_in, n_out)
+    if n_in == 1 or n == 1:  # which BLAS takes for a vector
+        of_W[:] = 0
+        for r in range(n):
+            for j in range(n_in):
+                for c in range(n_out):
+                    of_W[j, c] += x[r, j] * grad[r, c]
+    else:
+        multiply_transposed(data.blas, x, grad, of_W)
+    if second >= 0:
+        dense._sum_rows(grad, block(data.grads, second, n_out))
+    if row[PASSED] >= 0:
+        W = block(data.params, first, n_in, n_out)
+        multiply_by_transpose(data.blas, grad, W, block(data.scratch, row[PASSED], n, n_in))
+    return 0.0
+
+
+@inline
+def _words(n, row, numbers):
+    """How many random words the mask of a batch takes."""
+    return -(-n * row[N_OUT] * np.int64(numbers[1]) // 64)
+
+
+@Operation
+def _dropout(start, stop, row, numbers, step, data):
+    size, n_words = (stop - start) * row[N_OUT], _words(stop - start, row, numbers)
+    words = block(data.words, row[DRAWN], n_words)
+    x, y = block(data.scratch, row[X], size), block(data.scratch, row[Y], size)
+    _drop(x, words, numbers[0], numbers[1], y)
+    row[DRAWN] += n_words  # where those of the next batch begin
+    return 0.0
+
+
+@Operation
+def _dropout_grad(start, stop, row, numbers, step, data):
+    size, n_words = (stop - start) * row[N_OUT], _words(stop - start, row, numbers)
+    words = block(data.words, row[DRAWN], n_words)
+    g = block(data.scratch, row[GRAD], size)
+    _drop(g, words, numbers[0], numbers[1], g)
+    row[DRAWN] += n_words
+    return 0.0
 
 
 @jit
@@ -249,21 +215,28 @@ def _drop(x, words, threshold, bits, y):
             y[i] = x[i] * x.dtype.type(more[i] < threshold) * scale
 
 
-@jit
-def _normalize(x, gamma, beta, eps, momentum, means, variances, statistics, y):
+@Operation
+def _batch_norm(start, stop, row, numbers, step, data):
     """Standardise and track the statistics; keep the two parts of the mean and 1 / deviation."""
-    n, channels = x.shape
+    n, channels, aside, drawn = stop - start, row[N_IN], row[ASIDE], row[DRAWN]
+    x, y = block(data.scratch, row[X], n, channels), block(data.scratch, row[Y], n, channels)
+    gamma = block(data.params, row[FIRST], channels)
+    beta = block(data.params, row[SECOND], channels)
     parts = np.zeros((2, 1, channels))
     normalization._moments(x, parts[0, 0], parts[1, 0])
     mean, inv_std, var, scale, shift = normalization._statistics(
-        parts[0], parts[1], x, gamma, beta, eps
+        parts[0], parts[1], x, gamma, beta, numbers[0]
     )
     normalization._standardize(x, y, mean[0], scale, shift)
+    statistics = block(data.scratch, aside, 3, channels)
     for c in range(channels):
         statistics[0, c], statistics[1, c], statistics[2, c] = mean[0, c], mean[1, c], inv_std[c]
         mean[0, c] += mean[1, c]
-    _track(means, mean[0], 1.0, momentum)
-    _track(variances, var, n / (n - 1), momentum)
+    means = block(data.running, drawn, channels)
+    variances = block(data.running, drawn + channels, channels)
+    _track(means, mean[0], 1.0, numbers[1])
+    _track(variances, var, n / (n - 1), numbers[1])
+    return 0.0
 
 
 @functools.partial(jit, flags=FLAGS - {"contract", "reassoc"})
@@ -275,88 +248,272 @@ def _track(running, of_batch, factor, momentum):
         running[c] += momentum * (factor * of_batch[c] - running[c])
 
 
-@jit
-def _objective(loss, of_loss, x, labels, t, scale, grad):
-    """Return the loss of a batch and overwrite its gradient by the outputs x."""
-    if loss == CROSS_ENTROPY:
-        return cross_entropy._cross_entropy(x, labels, scale, of_loss[0], grad)
-    if loss == BINARY_CROSS_ENTROPY:
-        return cross_entropy._binary_cross_entropy(x, t, scale, of_loss[0], of_loss[1], grad)
-    n, width = x.shape
-    number = x.dtype.type
-    first = number(of_loss[0])
-    values = np.empty(n, x.dtype)
-    if loss == SOFTMAX_SUM:
-        cross_entropy._of_softmax(x, t, of_loss[0], values, grad)
-    elif loss == SIGMOID_SUM:
-        cross_entropy._of_sigmoid(x, t, of_loss[0], values, grad)
-    else:
-        for r in range(n):
-            value = 0.0
-            for k in range(width):
-                error = x[r, k] - t[r, k]
-                if loss == SQUARED_ERROR:
-                    value += of_loss[0] * np.float64(error) * np.float64(error)
-                    grad[r, k] = number(2) * first * error
-                elif loss == HUBER:
-                    slope = first if error > first else -first if error < -first else error
-                    value += np.float64(slope * (error - slope * number(0.5))) / width
-                    grad[r, k] = slope / number(width)
-                elif loss == POISSON_SUM:
-                    expected = of_one.exp(x[r, k])
-                    grad[r, k] = expected - t[r, k]
-                    known = t[r, k] * np.log(t[r, k]) if t[r, k] > 0 else number(0)
-                    value += known - t[r, k] * x[r, k] + grad[r, k]
-                else:
-                    value += np.float64(abs(error)) / width
-                    sign = number(1) if error > 0 else number(-1) if error < 0 else error
-                    grad[r, k] = sign / number(width)
-            values[r] = value
+@Operation
+def _batch_norm_grad(start, stop, row, numbers, step, data):
+    n, channels, first, second = stop - start, row[N_IN], row[FIRST], row[SECOND]
+    x = block(data.scratch, row[X], n, channels)
+    grad = block(data.scratch, row[GRAD], n, channels)
+    statistics = block(data.scratch, row[ASIDE], 3, channels)
+    mean, inv_std = statistics[:2], statistics[2]
+    of_gamma = block(data.grads, first, channels)
+    of_beta = block(data.grads, second, channels)
+    normalization._sums_of_part(grad, x, of_gamma, of_beta, mean[0])
+    gamma = block(data.params, first, channels)
+    scale, slope, shift = normalization._slopes(grad, mean, inv_std, gamma, of_gamma, of_beta)
+    normalization._batch_norm_grad(grad, x, grad, mean[0], scale, slope, shift)
+    return 0.0
+
+
+# ---------------------------------------------------------------- activations
+
+
+def _pointwise(loop: Any, *columns: int, n_numbers: int = 0) -> Operation:
+    """Make an operation of ``loop(*vectors, *numbers)``; a row says where the vectors begin."""
+    a, b, c, d = (*columns, *columns)[:4]
+    n_vectors = len(columns)
+
+    def operation(start, stop, row, numbers, step, data):
+        size, scratch = (stop - start) * row[N_OUT], data.scratch
+        u, v = block(scratch, row[a], size), block(scratch, row[b], size)
+        w, z = block(scratch, row[c], size), block(scratch, row[d], size)
+        if n_vectors == 2 and n_numbers == 0:
+            loop(u, v)
+        elif n_vectors == 2 and n_numbers == 1:
+            loop(u, v, numbers[0])
+        elif n_vectors == 2:
+            loop(u, v, numbers[0], numbers[1])
+        elif n_vectors == 3 and n_numbers == 0:
+            loop(u, v, w)
+        elif n_vectors == 3 and n_numbers == 1:
+            loop(u, v, w, numbers[0])
+        elif n_vectors == 3:
+            loop(u, v, w, numbers[0], numbers[1])
+        else:
+            loop(u, v, w, z)
+        return 0.0
+
+    # A name of its own in the cache on disk.
+    operation.__name__ = operation.__qualname__ = f"{loop.__name__}_of_rows"
+    return Operation(operation)
+
+
+_FORWARD = {
+    DENSE: _dense,
+    DROPOUT: _dropout,
+    BATCH_NORM: _batch_norm,
+    RELU: _pointwise(activations.relu_loop, X, Y),
+    SIGMOID: _pointwise(activations.sigmoid_loop, X, Y),
+    TANH: _pointwise(activations.tanh_loop, X, Y),
+    SOFTPLUS: _pointwise(activations.softplus_loop, X, Y),
+    LEAKY_RELU: _pointwise(activations.leaky_relu_loop, X, Y, n_numbers=1),
+    ELU: _pointwise(activations.elu_loop, X, Y, n_numbers=2),
+    GELU: _pointwise(activations.gelu_loop, X, Y, ASIDE),
+    SILU: _pointwise(activations.silu_loop, X, Y, ASIDE),
+    MISH: _pointwise(activations.mish_loop, X, Y, ASIDE),
+}
+_BACKWARD = {
+    DENSE: _dense_grad,
+    DROPOUT: _dropout_grad,
+    BATCH_NORM: _batch_norm_grad,
+    RELU: _pointwise(activations.relu_grad_loop, GRAD, Y, GRAD),
+    SIGMOID: _pointwise(activations.sigmoid_grad_loop, GRAD, Y, GRAD),
+    TANH: _pointwise(activations.tanh_grad_loop, GRAD, Y, GRAD),
+    SOFTPLUS: _pointwise(activations.softplus_grad_loop, GRAD, X, GRAD),
+    LEAKY_RELU: _pointwise(activations.leaky_relu_grad_loop, GRAD, Y, GRAD, n_numbers=1),
+    ELU: _pointwise(activations.elu_grad_loop, GRAD, Y, GRAD, n_numbers=2),
+    GELU: _pointwise(activations.gelu_grad_loop, GRAD, X, ASIDE, GRAD),
+    SILU: _pointwise(activations.silu_grad_loop, GRAD, X, ASIDE, GRAD),
+    MISH: _pointwise(activations.mish_grad_loop, GRAD, X, ASIDE, GRAD),
+}
+
+
+# ---------------------------------------------------------------- losses
+
+
+@Operation
+def _cross_entropy(start, stop, row, numbers, step, data):
+    n = stop - start
+    y = block(data.scratch, row[Y], n, row[N_OUT])
+    grad = block(data.scratch, row[GRAD], n, row[N_OUT])
+    labels, weights = block(data.batch_labels, 0, n), block(data.batch_weights, 0, n)
+    return cross_entropy._cross_entropy(y, labels, weights, numbers[0], grad)
+
+
+@Operation
+def _binary_cross_entropy(start, stop, row, numbers, step, data):
+    n = stop - start
+    y = block(data.scratch, row[Y], n, row[N_OUT])
+    grad = block(data.scratch, row[GRAD], n, row[N_OUT])
+    t, weights = data.batch_targets[:n], block(data.batch_weights, 0, n)
+    return cross_entropy._binary_cross_entropy(y, t, weights, numbers[0], numbers[1], grad)
+
+
+def _of_outputs(rule: Any) -> Operation:
+    """Make an operation of ``rule(y, t, number, values, grad)``: the loss of each row, weighted."""
+
+    def operation(start, stop, row, numbers, step, data):
+        n = stop - start
+        y = block(data.scratch, row[Y], n, row[N_OUT])
+        grad = block(data.scratch, row[GRAD], n, row[N_OUT])
+        values = np.empty(n, y.dtype)
+        rule(y, data.batch_targets, numbers[0], values, grad)
+        return _weighted(values, data.batch_weights, grad)
+
+    operation.__name__ = operation.__qualname__ = f"{rule.__name__}_of_rows"
+    return Operation(operation)
+
+
+@inline
+def _weighted(values, weights, grad):
+    """Return the loss of a batch, and scale the gradient; a weight of 0 is no row at all."""
     total = 0.0
-    for r in range(n):
-        if scale[r] == 0:
+    for r in range(values.size):
+        if weights[r] == 0:
             grad[r] = 0
             continue
-        total += scale[r] * values[r]
-        weight = number(scale[r])
-        for k in range(width):
+        total += weights[r] * values[r]
+        weight = values.dtype.type(weights[r])
+        for k in range(grad.shape[1]):
             grad[r, k] *= weight
     return total
 
 
-@jit
-def _step(rule, p, g, memory, start, decay, keep, numbers):
-    """Change some of the parameters; ``decay`` of them joins their gradient."""
+@inline
+def _squares(y, t, factor, values, grad):
+    slope = y.dtype.type(2) * y.dtype.type(factor)
+    for r in range(values.size):
+        value = 0.0
+        for k in range(y.shape[1]):
+            error = y[r, k] - t[r, k]
+            value += factor * np.float64(error) * np.float64(error)
+            grad[r, k] = slope * error
+        values[r] = value
+
+
+@inline
+def _huber(y, t, delta, values, grad):
+    width, half, delta = y.dtype.type(y.shape[1]), y.dtype.type(0.5), y.dtype.type(delta)
+    for r in range(values.size):
+        value = 0.0
+        for k in range(y.shape[1]):
+            error = y[r, k] - t[r, k]
+            slope = delta if error > delta else -delta if error < -delta else error
+            value += np.float64(slope * (error - slope * half)) / y.shape[1]
+            grad[r, k] = slope / width
+        values[r] = value
+
+
+@inline
+def _absolute(y, t, number, values, grad):
+    width = y.dtype.type(y.shape[1])
+    for r in range(values.size):
+        value = 0.0
+        for k in range(y.shape[1]):
+            error = y[r, k] - t[r, k]
+            value += np.float64(abs(error)) / y.shape[1]
+            grad[r, k] = optimizers._sign(error) / width
+        values[r] = value
+
+
+@inline
+def _poisson(y, t, number, values, grad):
+    zero = y.dtype.type(0)
+    for r in range(values.size):
+        value = 0.0
+        for k in range(y.shape[1]):
+            grad[r, k] = of_one.exp(y[r, k]) - t[r, k]
+            known = t[r, k] * np.log(t[r, k]) if t[r, k] > 0 else zero
+            value += known - t[r, k] * y[r, k] + grad[r, k]
+        values[r] = value
+
+
+_LOSSES = {
+    CROSS_ENTROPY: _cross_entropy,
+    BINARY_CROSS_ENTROPY: _binary_cross_entropy,
+    SOFTMAX_SUM: _of_outputs(cross_entropy._of_softmax),
+    SIGMOID_SUM: _of_outputs(cross_entropy._of_sigmoid),
+    SQUARED_ERROR: _of_outputs(_squares),
+    HUBER: _of_outputs(_huber),
+    ABSOLUTE_ERROR: _of_outputs(_absolute),
+    POISSON_SUM: _of_outputs(_poisson),
+}
+
+
+# ---------------------------------------------------------------- optimizers
+
+
+@Operation
+def _penalty(start, stop, row, numbers, step, data):
+    return (
+        step[_DECAY]
+        / 2
+        * dense.sum_of_squares(block(data.params, row[_START], row[_STOP] - row[_START]))
+    )
+
+
+@inline
+def _segment(row, step, data):
+    """Return a segment's parameters, gradient, and what of them joins it."""
+    size = row[_STOP] - row[_START]
+    p, g = block(data.params, row[_START], size), block(data.grads, row[_START], size)
+    return p, g, p.dtype.type(step[_DECAY] if row[_DECAYS] else 0.0)
+
+
+@Operation
+def _descent(start, stop, row, numbers, step, data):
+    p, g, share = _segment(row, step, data)
+    if share == 0:
+        optimizers.descend(p, g, step[_A])
+        return 0.0
+    a = p.dtype.type(step[_A])
+    for i in range(p.size):
+        p[i] -= a * (g[i] + share * p[i])
+    return 0.0
+
+
+@Operation
+def _momentum(start, stop, row, numbers, step, data):
+    p, g, share = _segment(row, step, data)
     number = p.dtype.type
-    share, keep = number(decay), number(keep)
-    a, b, c, d, e = (
-        number(numbers[3]), number(numbers[4]), number(numbers[5]), number(numbers[6]),
-        number(numbers[7]),
+    a, b, c = number(step[_A]), number(step[_B]), number(step[_C])
+    u = block(data.memory, row[_START], p.size)
+    for i in range(p.size):
+        grad = g[i] + share * p[i]
+        u[i] = a * u[i] + grad
+        p[i] -= b * u[i] + c * grad
+    return 0.0
+
+
+@Operation
+def _velocity(start, stop, row, numbers, step, data):
+    p, g, share = _segment(row, step, data)
+    number = p.dtype.type
+    a, b, c, d = number(step[_A]), number(step[_B]), number(step[_C]), number(step[_D])
+    u = block(data.memory, row[_START], p.size)
+    for i in range(p.size):
+        grad = g[i] + share * p[i]
+        u[i] = a * u[i] - b * grad
+        p[i] += c * u[i] - d * grad
+    return 0.0
+
+
+@Operation
+def _moments(start, stop, row, numbers, step, data):
+    p, g, share = _segment(row, step, data)
+    number = p.dtype.type
+    new1, new2 = number(1 - step[_A]), number(1 - step[_B])
+    beta1, beta2, of_m = number(step[_A]), number(step[_B]), number(step[_C])
+    of_g, eps, keep = (
+        number(step[_D]), number(step[_E]), number(step[_KEEP] if row[_DECAYS] else 1.0),
     )  # fmt: skip
-    stop = start + p.size
-    if rule == DESCENT:
-        if decay == 0:
-            optimizers.descend(p, g, numbers[3])
-            return
-        for i in range(p.size):
-            p[i] -= a * (g[i] + share * p[i])
-    elif rule == MOMENTUM:
-        u = memory[0, start:stop]
-        for i in range(p.size):
-            grad = g[i] + share * p[i]
-            u[i] = a * u[i] + grad
-            p[i] -= b * u[i] + c * grad
-    elif rule == VELOCITY:
-        u = memory[0, start:stop]
-        for i in range(p.size):
-            grad = g[i] + share * p[i]
-            u[i] = a * u[i] - b * grad
-            p[i] += c * u[i] - d * grad
-    elif rule == MOMENTS:
-        m, v = memory[0, start:stop], memory[1, start:stop]
-        new1, new2 = number(1 - numbers[3]), number(1 - numbers[4])
-        for i in range(p.size):
-            grad = g[i] + share * p[i]
-            m[i] = a * m[i] + new1 * grad
-            v[i] = b * v[i] + new2 * grad * grad
-            p[i] = keep * p[i] - (c * m[i] + d * grad) / (np.sqrt(v[i]) + e)
+    m = block(data.memory, row[_START], p.size)
+    v = block(data.memory, data.params.size + row[_START], p.size)
+    for i in range(p.size):
+        grad = g[i] + share * p[i]
+        m[i] = beta1 * m[i] + new1 * grad
+        v[i] = beta2 * v[i] + new2 * grad * grad
+        p[i] = keep * p[i] - (of_m * m[i] + of_g * grad) / (np.sqrt(v[i]) + eps)
+    return 0.0
+
+
+_RULES = {DESCENT: _descent, MOMENTUM: _momentum, VELOCITY: _velocity, MOMENTS: _moments}

@@ -4,9 +4,9 @@ Between the kernels of a small network Python takes longer than they do. So a ne
 chain of well-known layers is described by a table of integers, a row for each layer (`LAYERS`), and
 so are its loss and its optimizer; one compiled function then serves them all.
 
-What a layer computes from so many rows stands in ``scratch`` from its ``out`` on; an activation
-whose derivative is a formula in its output may overwrite its input. The formulas are those of the
-other kernels here, and where these are compiled, their compiled versions.
+What a layer computes from so many rows stands in ``scratch`` from its ``y`` on; an activation whose
+derivative is a formula in its output may overwrite its input. The formulas are those of the other
+kernels here, and where these are compiled, their compiled versions.
 
 Arguments::
 
@@ -28,8 +28,7 @@ Arguments::
     memory                what the rule remembers, (2, n_params), or fewer rows, to be changed
     steps                 a row for each batch, float64 (n_batches, 8), of `STEPS`
     losses                float64 (n_batches,), to be overwritten
-    scratch               (n,) for all outputs of the largest batch
-    gradients             (2, n) for the widest of them
+    scratch               for the largest batch: the input, all outputs, two gradients
 
 What the rows of ``numbers`` hold::
 
@@ -51,6 +50,7 @@ And ``of_loss``::
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +63,9 @@ IDENTITY, RELU, SIGMOID, TANH = dense.IDENTITY, dense.RELU, dense.SIGMOID, dense
 LEAKY_RELU, ELU, SOFTPLUS, GELU, SILU, MISH, DENSE, DROPOUT, BATCH_NORM = range(4, 13)
 # first, second: where W and b, or gamma and beta, begin in the flat vector; -1 is none
 # aside: where gates or statistics stand in scratch; drawn: where words or running means begin
-LAYERS = ("kind", "n_in", "n_out", "out", "first", "second", "aside", "drawn")
+# x, y: where input and output stand in scratch; grad, passed: dL/dy and dL/dx, -1 is not needed
+LAYERS = ("kind", "n_in", "n_out", "x", "y", "first", "second", "aside", "drawn", "grad", "passed")
+KIND, N_IN, N_OUT, X, Y, FIRST, SECOND, ASIDE, DRAWN, GRAD, PASSED = range(len(LAYERS))
 
 CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SOFTMAX_SUM, SIGMOID_SUM = range(4)
 SQUARED_ERROR, HUBER, ABSOLUTE_ERROR, POISSON_SUM = range(4, 8)
@@ -99,14 +101,13 @@ def train_epoch(
     steps: np.ndarray,
     losses: np.ndarray,
     scratch: np.ndarray,
-    gradients: np.ndarray,
 ) -> int:
     """Train on the batches one after the other; return how many had a finite loss.
 
     A batch whose loss is not finite is the last: its loss is written, nothing else is done. Where
     the loss is ``penalized``, half the decay of the squares of what decays joins each loss.
     """
-    chain = Chain(layers, numbers, flat_params, flat_grads, running, words, scratch)
+    chain = Chain(layers, numbers, flat_params, flat_grads, running, words)
     for i, (start, stop) in enumerate(bounds.tolist()):
         rows = order[start:stop] if order.size else slice(start, stop)
         y = chain.forward(X[rows])
@@ -141,7 +142,6 @@ class Chain:
         flat_grads: np.ndarray,
         running: np.ndarray,
         words: np.ndarray,
-        scratch: np.ndarray,
     ) -> None:
         self.rows = list(zip(layers.tolist(), numbers.tolist(), strict=True))
         self.params, self.grads, self.running = flat_params, flat_grads, running
@@ -152,7 +152,8 @@ class Chain:
     def forward(self, x: np.ndarray) -> np.ndarray:
         """Return the output in training."""
         self.caches = []
-        for k, ((kind, n_in, n_out, _, first, second, _, drawn), (a, b)) in enumerate(self.rows):
+        for k, (row, (a, b)) in enumerate(self.rows):
+            kind, n_in, n_out, _, _, first, second, _, drawn, _, _ = row
             if kind == DENSE:
                 y = x @ self.params[first : first + n_in * n_out].reshape(n_in, n_out)
                 if second >= 0:
@@ -183,7 +184,7 @@ class Chain:
     def backward(self, grad: np.ndarray) -> None:
         """Overwrite the gradients of the parameters."""
         for (row, (a, b)), cache in zip(reversed(self.rows), reversed(self.caches), strict=True):
-            kind, n_in, n_out, _, first, second, _, _ = row
+            kind, n_in, n_out, _, _, first, second, *_ = row
             if kind == DENSE:
                 W = slice(first, first + n_in * n_out)
                 np.matmul(cache[0].T, grad, out=self.grads[W].reshape(n_in, n_out))
@@ -223,7 +224,7 @@ def _differentiate(kind: int, grad: np.ndarray, cache: tuple, a: float, b: float
 
 
 _N_NUMBERS = {LEAKY_RELU: 1, ELU: 2}
-_PLAIN = {
+_PLAIN: dict[int, tuple[Any, Any]] = {
     RELU: (activations.relu, activations.relu_grad),
     SIGMOID: (activations.sigmoid, activations.sigmoid_grad),
     TANH: (activations.tanh, activations.tanh_grad),
@@ -231,7 +232,7 @@ _PLAIN = {
     ELU: (activations.elu, activations.elu_grad),
     SOFTPLUS: (activations.softplus, activations.softplus_grad),
 }
-_GATED = {
+_GATED: dict[int, tuple[Any, Any]] = {
     GELU: (activations.gelu, activations.gelu_grad),
     SILU: (activations.silu, activations.silu_grad),
     MISH: (activations.mish, activations.mish_grad),
