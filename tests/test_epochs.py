@@ -38,12 +38,11 @@ LABELS, NUMBERS = RNG.integers(0, 3, 70), RNG.standard_normal((70, 3))
 WEIGHTS = np.where(np.arange(70) < 20, 0.0, RNG.uniform(0.5, 2, 70))
 
 
-@pytest.fixture(params=["numpy", "numba"], autouse=True)
-def backend(request):
-    if request.param == "numba":
-        pytest.importorskip("numba")
-    with kernels.use(request.param):
-        yield request.param
+@pytest.fixture(autouse=True)
+def compiled():
+    pytest.importorskip("numba")
+    with kernels.use("numba"):
+        yield
 
 
 class Watching:

@@ -30,7 +30,8 @@ arguments are stands with each, or once for a family, at the head of its file in
     optimizers            sgd_step, adam_step, moments_step, adamax_step, adagrad_step,
                           rmsprop_step, adadelta_step, lion_step, rprop_step, moving_average;
                           plus_decay and shrink, which come before them
-    epochs                train_epoch: all batches of an epoch of a chain of layers. What it knows:
+    epochs                train_epoch: all batches of an epoch of a chain of layers, compiled only;
+                          takes_epochs says whether it can be called. What it knows:
                           DENSE, DROPOUT, BATCH_NORM, LEAKY_RELU, ELU, SOFTPLUS, GELU, SILU, MISH
                           and the four above; CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SOFTMAX_SUM,
                           SIGMOID_SUM, SQUARED_ERROR, HUBER, ABSOLUTE_ERROR, POISSON_SUM;
@@ -113,6 +114,7 @@ from layerkit.kernels._numpy.epochs import (
     SOFTPLUS,
     SQUARED_ERROR,
     VELOCITY,
+    takes_epochs,
     train_epoch,
 )
 from layerkit.kernels._numpy.normalization import (

@@ -39,6 +39,8 @@ class Epochs:
         source = self.batches.table
         if run.before_batch or run.on_batch or source is None:
             return False
+        if not kernels.takes_epochs(state.network.dtype):
+            return False
         if self.known_for != (state.network, state.loss):
             self.known_for = state.network, state.loss
             self.rows, self.table = self._rows(source), None

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from layerkit import kernels
 from layerkit.fused import threads_for
 from layerkit.layer import Layer
 from layerkit.losses import Loss
@@ -128,9 +129,10 @@ def train(
     fewer calls. In a loop of your own, ``fast = layerkit.fused.plan(network)`` has them too:
     ``fast.forward(x, training=True)`` in place of ``network.forward(x, training=True)``.
 
-    Where all is known (a chain of Dense, common activations, Dropout and BatchNorm, a common loss,
-    SGD or Adam, rows in memory) and nobody asks to see a batch, one call goes through all batches
-    of an epoch. Its results are equal to those up to rounding, and the same in every run.
+    Where Numba is used, all is known (a chain of Dense, common activations, Dropout and BatchNorm,
+    a common loss, SGD or Adam, rows in memory) and nobody asks to see a batch, one call goes
+    through all batches of an epoch. Its results are equal to those up to rounding, and the same in
+    every run.
 
     Examples
     --------
@@ -196,9 +198,10 @@ def _learn(run: Run, batches: Batches, checkpoint: Checkpoint | None) -> None:
     if isinstance(state.optimizer, LBFGS):
         _minimize(run, batches)
         return
-    at_once = Epochs(run, batches)
+    at_once = Epochs(run, batches) if kernels.backend() == "numba" else None
     while state.epoch < state.epochs and not state.stop:
-        run.end_epoch(at_once.compute() if at_once.prepared() else _epoch(run, batches))
+        whole = at_once is not None and at_once.prepared()
+        run.end_epoch(at_once.compute() if whole else _epoch(run, batches))  # type: ignore[union-attr]
         if checkpoint is not None:
             checkpoint.end_epoch(run, batches)
 

@@ -19,7 +19,6 @@ from layerkit.kernels._numba.blas import (
 )
 from layerkit.kernels._numba.compile import FLAGS, inline, jit
 from layerkit.kernels._numba.programs import Operation, block, run
-from layerkit.kernels._numpy import epochs as reference
 from layerkit.kernels._numpy.epochs import (
     ABSOLUTE_ERROR,
     ASIDE,
@@ -60,24 +59,20 @@ from layerkit.kernels._numpy.epochs import (
     Y,
 )
 from layerkit.kernels.blas import one_blas_thread
-from layerkit.kernels.dispatch import in_numpy
 
 _START, _STOP, _DECAYS = range(3)  # of a row for a segment of the parameters
 _NORMALIZER, _KEEP, _DECAY, _A, _B, _C, _D, _E = range(len(STEPS))
 
 
-@functools.wraps(in_numpy(reference.train_epoch))
+def takes_epochs(dtype):
+    """Where NumPy's BLAS is known."""
+    return addresses(np.dtype(dtype)) is not None
+
+
 def train_epoch(
     X, labels, targets, weights, order, bounds, layers, numbers, flat_params, flat_grads, running,
     words, loss, of_loss, penalized, rule, segments, memory, steps, losses, scratch,
 ):  # fmt: skip
-    blas = addresses(X.dtype)
-    if blas is None:  # NumPy has another BLAS
-        return in_numpy(reference.train_epoch)(
-            X, labels, targets, weights, order, bounds, layers, numbers, flat_params, flat_grads,
-            running, words, loss, of_loss, penalized, rule, segments, memory, steps, losses,
-            scratch,
-        )  # fmt: skip
     program, operands = _assembled(
         X.dtype, layers, numbers, loss, of_loss, penalized, rule, segments
     )
@@ -85,7 +80,7 @@ def train_epoch(
     with one_blas_thread():
         return run(
             program, operands, bounds, steps, losses, X, labels, targets, weights, order,
-            flat_params, flat_grads, running, words, memory, scratch, blas,
+            flat_params, flat_grads, running, words, memory, scratch, addresses(X.dtype),
             np.empty(n_rows, np.int64), np.empty((n_rows, targets.shape[1]), X.dtype),
             np.empty(n_rows),
         )  # fmt: skip

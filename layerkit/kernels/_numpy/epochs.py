@@ -2,11 +2,12 @@
 
 Between the kernels of a small network Python takes longer than they do. So a network that is a
 chain of well-known layers is described by a table of integers, a row for each layer (`LAYERS`), and
-so are its loss and its optimizer; one compiled function then serves them all.
+so are its loss and its optimizer. That pays only where it is compiled: NumPy, which has Python
+between its calls anyway, goes batch by batch, and here is only what the table means.
 
 What a layer computes from so many rows stands in ``scratch`` from its ``y`` on; an activation whose
-derivative is a formula in its output may overwrite its input. The formulas are those of the other
-kernels here, and where these are compiled, their compiled versions.
+derivative is a formula in its output may overwrite its input. The loops are those of the other
+kernels.
 
 Arguments::
 
@@ -49,14 +50,11 @@ And ``of_loss``::
     POISSON_SUM           nothing                                targets, not negative
 """
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
+from numpy.typing import DTypeLike
 
-from layerkit.kernels._numpy import activations, cross_entropy, dense, normalization, random
-from layerkit.kernels._numpy.optimizers import moments_step, sgd_step
-from layerkit.kernels.dispatch import compiled, in_numpy
+from layerkit.kernels._numpy import dense
+from layerkit.kernels.dispatch import compiled
 
 # The first ones name activations in `perceptron` as well.
 IDENTITY, RELU, SIGMOID, TANH = dense.IDENTITY, dense.RELU, dense.SIGMOID, dense.TANH
@@ -76,6 +74,12 @@ NO_STEP, DESCENT, MOMENTUM, VELOCITY, MOMENTS = range(5)
 # keep: what decaying parameters are multiplied by; decay: what of them joins the gradient;
 # penalty: that share of half their squares joins the loss
 STEPS = ("normalizer", "keep", "decay", "a", "b", "c", "d", "e")
+
+
+@compiled
+def takes_epochs(dtype: DTypeLike) -> bool:
+    """Whether `train_epoch` may be called for networks of this dtype."""
+    return False
 
 
 @compiled
@@ -107,207 +111,4 @@ def train_epoch(
     A batch whose loss is not finite is the last: its loss is written, nothing else is done. Where
     the loss is ``penalized``, half the decay of the squares of what decays joins each loss.
     """
-    chain = Chain(layers, numbers, flat_params, flat_grads, running, words)
-    for i, (start, stop) in enumerate(bounds.tolist()):
-        rows = order[start:stop] if order.size else slice(start, stop)
-        y = chain.forward(X[rows])
-        normalizer, keep, decay, *of_step = steps[i].tolist()
-        weight = weights[rows] if weights.size else None
-        t = (labels if labels.size else targets)[rows]
-        losses[i], grad = _objective(loss, of_loss, y, t, weight, normalizer)
-        if penalized:
-            squares = (flat_params[a:b] for a, b, decays in segments.tolist() if decays)
-            losses[i] += decay / 2 * sum(float(np.vdot(w, w)) for w in squares)
-        if not np.isfinite(losses[i]):
-            return i
-        chain.backward(grad)
-        for a, b, decays in segments.tolist():
-            here = slice(a, b)
-            g = flat_grads[here]
-            if decays and decay:
-                g = g + decay * flat_params[here]
-            kept = keep if decays else 1.0
-            _step(rule, flat_params[here], g, memory[:, here], kept, *of_step)
-    return len(bounds)
-
-
-class Chain:
-    """The layers of a table, with what their forward leaves for backward."""
-
-    def __init__(
-        self,
-        layers: np.ndarray,
-        numbers: np.ndarray,
-        flat_params: np.ndarray,
-        flat_grads: np.ndarray,
-        running: np.ndarray,
-        words: np.ndarray,
-    ) -> None:
-        self.rows = list(zip(layers.tolist(), numbers.tolist(), strict=True))
-        self.params, self.grads, self.running = flat_params, flat_grads, running
-        self.words = words
-        self.used = [0] * len(self.rows)  # words, of each Dropout
-        self.caches: list[tuple] = []
-
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        """Return the output in training."""
-        self.caches = []
-        for k, (row, (a, b)) in enumerate(self.rows):
-            kind, n_in, n_out, _, _, first, second, _, drawn, _, _ = row
-            if kind == DENSE:
-                y = x @ self.params[first : first + n_in * n_out].reshape(n_in, n_out)
-                if second >= 0:
-                    y += self.params[second : second + n_out]
-                cache: tuple = (x,)
-            elif kind == DROPOUT:
-                n_words = -int(-x.size * b // 64)
-                start = drawn + self.used[k]
-                self.used[k] += n_words
-                bits = self.words[start : start + n_words].astype("<u8", copy=False)
-                keep = (bits.view(f"<u{int(b) // 8}")[: x.size] < a).reshape(x.shape)
-                cache = keep, 2**b / a
-                y = in_numpy(random.apply_mask)(x, *cache)
-            elif kind == BATCH_NORM:
-                gamma, beta = self._pair(self.params, first, second, n_in)
-                y, mean, inv_std, var = in_numpy(normalization.batch_norm)(x, gamma, beta, a)
-                m = len(x)
-                means, variances = self._pair(self.running, drawn, drawn + n_in, n_in)
-                means += b * (mean.sum(axis=0) - means)
-                variances += b * (var * (m / (m - 1)) - variances)
-                cache = x, mean, inv_std, gamma
-            else:
-                y, cache = _activate(kind, x, a, b)
-            self.caches.append(cache)
-            x = y
-        return x
-
-    def backward(self, grad: np.ndarray) -> None:
-        """Overwrite the gradients of the parameters."""
-        for (row, (a, b)), cache in zip(reversed(self.rows), reversed(self.caches), strict=True):
-            kind, n_in, n_out, _, _, first, second, *_ = row
-            if kind == DENSE:
-                W = slice(first, first + n_in * n_out)
-                np.matmul(cache[0].T, grad, out=self.grads[W].reshape(n_in, n_out))
-                if second >= 0:
-                    in_numpy(dense.sum_rows)(grad, self.grads[second : second + n_out])
-                if row is not self.rows[0][0]:
-                    grad = grad @ self.params[W].reshape(n_in, n_out).T
-            elif kind == DROPOUT:
-                grad = in_numpy(random.apply_mask)(grad, *cache)
-            elif kind == BATCH_NORM:
-                of_both = self._pair(self.grads, first, second, n_in)
-                grad = in_numpy(normalization.batch_norm_grad)(grad, *cache, *of_both)
-            else:
-                grad = _differentiate(kind, grad, cache, a, b)
-
-    @staticmethod
-    def _pair(vector: np.ndarray, first: int, second: int, n: int) -> Iterator[np.ndarray]:
-        return (vector[start : start + n] for start in (first, second))
-
-
-def _activate(kind: int, x: np.ndarray, a: float, b: float) -> tuple[np.ndarray, tuple]:
-    """Return f(x), and what its derivative is a formula in."""
-    if kind in _GATED:
-        y, gate = in_numpy(_GATED[kind][0])(x)
-        return y, (x, gate)
-    if kind == IDENTITY:
-        return x, ()
-    y = in_numpy(_PLAIN[kind][0])(x, *(a, b)[: _N_NUMBERS.get(kind, 0)])
-    return y, (x if kind == SOFTPLUS else y,)
-
-
-def _differentiate(kind: int, grad: np.ndarray, cache: tuple, a: float, b: float) -> np.ndarray:
-    if kind == IDENTITY:
-        return grad
-    backward = (_GATED if kind in _GATED else _PLAIN)[kind][1]
-    return in_numpy(backward)(grad, *cache, *(a, b)[: _N_NUMBERS.get(kind, 0)])
-
-
-_N_NUMBERS = {LEAKY_RELU: 1, ELU: 2}
-_PLAIN: dict[int, tuple[Any, Any]] = {
-    RELU: (activations.relu, activations.relu_grad),
-    SIGMOID: (activations.sigmoid, activations.sigmoid_grad),
-    TANH: (activations.tanh, activations.tanh_grad),
-    LEAKY_RELU: (activations.leaky_relu, activations.leaky_relu_grad),
-    ELU: (activations.elu, activations.elu_grad),
-    SOFTPLUS: (activations.softplus, activations.softplus_grad),
-}
-_GATED: dict[int, tuple[Any, Any]] = {
-    GELU: (activations.gelu, activations.gelu_grad),
-    SILU: (activations.silu, activations.silu_grad),
-    MISH: (activations.mish, activations.mish_grad),
-}
-
-
-@np.errstate(all="ignore")  # whoever trains looks whether the loss is finite
-def _objective(
-    loss: int,
-    of_loss: np.ndarray,
-    x: np.ndarray,
-    t: np.ndarray,
-    weight: np.ndarray | None,
-    normalizer: float,
-) -> tuple[float, np.ndarray]:
-    """Return the loss of a batch, and its gradient by the outputs x."""
-    first, second = of_loss.tolist()
-    scale = np.full(len(x), 1.0) if weight is None else weight
-    scale = scale / normalizer
-    if loss == CROSS_ENTROPY:
-        return in_numpy(cross_entropy.cross_entropy_of_labels)(x, t, scale, first)
-    if loss == BINARY_CROSS_ENTROPY:
-        return in_numpy(cross_entropy.binary_cross_entropy)(x, t, scale, first, second)
-    values, derivative = _values(loss, first, x, t)
-    values[scale == 0] = 0
-    derivative *= scale.astype(x.dtype)[:, np.newaxis]
-    derivative[scale == 0] = 0
-    return float(scale @ values), derivative
-
-
-def _values(
-    loss: int, number: float, x: np.ndarray, t: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the loss of each row, and the derivative."""
-    if loss == SOFTMAX_SUM:
-        return in_numpy(cross_entropy.cross_entropy_of_softmax)(x, t, number)
-    if loss == SIGMOID_SUM:
-        return in_numpy(cross_entropy.cross_entropy_of_sigmoid)(x, t, number)
-    n = x.shape[1]
-    if loss == POISSON_SUM:
-        error = np.exp(x) - t
-        return np.sum(t * np.log(np.where(t > 0, t, 1)) - t * x + error, axis=1), error
-    error = x - t
-    if loss == SQUARED_ERROR:
-        return number * np.einsum("ij,ij->i", error, error), 2 * number * error
-    if loss == HUBER:
-        slope = error.clip(-number, number)
-        return (slope * (error - slope / 2)).mean(axis=1), slope / n
-    return np.abs(error).mean(axis=1), np.sign(error) / n
-
-
-def _step(
-    rule: int,
-    p: np.ndarray,
-    g: np.ndarray,
-    memory: np.ndarray,
-    keep: float,
-    a: float,
-    b: float,
-    c: float,
-    d: float,
-    e: float,
-) -> None:
-    """Change some of the parameters."""
-    if rule == DESCENT:
-        in_numpy(sgd_step)(p, g, None, a, 0.0, False)
-    elif rule == MOMENTUM:
-        u = memory[0]
-        u *= a
-        u += g
-        p -= b * u + c * g if c else b * u
-    elif rule == VELOCITY:
-        u = memory[0]
-        u *= a
-        u -= b * g
-        p += c * u - d * g if d else c * u
-    elif rule == MOMENTS:
-        in_numpy(moments_step)(p, g, *memory, a, b, c, d, e, keep)
+    raise NotImplementedError("NumPy goes through an epoch batch by batch")
