@@ -29,7 +29,7 @@ from layerkit.losses import (
     MeanSquaredError,
 )
 from layerkit.optimizers import SGD, Adam, AdamW
-from layerkit.training import train
+from layerkit.training import DivergenceWarning, train
 from layerkit.training.epochs import Epochs
 
 RNG = np.random.default_rng(0)
@@ -112,7 +112,13 @@ def trained(body, loss, optimizer, dtype, weight, callbacks=(), epochs=3):
 def calls(monkeypatch):
     """How many epochs were computed at once."""
     seen, compute = [], Epochs.compute
-    monkeypatch.setattr(Epochs, "compute", lambda self: seen.append(1) or compute(self))
+
+    def counted(self):
+        if (loss := compute(self)) is not None:
+            seen.append(1)
+        return loss
+
+    monkeypatch.setattr(Epochs, "compute", counted)
     return seen
 
 
@@ -129,3 +135,19 @@ def test_an_epoch_at_once_is_an_epoch_batch_by_batch(body, loss, optimizer, dtyp
         np.testing.assert_allclose(ours, theirs, rtol=tol, atol=tol)
     for ours, again in zip(at_once, trained(body, loss, optimizer, dtype, weight), strict=True):
         np.testing.assert_array_equal(ours, again)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_loss_that_is_not_finite_is_the_last(loss, calls):
+    made, y = LOSSES[loss]
+    for callbacks in ([], [Watching()]):
+        network = Sequential([Dense(3)]).build(5, random_state=1, dtype=np.float64)
+        network.flat_params[:] = 1e300
+        before = network.flat_params.copy()
+        with pytest.warns(DivergenceWarning, match="epoch 1: the loss is "):
+            train(
+                network, made(), SGD(1.0), (X * 1e30, y), epochs=2, batch_size=16, random_state=0,
+                callbacks=callbacks,
+            )  # fmt: skip
+        np.testing.assert_array_equal(network.flat_params, before)
+    assert not calls

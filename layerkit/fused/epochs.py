@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import prod
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from layerkit.layers import (
     Softplus,
     Tanh,
 )
+from layerkit.shapes import Slot
 
 Numbers = tuple[float, float]
 Description = tuple[Layer, int, Numbers]
@@ -80,24 +81,25 @@ def describe(network: Layer) -> list[Description] | None:
     return found if network.input_shape and len(network.input_shape) == 1 else None
 
 
-def _in_order(layer: Layer) -> Iterator[Layer]:
+def _in_order(layer: Layer) -> list[Layer]:
     """The layers of a chain of chains; a container that is observed counts as a layer."""
     if type(layer) is Sequential and layer.active_observer is None and layer.trainable:
-        for part in layer.chain:
-            yield from _in_order(part)
-    else:
-        yield layer
+        return [part for inner in layer.chain for part in _in_order(inner)]
+    return [layer]
 
 
 class Table(NamedTuple):
     """What `kernels.train_epoch` has to know of a network, and where it works."""
 
     described: list[Description]
+    layout: list[Slot]
+    segments: np.ndarray
     layers: np.ndarray
     numbers: np.ndarray
     normalizing: list[Layer]  # layers with running statistics, in their order
     dropping: list[tuple[Layer, int, int, int]]  # with row, width and bits of a draw
     scratch: np.ndarray
+    work: int  # roughly, multiply-adds of a row in a step; a number in a pass counts for ten
 
     def running(self) -> np.ndarray:
         """Return the running statistics in one vector."""
@@ -122,11 +124,6 @@ class Table(NamedTuple):
             start += n_words
         return np.concatenate(parts) if len(parts) > 2 else parts[-1]
 
-    def work(self) -> int:
-        """Roughly, multiply-adds of a row in a step; a number in a pass counts for ten."""
-        products = sum(int(prod(row[1:3])) for row in self.layers if row[0] == kernels.DENSE)
-        return 3 * products + 10 * int(self.layers[:, 2].sum())
-
 
 def tabulate(network: Layer, described: list[Description], most_rows: int) -> Table:
     """Lay out the outputs of batches of at most so many rows, and say what is where.
@@ -145,7 +142,8 @@ def tabulate(network: Layer, described: list[Description], most_rows: int) -> Ta
     table : Table
         Which has the work space of one training run.
     """
-    starts = {slot.path: slot.slice.start for slot in network.layout}
+    layout = network.layout
+    starts = {slot.path: slot.slice.start for slot in layout}
     rows, normalizing, dropping = [], [], []
     (width,) = network.input_shape
     x, used, widest, drawn = 0, most_rows * width, width, 0
@@ -176,9 +174,13 @@ def tabulate(network: Layer, described: list[Description], most_rows: int) -> Ta
             rows[k][10] = here if k else -1
     return Table(
         described,
+        layout,
+        np.array([(s.slice.start, s.slice.stop, s.decay) for s in layout], np.int64),
         np.array(rows, np.int64),
         np.array([numbers for _, _, numbers in described], np.float64),
         normalizing,
         dropping,
         np.empty(used + 2 * most_rows * widest, network.dtype),
+        3 * sum(prod(row[1:3]) for row in rows if row[0] == kernels.DENSE)
+        + 10 * sum(row[2] for row in rows),
     )

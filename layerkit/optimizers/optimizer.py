@@ -51,15 +51,6 @@ class Pieces(NamedTuple):
     matrix: np.ndarray  # all memory: a row for each vector
 
 
-class Steps(NamedTuple):
-    """A rule of `layerkit.kernels.train_epoch`, what it remembers, and a row for each step."""
-
-    rule: int
-    segments: np.ndarray
-    memory: np.ndarray
-    rows: list[tuple[float, ...]]  # keep, decay, a, b, c, d, e
-
-
 class Optimizer(Parameterized):
     """Base class: `step` prepares everything, a subclass states its rule in `update`.
 
@@ -254,42 +245,60 @@ class Optimizer(Parameterized):
             ages[slot] += 1
 
     def tabled(
-        self, params: np.ndarray, grads: np.ndarray, layout: Sequence[Slot], decays: list[float]
-    ) -> Steps | None:
-        """Describe the next steps to a kernel: to save time only.
+        self, params: Vector, grads: Vector, layout: Sequence[Slot]
+    ) -> tuple[int, np.ndarray] | None:
+        """Describe the rule to a kernel: to save time only.
 
         Parameters
         ----------
         params, grads, layout : ndarray, ndarray, sequence of Slot
             As `step` takes them.
+
+        Returns
+        -------
+        rule : int
+            One of `layerkit.kernels.train_epoch`.
+        memory : ndarray of shape (n, n_params)
+            What the rule remembers; to be changed.
+
+        None where the kernel does not know the rule, or something is frozen or clipped.
+        """
+        clips = self.clip_value is not None or self.clip_norm is not None
+        if clips or type(self).step is not Optimizer.step:
+            return None
+        known = self.coefficients(0.0, 1)
+        if known is None or not layout:
+            return None
+        found = self._prepared(params, grads, layout)
+        self._pieces, self._state = found, found.state
+        if len(found.trainable) < len(layout) or len(set(found.state["ages"])) > 1:
+            return None
+        return int(known[0]), found.matrix
+
+    def next_steps(self, decays: list[float]) -> list[tuple[float, ...]]:
+        """Describe the next steps to a kernel, after `tabled`: keep, decay, a, b, c, d, e of each.
+
+        Parameters
+        ----------
         decays : list of float
             The weight decay of each step.
 
         Returns
         -------
-        Steps or None
-            None where the kernel does not know the rule, or something is frozen or clipped.
+        rows : list of tuple
+            As `layerkit.kernels.train_epoch` says, without the normalizers.
         """
-        clips = self.clip_value is not None or self.clip_norm is not None
-        known = type(self).step is Optimizer.step and self.coefficients(0.0, 1)
-        if clips or not layout or not known:
-            return None
-        found = self._prepared(params, grads, layout)
-        self._pieces, self._state = found, found.state
-        ages = found.state["ages"]
-        if len(found.trainable) < len(layout) or len(set(ages)) > 1:
-            return None
-        rows: list[tuple[float, ...]] = []
+        assert self._state is not None
+        rows, t = [], self._state["ages"][0]
         for i, decay in enumerate(decays):
             rate = self.rate_after(i)
-            numbers = self.coefficients(rate, ages[0] + i + 1)[1:]  # type: ignore[index]
+            numbers = self.coefficients(rate, t + i + 1)[1:]  # type: ignore[index]
             shared = (1 - rate * decay, 0.0) if self.decoupled else (1.0, decay)
             rows.append((*shared, *numbers, *[0.0] * (5 - len(numbers))))
-        segments = np.array([(s.slice.start, s.slice.stop, s.decay) for s in layout], np.int64)
-        return Steps(int(known[0]), segments, found.matrix, rows)
+        return rows
 
     def advance(self, steps: int) -> None:
-        """Count steps that a kernel took as `tabled` had described them.
+        """Count steps that a kernel took as `next_steps` had described them.
 
         Parameters
         ----------

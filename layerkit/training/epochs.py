@@ -26,39 +26,72 @@ class Epochs:
     """The epochs of a training run, computed at once wherever that is possible."""
 
     def __init__(self, run: Run, batches: Batches) -> None:
-        self.run, self.batches = run, batches
-        self.rows: Any = None  # X, loss and weights, as the kernel takes them
+        self.run, self.source = run, batches.table
         self.known_for: tuple[Any, ...] = ()
+        self.rows: Any = None  # X, loss and weights, as the kernel takes them
+        self.params: np.ndarray | None = None  # of the network that the table is for
         self.table: Table | None = None
-        self.layout: Any = None  # it holds as long as the table does
         self.bounds = np.empty((0, 2), np.int64)
 
-    def prepared(self) -> bool:
-        """Whether the next epoch can be computed at once."""
-        run, state = self.run, self.run.state
-        source = self.batches.table
-        if run.before_batch or run.on_batch or source is None:
-            return False
-        if not kernels.takes_epochs(state.network.dtype):
-            return False
-        if self.known_for != (state.network, state.loss):
-            self.known_for = state.network, state.loss
+    def compute(self) -> float | None:
+        """Go through all batches; return the mean loss, or None where that is not possible.
+
+        Raises
+        ------
+        FloatingPointError
+            If a loss or a weight is not finite.
+        """
+        run, source, state = self.run, self.source, self.run.state
+        if run.before_batch or run.on_batch or source is None or not self._prepared(source):
+            return None
+        assert self.table is not None and self.params is not None
+        network, optimizer, (X, _, weights) = state.network, state.optimizer, self.rows
+        rule = optimizer.tabled(self.params, network.flat_grads, self.table.layout)
+        if rule is None:
+            return None
+        order, bounds = source.next_order(), self.bounds
+        if weights.size and not weights.all():
+            bounds = _that_count(bounds, order, weights)
+        sizes = bounds[:, 1] - bounds[:, 0]
+        normalizers, losses = sizes * source.mean_weight, np.empty(len(bounds))
+        most = max(1, int(CHUNK / (self.table.work * int(sizes.max()))))
+        for start in range(0, len(bounds), most):
+            here = slice(start, start + most)
+            done = self._go(order, bounds[here], normalizers[here], losses[here], rule)
+            if done < len(losses[here]):
+                bad = start + done
+                state.batch_loss = float(losses[bad])
+                where = first_nonfinite(network, X[_rows_of(order, bounds[bad])])
+                raise FloatingPointError(f"the loss is {state.batch_loss}, {where}")
+        state.batch_loss = float(losses[-1])
+        rows, weight = _rows_of(order, bounds[-1]), source.sample_weight
+        x = take(source.X, rows)
+        state.batch = x, source.y[rows], weight if weight is None else weight[rows]
+        if not np.isfinite(self.params).all():
+            raise FloatingPointError(f"weights are not finite, {first_nonfinite(network, x)}")
+        return sum((normalizers * losses).tolist()) / sum(normalizers.tolist())
+
+    def _prepared(self, source: Any) -> bool:
+        """Whether network and data are known to the kernel, as they are now."""
+        state = self.run.state
+        network = state.network
+        if self.known_for != (network, state.loss):
+            self.known_for = network, state.loss
             self.rows, self.table = self._rows(source), None
-        if self.rows is None or not state.network.is_built:
-            return False
-        described = describe(state.network)
+        described = None if self.rows is None else describe(network)
         if not described:
             return False
-        if self.table is None or described != self.table.described:
+        params = network.flat_params
+        if self.table is None or described != self.table.described or params is not self.params:
+            self.table, self.params = None, params
             sizes = [stop - start for start, stop in source.bounds]
             if min(sizes) < 2 and any(isinstance(layer, BatchNorm) for layer, _, _ in described):
                 return False
             if max(sizes) * _widest_product(described) > ALONE:
                 return False
-            self.layout = state.network.layout
-            self.table = tabulate(state.network, described, max(sizes))
+            self.table = tabulate(network, described, max(sizes))
             self.bounds = np.array(source.bounds, np.int64)
-        return self._steps([]) is not None
+        return True
 
     def _rows(self, source: Any) -> tuple[np.ndarray, Tabled, np.ndarray] | None:
         """Return the input, the loss with its targets, and the weights; None where one is odd."""
@@ -71,6 +104,8 @@ class Epochs:
             return None
         if X.dtype != network.dtype and X.size > _FEW:
             return None
+        if not kernels.takes_epochs(network.dtype):
+            return None
         tabled = loss.tabled(source.y, network.output_shape[0], network.dtype)
         if tabled is None:
             return None
@@ -78,73 +113,27 @@ class Epochs:
         weights = np.empty(0) if weights is None else np.array(weights, np.float64)
         if not np.isfinite(weights).all() or (weights < 0).any():
             return None
-        return (
-            np.require(X.astype(network.dtype, copy=False), requirements=["C", "W"]),
-            tabled,
-            weights,
-        )
-
-    def _steps(self, decays: list[float]) -> Any:
-        state = self.run.state
-        network = state.network
-        return state.optimizer.tabled(network.flat_params, network.flat_grads, self.layout, decays)
-
-    def compute(self) -> float:
-        """Go through all batches; return the mean loss.
-
-        Raises
-        ------
-        FloatingPointError
-            If a loss or a weight is not finite.
-        """
-        assert self.table is not None and self.batches.table is not None
-        source, state, table = self.batches.table, self.run.state, self.table
-        X, tabled, weights = self.rows
-        order = source.next_order()
-        bounds = _that_count(self.bounds, order, weights)
-        sizes = bounds[:, 1] - bounds[:, 0]
-        normalizers = sizes * source.mean_weight
-        losses = np.empty(len(bounds))
-        most = max(1, int(CHUNK / (table.work() * int(sizes.max()))))
-        for start in range(0, len(bounds), most):
-            here = slice(start, start + most)
-            done = self._go(
-                (X, tabled, weights, order), bounds[here], normalizers[here], losses[here]
-            )
-            if done < len(losses[here]):
-                bad = start + done
-                x = X[_rows_of(order, bounds[bad])]
-                state.batch_loss = float(losses[bad])
-                where = first_nonfinite(state.network, x)
-                raise FloatingPointError(f"the loss is {state.batch_loss}, {where}")
-        state.batch_loss = float(losses[-1])
-        rows = _rows_of(order, bounds[-1])
-        weight = source.sample_weight
-        state.batch = (
-            take(source.X, rows),
-            source.y[rows],
-            weight if weight is None else weight[rows],
-        )
-        if not np.isfinite(state.network.flat_params).all():
-            where = first_nonfinite(state.network, state.batch[0])
-            raise FloatingPointError(f"weights are not finite, {where}")
-        # In the order of the batches, as if they were added up one by one.
-        return float(np.cumsum(normalizers * losses)[-1] / np.cumsum(normalizers)[-1])
+        X = np.require(X.astype(network.dtype, copy=False), requirements=["C", "W"])
+        return X, tabled, weights
 
     def _go(
-        self, data: Any, bounds: np.ndarray, normalizers: np.ndarray, losses: np.ndarray
+        self,
+        order: np.ndarray | None,
+        bounds: np.ndarray,
+        normalizers: np.ndarray,
+        losses: np.ndarray,
+        rule: tuple[int, np.ndarray],
     ) -> int:
         """Train on some batches; return how many had a finite loss."""
-        assert self.table is not None
-        (X, tabled, weights, order), table, state = data, self.table, self.run.state
-        network, optimizer = state.network, state.optimizer
+        assert self.table is not None and self.params is not None
+        (X, tabled, weights), table, state = self.rows, self.table, self.run.state
+        optimizer = state.optimizer
         if tabled.alpha is None:
             decays = [float(optimizer.weight_decay)] * len(bounds)
         else:
             decays = [tabled.alpha / n for n in normalizers.tolist()]
-        found = self._steps(decays)
         steps = np.empty((len(bounds), 8))
-        steps[:, 0], steps[:, 1:] = normalizers, found.rows
+        steps[:, 0], steps[:, 1:] = normalizers, optimizer.next_steps(decays)
         running = table.running()
         words = table.draw((bounds[:, 1] - bounds[:, 0]).tolist() if table.dropping else [])
         done = kernels.train_epoch(
@@ -156,16 +145,16 @@ class Epochs:
             bounds,
             table.layers,
             table.numbers,
-            network.flat_params,
-            network.flat_grads,
+            self.params,
+            state.network.flat_grads,
             running,
             words,
             tabled.code,
-            np.array(tabled.numbers),
+            tabled.numbers,
             tabled.alpha is not None,
-            found.rule,
-            found.segments,
-            found.memory,
+            rule[0],
+            table.segments,
+            rule[1],
             steps,
             losses,
             table.scratch,
@@ -173,8 +162,8 @@ class Epochs:
         table.keep(running)
         optimizer.advance(done)
         state.step += done
-        if tabled.alpha is not None:
-            optimizer.weight_decay = decays[-1]
+        if tabled.alpha is not None and optimizer.weight_decay != decays[-1]:
+            optimizer.weight_decay = decays[-1]  # a change makes it check its parameters
         if self.run.bar is not None:
             self.run.bar.advance(done)
         return done
@@ -194,6 +183,4 @@ def _rows_of(order: np.ndarray | None, bounds: np.ndarray) -> Any:
 
 def _that_count(bounds: np.ndarray, order: np.ndarray | None, weights: np.ndarray) -> np.ndarray:
     """Leave out batches whose weights are all zero."""
-    if weights.all():
-        return bounds
     return bounds[[bool(weights[_rows_of(order, ends)].any()) for ends in bounds]]

@@ -200,8 +200,8 @@ def _learn(run: Run, batches: Batches, checkpoint: Checkpoint | None) -> None:
         return
     at_once = Epochs(run, batches) if kernels.backend() == "numba" else None
     while state.epoch < state.epochs and not state.stop:
-        whole = at_once is not None and at_once.prepared()
-        run.end_epoch(at_once.compute() if whole else _epoch(run, batches))  # type: ignore[union-attr]
+        loss = None if at_once is None else at_once.compute()
+        run.end_epoch(_epoch(run, batches) if loss is None else loss)
         if checkpoint is not None:
             checkpoint.end_epoch(run, batches)
 

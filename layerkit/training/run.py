@@ -96,6 +96,7 @@ class Run:
         self.started = time.perf_counter()
         self.best, self.waited = np.inf, 0
         self.good = snapshot(state.network)
+        self.buffers, self.buffers_of = buffers_of(state.network), state.network.flat_params
         self.best_weights: Weights | None = None
 
     def plan_for(self, network: Layer) -> Plan:
@@ -132,7 +133,9 @@ class Run:
         row["seconds"] = time.perf_counter() - self.started
         self.started = time.perf_counter()
         state.history.rows.append(row)
-        self.good = snapshot(state.network)
+        if self.buffers_of is not state.network.flat_params:  # a callback has built it anew
+            self.buffers, self.buffers_of = buffers_of(state.network), state.network.flat_params
+        self.good = self.buffers_of.copy(), [buffer.copy() for buffer in self.buffers]
         self._track(-row[self.monitor] if self.monitor == _GREATER else row[self.monitor])
         for callback in self.callbacks:
             callback(state)

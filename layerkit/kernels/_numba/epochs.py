@@ -35,6 +35,7 @@ from layerkit.kernels._numpy.epochs import (
     GRAD,
     HUBER,
     IDENTITY,
+    KIND,
     LAYERS,
     LEAKY_RELU,
     MISH,
@@ -74,46 +75,50 @@ def train_epoch(
     words, loss, of_loss, penalized, rule, segments, memory, steps, losses, scratch,
 ):  # fmt: skip
     program, operands = _assembled(
-        X.dtype, layers, numbers, loss, of_loss, penalized, rule, segments
-    )
+        X.dtype, layers.tobytes(), numbers.tobytes(), loss, of_loss, penalized, rule,
+        segments.tobytes(),
+    )  # fmt: skip
     n_rows = int((bounds[:, 1] - bounds[:, 0]).max(initial=0))
     with one_blas_thread():
         return run(
-            program, operands, bounds, steps, losses, X, labels, targets, weights, order,
+            program.copy(), operands, bounds, steps, losses, X, labels, targets, weights, order,
             flat_params, flat_grads, running, words, memory, scratch, addresses(X.dtype),
             np.empty(n_rows, np.int64), np.empty((n_rows, targets.shape[1]), X.dtype),
             np.empty(n_rows),
         )  # fmt: skip
 
 
+@functools.lru_cache
 def _assembled(
     dtype: np.dtype,
-    layers: np.ndarray,
-    numbers: np.ndarray,
+    layers: bytes,
+    numbers: bytes,
     loss: int,
-    of_loss: np.ndarray,
+    of_loss: tuple[float, float],
     penalized: bool,
     rule: int,
-    segments: np.ndarray,
+    segments: bytes,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the program of a step, and the numbers that belong to its rows."""
-    rows = list(zip(layers.tolist(), numbers.tolist(), strict=True))
-    rows = [(row, pair) for row, pair in rows if row[0] != IDENTITY]
+    table = np.frombuffer(layers, np.int64).reshape(-1, len(LAYERS)).tolist()
+    pairs = np.frombuffer(numbers).reshape(-1, 2).tolist()
+    rows = [(row, pair) for row, pair in zip(table, pairs, strict=True) if row[KIND] != IDENTITY]
     ends = [0] * len(LAYERS)
-    ends[N_IN], ends[N_OUT], ends[X] = layers[0, N_IN], layers[-1, N_OUT], layers[0, X]
-    ends[Y], ends[GRAD] = layers[-1, Y], layers[-1, GRAD]
+    ends[N_IN], ends[X], ends[N_OUT] = table[0][N_IN], table[0][X], table[-1][N_OUT]
+    ends[Y], ends[GRAD] = table[-1][Y], table[-1][GRAD]
     nothing = (0.0, 0.0)
-    spans = [(*span, *[0] * (len(LAYERS) - 3)) for span in segments.tolist()]
+    more = [0] * (len(LAYERS) - 3)
+    spans = [(*span, *more) for span in np.frombuffer(segments, np.int64).reshape(-1, 3).tolist()]
     program = [
         (_gather, ends, nothing),
-        *((_FORWARD[row[0]], row, pair) for row, pair in rows),
-        (_LOSSES[loss], ends, of_loss.tolist()),
+        *((_FORWARD[row[KIND]], row, pair) for row, pair in rows),
+        (_LOSSES[loss], ends, of_loss),
         *((_penalty, span, nothing) for span in spans if penalized and span[_DECAYS]),
-        *((_BACKWARD[row[0]], row, pair) for row, pair in reversed(rows)),
+        *((_BACKWARD[row[KIND]], row, pair) for row, pair in reversed(rows)),
         *((_RULES[rule], span, nothing) for span in spans),
     ]
-    table = [(operation.address(dtype), *operands) for operation, operands, _ in program]
-    return np.array(table, np.int64), np.array([pair for _, _, pair in program])
+    addressed = [(operation.address(dtype), *operands) for operation, operands, _ in program]
+    return np.array(addressed, np.int64), np.array([pair for _, _, pair in program])
 
 
 @Operation

@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
-from layerkit.kernels._numba.compile import jit
+from layerkit.kernels._numba.compile import FLAGS, jit
 
 
 class Data(NamedTuple):
@@ -121,7 +121,8 @@ def _block(typing, vector, place, *shape):  # type: ignore[no-untyped-def]
 block: Any = intrinsic(_block)
 
 
-@jit
+# With sums reordered, the difference of an infinite loss and itself would be 0, and it be finite.
+@functools.partial(jit, flags=FLAGS - {"reassoc"})
 def run(
     program, numbers, bounds, steps, losses, X, labels, targets, weights, order, params, grads,
     running, words, memory, scratch, blas, batch_labels, batch_targets,

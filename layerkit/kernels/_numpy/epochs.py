@@ -22,7 +22,7 @@ Arguments::
     flat_grads            its gradients, to be overwritten: at the end those of the last batch
     running               running means and variances, one after the other, to be changed
     words                 random bits, uint64: for each Dropout, batch after batch
-    loss, of_loss         one of the losses below, and float64 (2,) for it
+    loss, of_loss         one of the losses below, and two numbers for it
     penalized             whether the decay of what decays joins the loss
     rule                  one of the optimizers' rules below
     segments              which parameters decay, int64 (n, 3): from, to, whether they do
@@ -97,7 +97,7 @@ def train_epoch(
     running: np.ndarray,
     words: np.ndarray,
     loss: int,
-    of_loss: np.ndarray,
+    of_loss: tuple[float, float],
     penalized: bool,
     rule: int,
     segments: np.ndarray,
