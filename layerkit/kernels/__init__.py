@@ -35,7 +35,8 @@ arguments are stands with each, or once for a family, at the head of its file in
                           DENSE, DROPOUT, BATCH_NORM, LEAKY_RELU, ELU, SOFTPLUS, GELU, SILU, MISH
                           and the four above; CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SOFTMAX_SUM,
                           SIGMOID_SUM, SQUARED_ERROR, HUBER, ABSOLUTE_ERROR, POISSON_SUM;
-                          NO_STEP, DESCENT, MOMENTUM, VELOCITY, MOMENTS
+                          NO_STEP, DESCENT, MOMENTUM, VELOCITY, MOMENTS; DRAWN is a column of
+                          its table
     random                keep_mask, apply_mask
     windows               output_size; the types Pair (height, width) and Padding
 

@@ -15,6 +15,8 @@ from numba.extending import overload
 from layerkit.kernels._numba import elementary
 from layerkit.kernels._numba.compile import (
     BOTH,
+    FLAGS,
+    OPTIONS,
     SINGLE,
     contiguous,
     for_dtypes,
@@ -263,10 +265,13 @@ def shifted_exp(x, y):
     raise NotImplementedError
 
 
-@overload(shifted_exp)
+_OPTIONS: Any = {"fastmath": FLAGS, **OPTIONS}
+
+
+@overload(shifted_exp, jit_options=_OPTIONS)
 def _either_shifted_exp(x, y):
-    chosen = _shifted_exp if x.dtype == types.float32 else _shifted_exp_in_double
-    return lambda x, y: chosen(x, y)
+    chosen: Any = _shifted_exp if x.dtype == types.float32 else _shifted_exp_in_double
+    return chosen.py_func
 
 
 @jit

@@ -18,10 +18,9 @@ def _of_either(name: str) -> Any:
 
     options: Any = {"forceinline": True, "fastmath": {"contract"}, **OPTIONS}
 
-    @overload(function, jit_options=options)
+    @overload(function, jit_options=options, strict=False)  # some call their argument t
     def choose(x):  # type: ignore[no-untyped-def]
-        chosen = single if x == types.float32 else both
-        return lambda x: chosen(x)
+        return (single if x == types.float32 else both).py_func
 
     return function
 

@@ -78,7 +78,18 @@ STEPS = ("normalizer", "keep", "decay", "a", "b", "c", "d", "e")
 
 @compiled
 def takes_epochs(dtype: DTypeLike) -> bool:
-    """Whether `train_epoch` may be called for networks of this dtype."""
+    """Whether `train_epoch` may be called.
+
+    Parameters
+    ----------
+    dtype : float32 or float64
+        Of the network.
+
+    Returns
+    -------
+    answer : bool
+        Not in NumPy.
+    """
     return False
 
 
