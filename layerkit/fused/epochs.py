@@ -61,8 +61,6 @@ _KINDS: dict[type[Layer], tuple[int, Callable[[Any], Numbers]]] = {
     BatchNorm: (kernels.BATCH_NORM, lambda layer: (float(layer.eps), float(layer.momentum))),
 }
 _GATED = (kernels.GELU, kernels.SILU, kernels.MISH)
-# Their derivative is a formula in the output, so that they may overwrite what Dense has computed.
-_IN_PLACE = (kernels.RELU, kernels.SIGMOID, kernels.TANH, kernels.LEAKY_RELU, kernels.ELU)
 
 
 def describe(network: Layer) -> list[Description] | None:
@@ -161,17 +159,18 @@ def tabulate(network: Layer, described: list[Description], most_rows: int) -> Ta
             dropping.append((layer, k, width, int(bits)))
         elif kind in _GATED:
             aside, used = used, used + most_rows * width
-        overwrites = kind in _IN_PLACE and k and described[k - 1][1] == kernels.DENSE
-        if kind != kernels.IDENTITY and not overwrites:
+        if kind != kernels.IDENTITY:
             y, used = used, used + most_rows * width
         rows.append([kind, n_in, width, x, y, first, second, aside, place, 0, 0])
         x, widest = y, max(widest, width)
-    here, other = used, used + most_rows * widest  # gradients; those by inputs of Dense move
-    for k in range(len(rows) - 1, -1, -1):
-        rows[k][9:] = here, here
-        if rows[k][0] == kernels.DENSE:
+    here, other = used, used + most_rows * widest  # gradients, by output and by input
+    for row in reversed(rows):
+        row[9:] = here, other
+        if row[0] != kernels.IDENTITY:
             here, other = other, here
-            rows[k][10] = here if k else -1
+    first_dense = next((k for k, row in enumerate(rows) if row[0] != kernels.IDENTITY), 0)
+    if rows[first_dense][0] == kernels.DENSE:
+        rows[first_dense][10] = -1
     return Table(
         described,
         layout,

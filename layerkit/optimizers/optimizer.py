@@ -256,12 +256,9 @@ class Optimizer(Parameterized):
 
         Returns
         -------
-        rule : int
-            One of `layerkit.kernels.train_epoch`.
-        memory : ndarray of shape (n, n_params)
-            What the rule remembers; to be changed.
-
-        None where the kernel does not know the rule, or something is frozen or clipped.
+        (int, ndarray) or None
+            The rule of `layerkit.kernels.train_epoch`, and the vectors that it remembers, to be
+            changed; None where the kernel does not know it, or something is frozen or clipped.
         """
         clips = self.clip_value is not None or self.clip_norm is not None
         if clips or type(self).step is not Optimizer.step:

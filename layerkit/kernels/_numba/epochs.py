@@ -195,8 +195,8 @@ def _dropout(start, stop, row, numbers, step, data):
 def _dropout_grad(start, stop, row, numbers, step, data):
     size, n_words = (stop - start) * row[N_OUT], _words(stop - start, row, numbers)
     words = block(data.words, row[DRAWN], n_words)
-    g = block(data.scratch, row[GRAD], size)
-    _drop(g, words, numbers[0], numbers[1], g)
+    grad, passed = block(data.scratch, row[GRAD], size), block(data.scratch, row[PASSED], size)
+    _drop(grad, words, numbers[0], numbers[1], passed)
     row[DRAWN] += n_words
     return 0.0
 
@@ -260,7 +260,8 @@ def _batch_norm_grad(start, stop, row, numbers, step, data):
     normalization._sums_of_part(grad, x, of_gamma, of_beta, mean[0])
     gamma = block(data.params, first, channels)
     scale, slope, shift = normalization._slopes(grad, mean, inv_std, gamma, of_gamma, of_beta)
-    normalization._batch_norm_grad(grad, x, grad, mean[0], scale, slope, shift)
+    passed = block(data.scratch, row[PASSED], n, channels)
+    normalization._batch_norm_grad(grad, x, passed, mean[0], scale, slope, shift)
     return 0.0
 
 
@@ -315,15 +316,15 @@ _BACKWARD = {
     DENSE: _dense_grad,
     DROPOUT: _dropout_grad,
     BATCH_NORM: _batch_norm_grad,
-    RELU: _pointwise(activations.relu_grad_loop, GRAD, Y, GRAD),
-    SIGMOID: _pointwise(activations.sigmoid_grad_loop, GRAD, Y, GRAD),
-    TANH: _pointwise(activations.tanh_grad_loop, GRAD, Y, GRAD),
-    SOFTPLUS: _pointwise(activations.softplus_grad_loop, GRAD, X, GRAD),
-    LEAKY_RELU: _pointwise(activations.leaky_relu_grad_loop, GRAD, Y, GRAD, n_numbers=1),
-    ELU: _pointwise(activations.elu_grad_loop, GRAD, Y, GRAD, n_numbers=2),
-    GELU: _pointwise(activations.gelu_grad_loop, GRAD, X, ASIDE, GRAD),
-    SILU: _pointwise(activations.silu_grad_loop, GRAD, X, ASIDE, GRAD),
-    MISH: _pointwise(activations.mish_grad_loop, GRAD, X, ASIDE, GRAD),
+    RELU: _pointwise(activations.relu_grad_loop, GRAD, Y, PASSED),
+    SIGMOID: _pointwise(activations.sigmoid_grad_loop, GRAD, Y, PASSED),
+    TANH: _pointwise(activations.tanh_grad_loop, GRAD, Y, PASSED),
+    SOFTPLUS: _pointwise(activations.softplus_grad_loop, GRAD, X, PASSED),
+    LEAKY_RELU: _pointwise(activations.leaky_relu_grad_loop, GRAD, Y, PASSED, n_numbers=1),
+    ELU: _pointwise(activations.elu_grad_loop, GRAD, Y, PASSED, n_numbers=2),
+    GELU: _pointwise(activations.gelu_grad_loop, GRAD, X, ASIDE, PASSED),
+    SILU: _pointwise(activations.silu_grad_loop, GRAD, X, ASIDE, PASSED),
+    MISH: _pointwise(activations.mish_grad_loop, GRAD, X, ASIDE, PASSED),
 }
 
 

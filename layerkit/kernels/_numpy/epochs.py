@@ -5,9 +5,8 @@ chain of well-known layers is described by a table of integers, a row for each l
 so are its loss and its optimizer. That pays only where it is compiled: NumPy, which has Python
 between its calls anyway, goes batch by batch, and here is only what the table means.
 
-What a layer computes from so many rows stands in ``scratch`` from its ``y`` on; an activation whose
-derivative is a formula in its output may overwrite its input. The loops are those of the other
-kernels.
+What a layer computes from so many rows stands in ``scratch`` from its ``y`` on. Nothing is computed
+in place, which LLVM would do number by number. The loops are those of the other kernels.
 
 Arguments::
 
