@@ -1,5 +1,7 @@
 """Whole epochs in one call: what training batch by batch gives, up to rounding."""
 
+import platform
+
 import numpy as np
 import pytest
 
@@ -151,3 +153,18 @@ def test_a_loss_that_is_not_finite_is_the_last(loss, calls):
             )  # fmt: skip
         np.testing.assert_array_equal(network.flat_params, before)
     assert not calls
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="SSE's control word")
+@pytest.mark.parametrize("callbacks", [[], [Watching()]], ids=["at once", "batch by batch"])
+def test_an_epoch_flushes_subnormal_numbers_and_leaves_the_thread_as_it_was(callbacks):
+    tiny = np.finfo(np.float64).tiny
+    network = Sequential([Dense(3, use_bias=False)]).build(5, random_state=1, dtype=np.float64)
+    network.flat_params[:] = 0
+    optimizer, data = SGD(1.0, 0.5), (X, np.zeros((70, 3)))
+    train(network, MeanSquaredError(), optimizer, data, epochs=1)
+    optimizer.state = optimizer.state | {"velocity": np.full(15, tiny / 4)}
+    # The gradient of weights of 0 is 0 here, so that the velocity is halved with every step.
+    train(network, MeanSquaredError(), optimizer, data, epochs=1, callbacks=callbacks)
+    assert optimizer.state["velocity"].any() == bool(callbacks)
+    assert (np.full(3, tiny) / 4).all()

@@ -18,7 +18,7 @@ from layerkit.kernels._numba.blas import (
     multiply_transposed,
 )
 from layerkit.kernels._numba.compile import FLAGS, inline, jit
-from layerkit.kernels._numba.programs import Operation, block, run
+from layerkit.kernels._numba.programs import Operation, block, flushing, run
 from layerkit.kernels._numpy.epochs import (
     ABSOLUTE_ERROR,
     ASIDE,
@@ -79,7 +79,7 @@ def train_epoch(
         segments.tobytes(),
     )  # fmt: skip
     n_rows = int((bounds[:, 1] - bounds[:, 0]).max(initial=0))
-    with one_blas_thread():
+    with one_blas_thread(), flushing():
         return run(
             program.copy(), operands, bounds, steps, losses, X, labels, targets, weights, order,
             flat_params, flat_grads, running, words, memory, scratch, addresses(X.dtype),
