@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.kernels import (
+    BINARY_CROSS_ENTROPY,
+    CROSS_ENTROPY,
     binary_cross_entropy,
     cross_entropy_of_labels,
     log_softmax,
@@ -13,7 +15,7 @@ from layerkit.kernels import (
     softmax,
     softplus,
 )
-from layerkit.losses.loss import Loss, as_floats
+from layerkit.losses.loss import Loss, Tabled, are_numbers, as_floats
 from layerkit.parameters import in_range, is_fraction
 
 
@@ -95,6 +97,16 @@ class BinaryCrossEntropy(Loss):
         smoothing = float(self.label_smoothing)
         found = binary_cross_entropy(rows, targets, scale, float(w), smoothing)
         return found and (found[0], found[1].reshape(predictions.shape))
+
+    def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
+        w = np.asarray(self._factor)
+        if type(self) is not BinaryCrossEntropy or w.ndim or not are_numbers(y_true, n_outputs):
+            return None
+        self.check_params()
+        if not ((y_true >= 0) & (y_true <= 1)).all():
+            return None
+        numbers = float(w), float(self.label_smoothing)
+        return Tabled.of_numbers(BINARY_CROSS_ENTROPY, y_true, dtype, *numbers)
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         w = np.asarray(self._factor, y_pred.dtype)
@@ -210,6 +222,16 @@ class CategoricalCrossEntropy(Categorical):
             return None
         labels = labels.astype(np.int64, copy=False)
         return cross_entropy_of_labels(predictions, labels, scale, float(self.label_smoothing))
+
+    def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
+        if type(self) is not CategoricalCrossEntropy or n_outputs < 2:
+            return None
+        if y_true.ndim != 1 or y_true.dtype.kind not in "iub":
+            return None
+        self.check_params()
+        if not ((y_true >= 0) & (y_true < n_outputs)).all():
+            return None
+        return Tabled.of_labels(CROSS_ENTROPY, y_true, dtype, float(self.label_smoothing))
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         return cross_entropy(y_true, log_softmax(y_pred))

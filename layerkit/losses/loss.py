@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from math import isfinite
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +12,28 @@ from layerkit.sequences import Sequences, step_values
 
 # A loss says by its value, inf or nan, that the numbers ran away; training looks at that.
 _let_nonfinite_pass = np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")
+
+
+class Tabled(NamedTuple):
+    """A loss as `layerkit.kernels.train_epoch` knows it, with all targets of a training run."""
+
+    code: int
+    numbers: tuple[float, float]
+    labels: np.ndarray
+    targets: np.ndarray
+    alpha: float | None = None  # of a penalty alpha / (2 normalizer) ||W||², which joins the loss
+
+    @classmethod
+    def of_labels(cls, code: int, labels: np.ndarray, dtype: Any, number: float) -> "Tabled":
+        """Return a loss of classes."""
+        return cls(code, (number, 0.0), labels.astype(np.int64), np.empty((0, 0), dtype))
+
+    @classmethod
+    def of_numbers(cls, code: int, targets: np.ndarray, dtype: Any, *numbers: float) -> "Tabled":
+        """Return a loss of outputs, each with its target."""
+        first, second = (*numbers, 0.0, 0.0)[:2]
+        targets = np.require(targets.astype(dtype, copy=False), requirements=["C", "W"])
+        return cls(code, (first, second), np.empty(0, np.int64), targets)
 
 
 class Loss(Parameterized):
@@ -160,6 +182,26 @@ class Loss(Parameterized):
         (loss, gradient) or None
             What `forward` and `backward` return, as the two formulas give them; None where they
             must do it, which is also how a loss has invalid data refused.
+        """
+        return None
+
+    def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
+        """Describe the loss and all targets of a training run to a kernel: to save time only.
+
+        Parameters
+        ----------
+        y_true : ndarray of shape (n_samples, ...)
+            All targets, not checked yet.
+        n_outputs : int
+            Outputs of the network for a sample, which are a vector.
+        dtype : numpy dtype
+            Of the network.
+
+        Returns
+        -------
+        Tabled or None
+            None where the kernel does not know the loss, or a target is invalid: then `forward` is
+            called batch by batch.
         """
         return None
 
@@ -388,6 +430,12 @@ class Loss(Parameterized):
     def __getstate__(self) -> dict[str, Any]:
         passing = ("_pass", "_gradient", "_rows")
         return {name: value for name, value in vars(self).items() if name not in passing}
+
+
+def are_numbers(y_true: np.ndarray, n_outputs: int) -> bool:
+    """Whether there is a finite target for each of so many outputs of every sample."""
+    fits = y_true.ndim == 2 and y_true.shape[1] == n_outputs and y_true.dtype.kind in "fiub"
+    return fits and bool(np.isfinite(y_true).all())
 
 
 def as_floats(y_pred: ArrayLike) -> np.ndarray:

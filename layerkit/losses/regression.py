@@ -1,10 +1,12 @@
 """Losses between a number and its prediction."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from layerkit.losses.loss import Loss
+from layerkit.kernels import ABSOLUTE_ERROR, HUBER, SQUARED_ERROR
+from layerkit.losses.loss import Loss, Tabled, are_numbers
 from layerkit.parameters import is_positive
 
 
@@ -28,6 +30,11 @@ class MeanSquaredError(Loss):
     >>> loss.backward().tolist()
     [[1.0, -2.0]]
     """
+
+    def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
+        if type(self) is not MeanSquaredError or not are_numbers(y_true, n_outputs):
+            return None
+        return Tabled.of_numbers(SQUARED_ERROR, y_true, dtype, 1 / n_outputs)
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         return (y_pred - y_true) ** 2
@@ -56,6 +63,11 @@ class MeanAbsoluteError(Loss):
     >>> loss.backward().tolist()
     [[0.5, -0.5]]
     """
+
+    def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
+        if type(self) is not MeanAbsoluteError or not are_numbers(y_true, n_outputs):
+            return None
+        return Tabled.of_numbers(ABSOLUTE_ERROR, y_true, dtype)
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         return np.abs(y_pred - y_true)
@@ -103,6 +115,12 @@ class Huber(Loss):
 
     def check_params(self) -> None:
         self.check(is_positive(self.delta), "delta", "a positive number")
+
+    def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
+        if type(self) is not Huber or not are_numbers(y_true, n_outputs):
+            return None
+        self.check_params()
+        return Tabled.of_numbers(HUBER, y_true, dtype, float(self.delta))
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         error = y_pred - y_true

@@ -11,7 +11,7 @@ from math import log, sqrt
 
 import numpy as np
 
-from layerkit.kernels import adam_step, adamax_step, moments_step, moving_average
+from layerkit.kernels import MOMENTS, adam_step, adamax_step, moments_step, moving_average
 from layerkit.optimizers.optimizer import Optimizer, Rate, Vector, are_betas
 from layerkit.parameters import in_range, is_positive
 
@@ -67,6 +67,11 @@ class Adam(Optimizer):
         beta1, beta2 = map(float, self.betas)
         adam_step(p, g, m, v, rate, beta1, beta2, float(self.eps), t)
 
+    def coefficients(self, rate: float, t: int) -> tuple[float, ...]:
+        beta1, beta2 = map(float, self.betas)
+        c = sqrt(1 - beta2**t)
+        return MOMENTS, beta1, beta2, rate * c / (1 - beta1**t), 0.0, c * float(self.eps)
+
     def validate(self) -> None:
         super().validate()
         self.check(are_betas(self.betas), "betas", "two numbers in [0, 1)")
@@ -115,6 +120,8 @@ class AdamW(Adam):
     ) -> None:
         beta1, beta2 = map(float, self.betas)
         adam_step(p, g, m, v, rate, beta1, beta2, float(self.eps), t, keep)
+
+    coefficients = Adam.coefficients
 
 
 @dataclass(eq=False, repr=False)

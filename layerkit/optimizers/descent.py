@@ -2,7 +2,7 @@
 
 from dataclasses import KW_ONLY, dataclass
 
-from layerkit.kernels import lion_step, rprop_step, sgd_step
+from layerkit.kernels import DESCENT, MOMENTUM, lion_step, rprop_step, sgd_step
 from layerkit.optimizers.optimizer import Optimizer, Rate, Vector, are_betas, is_pair
 from layerkit.parameters import in_range, is_flag, is_positive
 
@@ -60,6 +60,13 @@ class SGD(Optimizer):
         self, p: Vector, g: Vector, rate: float, t: int, velocity: Vector | None = None
     ) -> None:
         sgd_step(p, g, velocity, rate, float(self.momentum), self.nesterov)
+
+    def coefficients(self, rate: float, t: int) -> tuple[float, ...]:
+        momentum = float(self.momentum)
+        if not momentum:
+            return DESCENT, rate
+        ahead, now = (rate * momentum, rate) if self.nesterov else (rate, 0.0)
+        return MOMENTUM, momentum, ahead, now
 
     def validate(self) -> None:
         super().validate()

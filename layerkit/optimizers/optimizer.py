@@ -39,6 +39,7 @@ class Pieces(NamedTuple):
     settings: tuple[Any, ...]  # hyper-parameters, which were valid
     params: np.ndarray
     grads: np.ndarray
+    kind: tuple[Any, ...]
     layout: Sequence[Slot] | None  # a copy: the caller's entries may change
     chunk: int
     state: dict[str, Any]
@@ -47,6 +48,7 @@ class Pieces(NamedTuple):
     decaying: list[Span]
     pieces: list[Piece]
     scratch: np.ndarray  # for the gradient of a piece with its weight decay
+    matrix: np.ndarray  # all memory: a row for each vector
 
 
 class Optimizer(Parameterized):
@@ -125,6 +127,7 @@ class Optimizer(Parameterized):
         super().__init_subclass__(**kwargs)
         owner = next(base for base in cls.__mro__ if "update" in vars(base))
         cls.update_decays = vars(owner).get("update_decays", False)  # whoever states the rule says
+        cls.coefficients = vars(owner).get("coefficients", Optimizer.coefficients)  # type: ignore[method-assign]
 
     def __init__(
         self,
@@ -161,6 +164,25 @@ class Optimizer(Parameterized):
             The vectors named in `memory`, to be changed in place; a subclass names them.
         """
         raise NotImplementedError(f"{type(self).__name__} has no update")
+
+    def coefficients(self, rate: float, t: int) -> tuple[float, ...] | None:
+        """Return `update` as a rule of `layerkit.kernels.train_epoch` and its numbers, or None.
+
+        A class that overrides `update` states it anew.
+
+        Parameters
+        ----------
+        rate : float
+            The learning rate of the step.
+        t : int
+            The number of the step, from 1.
+
+        Returns
+        -------
+        tuple of float or None
+            The rule and up to five numbers.
+        """
+        return None
 
     def validate(self) -> None:
         """Refuse hyper-parameters out of range; a subclass adds its own.
@@ -201,18 +223,7 @@ class Optimizer(Parameterized):
         FloatingPointError
             The gradient to be clipped, or its norm, is not finite. Nothing has been changed.
         """
-        # Compiled rules have no temporaries, and are cut up among the processors.
-        chunk = CHUNK * 128 if backend() == "numba" else CHUNK
-        found = self._pieces
-        if (
-            found is None
-            or found.params is not flat_params
-            or found.grads is not flat_grads
-            or found.chunk != chunk
-            or found.layout != layout
-            or not all(map(is_, found.settings_of(self), found.settings))
-        ):
-            found = self._find_pieces(flat_params, flat_grads, copy(layout), chunk)
+        found = self._prepared(flat_params, flat_grads, layout)
         rate, decay = self.rate, float(self.weight_decay)
         grads = flat_grads
         if self.clip_value is not None or self.clip_norm is not None:
@@ -238,12 +249,89 @@ class Optimizer(Parameterized):
         for slot in found.trainable:
             ages[slot] += 1
 
+    def tabled(
+        self, params: Vector, grads: Vector, layout: Sequence[Slot]
+    ) -> tuple[int, np.ndarray] | None:
+        """Describe the rule to a kernel: to save time only.
+
+        Parameters
+        ----------
+        params, grads, layout : ndarray, ndarray, sequence of Slot
+            As `step` takes them.
+
+        Returns
+        -------
+        (int, ndarray) or None
+            The rule of `layerkit.kernels.train_epoch`, and the vectors that it remembers, to be
+            changed; None where the kernel does not know it, or something is frozen or clipped.
+        """
+        clips = self.clip_value is not None or self.clip_norm is not None
+        if clips or type(self).step is not Optimizer.step:
+            return None
+        known = self.coefficients(0.0, 1)
+        if known is None or not layout:
+            return None
+        found = self._prepared(params, grads, layout)
+        self._pieces, self._state = found, found.state
+        if len(found.trainable) < len(layout) or len(set(found.state["ages"])) > 1:
+            return None
+        return int(known[0]), found.matrix
+
+    def next_steps(self, decays: list[float]) -> list[tuple[float, ...]]:
+        """Describe the next steps to a kernel, after `tabled`: keep, decay, a, b, c, d, e of each.
+
+        Parameters
+        ----------
+        decays : list of float
+            The weight decay of each step.
+
+        Returns
+        -------
+        rows : list of tuple
+            As `layerkit.kernels.train_epoch` says, without the normalizers.
+        """
+        assert self._state is not None
+        rows, t = [], self._state["ages"][0]
+        for i, decay in enumerate(decays):
+            rate = self.rate_after(i)
+            numbers = self.coefficients(rate, t + i + 1)[1:]  # type: ignore[index]
+            shared = (1 - rate * decay, 0.0) if self.decoupled else (1.0, decay)
+            rows.append((*shared, *numbers, *[0.0] * (5 - len(numbers))))
+        return rows
+
+    def advance(self, steps: int) -> None:
+        """Count steps that a kernel took as `next_steps` had described them.
+
+        Parameters
+        ----------
+        steps : int
+            How many.
+        """
+        assert self._state is not None
+        self._state["t"] += steps
+        self._state["ages"][:] = [age + steps for age in self._state["ages"]]
+
     @property
     def rate(self) -> float:
         """The learning rate of the next step."""
+        return self.rate_after(0)
+
+    def rate_after(self, steps: int) -> float:
+        """Learning rate of the step that comes after so many others.
+
+        Parameters
+        ----------
+        steps : int
+            How many.
+
+        Returns
+        -------
+        rate : float
+            At least 0.
+        """
         if not callable(self.learning_rate):
             return float(self.learning_rate)
-        t = 0 if self._state is None else self._state["t"]
+        t = steps + (0 if self._state is None else self._state["t"])
         rate = self.learning_rate(t)
         if not in_range(rate, 0):
             raise ValueError(
@@ -293,6 +381,34 @@ class Optimizer(Parameterized):
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_pieces"}
 
+    def _prepared(
+        self, params: np.ndarray, grads: np.ndarray, layout: Sequence[Slot] | None
+    ) -> Pieces:
+        """Return the pieces of a step, those of the step before where they still hold."""
+        # Compiled rules have no temporaries, and are cut up among the processors.
+        chunk = CHUNK * 128 if backend() == "numba" else CHUNK
+        found = self._pieces
+        if (
+            found is None
+            or found.params is not params
+            or found.grads is not grads
+            or found.chunk != chunk
+            or found.layout != layout
+        ):
+            return self._find_pieces(params, grads, copy(layout), chunk)
+        settings = found.settings_of(self)
+        if all(map(is_, settings, found.settings)):
+            return found
+        kind = self._kind()
+        if kind != found.kind:
+            return self._find_pieces(params, grads, found.layout, chunk)
+        self.validate()
+        return found._replace(settings=settings)
+
+    def _kind(self) -> tuple[Any, ...]:
+        """What of the settings decides about the pieces."""
+        return self.memory, self.weight_decay > 0, self.decoupled, self.update_decays
+
     def _find_pieces(
         self, params: np.ndarray, grads: np.ndarray, layout: Sequence[Slot] | None, chunk: int
     ) -> Pieces:
@@ -304,6 +420,10 @@ class Optimizer(Parameterized):
         check_vectors(params, grads)
         slots = single_slot(params) if layout is None else layout
         state = self._state_for(params, len(slots))
+        matrix = np.empty((len(self.memory), params.size), params.dtype)
+        for row, name in zip(matrix, self.memory, strict=True):
+            row[...] = state[name]
+            state[name] = row
         apart = self.weight_decay > 0 and self.decoupled and self.update_decays
         trainable = [i for i, slot in enumerate(slots) if slot.trainable]
         kinds = [(slots[i], (state["ages"][i], apart and slots[i].decay)) for i in trainable]
@@ -319,9 +439,9 @@ class Optimizer(Parameterized):
         coupled = self.weight_decay > 0 and not self.decoupled
         longest = max((p.grads.size for p in pieces), default=0) if coupled else 0
         settings_of = attrgetter(*self._settings())
-        made_for = settings_of, settings_of(self), params, grads, layout, chunk
+        made_for = settings_of, settings_of(self), params, grads, self._kind(), layout, chunk
         scratch = np.empty(longest, params.dtype)
-        return Pieces(*made_for, state, trainable, spans, decaying, pieces, scratch)
+        return Pieces(*made_for, state, trainable, spans, decaying, pieces, scratch, matrix)
 
     def _settings(self) -> list[str]:
         """Names of what the user may have set; also those that only the class has a value for."""

@@ -22,7 +22,31 @@ CHUNK = 2**24  # elements
 FEW_ROWS = 64  # each may bring in up to a megabyte of neighbours
 
 
-class ArrayBatches:
+class Table:
+    """Base of rows in memory that come in batches.
+
+    Attributes
+    ----------
+    X, y, sample_weight : array, ndarray, ndarray or None
+        All rows.
+    bounds : list of (int, int)
+        From where to where in the order the batches are.
+    mean_weight : float
+        What the normalizer of a batch has for each row.
+    """
+
+    X: Any
+    y: np.ndarray
+    sample_weight: np.ndarray | None
+    bounds: list[tuple[int, int]]
+    mean_weight: float
+
+    def next_order(self) -> np.ndarray | None:
+        """Draw an order of the rows, or return None for the one that they have."""
+        raise NotImplementedError
+
+
+class ArrayBatches(Table):
     """Batches of rows of X, y and sample_weight; a new order for every pass if ``rng`` is given.
 
     A single row left over joins the last batch: no row is dropped and none comes alone.
@@ -74,8 +98,16 @@ class ArrayBatches:
     def __len__(self) -> int:
         return len(self.bounds)
 
+    @property
+    def table(self) -> Table | None:
+        """All rows."""
+        return self
+
+    def next_order(self) -> np.ndarray | None:
+        return None if self.rng is None else self.rng.permutation(self.X.shape[0])
+
     def __iter__(self) -> Iterator[Batch]:
-        order = None if self.rng is None else self.rng.permutation(self.X.shape[0])
+        order = self.next_order()
         mapping = mapping_of(self.X)
         for start, stop in self.bounds:
             yield self._batch(slice(start, stop) if order is None else order[start:stop])
@@ -176,6 +208,11 @@ class StreamedBatches:
 
     def check_order(self, stateful: str) -> None:
         """Take them as they come: their order is the user's."""
+
+    @property
+    def table(self) -> Table | None:
+        """All rows, where the batches are of a table."""
+        return self.batches if isinstance(self.batches, Table) else None
 
     @property
     def fingerprint(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from layerkit import kernels
 from layerkit.building import widest_dtype
 from layerkit.fused import threads_for
 from layerkit.layer import Layer
@@ -20,6 +21,7 @@ from layerkit.seeds import as_seed_sequence
 from layerkit.sequences import numbers
 from layerkit.training.batches import as_batches
 from layerkit.training.checkpoint import Checkpoint, as_checkpoint
+from layerkit.training.epochs import Epochs
 from layerkit.training.history import History
 from layerkit.training.ranks import Ranks
 from layerkit.training.run import (
@@ -154,6 +156,11 @@ def train(
     fewer calls. In a loop of your own, ``fast = layerkit.fused.plan(network)`` has them too:
     ``fast.forward(x, training=True)`` in place of ``network.forward(x, training=True)``.
 
+    Where Numba is used, all is known (a chain of Dense, common activations, Dropout and BatchNorm,
+    a common loss, SGD or Adam, rows in memory) and nobody asks to see a batch, one call goes
+    through all batches of an epoch. Its results are equal to those up to rounding, and the same in
+    every run.
+
     On several ranks a step is one all-reduce of gradient, loss and weight, and the same step on
     each. Where all ranks give the same rows, each computes its part of every batch of
     ``batch_size``: the result is that of one process, up to rounding. Else each gives its share
@@ -211,8 +218,10 @@ def train(
     run = Run(state, validation, score, monitor, patience, tol, callbacks, ranks)
     if checkpoint is not None:
         checkpoint.begin(run, batches, resume)
-    bar = [Progress(state, len(batches))] if verbose and (ranks is None or ranks.first) else []
-    run.observe(*bar)
+    bar = None
+    if verbose and (ranks is None or ranks.first):
+        bar = run.bar = Progress(state, len(batches))
+        run.observe(bar)
     network.needs_input_grad = False
     try:
         with threads_for(network), ranks.listening() if ranks else nullcontext():
@@ -232,8 +241,8 @@ def train(
         network.needs_input_grad = True
         network.clear_cache()
         network.reset_state()
-        for shown in bar:
-            shown.close()
+        if bar is not None:
+            bar.close()
         run.end()
     return state.history
 
@@ -244,9 +253,14 @@ def _learn(run: Run, batches: Batches, checkpoint: Checkpoint | None) -> None:
     if isinstance(state.optimizer, LBFGS):
         _minimize(run, batches)
         return
+    compiled = kernels.backend() == "numba" and run.ranks is None
+    at_once = Epochs(run, batches) if compiled else None
     while state.epoch < state.epochs and not state.stop:
-        epoch = _epoch if run.ranks is None else run.ranks.epoch
-        run.end_epoch(epoch(run, batches))
+        if run.ranks is not None:
+            loss = run.ranks.epoch(run, batches)
+        else:
+            loss = None if at_once is None else at_once.compute()
+        run.end_epoch(_epoch(run, batches) if loss is None else loss)
         if checkpoint is not None:
             checkpoint.end_epoch(run, batches)
 
@@ -274,6 +288,8 @@ def _epoch(run: Run, batches: Batches) -> float:
         total, rows = total + n * state.batch_loss, rows + n
         for on_batch in run.on_batch:
             on_batch(state)
+        if run.bar is not None:
+            run.bar.advance(1)
     if not np.isfinite(network.flat_params).all():
         raise FloatingPointError(f"weights are not finite, {first_nonfinite(network, x)}")
     return total / rows
@@ -316,9 +332,9 @@ class Progress:
             total, done = state.epochs * batches or None, state.epoch * batches
             self.bar = tqdm(total=total, initial=done, unit="batch", dynamic_ncols=True)
 
-    def on_batch(self, state: TrainingState) -> None:
+    def advance(self, batches: int) -> None:
         if self.bar is not None:
-            self.bar.update()
+            self.bar.update(batches)
 
     def __call__(self, state: TrainingState) -> None:
         row = state.history.rows[-1]

@@ -97,6 +97,7 @@ class Run:
         self.before_batch: list[Callable[[TrainingState], Any]] = []
         self.on_batch: list[Callable[[TrainingState], Any]] = []
         self.on_end: list[Callable[[TrainingState], Any]] = []
+        self.bar: Any = None  # that shows how many batches are done
         self.observe(*callbacks)
         self.started = time.perf_counter()
         self.best, self.waited = np.inf, 0

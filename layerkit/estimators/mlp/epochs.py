@@ -10,10 +10,10 @@ import numpy as np
 
 from layerkit.estimators.mlp.losses import penalty
 from layerkit.training import TrainingState
-from layerkit.training.batches import fingerprint, mapping_of, release, take
+from layerkit.training.batches import Table, fingerprint, mapping_of, release, take
 
 
-class MiniBatches:
+class MiniBatches(Table):
     """Batches of rows of arrays, cut as scikit-learn cuts them: one row left over comes alone.
 
     X may be sparse; ``sample_weight`` has mean 1; an ``rng`` draws a new order in every pass.
@@ -29,22 +29,22 @@ class MiniBatches:
         rng: np.random.RandomState | None = None,
         lonely: bool = True,
     ) -> None:
-        self.arrays = (X, y) if sample_weight is None else (X, y, sample_weight)
+        self.X, self.y, self.sample_weight, self.mean_weight = X, y, sample_weight, 1.0
         self.rng = rng
         n_rows = len(y)
         starts = list(range(0, n_rows, batch_size))
         if not lonely and len(starts) > 1 and n_rows - starts[-1] == 1:
             starts.pop()
-        self.slices = [slice(*ends) for ends in zip(starts, [*starts[1:], n_rows], strict=True)]
+        self.bounds = list(zip(starts, [*starts[1:], n_rows], strict=True))
         self.order = np.arange(n_rows)
 
     def __len__(self) -> int:
-        return len(self.slices)
+        return len(self.bounds)
 
     @property
     def fingerprint(self) -> str:
         """Tells these data from others, for a checkpoint."""
-        return fingerprint(*self.arrays[:2])
+        return fingerprint(self.X, self.y)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -58,16 +58,21 @@ class MiniBatches:
         if self.rng is not None:
             self.rng.set_state(state["rng"])
 
+    def next_order(self) -> np.ndarray | None:
+        """Draw this order of the last order, as sklearn.utils.shuffle does."""
+        if self.rng is None:
+            return None
+        indices = np.arange(len(self.order))
+        self.rng.shuffle(indices)
+        self.order = self.order[indices]
+        return self.order
+
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        if self.rng is not None:
-            indices = np.arange(len(self.order))
-            self.rng.shuffle(indices)  # this order of this order, as sklearn.utils.shuffle does
-            self.order = self.order[indices]
-        mapping = mapping_of(self.arrays[0])
-        for rows in self.slices:
-            chosen = rows if self.rng is None else self.order[rows]
-            X, *others = self.arrays
-            yield take(X, chosen), *[array[chosen] for array in others]
+        order, mapping = self.next_order(), mapping_of(self.X)
+        weight = () if self.sample_weight is None else (self.sample_weight,)
+        for start, stop in self.bounds:
+            rows = slice(start, stop) if order is None else order[start:stop]
+            yield take(self.X, rows), *[array[rows] for array in (self.y, *weight)]
             release(mapping)
 
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import numpy as np
 
-from layerkit.kernels import cross_entropy_of_sigmoid, cross_entropy_of_softmax, sum_of_squares
+from layerkit.kernels import (
+    POISSON_SUM,
+    SIGMOID_SUM,
+    SOFTMAX_SUM,
+    SQUARED_ERROR,
+    cross_entropy_of_sigmoid,
+    cross_entropy_of_softmax,
+    sum_of_squares,
+)
 from layerkit.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, Poisson
+from layerkit.losses.loss import Tabled, are_numbers
 from layerkit.optimizers import Optimizer
 
 Both = tuple[np.ndarray, np.ndarray]
@@ -25,6 +35,9 @@ class Canonical(Loss):
 
     # What scikit-learn calls the inverse link.
     out_activation: ClassVar[str]
+    # What `layerkit.kernels.train_epoch` calls the loss, whose number is `number`.
+    code: ClassVar[int]
+    number = 0.5
 
     def value_and_derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> Both:
         """Both formulas."""
@@ -35,6 +48,11 @@ class Canonical(Loss):
 
     def derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         return self.value_and_derivative(y_pred, y_true)[1]
+
+    def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
+        if not are_numbers(y_true, n_outputs) or y_true.dtype != dtype:
+            return None
+        return Tabled.of_numbers(self.code, y_true, dtype, float(self.number))
 
     @np.errstate(all="ignore")  # training looks whether the loss is finite
     def fused(
@@ -62,6 +80,7 @@ class HalfSquaredError(Canonical):
     """
 
     out_activation = "identity"
+    code = SQUARED_ERROR
 
     def value_and_derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> Both:
         error = y_pred - y_true
@@ -80,6 +99,7 @@ class HalfPoissonDeviance(Canonical, Poisson):
     """
 
     out_activation = "exp"
+    code = POISSON_SUM
 
     def value_and_derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> Both:
         error = np.exp(y_pred) - y_true
@@ -102,6 +122,8 @@ class LogLoss(Canonical, BinaryCrossEntropy):
     """
 
     out_activation = "logistic"
+    code = SIGMOID_SUM
+    number = property(attrgetter("cap"))  # type: ignore[assignment]
 
     def __init__(self, cap: float = np.inf) -> None:
         super().__init__()
@@ -126,6 +148,8 @@ class SoftmaxLogLoss(Canonical, CategoricalCrossEntropy):
     """
 
     out_activation = "softmax"
+    code = SOFTMAX_SUM
+    number = property(attrgetter("cap"))  # type: ignore[assignment]
 
     def __init__(self, cap: float = np.inf) -> None:
         super().__init__()
@@ -174,6 +198,10 @@ class Penalized(Loss):
 
     def backward(self) -> np.ndarray:
         return self.unpenalized.backward()
+
+    def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
+        found = self.unpenalized.tabled(y_true, n_outputs, dtype)
+        return None if found is None else found._replace(alpha=self.alpha)
 
 
 def penalty(decay: float, weights: Sequence[np.ndarray]) -> float:

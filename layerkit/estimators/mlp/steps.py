@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.kernels import adam_step
+from layerkit.kernels import VELOCITY, adam_step
 from layerkit.optimizers import LBFGS, Adam, Optimizer
 from layerkit.shapes import Slot
 
@@ -49,6 +49,11 @@ class Momentum(Optimizer):
         velocity -= rate * g
         p += momentum * velocity - rate * g if self.nesterov else velocity
 
+    def coefficients(self, rate: float, t: int) -> tuple[float, ...]:
+        momentum = float(self.momentum)
+        ahead, now = (momentum, rate) if self.nesterov else (1.0, 0.0)
+        return VELOCITY, momentum, rate, ahead, now
+
 
 class PaperAdam(Adam):
     """`Adam` with eps beside the uncorrected ``sqrt(v)``, as in scikit-learn.
@@ -64,6 +69,10 @@ class PaperAdam(Adam):
     ) -> None:
         beta1, beta2 = map(float, self.betas)
         adam_step(p, g, m, v, rate, beta1, beta2, float(self.eps) / sqrt(1 - beta2**t), t)
+
+    def coefficients(self, rate: float, t: int) -> tuple[float, ...]:
+        rule, beta1, beta2, of_m, of_g, _ = super().coefficients(rate, t)
+        return rule, beta1, beta2, of_m, of_g, float(self.eps)
 
 
 class QuasiNewton(LBFGS):

@@ -1,7 +1,6 @@
 """Activations, softmax and their logarithms, and backward, in one pass each.
 
-What needs an exponential is compiled for float32 only; float64 runs in NumPy, whose exponential is
-as fast as the C library's. ReLU and its kind, mere comparisons, are compiled for both.
+Softmax, GELU and Mish are compiled for float32 only, and run in NumPy in float64.
 """
 
 import functools
@@ -10,10 +9,14 @@ import math
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
-from layerkit.kernels._numba import exponential
+from layerkit.kernels._numba import elementary
 from layerkit.kernels._numba.compile import (
     BOTH,
+    FLAGS,
+    OPTIONS,
     SINGLE,
     contiguous,
     for_dtypes,
@@ -24,8 +27,6 @@ from layerkit.kernels._numba.compile import (
 from layerkit.kernels._numba.threads import element_by_element
 from layerkit.kernels._numpy import activations as reference
 from layerkit.kernels.dispatch import in_numpy
-
-_ONE = np.float32(1)
 
 
 def one_pass(
@@ -82,17 +83,15 @@ def relu_grad_loop(grad, y, out):
         out[i] = grad[i] * (one if y[i] > zero else zero)
 
 
-@one_pass(reference.leaky_relu, BOTH)
 @jit
-def leaky_relu(x, y, slope):
+def leaky_relu_loop(x, y, slope):
     slope, zero = x.dtype.type(slope), x.dtype.type(0)
     for i in range(x.size):
         y[i] = slope * x[i] if x[i] < zero else x[i]
 
 
-@one_pass(reference.leaky_relu_grad, BOTH, n_inputs=2)
 @jit
-def leaky_relu_grad(grad, y, out, slope):
+def leaky_relu_grad_loop(grad, y, out, slope):
     slope, zero, one = y.dtype.type(slope), y.dtype.type(0), y.dtype.type(1)
     for i in range(y.size):
         out[i] = grad[i] * (one if y[i] > zero else slope)
@@ -104,14 +103,13 @@ def leaky_relu_grad(grad, y, out, slope):
 @jit
 def sigmoid_loop(x, y):
     for i in range(x.size):
-        y[i] = exponential.sigmoid(x[i])
+        y[i] = elementary.sigmoid(x[i])
 
 
-@one_pass(reference.softplus, SINGLE)
 @jit
-def softplus(x, y):
+def softplus_loop(x, y):
     for i in range(x.size):
-        y[i] = exponential.softplus(x[i])
+        y[i] = elementary.softplus(x[i])
 
 
 def log_sigmoid(x: np.ndarray) -> np.ndarray:
@@ -119,18 +117,17 @@ def log_sigmoid(x: np.ndarray) -> np.ndarray:
     return -softplus(-x)
 
 
-@one_pass(reference.elu, SINGLE)
 @jit
-def elu(x, y, alpha, scale):
-    alpha, scale = np.float32(alpha * scale), np.float32(scale)
+def elu_loop(x, y, alpha, scale):
+    number = x.dtype.type
+    alpha, scale = number(alpha * scale), number(scale)
     for i in range(x.size):
-        below = np.float32(0) if x[i] > 0 else x[i]
-        y[i] = scale * x[i] if x[i] > 0 else alpha * exponential.expm1_of_negative(below)
+        below = number(0) if x[i] > 0 else x[i]
+        y[i] = scale * x[i] if x[i] > 0 else alpha * elementary.expm1_of_negative(below)
 
 
-@one_pass(reference.elu_grad, BOTH, n_inputs=2)
 @jit
-def elu_grad(grad, y, out, alpha, scale):
+def elu_grad_loop(grad, y, out, alpha, scale):
     alpha, scale, zero = y.dtype.type(alpha * scale), y.dtype.type(scale), y.dtype.type(0)
     for i in range(y.size):
         out[i] = grad[i] * (scale if y[i] > zero else y[i] + alpha)
@@ -146,7 +143,7 @@ def sigmoid_grad_loop(grad, y, out):
 @jit
 def tanh_loop(x, y):
     for i in range(x.size):
-        y[i] = exponential.tanh(x[i])
+        y[i] = elementary.tanh(x[i])
 
 
 @jit
@@ -156,75 +153,82 @@ def tanh_grad_loop(grad, y, out):
         out[i] = grad[i] * (one - y[i] * y[i])
 
 
-# Runs of Dense layers use these loops too.
-relu = one_pass(reference.relu, BOTH)(relu_loop)
-relu_grad = one_pass(reference.relu_grad, BOTH, n_inputs=2)(relu_grad_loop)
-sigmoid = one_pass(reference.sigmoid, SINGLE)(sigmoid_loop)
-sigmoid_grad = one_pass(reference.sigmoid_grad, BOTH, n_inputs=2)(sigmoid_grad_loop)
-tanh = one_pass(reference.tanh, SINGLE)(tanh_loop)
-tanh_grad = one_pass(reference.tanh_grad, BOTH, n_inputs=2)(tanh_grad_loop)
-
-
-@one_pass(reference.softplus_grad, SINGLE, n_inputs=2)
 @jit
-def softplus_grad(grad, x, out):
+def softplus_grad_loop(grad, x, out):
     for i in range(x.size):
-        out[i] = grad[i] * exponential.sigmoid(x[i])
+        out[i] = grad[i] * elementary.sigmoid(x[i])
 
 
 # ---------------------------------------------------------------- with a gate
 
 
-@one_pass(reference.gelu, SINGLE, n_outputs=2)
 @jit
-def gelu(x, y, s):
+def gelu_loop(x, y, s):
     for i in range(x.size):
-        gate = exponential.normal_gate(x[i])
+        gate = elementary.normal_gate(x[i])
         s[i] = gate
         y[i] = x[i] * gate
 
 
-@one_pass(reference.gelu_grad, SINGLE, n_inputs=3)
 @jit
-def gelu_grad(grad, x, s, out):
-    scale = np.float32(0.3989422804014327)
+def gelu_grad_loop(grad, x, s, out):
+    scale, half = x.dtype.type(0.3989422804014327), x.dtype.type(-0.5)
     for i in range(x.size):
-        out[i] = grad[i] * (s[i] + x[i] * (scale * exponential.exp(np.float32(-0.5) * x[i] * x[i])))
+        out[i] = grad[i] * (s[i] + x[i] * (scale * elementary.exp(half * x[i] * x[i])))
 
 
-@one_pass(reference.silu, SINGLE, n_outputs=2)
 @jit
-def silu(x, y, s):
+def silu_loop(x, y, s):
     for i in range(x.size):
-        gate = exponential.sigmoid(x[i])
+        gate = elementary.sigmoid(x[i])
         s[i] = gate
         y[i] = x[i] * gate
 
 
-@one_pass(reference.silu_grad, BOTH, n_inputs=3)
 @jit
-def silu_grad(grad, x, s, out):
+def silu_grad_loop(grad, x, s, out):
     one = x.dtype.type(1)
     for i in range(x.size):
         out[i] = grad[i] * (s[i] + x[i] * s[i] * (one - s[i]))
 
 
-@one_pass(reference.mish, SINGLE, n_outputs=2)
 @jit
-def mish(x, y, s):
+def mish_loop(x, y, s):
+    two, top = x.dtype.type(2), x.dtype.type(20)
     for i in range(x.size):
-        e = exponential.exp(np.float32(20) if x[i] > 20 else x[i])
-        n = e * (e + np.float32(2))
-        gate = n / (n + np.float32(2))
+        e = elementary.exp(top if x[i] > top else x[i])
+        n = e * (e + two)
+        gate = n / (n + two)
         s[i] = gate
         y[i] = x[i] * gate
 
 
-@one_pass(reference.mish_grad, SINGLE, n_inputs=3)
 @jit
-def mish_grad(grad, x, s, out):
+def mish_grad_loop(grad, x, s, out):
+    one = x.dtype.type(1)
     for i in range(x.size):
-        out[i] = grad[i] * (s[i] + x[i] * (_ONE - s[i] * s[i]) * exponential.sigmoid(x[i]))
+        out[i] = grad[i] * (s[i] + x[i] * (one - s[i] * s[i]) * elementary.sigmoid(x[i]))
+
+
+# Runs of Dense layers, and whole epochs, use these loops too.
+mish_grad = one_pass(reference.mish_grad, SINGLE, n_inputs=3)(mish_grad_loop)
+mish = one_pass(reference.mish, SINGLE, n_outputs=2)(mish_loop)
+silu_grad = one_pass(reference.silu_grad, BOTH, n_inputs=3)(silu_grad_loop)
+silu = one_pass(reference.silu, BOTH, n_outputs=2)(silu_loop)
+gelu_grad = one_pass(reference.gelu_grad, SINGLE, n_inputs=3)(gelu_grad_loop)
+gelu = one_pass(reference.gelu, SINGLE, n_outputs=2)(gelu_loop)
+softplus_grad = one_pass(reference.softplus_grad, BOTH, n_inputs=2)(softplus_grad_loop)
+elu_grad = one_pass(reference.elu_grad, BOTH, n_inputs=2)(elu_grad_loop)
+elu = one_pass(reference.elu, BOTH)(elu_loop)
+softplus = one_pass(reference.softplus, BOTH)(softplus_loop)
+leaky_relu_grad = one_pass(reference.leaky_relu_grad, BOTH, n_inputs=2)(leaky_relu_grad_loop)
+leaky_relu = one_pass(reference.leaky_relu, BOTH)(leaky_relu_loop)
+relu = one_pass(reference.relu, BOTH)(relu_loop)
+relu_grad = one_pass(reference.relu_grad, BOTH, n_inputs=2)(relu_grad_loop)
+sigmoid = one_pass(reference.sigmoid, BOTH)(sigmoid_loop)
+sigmoid_grad = one_pass(reference.sigmoid_grad, BOTH, n_inputs=2)(sigmoid_grad_loop)
+tanh = one_pass(reference.tanh, BOTH)(tanh_loop)
+tanh_grad = one_pass(reference.tanh_grad, BOTH, n_inputs=2)(tanh_grad_loop)
 
 
 # ---------------------------------------------------------------- along rows
@@ -256,8 +260,40 @@ def _softmax(x, y):
             y[r, k] *= scale
 
 
-@jit
 def shifted_exp(x, y):
+    """What `_shifted_exp` and `_shifted_exp_in_double` do, in compiled code."""
+    raise NotImplementedError
+
+
+_OPTIONS: Any = {"fastmath": FLAGS, **OPTIONS}
+
+
+@overload(shifted_exp, jit_options=_OPTIONS)
+def _either_shifted_exp(x, y):
+    chosen: Any = _shifted_exp if x.dtype == types.float32 else _shifted_exp_in_double
+    return chosen.py_func
+
+
+@jit
+def _shifted_exp_in_double(x, y):
+    """Write exp(x - M) into y, M being the largest of a row or NaN, and return each M."""
+    n_rows, n = x.shape
+    largest = np.empty(n_rows, x.dtype)
+    for r in range(n_rows):
+        top = x[r, 0]
+        for k in range(1, n):
+            top = x[r, k] if x[r, k] > top or x[r, k] != x[r, k] else top
+        largest[r] = top
+        for k in range(n):
+            y[r, k] = x[r, k] - top
+    flat = y.reshape(-1)
+    for i in range(flat.size):
+        flat[i] = elementary.exp_of_negative(flat[i])
+    return largest
+
+
+@jit
+def _shifted_exp(x, y):
     """Write exp(x - M) into y, M being the largest of a row, and return each M.
 
     The exponential runs over all rows at once: a row alone may be too short for the vector unit.
@@ -270,7 +306,7 @@ def shifted_exp(x, y):
             y[r, k] = x[r, k] - largest[r]
     flat = y.reshape(-1)
     for i in range(flat.size):
-        flat[i] = exponential.exp_of_negative(flat[i])
+        flat[i] = elementary.exp_of_negative(flat[i])
     return largest
 
 
@@ -301,12 +337,13 @@ def sum_of_others(terms):
 
     Ones are counted apart, and as integers, or LLVM would not vectorise the loop.
     """
-    more, others = np.int32(-1), np.float32(0)
+    number = terms.dtype.type
+    more, others = np.int32(-1), number(0)
     for k in range(terms.size):
-        is_one = terms[k] == np.float32(1)
+        is_one = terms[k] == number(1)
         more += np.int32(is_one)
-        others += np.float32(0) if is_one else terms[k]
-    return others + np.float32(more)
+        others += number(0) if is_one else terms[k]
+    return others + number(more)
 
 
 @for_dtypes(SINGLE, reference)

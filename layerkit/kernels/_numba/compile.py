@@ -35,9 +35,11 @@ BOTH = (*SINGLE, np.dtype(np.float64))
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def jit(function: Callable[..., Any], flags: set[str] = FLAGS) -> Callable[..., Any]:
+def jit(
+    function: Callable[..., Any], flags: set[str] = FLAGS, **options: Any
+) -> Callable[..., Any]:
     """Compile a kernel when it is first called with a dtype."""
-    compiled: Any = numba.njit(nogil=True, fastmath=flags, **OPTIONS)(function)
+    compiled: Any = numba.njit(nogil=True, fastmath=flags, **OPTIONS, **options)(function)
     try:
         compiled._cache = Cache(function)
     except RuntimeError:  # Numba found no folder for its cache

@@ -1,6 +1,6 @@
 """Cross-entropy after softmax or sigmoid: value and gradient while a row is in the cache.
 
-For float32 only. The formulas are derived in the NumPy version.
+The formulas are derived in the NumPy version.
 """
 
 import math
@@ -8,16 +8,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from layerkit.kernels._numba import exponential
+from layerkit.kernels._numba import elementary
 from layerkit.kernels._numba.activations import shifted_exp, sum_of_others
-from layerkit.kernels._numba.compile import SINGLE, contiguous, for_dtypes, jit
+from layerkit.kernels._numba.compile import BOTH, contiguous, for_dtypes, jit
 from layerkit.kernels._numpy import cross_entropy as reference
 
 _OUT_OF_RANGE = -1.0  # in place of a loss, which is at least 0
-_ZERO, _ONE = np.float32(0), np.float32(1)
 
 
-@for_dtypes(SINGLE, reference)
+@for_dtypes(BOTH, reference)
 def cross_entropy_of_labels(logits, labels, weights, smoothing):
     gradient = np.empty(logits.shape, logits.dtype)
     arguments = contiguous(logits), contiguous(labels), contiguous(weights), smoothing
@@ -35,7 +34,8 @@ def _cross_entropy(x, labels, weights, smoothing, gradient):
     for label in labels:
         if not 0 <= label < n:
             return _OUT_OF_RANGE
-    one, on, off = np.float32(1), np.float32(1 - smoothing), np.float32(smoothing / n)
+    number = x.dtype.type
+    one, on, off = number(1), number(1 - smoothing), number(smoothing / n)
     largest = shifted_exp(x, gradient)
     loss = 0.0
     for r in range(n_rows):
@@ -48,7 +48,7 @@ def _cross_entropy(x, labels, weights, smoothing, gradient):
             for k in range(n):
                 below += off * (top - x[r, k])
         loss += weights[r] * (math.log1p(rest) + below)
-        weight = np.float32(weights[r])
+        weight = number(weights[r])
         scale, share = weight / (rest + one), weight * off
         for k in range(n):
             gradient[r, k] = gradient[r, k] * scale - share
@@ -56,7 +56,7 @@ def _cross_entropy(x, labels, weights, smoothing, gradient):
     return loss
 
 
-@for_dtypes(SINGLE, reference)
+@for_dtypes(BOTH, reference)
 def binary_cross_entropy(logits, targets, weights, pos_weight, smoothing):
     gradient = np.empty(logits.shape, logits.dtype)
     arguments = contiguous(logits), contiguous(targets), contiguous(weights), pos_weight, smoothing
@@ -67,32 +67,34 @@ def binary_cross_entropy(logits, targets, weights, pos_weight, smoothing):
 @jit
 def _binary_cross_entropy(x, targets, weights, pos_weight, smoothing, gradient):
     n_rows, n = x.shape
+    number = x.dtype.type
+    zero, one = number(0), number(1)
     for target in targets.reshape(-1):
-        if not _ZERO <= target <= _ONE:
+        if not zero <= target <= one:
             return _OUT_OF_RANGE
-    factor = np.float32(pos_weight)
-    scale, shift = np.float32(1 - smoothing), np.float32(smoothing / 2)
+    factor = number(pos_weight)
+    scale, shift = number(1 - smoothing), number(smoothing / 2)
     loss = 0.0
     for r in range(n_rows):
         if weights[r] == 0:
             gradient[r] = 0
             continue
-        total, share = 0.0, np.float32(weights[r] / n)
+        total, share = 0.0, number(weights[r] / n)
         for k in range(n):
             t, logit = scale * targets[r, k] + shift, x[r, k]
-            of_true, of_false = factor * t, _ONE - t
-            e = exponential.exp_of_negative(-abs(logit))
-            log, large = exponential.log1p_of_fraction(e), _ONE / (_ONE + e)
+            of_true, of_false = factor * t, one - t
+            e = elementary.exp_of_negative(-abs(logit))
+            log, large = elementary.log1p_of_fraction(e), one / (one + e)
             small = e * large
-            above, below = (_ZERO, -logit) if logit < _ZERO else (logit, _ZERO)
+            above, below = (zero, -logit) if logit < zero else (logit, zero)
             total += of_true * (log + below) + of_false * (log + above)
-            up, down = (small, large) if logit < _ZERO else (large, small)
+            up, down = (small, large) if logit < zero else (large, small)
             gradient[r, k] = share * (of_false * up - of_true * down)
         loss += weights[r] * (total / n)
     return loss
 
 
-@for_dtypes(SINGLE, reference)
+@for_dtypes(BOTH, reference)
 def cross_entropy_of_softmax(logits, targets, cap):
     return _value_and_derivative(_of_softmax, logits, targets, cap)
 
@@ -108,30 +110,31 @@ def _value_and_derivative(
 
 @jit
 def _of_softmax(x, targets, cap, values, derivative):
-    cap = np.float32(cap)
+    number = x.dtype.type
+    cap = number(cap)
     largest = shifted_exp(x, derivative)
     for r in range(len(x)):
-        total = np.float32(0)
+        total = number(0)
         for k in range(x.shape[1]):
             total += derivative[r, k]
-        value, scale = np.float32(math.log(total)), np.float32(1) / total
+        value, scale = number(math.log(total)), number(1) / total
         for k in range(x.shape[1]):
             value -= targets[r, k] * (x[r, k] - largest[r])
             derivative[r, k] = derivative[r, k] * scale - targets[r, k]
         values[r] = cap if value > cap else value
 
 
-@for_dtypes(SINGLE, reference)
+@for_dtypes(BOTH, reference)
 def cross_entropy_of_sigmoid(logits, targets, cap):
     return _value_and_derivative(_of_sigmoid, logits, targets, cap)
 
 
 @jit
 def _of_sigmoid(x, targets, cap, values, derivative):
-    cap = np.float32(cap)
+    cap = x.dtype.type(cap)
     for r in range(len(x)):
         values[r] = 0
         for k in range(x.shape[1]):
-            value = exponential.softplus(x[r, k]) - targets[r, k] * x[r, k]
+            value = elementary.softplus(x[r, k]) - targets[r, k] * x[r, k]
             values[r] += cap if value > cap else value
-            derivative[r, k] = exponential.sigmoid(x[r, k]) - targets[r, k]
+            derivative[r, k] = elementary.sigmoid(x[r, k]) - targets[r, k]

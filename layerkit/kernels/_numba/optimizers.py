@@ -36,13 +36,15 @@ def sgd_step(params, grads, velocity, rate, momentum, nesterov):
     _sgd(params, grads, velocity, momentum, ahead, now)
 
 
-@in_pieces
 @functools.partial(jit, flags=FLAGS - {"contract"})
-def _descend(params, grads, rate):
+def descend(params, grads, rate):
     """Round the product and the difference each, as everyone does who checks a step by hand."""
     rate = params.dtype.type(rate)
     for i in range(params.size):
         params[i] -= rate * grads[i]
+
+
+_descend = in_pieces(descend)
 
 
 @in_pieces

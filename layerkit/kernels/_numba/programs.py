@@ -1,0 +1,196 @@
+"""Programs: rows of a table, each with the address of a compiled operation and its operands.
+
+A function that calls what it might need compiles all of that, a quarter of a minute for an epoch of
+any chain of layers. The interpreter of a program knows nothing of the operations, which are found
+by address: each is compiled on its own, when a program first contains it.
+"""
+
+import functools
+import platform
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
+
+from layerkit.kernels._numba.compile import FLAGS, jit
+
+_SSE = platform.machine().lower() in ("x86_64", "amd64")
+# All exceptions masked, rounding to nearest, and the bits for subnormal results and operands.
+_FLUSHING = np.uint32(0x1F80 | 1 << 15 | 1 << 6)
+
+
+class Data(NamedTuple):
+    """What operations read and write, as `layerkit.kernels.train_epoch` says, and some more."""
+
+    X: np.ndarray
+    labels: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    order: np.ndarray
+    params: np.ndarray
+    grads: np.ndarray
+    running: np.ndarray
+    words: np.ndarray
+    memory: np.ndarray
+    scratch: np.ndarray
+    blas: np.ndarray  # addresses of its functions
+    batch_labels: np.ndarray  # of the rows of a batch
+    batch_targets: np.ndarray
+    batch_weights: np.ndarray  # divided by the normalizer
+
+
+class Operation:
+    """A function ``(start, stop, row, numbers, step, data) -> float``, compiled when it is used.
+
+    ``start`` and ``stop`` say which rows of the order are the batch; ``row`` (int64) and
+    ``numbers`` are the operands, ``step`` what changes from batch to batch. What it returns joins
+    the loss of the batch.
+    """
+
+    def __init__(self, function: Callable[..., float]) -> None:
+        self._compiled: Any = jit(function, no_cpython_wrapper=True)
+        self.address = functools.cache(self._address)
+
+    def _address(self, dtype: np.dtype) -> int:
+        """Return where the machine code for networks of a dtype is."""
+        signature = _signature(numba.from_dtype(dtype))
+        self._compiled.compile(signature)
+        found = self._compiled.overloads[signature]
+        return found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
+
+
+def _signature(number: Any) -> tuple[Any, ...]:
+    """Types of an operation's arguments."""
+    vector, integers, floats = (
+        types.Array(t, 1, "C") for t in (number, types.int64, types.float64)
+    )
+    table, words = types.Array(number, 2, "C"), types.Array(types.uint64, 1, "C")
+    data = types.NamedTuple(
+        (
+            table, integers, table, floats, integers, vector, vector, vector, words, table, vector,
+            integers, integers, table, floats,
+        ),
+        Data,
+    )  # fmt: skip
+    return types.int64, types.int64, integers, floats, floats, data
+
+
+@intrinsic
+def _call(typing, address, *arguments):  # type: ignore[no-untyped-def]
+    """Call an operation; an exception in it goes on to the caller."""
+    signature = types.float64(types.int64, types.StarArgTuple(arguments))
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        types_of = signature.args[1].types
+        convention = context.call_conv
+        kind = convention.get_function_type(types.float64, types_of).as_pointer()
+        function = builder.inttoptr(args[0], kind)
+        values = cgutils.unpack_tuple(builder, args[1])
+        status, number = convention.call_function(
+            builder, function, types.float64, types_of, values
+        )
+        with cgutils.if_unlikely(builder, status.is_error):
+            convention.return_status_propagate(builder, status)
+        return number
+
+    return signature, generate
+
+
+def _generate_exchange(typing, word):  # type: ignore[no-untyped-def]
+    """Set the control word of the vector unit, where that is SSE's, and return the one before."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if not _SSE:
+            return args[0]
+        held = cgutils.alloca_once(builder, ir.IntType(32))
+        place = builder.bitcast(held, cgutils.voidptr_t)
+        kind = ir.FunctionType(ir.VoidType(), [place.type])
+        read, write = (
+            cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.sse.{name}mxcsr")
+            for name in ("st", "ld")
+        )
+        builder.call(read, [place])
+        before = builder.load(held)
+        builder.store(args[0], held)
+        builder.call(write, [place])
+        return before
+
+    return types.uint32(types.uint32), generate
+
+
+_exchange: Any = intrinsic(_generate_exchange)
+
+
+@jit
+def exchange(word):
+    """Set the control word of this thread, and return the one before."""
+    return _exchange(word)
+
+
+class flushing:
+    """Within a ``with`` block, numbers too small to be normal are 0 for compiled code and BLAS.
+
+    A network that knows its data by heart has gradients whose squares are subnormal; arithmetic
+    with these takes ten times as long, and what they add to a sum is lost in rounding.
+    """
+
+    def __enter__(self) -> None:
+        self._before = exchange(_FLUSHING)
+
+    def __exit__(self, *error: object) -> None:
+        exchange(self._before)
+
+
+def _block(typing, vector, place, *shape):  # type: ignore[no-untyped-def]
+    """Return the part of a vector that begins at a place, in a shape; neither is checked.
+
+    Slices and ``reshape`` are, which takes several times as long to compile.
+    """
+    kind = types.Array(vector.dtype, len(shape), "C")
+    signature = kind(vector, types.intp, types.StarArgTuple([types.intp] * len(shape)))
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        whole = context.make_array(signature.args[0])(context, builder, args[0])
+        part = context.make_array(kind)(context, builder)
+        lengths = cgutils.unpack_tuple(builder, args[2])
+        strides = [whole.itemsize]
+        for length in lengths[:0:-1]:
+            strides.insert(0, builder.mul(strides[0], length))
+        start = builder.gep(whole.data, [args[1]])
+        populate_array(part, start, lengths, strides, whole.itemsize, None)
+        return part._getvalue()
+
+    return signature, generate
+
+
+block: Any = intrinsic(_block)
+
+
+# With sums reordered, the difference of an infinite loss and itself would be 0, and it be finite.
+@functools.partial(jit, flags=FLAGS - {"reassoc"})
+def run(
+    program, numbers, bounds, steps, losses, X, labels, targets, weights, order, params, grads,
+    running, words, memory, scratch, blas, batch_labels, batch_targets,
+    batch_weights,
+):  # fmt: skip
+    """Run a program for batch after batch; stop where a loss is not finite, and return which."""
+    data = Data(
+        X, labels, targets, weights, order, params, grads, running, words, memory, scratch, blas,
+        batch_labels, batch_targets, batch_weights,
+    )  # fmt: skip
+    for i in range(len(bounds)):
+        losses[i] = 0
+        for k in range(len(program)):
+            losses[i] += _call(
+                program[k, 0], bounds[i, 0], bounds[i, 1], program[k, 1:], numbers[k], steps[i],
+                data,
+            )  # fmt: skip
+            if not np.isfinite(losses[i]):
+                return i
+    return len(bounds)

@@ -1,0 +1,186 @@
+"""Epochs whose batches a kernel goes through without Python in between.
+
+That takes a chain of well-known layers, a loss and an optimizer that the kernel knows too, and rows
+in memory. Where anything is missing, or somebody wants to see a batch, epochs go on batch by batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from layerkit import kernels
+from layerkit.fused.epochs import Table, describe, tabulate
+from layerkit.layers import BatchNorm
+from layerkit.losses.loss import Tabled
+from layerkit.training.batches import mapping_of, take
+from layerkit.training.run import Batches, Run, first_nonfinite
+
+CHUNK = 1e9  # multiply-adds, some tenths of a second, after which Python may see to Ctrl-C
+ALONE = 2**23  # multiply-adds of a product from which on a second thread is worth its while
+_FEW = 2**24  # numbers of an input that may be converted as a whole
+
+
+class Epochs:
+    """The epochs of a training run, computed at once wherever that is possible."""
+
+    def __init__(self, run: Run, batches: Batches) -> None:
+        self.run, self.source = run, batches.table
+        self.known_for: tuple[Any, ...] = ()
+        self.rows: Any = None  # X, loss and weights, as the kernel takes them
+        self.params: np.ndarray | None = None  # of the network that the table is for
+        self.table: Table | None = None
+        self.bounds = np.empty((0, 2), np.int64)
+
+    def compute(self) -> float | None:
+        """Go through all batches; return the mean loss, or None where that is not possible.
+
+        Raises
+        ------
+        FloatingPointError
+            If a loss or a weight is not finite.
+        """
+        run, source, state = self.run, self.source, self.run.state
+        if run.before_batch or run.on_batch or source is None or not self._prepared(source):
+            return None
+        assert self.table is not None and self.params is not None
+        network, optimizer, (X, _, weights) = state.network, state.optimizer, self.rows
+        rule = optimizer.tabled(self.params, network.flat_grads, self.table.layout)
+        if rule is None:
+            return None
+        order, bounds = source.next_order(), self.bounds
+        if weights.size and not weights.all():
+            bounds = _that_count(bounds, order, weights)
+        sizes = bounds[:, 1] - bounds[:, 0]
+        normalizers, losses = sizes * source.mean_weight, np.empty(len(bounds))
+        most = max(1, int(CHUNK / (self.table.work * int(sizes.max()))))
+        for start in range(0, len(bounds), most):
+            here = slice(start, start + most)
+            done = self._go(order, bounds[here], normalizers[here], losses[here], rule)
+            if done < len(losses[here]):
+                bad = start + done
+                state.batch_loss = float(losses[bad])
+                where = first_nonfinite(network, X[_rows_of(order, bounds[bad])])
+                raise FloatingPointError(f"the loss is {state.batch_loss}, {where}")
+        state.batch_loss = float(losses[-1])
+        rows, weight = _rows_of(order, bounds[-1]), source.sample_weight
+        x = take(source.X, rows)
+        state.batch = x, source.y[rows], weight if weight is None else weight[rows]
+        if not np.isfinite(self.params).all():
+            raise FloatingPointError(f"weights are not finite, {first_nonfinite(network, x)}")
+        return sum((normalizers * losses).tolist()) / sum(normalizers.tolist())
+
+    def _prepared(self, source: Any) -> bool:
+        """Whether network and data are known to the kernel, as they are now."""
+        state = self.run.state
+        network = state.network
+        if self.known_for != (network, state.loss):
+            self.known_for = network, state.loss
+            self.rows, self.table = self._rows(source), None
+        described = None if self.rows is None else describe(network)
+        if not described:
+            return False
+        params = network.flat_params
+        if self.table is None or described != self.table.described or params is not self.params:
+            self.table, self.params = None, params
+            sizes = [stop - start for start, stop in source.bounds]
+            if min(sizes) < 2 and any(isinstance(layer, BatchNorm) for layer, _, _ in described):
+                return False
+            if max(sizes) * _widest_product(described) > ALONE:
+                return False
+            self.table = tabulate(network, described, max(sizes))
+            self.bounds = np.array(source.bounds, np.int64)
+        return True
+
+    def _rows(self, source: Any) -> tuple[np.ndarray, Tabled, np.ndarray] | None:
+        """Return the input, the loss with its targets, and the weights; None where one is odd."""
+        network, loss, X = self.run.state.network, self.run.state.loss, source.X
+        if type(X) is not np.ndarray or mapping_of(X) is not None or X.dtype.kind not in "fiub":
+            return None
+        if not network.is_built or X.shape[1:] != network.input_shape or len(X.shape) != 2:
+            return None
+        if not X.size or len(network.output_shape) != 1:
+            return None
+        if X.dtype != network.dtype and X.size > _FEW:
+            return None
+        if not kernels.takes_epochs(network.dtype):
+            return None
+        tabled = loss.tabled(source.y, network.output_shape[0], network.dtype)
+        if tabled is None:
+            return None
+        weights = source.sample_weight
+        weights = np.empty(0) if weights is None else np.array(weights, np.float64)
+        if not np.isfinite(weights).all() or (weights < 0).any():
+            return None
+        X = np.require(X.astype(network.dtype, copy=False), requirements=["C", "W"])
+        return X, tabled, weights
+
+    def _go(
+        self,
+        order: np.ndarray | None,
+        bounds: np.ndarray,
+        normalizers: np.ndarray,
+        losses: np.ndarray,
+        rule: tuple[int, np.ndarray],
+    ) -> int:
+        """Train on some batches; return how many had a finite loss."""
+        assert self.table is not None and self.params is not None
+        (X, tabled, weights), table, state = self.rows, self.table, self.run.state
+        optimizer = state.optimizer
+        if tabled.alpha is None:
+            decays = [float(optimizer.weight_decay)] * len(bounds)
+        else:
+            decays = [tabled.alpha / n for n in normalizers.tolist()]
+        steps = np.empty((len(bounds), 8))
+        steps[:, 0], steps[:, 1:] = normalizers, optimizer.next_steps(decays)
+        running = table.running()
+        words = table.draw((bounds[:, 1] - bounds[:, 0]).tolist() if table.dropping else [])
+        done = kernels.train_epoch(
+            X,
+            tabled.labels,
+            tabled.targets,
+            weights,
+            _NO_ORDER if order is None else order,
+            bounds,
+            table.layers,
+            table.numbers,
+            self.params,
+            state.network.flat_grads,
+            running,
+            words,
+            tabled.code,
+            tabled.numbers,
+            tabled.alpha is not None,
+            rule[0],
+            table.segments,
+            rule[1],
+            steps,
+            losses,
+            table.scratch,
+        )
+        table.keep(running)
+        optimizer.advance(done)
+        state.step += done
+        if tabled.alpha is not None and optimizer.weight_decay != decays[-1]:
+            optimizer.weight_decay = decays[-1]  # a change makes it check its parameters
+        if self.run.bar is not None:
+            self.run.bar.advance(done)
+        return done
+
+
+_NO_ORDER = np.empty(0, np.int64)
+
+
+def _widest_product(described: list[Any]) -> int:
+    return max((layer.multiply_adds() for layer, _, _ in described), default=0)
+
+
+def _rows_of(order: np.ndarray | None, bounds: np.ndarray) -> Any:
+    rows = slice(*bounds.tolist())
+    return rows if order is None else order[rows]
+
+
+def _that_count(bounds: np.ndarray, order: np.ndarray | None, weights: np.ndarray) -> np.ndarray:
+    """Leave out batches whose weights are all zero."""
+    return bounds[[bool(weights[_rows_of(order, ends)].any()) for ends in bounds]]

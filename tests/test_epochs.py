@@ -1,0 +1,170 @@
+"""Whole epochs in one call: what training batch by batch gives, up to rounding."""
+
+import platform
+
+import numpy as np
+import pytest
+
+from layerkit import (
+    ELU,
+    GELU,
+    SELU,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Identity,
+    LeakyReLU,
+    Mish,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Tanh,
+    kernels,
+)
+from layerkit.losses import (
+    BinaryCrossEntropy,
+    CategoricalCrossEntropy,
+    Huber,
+    MeanAbsoluteError,
+    MeanSquaredError,
+)
+from layerkit.optimizers import SGD, Adam, AdamW
+from layerkit.training import DivergenceWarning, train
+from layerkit.training.epochs import Epochs
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((70, 5))
+LABELS, NUMBERS = RNG.integers(0, 3, 70), RNG.standard_normal((70, 3))
+WEIGHTS = np.where(np.arange(70) < 20, 0.0, RNG.uniform(0.5, 2, 70))
+
+
+@pytest.fixture(autouse=True)
+def compiled():
+    pytest.importorskip("numba")
+    with kernels.use("numba"):
+        yield
+
+
+class Watching:
+    """A callback that wants to see each batch, so that none is hidden in a kernel."""
+
+    def __call__(self, state):
+        pass
+
+    def on_batch(self, state):
+        pass
+
+
+BODIES = {
+    "plain": lambda: [Dense(8), Tanh(), Dense(6, use_bias=False), ReLU()],
+    "nothing hidden": lambda: [],
+    "dropout": lambda: [Dense(8), ReLU(), Dropout(0.25), Dense(6), Dropout(1 / 3)],
+    # A bias before BatchNorm has a gradient of nothing but rounding, which Adam makes large.
+    "normalized": lambda: [Dense(8, use_bias=False), BatchNorm(), Sigmoid()],
+    "dropout first": lambda: [Dropout(0.5), BatchNorm(), Dense(4), Identity()],
+    "one unit": lambda: [Dense(1), ReLU(), Dense(4)],
+    **{
+        kind.__name__: lambda kind=kind: [Dense(7), kind(), kind(), Dense(4)]
+        for kind in (ELU, GELU, SELU, LeakyReLU, Mish, SiLU, Softplus)
+    },
+}
+LOSSES = {
+    "classes": (lambda: CategoricalCrossEntropy(0.1), LABELS),
+    "binary": (lambda: BinaryCrossEntropy(2.0, 0.1), (NUMBERS > 0).astype(float)),
+    "squares": (MeanSquaredError, NUMBERS),
+    "absolute": (MeanAbsoluteError, NUMBERS),
+    "huber": (lambda: Huber(0.5), NUMBERS),
+}
+OPTIMIZERS = {
+    "descent": lambda: SGD(0.05),
+    "decaying descent": lambda: SGD(0.05, weight_decay=0.1),
+    "momentum": lambda: SGD(0.05, 0.9),
+    "nesterov": lambda: SGD(0.05, 0.9, nesterov=True, weight_decay=0.1),
+    "adam": lambda: Adam(lambda t: 0.01 / (1 + t), weight_decay=0.1),
+    "adamw": lambda: AdamW(0.01, weight_decay=0.5),
+}
+CASES = [(body, "classes", "adam") for body in BODIES]
+CASES += [("plain", loss, "adam") for loss in LOSSES]
+CASES += [("plain", "classes", optimizer) for optimizer in OPTIMIZERS]
+
+
+def trained(body, loss, optimizer, dtype, weight, callbacks=(), epochs=3):
+    made, y = LOSSES[loss]
+    network = Sequential([*BODIES[body](), Dense(3)]).build(5, random_state=1, dtype=dtype)
+    y = y if loss == "classes" else y.astype(dtype)
+    data = (X.astype(dtype), y) if weight is None else (X.astype(dtype), y, weight)
+    history = train(
+        network,
+        made(),
+        OPTIMIZERS[optimizer](),
+        data,
+        epochs=epochs,
+        batch_size=16,
+        random_state=0,
+        callbacks=callbacks,
+        shuffle=weight is None,
+    )
+    buffers = [b for _, layer in network.walk() for b in layer.buffers.values()]
+    return np.concatenate([network.flat_params, *buffers]), history["loss"]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How many epochs were computed at once."""
+    seen, compute = [], Epochs.compute
+
+    def counted(self):
+        if (loss := compute(self)) is not None:
+            seen.append(1)
+        return loss
+
+    monkeypatch.setattr(Epochs, "compute", counted)
+    return seen
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHTS], ids=["equal", "weighted"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("body", "loss", "optimizer"), CASES)
+def test_an_epoch_at_once_is_an_epoch_batch_by_batch(body, loss, optimizer, dtype, weight, calls):
+    at_once = trained(body, loss, optimizer, dtype, weight)
+    assert len(calls) == 3
+    one_by_one = trained(body, loss, optimizer, dtype, weight, [Watching()])
+    assert len(calls) == 3
+    tol = 1e-9 if dtype == np.float64 else 2e-4
+    for ours, theirs in zip(at_once, one_by_one, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=tol, atol=tol)
+    for ours, again in zip(at_once, trained(body, loss, optimizer, dtype, weight), strict=True):
+        np.testing.assert_array_equal(ours, again)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_loss_that_is_not_finite_is_the_last(loss, calls):
+    made, y = LOSSES[loss]
+    for callbacks in ([], [Watching()]):
+        network = Sequential([Dense(3)]).build(5, random_state=1, dtype=np.float64)
+        network.flat_params[:] = 1e300
+        before = network.flat_params.copy()
+        with pytest.warns(DivergenceWarning, match="epoch 1: the loss is "):
+            train(
+                network, made(), SGD(1.0), (X * 1e30, y), epochs=2, batch_size=16, random_state=0,
+                callbacks=callbacks,
+            )  # fmt: skip
+        np.testing.assert_array_equal(network.flat_params, before)
+    assert not calls
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="SSE's control word")
+@pytest.mark.parametrize("callbacks", [[], [Watching()]], ids=["at once", "batch by batch"])
+def test_an_epoch_flushes_subnormal_numbers_and_leaves_the_thread_as_it_was(callbacks):
+    tiny = np.finfo(np.float64).tiny
+    network = Sequential([Dense(3, use_bias=False)]).build(5, random_state=1, dtype=np.float64)
+    network.flat_params[:] = 0
+    optimizer, data = SGD(1.0, 0.5), (X, np.zeros((70, 3)))
+    train(network, MeanSquaredError(), optimizer, data, epochs=1)
+    optimizer.state = optimizer.state | {"velocity": np.full(15, tiny / 4)}
+    # The gradient of weights of 0 is 0 here, so that the velocity is halved with every step.
+    train(network, MeanSquaredError(), optimizer, data, epochs=1, callbacks=callbacks)
+    assert optimizer.state["velocity"].any() == bool(callbacks)
+    assert (np.full(3, tiny) / 4).all()
