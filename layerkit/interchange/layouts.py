@@ -249,6 +249,12 @@ def add(trails: Sequence[Trail]) -> Trail:
     return join([first, second.in_order(first.channels_first)], residual)
 
 
+def gated(gate: Trail, body: Trail) -> Trail:
+    """Multiply a trail by another one that stretches to its shape: a Gate."""
+    ways = [body, gate.in_order(body.channels_first)]
+    return join(ways, lambda parts: nn.Gate(parts[1] or nn.Identity(), parts[0]))
+
+
 def concatenate(trails: Sequence[Trail], axis: int) -> Trail:
     """Join trails along an axis of the model: a Concat."""
     alike = [trail.in_order(trails[0].channels_first) for trail in trails]

@@ -28,6 +28,18 @@ class Residual(nn.Module):
         return self.body(x) + self.shortcut(x)
 
 
+class Gate(nn.Module):
+    """A block and a gate that scales what it gives."""
+
+    def __init__(self, gate: nn.Module, body: nn.Module) -> None:
+        super().__init__()
+        self.gate, self.body = gate, body
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return body(x) * gate(x)."""
+        return self.body(x) * self.gate(x)
+
+
 class Concat(nn.Module):
     """Branches on the same input, joined along one axis."""
 
@@ -111,7 +123,7 @@ ALIKE: dict[type[Layer], tuple[type[nn.Module], dict[str, str]]] = {
     layers.GaussianNoise: (GaussianNoise, {"stddev": "stddev"}),
     layers.HardSigmoid: (nn.Hardsigmoid, {}),
     layers.HardSwish: (nn.Hardswish, {}),
-    layers.HardTanh: (nn.Hardtanh, {}),
+    layers.HardTanh: (nn.Hardtanh, {"low": "min_val", "high": "max_val"}),
     layers.Identity: (nn.Identity, {}),
     layers.LeakyReLU: (nn.LeakyReLU, {"negative_slope": "negative_slope"}),
     layers.Mish: (nn.Mish, {}),

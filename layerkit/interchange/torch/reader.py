@@ -10,7 +10,7 @@ from torch import nn as tnn
 
 import layerkit.layers as nn
 from layerkit.interchange.formats import Handlers
-from layerkit.interchange.layouts import Trail, add, concatenate, kernel_to_channels_last
+from layerkit.interchange.layouts import Trail, add, concatenate, gated, kernel_to_channels_last
 from layerkit.interchange.torch import modules
 from layerkit.shapes import Shape
 
@@ -26,6 +26,7 @@ _WITH_CHANNELS_FIRST = (
     tnn.modules.pooling._AdaptiveAvgPoolNd,
     tnn.modules.pooling._AdaptiveMaxPoolNd,
     tnn.modules.padding._ConstantPadNd,
+    tnn.modules.instancenorm._InstanceNorm,
     tnn.GroupNorm,
     tnn.PReLU,
 )
@@ -54,6 +55,10 @@ def read(module: Any, trail: Trail, path: str) -> Trail:
     if isinstance(module, modules.Residual):
         ways = {"body": module.body, "shortcut": module.shortcut}
         return add([read(way, trail, f"{path}.{name}") for name, way in ways.items()])
+    if isinstance(module, modules.Gate):
+        ways = {"gate": module.gate, "body": module.body}
+        gate, body = (read(way, trail, f"{path}.{name}") for name, way in ways.items())
+        return gated(gate, body)
     if isinstance(module, modules.Concat):
         branches = enumerate(module.branches)
         parts = [read(branch, trail, f"{path}.branches.{i}") for i, branch in branches]
@@ -131,6 +136,7 @@ READERS.update(
     }
 )
 _ALIKE = {kind: (layer, names) for layer, (kind, names) in modules.ALIKE.items()}
+_ALIKE[tnn.ReLU6] = _ALIKE[tnn.Hardtanh]
 
 
 @reads(*_ALIKE)
@@ -138,8 +144,6 @@ def _counterpart(module: Any, trail: Trail) -> Trail:
     if isinstance(module, tnn.Softplus):
         _demand(module.beta == 1, "beta=1")
         _demand(module.threshold >= 20, "threshold of at least 20")  # x + exp(-20) is x in float32
-    if isinstance(module, tnn.Hardtanh):
-        _demand((module.min_val, module.max_val) == (-1, 1), "the range from -1 to 1")
     kind, names = _ALIKE[type(module)]
     return trail.then(kind(**{ours: getattr(module, theirs) for ours, theirs in names.items()}))
 
@@ -261,6 +265,14 @@ def _group_norm(module: Any, trail: Trail) -> Trail:
     return trail.with_channels_first().then(layer, **_scale(module, module.num_channels))
 
 
+@reads(tnn.InstanceNorm1d, tnn.InstanceNorm2d, tnn.InstanceNorm3d)
+def _instance_norm(module: Any, trail: Trail) -> Trail:
+    _demand(not module.track_running_stats, "track_running_stats=False")
+    trail = trail.with_channels_first()
+    layer = nn.InstanceNorm(module.eps)
+    return trail.then(layer, **_scale(module, trail.shape[-1]))
+
+
 @reads(tnn.LayerNorm, tnn.RMSNorm)
 def _layer_norm(module: Any, trail: Trail) -> Trail:
     _demand(len(module.normalized_shape) == 1, "one normalized axis")
@@ -296,11 +308,12 @@ def _zero_pad(module: Any, trail: Trail) -> Trail:
 
 @reads(tnn.Upsample, tnn.UpsamplingNearest2d)
 def _upsample(module: Any, trail: Trail) -> Trail:
-    _demand(module.mode == "nearest", "mode='nearest'")
+    _demand(module.mode in ("nearest", "bilinear"), "mode='nearest' or mode='bilinear'")
+    _demand(not module.align_corners, "align_corners=False")
     factors = np.ravel(module.scale_factor if module.scale_factor else 0.5)
     _demand(bool(np.all(factors == factors.astype(int))), "whole numbers as scale_factor")
     height, width = map(int, np.broadcast_to(factors, 2))
-    return trail.with_channels_first().then(nn.UpSample2D((height, width)))
+    return trail.with_channels_first().then(nn.UpSample2D((height, width), module.mode))
 
 
 @reads(modules.Columns)

@@ -133,7 +133,11 @@ CHANNELS_FIRST: Modules = {
         tnn.PReLU(layer.input_shape[-1]), weight=layer.params["negative_slope"]
     ),
     nn.ZeroPad2D: lambda layer: _padding(layer.margins, 0.0),
-    nn.UpSample2D: lambda layer: tnn.Upsample(scale_factor=tuple(map(float, layer.factors))),
+    nn.UpSample2D: lambda layer: tnn.Upsample(
+        scale_factor=tuple(map(float, layer.factors)),
+        mode=layer.interpolation,
+        align_corners=False if layer.interpolation == "bilinear" else None,
+    ),
 }
 CHANNELS_LAST: Modules = {
     nn.Maxout: lambda layer: _set(
@@ -165,6 +169,16 @@ def _one_module(layer: Layer, chain: Chain) -> Chain:
     first = kind in CHANNELS_FIRST
     make = CHANNELS_FIRST[kind] if first else CHANNELS_LAST[kind]
     return chain.in_order(first).then(make(layer), layer.output_shape)
+
+
+_INSTANCE_NORMS = {2: tnn.InstanceNorm1d, 3: tnn.InstanceNorm2d, 4: tnn.InstanceNorm3d}
+
+
+@writes(nn.InstanceNorm)
+def _instance_norm(layer: Any, chain: Chain) -> Chain:
+    module = _INSTANCE_NORMS[len(chain.shape)](layer.channels, layer.eps, affine=True)
+    _set(module, weight=layer.params["gamma"], bias=layer.params["beta"])
+    return chain.with_channels_first().then(module)
 
 
 @writes(nn.BatchNorm)
@@ -321,6 +335,20 @@ def _residual(layer: Any, chain: Chain) -> Chain:
     body, shortcut = _alike([body, shortcut], start.channels_first)
     module = modules.Residual(body.module(), shortcut.module())
     return chain.then(module, layer.output_shape)
+
+
+@writes(nn.Gate)
+def _gate(layer: Any, chain: Chain) -> Chain:
+    start = Chain(chain.shape, chain.channels_first)
+    gate = write(layer.gate, start)
+    body = start if layer.body is None else write(layer.body, start)
+    missing = len(body.shape) - len(gate.shape)
+    if missing:
+        plain = (_reordered(gate) if gate.image is not None else gate).with_channels_last()
+        shape = (*[1] * missing, *gate.shape)
+        gate = plain.then(modules.Reshape(shape), shape)
+    gate, body = _alike([gate, body], start.channels_first)
+    return chain.then(modules.Gate(gate.module(), body.module()), layer.output_shape)
 
 
 @writes(nn.Concat)
