@@ -299,7 +299,9 @@ CONTAINERS = [
     Case(
         "Gate of channels",
         lambda: nn.Gate(
-            nn.Sequential([nn.GlobalAvgPool2D(), nn.Dense(2), nn.SiLU(), nn.Dense(3), nn.Sigmoid()]),
+            nn.Sequential(
+                [nn.GlobalAvgPool2D(), nn.Dense(2), nn.SiLU(), nn.Dense(3), nn.Sigmoid()]
+            ),
             nn.Conv2D(3, 1),
         ),
         (3, 2, 2),

@@ -66,6 +66,12 @@ def rows_at_the_end(layer: Any, cut: Sequence[int]) -> list[int]:
     return [found + gone - full for found, gone, full in ends]
 
 
+def ceil_changes_nothing(n: int, size: int, stride: int, sides: tuple[int, int]) -> bool:
+    """Whether rounding up gives as many windows; one that begins after the cells is not counted."""
+    room = n + sum(sides) - size
+    return room % stride == 0 or (room // stride + 1) * stride >= n + sides[0]
+
+
 class InOrder:
     """A tensor of a model that knows where its channels are.
 
