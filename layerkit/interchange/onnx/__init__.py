@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,9 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
     if isinstance(model, Layer) or is_ours:
         converted = convert(model)
     elif not hasattr(model, "fit"):
-        raise TypeError(f"to_onnx takes a layer, an estimator or a Pipeline, got {model!r}")
+        raise TypeError(
+            f"to_onnx takes a layer, an estimator or a Pipeline, got {reprlib.repr(model)}"
+        )
     else:
         from sklearn.utils.validation import check_is_fitted
 

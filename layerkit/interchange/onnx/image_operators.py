@@ -1,10 +1,9 @@
-"""ONNX operators as layers: convolutions, pooling, padding and normalization."""
+"""ONNX operators as layers: convolutions, padding, enlarging and normalization."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,8 +11,8 @@ import numpy as np
 
 import layerkit.layers as nn
 from layerkit.interchange.formats import Handlers
-from layerkit.interchange.layouts import Trail, ceil_changes_nothing, kernel_to_channels_last
-from layerkit.interchange.onnx.operators import Node, demand, per_channel, scaled
+from layerkit.interchange.layouts import Trail, kernel_to_channels_last
+from layerkit.interchange.onnx.operators import Node, demand, per_channel
 from layerkit.layer import Layer
 from layerkit.shapes import Shape
 
@@ -21,16 +20,10 @@ READERS = Handlers()  # ``node -> trail``, by the operator
 reads = READERS.enter
 
 # By the number of axes of places.
-_CONVOLUTIONS: dict[int, Callable[..., Layer]] = {1: nn.Conv1D, 2: nn.Conv2D}
-_POOLS: dict[str, dict[int, type[Layer]]] = {
-    "MaxPool": {1: nn.MaxPool1D, 2: nn.MaxPool2D},
-    "AveragePool": {1: nn.AvgPool1D, 2: nn.AvgPool2D},
-    "GlobalMaxPool": {1: nn.GlobalMaxPool1D, 2: nn.GlobalMaxPool2D},
-    "GlobalAveragePool": {1: nn.GlobalAvgPool1D, 2: nn.GlobalAvgPool2D},
-}
+CONVOLUTIONS: dict[int, Callable[..., Layer]] = {1: nn.Conv1D, 2: nn.Conv2D}
 
 
-def _one(values: Any) -> Any:
+def one(values: Any) -> Any:
     """Return (n,) as n, for layers of sequences."""
     numbers = tuple(map(int, values))
     return numbers[0] if len(numbers) == 1 else numbers
@@ -41,41 +34,39 @@ def _windows(node: Node, W: np.ndarray) -> dict[str, Any]:
     n = W.ndim - 2
     return {
         "filters": W.shape[-1],
-        "kernel_size": _one(W.shape[:n]),
-        "stride": _one(node.get("strides", [1] * n)),
-        "dilation": _one(node.get("dilations", [1] * n)),
+        "kernel_size": one(W.shape[:n]),
+        "stride": one(node.get("strides", [1] * n)),
+        "dilation": one(node.get("dilations", [1] * n)),
         "use_bias": node.input(2) is not None,
     }
 
 
-def _sides(node: Node, n: int) -> Any:
+def sides_of(node: Node, n: int) -> list[tuple[int, int]]:
+    """Return the explicit padding of each axis of places."""
     none = [0] * 2 * n
     pads = node.get("pads", none) if node.get("auto_pad", "NOTSET") == "NOTSET" else none
     return list(zip(pads[:n], pads[n:], strict=True))
 
 
-def _same_sides(trail: Trail, layer: Any, upper: bool) -> list[tuple[int, int]]:
-    """Return the padding for as many outputs as strides, the odd cell at the end or the start."""
-    layer.declare(trail.shape)
-    n = len(trail.shape) - 1
-    position = 2 if hasattr(layer, "pool_size") else 1  # of the padding in the layer's geometry
-    sides = [tuple(side) for side in layer.geometry[position][-n:]]
-    return sides if upper else [side[::-1] for side in sides]
+def padded(
+    node: Node, trail: Trail, n: int, make: Callable[..., Layer], of_same: Callable[[Any], Any]
+) -> tuple[Trail, Layer]:
+    """Return the layer with the node's padding, and where it goes on from.
 
-
-def _padded(node: Node, trail: Trail, n: int, make: Callable[..., Layer]) -> tuple[Trail, Layer]:
-    """Return the layer with the node's padding, and where it goes on from."""
-    auto, sides = node.get("auto_pad", "NOTSET"), _sides(node, n)
-    same = make(padding="same")
-    ends_odd = _same_sides(trail, same, upper=True) if auto != "VALID" else []
-    if auto == "VALID":
+    ``of_same`` finds in a layer with ``padding="same"`` what it is padded by.
+    """
+    auto, sides = node.get("auto_pad", "NOTSET"), sides_of(node, n)
+    if auto == "VALID" or (auto == "NOTSET" and not np.any(sides)):
         return trail, make(padding="valid")
-    if auto == "SAME_LOWER":
-        sides = _same_sides(trail, same, upper=False)
-    if auto == "SAME_UPPER" or sides == ends_odd:
+    same: Any = make(padding="same")
+    same.declare(trail.shape)
+    upper = [(int(start), int(end)) for start, end in of_same(same)[-n:]]
+    if auto == "SAME_LOWER":  # the odd cell comes first
+        sides = [(end, start) for start, end in upper]
+    if auto == "SAME_UPPER" or sides == upper:
         return trail, same
     if all(start == end for start, end in sides):
-        return trail, make(padding=_one(start for start, _ in sides))
+        return trail, make(padding=one(start for start, _ in sides))
     demand(node.op == "Conv", "the same padding on both sides, or one cell more at the end")
     return trail.zero_padded(sides), make(padding="valid")
 
@@ -84,9 +75,9 @@ def _padded(node: Node, trail: Trail, n: int, make: Callable[..., Layer]) -> tup
 def _convolution(node: Node) -> Trail:
     W = kernel_to_channels_last(node.constant(1))
     trail, n = node.trail().with_channels_first(), W.ndim - 2
-    demand(n in _CONVOLUTIONS and len(trail.shape) == n + 1, "one or two axes of places")
-    make = partial(_CONVOLUTIONS[n], **_windows(node, W), groups=node.get("group", 1))
-    trail, layer = _padded(node, trail, n, make)
+    demand(n in CONVOLUTIONS and len(trail.shape) == n + 1, "one or two axes of places")
+    make = partial(CONVOLUTIONS[n], **_windows(node, W), groups=node.get("group", 1))
+    trail, layer = padded(node, trail, n, make, lambda same: same.geometry[1])
     return trail.then(layer, W=W, b=node.optional(2))
 
 
@@ -122,7 +113,7 @@ def _cut_off(node: Node, places: Any, sizes: dict[str, Any], n: int) -> tuple[An
     """Return what is cut off on both sides, and how many rows and columns then come at the end."""
     auto, given = node.get("auto_pad", "NOTSET"), node.get("output_shape")
     more = node.get("output_padding", [0] * n)
-    sides = _sides(node, n)
+    sides = sides_of(node, n)
     if auto.startswith("SAME") or given is not None:
         k, s, d = (sizes[name][-n:] for name in _SIZES)
         whole = [(p - 1) * s[i] + more[i] + d[i] * (k[i] - 1) + 1 for i, p in enumerate(places)]
@@ -134,90 +125,6 @@ def _cut_off(node: Node, places: Any, sizes: dict[str, Any], n: int) -> tuple[An
     extra = [start - end + m for (start, end), m in zip(sides, more, strict=True)]
     front = (0,) * (2 - n)
     return (*front, *(start for start, _ in sides)), (*front, *extra)
-
-
-@reads("MaxPool", "AveragePool")
-def _pool(node: Node) -> Trail:
-    trail, size = node.trail().with_channels_first(), node.get("kernel_shape")
-    n = len(size)
-    demand(n in _CONVOLUTIONS and len(trail.shape) == n + 1, "one or two axes of places")
-    demand(set(node.get("dilations", [1])) == {1}, "dilations of 1")
-    strides = node.get("strides", [1] * n)
-    if node.get("ceil_mode", 0):
-        each = zip(trail.shape, size, strides, _sides(node, n), strict=False)
-        fits = all(ceil_changes_nothing(*axis) for axis in each)
-        explicit = node.get("auto_pad", "NOTSET") in ("NOTSET", "VALID")
-        demand(fits or not explicit, "ceil_mode=0, or where it adds no window")
-    if node.get("count_include_pad", 0):  # zeros are cells like others
-        auto = node.get("auto_pad", "NOTSET")
-        demand(auto in ("NOTSET", "VALID"), "pads instead of auto_pad where zeros are counted")
-        if np.any(_sides(node, n)):
-            trail = trail.zero_padded(_sides(node, n))
-            node.attributes.pop("pads")
-    kind: Any = _POOLS[node.op][n]
-    make = partial(kind, _one(size), stride=_one(strides))
-    trail, layer = _padded(node, trail, n, make)
-    return trail.then(layer)
-
-
-@reads("GlobalAveragePool", "GlobalMaxPool")
-def _global_pool(node: Node) -> Trail:
-    return node.trail().global_pool(_POOLS[node.op])
-
-
-@reads("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum")
-def _reduce(node: Node) -> Trail:
-    trail = node.trail()
-    rank = len(trail.shape) + 1
-    axes = node.optional(1) if node.get("axes") is None else node.get("axes")
-    gone = [] if axes is None else sorted(int(axis) % rank for axis in np.ravel(axes))
-    if not gone and node.get("noop_with_empty_axes", 0):
-        return trail
-    demand(gone and gone[0] > 0, "the batch axis left as it is")
-    demand(gone == list(range(gone[0], gone[-1] + 1)), "axes beside each other")
-    sizes = trail.model_shape()
-    n_values = math.prod(sizes[gone[0] - 1 : gone[-1]])
-    kept = (*sizes[: gone[0] - 1], *[1] * len(gone), *sizes[gone[-1] :])
-    left = kept if node.get("keepdims", 1) else tuple(np.delete(kept, np.subtract(gone, 1)))
-    if node.op == "ReduceMin":
-        return scaled(_over(scaled(trail, -1), gone, left, "GlobalMaxPool"), -1)
-    pool = "GlobalMaxPool" if node.op == "ReduceMax" else "GlobalAveragePool"
-    y = _over(trail, gone, left, pool)
-    return scaled(y, n_values) if node.op == "ReduceSum" else y
-
-
-def _over(trail: Trail, gone: list[int], left: Any, pool: str) -> Trail:
-    """Pool over axes of the model, which are beside each other; ``left`` is the shape after it."""
-    maxout = _maxout(trail, gone, left) if pool == "GlobalMaxPool" else None
-    if maxout is not None:
-        return maxout
-    ours = sorted(trail.axis(axis) for axis in gone)
-    if ours == list(range(1, len(trail.shape))) and len(ours) < 3:  # all places
-        channels_first = trail.channels_first and len(left) > 1
-        pooled = trail.then(_POOLS[pool][len(ours)]())
-        shape = (*left[1:], left[0]) if channels_first else left
-        shaped = pooled if len(left) == 1 else pooled.then(nn.Reshape(shape))
-        return replace(shaped, channels_first=channels_first)
-    sizes = trail.model_shape()
-    before, after = sizes[: gone[0] - 1], sizes[gone[-1] :]
-    n = math.prod(sizes) // math.prod(before) // math.prod(after)
-    rows = trail.reshaped((math.prod(before), n, math.prod(after)))
-    window: Any = _POOLS["MaxPool" if pool == "GlobalMaxPool" else "AveragePool"][2]
-    y = rows.then(window((1, n), stride=1)).reshaped(left)
-    return y.in_order(trail.channels_first) if len(left) == len(sizes) else y
-
-
-def _maxout(trail: Trail, gone: list[int], left: Any) -> Trail | None:
-    """Return a Maxout for the largest of the pieces that a Dense was cut into, if it is that."""
-    dense, cut = trail.layers[-2:] if len(trail.layers) > 1 else (None, None)
-    is_maxout = isinstance(dense, nn.Dense) and isinstance(cut, nn.Reshape) and dense.use_bias
-    if not is_maxout or trail.channels_first or gone != [len(trail.shape) - 1]:
-        return None
-    pieces, units = trail.shape[-2:]
-    if cut.input_shape != (*trail.shape[:-2], pieces * units) or left != (*trail.shape[:-2], units):
-        return None
-    before = replace(trail, layers=trail.layers[:-2], shape=dense.input_shape)
-    return before.then(nn.Maxout(units, pieces), **trail.arrays[dense])
 
 
 @reads("Pad")
@@ -314,7 +221,7 @@ def _factors(node: Node, trail: Trail) -> tuple[int, int]:
     sizes[axes] = given
     _, channels, *factors = sizes
     demand(len(factors) == 2 and channels == 1, "factors for two axes of places alone")
-    demand(np.equal(factors, np.int64(factors)).all() and min(factors) > 0, "whole factors")
+    demand(all(f > 0 and f == int(f) for f in factors), "whole factors")
     return int(factors[0]), int(factors[1])
 
 

@@ -100,14 +100,16 @@ def _product(node: Node) -> Trail:
 
 @reads("Add", "Sum", "Sub", "Mul", "Div")
 def _arithmetic(node: Node) -> Trail:
-    a, b = node.inputs if len(node.inputs) == 2 else (None, None)
+    a, b = node.inputs if len(node.inputs) == 2 else (node.inputs[0], None)
+    if b is None and node.op == "Sum" and len(node.inputs) == 1:
+        return node.trail()
     if isinstance(a, Trail) and isinstance(b, Trail):
         if node.op == "Mul":
             return _product_of(a, b)
         demand(node.op in ("Add", "Sum"), "a constant")
         demand(a.model_shape() == b.model_shape(), "two tensors of one shape")
         return add([a, b])
-    if isinstance(a, np.ndarray) and node.op == "Sub":  # c - x
+    if isinstance(a, np.ndarray) and isinstance(b, Trail) and node.op == "Sub":  # c - x
         return _by_channel(b, a, lambda trail, c: _affine(trail, np.full_like(c, -1), c))
     if isinstance(a, np.ndarray) and node.op in ("Add", "Mul"):
         a, b = b, a
@@ -164,7 +166,7 @@ def _shifted(trail: Trail, shift: np.ndarray) -> Trail:
 
 def _normalized(trail: Trail, scale: np.ndarray, shift: np.ndarray) -> Trail | None:
     """Give the normalization before it the scale and shift, if there is one to take them."""
-    layer = trail.layers[-1] if trail.layers else None
+    layer: Any = trail.layers[-1] if trail.layers else None
     takes_both = isinstance(layer, nn.LayerNorm | nn.GroupNorm)
     if not takes_both and not (isinstance(layer, nn.RMSNorm) and not shift.any()):
         return None

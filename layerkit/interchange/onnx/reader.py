@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,11 +13,17 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 import layerkit.layers as nn
 from layerkit.interchange.layouts import Trail
-from layerkit.interchange.onnx import activations, expressions, image_operators, operators
+from layerkit.interchange.onnx import (
+    activations,
+    expressions,
+    image_operators,
+    operators,
+    pooling_operators,
+)
 from layerkit.interchange.onnx.expressions import evaluate
 from layerkit.shapes import Shape
 
-READERS = operators.READERS | image_operators.READERS
+READERS = operators.READERS | image_operators.READERS | pooling_operators.READERS
 _CHANNELS_FIRST = {
     *("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"),
     *("BatchNormalization", "InstanceNormalization", "GroupNormalization"),
@@ -37,7 +44,7 @@ def _load(source: str | os.PathLike | ModelProto) -> ModelProto:
     if isinstance(source, ModelProto):
         return source
     if not isinstance(source, str | os.PathLike):
-        raise TypeError(f"source must be a path or an onnx.ModelProto, got {source!r}")
+        raise TypeError(f"source must be a path or an onnx.ModelProto, got {reprlib.repr(source)}")
     try:
         return onnx.load(source)
     except OSError:
@@ -163,8 +170,8 @@ class _Reader:
 
     def _padded_axes(self, node: NodeProto) -> list[bool]:
         """Whether each axis is padded; nothing where the model does not say it."""
-        given = {a.name: list(a.ints) for a in node.attribute}.get("pads")
-        if given is None and len(node.input) == 2:
+        given: Any = {a.name: list(a.ints) for a in node.attribute}.get("pads")
+        if given is None and len(node.input) < 4:
             given = self.constants.get(node.input[1])
         if given is None:
             return []
@@ -263,7 +270,9 @@ class _Reader:
         """Recognise a layer in the operators that lead here from some tensor."""
         for source in self._sources(node):
             expression = self._between(source, node)
-            trail = expression and expression.read(self.values[source], self.n_samples)
+            if expression is None:
+                continue
+            trail = expression.read(self.values[source], self.n_samples)
             if trail is not None:
                 return trail
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,14 @@ from torch import nn as tnn
 
 import layerkit.layers as nn
 from layerkit.interchange.formats import Handlers
-from layerkit.interchange.layouts import Trail, add, concatenate, gated, kernel_to_channels_last
+from layerkit.interchange.layouts import (
+    Trail,
+    add,
+    ceil_changes_nothing,
+    concatenate,
+    gated,
+    kernel_to_channels_last,
+)
 from layerkit.interchange.torch import modules
 from layerkit.shapes import Shape
 
@@ -36,19 +45,21 @@ _WITH_CHANNELS_LAST = (tnn.Linear, tnn.LayerNorm, tnn.RMSNorm, tnn.Embedding, tn
 def read_module(module: tnn.Module, input_shape: Shape | None) -> nn.Sequential:
     """Return a built network that computes what the module computes in evaluation mode."""
     if not isinstance(module, tnn.Module):
-        raise TypeError(f"module must be a torch.nn.Module, got {module!r}")
+        raise TypeError(f"module must be a torch.nn.Module, got {reprlib.repr(module)}")
     shape = _guess_shape(module) if input_shape is None else input_shape
     tensors = (*module.parameters(), *module.buffers())
     is_double = any(tensor.dtype == torch.float64 for tensor in tensors)
-    first = len(shape) == 3 or (len(shape) == 2 and _begins_with_channels(module))
+    first = _has_channels_first(module, shape)
     trail = read(module, Trail(shape, first, start=shape), "module")
-    comes_first = len(trail.shape) == 3 or (len(trail.shape) == 2 and first)
+    as_it_came = len(trail.shape) == 2 or len(shape) == 3
+    comes_first = first if as_it_came else len(trail.shape) == 3
     return trail.in_order(comes_first).network(np.float64 if is_double else np.float32)
 
 
 def read(module: Any, trail: Trail, path: str) -> Trail:
     """Go on through a module and those inside it."""
-    if type(module) is tnn.Sequential:
+    kind = _kind(module)
+    if kind is tnn.Sequential:
         for name, child in module._modules.items():  # named_children() skips what is shared
             trail = read(child, trail, f"{path}.{name}")
         return trail
@@ -63,7 +74,7 @@ def read(module: Any, trail: Trail, path: str) -> Trail:
         branches = enumerate(module.branches)
         parts = [read(branch, trail, f"{path}.branches.{i}") for i, branch in branches]
         return concatenate(parts, module.dim)
-    reader = READERS.get(type(module))
+    reader = READERS.get(kind)
     if reader is None:
         raise TypeError(f"{_shown(module, path)}: {type(module).__name__} has no layer")
     try:
@@ -76,6 +87,17 @@ def read(module: Any, trail: Trail, path: str) -> Trail:
         for layer in trail.layers[n:]:
             layer.trainable = False
     return trail
+
+
+def _kind(module: tnn.Module) -> type:
+    """Return the class that says what the module computes: its own, or one that it only names."""
+    known = (tnn.Sequential, *READERS)
+    mro = type(module).__mro__
+    return next((k for k in mro if k in known and _computes_as(type(module), k)), type(module))
+
+
+def _computes_as(kind: Any, base: Any) -> bool:
+    return kind.forward is base.forward and kind.__call__ is base.__call__
 
 
 def _shown(module: tnn.Module, path: str) -> str:
@@ -96,6 +118,23 @@ def _guess_shape(module: tnn.Module) -> Shape:
         "input_shape is needed, as the modules do not say it: of one sample, channels last, such "
         "as (28, 28, 1)"
     )
+
+
+def _has_channels_first(module: tnn.Module, shape: Shape) -> bool:
+    """Whether the module takes the channels as axis 1: images, and sequences of convolutions."""
+    if len(shape) == 3:
+        return not _fits_only_as_it_is(module, shape)
+    return len(shape) == 2 and _begins_with_channels(module)
+
+
+def _fits_only_as_it_is(module: tnn.Module, shape: Shape) -> bool:
+    """Whether a Linear comes first that takes the last axis, and not the width of an image."""
+    if isinstance(getattr(module, "channels_first", None), bool):
+        return False  # `to_pytorch` made it
+    told = (*_WITH_CHANNELS_FIRST, *_WITH_CHANNELS_LAST)
+    first: Any = next((child for child in module.modules() if isinstance(child, told)), None)
+    width = getattr(first, "in_features", None)
+    return width == shape[-1] != shape[-2]
 
 
 def _begins_with_channels(module: tnn.Module) -> bool:
@@ -197,9 +236,14 @@ def _convolution(module: Any, trail: Trail) -> Trail:
     return trail.with_channels_first().then(layer, **_weights(module))
 
 
-@reads(tnn.ConvTranspose2d)
+@reads(tnn.ConvTranspose2d, modules.ConvTranspose2d)
 def _transposed(module: Any, trail: Trail) -> Trail:
     _demand(module.groups == 1, "groups=1")
+    if isinstance(module, modules.ConvTranspose2d):
+        windows = {**_windows(module), "padding": "same"}
+        layer = nn.ConvTranspose2D(module.out_channels, **windows)
+        W = kernel_to_channels_last(array(module.weight)).swapaxes(2, 3)
+        return trail.with_channels_first().then(layer, W=W, b=_bias(module))
     more = module.output_padding
     layer = nn.ConvTranspose2D(module.out_channels, **_windows(module), output_padding=more)
     W = kernel_to_channels_last(array(module.weight)).swapaxes(2, 3)
@@ -217,30 +261,68 @@ _POOLS: dict[Any, Any] = {kind: layer for layer, kind in modules.POOLS.items()}
 
 @reads(tnn.MaxPool1d, tnn.MaxPool2d, tnn.AvgPool1d, tnn.AvgPool2d)
 def _pool(module: Any, trail: Trail) -> Trail:
-    _demand(not module.ceil_mode, "ceil_mode=False")
     _demand(not getattr(module, "return_indices", False), "return_indices=False")
     trail, padding = trail.with_channels_first(), _one(module.padding)
-    if isinstance(module, tnn.AvgPool1d | tnn.AvgPool2d):
+    kind = _POOLS[_kind(module)]
+    n = len(trail.shape) - 1
+    if module.ceil_mode:
+        sizes = (module.kernel_size, module.stride, module.padding)
+        each = zip(
+            trail.shape, *(np.broadcast_to(size, n).tolist() for size in sizes), strict=False
+        )
+        fits = all(ceil_changes_nothing(size, k, s, (p, p)) for size, k, s, p in each)
+        _demand(fits, "ceil_mode=False, or where it adds no window")
+    if kind in (nn.AvgPool1D, nn.AvgPool2D):
         _demand(getattr(module, "divisor_override", None) is None, "divisor_override=None")
         if module.count_include_pad and np.any(padding):  # zeros are cells like others
-            each = np.broadcast_to(padding, len(trail.shape) - 1).tolist()
-            trail, padding = trail.zero_padded([(p, p) for p in each]), "valid"
+            each_side = np.broadcast_to(padding, n).tolist()
+            trail, padding = trail.zero_padded([(p, p) for p in each_side]), "valid"
     else:
         _demand(np.all(np.equal(module.dilation, 1)), "dilation=1")
-    layer = _POOLS[type(module)](_one(module.kernel_size), _one(module.stride), padding)
-    return trail.then(layer)
+    return trail.then(kind(_one(module.kernel_size), _one(module.stride), padding))
+
+
+@reads(modules.MaxPool, modules.AvgPool)
+def _padded_pool(module: Any, trail: Trail) -> Trail:
+    """Read a pooling of ours that PyTorch has no module for."""
+    trail, n = trail.with_channels_first(), len(module.pads) // 2
+    sides = list(zip(module.pads[::2], module.pads[1::2], strict=True))[::-1]
+    is_even = all(start == end for start, end in sides)
+    padding = _one(tuple(start for start, _ in sides)) if is_even else "same"
+    kinds = (nn.MaxPool1D, nn.MaxPool2D)
+    kind: Any = (kinds if isinstance(module, modules.MaxPool) else (nn.AvgPool1D, nn.AvgPool2D))[
+        n - 1
+    ]
+    windows = (_one(tuple(module.windows[name])) for name in ("kernel_size", "stride"))
+    return trail.then(kind(*windows, padding))
 
 
 _AVERAGES = (tnn.AdaptiveAvgPool1d, tnn.AdaptiveAvgPool2d)
+_GLOBAL: dict[bool, dict[int, Any]] = {
+    True: {1: nn.GlobalAvgPool1D, 2: nn.GlobalAvgPool2D},
+    False: {1: nn.GlobalMaxPool1D, 2: nn.GlobalMaxPool2D},
+}
+_EVEN: dict[bool, dict[int, Any]] = {
+    True: {1: nn.AvgPool1D, 2: nn.AvgPool2D},
+    False: {1: nn.MaxPool1D, 2: nn.MaxPool2D},
+}
 
 
 @reads(*_AVERAGES, tnn.AdaptiveMaxPool1d, tnn.AdaptiveMaxPool2d)
-def _global_pool(module: Any, trail: Trail) -> Trail:
-    _demand(np.all(np.equal(module.output_size, 1)), "output_size=1")
-    if isinstance(module, _AVERAGES):
-        return trail.global_pool({1: nn.GlobalAvgPool1D, 2: nn.GlobalAvgPool2D})
-    _demand(not module.return_indices, "return_indices=False")
-    return trail.global_pool({1: nn.GlobalMaxPool1D, 2: nn.GlobalMaxPool2D})
+def _adaptive_pool(module: Any, trail: Trail) -> Trail:
+    is_average = isinstance(module, _AVERAGES)
+    _demand(is_average or not module.return_indices, "return_indices=False")
+    if np.all(np.equal(module.output_size, 1)):
+        return trail.global_pool(_GLOBAL[is_average])
+    trail = trail.with_channels_first()
+    places = trail.shape[:-1]
+    wanted = module.output_size
+    each = wanted if isinstance(wanted, tuple) else (wanted,) * len(places)
+    sizes = [n if size is None else size for n, size in zip(places, each, strict=True)]
+    even = all(n % size == 0 for n, size in zip(places, sizes, strict=True))
+    _demand(even, f"an output_size that divides {places}, in windows of one size")
+    windows = _one(tuple(n // size for n, size in zip(places, sizes, strict=True)))
+    return trail.then(_EVEN[is_average][len(places)](windows))
 
 
 def _scale(module: Any, channels: int) -> dict[str, np.ndarray]:
@@ -275,12 +357,18 @@ def _instance_norm(module: Any, trail: Trail) -> Trail:
 
 @reads(tnn.LayerNorm, tnn.RMSNorm)
 def _layer_norm(module: Any, trail: Trail) -> Trail:
-    _demand(len(module.normalized_shape) == 1, "one normalized axis")
-    trail, scale = trail.with_channels_last(), _scale(module, module.normalized_shape[0])
-    if isinstance(module, tnn.LayerNorm):
-        return trail.then(nn.LayerNorm(module.eps), **scale)
+    """Read a normalization over the last axes; of several, flattened, that is over one."""
     _demand(module.eps is not None, "a number as eps")
-    return trail.then(nn.RMSNorm(module.eps), gamma=scale["gamma"])
+    first, trail = trail.channels_first, trail.with_channels_last()
+    shape, rest = trail.shape, tuple(module.normalized_shape)
+    _demand(shape[-len(rest) :] == rest, f"the last axes of {shape} as normalized_shape")
+    scale = {name: np.ravel(array) for name, array in _scale(module, math.prod(rest)).items()}
+    flat = trail.reshaped((*shape[: -len(rest)], math.prod(rest)))
+    if isinstance(module, tnn.LayerNorm):
+        y = flat.then(nn.LayerNorm(module.eps), **scale)
+    else:
+        y = flat.then(nn.RMSNorm(module.eps), gamma=scale["gamma"])
+    return y if len(rest) == 1 else y.reshaped(shape).in_order(first)
 
 
 @reads(tnn.Flatten)
@@ -306,14 +394,19 @@ def _zero_pad(module: Any, trail: Trail) -> Trail:
     return trail.zero_padded(sides)
 
 
-@reads(tnn.Upsample, tnn.UpsamplingNearest2d)
+@reads(tnn.Upsample, tnn.UpsamplingNearest2d, tnn.UpsamplingBilinear2d)
 def _upsample(module: Any, trail: Trail) -> Trail:
     _demand(module.mode in ("nearest", "bilinear"), "mode='nearest' or mode='bilinear'")
     _demand(not module.align_corners, "align_corners=False")
-    factors = np.ravel(module.scale_factor if module.scale_factor else 0.5)
-    _demand(bool(np.all(factors == factors.astype(int))), "whole numbers as scale_factor")
-    height, width = map(int, np.broadcast_to(factors, 2))
-    return trail.with_channels_first().then(nn.UpSample2D((height, width), module.mode))
+    trail = trail.with_channels_first()
+    _demand(len(trail.shape) == 3, "images")
+    grown = module.scale_factor
+    if grown is None:
+        grown = np.broadcast_to(module.size, 2) / np.array(trail.shape[:-1])
+    height, width = np.broadcast_to(grown, 2).tolist()
+    whole = height == int(height) > 0 and width == int(width) > 0
+    _demand(whole, "whole numbers as scale_factor, or a size that is a multiple")
+    return trail.then(nn.UpSample2D((int(height), int(width)), module.mode))
 
 
 @reads(modules.Columns)
