@@ -80,28 +80,41 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
         label, probabilities = session.run(None, {"X": X.astype("float32")})
     """
     require("onnx", install=_INSTALL)
-    from layerkit.interchange.onnx.models import convert, sign
+    from layerkit.interchange.onnx.models import sign
 
-    is_ours = X is None and isinstance(getattr(model, "network_", None), Layer)
-    if isinstance(model, Layer) or is_ours:
-        converted = convert(model)
-    elif not hasattr(model, "fit"):
-        raise TypeError(
-            f"to_onnx takes a layer, an estimator or a Pipeline, got {reprlib.repr(model)}"
-        )
+    if isinstance(model, Layer) or not hasattr(model, "fit"):
+        converted = _converted(model, X)
     else:
         from sklearn.utils.validation import check_is_fitted
 
-        check_is_fitted(model)
-        require("skl2onnx", install=_INSTALL)
-        from layerkit.interchange.onnx.pipelines import convert_pipeline
+        from layerkit.interchange.onnx.endings import without_endings
 
-        converted = convert_pipeline(model, X)
+        check_is_fitted(model)
+        inside, endings = without_endings(model)
+        converted = _converted(inside, X)
+        for write in endings:
+            write(converted)
     converted = sign(converted, model)
     if path is not None:
         with replacing(Path(path)) as file:
             file.write(converted.SerializeToString())
     return converted
+
+
+def _converted(model: Any, X: Any) -> ModelProto:
+    """Write what ourselves can, and the rest with skl2onnx."""
+    from layerkit.interchange.onnx.models import convert
+
+    is_ours = X is None and isinstance(getattr(model, "network_", None), Layer)
+    if isinstance(model, Layer) or is_ours:
+        return convert(model)
+    if not hasattr(model, "fit"):
+        shown = reprlib.repr(model)
+        raise TypeError(f"to_onnx takes a layer, an estimator or a Pipeline, got {shown}")
+    require("skl2onnx", install=_INSTALL)
+    from layerkit.interchange.onnx.pipelines import convert_pipeline
+
+    return convert_pipeline(model, X)
 
 
 def from_onnx(
