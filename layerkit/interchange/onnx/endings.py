@@ -63,7 +63,7 @@ def _transform_back(model: Any, converted: ModelProto) -> None:
     with np.errstate(all="ignore"):
         values = np.reshape(model.transformer_.inverse_transform(points), points.shape)
         shift, scale = values[3], values[5] - values[3]
-        g = Graph("inverse_transform")
+        g = Graph(f"inverse_transform_{len(converted.graph.node)}")
         before = _renamed(converted, output.name)
         if np.allclose(values, scale * points + shift, rtol=1e-9, atol=1e-12):
             y = g.node("Add", g.node("Mul", before, scale), shift)
@@ -123,7 +123,7 @@ def _cut(model: Any, converted: ModelProto) -> None:
     threshold = getattr(model, "best_threshold_", getattr(model, "threshold", "auto"))
     middle = 0.5 if by_probability else 0.0
     threshold = middle if threshold == "auto" else float(threshold)
-    g = Graph("threshold")
+    g = Graph(f"threshold_{len(converted.graph.node)}")
     positive = _positive(model, inner.classes_, threshold, middle)
     score = wanted
     if by_probability:
@@ -157,7 +157,7 @@ def _positive(model: Any, classes: np.ndarray, threshold: float, middle: float) 
 
 def _renamed(converted: ModelProto, name: str) -> str:
     """Give a tensor of the model another name, which is returned, so that its own is free."""
-    other = f"{name}_inside"
+    other = f"{name}_of_{len(converted.graph.node)}"
     for node in converted.graph.node:
         for names in (node.input, node.output):
             names[:] = [other if each == name else each for each in names]

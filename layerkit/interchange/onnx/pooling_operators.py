@@ -71,6 +71,7 @@ def _reduce(node: Node) -> Trail:
     n_values = math.prod(sizes[gone[0] - 1 : gone[-1]])
     kept = (*sizes[: gone[0] - 1], *[1] * len(gone), *sizes[gone[-1] :])
     left = kept if node.get("keepdims", 1) else tuple(np.delete(kept, np.subtract(gone, 1)))
+    demand(left or node.op in ("ReduceMean", "ReduceMax"), "an axis that is left")
     if node.op == "ReduceMin":
         return scaled(_over(scaled(trail, -1), gone, left, "GlobalMaxPool"), -1)
     pool = "GlobalMaxPool" if node.op == "ReduceMax" else "GlobalAveragePool"
@@ -93,7 +94,7 @@ def _over(trail: Trail, gone: list[int], left: Any, pool: str) -> Trail:
     sizes = trail.model_shape()
     before, after = sizes[: gone[0] - 1], sizes[gone[-1] :]
     n = math.prod(sizes) // math.prod(before) // math.prod(after)
-    rows = trail.reshaped((math.prod(before), n, math.prod(after)))
+    rows = trail.with_channels_last().reshaped((math.prod(before), n, math.prod(after)))
     window: Any = _POOLS["MaxPool" if pool == "GlobalMaxPool" else "AveragePool"][2]
     y = rows.then(window((1, n), stride=1)).reshaped(left)
     return y.in_order(trail.channels_first) if len(left) == len(sizes) else y
