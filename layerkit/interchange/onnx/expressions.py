@@ -119,7 +119,9 @@ class Expression:
             yield nn.Softmax(axis=axis), {}
             yield nn.LogSoftmax(axis=axis), {}
         found = [np.ravel(value) for value in self.constants.values() if value.dtype.kind == "f"]
-        small = [float(value[0]) for value in found if value.size == 1 and 0 < value[0] < 0.1]
+        numbers = [float(value[0]) for value in found if value.size == 1]
+        numbers += [a.f for node in self.nodes for a in node.attribute if a.name == "epsilon"]
+        small = [number for number in numbers if 0 < number < 0.1]
         vectors = [value for value in found if value.size == channels]
         for eps in {float(str(np.float32(eps))) for eps in small}:
             kinds: list[Any] = [nn.LayerNorm(eps), nn.RMSNorm(eps)]

@@ -136,11 +136,27 @@ def scaled(trail: Trail, factor: float) -> Trail:
 
 
 def _product_of(a: Trail, b: Trail) -> Trail:
-    """Multiply two trails, one of which may have axes of length 1: a Gate."""
+    """Multiply two trails, one of which may have axes of length 1: a Gate, or a GLU of a table."""
+    for left, right in ((a, b), (b, a)):
+        if _are_halves(left, right):
+            width = left.layers[-1].input_shape
+            return replace(left, layers=left.layers[:-1], shape=width).then(nn.GLU())
     if _stretches(b, a) and (not _stretches(a, b) or not _comes_before(b, a)):
         return gated(b, a)
     demand(_stretches(a, b), "factors of one shape, or one that stretches to that of the other")
     return gated(a, b)
+
+
+def _are_halves(a: Trail, b: Trail) -> bool:
+    """Whether a is the first half of a table, and b the sigmoid of the second one."""
+    if not a.layers or len(b.layers) != len(a.layers) + 1 or a.layers[:-1] != b.layers[:-2]:
+        return False
+    left, right, last = a.layers[-1], *b.layers[-2:]
+    if not (isinstance(left, nn.Columns) and isinstance(right, nn.Columns)):
+        return False
+    both = np.concatenate([*left.positions, *right.positions])
+    even = left.output_shape == right.output_shape and len(both) == left.input_shape[0]
+    return even and isinstance(last, nn.Sigmoid) and np.array_equal(both, np.arange(len(both)))
 
 
 def _stretches(a: Trail, b: Trail) -> bool:

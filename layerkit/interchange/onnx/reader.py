@@ -231,6 +231,10 @@ class _Reader:
             raise ValueError(f"its input {missing[0]!r} is an expression that no layer computes")
         if node.op_type not in READERS:
             raise ValueError("no layer does this")
+        if node.op_type == "Reshape" and _ends_in_groups(inputs[0]):
+            trail = self._spelt_out(node)
+            if trail is not None:
+                return [trail]
         found = READERS[node.op_type](operators.Node(node, inputs, self.opset, self.n_samples))
         return found if isinstance(found, list) else [found]
 
@@ -321,6 +325,11 @@ class _Reader:
                     wanted.extend(self.nodes[maker].input)
         nodes = [self.nodes[i] for i in sorted(places)]
         return expressions.Expression(nodes, source, constants, self.opset)
+
+
+def _ends_in_groups(trail: Any) -> bool:
+    """Whether it was normalized in groups, each as one channel, as a GroupNorm is written."""
+    return bool(trail.layers) and isinstance(trail.layers[-1], nn.InstanceNorm)
 
 
 def _shown(node: NodeProto) -> str:
