@@ -104,6 +104,7 @@ MUTANTS = [
     Mutant(mutants.DiagonalOnly, (), (4,), check_gradients_in_both_modes),
     Mutant(mutants.RepeatedIdsDropped, (5, 2), (4,), check_gradients_in_both_modes, sampler=ids),
     Mutant(mutants.ShortcutForgotten, (nn.Tanh(),), (4,), check_gradients_in_both_modes),
+    Mutant(mutants.GateTakenForConstant, (nn.Tanh(),), (4,), check_gradients_in_both_modes),
     Mutant(mutants.LastBranchOnly, ([nn.ReLU(), nn.Tanh()],), (4,), check_gradients_in_both_modes),
 ]
 

@@ -30,7 +30,9 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
     ----------
     model : Layer, estimator, or any model that skl2onnx converts
         A built network; a fitted estimator of ours; or a fitted Pipeline, ColumnTransformer,
-        GridSearchCV, … with our estimators inside.
+        GridSearchCV, … with our estimators inside. At its end may stand a
+        TransformedTargetRegressor, if its inverse is a scale and a shift, exp, expm1, a square, a
+        square root or a reciprocal; or a FixedThresholdClassifier or TunedThresholdClassifierCV.
     path : str or path, optional
         File to write, or to replace once the new one is complete.
     X : array or DataFrame, optional
@@ -127,7 +129,8 @@ def from_onnx(
     Parameters
     ----------
     source : str, path or onnx.ModelProto
-        Feed-forward, with one input; residual sums and concatenated branches included.
+        Feed-forward, with one input; residual sums, products of two branches (a `Gate`) and
+        concatenated branches included.
     input_shape : int or tuple of int, optional
         Of one sample in our layout, **channels last**; needed where the model leaves sizes open.
     output : str, optional
@@ -149,13 +152,16 @@ def from_onnx(
     TypeError
         For a source that is neither a path nor a model.
     ValueError
-        For an operator, or a use of one, that we have no layer for: it is named. For a file that
-        holds no model; for an input_shape that is not the model's.
+        For an operator, or a use of one, that we have no layer for: the first one is named, with
+        the reason. For a file that holds no model; for an input_shape that is not the model's.
 
     Notes
     -----
-    Activations are known by the values that they give, not by how they are spelt in operators.
-    Every tensor must come from the input through a chain of layers, branches and sums of them.
+    Activations, normalizations, softmaxes and gated linear units are known by the values that they
+    give, not by how they are spelt in operators. Other operators become what computes the same: a
+    mean or maximum over any axes is a pooling, a clip a `HardTanh` with its bounds, a slice of a
+    table's columns `Columns`. Every tensor must come from the input through a chain of layers,
+    branches, and sums and products of them.
 
     Examples
     --------

@@ -121,9 +121,9 @@ class Expression:
         found = [np.ravel(value) for value in self.constants.values() if value.dtype.kind == "f"]
         numbers = [float(value[0]) for value in found if value.size == 1]
         numbers += [a.f for node in self.nodes for a in node.attribute if a.name == "epsilon"]
-        small = [number for number in numbers if 0 < number < 0.1]
+        positive = {float(str(np.float32(number))) for number in numbers if number > 0}
         vectors = [value for value in found if value.size == channels]
-        for eps in {float(str(np.float32(eps))) for eps in small}:
+        for eps in sorted(positive):
             kinds: list[Any] = [nn.LayerNorm(eps), nn.RMSNorm(eps)]
             if int(np.prod(places)) > 1:
                 groups = [g for g in range(1, channels) if channels % g == 0]
