@@ -336,6 +336,10 @@ def test_a_map_names_the_output_before_it():
     with pytest.raises(ValueError, match=r"no output of floats.*ZipMap makes .* of output='") as e:
         from_onnx(model)
     name = str(e.value).rsplit("output='", 1)[1].rstrip("'")
+    with pytest.raises(
+        ValueError, match=f"in ZipMap '.*': it gives no tensor: say output='{name}'"
+    ):
+        from_onnx(model, output=model.graph.output[1].name)
     network = from_onnx(model, output=name)
     np.testing.assert_allclose(network.infer(X), mlp.predict_proba(X), rtol=1e-4, atol=1e-5)
 

@@ -28,6 +28,10 @@ _SUMS = {
     *("InstanceNormalization", "GlobalAveragePool"),
 }
 _PARTS = {"Split", "Slice", "Gather"}
+_PRODUCTS = {  # which no such layer has, and which onnx computes slowly
+    *("Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum", "MaxPool", "AveragePool", "Resize"),
+    *("Attention", "RNN", "GRU", "LSTM", "Loop", "Scan"),
+}
 
 Found = tuple[Layer, dict[str, np.ndarray]]
 
@@ -88,7 +92,7 @@ class Expression:
         ``n_samples`` says for how many the model is written, 0 for any number.
         """
         operators = {node.op_type for node in self.nodes}
-        if not operators & (_SUMS | _PARTS) or len(self.nodes) < 2:
+        if not operators & (_SUMS | _PARTS) or operators & _PRODUCTS or len(self.nodes) < 2:
             return None
         rng = np.random.default_rng(0)
         shape = (n_samples or 2, *trail.model_shape())

@@ -229,6 +229,8 @@ class _Reader:
         missing = [i for i, value in zip(node.input, inputs, strict=True) if i and value is None]
         if missing:
             raise ValueError(f"its input {missing[0]!r} is an expression that no layer computes")
+        if node.op_type == "ZipMap":
+            raise ValueError(f"it gives no tensor: say output={node.input[0]!r}, which it reads")
         if node.op_type not in READERS:
             raise ValueError("no layer does this")
         if node.op_type == "Reshape" and _ends_in_groups(inputs[0]):
