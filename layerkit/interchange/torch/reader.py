@@ -15,7 +15,6 @@ from layerkit.interchange.formats import Handlers
 from layerkit.interchange.layouts import (
     Trail,
     add,
-    ceil_changes_nothing,
     concatenate,
     gated,
     kernel_to_channels_last,
@@ -58,7 +57,7 @@ def read_module(module: tnn.Module, input_shape: Shape | None) -> nn.Sequential:
 
 def read(module: Any, trail: Trail, path: str) -> Trail:
     """Go on through a module and those inside it."""
-    kind = _kind(module)
+    kind = kind_of(module)
     if kind is tnn.Sequential:
         for name, child in module._modules.items():  # named_children() skips what is shared
             trail = read(child, trail, f"{path}.{name}")
@@ -89,7 +88,7 @@ def read(module: Any, trail: Trail, path: str) -> Trail:
     return trail
 
 
-def _kind(module: tnn.Module) -> type:
+def kind_of(module: tnn.Module) -> type:
     """Return the class that says what the module computes: its own, or one that it only names."""
     known = (tnn.Sequential, *READERS)
     mro = type(module).__mro__
@@ -161,7 +160,8 @@ def _bias(module: Any) -> np.ndarray | None:
     return None if module.bias is None else array(module.bias)
 
 
-def _demand(ok: Any, what: str) -> None:
+def demand(ok: Any, what: str) -> None:
+    """Refuse a module with another option."""
     if not ok:
         raise ValueError(f"only with {what}")
 
@@ -181,8 +181,8 @@ _ALIKE[tnn.ReLU6] = _ALIKE[tnn.Hardtanh]
 @reads(*_ALIKE)
 def _counterpart(module: Any, trail: Trail) -> Trail:
     if isinstance(module, tnn.Softplus):
-        _demand(module.beta == 1, "beta=1")
-        _demand(module.threshold >= 20, "threshold of at least 20")  # x + exp(-20) is x in float32
+        demand(module.beta == 1, "beta=1")
+        demand(module.threshold >= 20, "threshold of at least 20")  # x + exp(-20) is x in float32
     kind, names = _ALIKE[type(module)]
     return trail.then(kind(**{ours: getattr(module, theirs) for ours, theirs in names.items()}))
 
@@ -197,7 +197,7 @@ def _prelu(module: Any, trail: Trail) -> Trail:
 
 @reads(tnn.Softmax, tnn.LogSoftmax)
 def _softmax(module: Any, trail: Trail) -> Trail:
-    _demand(module.dim is not None, "dim")
+    demand(module.dim is not None, "dim")
     kind = nn.Softmax if isinstance(module, tnn.Softmax) else nn.LogSoftmax
     return trail.then(kind(axis=trail.axis(module.dim)))
 
@@ -206,7 +206,7 @@ def _softmax(module: Any, trail: Trail) -> Trail:
 def _glu(module: Any, trail: Trail) -> Trail:
     rank = len(trail.shape) + 1
     trail = trail.in_order(module.dim % rank == 1)
-    _demand(trail.axis(module.dim) == rank - 1, "dim on the channels")
+    demand(trail.axis(module.dim) == rank - 1, "dim on the channels")
     return trail.then(nn.GLU())
 
 
@@ -223,14 +223,14 @@ def _maxout(module: Any, trail: Trail) -> Trail:
 
 @reads(tnn.Embedding, modules.Index)
 def _embedding(module: Any, trail: Trail) -> Trail:
-    _demand(module.max_norm is None, "max_norm=None")
+    demand(module.max_norm is None, "max_norm=None")
     layer = nn.Embedding(module.num_embeddings, module.embedding_dim)
     return trail.with_channels_last().then(layer, W=array(module.weight))
 
 
 @reads(tnn.Conv1d, tnn.Conv2d)
 def _convolution(module: Any, trail: Trail) -> Trail:
-    _demand(module.padding_mode == "zeros", "padding_mode='zeros'")
+    demand(module.padding_mode == "zeros", "padding_mode='zeros'")
     kind = nn.Conv1D if isinstance(module, tnn.Conv1d) else nn.Conv2D
     layer = kind(module.out_channels, **_windows(module), groups=module.groups)
     return trail.with_channels_first().then(layer, **_weights(module))
@@ -238,7 +238,7 @@ def _convolution(module: Any, trail: Trail) -> Trail:
 
 @reads(tnn.ConvTranspose2d, modules.ConvTranspose2d)
 def _transposed(module: Any, trail: Trail) -> Trail:
-    _demand(module.groups == 1, "groups=1")
+    demand(module.groups == 1, "groups=1")
     if isinstance(module, modules.ConvTranspose2d):
         windows = {**_windows(module), "padding": "same"}
         layer = nn.ConvTranspose2D(module.out_channels, **windows)
@@ -252,77 +252,8 @@ def _transposed(module: Any, trail: Trail) -> Trail:
 
 def _windows(module: Any) -> dict[str, Any]:
     names = ("kernel_size", "stride", "padding", "dilation")
-    sizes = {name: _one(getattr(module, name)) for name in names}
+    sizes = {name: one(getattr(module, name)) for name in names}
     return {**sizes, "use_bias": module.bias is not None}
-
-
-_POOLS: dict[Any, Any] = {kind: layer for layer, kind in modules.POOLS.items()}
-
-
-@reads(tnn.MaxPool1d, tnn.MaxPool2d, tnn.AvgPool1d, tnn.AvgPool2d)
-def _pool(module: Any, trail: Trail) -> Trail:
-    _demand(not getattr(module, "return_indices", False), "return_indices=False")
-    trail, padding = trail.with_channels_first(), _one(module.padding)
-    kind = _POOLS[_kind(module)]
-    n = len(trail.shape) - 1
-    if module.ceil_mode:
-        sizes = (module.kernel_size, module.stride, module.padding)
-        each = zip(
-            trail.shape, *(np.broadcast_to(size, n).tolist() for size in sizes), strict=False
-        )
-        fits = all(ceil_changes_nothing(size, k, s, (p, p)) for size, k, s, p in each)
-        _demand(fits, "ceil_mode=False, or where it adds no window")
-    if kind in (nn.AvgPool1D, nn.AvgPool2D):
-        _demand(getattr(module, "divisor_override", None) is None, "divisor_override=None")
-        if module.count_include_pad and np.any(padding):  # zeros are cells like others
-            each_side = np.broadcast_to(padding, n).tolist()
-            trail, padding = trail.zero_padded([(p, p) for p in each_side]), "valid"
-    else:
-        _demand(np.all(np.equal(module.dilation, 1)), "dilation=1")
-    return trail.then(kind(_one(module.kernel_size), _one(module.stride), padding))
-
-
-@reads(modules.MaxPool, modules.AvgPool)
-def _padded_pool(module: Any, trail: Trail) -> Trail:
-    """Read a pooling of ours that PyTorch has no module for."""
-    trail, n = trail.with_channels_first(), len(module.pads) // 2
-    sides = list(zip(module.pads[::2], module.pads[1::2], strict=True))[::-1]
-    is_even = all(start == end for start, end in sides)
-    padding = _one(tuple(start for start, _ in sides)) if is_even else "same"
-    kinds = (nn.MaxPool1D, nn.MaxPool2D)
-    kind: Any = (kinds if isinstance(module, modules.MaxPool) else (nn.AvgPool1D, nn.AvgPool2D))[
-        n - 1
-    ]
-    windows = (_one(tuple(module.windows[name])) for name in ("kernel_size", "stride"))
-    return trail.then(kind(*windows, padding))
-
-
-_AVERAGES = (tnn.AdaptiveAvgPool1d, tnn.AdaptiveAvgPool2d)
-_GLOBAL: dict[bool, dict[int, Any]] = {
-    True: {1: nn.GlobalAvgPool1D, 2: nn.GlobalAvgPool2D},
-    False: {1: nn.GlobalMaxPool1D, 2: nn.GlobalMaxPool2D},
-}
-_EVEN: dict[bool, dict[int, Any]] = {
-    True: {1: nn.AvgPool1D, 2: nn.AvgPool2D},
-    False: {1: nn.MaxPool1D, 2: nn.MaxPool2D},
-}
-
-
-@reads(*_AVERAGES, tnn.AdaptiveMaxPool1d, tnn.AdaptiveMaxPool2d)
-def _adaptive_pool(module: Any, trail: Trail) -> Trail:
-    is_average = isinstance(module, _AVERAGES)
-    _demand(is_average or not module.return_indices, "return_indices=False")
-    if np.all(np.equal(module.output_size, 1)):
-        return trail.global_pool(_GLOBAL[is_average])
-    trail = trail.with_channels_first()
-    places = trail.shape[:-1]
-    wanted = module.output_size
-    each = wanted if isinstance(wanted, tuple) else (wanted,) * len(places)
-    sizes = [n if size is None else size for n, size in zip(places, each, strict=True)]
-    even = all(n % size == 0 for n, size in zip(places, sizes, strict=True))
-    _demand(even, f"an output_size that divides {places}, in windows of one size")
-    windows = _one(tuple(n // size for n, size in zip(places, sizes, strict=True)))
-    return trail.then(_EVEN[is_average][len(places)](windows))
 
 
 def _scale(module: Any, channels: int) -> dict[str, np.ndarray]:
@@ -333,8 +264,8 @@ def _scale(module: Any, channels: int) -> dict[str, np.ndarray]:
 
 @reads(tnn.BatchNorm1d, tnn.BatchNorm2d)
 def _batch_norm(module: Any, trail: Trail) -> Trail:
-    _demand(module.running_mean is not None, "track_running_stats=True")
-    _demand(module.momentum is not None, "a number as momentum")
+    demand(module.running_mean is not None, "track_running_stats=True")
+    demand(module.momentum is not None, "a number as momentum")
     statistics = {name: array(getattr(module, name)) for name in ("running_mean", "running_var")}
     scale = _scale(module, module.num_features)
     layer = nn.BatchNorm(module.momentum, module.eps)
@@ -349,7 +280,7 @@ def _group_norm(module: Any, trail: Trail) -> Trail:
 
 @reads(tnn.InstanceNorm1d, tnn.InstanceNorm2d, tnn.InstanceNorm3d)
 def _instance_norm(module: Any, trail: Trail) -> Trail:
-    _demand(not module.track_running_stats, "track_running_stats=False")
+    demand(not module.track_running_stats, "track_running_stats=False")
     trail = trail.with_channels_first()
     layer = nn.InstanceNorm(module.eps)
     return trail.then(layer, **_scale(module, trail.shape[-1]))
@@ -358,10 +289,10 @@ def _instance_norm(module: Any, trail: Trail) -> Trail:
 @reads(tnn.LayerNorm, tnn.RMSNorm)
 def _layer_norm(module: Any, trail: Trail) -> Trail:
     """Read a normalization over the last axes; of several, flattened, that is over one."""
-    _demand(module.eps is not None, "a number as eps")
+    demand(module.eps is not None, "a number as eps")
     first, trail = trail.channels_first, trail.with_channels_last()
     shape, rest = trail.shape, tuple(module.normalized_shape)
-    _demand(shape[-len(rest) :] == rest, f"the last axes of {shape} as normalized_shape")
+    demand(shape[-len(rest) :] == rest, f"the last axes of {shape} as normalized_shape")
     scale = {name: np.ravel(array) for name, array in _scale(module, math.prod(rest)).items()}
     flat = trail.reshaped((*shape[: -len(rest)], math.prod(rest)))
     if isinstance(module, tnn.LayerNorm):
@@ -374,39 +305,24 @@ def _layer_norm(module: Any, trail: Trail) -> Trail:
 @reads(tnn.Flatten)
 def _flatten(module: Any, trail: Trail) -> Trail:
     end = module.end_dim % (len(trail.shape) + 1)
-    _demand(module.start_dim == 1 and end == len(trail.shape), "all axes but the batch")
+    demand(module.start_dim == 1 and end == len(trail.shape), "all axes but the batch")
     return trail.reshaped((int(np.prod(trail.shape)),))
 
 
 @reads(tnn.Unflatten)
 def _unflatten(module: Any, trail: Trail) -> Trail:
-    _demand(isinstance(module.dim, int), "a number as dim")
+    demand(isinstance(module.dim, int), "a number as dim")
     shape, axis = trail.model_shape(), module.dim % (len(trail.shape) + 1) - 1
     return trail.reshaped((*shape[:axis], *module.unflattened_size, *shape[axis + 1 :]))
 
 
 @reads(tnn.ZeroPad1d, tnn.ZeroPad2d, tnn.ConstantPad1d, tnn.ConstantPad2d)
 def _zero_pad(module: Any, trail: Trail) -> Trail:
-    _demand(module.value == 0, "zeros as padding")
+    demand(module.value == 0, "zeros as padding")
     trail, pads = trail.with_channels_first(), module.padding  # those of the last axis come first
     sides = list(zip(pads[::2], pads[1::2], strict=True))[::-1]
-    _demand(len(trail.shape) == len(sides) + 1, f"{len(sides)} axes of places")
+    demand(len(trail.shape) == len(sides) + 1, f"{len(sides)} axes of places")
     return trail.zero_padded(sides)
-
-
-@reads(tnn.Upsample, tnn.UpsamplingNearest2d, tnn.UpsamplingBilinear2d)
-def _upsample(module: Any, trail: Trail) -> Trail:
-    _demand(module.mode in ("nearest", "bilinear"), "mode='nearest' or mode='bilinear'")
-    _demand(not module.align_corners, "align_corners=False")
-    trail = trail.with_channels_first()
-    _demand(len(trail.shape) == 3, "images")
-    grown = module.scale_factor
-    if grown is None:
-        grown = np.broadcast_to(module.size, 2) / np.array(trail.shape[:-1])
-    height, width = np.broadcast_to(grown, 2).tolist()
-    whole = height == int(height) > 0 and width == int(width) > 0
-    _demand(whole, "whole numbers as scale_factor, or a size that is a multiple")
-    return trail.then(nn.UpSample2D((int(height), int(width)), module.mode))
 
 
 @reads(modules.Columns)
@@ -420,5 +336,6 @@ def _columns(module: Any, trail: Trail) -> Trail:
     return trail.then(nn.Columns(routes))
 
 
-def _one(value: Any) -> Any:
+def one(value: Any) -> Any:
+    """Return (n,) as n, for layers of sequences."""
     return value[0] if isinstance(value, tuple) and len(value) == 1 else value
