@@ -13,12 +13,12 @@ Layers, each with its own ``forward`` and ``backward``; `layerkit.layers` has a 
     Conv1D, Conv2D, DepthwiseConv2D, SeparableConv2D, ConvTranspose2D
     MaxPool1D, MaxPool2D, AvgPool1D, AvgPool2D,
     GlobalMaxPool1D, GlobalMaxPool2D, GlobalAvgPool1D, GlobalAvgPool2D
-    BatchNorm, LayerNorm, GroupNorm, RMSNorm
+    BatchNorm, LayerNorm, GroupNorm, InstanceNorm, RMSNorm
     MultiHeadAttention, PositionalEncoding, PositionalEmbedding, TransformerEncoderBlock
     Dropout, SpatialDropout2D, AlphaDropout, GaussianNoise
     Flatten, Reshape, Permute, ZeroPad2D, UpSample2D, Embedding,
     SimpleRNN, GRU, LSTM, Bidirectional, LastStep
-    Sequential, Residual, Concat, Columns
+    Sequential, Residual, Gate, Concat, Columns
 
 The base class, and proofs::
 

@@ -96,6 +96,7 @@ ACTIVATIONS = [
     Case("HardSwish", lambda: nn.HardSwish(), (4,)),
     Case("Tanh", lambda: nn.Tanh(), (2, 3)),
     Case("HardTanh", lambda: nn.HardTanh(), (4,)),
+    Case("HardTanh as ReLU6", lambda: nn.HardTanh(0, 6), (3, 4)),
     Case("Softplus", lambda: nn.Softplus(), (4,)),
     Case("Softsign", lambda: nn.Softsign(), (4,)),
     Case("Softmax", lambda: nn.Softmax(), (4,)),
@@ -189,6 +190,8 @@ NORMALIZATION = [
     Case("LayerNorm", lambda: nn.LayerNorm(), (4,)),
     Case("LayerNorm on sequences", lambda: nn.LayerNorm(eps=1e-3), (2, 4)),
     Case("GroupNorm", lambda: nn.GroupNorm(2), (2, 2, 4)),
+    Case("InstanceNorm", lambda: nn.InstanceNorm(), (3, 2, 3)),
+    Case("InstanceNorm of sequences", lambda: nn.InstanceNorm(eps=1e-3), (4, 2)),
     Case("GroupNorm on tables", lambda: nn.GroupNorm(groups=2, eps=1e-3), (6,)),
     Case("RMSNorm", lambda: nn.RMSNorm(), (4,)),
     Case("RMSNorm on sequences", lambda: nn.RMSNorm(eps=1e-3), (2, 4)),
@@ -213,6 +216,8 @@ RESHAPING = [
     Case("ZeroPad2D oblong", lambda: nn.ZeroPad2D((0, 2)), (2, 3, 2)),
     Case("UpSample2D", lambda: nn.UpSample2D(2), (2, 3, 2)),
     Case("UpSample2D oblong", lambda: nn.UpSample2D((3, 1)), (2, 3, 2)),
+    Case("UpSample2D bilinear", lambda: nn.UpSample2D(2, "bilinear"), (2, 3, 2)),
+    Case("UpSample2D bilinear oblong", lambda: nn.UpSample2D((1, 3), "bilinear"), (3, 2, 2)),
 ]
 
 EMBEDDING = [
@@ -318,6 +323,19 @@ CONTAINERS = [
         (3, 3, 2),
         least_rows=1,
     ),
+    Case("Gate", lambda: nn.Gate(nn.Sequential([nn.Dense(4), nn.Sigmoid()])), (4,)),
+    Case("Gate of a body", lambda: nn.Gate(nn.Dense(3), body=nn.Tanh()), (2, 3)),
+    Case(
+        "Gate of channels",
+        lambda: nn.Gate(
+            nn.Sequential(
+                [nn.GlobalAvgPool2D(), nn.Dense(2), nn.SiLU(), nn.Dense(3), nn.Sigmoid()]
+            ),
+            nn.Conv2D(3, 1),
+        ),
+        (3, 2, 2),
+    ),
+    Case("Gate of places", lambda: nn.Gate(nn.Conv2D(1, 3, padding="same")), (3, 2, 2)),
     Case("Concat", lambda: nn.Concat([nn.Identity(), nn.Dense(3), nn.Dense(2)]), (4,)),
     Case("Concat of features", lambda: nn.Concat([nn.Dense(1), nn.Tanh()]), (3, 2)),
     Case(

@@ -362,6 +362,11 @@ class ShortcutForgotten(nn.Residual):
         return self.body.backward(grad_output)
 
 
+class GateTakenForConstant(nn.Gate):
+    def backward(self, grad_output):
+        return grad_output * self.cache[1]
+
+
 class LastBranchOnly(nn.Concat):
     def backward(self, grad_output):
         super().backward(grad_output)

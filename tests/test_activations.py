@@ -61,6 +61,13 @@ ELEMENTWISE = {
     "HardSwish": (HardSwish(), lambda t, F: F.hardswish(t), (-3 / 8, INF), (-1 / 2, 3 / 2)),
     "Tanh": (Tanh(), lambda t, F: t.tanh(), (-1, 1), (0, 1)),
     "HardTanh": (HardTanh(), lambda t, F: F.hardtanh(t), (-1, 1), (0, 1)),
+    "ReLU6": (HardTanh(0, 6), lambda t, F: F.relu6(t), (0, 6), (0, 1)),
+    "HardTanh(-0.5, 2)": (
+        HardTanh(-0.5, 2),
+        lambda t, F: F.hardtanh(t, -0.5, 2),
+        (-0.5, 2),
+        (0, 1),
+    ),
     # without a threshold, above which PyTorch returns x itself
     "Softplus": (Softplus(), lambda t, F: F.softplus(t, threshold=700), (0, INF), (0, 1)),
     "Softsign": (Softsign(), lambda t, F: F.softsign(t), (-1, 1), (0, 1)),
@@ -537,3 +544,18 @@ def test_a_rectifier_of_another_function_computes_that_one():
     x = np.array([[-1.0, 0.5, 3.0]])
     np.testing.assert_array_equal(Capped().forward(x), [[0, 0.5, 1]])
     np.testing.assert_array_equal(Capped().infer(x), [[0, 0.5, 1]])
+
+
+@pytest.mark.parametrize(
+    "bounds, message",
+    [
+        ((1, 1), r"in HardTanh\(low=1, high=1\): low must be below high=1, got 1"),
+        ((2, -2), "low must be below high=-2, got 2"),
+        ((0, math.inf), "high must be a finite number, got inf"),
+        ((math.nan, 1), "low must be a finite number, got nan"),
+        (("0", 6), "low must be a finite number, got '0'"),
+    ],
+)
+def test_hard_tanh_needs_two_bounds(bounds, message):
+    with pytest.raises(ValueError, match=message):
+        HardTanh(*bounds).build(3)

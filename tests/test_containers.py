@@ -13,6 +13,9 @@ from layerkit import (
     Concat,
     Dense,
     Embedding,
+    Flatten,
+    Gate,
+    GlobalAvgPool2D,
     Identity,
     Layer,
     ReLU,
@@ -340,3 +343,64 @@ def test_needs_input_grad_reaches_the_first_layer_only():
     assert network.backward(network.forward(np.ones((1, 4)))) is None
     network.needs_input_grad = True
     assert network.backward(network.forward(np.ones((1, 4)))).shape == (1, 4)
+
+
+# ---------------------------------------------------------------- Gate
+
+
+def test_gate_multiplies_values_and_shares_gradients():
+    layer = Gate(Dense(2, use_bias=False), body=Dense(2, use_bias=False))
+    layer.build(2, dtype=np.float64)
+    layer.gate.params["W"][...] = [[10, 0], [0, 1]]
+    layer.body.params["W"][...] = [[1, 2], [3, 4]]
+    # body gives 4, 6; gate 10, 1
+    assert layer.forward([[1.0, 1.0]]).tolist() == [[40.0, 6.0]]
+    # by the body: G gate = 10, 0, times W^T: 10, 30; by the gate: G body = 4, 0, so 40, 0
+    assert layer.backward([[1.0, 0.0]]).tolist() == [[50.0, 30.0]]
+    assert layer.body.grads["W"].tolist() == [[10.0, 0.0], [10.0, 0.0]]
+    assert layer.gate.grads["W"].tolist() == [[4.0, 0.0], [4.0, 0.0]]
+
+
+def test_squeeze_and_excite_is_torch():
+    torch = pytest.importorskip("torch")
+    block = Gate(Sequential([GlobalAvgPool2D(), Dense(2), Tanh(), Dense(3)]))
+    block.build((4, 5, 3), random_state=0, dtype=np.float64)
+    x, grad_output = np.random.default_rng(0).standard_normal((2, 2, 4, 5, 3))
+    first, second = block.gate[1].params, block.gate[3].params
+    tx = torch.tensor(x, requires_grad=True)
+    t = {k: torch.tensor(v) for k, v in first.items()}
+    u = {k: torch.tensor(v) for k, v in second.items()}
+    gate = torch.tanh(tx.mean((1, 2)) @ t["W"] + t["b"]) @ u["W"] + u["b"]
+    ty = tx * gate[:, None, None, :]
+    ty.backward(torch.tensor(grad_output))
+    np.testing.assert_allclose(block.forward(x), ty.detach().numpy(), rtol=1e-9)
+    np.testing.assert_allclose(block.backward(grad_output), tx.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "gate, body, shape",
+    [
+        (Dense(3), None, (4, 2)),
+        (Dense(1), Dense(2), (3,)),
+        (Dense(1), None, (4, 2)),
+        (Flatten(), None, (4, 2)),
+    ],
+    ids=["too wide", "one for all", "one a step", "flat"],
+)
+def test_what_a_gate_may_give(gate, body, shape):
+    layer = Gate(gate, body)
+    if isinstance(gate, Dense) and gate.units == 1:
+        layer.build(shape, random_state=0)
+        x = np.ones((2, *shape))
+        f = x if body is None else body.infer(x)
+        np.testing.assert_allclose(layer.infer(x), f * gate.infer(x), rtol=1e-6)
+        return
+    with pytest.raises(ValueError, match=r"in Gate: the gate gives .* and the body \(4, 2\)"):
+        layer.build(shape)
+
+
+def test_gate_takes_layers():
+    with pytest.raises(TypeError, match="gate must be a layer, got <class"):
+        Gate(Dense).build(4)
+    with pytest.raises(TypeError, match="body must be a layer, got 3"):
+        Gate(Dense(4), 3).build(4)

@@ -285,7 +285,7 @@ def test_a_shared_module_is_read_at_every_place(module, n_layers):
         (tnn.Sequential(tnn.LSTM(2, 2)), r"module\.0 LSTM\(2, 2\): only with batch_first=True"),
         (tnn.Sequential(tnn.Softplus(beta=2)), r"module\.0 .*only with beta=1"),
         (tnn.Sequential(tnn.Softplus(threshold=0.5)), "only with threshold of at least 20"),
-        (tnn.Sequential(tnn.MaxPool2d(2, ceil_mode=True)), "only with ceil_mode=False"),
+        (tnn.Sequential(tnn.MaxPool2d(4, ceil_mode=True)), "only with ceil_mode=False"),
         (tnn.Sequential(tnn.MaxPool2d(2, return_indices=True)), "only with return_indices=False"),
         (tnn.AdaptiveMaxPool2d(1, return_indices=True), "only with return_indices=False"),
         (tnn.Sequential(tnn.AvgPool2d(3, divisor_override=2)), "only with divisor_override=None"),

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from layerkit import check_gradients
 from layerkit.kernels import row_length
+from layerkit.layers.instance_norm import InstanceNorm
 from layerkit.layers.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 
 # The larger ones are divided into rows of several positions.
@@ -377,3 +378,41 @@ def test_a_sample_needs_channels(make):
 @each_layer
 def test_scales_and_shifts_are_exempt_from_decay(make):
     assert not any(slot.decay for slot in make().build(4).layout)
+
+
+# ---------------------------------------------------------------- InstanceNorm
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 4), (2, 3, 2, 4), (4, 9, 8, 3), (2, 2, 3, 2, 3)], ids=str)
+def test_instance_norm_is_torch(shape, rng):
+    torch = pytest.importorskip("torch")
+    layer = build(InstanceNorm(eps=1e-3), shape, rng)
+    c = shape[-1]
+    kinds = {3: torch.nn.InstanceNorm1d, 4: torch.nn.InstanceNorm2d, 5: torch.nn.InstanceNorm3d}
+    module = kinds[len(shape)](c, eps=1e-3, affine=True).double()
+    module.weight.data[...] = torch.tensor(layer.params["gamma"])
+    module.bias.data[...] = torch.tensor(layer.params["beta"])
+    for training in (True, False):
+        module.train(training)
+        x, grad_output = 2 + 3 * rng.standard_normal(shape), rng.standard_normal(shape)
+        tx = torch.tensor(x, requires_grad=True)
+        ty = module(tx.movedim(-1, 1)).movedim(1, -1)
+        module.zero_grad()
+        ty.backward(torch.tensor(grad_output))
+        close = {"rtol": 1e-9, "atol": 1e-9}
+        assert_allclose(layer.forward(x, training=training), ty.detach().numpy(), **close)
+        assert_allclose(layer.backward(grad_output), tx.grad.numpy(), **close)
+        assert_allclose(layer.grads["gamma"], module.weight.grad.numpy(), **close)
+        assert_allclose(layer.grads["beta"], module.bias.grad.numpy(), **close)
+
+
+def test_instance_norm_takes_the_contrast_out(rng):
+    x = rng.standard_normal((2, 4, 5, 3))
+    layer = InstanceNorm(eps=1e-12).build((4, 5, 3), dtype=np.float64)
+    assert_allclose(layer.infer(7 * x + [1.0, -2.0, 30.0]), layer.infer(x), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 4), (1, 1, 4)], ids=str)
+def test_instance_norm_of_one_position_is_refused(shape):
+    with pytest.raises(ValueError, match=r"in InstanceNorm\(\): expects .* at least two positions"):
+        InstanceNorm().build(shape)

@@ -4,12 +4,14 @@ import copy
 import pickle
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import layerkit.layers as nn
 from layerkit import check_gradients
+from layerkit.interchange import from_onnx, from_pytorch, to_onnx, to_pytorch
 
 DEPTH = 4
 SIDE = st.integers(1, 5)
@@ -68,7 +70,7 @@ def networks(draw, input_shape, depth, keeps_positions=False):
     if not keeps_positions and len(input_shape) > 1:
         kinds.append("sliding")
     if depth > 1:
-        kinds += ["sequential", "residual", "concat"]
+        kinds += ["sequential", "residual", "gate", "concat"]
     kind = draw(st.sampled_from(kinds))
     if kind == "pointwise":
         return draw(pointwise_layers())
@@ -84,6 +86,10 @@ def networks(draw, input_shape, depth, keeps_positions=False):
         body = draw(networks(input_shape, depth - 1, keeps_positions=True))
         channels = output_shape(body, input_shape)[-1]
         return nn.Residual(body, nn.Dense(channels) if channels != input_shape[-1] else None)
+    if kind == "gate":
+        gate = draw(networks(input_shape, depth - 1, keeps_positions=True))
+        width = draw(st.sampled_from([1, input_shape[-1]]))
+        return nn.Gate(nn.Sequential([gate, nn.Dense(width), nn.Sigmoid()]))
     branches = [draw(networks(input_shape, depth - 1, keeps_positions=True)) for _ in range(2)]
     return nn.Concat(branches)
 
@@ -132,3 +138,28 @@ def test_samples_of_any_network_are_independent(drawn, n_samples):
     assert_allclose(
         network.infer(x)[:n_samples], network.infer(x[:n_samples]), rtol=1e-9, atol=1e-12
     )
+
+
+def there_and_back(drawn, exchange):
+    network, input_shape = drawn
+    network.build(input_shape, random_state=0)
+    rng = np.random.default_rng(0)
+    network.flat_params[...] += 0.1 * rng.standard_normal(network.n_params)
+    x = rng.standard_normal((3, *input_shape)).astype(np.float32)
+    back = exchange(network)
+    assert_allclose(back.infer(x), network.infer(x), rtol=1e-3, atol=1e-4)
+
+
+@few
+@given(networks_with_input())
+def test_any_network_comes_back_from_onnx(drawn):
+    pytest.importorskip("onnx")
+    there_and_back(drawn, lambda network: from_onnx(to_onnx(network)))
+
+
+@few
+@given(networks_with_input())
+def test_any_network_comes_back_from_pytorch(drawn):
+    pytest.importorskip("torch")
+    shape = drawn[1]
+    there_and_back(drawn, lambda network: from_pytorch(to_pytorch(network), shape))

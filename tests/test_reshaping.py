@@ -186,3 +186,39 @@ def test_images_are_needed(layer):
     with pytest.raises(ValueError, match=message):
         layer.build((8, 8))
     assert math.prod(layer.build((8, 8, 1)).output_shape) > 64
+
+
+# ---------------------------------------------------------------- bilinear
+
+
+@pytest.mark.parametrize("size", [1, 2, (3, 1), (1, 4), (5, 2)])
+def test_bilinear_up_sampling_is_torch(size, rng):
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Upsample(scale_factor=size, mode="bilinear", align_corners=False)
+    layer = UpSample2D(size, "bilinear")
+    x = rng.standard_normal((2, 3, 4, 5))
+    y = layer.forward(x)
+    grad_output = rng.standard_normal(y.shape)
+    tx = torch.tensor(x, requires_grad=True)
+    ty = module(tx.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    ty.backward(torch.tensor(grad_output))
+    assert_allclose(y, ty.detach().numpy(), rtol=1e-9, atol=1e-12)
+    assert_allclose(layer.backward(grad_output), tx.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 2, (3, 1), (4, 5)])
+def test_bilinear_shares_add_up(size):
+    """A constant image stays one, and one pixel alone fills the whole image."""
+    for shape in [(1, 2, 3, 1), (1, 1, 1, 2), (1, 1, 4, 1)]:
+        y = UpSample2D(size, "bilinear").forward(np.full(shape, 7.0))
+        assert_allclose(y, 7.0, rtol=1e-12)
+
+
+def test_bilinear_by_hand():
+    layer = UpSample2D((1, 2), interpolation="bilinear")
+    y = layer.forward(np.reshape([0.0, 4.0, 8.0], (1, 1, 3, 1)))
+    assert y.ravel().tolist() == [0, 1, 3, 5, 7, 8]
+    grad = layer.backward(np.reshape([1.0, 0, 0, 0, 0, 2.0], (1, 1, 6, 1)))
+    assert grad.ravel().tolist() == [1, 0, 2]
+    with pytest.raises(ValueError, match='interpolation must be "nearest" or "bilinear", got'):
+        UpSample2D(2, "cubic").build((2, 3, 1))

@@ -23,6 +23,7 @@ from layerkit.layers import (
     Concat,
     Conv2D,
     Dense,
+    Gate,
     Identity,
     ReLU,
     Residual,
@@ -45,6 +46,7 @@ _CODES: dict[type[Layer], int] = {
 _CONTENTS: dict[type[Layer], tuple[str, ...]] = {
     Sequential: ("layers",),
     Residual: ("body", "shortcut"),
+    Gate: ("gate", "body"),
     Concat: ("branches",),
     Columns: ("routes",),
 }  # where containers hold their layers; a subclass may have a forward of its own

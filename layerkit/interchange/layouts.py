@@ -66,6 +66,12 @@ def rows_at_the_end(layer: Any, cut: Sequence[int]) -> list[int]:
     return [found + gone - full for found, gone, full in ends]
 
 
+def ceil_changes_nothing(n: int, size: int, stride: int, sides: tuple[int, int]) -> bool:
+    """Whether rounding up gives as many windows; one that begins after the cells is not counted."""
+    room = n + sum(sides) - size
+    return room % stride == 0 or (room // stride + 1) * stride >= n + sides[0]
+
+
 class InOrder:
     """A tensor of a model that knows where its channels are.
 
@@ -251,6 +257,12 @@ def add(trails: Sequence[Trail]) -> Trail:
         return nn.Residual(nn.Identity() if body is None else body, shortcut)
 
     return join([first, second.in_order(first.channels_first)], residual)
+
+
+def gated(gate: Trail, body: Trail) -> Trail:
+    """Multiply a trail by another one that stretches to its shape: a Gate."""
+    ways = [body, gate.in_order(body.channels_first)]
+    return join(ways, lambda parts: nn.Gate(parts[1] or nn.Identity(), parts[0]))
 
 
 def concatenate(trails: Sequence[Trail], axis: int) -> Trail:

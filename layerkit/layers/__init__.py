@@ -59,6 +59,7 @@ Normalization::
     BatchNorm         every channel, over the batch and all positions
     LayerNorm         every position, over its channels
     GroupNorm         groups of channels, over all positions of a sample
+    InstanceNorm      every channel, over all positions of a sample
     RMSNorm           every position scaled to root-mean-square 1
 
 Attention::
@@ -81,13 +82,14 @@ Shapes and indices::
     Reshape           a sample in another shape
     Permute           its axes in another order
     ZeroPad2D         images in a frame of zeros
-    UpSample2D        images enlarged by repeating pixels
+    UpSample2D        images enlarged by repeating pixels, or by lines between them
     Embedding         a learned vector for every integer
 
 Containers::
 
     Sequential        layers in a chain
     Residual          a block and a way around it, added
+    Gate              a block and a gate on the same input, multiplied
     Concat            branches side by side on the same input
     Columns           columns of a table, each to a sub-network of its own
 """
@@ -110,6 +112,7 @@ from layerkit.layers.dense import Dense
 from layerkit.layers.depthwise import DepthwiseConv2D, SeparableConv2D
 from layerkit.layers.dropout import AlphaDropout, Dropout, GaussianNoise, SpatialDropout2D
 from layerkit.layers.embedding import Embedding
+from layerkit.layers.gate import Gate
 from layerkit.layers.gated import GELU, GLU, HardSwish, Mish, SiLU
 from layerkit.layers.global_pooling import (
     GlobalAvgPool1D,
@@ -118,6 +121,7 @@ from layerkit.layers.global_pooling import (
     GlobalMaxPool2D,
     LastStep,
 )
+from layerkit.layers.instance_norm import InstanceNorm
 from layerkit.layers.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from layerkit.layers.pooling import AvgPool1D, AvgPool2D, MaxPool1D, MaxPool2D
 from layerkit.layers.positions import PositionalEmbedding, PositionalEncoding
@@ -148,6 +152,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
+    "Gate",
     "GaussianNoise",
     "GlobalAvgPool1D",
     "GlobalAvgPool2D",
@@ -158,6 +163,7 @@ __all__ = [
     "HardSwish",
     "HardTanh",
     "Identity",
+    "InstanceNorm",
     "LastStep",
     "LayerNorm",
     "LeakyReLU",

@@ -7,6 +7,8 @@ import numpy as np
 from layerkit import initializers
 from layerkit.kernels import sigmoid, sigmoid_grad, softplus, softplus_grad, tanh, tanh_grad
 from layerkit.layer import Layer
+from layerkit.parameters import is_number
+from layerkit.shapes import Shape
 
 
 def hard_sigmoid(x: np.ndarray) -> np.ndarray:
@@ -216,14 +218,26 @@ class Tanh(FromOutput):
 class HardTanh(FromOutput):
     r"""A tanh of three straight lines.
 
-    .. math:: y = \min(\max(x, -1), 1), \qquad
-              f'(x) = \begin{cases} 1 & |x| < 1 \\ 0 & \text{else} \end{cases}
+    .. math:: y = \min(\max(x, a), b), \qquad
+              f'(x) = \begin{cases} 1 & a < x < b \\ 0 & \text{else} \end{cases}
+
+    Parameters
+    ----------
+    low : float, default=-1.0
+        a, finite.
+    high : float, default=1.0
+        b, finite and above a. From 0 to 6 the function is called ReLU6.
+
+    Raises
+    ------
+    ValueError
+        If ``low`` or ``high`` is not a finite number, or ``low`` not below ``high``.
 
     Notes
     -----
-    Input and output of any shape, values in [-1, 1], derivative 0 or 1; 0 at the kinks x = ±1, as
-    in PyTorch. Backward: :math:`\partial L / \partial x = G \, f'(x)`. Outside ±1 nothing is
-    learned.
+    Input and output of any shape, values in [a, b], derivative 0 or 1; 0 at the kinks a and b, as
+    in PyTorch. Backward: :math:`\partial L / \partial x = G \, f'(x)`. Outside of [a, b] nothing
+    is learned.
 
     References
     ----------
@@ -234,15 +248,28 @@ class HardTanh(FromOutput):
     >>> layer = HardTanh()
     >>> layer.forward([[-4.0, 0.5, 4.0]]).tolist(), layer.backward([[1.0, 1.0, 1.0]]).tolist()
     ([[-1.0, 0.5, 1.0]], [[0.0, 1.0, 0.0]])
+    >>> HardTanh(0, 6).forward([[-4.0, 5.0, 8.0]]).tolist()
+    [[0.0, 5.0, 6.0]]
     """
 
     weight_init = staticmethod(initializers.glorot_uniform)
+    low, high = -1.0, 1.0  # of a pickle that was made before they could be chosen
+
+    def __init__(self, *, low: float = -1.0, high: float = 1.0) -> None:
+        self.low = low
+        self.high = high
+
+    def setup(self, input_shape: Shape) -> Shape:
+        for name, bound in (("low", self.low), ("high", self.high)):
+            self.check(is_number(bound), name, "a finite number")
+        self.check(self.low < self.high, "low", f"below high={self.high}")
+        return input_shape
 
     def function(self, x: np.ndarray) -> np.ndarray:
-        return x.clip(-1, 1)
+        return x.clip(float(self.low), float(self.high))
 
     def derivative_from_output(self, y: np.ndarray) -> np.ndarray:
-        return inside(y, -1, 1)
+        return inside(y, float(self.low), float(self.high))
 
 
 class Softplus(Elementwise):

@@ -115,7 +115,7 @@ class MultiHeadAttention(Layer):
     takes_sequences = True
     weight_init = staticmethod(initializers.glorot_uniform)
 
-    def __init__(self, num_heads: int, causal: bool = False, rate: float = 0.0) -> None:
+    def __init__(self, num_heads: int, *, causal: bool = False, rate: float = 0.0) -> None:
         self.num_heads = num_heads
         self.causal = causal
         self.rate = rate
@@ -290,12 +290,14 @@ class TransformerEncoderBlock(Layer):
     takes_sequences = True
     weight_init = staticmethod(initializers.glorot_uniform)
 
-    def __init__(self, num_heads: int, units: int, rate: float = 0.1, causal: bool = False) -> None:
+    def __init__(
+        self, num_heads: int, units: int, *, rate: float = 0.1, causal: bool = False
+    ) -> None:
         self.num_heads = num_heads
         self.units = units
         self.rate = rate
         self.causal = causal
-        attend = MultiHeadAttention(num_heads, causal, rate)
+        attend = MultiHeadAttention(num_heads, causal=causal, rate=rate)
         hidden = [Dense(units), ReLU(), Dropout(rate)]
         narrow = Dense(units)  # of the input's width, once that is known
         self.attention = Residual(Sequential([LayerNorm(), attend, Dropout(rate)]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -171,7 +172,7 @@ def check_layers(**layers: Any) -> None:
     """Refuse what is not a layer, by the name of the argument."""
     for name, layer in layers.items():
         if not isinstance(layer, Layer):
-            raise TypeError(f"{name} must be a layer, got {layer!r}{_hint(layer)}")
+            raise TypeError(f"{name} must be a layer, got {reprlib.repr(layer)}{_hint(layer)}")
 
 
 def _layer_of(entry: Any) -> Layer:
@@ -180,7 +181,7 @@ def _layer_of(entry: Any) -> Layer:
         entry = entry[1]
     if not isinstance(entry, Layer):
         raise TypeError(
-            f"layers must be layers or (name, layer) pairs, got {entry!r}{_hint(entry)}"
+            f"layers must be layers or (name, layer) pairs, got {reprlib.repr(entry)}{_hint(entry)}"
         )
     return entry
 

@@ -209,28 +209,37 @@ class ZeroPad2D(Layer):
 
 
 class UpSample2D(Layer):
-    r"""Images enlarged by repeating pixels (nearest neighbour).
+    r"""Images enlarged by repeating pixels (nearest neighbour), or by lines between them.
 
-    .. math:: y_{uvc} = x_{\lfloor u / s \rfloor, \lfloor v / t \rfloor, c}
+    .. math:: y_{uvc} = \sum_{ij} A_{ui} B_{vj} \, x_{ijc}, \qquad
+              \text{nearest: } A_{ui} = [i = \lfloor u / s \rfloor], \quad
+              \text{bilinear: } A_{ui} = \max(0, 1 - |p_u - i|)
+
+    where :math:`p_u = (u + 1/2) / s - 1/2`, kept between 0 and height - 1, is the place of the
+    centre of pixel u among those of x; B likewise, with t and the width.
 
     Parameters
     ----------
     size : int or pair of int
         Factors s for the height and t for the width, at least 1.
+    interpolation : {"nearest", "bilinear"}, default="nearest"
+        Bilinear as in Keras, and in PyTorch with ``align_corners=False``.
 
     Raises
     ------
     ValueError
-        If ``size`` is not positive, or the input is no batch of images.
+        If ``size`` is not positive, ``interpolation`` is none of the two, or the input is no batch
+        of images.
 
     Notes
     -----
     Input ``(n_samples, height, width, channels)``, output
     ``(n_samples, s * height, t * width, channels)``.
-    Backward: a pixel gets the sum of the gradients of its copies.
+    Backward is the transposed map: a pixel gets the gradients of all that were made from it, each
+    times its share. Nearest, that is the sum over its copies:
 
-    .. math:: \frac{\partial L}{\partial x_{uvc}} =
-              \sum_{i < s} \sum_{j < t} \frac{\partial L}{\partial y_{su + i,\, tv + j,\, c}}
+    .. math:: \frac{\partial L}{\partial x_{ijc}} =
+              \sum_{uv} A_{ui} B_{vj} \frac{\partial L}{\partial y_{uvc}}
 
     References
     ----------
@@ -245,14 +254,21 @@ class UpSample2D(Layer):
     [[7.0, 7.0, 8.0, 8.0]]
     >>> layer.backward([[[[1.0], [2.0], [3.0], [4.0]]]])[0, :, :, 0].tolist()
     [[3.0, 7.0]]
+    >>> UpSample2D((1, 2), "bilinear").forward([[[[7], [8]]]])[0, :, :, 0].tolist()
+    [[7.0, 7.25, 7.75, 8.0]]
     """
 
-    def __init__(self, size: int | Pair) -> None:
+    interpolation = "nearest"  # of a pickle that was made before it could be chosen
+
+    def __init__(self, size: int | Pair, *, interpolation: str = "nearest") -> None:
         self.size = size
+        self.interpolation = interpolation
 
     def setup(self, input_shape: Shape) -> Shape:
         check_spatial(self, input_shape)
         self._factors = pair(self, "size", n_axes=2)
+        known = self.interpolation in ("nearest", "bilinear")
+        self.check(known, "interpolation", '"nearest" or "bilinear"')
         height, width, channels = input_shape
         return height * self._factors[0], width * self._factors[1], channels
 
@@ -262,10 +278,45 @@ class UpSample2D(Layer):
         return self._factors
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        if self.interpolation == "bilinear":
+            A, B = self.shares(x.dtype)
+            return _of_rows_and_columns(A, B, x)
         s, t = self._factors
         return x.repeat(s, axis=1).repeat(t, axis=2)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        if self.interpolation == "bilinear":
+            A, B = self.shares(grad_output.dtype)
+            return _of_rows_and_columns(A.T, B.T, grad_output)
         s, t = self._factors
         copies = [grad_output[:, i::s, j::t] for i in range(s) for j in range(t)]
         return sum(copies[1:], start=copies[0])
+
+    def shares(self, dtype: Any = np.float64) -> list[np.ndarray]:
+        """Return how much every pixel of the input counts, bilinearly, for those of the output.
+
+        Parameters
+        ----------
+        dtype : numpy dtype, default=float64
+            Of the arrays.
+
+        Returns
+        -------
+        shares : list of two ndarrays
+            A (s * height, height), of the rows, and B (t * width, width), of the columns.
+        """
+        sizes = zip(self.input_shape, self._factors, strict=False)
+        return [bilinear_shares(n, n * k).astype(dtype) for n, k in sizes]
+
+
+def bilinear_shares(n: int, m: int) -> np.ndarray:
+    """Return how much each of n pixels in a row counts for each of the m that they become."""
+    places = ((np.arange(m) + 0.5) * n / m - 0.5).clip(0, n - 1)
+    return np.maximum(0, 1 - abs(places[:, np.newaxis] - np.arange(n)))
+
+
+def _of_rows_and_columns(A: np.ndarray, B: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return the sum over i, j of A[u, i] B[v, j] x[n, i, j, c]."""
+    n_samples, height, width, channels = x.shape
+    rows = A @ x.reshape(n_samples, height, width * channels)
+    return B @ rows.reshape(n_samples, len(A), width, channels)

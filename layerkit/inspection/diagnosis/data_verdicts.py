@@ -119,7 +119,7 @@ def _entries(layer: Layer, columns: Any) -> list[tuple[Any, Layer]]:
     if isinstance(layer, layers.Columns):
         routes = zip(layer.positions, layer.routes, strict=True)
         return [found for at, (_, inner) in routes for found in _entries(inner, columns[at])]
-    if isinstance(layer, (layers.Residual, layers.Concat)):
+    if isinstance(layer, (layers.Residual, layers.Gate, layers.Concat)):
         return [found for _, inner in layer.children() for found in _entries(inner, columns)]
     return [(columns, layer)]
 

@@ -24,9 +24,15 @@ FLAT = {
     Sigmoid: (0.025, 0.975),
     Tanh: (-0.95, 0.95),
     HardSigmoid: (1e-6, 1 - 1e-6),
-    HardTanh: (-1 + 1e-6, 1 - 1e-6),
     Softsign: (-0.7, 0.7),
 }
+
+
+def flat_range(layer: Layer) -> tuple[float, float] | None:
+    """Return between which outputs a saturating function is not flat; None of others."""
+    if isinstance(layer, HardTanh):  # from 0 on it is a rectifier
+        return (layer.low + 1e-6, layer.high - 1e-6) if layer.low < 0 else None
+    return next((FLAT[kind] for kind in FLAT if isinstance(layer, kind)), None)
 
 
 class Moments:
@@ -141,7 +147,7 @@ class LayerStatistics:
         self.arrived, self.left = Signal(), Signal()
         self.flat = 0
         self.origin = ""
-        self.flat_range = next((FLAT[kind] for kind in FLAT if isinstance(layer, kind)), None)
+        self.flat_range = flat_range(layer)
         self.mean_gradient: Any = 0.0
         self.gradient_squares, self.n_gradients = 0.0, 0
 
@@ -194,7 +200,7 @@ class LayerStatistics:
     @property
     def dead(self) -> float:
         """Share of units that an activation holds at one value for all data."""
-        if isinstance(self.layer, tuple(FLAT)) or self.layer.params or not self.units.count:
+        if self.flat_range is not None or self.layer.params or not self.units.count:
             return 0.0
         return float(np.mean(self.constant_units))
 

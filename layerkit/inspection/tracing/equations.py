@@ -19,7 +19,7 @@ from layerkit.inspection.tracing.record import (
     is_small,
 )
 from layerkit.layer import Layer
-from layerkit.layers import Concat, Dense, MultiHeadAttention, Residual
+from layerkit.layers import Concat, Dense, Gate, MultiHeadAttention, Residual
 from layerkit.layers.activations import Elementwise
 from layerkit.losses import Loss
 from layerkit.tables import number
@@ -65,7 +65,7 @@ def local_derivative(layer: Layer, x: np.ndarray, y: np.ndarray) -> LocalDerivat
     """Find dy/dx of a layer that has just run forward; its gradients are overwritten."""
     if isinstance(layer, Dense):
         return LocalDerivative(in_one_line(Dense)[0], layer.params["W"].copy())
-    for container in (Residual, Concat):
+    for container in (Residual, Gate, Concat):
         if isinstance(layer, container):
             return LocalDerivative(in_one_line(container)[0])
     if layer.children():

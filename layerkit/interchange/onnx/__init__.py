@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,9 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
     ----------
     model : Layer, estimator, or any model that skl2onnx converts
         A built network; a fitted estimator of ours; or a fitted Pipeline, ColumnTransformer,
-        GridSearchCV, … with our estimators inside.
+        GridSearchCV, … with our estimators inside. At its end may stand a
+        TransformedTargetRegressor, if its inverse is a scale and a shift, exp, expm1, a square, a
+        square root or a reciprocal; or a FixedThresholdClassifier or TunedThresholdClassifierCV.
     path : str or path, optional
         File to write, or to replace once the new one is complete.
     X : array or DataFrame, optional
@@ -89,26 +92,41 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
         label, probabilities = session.run(None, {"X": X.astype("float32")})
     """
     require("onnx", install=_INSTALL)
-    from layerkit.interchange.onnx.models import convert, sign
+    from layerkit.interchange.onnx.models import sign
 
-    is_ours = X is None and isinstance(getattr(model, "network_", None), Layer)
-    if isinstance(model, Layer) or is_ours:
-        converted = convert(model)
-    elif not hasattr(model, "fit"):
-        raise TypeError(f"to_onnx takes a layer, an estimator or a Pipeline, got {model!r}")
+    if isinstance(model, Layer) or not hasattr(model, "fit"):
+        converted = _converted(model, X)
     else:
         from sklearn.utils.validation import check_is_fitted
 
-        check_is_fitted(model)
-        require("skl2onnx", install=_INSTALL)
-        from layerkit.interchange.onnx.pipelines import convert_pipeline
+        from layerkit.interchange.onnx.endings import without_endings
 
-        converted = convert_pipeline(model, X)
+        check_is_fitted(model)
+        inside, endings = without_endings(model)
+        converted = _converted(inside, X)
+        for write in endings:
+            write(converted)
     converted = sign(converted, model)
     if path is not None:
         with replacing(Path(path)) as file:
             file.write(converted.SerializeToString())
     return converted
+
+
+def _converted(model: Any, X: Any) -> ModelProto:
+    """Write what ourselves can, and the rest with skl2onnx."""
+    from layerkit.interchange.onnx.models import convert
+
+    is_ours = X is None and isinstance(getattr(model, "network_", None), Layer)
+    if isinstance(model, Layer) or is_ours:
+        return convert(model)
+    if not hasattr(model, "fit"):
+        shown = reprlib.repr(model)
+        raise TypeError(f"to_onnx takes a layer, an estimator or a Pipeline, got {shown}")
+    require("skl2onnx", install=_INSTALL)
+    from layerkit.interchange.onnx.pipelines import convert_pipeline
+
+    return convert_pipeline(model, X)
 
 
 def from_onnx(
@@ -121,7 +139,8 @@ def from_onnx(
     Parameters
     ----------
     source : str, path or onnx.ModelProto
-        Feed-forward, with one input; residual sums and concatenated branches included.
+        Feed-forward, with one input; residual sums, products of two branches (a `Gate`) and
+        concatenated branches included.
     input_shape : int or tuple of int, optional
         Of one sample in our layout, **channels last**; needed where the model leaves sizes open.
     output : str, optional
@@ -143,8 +162,8 @@ def from_onnx(
     TypeError
         For a source that is neither a path nor a model.
     ValueError
-        For an operator, or a use of one, that we have no layer for: it is named. For a file that
-        holds no model; for an input_shape that is not the model's.
+        For an operator, or a use of one, that we have no layer for: the first one is named, with
+        the reason. For a file that holds no model; for an input_shape that is not the model's.
 
     Notes
     -----
@@ -153,8 +172,11 @@ def from_onnx(
     left open stays open. Of what they return, all steps and the last state are taken, in PyTorch's
     ways of writing them.
 
-    Activations are known by the values that they give, not by how they are spelt in operators.
-    Every tensor must come from the input through a chain of layers, branches and sums of them.
+    Activations, normalizations, softmaxes and gated linear units are known by the values that they
+    give, not by how they are spelt in operators. Other operators become what computes the same: a
+    mean or maximum over any axes is a pooling, a clip a `HardTanh` with its bounds, a slice of a
+    table's columns `Columns`. Every tensor must come from the input through a chain of layers,
+    branches, and sums and products of them.
 
     Examples
     --------

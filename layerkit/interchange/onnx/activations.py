@@ -8,13 +8,12 @@ tensor is evaluated on a few numbers, and the layer that gives the same values i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from onnx import NodeProto, ValueInfoProto, helper
-from onnx.reference import ReferenceEvaluator
+from onnx import NodeProto
 
 import layerkit.layers as nn
+from layerkit.interchange.onnx.expressions import evaluate
 from layerkit.layer import Layer
 
 _NEAR = np.linspace(-8, 8, 257)
@@ -22,9 +21,10 @@ _FAR = np.logspace(1, 38, 38)  # as far as float32 goes: a bound may lie anywher
 GRID = np.concatenate([_NEAR, _FAR, -_FAR]).astype(np.float32)
 
 OPERATORS = {
-    *("Abs", "Add", "Clip", "Div", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish"),
-    *("LeakyRelu", "Log", "Max", "Min", "Mish", "Mul", "Neg", "Pow", "Reciprocal", "Relu"),
-    *("Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Sub", "Swish", "Tanh"),
+    *("Abs", "Add", "And", "Celu", "Clip", "Div", "Elu", "Equal", "Erf", "Exp", "Gelu", "Greater"),
+    *("GreaterOrEqual", "HardSigmoid", "HardSwish", "LeakyRelu", "Less", "LessOrEqual", "Log"),
+    *("Max", "Min", "Mish", "Mul", "Neg", "Not", "Or", "Pow", "Reciprocal", "Relu", "Selu"),
+    *("Sigmoid", "Sign", "Softplus", "Softsign", "Sqrt", "Sub", "Swish", "Tanh", "Where"),
 }
 _KNOWN = (
     *(nn.Identity(), nn.ReLU(), nn.Sigmoid(), nn.Tanh(), nn.GELU(), nn.GELU(approximate=True)),
@@ -32,6 +32,7 @@ _KNOWN = (
     *(nn.Softplus(), nn.Softsign(), nn.ELU(), nn.LeakyReLU()),
 )
 _WITHOUT_ROUNDING = (nn.Identity, nn.ReLU, nn.HardTanh)  # they only choose
+_FARTHEST = float(np.finfo(np.float32).max)
 
 Samples = dict[str, np.ndarray]  # by the tensor that they are a function of, the nearest one last
 
@@ -46,7 +47,9 @@ def samples_of(node: NodeProto, inputs: Sequence[Samples | np.ndarray], opset: i
     for source in tensors[0]:
         if all(source in samples for samples in tensors):
             values = [v[source] if isinstance(v, dict) else _scalar(v) for v in inputs]
-            found[source] = run_node(node, values, opset)
+            names = [name for name in node.input if name]
+            feeds = dict(zip(names, values, strict=True))
+            found[source] = np.asarray(evaluate([node], feeds, node.output[:1], opset)[0])
     return found
 
 
@@ -56,26 +59,13 @@ def _scalar(value: np.ndarray) -> np.ndarray:
     return value.reshape(()).astype(dtype)
 
 
-def run_node(node: NodeProto, values: Sequence[np.ndarray], opset: int) -> Any:
-    """Compute one operator on constants; in a model, as Gelu needs the types of its inputs."""
-    feeds = dict(zip([name for name in node.input if name], map(np.asarray, values), strict=True))
-    inputs = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
-        for name, v in feeds.items()
-    ]
-    outputs = [ValueInfoProto(name=name) for name in node.output if name]
-    graph = helper.make_graph([node], "operator", inputs, outputs)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
-    with np.errstate(all="ignore"):
-        found: Any = ReferenceEvaluator(model).run(None, feeds)
-    return found[0]
-
-
 def layer_like(node: NodeProto, samples: np.ndarray) -> Layer | None:
     """Return a new layer that computes these values on the grid."""
+    if samples.shape != GRID.shape or samples.dtype.kind != "f":
+        return None
     # as the attributes were written, so 0.01 rather than 0.009999999776
     attributes = {a.name: float(str(np.float32(a.f))) for a in node.attribute}
-    candidates: list[Layer] = list(_KNOWN)
+    candidates: list[Layer] = [*_KNOWN, *_with_its_numbers(samples)]
     if node.op_type == "LeakyRelu":
         candidates = [nn.LeakyReLU(attributes.get("alpha", 0.01))]
     elif node.op_type == "Elu":
@@ -86,12 +76,29 @@ def layer_like(node: NodeProto, samples: np.ndarray) -> Layer | None:
     return None
 
 
+def _with_its_numbers(samples: np.ndarray) -> list[Layer]:
+    """Return the functions with hyper-parameters, with those that these values would come from."""
+    at = dict(zip(GRID.tolist(), samples.tolist(), strict=True))
+    slope, alpha = (float(f"{a:.6g}") for a in (-at[-1.0], -at[-8.0] / -np.expm1(-8)))
+    low, high = (float(str(np.float32(bound))) for bound in (samples.min(), samples.max()))
+    candidates: list[Layer] = []
+    if 0 <= slope < np.inf:
+        candidates.append(nn.LeakyReLU(slope))
+    if 0 < alpha < np.inf:
+        candidates.append(nn.ELU(alpha))
+    if low < high:
+        far = GRID.max()
+        bounds = (-_FARTHEST if low <= -far else low), (_FARTHEST if high >= far else high)
+        candidates.append(nn.HardTanh(low=bounds[0], high=bounds[1]))
+    return candidates
+
+
 def _computes(layer: Layer, samples: np.ndarray) -> bool:
-    if samples.shape != GRID.shape:
-        return False
     with np.errstate(over="ignore"):
         expected = layer.infer(GRID[:, np.newaxis])[:, 0]
     # far out an expression may overflow where the layer does not, as log(1 + exp(x)) does
     told = np.isfinite(samples) | (np.abs(GRID) <= _NEAR[-1])
+    if isinstance(layer, nn.LeakyReLU):  # one product
+        return np.allclose(samples[told], expected[told], rtol=1e-6, atol=0)
     tolerance = 0 if isinstance(layer, _WITHOUT_ROUNDING) else 1e-5
     return np.allclose(samples[told], expected[told], rtol=tolerance, atol=tolerance)

@@ -164,7 +164,7 @@ class _Attention:
 
 @reads(ATTENTION)
 def _read_attention(node: Any) -> Trail:
-    layer = nn.MultiHeadAttention(node.get("num_heads"), bool(node.get("causal")))
+    layer = nn.MultiHeadAttention(node.get("num_heads"), causal=bool(node.get("causal")))
     names = "W_qkv", "b_qkv", "W_o", "b_o"
     arrays = {name: node.constant(i) for i, name in enumerate(names, 1)}
     return node.trail().with_channels_last().then(layer, **arrays)

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, helper
 
 import layerkit.layers as nn
 from layerkit.interchange.formats import Handlers
-from layerkit.interchange.layouts import Trail, add, concatenate
+from layerkit.interchange.layouts import Trail, add, concatenate, gated
+from layerkit.interchange.onnx.expressions import FLOATS
 
 
 class Node:
     """An operator, its attributes and what came in: trails, constants, None where left out.
 
-    ``is_index`` says that its output is only there to look up rows of tables, ``n_samples`` how
-    many the model is written for, 0 for any number.
+    ``n_samples`` says for how many samples the model is written, 0 for any number.
     """
 
-    def __init__(
-        self, proto: NodeProto, inputs: list[Any], opset: int, is_index: bool, n_samples: int
-    ) -> None:
-        self.op, self.inputs, self.opset, self.is_index = proto.op_type, inputs, opset, is_index
-        self.n_samples = n_samples
+    def __init__(self, proto: NodeProto, inputs: list[Any], opset: int, n_samples: int) -> None:
+        self.op, self.inputs, self.opset, self.n_samples = proto.op_type, inputs, opset, n_samples
+        self.outputs = list(proto.output)
         self.attributes = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -80,9 +79,6 @@ READERS = Handlers()  # ``node -> trail``, by the operator
 reads = READERS.enter
 READERS["Identity"] = Node.trail
 
-_FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
-_INTEGERS = {TensorProto.INT32, TensorProto.INT64}
-
 
 @reads("Gemm")
 def _gemm(node: Node) -> Trail:
@@ -104,22 +100,73 @@ def _product(node: Node) -> Trail:
 
 @reads("Add", "Sum", "Sub", "Mul", "Div")
 def _arithmetic(node: Node) -> Trail:
-    a, b = node.inputs if len(node.inputs) == 2 else (None, None)
+    a, b = node.inputs if len(node.inputs) == 2 else (node.inputs[0], None)
+    if b is None and node.op == "Sum" and len(node.inputs) == 1:
+        return node.trail()
     if isinstance(a, Trail) and isinstance(b, Trail):
+        if node.op == "Mul":
+            return _product_of(a, b)
         demand(node.op in ("Add", "Sum"), "a constant")
+        demand(a.model_shape() == b.model_shape(), "two tensors of one shape")
         return add([a, b])
+    if isinstance(a, np.ndarray) and isinstance(b, Trail) and node.op == "Sub":  # c - x
+        return _by_channel(b, a, lambda trail, c: _affine(trail, np.full_like(c, -1), c))
     if isinstance(a, np.ndarray) and node.op in ("Add", "Mul"):
         a, b = b, a
     if not (isinstance(a, Trail) and isinstance(b, np.ndarray)):
         raise ValueError("has a layer only with two inputs, the first computed")
-    for turned in (False, True):
-        trail = a.with_channels_first() if turned else a
-        values = per_channel(b, trail)
+    if node.op in ("Add", "Sub"):
+        return _by_channel(a, b if node.op == "Add" else -b, _shifted)
+    return _by_channel(a, b if node.op == "Mul" else 1 / b, _affine)
+
+
+def _by_channel(
+    trail: Trail, constant: np.ndarray, go_on: Callable[[Trail, np.ndarray], Trail]
+) -> Trail:
+    for each in (trail, trail.with_channels_first()):
+        values = per_channel(constant, each)
         if values is not None:
-            if node.op in ("Add", "Sub"):
-                return _shifted(trail, values if node.op == "Add" else -values)
-            return _affine(trail, values if node.op == "Mul" else 1 / values)
+            return go_on(each, values)
     raise ValueError("has a layer only with one constant for each channel")
+
+
+def scaled(trail: Trail, factor: float) -> Trail:
+    """Multiply every value by one number."""
+    return trail if factor == 1 else _affine(trail, np.full(trail.shape[-1:], float(factor)))
+
+
+def _product_of(a: Trail, b: Trail) -> Trail:
+    """Multiply two trails, one of which may have axes of length 1: a Gate, or a GLU of a table."""
+    for left, right in ((a, b), (b, a)):
+        if _are_halves(left, right):
+            width = left.layers[-1].input_shape
+            return replace(left, layers=left.layers[:-1], shape=width).then(nn.GLU())
+    if _stretches(b, a) and (not _stretches(a, b) or not _comes_before(b, a)):
+        return gated(b, a)
+    demand(_stretches(a, b), "factors of one shape, or one that stretches to that of the other")
+    return gated(a, b)
+
+
+def _are_halves(a: Trail, b: Trail) -> bool:
+    """Whether a is the first half of a table, and b the sigmoid of the second one."""
+    if not a.layers or len(b.layers) != len(a.layers) + 1 or a.layers[:-1] != b.layers[:-2]:
+        return False
+    left, right, last = a.layers[-1], *b.layers[-2:]
+    if not (isinstance(left, nn.Columns) and isinstance(right, nn.Columns)):
+        return False
+    both = np.concatenate([*left.positions, *right.positions])
+    even = left.output_shape == right.output_shape and len(both) == left.input_shape[0]
+    return even and isinstance(last, nn.Sigmoid) and np.array_equal(both, np.arange(len(both)))
+
+
+def _stretches(a: Trail, b: Trail) -> bool:
+    ours, other = a.model_shape(), b.model_shape()
+    same = len(ours) == len(other)
+    return same and all(n in (1, m) for n, m in zip(ours, other, strict=True))
+
+
+def _comes_before(a: Trail, b: Trail) -> bool:
+    return b.layers[: len(a.layers)] == a.layers
 
 
 def _shifted(trail: Trail, shift: np.ndarray) -> Trail:
@@ -133,9 +180,26 @@ def _shifted(trail: Trail, shift: np.ndarray) -> Trail:
     return _affine(trail, np.ones_like(shift), shift)
 
 
+def _normalized(trail: Trail, scale: np.ndarray, shift: np.ndarray) -> Trail | None:
+    """Give the normalization before it the scale and shift, if there is one to take them."""
+    layer: Any = trail.layers[-1] if trail.layers else None
+    takes_both = isinstance(layer, nn.LayerNorm | nn.GroupNorm)
+    if not takes_both and not (isinstance(layer, nn.RMSNorm) and not shift.any()):
+        return None
+    arrays = {"gamma": trail.arrays[layer]["gamma"] * scale}
+    if takes_both:
+        arrays["beta"] = trail.arrays[layer]["beta"] * scale + shift
+    before = replace(trail, layers=trail.layers[:-1], shape=layer.input_shape)
+    twin = type(layer)(**layer.get_params(deep=False))
+    return replace(before.then(twin, **arrays), channels_first=trail.channels_first)
+
+
 def _affine(trail: Trail, scale: np.ndarray, shift: np.ndarray | None = None) -> Trail:
     """Scale and shift every channel: a frozen BatchNorm with statistics of mean 0, deviation 1."""
     shift = np.zeros_like(scale) if shift is None else shift
+    taken_up = _normalized(trail, scale, shift)
+    if taken_up is not None:
+        return taken_up
     layer = nn.BatchNorm()
     layer.trainable = False
     statistics = {"running_mean": np.zeros_like(scale), "running_var": np.full_like(scale, 1)}
@@ -156,13 +220,14 @@ def _scaler(node: Node) -> Trail:
 def _concat(node: Node) -> Trail:
     trails = [value for value in node.inputs if isinstance(value, Trail)]
     demand(len(trails) == len(node.inputs), "computed inputs")
+    demand(node.get("axis") % (len(trails[0].shape) + 1), "the batch axis left as it is")
     return trails[0] if len(trails) == 1 else concatenate(trails, node.get("axis"))
 
 
 @reads("Flatten")
 def _flatten(node: Node) -> Trail:
     trail = node.trail()
-    demand(node.get("axis", 1) == 1, "axis=1")
+    demand(node.get("axis", 1) % (len(trail.shape) + 1) == 1, "axis=1")
     return trail.reshaped((math.prod(trail.shape),))
 
 
@@ -213,17 +278,26 @@ def _transpose(node: Node) -> Trail:
 def _softmax(node: Node) -> Trail:
     trail = node.trail()
     axis = node.get("axis", -1 if node.opset >= 13 else 1) % (len(trail.shape) + 1)
-    demand(node.opset >= 13 or axis == len(trail.shape), "the last axis (before opset 13)")
     kind = nn.Softmax if node.op == "Softmax" else nn.LogSoftmax
-    return trail.then(kind(axis=trail.axis(axis)))
+    shape = trail.model_shape()
+    if node.opset >= 13 or axis == len(shape):
+        return trail.then(kind(axis=trail.axis(axis)))
+    demand(axis > 0, "the batch axis left as it is")  # before, of all axes from this one on
+    flat = trail.reshaped((*shape[: axis - 1], math.prod(shape[axis - 1 :])))
+    return flat.then(kind()).reshaped(shape).in_order(trail.channels_first)
 
 
 @reads("Cast")
 def _cast(node: Node) -> Trail:
-    to = node.get("to")  # an Embedding takes its integers as floats, too
-    kept = to in _FLOATS or (to in _INTEGERS and node.is_index)
-    demand(kept, "floats, or with integers as an index")
+    demand(node.get("to") in FLOATS, "floats, or with integers as an index")
     return node.trail()
+
+
+@reads("CastLike")
+def _cast_like(node: Node) -> Trail | np.ndarray:
+    x, like = node.inputs
+    demand(isinstance(like, Trail) or like.dtype.kind == "f", "floats")
+    return x.astype(np.float64) if isinstance(x, np.ndarray) else x
 
 
 @reads("Dropout")
@@ -234,13 +308,88 @@ def _dropout(node: Node) -> Trail:
     return node.trail().then(nn.Dropout(round(rate, 7)))
 
 
-@reads("Gather")
+@reads("Gather", "ArrayFeatureExtractor")
 def _gather(node: Node) -> Trail:
     table, index = node.inputs
     if isinstance(table, np.ndarray) and isinstance(index, Trail):
         demand(table.ndim == 2 and node.get("axis", 0) == 0, "rows of a matrix")
         return index.with_channels_last().then(nn.Embedding(*table.shape), W=table)
-    trail, positions = node.trail(), node.constant(1)
-    demand(len(trail.shape) == 1 and positions.ndim == 1, "columns of a table")
-    demand(node.get("axis", 0) in (1, -1), "columns of a table")
+    positions = node.constant(1)
+    is_gather = node.op == "Gather"
+    demand(not is_gather or positions.ndim == 1, "columns of a table")
+    demand(not is_gather or node.get("axis", 0) in (1, -1), "columns of a table")
+    return _columns(node.trail(), np.ravel(positions))
+
+
+def _columns(trail: Trail, positions: np.ndarray) -> Trail:
+    """Choose columns of a table."""
+    demand(len(trail.shape) == 1 and len(positions), "columns of a table")
+    if np.array_equal(positions, np.arange(trail.shape[0])):
+        return trail
     return trail.then(nn.Columns([(positions.tolist(), nn.Identity())]))
+
+
+@reads("Slice")
+def _slice(node: Node) -> Trail:
+    trail = node.trail()
+    given = [node.get(name) for name in ("starts", "ends", "axes")] + [None]
+    if given[0] is None:  # inputs, since opset 10
+        given = [node.optional(i) for i in range(1, 5)]
+    starts, ends, axes, steps = given
+    axes = range(len(starts)) if axes is None else axes
+    steps = [1] * len(starts) if steps is None else steps
+    sizes = trail.model_shape()
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        axis = int(axis) % (len(sizes) + 1)
+        if axis == 0 or len(sizes) > 1:
+            whole = int(start) == 0 and int(step) == 1 and axis > 0 and end >= sizes[axis - 1]
+            demand(whole, "columns of a table")
+            continue
+        positions = np.arange(sizes[0])[int(start) : int(end) : int(step)]
+        trail = _columns(trail, positions)
+    return trail
+
+
+@reads("Split")
+def _split(node: Node) -> list[Trail]:
+    trail, n = node.trail(), len(node.outputs)
+    demand(len(trail.shape) == 1 and node.get("axis", 0) in (1, -1), "columns of a table")
+    sizes = node.get("split") if node.input(1) is None else node.constant(1).tolist()
+    width = trail.shape[0]
+    sizes = sizes or [min(-(-width // n), width - i * -(-width // n)) for i in range(n)]
+    ends = np.cumsum(sizes)
+    return [_columns(trail, np.arange(end - k, end)) for k, end in zip(sizes, ends, strict=True)]
+
+
+# ---------------------------------------------------------------- functions with own numbers
+
+
+@reads("Selu")
+def _scaled_elu(node: Node) -> Trail:
+    trail = node.trail().then(nn.ELU(_written(node.get("alpha", nn.SELU.ALPHA))))
+    return scaled(trail, node.get("gamma", nn.SELU.LAMBDA))
+
+
+@reads("HardSigmoid")
+def _hard_sigmoid(node: Node) -> Trail:
+    trail = node.trail()
+    slope = np.full(trail.shape[-1:], node.get("alpha", 0.2))
+    trail = _affine(trail, slope, np.full_like(slope, node.get("beta", 0.5)))
+    return trail.then(nn.HardTanh(low=0.0, high=1.0))
+
+
+@reads("Swish")
+def _swish(node: Node) -> Trail:
+    alpha = node.get("alpha", 1.0)
+    return scaled(scaled(node.trail(), alpha).then(nn.SiLU()), 1 / alpha)
+
+
+@reads("Celu")
+def _celu(node: Node) -> Trail:
+    alpha = node.get("alpha", 1.0)
+    return scaled(scaled(node.trail(), 1 / alpha).then(nn.ELU()), alpha)
+
+
+def _written(value: float) -> float:
+    """Return a float32 as it was written, 0.01 rather than 0.009999999776."""
+    return float(str(np.float32(value)))

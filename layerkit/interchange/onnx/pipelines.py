@@ -23,7 +23,6 @@ from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier, StackingClassifier
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -31,6 +30,7 @@ from sklearn.utils.validation import check_is_fitted
 from layerkit import estimators
 from layerkit.estimators.base import NetworkEstimator
 from layerkit.estimators.targets import target_of
+from layerkit.interchange.onnx.endings import KINDS
 from layerkit.interchange.onnx.graph import OPSET, Graph, Value
 from layerkit.interchange.onnx.models import Output, renaming, write_network, write_predictions
 
@@ -152,8 +152,8 @@ def _note(model: Any, taken: Taken, options: dict[int, Taken]) -> None:
 
 def _held(model: Any, taken: Taken) -> Iterator[tuple[Any, Taken]]:
     """Give the models that a model holds, and what it takes of each."""
-    if isinstance(model, FixedThresholdClassifier | TunedThresholdClassifierCV):
-        raise _no_form(model, "a threshold", "the labels of skl2onnx ignore it")
+    if isinstance(model, KINDS):
+        raise _no_form(model, "a model around it", "it can only come last, be it in a Pipeline")
     if isinstance(model, Pipeline):
         *others, last = (step for _, step in model.steps)
         yield last, taken

@@ -100,6 +100,10 @@ def _group_norm(g: Graph, layer: Any, x: Value) -> str:
     return g.node("Add", g.node("Mul", x_hat, gamma), beta)
 
 
+def _instance_norm(g: Graph, layer: Any, x: Value) -> str:
+    return g.node("InstanceNormalization", x, *_scale(layer), epsilon=float(layer.eps))
+
+
 def _rms_norm(g: Graph, layer: Any, x: Value) -> str:
     square = g.node("Mul", x, x)
     mean = g.node("ReduceMean", square, axes=[x.axis(len(x.shape))])
@@ -158,6 +162,8 @@ def _zero_pad(g: Graph, layer: Any, x: Value) -> str:
 
 def _upsample(g: Graph, layer: Any, x: Value) -> str:
     scales = np.array([1, 1, *layer.factors], np.float32)
+    if layer.interpolation == "bilinear":
+        return g.node("Resize", x, "", scales, mode="linear")  # from centre to centre by default
     way = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     return g.node("Resize", x, "", scales, mode="nearest", **way)
 
@@ -179,7 +185,7 @@ AS_IT_COMES: Writers = {
     nn.GLU: _glu,
     nn.HardSigmoid: lambda g, layer, x: g.node("HardSigmoid", x, alpha=1 / 6, beta=0.5),
     nn.HardSwish: lambda g, layer, x: g.node("HardSwish", x),
-    nn.HardTanh: lambda g, layer, x: g.node("Clip", x, number(-1), number(1)),
+    nn.HardTanh: lambda g, layer, x: g.node("Clip", x, number(layer.low), number(layer.high)),
     nn.LeakyReLU: lambda g, layer, x: g.node("LeakyRelu", x, alpha=float(layer.negative_slope)),
     nn.LogSoftmax: lambda g, layer, x: g.node("LogSoftmax", x, axis=x.axis(int(layer.axis))),
     nn.Mish: lambda g, layer, x: g.node("Mul", x, g.node("Tanh", g.node("Softplus", x))),
@@ -204,6 +210,7 @@ CHANNELS_FIRST: Writers = {
     nn.BatchNorm: _batch_norm,
     nn.ConvTranspose2D: _transposed,
     nn.GroupNorm: _group_norm,
+    nn.InstanceNorm: _instance_norm,
     nn.SeparableConv2D: _separable,
     nn.UpSample2D: _upsample,
     nn.ZeroPad2D: _zero_pad,
@@ -253,6 +260,16 @@ def _residual(g: Graph, layer: Any, x: Value) -> Value:
     body = emit(g, layer.body, x)
     around = x if layer.shortcut is None else emit(g, layer.shortcut, x)
     return g.like(body, "Add", body, g.in_order(around, body.channels_first))
+
+
+@emits(nn.Gate)
+def _gate(g: Graph, layer: Any, x: Value) -> Value:
+    gate = emit(g, layer.gate, x)
+    body = x if layer.body is None else emit(g, layer.body, x)
+    missing = len(body.shape) - len(gate.shape)
+    if missing:
+        gate = g.reshape(gate, (*[1] * missing, *gate.shape))
+    return g.like(body, "Mul", body, g.in_order(gate, body.channels_first))
 
 
 @emits(nn.Concat)

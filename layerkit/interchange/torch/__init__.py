@@ -22,10 +22,12 @@ def from_pytorch(module: nn.Module, input_shape: int | Shape | None = None) -> S
     ----------
     module : torch.nn.Module
         `torch.nn.Sequential` of modules that we have a layer for, nested as deep as you like, or
-        one such module. Also the small modules that `to_pytorch` makes, for residual blocks.
+        one such module; subclasses that override nothing of what these compute count as them. Also
+        the small modules that `to_pytorch` makes, for residual blocks and the like.
     input_shape : int or tuple of int, optional
         Of one sample in our layout, **channels last**: ``(28, 28, 1)`` where PyTorch has
-        ``(1, 28, 28)``. Not needed where a Linear comes first.
+        ``(1, 28, 28)``. Samples of three axes are images, unless a Linear comes first that fits
+        their last axis alone. Not needed where a Linear comes first.
 
     Returns
     -------
@@ -55,7 +57,7 @@ def from_pytorch(module: nn.Module, input_shape: int | Shape | None = None) -> S
         y = network.infer(images)  # (n_samples, 28, 28, 1)
     """
     require("torch", install="torch")
-    from layerkit.interchange.torch import attention, recurrent  # noqa: F401, they add layers
+    from layerkit.interchange.torch import attention, pooling, recurrent  # noqa: F401, add layers
     from layerkit.interchange.torch.reader import read_module
 
     return read_module(module, None if input_shape is None else as_shape(input_shape))

@@ -144,7 +144,7 @@ def _read_attention(module: Any, trail: Trail, causal: bool = False) -> Trail:
     demand(module.batch_first, "batch_first=True")
     demand(module.in_proj_weight is not None, "keys and values of the width of queries")
     demand(module.bias_k is None and not module.add_zero_attn, "no keys or values of its own")
-    layer = nn.MultiHeadAttention(module.num_heads, causal, module.dropout)
+    layer = nn.MultiHeadAttention(module.num_heads, causal=causal, rate=module.dropout)
     return trail.with_channels_last().then(layer, **_arrays(module, _OF_ATTENTION))
 
 
@@ -164,7 +164,9 @@ def _read_block(module: Any, trail: Trail, causal: bool = False) -> Trail:
     rates = {module.dropout.p, module.dropout1.p, module.dropout2.p, module.self_attn.dropout}
     demand(len(rates) == 1, "one rate of dropout")
     units, (rate,) = module.linear1.out_features, rates
-    block: Any = nn.TransformerEncoderBlock(module.self_attn.num_heads, units, rate, causal)
+    block: Any = nn.TransformerEncoderBlock(
+        module.self_attn.num_heads, units, rate=rate, causal=causal
+    )
     trail = trail.with_channels_last().then(block)
     for part, path, names in _parts(block):
         inner = module.get_submodule(path)

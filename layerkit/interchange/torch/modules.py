@@ -28,6 +28,18 @@ class Residual(nn.Module):
         return self.body(x) + self.shortcut(x)
 
 
+class Gate(nn.Module):
+    """A block and a gate that scales what it gives."""
+
+    def __init__(self, gate: nn.Module, body: nn.Module) -> None:
+        super().__init__()
+        self.gate, self.body = gate, body
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return body(x) * gate(x)."""
+        return self.body(x) * self.gate(x)
+
+
 class Concat(nn.Module):
     """Branches on the same input, joined along one axis."""
 
@@ -111,7 +123,7 @@ ALIKE: dict[type[Layer], tuple[type[nn.Module], dict[str, str]]] = {
     layers.GaussianNoise: (GaussianNoise, {"stddev": "stddev"}),
     layers.HardSigmoid: (nn.Hardsigmoid, {}),
     layers.HardSwish: (nn.Hardswish, {}),
-    layers.HardTanh: (nn.Hardtanh, {}),
+    layers.HardTanh: (nn.Hardtanh, {"low": "min_val", "high": "max_val"}),
     layers.Identity: (nn.Identity, {}),
     layers.LeakyReLU: (nn.LeakyReLU, {"negative_slope": "negative_slope"}),
     layers.Mish: (nn.Mish, {}),
@@ -157,3 +169,29 @@ class AvgPool(nn.Module):
         pool = F.avg_pool2d if x.ndim == 4 else F.avg_pool1d
         x, ones = F.pad(x, self.pads), F.pad(torch.ones_like(x[:1]), self.pads)
         return pool(x, **self.windows) / pool(ones, **self.windows)
+
+
+class MaxPool(nn.Module):
+    """The largest real cell of every window, with any padding."""
+
+    def __init__(self, pads: Sequence[int], **windows: Any) -> None:
+        super().__init__()
+        self.pads, self.windows = tuple(pads), windows
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the maximum, in a frame that is smaller than every cell."""
+        pool = F.max_pool2d if x.ndim == 4 else F.max_pool1d
+        return pool(F.pad(x, self.pads, value=-torch.inf), **self.windows)
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution without some rows and columns at the end."""
+
+    def __init__(self, *sizes: Any, cut: Sequence[int], **windows: Any) -> None:
+        super().__init__(*sizes, **windows)
+        self.cut = tuple(map(int, cut))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        """Return what is left."""
+        y = super().forward(x)
+        return y[:, :, : y.shape[2] - self.cut[0], : y.shape[3] - self.cut[1]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,13 @@ from torch import nn as tnn
 
 import layerkit.layers as nn
 from layerkit.interchange.formats import Handlers
-from layerkit.interchange.layouts import Trail, add, concatenate, kernel_to_channels_last
+from layerkit.interchange.layouts import (
+    Trail,
+    add,
+    concatenate,
+    gated,
+    kernel_to_channels_last,
+)
 from layerkit.interchange.torch import modules
 from layerkit.shapes import Shape
 
@@ -26,6 +34,7 @@ _WITH_CHANNELS_FIRST = (
     tnn.modules.pooling._AdaptiveAvgPoolNd,
     tnn.modules.pooling._AdaptiveMaxPoolNd,
     tnn.modules.padding._ConstantPadNd,
+    tnn.modules.instancenorm._InstanceNorm,
     tnn.GroupNorm,
     tnn.PReLU,
 )
@@ -42,30 +51,36 @@ _WITH_CHANNELS_LAST = (
 def read_module(module: tnn.Module, input_shape: Shape | None) -> nn.Sequential:
     """Return a built network that computes what the module computes in evaluation mode."""
     if not isinstance(module, tnn.Module):
-        raise TypeError(f"module must be a torch.nn.Module, got {module!r}")
+        raise TypeError(f"module must be a torch.nn.Module, got {reprlib.repr(module)}")
     shape = _guess_shape(module) if input_shape is None else input_shape
     tensors = (*module.parameters(), *module.buffers())
     is_double = any(tensor.dtype == torch.float64 for tensor in tensors)
-    first = len(shape) == 3 or (len(shape) == 2 and _begins_with_channels(module))
+    first = _has_channels_first(module, shape)
     trail = read(module, Trail(shape, first, start=shape), "module")
-    comes_first = len(trail.shape) == 3 or (len(trail.shape) == 2 and first)
+    as_it_came = len(trail.shape) == 2 or len(shape) == 3
+    comes_first = first if as_it_came else len(trail.shape) == 3
     return trail.in_order(comes_first).network(np.float64 if is_double else np.float32)
 
 
 def read(module: Any, trail: Trail, path: str) -> Trail:
     """Go on through a module and those inside it."""
-    if type(module) is tnn.Sequential:
+    kind = kind_of(module)
+    if kind is tnn.Sequential:
         for name, child in module._modules.items():  # named_children() skips what is shared
             trail = read(child, trail, f"{path}.{name}")
         return trail
     if isinstance(module, modules.Residual):
         ways = {"body": module.body, "shortcut": module.shortcut}
         return add([read(way, trail, f"{path}.{name}") for name, way in ways.items()])
+    if isinstance(module, modules.Gate):
+        ways = {"gate": module.gate, "body": module.body}
+        gate, body = (read(way, trail, f"{path}.{name}") for name, way in ways.items())
+        return gated(gate, body)
     if isinstance(module, modules.Concat):
         branches = enumerate(module.branches)
         parts = [read(branch, trail, f"{path}.branches.{i}") for i, branch in branches]
         return concatenate(parts, module.dim)
-    reader = READERS.get(type(module))
+    reader = READERS.get(kind)
     if reader is None:
         raise TypeError(f"{_shown(module, path)}: {type(module).__name__} has no layer")
     try:
@@ -78,6 +93,17 @@ def read(module: Any, trail: Trail, path: str) -> Trail:
         for layer in trail.layers[n:]:
             layer.trainable = False
     return trail
+
+
+def kind_of(module: tnn.Module) -> type:
+    """Return the class that says what the module computes: its own, or one that it only names."""
+    known = (tnn.Sequential, *READERS)
+    mro = type(module).__mro__
+    return next((k for k in mro if k in known and _computes_as(type(module), k)), type(module))
+
+
+def _computes_as(kind: Any, base: Any) -> bool:
+    return kind.forward is base.forward and kind.__call__ is base.__call__
 
 
 def _shown(module: tnn.Module, path: str) -> str:
@@ -98,6 +124,23 @@ def _guess_shape(module: tnn.Module) -> Shape:
         "input_shape is needed, as the modules do not say it: of one sample, channels last, such "
         "as (28, 28, 1)"
     )
+
+
+def _has_channels_first(module: tnn.Module, shape: Shape) -> bool:
+    """Whether the module takes the channels as axis 1: images, and sequences of convolutions."""
+    if len(shape) == 3:
+        return not _fits_only_as_it_is(module, shape)
+    return len(shape) == 2 and _begins_with_channels(module)
+
+
+def _fits_only_as_it_is(module: tnn.Module, shape: Shape) -> bool:
+    """Whether a Linear comes first that takes the last axis, and not the width of an image."""
+    if isinstance(getattr(module, "channels_first", None), bool):
+        return False  # `to_pytorch` made it
+    told = (*_WITH_CHANNELS_FIRST, *_WITH_CHANNELS_LAST)
+    first: Any = next((child for child in module.modules() if isinstance(child, told)), None)
+    width = getattr(first, "in_features", None)
+    return width == shape[-1] != shape[-2]
 
 
 def _begins_with_channels(module: tnn.Module) -> bool:
@@ -141,6 +184,7 @@ READERS.update(
     }
 )
 _ALIKE = {kind: (layer, names) for layer, (kind, names) in modules.ALIKE.items()}
+_ALIKE[tnn.ReLU6] = _ALIKE[tnn.Hardtanh]
 
 
 @reads(*_ALIKE)
@@ -148,8 +192,6 @@ def _counterpart(module: Any, trail: Trail) -> Trail:
     if isinstance(module, tnn.Softplus):
         demand(module.beta == 1, "beta=1")
         demand(module.threshold >= 20, "threshold of at least 20")  # x + exp(-20) is x in float32
-    if isinstance(module, tnn.Hardtanh):
-        demand((module.min_val, module.max_val) == (-1, 1), "the range from -1 to 1")
     kind, names = _ALIKE[type(module)]
     return trail.then(kind(**{ours: getattr(module, theirs) for ours, theirs in names.items()}))
 
@@ -203,9 +245,14 @@ def _convolution(module: Any, trail: Trail) -> Trail:
     return trail.with_channels_first().then(layer, **_weights(module))
 
 
-@reads(tnn.ConvTranspose2d)
+@reads(tnn.ConvTranspose2d, modules.ConvTranspose2d)
 def _transposed(module: Any, trail: Trail) -> Trail:
     demand(module.groups == 1, "groups=1")
+    if isinstance(module, modules.ConvTranspose2d):
+        windows = {**_windows(module), "padding": "same"}
+        layer = nn.ConvTranspose2D(module.out_channels, **windows)
+        W = kernel_to_channels_last(array(module.weight)).swapaxes(2, 3)
+        return trail.with_channels_first().then(layer, W=W, b=_bias(module))
     more = module.output_padding
     layer = nn.ConvTranspose2D(module.out_channels, **_windows(module), output_padding=more)
     W = kernel_to_channels_last(array(module.weight)).swapaxes(2, 3)
@@ -214,39 +261,8 @@ def _transposed(module: Any, trail: Trail) -> Trail:
 
 def _windows(module: Any) -> dict[str, Any]:
     names = ("kernel_size", "stride", "padding", "dilation")
-    sizes = {name: _one(getattr(module, name)) for name in names}
+    sizes = {name: one(getattr(module, name)) for name in names}
     return {**sizes, "use_bias": module.bias is not None}
-
-
-_POOLS: dict[Any, Any] = {kind: layer for layer, kind in modules.POOLS.items()}
-
-
-@reads(tnn.MaxPool1d, tnn.MaxPool2d, tnn.AvgPool1d, tnn.AvgPool2d)
-def _pool(module: Any, trail: Trail) -> Trail:
-    demand(not module.ceil_mode, "ceil_mode=False")
-    demand(not getattr(module, "return_indices", False), "return_indices=False")
-    trail, padding = trail.with_channels_first(), _one(module.padding)
-    if isinstance(module, tnn.AvgPool1d | tnn.AvgPool2d):
-        demand(getattr(module, "divisor_override", None) is None, "divisor_override=None")
-        if module.count_include_pad and np.any(padding):  # zeros are cells like others
-            each = np.broadcast_to(padding, len(trail.shape) - 1).tolist()
-            trail, padding = trail.zero_padded([(p, p) for p in each]), "valid"
-    else:
-        demand(np.all(np.equal(module.dilation, 1)), "dilation=1")
-    size, stride = _one(module.kernel_size), _one(module.stride)
-    return trail.then(_POOLS[type(module)](size, stride, padding=padding))
-
-
-_AVERAGES = (tnn.AdaptiveAvgPool1d, tnn.AdaptiveAvgPool2d)
-
-
-@reads(*_AVERAGES, tnn.AdaptiveMaxPool1d, tnn.AdaptiveMaxPool2d)
-def _global_pool(module: Any, trail: Trail) -> Trail:
-    demand(np.all(np.equal(module.output_size, 1)), "output_size=1")
-    if isinstance(module, _AVERAGES):
-        return trail.global_pool({1: nn.GlobalAvgPool1D, 2: nn.GlobalAvgPool2D})
-    demand(not module.return_indices, "return_indices=False")
-    return trail.global_pool({1: nn.GlobalMaxPool1D, 2: nn.GlobalMaxPool2D})
 
 
 def _scale(module: Any, channels: int) -> dict[str, np.ndarray]:
@@ -271,14 +287,28 @@ def _group_norm(module: Any, trail: Trail) -> Trail:
     return trail.with_channels_first().then(layer, **_scale(module, module.num_channels))
 
 
+@reads(tnn.InstanceNorm1d, tnn.InstanceNorm2d, tnn.InstanceNorm3d)
+def _instance_norm(module: Any, trail: Trail) -> Trail:
+    demand(not module.track_running_stats, "track_running_stats=False")
+    trail = trail.with_channels_first()
+    layer = nn.InstanceNorm(eps=module.eps)
+    return trail.then(layer, **_scale(module, trail.shape[-1]))
+
+
 @reads(tnn.LayerNorm, tnn.RMSNorm)
 def _layer_norm(module: Any, trail: Trail) -> Trail:
-    demand(len(module.normalized_shape) == 1, "one normalized axis")
-    trail, scale = trail.with_channels_last(), _scale(module, module.normalized_shape[0])
-    if isinstance(module, tnn.LayerNorm):
-        return trail.then(nn.LayerNorm(eps=module.eps), **scale)
+    """Read a normalization over the last axes; of several, flattened, that is over one."""
     demand(module.eps is not None, "a number as eps")
-    return trail.then(nn.RMSNorm(eps=module.eps), gamma=scale["gamma"])
+    first, trail = trail.channels_first, trail.with_channels_last()
+    shape, rest = trail.shape, tuple(module.normalized_shape)
+    demand(shape[-len(rest) :] == rest, f"the last axes of {shape} as normalized_shape")
+    scale = {name: np.ravel(array) for name, array in _scale(module, math.prod(rest)).items()}
+    flat = trail.reshaped((*shape[: -len(rest)], math.prod(rest)))
+    if isinstance(module, tnn.LayerNorm):
+        y = flat.then(nn.LayerNorm(eps=module.eps), **scale)
+    else:
+        y = flat.then(nn.RMSNorm(eps=module.eps), gamma=scale["gamma"])
+    return y if len(rest) == 1 else y.reshaped(shape).in_order(first)
 
 
 @reads(tnn.Flatten)
@@ -304,15 +334,6 @@ def _zero_pad(module: Any, trail: Trail) -> Trail:
     return trail.zero_padded(sides)
 
 
-@reads(tnn.Upsample, tnn.UpsamplingNearest2d)
-def _upsample(module: Any, trail: Trail) -> Trail:
-    demand(module.mode == "nearest", "mode='nearest'")
-    factors = np.ravel(module.scale_factor if module.scale_factor else 0.5)
-    demand(bool(np.all(factors == factors.astype(int))), "whole numbers as scale_factor")
-    height, width = map(int, np.broadcast_to(factors, 2))
-    return trail.with_channels_first().then(nn.UpSample2D((height, width)))
-
-
 @reads(modules.Columns)
 def _columns(module: Any, trail: Trail) -> Trail:
     routes = []
@@ -324,5 +345,6 @@ def _columns(module: Any, trail: Trail) -> Trail:
     return trail.then(nn.Columns(routes))
 
 
-def _one(value: Any) -> Any:
+def one(value: Any) -> Any:
+    """Return (n,) as n, for layers of sequences."""
     return value[0] if isinstance(value, tuple) and len(value) == 1 else value

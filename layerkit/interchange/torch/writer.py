@@ -132,8 +132,12 @@ CHANNELS_FIRST: Modules = {
     nn.PReLU: lambda layer: assigned(
         tnn.PReLU(layer.input_shape[-1]), weight=layer.params["negative_slope"]
     ),
-    nn.ZeroPad2D: lambda layer: _padding(layer.margins, 0.0),
-    nn.UpSample2D: lambda layer: tnn.Upsample(scale_factor=tuple(map(float, layer.factors))),
+    nn.ZeroPad2D: lambda layer: _padding(layer.margins),
+    nn.UpSample2D: lambda layer: tnn.Upsample(
+        scale_factor=tuple(map(float, layer.factors)),
+        mode=layer.interpolation,
+        align_corners=False if layer.interpolation == "bilinear" else None,
+    ),
 }
 CHANNELS_LAST: Modules = {
     nn.Maxout: lambda layer: assigned(
@@ -165,6 +169,16 @@ def _one_module(layer: Layer, chain: Chain) -> Chain:
     first = kind in CHANNELS_FIRST
     make = CHANNELS_FIRST[kind] if first else CHANNELS_LAST[kind]
     return chain.in_order(first).then(make(layer), layer.output_shape)
+
+
+_INSTANCE_NORMS = {2: tnn.InstanceNorm1d, 3: tnn.InstanceNorm2d, 4: tnn.InstanceNorm3d}
+
+
+@writes(nn.InstanceNorm)
+def _instance_norm(layer: Any, chain: Chain) -> Chain:
+    module = _INSTANCE_NORMS[len(chain.shape)](layer.channels, layer.eps, affine=True)
+    assigned(module, weight=layer.params["gamma"], bias=layer.params["beta"])
+    return chain.with_channels_first().then(module)
 
 
 @writes(nn.BatchNorm)
@@ -222,7 +236,7 @@ def _convolution(layer: Any, chain: Chain) -> Chain:
 def _slide(layer: Any, chain: Chain, W: np.ndarray, b: np.ndarray | None) -> Chain:
     stride, padding, dilation, groups = layer.geometry
     n = W.ndim - 2
-    chain, both = _pad(chain, padding, n, 0.0)
+    chain, both = _pad(chain, padding, n)
     kind = tnn.Conv1d if n == 1 else tnn.Conv2d
     channels, windows = (W.shape[-2] * groups, W.shape[-1]), (stride[-n:], both, dilation[-n:])
     module = kind(*channels, W.shape[:-2], *windows, groups, bias=b is not None)
@@ -230,19 +244,17 @@ def _slide(layer: Any, chain: Chain, W: np.ndarray, b: np.ndarray | None) -> Cha
     return chain.then(assigned(module, weight=kernel_to_channels_first(W), bias=b), shape)
 
 
-def _pad(chain: Chain, padding: Any, n: int, value: float) -> tuple[Chain, tuple[int, ...]]:
+def _pad(chain: Chain, padding: Any, n: int) -> tuple[Chain, tuple[int, ...]]:
     """Pad by a module where the sides differ; return what is left for the next module to pad."""
     sides = padding[-n:]
     if all(start == end for start, end in sides):
         return chain, tuple(start for start, _ in sides)
-    return chain.then(_padding(sides, value)), (0,) * n
+    return chain.then(_padding(sides)), (0,) * n
 
 
-def _padding(sides: Any, value: float) -> tnn.Module:
+def _padding(sides: Any) -> tnn.Module:
     pads: Any = tuple(m for side in reversed(sides) for m in side)
-    if len(sides) == 1:
-        return tnn.ConstantPad1d(pads, value)
-    return tnn.ZeroPad2d(pads) if value == 0 else tnn.ConstantPad2d(pads, value)
+    return tnn.ConstantPad1d(pads, 0.0) if len(sides) == 1 else tnn.ZeroPad2d(pads)
 
 
 @writes(nn.SeparableConv2D)
@@ -261,23 +273,34 @@ def _transposed(layer: Any, chain: Chain) -> Chain:
     least = [min(side) for side in padding]  # the odd one at the end is a row fewer there
     more = rows_at_the_end(layer, [2 * low for low in least])
     windows = W.shape[:2], stride, least, [max(m, 0) for m in more]
-    module = tnn.ConvTranspose2d(*W.shape[2:], *windows, dilation=dilation, bias=b is not None)
+    sizes: Any = (*W.shape[2:], *windows)
+    options = {"dilation": dilation, "bias": b is not None}
+    if min(more) < 0:  # the odd row and column are cut off
+        module: Any = modules.ConvTranspose2d(*sizes, cut=[max(-m, 0) for m in more], **options)
+    else:
+        module = tnn.ConvTranspose2d(*sizes, **options)
     assigned(module, weight=kernel_to_channels_first(W).swapaxes(0, 1), bias=b)
-    chain = chain.with_channels_first().then(module, layer.output_shape)
-    if min(more) < 0:  # cut off the odd row and column
-        chain = chain.then(tnn.ZeroPad2d((0, min(more[1], 0), 0, min(more[0], 0))))
-    return chain
+    return chain.with_channels_first().then(module, layer.output_shape)
 
 
 @writes(nn.MaxPool1D, nn.MaxPool2D)
 def _max_pool(layer: Any, chain: Chain) -> Chain:
     size, stride, padding = layer.geometry
     n = layer.n_axes
-    chain, both = _pad(chain.with_channels_first(), padding, n, -np.inf)
-    if any(2 * p > k for p, k in zip(both, size[-n:], strict=True)):  # more than PyTorch pads
-        chain, both = chain.then(_padding([(p, p) for p in both], -np.inf)), (0,) * n
-    module = modules.POOLS[type(layer)](size[-n:], stride[-n:], both)
+    chain, sides = chain.with_channels_first(), padding[-n:]
+    windows = {"kernel_size": size[-n:], "stride": stride[-n:]}
+    if _fits_in_half(sides, size[-n:]):
+        both = tuple(start for start, _ in sides)
+        module: Any = modules.POOLS[type(layer)](**windows, padding=both)
+    else:
+        module = modules.MaxPool([m for side in reversed(sides) for m in side], **windows)
     return chain.then(module, layer.output_shape)
+
+
+def _fits_in_half(sides: Any, size: Any) -> bool:
+    """Whether the padding is the same on both sides and no more than PyTorch's pooling takes."""
+    each = zip(sides, size, strict=True)
+    return all(start == end and 2 * start <= k for (start, end), k in each)
 
 
 @writes(nn.AvgPool1D, nn.AvgPool2D)
@@ -286,8 +309,7 @@ def _average_pool(layer: Any, chain: Chain) -> Chain:
     n = layer.n_axes
     chain, sides = chain.with_channels_first(), padding[-n:]
     windows = {"kernel_size": size[-n:], "stride": stride[-n:]}
-    is_even = all(start == end for start, end in sides)
-    if is_even and all(2 * start <= k for (start, _), k in zip(sides, size[-n:], strict=True)):
+    if _fits_in_half(sides, size[-n:]):
         both = tuple(start for start, _ in sides)
         kind = modules.POOLS[type(layer)]
         module = kind(**windows, padding=both, count_include_pad=False)
@@ -321,6 +343,20 @@ def _residual(layer: Any, chain: Chain) -> Chain:
     body, shortcut = _alike([body, shortcut], start.channels_first)
     module = modules.Residual(body.module(), shortcut.module())
     return chain.then(module, layer.output_shape)
+
+
+@writes(nn.Gate)
+def _gate(layer: Any, chain: Chain) -> Chain:
+    start = Chain(chain.shape, chain.channels_first)
+    gate = write(layer.gate, start)
+    body = start if layer.body is None else write(layer.body, start)
+    missing = len(body.shape) - len(gate.shape)
+    if missing:
+        plain = (_reordered(gate) if gate.image is not None else gate).with_channels_last()
+        shape = (*[1] * missing, *gate.shape)
+        gate = plain.then(modules.Reshape(shape), shape)
+    gate, body = _alike([gate, body], start.channels_first)
+    return chain.then(modules.Gate(gate.module(), body.module()), layer.output_shape)
 
 
 @writes(nn.Concat)

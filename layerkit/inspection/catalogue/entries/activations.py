@@ -58,14 +58,14 @@ SATURATING = [
     LayerEntry(
         layers.HardTanh,
         """
-        y = min(max(x, -1), 1)
-        dy/dx = 1 if abs(x) < 1 else 0
-        dL/dx = G if abs(x) < 1 else 0
+        y = min(max(x, low), high)
+        dy/dx = 1 if max(low - x, x - high) < 0 else 0
+        dL/dx = G if max(low - x, x - high) < 0 else 0
         """,
-        assumes="0 at both kinks, as in PyTorch.",
+        assumes="0 at both kinks, as in PyTorch. Shown for low = -1, high = 1.",
         ranges={"y": "[-1, 1]", "dy/dx": "{0, 1}"},
         kinks=(-1, 1),
-        torch="F.hardtanh(x)",
+        torch="F.hardtanh(x, low, high)",
     ),
     LayerEntry(
         layers.Softplus,

@@ -71,6 +71,24 @@ ENTRIES = [
         not_analytic=REASON,
     ),
     LayerEntry(
+        layers.Gate,
+        """
+        y = f1(x) * f2(x)
+        dy[n, j]/dx[n, i] = J1[n, j, i] * f2(x)[n, j] + f1(x)[n, j] * J2[n, j, i]
+        dL/dx[n, i] = sum[j](G[n, j] * f2(x)[n, j] * J1[n, j, i]) +
+            sum[j](G[n, j] * f1(x)[n, j] * J2[n, j, i])
+        """,
+        in_one_line=("dy/dx = d body/dx gate + body d gate/dx",),
+        make=lambda: layers.Gate(
+            layers.Sequential([layers.Dense(3), layers.Sigmoid()]), body=layers.Dense(3)
+        ),
+        where={"f1, f2": "body and gate", "J1, J2": "their Jacobians; never formed"},
+        given=lambda layer, x: inside((layer.body, x), (layer.gate, x)),
+        assumes="Without a body f1(x) is x. Where the gate is stretched, its second sum runs over "
+        "all that one number of it scales.",
+        not_analytic=REASON,
+    ),
+    LayerEntry(
         layers.Concat,
         """
         y[n, j] = f1(x)[n, j] if j < m else f2(x)[n, j - m]

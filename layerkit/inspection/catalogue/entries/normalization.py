@@ -95,6 +95,30 @@ NORMALIZATION = [
         torch="F.group_norm(x.mT, groups, gamma, beta, eps).mT",
     ),
     LayerEntry(
+        layers.InstanceNorm,
+        """
+        mu[n, c] = mean[t](x[n, t, c])
+        s[n, c] = 1 / sqrt(mean[t]((x[n, t, c] - mu[n, c])**2) + eps)
+        x_hat[n, t, c] = s[n, c] * (x[n, t, c] - mu[n, c])
+        y = gamma * x_hat + beta
+        dy[n, t, c]/dx[n, u, c] = gamma[c] * s[n, c] *
+            ([t == u] - (1 + x_hat[n, t, c] * x_hat[n, u, c]) / m)
+        dy[n, t, c]/dgamma[c] = x_hat[n, t, c]
+        dy[n, t, c]/dbeta[c] = 1
+        dL/dgamma[c] = sum[n, t](G[n, t, c] * x_hat[n, t, c])
+        dL/dbeta[c] = sum[n, t](G[n, t, c])
+        g = gamma * G
+        p[n, c] = mean[t](g[n, t, c])
+        q[n, c] = mean[t](x_hat[n, t, c] * g[n, t, c])
+        dL/dx[n, t, c] = s[n, c] * (g[n, t, c] - p[n, c] - x_hat[n, t, c] * q[n, c])
+        """,
+        input_shape=(3, 2),
+        where={"m": "number of positions"},
+        given=lambda layer, x: {"m": x.shape[1]},
+        assumes="t runs over all axes between samples and channels.",
+        torch="F.instance_norm(x.mT, None, None, gamma, beta, eps=eps).mT",
+    ),
+    LayerEntry(
         layers.RMSNorm,
         """
         s[n] = 1 / sqrt(mean[c](x[n, c]**2) + eps)

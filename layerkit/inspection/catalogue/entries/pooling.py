@@ -206,4 +206,20 @@ RESHAPING = [
         given=lambda layer, x: dict(zip("st", layer.size, strict=True)),
         torch="F.interpolate(x.movedim(-1, 1), scale_factor=(s, t)).movedim(1, -1)",
     ),
+    LayerEntry(
+        layers.UpSample2D,
+        """
+        y[n, u, v, c] = sum[i, j](A[u, i] * B[v, j] * x[n, i, j, c])
+        dy[n, u, v, c]/dx[n, i, j, c] = A[u, i] * B[v, j]
+        dL/dx[n, i, j, c] = sum[u, v](A[u, i] * B[v, j] * G[n, u, v, c])
+        """,
+        name="UpSample2D (bilinear)",
+        make=lambda: layers.UpSample2D((2, 3), interpolation="bilinear"),
+        input_shape=(2, 2, 2),
+        where={"A, B": "the shares of the rows and of the columns"},
+        given=lambda layer, x: dict(zip("AB", layer.shares(), strict=True)),
+        assumes="interpolation='bilinear'.",
+        torch="F.interpolate(x.movedim(-1, 1), size=(len(A), len(B)), mode='bilinear')"
+        ".movedim(1, -1)",
+    ),
 ]

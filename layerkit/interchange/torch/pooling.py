@@ -1,0 +1,96 @@
+"""Pooling and enlarging in PyTorch as layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import nn as tnn
+
+import layerkit.layers as nn
+from layerkit.interchange.layouts import Trail, ceil_changes_nothing
+from layerkit.interchange.torch import modules
+from layerkit.interchange.torch.reader import demand, kind_of, one, reads
+
+_POOLS: dict[Any, Any] = {kind: layer for layer, kind in modules.POOLS.items()}
+
+
+@reads(tnn.MaxPool1d, tnn.MaxPool2d, tnn.AvgPool1d, tnn.AvgPool2d)
+def _pool(module: Any, trail: Trail) -> Trail:
+    demand(not getattr(module, "return_indices", False), "return_indices=False")
+    trail, padding = trail.with_channels_first(), one(module.padding)
+    kind = _POOLS[kind_of(module)]
+    n = len(trail.shape) - 1
+    if module.ceil_mode:
+        sizes = (module.kernel_size, module.stride, module.padding)
+        each = zip(
+            trail.shape, *(np.broadcast_to(size, n).tolist() for size in sizes), strict=False
+        )
+        fits = all(ceil_changes_nothing(size, k, s, (p, p)) for size, k, s, p in each)
+        demand(fits, "ceil_mode=False, or where it adds no window")
+    if kind in (nn.AvgPool1D, nn.AvgPool2D):
+        demand(getattr(module, "divisor_override", None) is None, "divisor_override=None")
+        if module.count_include_pad and np.any(padding):  # zeros are cells like others
+            each_side = np.broadcast_to(padding, n).tolist()
+            trail, padding = trail.zero_padded([(p, p) for p in each_side]), "valid"
+    else:
+        demand(np.all(np.equal(module.dilation, 1)), "dilation=1")
+    return trail.then(kind(one(module.kernel_size), one(module.stride), padding))
+
+
+@reads(modules.MaxPool, modules.AvgPool)
+def _padded_pool(module: Any, trail: Trail) -> Trail:
+    """Read a pooling of ours that PyTorch has no module for."""
+    trail, n = trail.with_channels_first(), len(module.pads) // 2
+    sides = list(zip(module.pads[::2], module.pads[1::2], strict=True))[::-1]
+    is_even = all(start == end for start, end in sides)
+    padding = one(tuple(start for start, _ in sides)) if is_even else "same"
+    kinds = (nn.MaxPool1D, nn.MaxPool2D)
+    kind: Any = (kinds if isinstance(module, modules.MaxPool) else (nn.AvgPool1D, nn.AvgPool2D))[
+        n - 1
+    ]
+    windows = (one(tuple(module.windows[name])) for name in ("kernel_size", "stride"))
+    return trail.then(kind(*windows, padding))
+
+
+_AVERAGES = (tnn.AdaptiveAvgPool1d, tnn.AdaptiveAvgPool2d)
+_GLOBAL: dict[bool, dict[int, Any]] = {
+    True: {1: nn.GlobalAvgPool1D, 2: nn.GlobalAvgPool2D},
+    False: {1: nn.GlobalMaxPool1D, 2: nn.GlobalMaxPool2D},
+}
+_EVEN: dict[bool, dict[int, Any]] = {
+    True: {1: nn.AvgPool1D, 2: nn.AvgPool2D},
+    False: {1: nn.MaxPool1D, 2: nn.MaxPool2D},
+}
+
+
+@reads(*_AVERAGES, tnn.AdaptiveMaxPool1d, tnn.AdaptiveMaxPool2d)
+def _adaptive_pool(module: Any, trail: Trail) -> Trail:
+    is_average = isinstance(module, _AVERAGES)
+    demand(is_average or not module.return_indices, "return_indices=False")
+    if np.all(np.equal(module.output_size, 1)):
+        return trail.global_pool(_GLOBAL[is_average])
+    trail = trail.with_channels_first()
+    places = trail.shape[:-1]
+    wanted = module.output_size
+    each = wanted if isinstance(wanted, tuple) else (wanted,) * len(places)
+    sizes = [n if size is None else size for n, size in zip(places, each, strict=True)]
+    even = all(n % size == 0 for n, size in zip(places, sizes, strict=True))
+    demand(even, f"an output_size that divides {places}, in windows of one size")
+    windows = one(tuple(n // size for n, size in zip(places, sizes, strict=True)))
+    return trail.then(_EVEN[is_average][len(places)](windows))
+
+
+@reads(tnn.Upsample, tnn.UpsamplingNearest2d, tnn.UpsamplingBilinear2d)
+def _upsample(module: Any, trail: Trail) -> Trail:
+    demand(module.mode in ("nearest", "bilinear"), "mode='nearest' or mode='bilinear'")
+    demand(not module.align_corners, "align_corners=False")
+    trail = trail.with_channels_first()
+    demand(len(trail.shape) == 3, "images")
+    grown = module.scale_factor
+    if grown is None:
+        grown = np.broadcast_to(module.size, 2) / np.array(trail.shape[:-1])
+    height, width = np.broadcast_to(grown, 2).tolist()
+    whole = height == int(height) > 0 and width == int(width) > 0
+    demand(whole, "whole numbers as scale_factor, or a size that is a multiple")
+    return trail.then(nn.UpSample2D((int(height), int(width)), interpolation=module.mode))

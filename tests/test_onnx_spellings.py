@@ -1,0 +1,353 @@
+"""One layer, many spellings in operators: each is read as what computes the same."""
+
+import numpy as np
+import pytest
+
+import layerkit.layers as nn
+from layerkit.interchange import from_onnx, to_onnx
+
+onnx = pytest.importorskip("onnx")
+reference = pytest.importorskip("onnx.reference")
+
+FLOAT, INT = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+RNG = np.random.default_rng(0)
+
+
+def draw(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+CONSTANTS = {
+    "zero": np.float32(0),
+    "half": np.float32(0.5),
+    "one": np.float32(1),
+    "two": np.float32(2),
+    "six": np.float32(6),
+    "eps": np.float32(1e-3),
+    "gamma": 1 + draw(4),
+    "beta": draw(4),
+    "gamma_first": 1 + draw(4, 1, 1),
+    "beta_first": draw(4, 1, 1),
+    "W": draw(4, 6),
+    "b": draw(6),
+    "s2": np.array([0, 3, 2]),
+    "K": draw(4, 4, 1, 1),
+    "k": draw(4),
+    "D": draw(4, 4),
+    "one_one": np.array([0, 4, 1, 1]),
+    "i1": np.array([1]),
+    "i2": np.array([2]),
+    "starts": np.array([1]),
+    "ends": np.array([100]),
+    "steps": np.array([2]),
+    "n": np.array(5),
+    "table": draw(5, 3),
+    "i0": np.array(0),
+    "pads": np.array([0, 1, 2, 0, 0, 1, 0, 0]),
+    "C": draw(2, 4, 3, 3),
+}
+
+
+def model_of(nodes, shape, opset=17, names=CONSTANTS):
+    h = onnx.helper
+    x = h.make_tensor_value_info("x", FLOAT, ["n", *shape])
+    y = h.make_tensor_value_info("y", FLOAT, None)
+    made = [h.make_node(op, ins, outs, **more) for op, ins, outs, more in nodes]
+    read = {name for node in made for name in node.input}
+    arrays = [onnx.numpy_helper.from_array(a, name) for name, a in names.items() if name in read]
+    graph = h.make_graph(made, "g", [x], [y], arrays)
+    return h.make_model(graph, opset_imports=[h.make_opsetid("", opset)], ir_version=10)
+
+
+def norm(axes, scale=(), centred=True, square="Mul"):
+    """A normalization in operators."""
+    centre = [("ReduceMean", ["x"], ["mu"], {"axes": axes}), ("Sub", ["x", "mu"], ["d"], {})]
+    d = "d" if centred else "x"
+    squares = ("Mul", [d, d], ["q"], {}) if square == "Mul" else ("Pow", [d, "two"], ["q"], {})
+    nodes = [
+        *(centre if centred else []),
+        squares,
+        ("ReduceMean", ["q"], ["v"], {"axes": axes}),
+        ("Add", ["v", "eps"], ["w"], {}),
+        ("Sqrt", ["w"], ["s"], {}),
+        ("Div", [d, "s"], ["h"], {}),
+    ]
+    ops = ["Mul", "Add"][: len(scale)]
+    for i, (op, name) in enumerate(zip(ops, scale, strict=True)):
+        nodes.append((op, [nodes[-1][2][0], name], [f"h{i}"], {}))
+    op, ins, _, more = nodes[-1]
+    return [*nodes[:-1], (op, ins, ["y"], more)]
+
+
+LAST, FIRST = ("gamma", "beta"), ("gamma_first", "beta_first")
+SOFTMAX = [
+    ("ReduceMax", ["x"], ["m"], {"axes": [-1]}),
+    ("Sub", ["x", "m"], ["d"], {}),
+    ("Exp", ["d"], ["e"], {}),
+    ("ReduceSum", ["e", "i1"], ["s"], {}),
+    ("Div", ["e", "s"], ["y"], {}),
+]
+SPELLINGS = {
+    "LayerNorm": (norm([-1], LAST), (5, 4), nn.LayerNorm),
+    "LayerNorm with a power": (norm([-1], LAST, square="Pow"), (5, 4), nn.LayerNorm),
+    "LayerNorm without a scale": (norm([-1]), (5, 4), nn.LayerNorm),
+    "LayerNorm of tables": (norm([1], LAST), (4,), nn.LayerNorm),
+    "LayerNorm of channels in front": (norm([1], FIRST), (4, 3, 2), nn.LayerNorm),
+    "RMSNorm": (norm([-1], ("gamma",), centred=False), (5, 4), nn.RMSNorm),
+    "RMSNorm with a power": (norm([-1], ("gamma",), False, "Pow"), (4,), nn.RMSNorm),
+    "InstanceNorm": (norm([2, 3], FIRST), (4, 3, 2), nn.InstanceNorm),
+    "Softmax": (SOFTMAX, (4,), nn.Softmax),
+    "LogSoftmax": (
+        [*SOFTMAX[:-1], ("Log", ["s"], ["l"], {}), ("Sub", ["d", "l"], ["y"], {})],
+        (4,),
+        nn.LogSoftmax,
+    ),
+    "GLU": (
+        [
+            ("Split", ["x"], ["left", "right"], {"axis": -1}),
+            ("Sigmoid", ["right"], ["g"], {}),
+            ("Mul", ["left", "g"], ["y"], {}),
+        ],
+        (5, 4),
+        nn.GLU,
+    ),
+    "Maxout": (
+        [
+            ("Gemm", ["x", "W", "b"], ["a"], {}),
+            ("Reshape", ["a", "s2"], ["c"], {}),
+            ("ReduceMax", ["c"], ["y"], {"axes": [1], "keepdims": 0}),
+        ],
+        (4,),
+        nn.Maxout,
+    ),
+    "ReLU6": ([("Clip", ["x", "zero", "six"], ["y"], {})], (4,), nn.HardTanh),
+    "ReLU6 of two": (
+        [("Max", ["x", "zero"], ["a"], {}), ("Min", ["a", "six"], ["y"], {})],
+        (4,),
+        nn.HardTanh,
+    ),
+    "ReLU as a choice": (
+        [("Greater", ["x", "zero"], ["a"], {}), ("Where", ["a", "x", "zero"], ["y"], {})],
+        (4,),
+        nn.ReLU,
+    ),
+    "GELU with opset 20": ([("Gelu", ["x"], ["y"], {})], (4,), nn.GELU),
+    "LayerNormalization": (
+        [("LayerNormalization", ["x", "gamma", "beta"], ["y"], {"epsilon": 1e-3})],
+        (5, 4),
+        nn.LayerNorm,
+    ),
+    "RMSNormalization": (
+        [("RMSNormalization", ["x", "gamma"], ["y"], {"epsilon": 1e-3})],
+        (5, 4),
+        nn.RMSNorm,
+    ),
+    "bilinear": (
+        [("Resize", ["x", "", "scales"], ["y"], {"mode": "linear"})],
+        (4, 3, 2),
+        nn.UpSample2D,
+    ),
+}
+OPSETS = {"RMSNormalization": 23, "GELU with opset 20": 20}
+NAMES = {**CONSTANTS, "scales": np.float32([1, 1, 2, 3])}
+
+
+def check(model, network, shape, images):
+    x = draw(3, *shape)
+    expected = reference.ReferenceEvaluator(model).run(None, {"x": x})[0]
+    y = network.infer(np.moveaxis(x, 1, -1) if images else x)
+    y = np.moveaxis(y, -1, 1) if images and y.ndim > 2 else y
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_a_spelling_is_read_as_its_layer(name):
+    nodes, shape, kind = SPELLINGS[name]
+    model = model_of(nodes, shape, OPSETS.get(name, 17), NAMES)
+    network = from_onnx(model)
+    layers = [layer for layer in network if not isinstance(layer, nn.Permute)]
+    assert [type(layer) for layer in layers] == [kind]
+    images = network.input_shape != shape
+    check(model, network, shape, images)
+
+
+CHAIN = [
+    ("ReduceMean", ["x"], ["p"], {"axes": [2, 3]}),
+    ("Conv", ["p", "K", "k"], ["a"], {}),
+    ("Relu", ["a"], ["r"], {}),
+    ("Conv", ["r", "K", "k"], ["c"], {}),
+    ("Sigmoid", ["c"], ["g"], {}),
+]
+BY_DENSE = [
+    ("GlobalAveragePool", ["x"], ["p"], {}),
+    ("Flatten", ["p"], ["f"], {}),
+    ("Gemm", ["f", "D", "k"], ["a"], {}),
+    ("HardSigmoid", ["a"], ["h"], {"alpha": 0.2}),
+    ("Reshape", ["h", "one_one"], ["g"], {}),
+]
+TOGETHER = {
+    "squeeze-and-excite": ([*CHAIN, ("Mul", ["x", "g"], ["y"], {})], (4, 3, 5)),
+    "the gate first": ([*CHAIN, ("Mul", ["g", "x"], ["y"], {})], (4, 3, 5)),
+    "by Dense layers": ([*BY_DENSE, ("Mul", ["x", "g"], ["y"], {})], (4, 3, 5)),
+    "a gate of places": (
+        [
+            ("ReduceMean", ["x"], ["p"], {"axes": [1]}),
+            ("Sigmoid", ["p"], ["g"], {}),
+            ("Mul", ["x", "g"], ["y"], {}),
+        ],
+        (4, 3, 5),
+    ),
+    "two branches of one shape": (
+        [
+            ("Gemm", ["x", "D", "k"], ["a"], {}),
+            ("Tanh", ["a"], ["t"], {}),
+            ("Gemm", ["x", "D"], ["u"], {}),
+            ("Mul", ["t", "u"], ["y"], {}),
+        ],
+        (4,),
+    ),
+    "a square": ([("Mul", ["x", "x"], ["y"], {})], (4,)),
+    "a binary MLP": (
+        [
+            ("Gemm", ["x", "D", "k"], ["a"], {}),
+            ("Sigmoid", ["a"], ["s"], {}),
+            ("Sub", ["one", "s"], ["t"], {}),
+            ("Concat", ["t", "s"], ["y"], {"axis": 1}),
+        ],
+        (4,),
+    ),
+    "a slice": ([("Slice", ["x", "starts", "ends", "i1", "steps"], ["y"], {})], (6,)),
+    "a slice before opset 10": (
+        [("Slice", ["x"], ["y"], {"starts": [1], "ends": [-1], "axes": [1]})],
+        (6,),
+    ),
+    "parts": (
+        [
+            ("Split", ["x"], ["left", "right"], {"axis": 1}),
+            ("Tanh", ["left"], ["c"], {}),
+            ("Concat", ["right", "c"], ["y"], {"axis": 1}),
+        ],
+        (6,),
+    ),
+    "an embedding": (
+        [
+            ("Cast", ["x"], ["i"], {"to": INT}),
+            ("Less", ["i", "i0"], ["l"], {}),
+            ("Add", ["i", "n"], ["a"], {}),
+            ("Where", ["l", "a", "i"], ["w"], {}),
+            ("Gather", ["table", "w"], ["y"], {"axis": 0}),
+        ],
+        (4,),
+    ),
+    "padding before the transposition": (
+        [
+            ("Pad", ["x", "pads"], ["p"], {}),
+            ("Transpose", ["p"], ["t"], {"perm": [0, 3, 1, 2]}),
+            ("Conv", ["t", "C"], ["c"], {}),
+            ("Transpose", ["c"], ["y"], {"perm": [0, 2, 3, 1]}),
+        ],
+        (5, 6, 4),
+    ),
+    "pooling of Keras": (
+        [
+            ("Transpose", ["x"], ["t"], {"perm": [0, 3, 1, 2]}),
+            ("Conv", ["t", "C"], ["c"], {}),
+            ("Transpose", ["c"], ["u"], {"perm": [0, 2, 3, 1]}),
+            ("ReduceMean", ["u"], ["y"], {"axes": [1, 2], "keepdims": 0}),
+        ],
+        (5, 6, 4),
+    ),
+}
+for op in ("ReduceMean", "ReduceMax", "ReduceMin"):
+    for axes in ([1], [2], [3], [2, 3], [1, 2], [1, 2, 3], [-1]):
+        for keepdims in (0, 1):
+            if op == "ReduceMin" and len(axes) == 3 and not keepdims:
+                continue  # one number a sample
+            nodes = [(op, ["x"], ["y"], {"axes": axes, "keepdims": keepdims})]
+            TOGETHER[f"{op} {axes} {keepdims}"] = nodes, (4, 3, 5)
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_operators_together(name):
+    nodes, shape = TOGETHER[name]
+    opset = {"a slice before opset 10": 9}.get(name, 13 if "parts" in name else 17)
+    model = model_of(nodes, shape, opset)
+    network = from_onnx(model)
+    images = len(shape) == 3 and network.input_shape != shape
+    x = draw(3, *shape)
+    if name == "an embedding":
+        x = np.float32([[0, 4, 1, 2], [3, 3, 0, 1], [2, 2, 2, 4]])
+    expected = reference.ReferenceEvaluator(model).run(None, {"x": x})[0]
+    y = network.infer(np.moveaxis(x, 1, -1) if images else x)
+    choices = [y] if y.shape == expected.shape else []
+    choices += [np.moveaxis(y, -1, 1)] if images and y.ndim > 2 else []
+    fitting = [c for c in choices if c.shape == expected.shape]
+    assert any(np.allclose(c, expected, rtol=1e-4, atol=1e-5) for c in fitting), network
+    if name in ("squeeze-and-excite", "the gate first", "by Dense layers"):
+        assert [type(layer) for layer in network] == [nn.Gate]
+        assert network[0].body is None
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1, 100])
+def test_an_eps_is_the_models(scale):
+    model = model_of(norm([-1], LAST), (5, 4))
+    network = from_onnx(model)
+    assert network[0].eps == 1e-3
+    x = (scale * draw(3, 5, 4)).astype(np.float32)
+    expected = reference.ReferenceEvaluator(model).run(None, {"x": x})[0]
+    np.testing.assert_allclose(network.infer(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "nodes, message",
+    [
+        ([("Pow", ["x", "two"], ["y"], {})], r"in Pow 'y': the tensor 'y' does not come"),
+        (
+            [("Sin", ["x"], ["a"], {}), ("Gemm", ["a", "D"], ["y"], {})],
+            r"in Sin 'a': no layer does this",
+        ),
+        (
+            [("Exp", ["x"], ["a"], {}), ("Gemm", ["a", "D"], ["y"], {})],
+            r"in Gemm 'y': its input 'a' is an expression that no layer computes",
+        ),
+        (
+            [("Gemm", ["x", "D"], ["a"], {}), ("Div", ["a", "x"], ["y"], {})],
+            "in Div 'y': has a layer only with a constant",
+        ),
+        (
+            [("Cast", ["x"], ["a"], {"to": INT}), ("Gemm", ["a", "D"], ["y"], {})],
+            "in Cast 'a': has a layer only with floats, or with integers as an index",
+        ),
+    ],
+    ids=["power", "first cause", "expression", "quotient", "cast"],
+)
+def test_the_first_cause_is_named(nodes, message):
+    with pytest.raises(ValueError, match=message):
+        from_onnx(model_of(nodes, (4,)))
+
+
+def test_a_map_names_the_output_before_it():
+    skl2onnx = pytest.importorskip("skl2onnx")
+    from sklearn.neural_network import MLPClassifier
+
+    X, y = draw(40, 4), np.arange(40) % 2
+    mlp = MLPClassifier((3,), max_iter=2000, random_state=0).fit(X, y)
+    model = skl2onnx.to_onnx(mlp, X[:1])
+    with pytest.raises(ValueError, match=r"no output of floats.*ZipMap makes .* of output='") as e:
+        from_onnx(model)
+    name = str(e.value).rsplit("output='", 1)[1].rstrip("'")
+    with pytest.raises(
+        ValueError, match=f"in ZipMap '.*': it gives no tensor: say output='{name}'"
+    ):
+        from_onnx(model, output=model.graph.output[1].name)
+    network = from_onnx(model, output=name)
+    np.testing.assert_allclose(network.infer(X), mlp.predict_proba(X), rtol=1e-4, atol=1e-5)
+
+
+def test_no_repr_of_thousands_of_characters():
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Sequential(*[torch.nn.Linear(3, 3) for _ in range(200)])
+    for refuse in (to_onnx, from_onnx, lambda m: nn.Sequential([m]).build(3)):
+        with pytest.raises(TypeError) as error:
+            refuse(module)
+        assert len(str(error.value)) < 300
