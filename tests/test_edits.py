@@ -495,6 +495,16 @@ def test_adopting_weights_leaves_the_networks_of_the_parts_alone():
     assert np.shares_memory(old[0].params["W"], old.flat_params) and new[0] is not old
 
 
+def test_an_edit_keeps_arrays_and_statistics_where_they_are():
+    network = trained()
+    arrays = {**network[1].params, **network[1].buffers}
+    values = {name: array.copy() for name, array in arrays.items()}
+    network[1].momentum = 0.3
+    for name, array in {**network[1].params, **network[1].buffers}.items():
+        assert array is arrays[name]
+        np.testing.assert_array_equal(array, values[name])
+
+
 def test_no_backward_follows_an_edit():
     network = mlp()
     network.forward(np.ones((3, 4)), training=True)
