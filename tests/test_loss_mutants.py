@@ -237,7 +237,7 @@ class LengthNotDifferentiated(CosineSimilarity):
             contract.check_backward_is_the_derivative_of_forward,
         ),
         (
-            lambda: PosWeightOnNegatives(3.0),
+            lambda: PosWeightOnNegatives(pos_weight=3.0),
             "BinaryCrossEntropy(1,)-bits-pos_weight",
             contract.check_reference,
         ),
@@ -247,12 +247,12 @@ class LengthNotDifferentiated(CosineSimilarity):
             contract.check_backward_is_the_derivative_of_forward,
         ),
         (
-            lambda: SmoothedInValueOnly(0.1),
+            lambda: SmoothedInValueOnly(label_smoothing=0.1),
             "CategoricalCrossEntropy-labels-0.1",
             contract.check_backward_is_the_derivative_of_forward,
         ),
         (
-            lambda: SmoothedOverTheOthers(0.1),
+            lambda: SmoothedOverTheOthers(label_smoothing=0.1),
             "CategoricalCrossEntropy-labels-0.1",
             contract.check_reference,
         ),

@@ -55,9 +55,9 @@ def sliding_layers(draw, input_shape):
     return draw(
         st.sampled_from(
             [
-                *(pool(sizes, strides, padding) for pool in pools),
-                convolution(filters, sizes, strides, padding, groups=groups),
-                convolution(filters, sizes, strides, "same", dilation=2),
+                *(pool(sizes, strides, padding=padding) for pool in pools),
+                convolution(filters, sizes, stride=strides, padding=padding, groups=groups),
+                convolution(filters, sizes, stride=strides, padding="same", dilation=2),
             ]
         )
     )
