@@ -7,7 +7,7 @@ Estimators, for ``fit``, ``predict``, pipelines and grid searches::
 
 Layers, each with its own ``forward`` and ``backward``; `layerkit.layers` has a line for each::
 
-    Dense
+    Dense, NTKDense
     ReLU, LeakyReLU, PReLU, ELU, SELU, GELU, SiLU, Mish, HardSwish, GLU, Maxout, Sigmoid,
     HardSigmoid, Tanh, HardTanh, Softsign, Softplus, Softmax, LogSoftmax, Identity
     Conv1D, Conv2D, DepthwiseConv2D, SeparableConv2D, ConvTranspose2D
@@ -17,6 +17,8 @@ Layers, each with its own ``forward`` and ``backward``; `layerkit.layers` has a 
     Dropout, SpatialDropout2D, AlphaDropout, GaussianNoise
     Flatten, Reshape, Permute, ZeroPad2D, UpSample2D, Embedding,
     SimpleRNN, GRU, LSTM, Bidirectional, LastStep
+    Scale, SmoothClip, PeriodicEmbedding, PiecewiseLinearEmbedding, ParametricActivation,
+    BatchEnsemble
     Sequential, Residual, Concat, Columns
 
 The base class, and proofs::

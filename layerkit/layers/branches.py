@@ -102,6 +102,10 @@ class Residual(Layer):
             grad_output if self.shortcut is None else self.shortcut.backward(grad_output)
         )
 
+    def adapt(self, x: np.ndarray) -> None:
+        for _, layer in self.children():
+            layer.adapt(x)
+
     def infer(self, x: np.ndarray) -> np.ndarray:
         return self.body.infer(x) + (x if self.shortcut is None else self.shortcut.infer(x))
 
@@ -196,6 +200,10 @@ class Concat(Layer):
         if isinstance(grad_output, Sequences):
             pieces = [grad_output.with_steps(piece) for piece in pieces]
         return reduce(add, [f.backward(g) for f, g in zip(self.branches, pieces, strict=True)])
+
+    def adapt(self, x: np.ndarray) -> None:
+        for layer in self.branches:
+            layer.adapt(x)
 
     def infer(self, x: np.ndarray) -> np.ndarray:
         return _joined([f.infer(x) for f in self.branches], self.axis)
@@ -326,6 +334,10 @@ class Columns(Layer):
 
     def infer(self, x: np.ndarray) -> np.ndarray:
         return self._join(x, lambda layer, part: layer.infer(part))
+
+    def adapt(self, x: np.ndarray) -> None:
+        for columns, (_, layer) in zip(self._positions, self.routes, strict=True):
+            layer.adapt(x[:, columns])
 
     def _join(self, x: np.ndarray, run: Callable[[Layer, np.ndarray], np.ndarray]) -> np.ndarray:
         routes = zip(self._positions, self.routes, strict=True)

@@ -24,6 +24,7 @@ from layerkit.training.run import (
     Run,
     Score,
     TrainingState,
+    adapt,
     first_nonfinite,
     warn_of_double_link,
 )
@@ -152,16 +153,20 @@ def train(
     init_seed, shuffle_seed, noise_seed = as_seed_sequence(random_state).spawn(3)
     batches = as_batches(data, batch_size, np.random.default_rng(shuffle_seed) if shuffle else None)
     validation = None if validation_data is None else as_batches(validation_data, 1024)
-    if not network.is_built:
+    is_new = not network.is_built
+    if is_new:
         network.build(batches.input_shape, init_seed, dtype=batches.dtype)
     if random_state is not None:
         network.reseed(noise_seed)
+    if is_new:
+        adapt(network, batches.sample)
     warn_of_double_link(network, loss)
 
     state = TrainingState(network, loss, optimizer, epochs)
     run = Run(state, validation, score, monitor, patience, tol, callbacks)
     if checkpoint is not None:
         checkpoint.begin(run, batches, resume)
+    run.bind_schedules(1 if isinstance(optimizer, LBFGS) else len(batches))
     bar = [Progress(state, len(batches))] if verbose else []
     run.observe(*bar)
     network.needs_input_grad = False

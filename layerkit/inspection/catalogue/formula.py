@@ -51,7 +51,7 @@ COMPARISONS: dict[type, str] = {
 }
 """Names of the functions in `operator`."""
 
-ANALYTIC = ("exp", "log", "sqrt", "tanh", "cosh")
+ANALYTIC = ("exp", "log", "sqrt", "tanh", "cosh", "cos", "sin")
 
 
 class Formula:

@@ -32,6 +32,8 @@ FUNCTIONS = {
     "log": r"\log",
     "tanh": r"\tanh",
     "cosh": r"\cosh",
+    "cos": r"\cos",
+    "sin": r"\sin",
     "erf": r"\mathrm{erf}",
     "sign": r"\mathrm{sign}",
     "max": r"\max",

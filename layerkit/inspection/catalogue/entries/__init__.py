@@ -8,6 +8,7 @@ from layerkit.inspection.catalogue.entries import (
     normalization,
     pooling,
     recurrent,
+    tables,
 )
 from layerkit.inspection.catalogue.entry import Entry
 
@@ -19,6 +20,7 @@ FAMILIES: dict[str, list[Entry]] = {
     "Convolution": [*linear.CONVOLUTION],
     "Pooling": [*pooling.POOLING],
     "Recurrent layers": [*recurrent.RECURRENT],
+    "Tables": [*tables.TABLES],
     "Normalization": [*normalization.NORMALIZATION],
     "Dropout and noise": [*normalization.NOISE],
     "Reshaping": [*pooling.RESHAPING],
