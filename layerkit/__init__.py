@@ -4,6 +4,7 @@ Estimators, for ``fit``, ``predict``, pipelines and grid searches::
 
     SequentialClassifier, SequentialRegressor   made of layers
     MLPClassifier, MLPRegressor                 scikit-learn's, and more
+    TabularClassifier, TabularRegressor         for tables as they are; TableEncoder reads them
 
 Layers, each with its own ``forward`` and ``backward``; `layerkit.layers` has a line for each::
 
@@ -30,7 +31,7 @@ The base class, and proofs::
 
 Packages::
 
-    layerkit.estimators     the four above
+    layerkit.estimators     those above
     layerkit.layers         all layers, by family
     layerkit.losses         MeanSquaredError, CategoricalCrossEntropy, Quantile, Poisson, …
     layerkit.optimizers     SGD, Adam, AdamW, LBFGS, …
@@ -69,7 +70,15 @@ _packages = [
     "schedules",
     "training",
 ]
-_estimators = ["MLPClassifier", "MLPRegressor", "SequentialClassifier", "SequentialRegressor"]
+_estimators = [
+    "MLPClassifier",
+    "MLPRegressor",
+    "SequentialClassifier",
+    "SequentialRegressor",
+    "TableEncoder",
+    "TabularClassifier",
+    "TabularRegressor",
+]
 _elsewhere = {
     "ModelFileError": "archive",
     "check_gradients": "inspection",

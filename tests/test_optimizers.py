@@ -1083,3 +1083,20 @@ def test_a_layer_declares_its_factors():
 
     with pytest.raises(ValueError, match=r"in Wrong.*: rate of s must be a finite number >= 0"):
         Wrong().build(3)
+
+
+@every_case
+def test_pieces_are_found_once(case, monkeypatch):
+    calls = []
+    find = Optimizer._find_pieces
+
+    def counted(self, *arguments):
+        calls.append(self)
+        return find(self, *arguments)
+
+    monkeypatch.setattr(Optimizer, "_find_pieces", counted)
+    params, grads = problem()
+    optimizer, g = getattr(optimizers, case.name)(), grads[0].copy()
+    for _ in range(3):
+        optimizer.step(params, g)
+    assert len(calls) == 1

@@ -56,7 +56,7 @@ class Adam(Optimizer):
     learning_rate: Rate = 0.001
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    weight_decay: float = 0.0
+    weight_decay: Rate = 0.0
     clip_norm: float | None = None
     clip_value: float | None = None
 
@@ -86,8 +86,8 @@ class AdamW(Adam):
         As in `Adam`.
     eps : float, default=1e-8
         As in `Adam`.
-    weight_decay : float, default=0.01
-        At least 0.
+    weight_decay : float or callable, default=0.01
+        A number >= 0 or a schedule.
     clip_norm, clip_value : float, optional
         See `Optimizer`.
 
@@ -104,7 +104,7 @@ class AdamW(Adam):
     0.85
     """
 
-    weight_decay: float = 0.01
+    weight_decay: Rate = 0.01
 
     decoupled = update_decays = True
 

@@ -18,6 +18,7 @@ from layerkit.shapes import Slot
 CHUNK = 32_768
 Rate = float | Callable[[int], float]
 Vector = np.ndarray  # float32 or float64, of one axis
+_NO_SETTINGS = {"state", "rate", "memory", "steps_done"}  # properties
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -343,7 +344,7 @@ class Optimizer(Parameterized):
         """Names of what the user may have set; also those that only the class has a value for."""
         kinds = [kind for kind in type(self).__mro__ if issubclass(kind, Optimizer)]
         on_class = {n for kind in kinds for n, v in vars(kind).items() if not callable(v)}
-        own = {"decoupled", *vars(self), *self._defaults(), *on_class} - {"state", "rate", "memory"}
+        own = {"decoupled", *vars(self), *self._defaults(), *on_class} - _NO_SETTINGS
         return sorted(n for n in own if not n.startswith("_") and hasattr(self, n))
 
     def _state_for(self, params: np.ndarray, n_slots: int) -> dict[str, Any]:
