@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from layerkit import TableEncoder, TabularClassifier, TabularRegressor
+from layerkit.interchange import load, save, to_onnx
 from layerkit.losses import GaussianNLL, Hinge, Poisson, Quantile
 from layerkit.training import History
 
@@ -220,3 +221,69 @@ def test_bad_data_are_named_and_leave_the_model_as_it_was():
         TabularRegressor(**QUICKEST).fit(X, y).predict(X.rename(columns={"size": "length"}))
     with pytest.raises(NotFittedError):
         TabularClassifier().predict(X)
+
+
+# ---------------------------------------------------------------- stored and exported
+
+
+def kinds_of_models():
+    X, y = table(80)
+    classes = np.array(["a", "b", "c"])[np.digitize(y, np.quantile(y, [0.3, 0.7]))]
+    plain = X.drop(columns="when")
+    yield "classes", TabularClassifier(**QUICKEST).fit(plain, classes), plain
+    yield "two classes", TabularClassifier(**QUICKEST).fit(plain, y > y.mean()), plain
+    labels = np.column_stack([y > 5, y > 6]).astype(int)
+    yield "labels", TabularClassifier(**QUICKEST).fit(plain, labels), plain
+    yield "numbers", TabularRegressor(**QUICKEST, linear=True).fit(plain, 1e3 + y), plain
+    both = TabularRegressor(**QUICKEST, embedding="piecewise").fit(plain, np.stack([y, -y], 1))
+    yield "two numbers", both, plain
+    quantiles = TabularRegressor(**QUICKEST, loss=Quantile([0.2, 0.8])).fit(plain, y)
+    yield "quantiles", quantiles, plain
+    yield "normal", TabularRegressor(**QUICKEST, loss=GaussianNLL()).fit(plain, y), plain
+    yield "dates", TabularRegressor(**QUICKEST).fit(X, y), X
+
+
+@pytest.mark.parametrize("which", kinds_of_models(), ids=lambda which: which[0])
+def test_in_a_model_file_and_back(which, tmp_path):
+    _, model, X = which
+    save(model, tmp_path / "model.npz")
+    back = load(tmp_path / "model.npz")
+    np.testing.assert_array_equal(back.predict(X), model.predict(X))
+    assert repr(back) == repr(model) and back.encoder_.describe() == model.encoder_.describe()
+
+
+def test_an_unfitted_one_in_a_model_file(tmp_path):
+    save(TabularClassifier(members=3), tmp_path / "model.npz")
+    assert repr(load(tmp_path / "model.npz")) == "TabularClassifier(members=3)"
+
+
+def as_inputs(model, X):
+    """Columns as the ONNX model takes them."""
+    inputs = {}
+    for column in model.encoder_.columns_:
+        values = X[column.name].astype(object)
+        text = column.kind == "category" and all(isinstance(v, str) for v in column.levels)
+        values = values.where(values.notna(), "" if text else np.nan)
+        inputs[column.name] = values.to_numpy(object if text else np.float32)[:, np.newaxis]
+    return inputs
+
+
+@pytest.mark.parametrize("which", kinds_of_models(), ids=lambda which: which[0])
+def test_the_whole_thing_in_onnx(which, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    name, model, X = which
+    if name == "dates":
+        with pytest.raises(TypeError, match="column 'when': dates have no ONNX form"):
+            to_onnx(model)
+        return
+    to_onnx(model, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    X = pd.concat([X, X.iloc[:3].assign(colour="pink", size=np.nan, flag=None, town=None)])
+    found = session.run(None, as_inputs(model, X))
+    if hasattr(model, "predict_proba"):
+        np.testing.assert_allclose(found[1], model.predict_proba(X), rtol=2e-4, atol=2e-5)
+        assert (found[0] == model.predict(X)).mean() > 0.97
+    else:
+        expected = model.predict(X)
+        expected = expected[:, np.newaxis] if expected.ndim == 1 else expected
+        np.testing.assert_allclose(found[0].reshape(expected.shape), expected, rtol=1e-4, atol=1e-4)

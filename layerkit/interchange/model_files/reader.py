@@ -207,6 +207,8 @@ class Reader:
             setattr(estimator, attribute, self.decode(stored))
         if "network_" in held:
             _check_fitted(estimator)
+        if "networks_" in held:
+            _check_members(estimator)
         return estimator
 
 
@@ -221,6 +223,18 @@ def _check_fitted(estimator: Any) -> None:
         )
     if size_of(network.output_shape) < 2**20:
         target.predict(np.zeros((1, *network.output_shape), network.dtype))
+
+
+def _check_members(estimator: Any) -> None:
+    """Refuse a tabular estimator whose parts do not belong together."""
+    encoder, target = estimator.encoder_, estimator._target
+    widths = {(len(encoder.kinds_),), *(network.input_shape for network in estimator.networks_)}
+    shapes = {tuple(target.output_shape), *(n.output_shape for n in estimator.networks_)}
+    if not estimator.networks_ or len(widths) > 1 or len(shapes) > 1:
+        raise ModelFileError(
+            f"the encoder gives {len(encoder.kinds_)} features and the targets have shape "
+            f"{target.output_shape}, but the networks take {widths} and give {shapes}"
+        )
 
 
 def _build(root: Layer, built: dict[str, Any]) -> None:
