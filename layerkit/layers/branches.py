@@ -258,6 +258,7 @@ class Columns(Layer):
     """
 
     _feature_names: Sequence[str] = ()
+    _needs_input_grad = True
 
     def __init__(self, routes: Sequence[tuple[Any, Layer]]) -> None:
         self.routes = routes
@@ -345,12 +346,25 @@ class Columns(Layer):
         flat = [part.reshape(len(part), math.prod(part.shape[1:])) for part in parts]
         return np.concatenate(flat, axis=1)
 
-    def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        grad_input = np.zeros((len(grad_output), *self.input_shape), self.dtype)
+    @property
+    def needs_input_grad(self) -> bool:
+        return self._needs_input_grad
+
+    @needs_input_grad.setter
+    def needs_input_grad(self, flag: bool) -> None:
+        self._needs_input_grad = flag
+        for _, layer in self.routes:
+            layer.needs_input_grad = flag
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
+        grad_input = None
+        if self.needs_input_grad:
+            grad_input = np.zeros((len(grad_output), *self.input_shape), self.dtype)
         pieces = np.split(grad_output, self._cuts[:-1], axis=1)
         for columns, (_, layer), piece in zip(self._positions, self.routes, pieces, strict=True):
-            shape = layer.output_shape
-            grad_input[:, columns] += layer.backward(piece.reshape(len(piece), *shape))
+            grad = layer.backward(piece.reshape(len(piece), *layer.output_shape))
+            if grad_input is not None:
+                grad_input[:, columns] += grad
         return grad_input
 
     def _nested(self) -> Iterator[tuple[str, Any]]:

@@ -62,7 +62,8 @@ class SmoothClip(Elementwise):
         return x / np.sqrt(1 + (x / float(self.limit)) ** 2)
 
     def derivative(self, x: np.ndarray) -> np.ndarray:
-        return (1 + (x / float(self.limit)) ** 2) ** -1.5
+        shrinking = 1 / np.sqrt(1 + (x / float(self.limit)) ** 2)
+        return shrinking * shrinking * shrinking
 
 
 class Scale(Layer):
@@ -207,15 +208,17 @@ class PeriodicEmbedding(Layer):
         self.add_param("b", (n, d), small, **factors)
         return n, self.dim
 
-    # Rows are the last axis but one in products, so that there is one for each feature.
+    # Features come first inside, so that products are those of contiguous matrices.
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         omega, phi, W, b = self.params.values()
-        z = x[:, :, np.newaxis] * (omega * x.dtype.type(2 * math.pi)) + phi
+        by_feature = np.ascontiguousarray(x.T)[:, :, np.newaxis]
+        z = by_feature * (omega * x.dtype.type(2 * math.pi))[:, np.newaxis]
+        z += phi[:, np.newaxis]
         c = np.cos(z)
         y = np.empty((*x.shape, self.dim), x.dtype)
         y[:, :, 0] = x
-        np.add(np.matmul(c.swapaxes(0, 1), W).swapaxes(0, 1), b, out=y[:, :, 1:])
-        self.cache = x, z, c
+        np.add(np.matmul(c, W).swapaxes(0, 1), b, out=y[:, :, 1:])
+        self.cache = by_feature, z, c
         return y
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
@@ -223,14 +226,16 @@ class PeriodicEmbedding(Layer):
         omega, _, W, _ = self.params.values()
         two_pi = x.dtype.type(2 * math.pi)
         G = np.ascontiguousarray(grad_output[:, :, 1:].swapaxes(0, 1))  # (features, rows, dim - 1)
-        np.matmul(c.transpose(1, 2, 0), G, out=self.grads["W"])
+        np.matmul(c.swapaxes(1, 2), G, out=self.grads["W"])
         np.sum(G, axis=1, out=self.grads["b"])
-        D = -np.sin(z) * np.matmul(G, W.swapaxes(1, 2)).swapaxes(0, 1)
-        np.sum(D, axis=0, out=self.grads["phi"])
-        self.grads["omega"][...] = two_pi * np.einsum("njh,nj->jh", D, x)
+        D = np.sin(z)
+        D *= np.matmul(G, W.swapaxes(1, 2))
+        np.negative(D, out=D)
+        np.sum(D, axis=1, out=self.grads["phi"])
+        self.grads["omega"][...] = two_pi * np.matmul(x.swapaxes(1, 2), D)[:, 0]
         if not self.needs_input_grad:
             return None
-        return grad_output[:, :, 0] + two_pi * np.einsum("njh,jh->nj", D, omega)
+        return grad_output[:, :, 0] + two_pi * np.matmul(D, omega[:, :, np.newaxis])[:, :, 0].T
 
 
 class PiecewiseLinearEmbedding(Layer):
