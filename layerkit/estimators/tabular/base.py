@@ -75,7 +75,7 @@ class TabularEstimator(BaseEstimator):
 
     @classmethod
     def single(cls, **params: Any) -> Self:
-        """Return the estimator with one member, in about a third of the time of the default.
+        """Return the estimator with one member, in half the time of the default.
 
         Parameters
         ----------

@@ -39,7 +39,7 @@ _DOCS = {
     "parameters": """
 members : int, default=4
     Networks whose predictions are averaged.
-max_iter : int, default=128
+max_iter : int, default=104
     Epochs of each member.
 hidden_layer_sizes : sequence of int, default=(256, 256, 256)
     Units of the hidden layers.
@@ -150,7 +150,7 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):
 
     _: KW_ONLY
     members: int = 4
-    max_iter: int = 128
+    max_iter: int = 104
     hidden_layer_sizes: Sequence[int] = (256, 256, 256)
     embedding: str = "periodic"
     max_onehot: int = 9
@@ -347,7 +347,7 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
 
     _: KW_ONLY
     members: int = 4
-    max_iter: int = 128
+    max_iter: int = 104
     hidden_layer_sizes: Sequence[int] = (256, 256, 256)
     embedding: str = "periodic"
     max_onehot: int = 9
