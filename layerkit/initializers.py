@@ -234,8 +234,7 @@ def he_uniform(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     >>> weights.shape, bool(abs(weights).max() <= 0.1)
     ((600, 10), True)
     """
-    fan_in, _ = _fans(shape)
-    return _uniform_of_variance(2 / fan_in, shape, rng)
+    return _uniform_of_variance(2 / _fans(shape)[0], shape, rng)
 
 
 @_of_shape
@@ -247,8 +246,7 @@ def he_normal(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     >>> round(float(he_normal((800, 100), np.random.default_rng(0)).std()), 3)
     0.05
     """
-    fan_in, _ = _fans(shape)
-    return rng.normal(0, sqrt(2 / fan_in), shape)
+    return rng.normal(0, sqrt(2 / _fans(shape)[0]), shape)
 
 
 @_of_shape
@@ -265,8 +263,7 @@ def lecun_normal(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     >>> round(float(lecun_normal((400, 100), np.random.default_rng(0)).std()), 3)
     0.05
     """
-    fan_in, _ = _fans(shape)
-    return rng.normal(0, sqrt(1 / fan_in), shape)
+    return rng.normal(0, sqrt(1 / _fans(shape)[0]), shape)
 
 
 def orthogonal(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> np.ndarray:

@@ -152,11 +152,6 @@ def is_size(value: Any, least: int = 1) -> bool:
     return isinstance(value, int | np.integer) and value is not True and int(value) >= least
 
 
-def is_count(value: Any, low: int = 1) -> bool:
-    """Whether `value` is an integer of at least `low`."""
-    return isinstance(value, (int, np.integer)) and bool(value >= low)
-
-
 def in_range(value: Any, low: float, high: float = math.inf) -> bool:
     """Whether `value` is a real number in ``[low, high)``; NaN is not."""
     number = isinstance(value, (int, float, np.integer, np.floating))

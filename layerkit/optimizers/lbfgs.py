@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from layerkit.optimizers.optimizer import check_vectors, single_slot
-from layerkit.parameters import Parameterized, in_range, is_count
+from layerkit.parameters import Parameterized, in_range, is_size
 from layerkit.shapes import Slot
 
 
@@ -158,6 +158,6 @@ class LBFGS(Parameterized):
         """Refuse hyper-parameters out of range."""
         for name in ("max_iter", "history", "max_fun"):
             value = getattr(self, name)
-            self.check(is_count(value), name, "an integer >= 1")
+            self.check(is_size(value), name, "an integer >= 1")
         for name in ("tol", "weight_decay"):
             self.check(in_range(getattr(self, name), 0), name, "a finite number >= 0")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from layerkit.parameters import Parameterized, in_range, is_count
+from layerkit.parameters import Parameterized, in_range, is_size
 
 
 class Schedule(Parameterized):
@@ -55,7 +55,7 @@ class Schedule(Parameterized):
         self.check(in_range(value, 0) and value <= 1, name, "a number in [0, 1]")
 
     def _check_count(self, name: str, low: int = 1) -> None:
-        self.check(is_count(getattr(self, name), low), name, f"an integer >= {low}")
+        self.check(is_size(getattr(self, name), low), name, f"an integer >= {low}")
 
 
 @dataclass(eq=False, repr=False)

@@ -9,11 +9,6 @@ ONE_HOT = "y_true holds rows of probabilities; a label stands for its one-hot ro
 STABLE = "against overflow it takes an absolute value"
 
 
-def counts(rng: np.random.Generator, n: int) -> Data:
-    """Logarithms of rates, and counts."""
-    return rng.standard_normal((n, 2)), rng.poisson(2.0, (n, 2)).astype(float)
-
-
 def amounts(rng: np.random.Generator, n: int) -> Data:
     """Logarithms of means, and positive numbers."""
     return rng.standard_normal((n, 2)), rng.gamma(2.0, size=(n, 2)) + 0.1
@@ -24,16 +19,6 @@ def vectors(rng: np.random.Generator, n: int) -> Data:
     y_pred, y_true = rng.standard_normal((2, n, 3))
     y_true[0] *= 1e-6
     return y_pred, y_true
-
-
-def means_and_log_variances(rng: np.random.Generator, n: int) -> Data:
-    """Two means and two log-variances for two targets."""
-    return rng.standard_normal((n, 4)), rng.standard_normal((n, 2))
-
-
-def bits(rng: np.random.Generator, n: int) -> Data:
-    """Logits and 0 or 1."""
-    return 2 * rng.standard_normal((n, 2)), rng.integers(2, size=(n, 2)).astype(float)
 
 
 def signs(rng: np.random.Generator, n: int) -> Data:
@@ -49,11 +34,6 @@ def one_hot(rng: np.random.Generator, n: int) -> Data:
 def probabilities(rng: np.random.Generator, n: int) -> Data:
     """Scores and rows of probabilities of three classes."""
     return 2 * rng.standard_normal((n, 3)), rng.dirichlet(np.ones(3), size=n)
-
-
-def binary(rng: np.random.Generator, n: int) -> Data:
-    """One logit a sample, and probabilities."""
-    return 2 * rng.standard_normal(n), rng.random(n)
 
 
 REGRESSION = [
@@ -156,7 +136,7 @@ LIKELIHOOD = [
             "exp(y_pred) - y_true y_pred, without the constant log(y_true!)",
             "exp(y_pred) - y_true",
         ),
-        data=counts,
+        data=lambda rng, n: (rng.standard_normal((n, 2)), rng.poisson(2.0, (n, 2)) * 1.0),
         target=3.0,
         assumes="Targets are at least 0. Without the constant log(y_true!).",
         ranges={"dv/dy_pred": "(-y_true, inf)"},
@@ -210,7 +190,7 @@ LIKELIHOOD = [
             "(s + e² exp(-s)) / 2, without the constant log(2π) / 2",
             "e exp(-s) for m and (1 - e² exp(-s)) / 2 for s",
         ),
-        data=means_and_log_variances,
+        data=lambda rng, n: (rng.standard_normal((n, 4)), rng.standard_normal((n, 2))),
         where={"k": "number of outputs: y_pred holds k means, then k log-variances"},
         given=lambda y_pred: {"k": y_pred.shape[-1] // 2},
         assumes="Without the constant log(2π) / 2.",
@@ -231,7 +211,7 @@ CLASSIFICATION = [
         in_one_line=("-w t log σ(x) - (1 - t) log σ(-x)", "(1 - t) σ(x) - w t σ(-x)"),
         make=lambda: losses.BinaryCrossEntropy(pos_weight=3.0, label_smoothing=0.2),
         letters={"a": "label_smoothing", "q": "pos_weight"},
-        data=bits,
+        data=lambda rng, n: (2 * rng.standard_normal((n, 2)), rng.integers(2, size=(n, 2)) * 1.0),
         assumes="Without smoothing and weight t = y_true and dv/dy_pred = p - t.",
         not_complex=STABLE,
         counterpart="PyTorch's BCEWithLogitsLoss; the smoothing, which it lacks, is that of Keras",
@@ -322,7 +302,7 @@ CLASSIFICATION = [
         dL/dy_pred[n] = w[n] / sum(w) * (dv/dy_pred[n])
         """,
         name="Focal (binary)",
-        data=binary,
+        data=lambda rng, n: (2 * rng.standard_normal(n), rng.random(n)),
         assumes="The form for y_pred of shape (n_samples,), or with a last axis of length 1.",
     ),
 ]
