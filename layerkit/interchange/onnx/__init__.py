@@ -45,7 +45,9 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
         of scikit-learn: classifiers ``label`` and ``probabilities`` (``scores`` after a margin
         loss; ``probabilities_0``, … where y has several columns of classes), regressors
         ``variable`` (n_samples, n_outputs), with `GaussianNLL` also ``std``. The metadata name
-        layerkit, its version, the classes and the features.
+        layerkit, its version, the classes and the features. A `TabularClassifier` or
+        `TabularRegressor` has an input ``(n_samples, 1)`` for each column: numbers as float32, NaN
+        where they are missing, and text as strings, "" where it is missing.
 
     Raises
     ------
@@ -94,6 +96,10 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
     is_ours = X is None and isinstance(getattr(model, "network_", None), Layer)
     if isinstance(model, Layer) or is_ours:
         converted = convert(model)
+    elif X is None and hasattr(model, "networks_"):
+        from layerkit.interchange.onnx.tables import convert_tabular
+
+        converted = convert_tabular(model)
     elif not hasattr(model, "fit"):
         raise TypeError(f"to_onnx takes a layer, an estimator or a Pipeline, got {model!r}")
     else:
