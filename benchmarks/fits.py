@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.fit_rows import BUSY, FITS, FRESH, Fit, program
 from benchmarks.measure import Side, Timing, alternate
-from benchmarks.tables import BUSY, FITS, FRESH, Fit, program
 from benchmarks.workloads import Workload
 
 PEERS = {"sklearn": "scikit-learn", "torch": "PyTorch", "jax": "JAX"}

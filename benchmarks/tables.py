@@ -1,155 +1,229 @@
-"""The fits of the second table: what a scikit-learn user runs, and the data it runs on."""
+"""Tabular estimators beside their peers, all at their defaults, on real tables.
+
+``python -m benchmarks.tables suite.py`` takes a module with ``TABLES``, the names, and
+``splits(name, seed) -> X_train, y_train, X_test, y_test, task``, the task "reg" or another; it runs
+every method on three splits of each table, and prints
+
+- the error (1 - accuracy, or RMSE over the standard deviation of y) and the log loss, normalised
+  within a table and split (0 is the best method, 1 the worst) and averaged, with the spread of that
+  average over the splits;
+- the CPU seconds of a fit, in one thread.
+
+Rows are appended to a CSV as they come, so that a run that was stopped goes on. LightGBM, CatBoost
+and pytabkit's RealMLP take part where they are installed.
+"""
 
 from __future__ import annotations
 
+import argparse
+import csv
+import importlib.util
+import os
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 
-from benchmarks.sides import data
-
-Repeat = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Fit:
-    """One row: an estimator with its parameters on a table.
-
-    ``peers`` take part beside scikit-learn; they train the same network for as many epochs.
-    """
-
-    name: str
-    kind: str
-    table: str
-    options: dict[str, Any] = field(default_factory=dict)
-    group: str = "fit"
-    peers: tuple[str, ...] = ("sklearn", "torch", "jax")
+COLUMNS = ["table", "split", "method", "error", "log_loss", "cpu"]
 
 
-def _fit(name: str, table: str, hidden: tuple[int, ...], epochs: int, **options: Any) -> Fit:
-    common = {"hidden_layer_sizes": hidden, "max_iter": epochs, "n_iter_no_change": epochs + 1}
-    kind = "regression" if table in ("diabetes", "three targets") else "classification"
-    plain = not {"solver", "early_stopping"} & set(options) and table not in ("text", "multilabel")
-    peers = ("sklearn", "torch", "jax") if plain else ("sklearn",)
-    return Fit(name, kind, table, common | options, peers=peers)
+def methods() -> dict[str, Callable[[bool, int], Any]]:
+    """Makers of estimators, from whether y is a number and a seed, by name."""
+    from sklearn import ensemble, neural_network
+
+    import layerkit
+
+    def ours(regression: bool) -> Any:
+        return layerkit.TabularRegressor if regression else layerkit.TabularClassifier
+
+    found = {
+        "layerkit": lambda reg, seed: ours(reg)(random_state=seed),
+        "layerkit, single": lambda reg, seed: ours(reg).single(random_state=seed),
+        "layerkit, quick": lambda reg, seed: ours(reg).quick(random_state=seed),
+        "scikit-learn's MLP": lambda reg, seed: _encoded(
+            (neural_network.MLPRegressor if reg else neural_network.MLPClassifier)(
+                random_state=seed
+            ),
+            reg,
+        ),
+        "linear": lambda reg, seed: _encoded(_linear(reg), reg),
+        "HistGradientBoosting": lambda reg, seed: (
+            ensemble.HistGradientBoostingRegressor
+            if reg
+            else ensemble.HistGradientBoostingClassifier
+        )(categorical_features="from_dtype", random_state=seed),
+    }
+    for package, add in (("lightgbm", _lightgbm), ("catboost", _catboost), ("pytabkit", _realmlp)):
+        if importlib.util.find_spec(package):
+            found |= add()
+    return found
 
 
-FITS: tuple[Fit, ...] = (
-    *(_fit(f"{t}, defaults, 200 epochs", t, (100,), 200) for t in ("iris", "wine")),
-    _fit("breast cancer, defaults, 200 epochs", "breast_cancer", (100,), 200),
-    _fit("digits, 30 epochs, relu", "digits", (100,), 30),
-    _fit("digits, 30 epochs, logistic", "digits", (100,), 30, activation="logistic"),
-    _fit("diabetes, defaults, 200 epochs", "diabetes", (100,), 200),
-    _fit("20,000 x 30, 3 classes, (100,), 10 epochs", "middle", (100,), 10),
-    _fit("... with early stopping", "middle", (100,), 10, early_stopping=True),
-    _fit("... (100, 50), tanh", "middle", (100, 50), 10, activation="tanh"),
-    _fit("... L-BFGS, 30 iterations", "middle", (100,), 30, solver="lbfgs"),
-    _fit("... float32, (256, 256), 5 epochs", "middle32", (256, 256), 5),
-    _fit("100,000 x 20, 2 classes, (100,), 2 epochs", "long", (100,), 2),
-    _fit("2,000 x 20,000 sparse, 4 classes, 2 epochs", "text", (32,), 2),
-    _fit("5,000 x 50, 200 classes, (100,), 5 epochs", "many classes", (100,), 5),
-    _fit("5,000 x 50, 10 labels, (100,), 5 epochs", "multilabel", (100,), 5),
-    _fit("5,000 x 50, three targets, (100,), 5 epochs", "three targets", (100,), 5),
-    Fit("GridSearchCV, 12 fits of iris, 30 epochs", "search", "iris", peers=("sklearn",)),
-    Fit("partial_fit, 100 batches of 100 x 30", "stream", "middle", peers=("sklearn",)),
-    *(
-        Fit(f"{method}, DataFrame, {rows:,} rows", "answer", "frame",
-            {"method": method, "rows": rows}, "predict", ("sklearn",))
-        for method in ("predict", "predict_proba") for rows in (1, 32, 100_000)
-    ),
-)  # fmt: skip
+def _linear(regression: bool) -> Any:
+    from sklearn.linear_model import LogisticRegression, RidgeCV
 
-BUSY: tuple[Fit, ...] = tuple(
-    Fit(fit.name, fit.kind, fit.table, fit.options, "fit, one core busy", ("sklearn",))
-    for fit in FITS
-    if fit.name.startswith(("iris", "breast cancer"))
-    or fit.name.startswith(("20,000", "... (100, 50)"))
-)
+    return RidgeCV() if regression else LogisticRegression(max_iter=1000)
 
-_PROGRAM = """
-import warnings
-from {home} import MLPClassifier
-from sklearn.datasets import load_iris
-from sklearn.model_selection import GridSearchCV
-warnings.simplefilter("ignore")
+
+def _encoded(estimator: Any, regression: bool) -> Any:
+    """Put an estimator that takes numbers only behind an encoder, and scale its targets."""
+    from sklearn.compose import TransformedTargetRegressor, make_column_selector
+    from sklearn.compose import make_column_transformer as columns
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    categories = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    encoder = columns(
+        (numbers, make_column_selector(dtype_include="number")),
+        (categories, make_column_selector(dtype_exclude="number")),
+    )
+    pipeline = make_pipeline(encoder, estimator)
+    if not regression:
+        return pipeline
+    return TransformedTargetRegressor(pipeline, transformer=StandardScaler())
+
+
+def _lightgbm() -> dict[str, Any]:
+    from lightgbm import LGBMClassifier, LGBMRegressor
+
+    how = {"verbose": -1, "n_jobs": 1}
+    return {
+        "LightGBM": lambda reg, seed: (LGBMRegressor if reg else LGBMClassifier)(
+            random_state=seed, **how
+        )
+    }
+
+
+def _catboost() -> dict[str, Any]:
+    from catboost import CatBoostClassifier, CatBoostRegressor
+
+    class OfTables:
+        """CatBoost, told which columns are categories."""
+
+        def __init__(self, model: Any) -> None:
+            self.model = model
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.model, name)
+
+        def fit(self, X: Any, y: Any) -> Any:
+            self.names = list(X.select_dtypes(exclude="number"))
+            return self.model.fit(self._text(X), y, cat_features=self.names)
+
+        def predict(self, X: Any) -> Any:
+            return self.model.predict(self._text(X)).reshape(len(X))
+
+        def predict_proba(self, X: Any) -> Any:
+            return self.model.predict_proba(self._text(X))
+
+        def _text(self, X: Any) -> Any:
+            return X.assign(**{name: X[name].astype(object).fillna("") for name in self.names})
+
+    how = {"verbose": False, "thread_count": 1, "allow_writing_files": False}
+    return {
+        "CatBoost": lambda reg, seed: OfTables(
+            (CatBoostRegressor if reg else CatBoostClassifier)(random_seed=seed, **how)
+        )
+    }
+
+
+def _realmlp() -> dict[str, Any]:
+    from pytabkit import RealMLP_TD_Classifier, RealMLP_TD_Regressor
+
+    return {
+        "RealMLP-TD": lambda reg, seed: (RealMLP_TD_Regressor if reg else RealMLP_TD_Classifier)(
+            random_state=seed, n_threads=1, device="cpu"
+        )
+    }
+
+
+def measure(estimator: Any, splits: tuple[Any, ...]) -> tuple[float, float, float]:
+    """Error, log loss (NaN for numbers) and CPU seconds of a fit."""
+    import numpy as np
+    from sklearn.metrics import log_loss
+
+    X, y, X_test, y_test, task = splits
+    start = time.process_time()
+    estimator.fit(X, y)
+    cpu = time.process_time() - start
+    if task == "reg":
+        rmse = np.sqrt(np.mean((estimator.predict(X_test) - y_test) ** 2))
+        return float(rmse / np.std(y_test)), float("nan"), cpu
+    proba = estimator.predict_proba(X_test)
+    wrong = float(np.mean(estimator.classes_[proba.argmax(axis=1)] != y_test))
+    return wrong, float(log_loss(y_test, proba, labels=estimator.classes_)), cpu
+
+
+def report(rows: list[dict[str, Any]]) -> str:
+    """Normalised error and log loss with their spreads over splits, and CPU time, by method."""
+    import numpy as np
+
+    cells: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+    for row in rows:
+        values = {name: float(row[name]) for name in ("error", "log_loss", "cpu")}
+        cells.setdefault((row["table"], row["split"]), {})[row["method"]] = values
+    names = sorted({row["method"] for row in rows})
+    complete = {cell: found for cell, found in cells.items() if len(found) == len(names)}
+    lines = [
+        f"{len(complete)} tables and splits",
+        f"{'':24}{'error':>14}{'log loss':>16}{'cpu':>8}",
+    ]
+    for name in names:
+        texts = []
+        for column in ("error", "log_loss"):
+            of_split: dict[str, list[float]] = {}
+            for (_, split), found in complete.items():
+                values = np.array([cell[column] for cell in found.values()])
+                if np.isnan(values).any():
+                    continue
+                low, high = values.min(), values.max()
+                share = (found[name][column] - low) / (high - low or 1)
+                of_split.setdefault(split, []).append(share)
+            means = [np.mean(shares) for shares in of_split.values()]
+            texts.append(f"{np.mean(means):.3f} ± {np.std(means):.3f}" if means else "-")
+        cpu = np.mean([found[name]["cpu"] for found in complete.values()]) if complete else np.nan
+        lines.append(f"{name:24}{texts[0]:>14}{texts[1]:>16}{cpu:8.1f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is missing in the CSV, then report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("suite", type=Path, help="a module with TABLES and splits(name, seed)")
+    parser.add_argument("--out", type=Path, default=Path("tables.csv"))
+    parser.add_argument("--splits", type=int, default=3)
+    parser.add_argument("--tables", nargs="*")
+    parser.add_argument("--methods", nargs="*")
+    options = parser.parse_args()
+    spec = importlib.util.spec_from_file_location("suite", options.suite)
+    assert spec is not None and spec.loader is not None
+    suite = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(suite)
+    known, done = methods(), set()
+    if options.out.exists():
+        with options.out.open() as file:
+            done = {(r["table"], r["split"], r["method"]) for r in csv.DictReader(file)}
+    with options.out.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if not done:
+            writer.writerow(COLUMNS)
+        for split in range(options.splits):
+            for table in options.tables or suite.TABLES:
+                for name in options.methods or known:
+                    if (table, str(split), name) in done:
+                        continue
+                    data = suite.splits(table, split)
+                    found = measure(known[name](data[-1] == "reg", split), data)
+                    writer.writerow([table, split, name, *found])
+                    file.flush()
+    with options.out.open() as file:
+        print(report(list(csv.DictReader(file))))
+
+
 if __name__ == "__main__":
-    X, y = load_iris(return_X_y=True)
-    model = MLPClassifier(max_iter=50, random_state=0)
-    {work}
-"""
-FRESH: dict[str, str] = {
-    "fresh process: import and fit iris, 50 epochs": "model.fit(X, y)",
-    "fresh process: GridSearchCV(n_jobs=2), 24 fits of iris": (
-        'grid = {"alpha": [1e-5, 1e-4, 1e-3, 1e-2], "activation": ["relu", "tanh"]}\n'
-        "    GridSearchCV(model, grid, cv=3, n_jobs=2).fit(X, y)"
-    ),
-}
-
-
-def program(library: str, work: str) -> str:
-    """Return the source of a fresh process."""
-    home = {"layerkit": "layerkit", "sklearn": "sklearn.neural_network"}[library]
-    return _PROGRAM.format(home=home, work=work)
-
-
-def table(name: str) -> tuple[Any, Any]:
-    """Return X and y of a name, the same for every side."""
-    from sklearn import datasets
-
-    if name in ("iris", "wine", "breast_cancer", "digits", "diabetes"):
-        X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
-        spread = X.std(axis=0)
-        y = (y - y.mean()) / y.std() if name == "diabetes" else y
-        return (X - X.mean(axis=0)) / np.where(spread > 0, spread, 1), y
-    rng = np.random.default_rng(0)
-    if name == "text":
-        from scipy import sparse
-
-        X = sparse.random(2000, 20_000, density=0.004, format="csr", random_state=0)
-        return X, rng.integers(0, 4, 2000)
-    rows, columns = {"long": (100_000, 20), "middle": (20_000, 30), "middle32": (20_000, 30),
-                     "frame": (100_000, 30)}.get(name, (5000, 50))  # fmt: skip
-    X = rng.standard_normal((rows, columns))
-    outputs = {"long": 2, "many classes": 200, "multilabel": 10}.get(name, 3)
-    scores = X @ rng.standard_normal((columns, outputs)) + rng.standard_normal((rows, outputs))
-    if name == "three targets":
-        return X, scores
-    if name == "multilabel":
-        return X, (scores > 0).astype(int)
-    if name == "frame":
-        import pandas as pd
-
-        return pd.DataFrame(X, columns=[f"x{i}" for i in range(columns)]), scores.argmax(axis=1)
-    return X.astype(np.float32) if name == "middle32" else X, scores.argmax(axis=1)
-
-
-def work(estimators: Any, kind: str, name: str, options: dict[str, Any]) -> Repeat:
-    """Prepare a row for a library with scikit-learn's two estimators."""
-    X, y = table(name)
-    if kind == "regression":
-        model = estimators.MLPRegressor(random_state=0, **options)
-        return lambda: data.quietly(model.fit)(X, y)
-    if kind == "classification":
-        model = estimators.MLPClassifier(random_state=0, **options)
-        return lambda: data.quietly(model.fit)(X, y)
-    if kind == "search":
-        from sklearn.model_selection import GridSearchCV
-
-        model = estimators.MLPClassifier(max_iter=30, random_state=0)
-        search = GridSearchCV(model, {"alpha": [1e-4, 1e-3, 1e-2, 1e-1]}, cv=3)
-        return lambda: data.quietly(search.fit)(X, y)
-    if kind == "stream":
-
-        def repeat() -> None:
-            model = estimators.MLPClassifier(random_state=0)
-            for start in range(0, 10_000, 100):
-                rows = slice(start, start + 100)
-                model.partial_fit(X[rows], y[rows], classes=[0, 1, 2])
-
-        return repeat
-    model = estimators.MLPClassifier(max_iter=1, random_state=0)
-    data.quietly(model.fit)(X, y)
-    answer, some = getattr(model, options["method"]), X.iloc[: options["rows"]]
-    return lambda: answer(some)
+    main()

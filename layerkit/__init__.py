@@ -4,10 +4,11 @@ Estimators, for ``fit``, ``predict``, pipelines and grid searches::
 
     SequentialClassifier, SequentialRegressor   made of layers
     MLPClassifier, MLPRegressor                 scikit-learn's, and more
+    TabularClassifier, TabularRegressor         for tables as they are; TableEncoder reads them
 
 Layers, each with its own ``forward`` and ``backward``; `layerkit.layers` has a line for each::
 
-    Dense
+    Dense, NTKDense
     ReLU, LeakyReLU, PReLU, ELU, SELU, GELU, SiLU, Mish, HardSwish, GLU, Maxout, Sigmoid,
     HardSigmoid, Tanh, HardTanh, Softsign, Softplus, Softmax, LogSoftmax, Identity
     Conv1D, Conv2D, DepthwiseConv2D, SeparableConv2D, ConvTranspose2D
@@ -18,6 +19,8 @@ Layers, each with its own ``forward`` and ``backward``; `layerkit.layers` has a 
     Dropout, SpatialDropout2D, AlphaDropout, GaussianNoise
     Flatten, Reshape, Permute, ZeroPad2D, UpSample2D, Embedding,
     SimpleRNN, GRU, LSTM, Bidirectional, LastStep
+    Scale, SmoothClip, PeriodicEmbedding, PiecewiseLinearEmbedding, ParametricActivation,
+    BatchEnsemble
     Sequential, Residual, Gate, Concat, Columns
 
 The base class, and proofs::
@@ -29,7 +32,7 @@ The base class, and proofs::
 
 Packages::
 
-    layerkit.estimators     the four above
+    layerkit.estimators     those above
     layerkit.layers         all layers, by family
     layerkit.losses         MeanSquaredError, CategoricalCrossEntropy, Quantile, Poisson, …
     layerkit.optimizers     SGD, Adam, AdamW, LBFGS, …
@@ -70,7 +73,15 @@ _packages = [
     "schedules",
     "training",
 ]
-_estimators = ["MLPClassifier", "MLPRegressor", "SequentialClassifier", "SequentialRegressor"]
+_estimators = [
+    "MLPClassifier",
+    "MLPRegressor",
+    "SequentialClassifier",
+    "SequentialRegressor",
+    "TableEncoder",
+    "TabularClassifier",
+    "TabularRegressor",
+]
 _elsewhere = {
     "ModelFileError": "archive",
     "check_gradients": "inspection",

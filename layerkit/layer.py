@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from layerkit import initializers
 from layerkit.guards import Observer, guard_methods, observed
 from layerkit.initializers import Initializer
+from layerkit.parameters import in_range
 from layerkit.shapes import Shape, as_shape, batch_shape
 from layerkit.summary import Summary, summarize
 from layerkit.tree import Declaration, Tree
@@ -87,6 +88,8 @@ class Layer(Tree):
     weight_init: ClassVar[Any] = None
     # Whether its kernels use all processors themselves, so that BLAS had better use one.
     threaded: ClassVar[bool] = False
+    # Whether it chooses initial values by the data, see `adapt`.
+    adapts: ClassVar[bool] = False
     # Of rows of unequal length (`layerkit.sequences.Sequences`): whether it treats every step by
     # itself, and so is given all steps as the rows of a table; or takes them as they are.
     stepwise: ClassVar[bool] = False
@@ -180,6 +183,19 @@ class Layer(Tree):
         twin.reset_state()
         return twin.forward(x, training=False)  # type: ignore[arg-type]
 
+    def adapt(self, x: np.ndarray) -> None:
+        """Choose initial values that suit the data; by default there is nothing to choose.
+
+        Whoever trains a new network calls it once, before the first step. Containers call it on
+        the layers inside, in forward order, each with what the layers before it make of the data.
+        A layer that defines it says so by ``adapts = True``.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_samples, *input_shape)
+            The rows to learn from, or some of them.
+        """
+
     def multiply_adds(self) -> int:
         """Multiply-adds of one forward for one sample (products only, elementwise work is free)."""
         return sum(layer.multiply_adds() for _, layer in self.children())
@@ -248,7 +264,12 @@ class Layer(Tree):
     # ---------------------------------------------------------------- inside setup
 
     def add_param(
-        self, name: str, shape: Shape, initializer: Initializer, decay: bool = True
+        self,
+        name: str,
+        shape: Shape,
+        initializer: Initializer,
+        decay: float = 1.0,
+        rate: float = 1.0,
     ) -> None:
         """Declare a learned array: ``params[name]``, and ``grads[name]`` of the same shape.
 
@@ -260,8 +281,11 @@ class Layer(Tree):
             Of the array.
         initializer : callable (shape, rng) -> array
             Its first values; see `layerkit.initializers`.
-        decay : bool, default=True
-            False exempts it from weight decay, as biases are.
+        decay : bool or float, default=1.0
+            Factor on the weight decay, at least 0; False exempts it, as biases are.
+        rate : float, default=1.0
+            Factor on the learning rate, at least 0, for what is to learn faster or slower than the
+            rest.
         """
         assert isinstance(self._declared, dict), "add_param belongs into setup"
         if name in self._declared or name in self._own_buffers:
@@ -275,7 +299,13 @@ class Layer(Tree):
                 f"in {self.where}: the initializer of {name!r} must be a function (shape, rng) -> "
                 f"array, such as initializers.zeros, got {initializer!r}"
             )
-        self._declared[name] = Declaration(tuple(shape), initializer, decay)
+        for factor, value in (("decay", decay), ("rate", rate)):
+            if not in_range(value, 0):
+                raise ValueError(
+                    f"in {self.where}: {factor} of {name} must be a finite number >= 0, "
+                    f"got {value!r}"
+                )
+        self._declared[name] = Declaration(tuple(shape), initializer, decay, rate)
 
     def add_buffer(self, name: str, array: np.ndarray) -> None:
         """Declare an array that is saved but never optimised: ``buffers[name]``.

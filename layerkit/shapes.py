@@ -12,13 +12,17 @@ Shape = tuple[int, ...]
 
 
 class Slot(NamedTuple):
-    """Where one parameter lives in the flat vectors of its root."""
+    """Where one parameter lives in the flat vectors of its root, and how optimizers treat it.
+
+    ``decay`` and ``rate`` are factors on weight decay and learning rate.
+    """
 
     path: str
     slice: slice
     shape: Shape
-    decay: bool
+    decay: float
     trainable: bool
+    rate: float = 1.0
 
 
 class Views(dict[str, np.ndarray]):

@@ -34,7 +34,8 @@ class Declaration(NamedTuple):
 
     shape: Shape
     initializer: Initializer | None
-    decay: bool
+    decay: float
+    rate: float = 1.0
 
 
 class Tree(Parameterized):
@@ -224,12 +225,12 @@ class Tree(Parameterized):
 
     def _initialize(self, seed: np.random.SeedSequence) -> None:
         rng = np.random.default_rng(seed)
-        for name, (shape, initializer, _) in self._declared.items():
-            assert initializer is not None
-            value = np.asarray(initializer(shape, rng))
-            if value.shape != shape:
+        for name, declared in self._declared.items():
+            assert declared.initializer is not None
+            value = np.asarray(declared.initializer(declared.shape, rng))
+            if value.shape != declared.shape:
                 raise ValueError(
-                    f"in {self.where}: the initializer of {name} must return {shape}, "
+                    f"in {self.where}: the initializer of {name} must return {declared.shape}, "
                     f"got {value.shape}"
                 )
             self.params[name][...] = value
@@ -305,14 +306,15 @@ class Tree(Parameterized):
 
     @property
     def layout(self) -> list[Slot]:
-        """What lies where in the flat vectors: (path, slice, shape, decay, trainable) each."""
+        """What lies where in the flat vectors: (path, slice, shape, decay, trainable, rate)."""
         self._root_vector("flat_params")
         slots, start = [], 0
         for path, layer in self.walk():
             for name, declared in layer._declared.items():
                 where = slice(start, start + math.prod(declared.shape))
                 full = f"{path}.{name}" if path else name
-                slots.append(Slot(full, where, declared.shape, declared.decay, layer.trainable))
+                factors = declared.decay, layer.trainable, declared.rate
+                slots.append(Slot(full, where, declared.shape, *factors))
                 start = where.stop
         return slots
 

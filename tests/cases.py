@@ -73,6 +73,8 @@ DENSE = [
     Case("Dense without bias", lambda: nn.Dense(3, use_bias=False), (4,)),
     Case("Dense on sequences", lambda: nn.Dense(3), (2, 4)),
     Case("Dense on images", lambda: nn.Dense(3, initializer=initializers.orthogonal), (2, 3, 2)),
+    Case("NTKDense", lambda: nn.NTKDense(3), (4,)),
+    Case("NTKDense with fast biases", lambda: nn.NTKDense(2, bias_rate=1.0), (3,)),
     Case("Dense frozen", lambda: frozen(nn.Dense(3)), (4,)),
 ]
 
@@ -243,6 +245,32 @@ ATTENTION = [
     ),
 ]
 
+TABLES = [
+    Case("Scale", lambda: nn.Scale(), (4,)),
+    Case("Scale on sequences", lambda: nn.Scale(rate=2.0), (2, 3)),
+    Case("SmoothClip", lambda: nn.SmoothClip(), (4,)),
+    Case("SmoothClip to a limit", lambda: nn.SmoothClip(limit=0.5), (2, 3)),
+    Case("PeriodicEmbedding", lambda: nn.PeriodicEmbedding(), (3,)),
+    Case(
+        "PeriodicEmbedding of high frequencies",
+        lambda: nn.PeriodicEmbedding(2, frequencies=3, sigma=1.0),
+        (2,),
+    ),
+    Case("PiecewiseLinearEmbedding", lambda: nn.PiecewiseLinearEmbedding(3, bins=4), (2,)),
+    Case(
+        "PiecewiseLinearEmbedding of one bin", lambda: nn.PiecewiseLinearEmbedding(1, bins=1), (3,)
+    ),
+    Case("ParametricActivation", lambda: nn.ParametricActivation(nn.SELU()), (4,)),
+    Case("ParametricActivation of Mish", lambda: nn.ParametricActivation(nn.Mish()), (2, 3)),
+    Case(
+        "ParametricActivation with parameters",
+        lambda: nn.ParametricActivation(nn.PReLU(), rate=0.5),
+        (3,),
+    ),
+    Case("BatchEnsemble", lambda: nn.BatchEnsemble(3, members=4), (2,)),
+    Case("BatchEnsemble of members", lambda: nn.BatchEnsemble(2, members=3), (3, 4)),
+]
+
 RECURRENT = [
     Case("SimpleRNN", lambda: nn.SimpleRNN(3), (4, 2)),
     Case(
@@ -365,5 +393,6 @@ CASES = [
     *EMBEDDING,
     *ATTENTION,
     *RECURRENT,
+    *TABLES,
     *CONTAINERS,
 ]

@@ -437,3 +437,62 @@ class FirstRowOfPlaces(nn.PositionalEmbedding):
 class AroundAttentionForgotten(nn.TransformerEncoderBlock):
     def backward(self, grad_output):
         return super().backward(grad_output) - self.feed_forward.backward(grad_output)
+
+
+# ---------------------------------------------------------------- tables
+
+
+class ScaleOfTheFirstRow(nn.Scale):
+    def backward(self, grad_output):
+        grad_input = super().backward(grad_output)
+        self.grads["s"][...] = (grad_output * self.cache)[0]
+        return grad_input
+
+
+class FactorForgotten(nn.NTKDense):
+    """The weight gradient without 1 / sqrt(n)."""
+
+    def backward(self, grad_output):
+        grad_input = super().backward(grad_output)
+        self.grads["W"][...] /= self.factor
+        return grad_input
+
+
+class NumberItselfForgotten(nn.PeriodicEmbedding):
+    def backward(self, grad_output):
+        return super().backward(grad_output) - grad_output[:, :, 0]
+
+
+class FrequencyWithoutTwoPi(nn.PeriodicEmbedding):
+    def backward(self, grad_output):
+        grad_input = super().backward(grad_output)
+        self.grads["omega"][...] /= 2 * np.pi
+        return grad_input
+
+
+class SlopeOutsideOfBins(nn.PiecewiseLinearEmbedding):
+    def backward(self, grad_output):
+        x, t, inverse = self.cache
+        self.cache = x, np.full_like(t, 0.5), inverse
+        grad_input = super().backward(grad_output)
+        self.cache = x, t, inverse
+        self.grads["W"][...] = np.einsum("njk,nje->jke", t, grad_output)
+        return grad_input
+
+
+class StrengthOfTheOutput(nn.ParametricActivation):
+    """dL/da as if y were a f(x)."""
+
+    def backward(self, grad_output):
+        grad_input = super().backward(grad_output)
+        self.grads["a"][...] += grad_output.sum(axis=0)
+        return grad_input
+
+
+class OneMemberOnly(nn.BatchEnsemble):
+    """A shared input hears from the first member alone."""
+
+    def backward(self, grad_output):
+        super().backward(grad_output)
+        G = grad_output[:, 0] * self.params["s"][0]
+        return (G @ self.params["W"].T) * self.params["r"][0]

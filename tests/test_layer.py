@@ -388,10 +388,10 @@ def test_freezing_a_container_freezes_all_inside():
 def test_layout_says_what_weight_decay_leaves_alone():
     network = Sequential([Dense(3), ("out", Dense(2))]).build(4)
     assert network.layout == [
-        ("layers.0.W", slice(0, 12), (4, 3), True, True),
-        ("layers.0.b", slice(12, 15), (3,), False, True),
-        ("layers.out.W", slice(15, 21), (3, 2), True, True),
-        ("layers.out.b", slice(21, 23), (2,), False, True),
+        ("layers.0.W", slice(0, 12), (4, 3), True, True, 1.0),
+        ("layers.0.b", slice(12, 15), (3,), False, True, 1.0),
+        ("layers.out.W", slice(15, 21), (3, 2), True, True, 1.0),
+        ("layers.out.b", slice(21, 23), (2,), False, True, 1.0),
     ]
 
 

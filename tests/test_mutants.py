@@ -113,6 +113,13 @@ MUTANTS = [
     Mutant(mutants.ShortcutForgotten, (nn.Tanh(),), (4,), check_gradients_in_both_modes),
     Mutant(mutants.GateTakenForConstant, (nn.Tanh(),), (4,), check_gradients_in_both_modes),
     Mutant(mutants.LastBranchOnly, ([nn.ReLU(), nn.Tanh()],), (4,), check_gradients_in_both_modes),
+    Mutant(mutants.ScaleOfTheFirstRow, (), (4,), check_gradients_in_both_modes),
+    Mutant(mutants.FactorForgotten, (3,), (4,), check_gradients_in_both_modes),
+    Mutant(mutants.NumberItselfForgotten, (), (3,), check_gradients_in_both_modes),
+    Mutant(mutants.FrequencyWithoutTwoPi, (), (3,), check_gradients_in_both_modes),
+    Mutant(mutants.SlopeOutsideOfBins, (2,), (3,), check_gradients_in_both_modes),
+    Mutant(mutants.StrengthOfTheOutput, (nn.SELU(),), (3,), check_gradients_in_both_modes),
+    Mutant(mutants.OneMemberOnly, (2, 3), (4,), check_gradients_in_both_modes),
 ]
 
 

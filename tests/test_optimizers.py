@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from optimizer_cases import CASES
 
-from layerkit import optimizers
+from layerkit import Layer, initializers, optimizers
 from layerkit.kernels._numpy import optimizers as kernels
 from layerkit.optimizers import LBFGS, SGD, Adam, AdamW, Lion, NAdam, Optimizer, Rprop
 from layerkit.optimizers.optimizer import read_only
@@ -614,7 +614,7 @@ def test_nested_parameters_of_a_schedule():
                 ({"learning_rate": -1.0}, "learning_rate must be .* >= 0 or a schedule, got -1.0"),
                 ({"learning_rate": np.inf}, "learning_rate .* got inf"),
                 ({"learning_rate": "fast"}, "learning_rate .* got 'fast'"),
-                ({"weight_decay": -0.1}, "weight_decay must be a finite number >= 0, got -0.1"),
+                ({"weight_decay": -0.1}, "weight_decay must be .* or a schedule, got -0.1"),
                 ({"weight_decay": np.nan}, "weight_decay .* got nan"),
                 ({"clip_norm": 0}, "clip_norm must be None or a positive finite number, got 0"),
                 ({"clip_value": -1}, "clip_value must be None or a positive"),
@@ -1028,3 +1028,75 @@ def test_a_rule_may_have_bases_that_hear_of_subclasses():
         pass
 
     assert TaggedAdam.tag == "mine"
+
+
+# ------------------------------------------------------------------------ factors of parameters
+
+
+def with_factors(*rows):
+    """Slots of the sizes, decay and rate factors given."""
+    layout, start = [], 0
+    for size, decay, rate in rows:
+        where = slice(start, start + size)
+        layout.append(Slot(str(start), where, (size,), decay, True, rate))
+        start += size
+    return layout
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Lion"])
+def test_factors_are_rates_and_decays_of_their_own(name):
+    params, grads = problem()
+    rows = [(3, 1.0, 1.0), (4, 0.0, 0.1), (N - 12, 6.0, 6.0), (5, 0.5, 1.0)]
+    kind = getattr(optimizers, name)
+    found = run(kind(0.01, weight_decay=0.1), params, grads, with_factors(*rows))
+    start = 0
+    for size, decay, rate in rows:
+        here = slice(start, start + size)
+        alone = kind(0.01 * rate, weight_decay=0.1 * decay)
+        expected = run(alone, params[here].copy(), grads[:, here])
+        np.testing.assert_allclose(found[here], expected, rtol=1e-12)
+        start += size
+
+
+def test_factors_of_one_change_nothing():
+    params, grads = problem()
+    plain = slots((10, True, True), (N - 10, False, True))
+    np.testing.assert_array_equal(
+        run(Adam(0.01, weight_decay=0.1), params, grads, plain),
+        run(Adam(0.01, weight_decay=0.1), params, grads, with_factors((10, 1, 1), (N - 10, 0, 1))),
+    )
+
+
+def test_a_layer_declares_its_factors():
+    class Fast(Layer):
+        def setup(self, input_shape):
+            self.add_param("s", input_shape, initializers.ones, decay=2.0, rate=6.0)
+            return input_shape
+
+    (slot,) = Fast().build(3).layout
+    assert (slot.decay, slot.rate) == (2.0, 6.0)
+
+    class Wrong(Layer):
+        def setup(self, input_shape):
+            self.add_param("s", input_shape, initializers.ones, rate=-1.0)
+            return input_shape
+
+    with pytest.raises(ValueError, match=r"in Wrong.*: rate of s must be a finite number >= 0"):
+        Wrong().build(3)
+
+
+@every_case
+def test_pieces_are_found_once(case, monkeypatch):
+    calls = []
+    find = Optimizer._find_pieces
+
+    def counted(self, *arguments):
+        calls.append(self)
+        return find(self, *arguments)
+
+    monkeypatch.setattr(Optimizer, "_find_pieces", counted)
+    params, grads = problem()
+    optimizer, g = getattr(optimizers, case.name)(), grads[0].copy()
+    for _ in range(3):
+        optimizer.step(params, g)
+    assert len(calls) == 1

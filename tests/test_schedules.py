@@ -7,12 +7,16 @@ from math import cos, inf, nan, pi
 import numpy as np
 import pytest
 
-from layerkit import schedules
+from layerkit import Dense, Dropout, Sequential, schedules
+from layerkit.losses import MeanSquaredError
+from layerkit.optimizers import Adam, AdamW
 from layerkit.schedules import (
     Constant,
     CosineDecay,
     CosineRestarts,
+    CosLog,
     ExponentialDecay,
+    FlatCosine,
     InverseScaling,
     OneCycle,
     Polynomial,
@@ -21,6 +25,7 @@ from layerkit.schedules import (
     StepDecay,
     Warmup,
 )
+from layerkit.training import train
 
 # One of each, with options away from the defaults.
 EXAMPLES = [
@@ -35,12 +40,14 @@ EXAMPLES = [
     Warmup(StepDecay(0.3, every=4), steps=3),
     ReduceOnPlateau(0.3, factor=0.5, patience=1, minimum=0.01),
 ]
+# These are told how long the run is.
+OF_PROGRESS = [CosLog(0.3, cycles=3), FlatCosine(0.3, flat=0.25)]
 every_schedule = pytest.mark.parametrize("schedule", EXAMPLES, ids=lambda s: type(s).__name__)
 
 
 def test_every_schedule_has_an_example():
-    names = [type(schedule).__name__ for schedule in EXAMPLES]
-    assert sorted([*names, "Schedule"]) == sorted(schedules.__all__)
+    names = [type(schedule).__name__ for schedule in EXAMPLES + OF_PROGRESS]
+    assert sorted([*names, "Schedule", "Progress"]) == sorted(schedules.__all__)
 
 
 def torch_rates(make, n, learning_rate=0.3):
@@ -266,6 +273,83 @@ def test_others_ignore_metrics_and_have_no_state(schedule):
         schedule.state = {"best": 1.0}
 
 
+# ----------------------------------------------------------------------------------- progress
+
+
+def bound(schedule, steps, start=0):
+    schedule = copy.deepcopy(schedule)
+    schedule.bind(steps, start)
+    return schedule
+
+
+@pytest.mark.parametrize("schedule", OF_PROGRESS, ids=repr)
+def test_progress_is_what_counts_not_the_step(schedule):
+    short, long, late = bound(schedule, 12), bound(schedule, 1200), bound(schedule, 12, start=50)
+    for step in range(15):
+        assert short(step) == pytest.approx(long(100 * step), abs=1e-15) == late(50 + step)
+        assert 0 <= short(step) <= 0.3 and type(short(np.int64(step))) is float
+    assert short(12) == short(10**9) == pytest.approx(0, abs=1e-15)
+    assert repr(clone_of(schedule)) == repr(schedule)
+
+
+def clone_of(schedule):
+    return pytest.importorskip("sklearn").clone(schedule)
+
+
+def test_shapes_by_hand():
+    done = np.linspace(0, 1, 50)
+    coslog = [CosLog(1.0).shape(t) for t in done]
+    np.testing.assert_allclose(coslog, (1 - np.cos(2 * pi * np.log2(1 + 15 * done))) / 2)
+    assert [FlatCosine(1.0).shape(t) for t in (0, 0.5, 0.75, 1)] == pytest.approx([1, 1, 0.5, 0])
+
+
+@pytest.mark.parametrize("schedule", OF_PROGRESS, ids=repr)
+def test_without_a_run_it_says_what_is_missing(schedule):
+    with pytest.raises(ValueError, match="does not know how long the run is"):
+        clone_of(schedule)(0)
+
+
+def test_train_binds_rate_decay_and_dropout():
+    seen = []
+
+    class Watch:
+        def before_batch(self, state):
+            rate, optimizer = state.network[1].current_rate, state.optimizer
+            seen.append((rate, optimizer.rate, optimizer.weight_decay(optimizer.steps_done)))
+
+        def __call__(self, state):
+            pass
+
+    network = Sequential([Dense(3), Dropout(FlatCosine(0.4)), Dense(1)])
+    optimizer = AdamW(CosLog(0.1), weight_decay=FlatCosine(0.02))
+    X, y = np.ones((20, 2)), np.ones((20, 1))
+    how = {"epochs": 2, "batch_size": 10, "random_state": 0, "callbacks": [Watch()]}
+    train(network, MeanSquaredError(), optimizer, (X, y), **how)
+    expected = [
+        (bound(FlatCosine(0.4), 4)(t), bound(CosLog(0.1), 4)(t), bound(FlatCosine(0.02), 4)(t))
+        for t in range(4)
+    ]
+    assert seen == expected
+    seen.clear()  # a second run is a run of its own, although the optimizer goes on counting
+    train(network, MeanSquaredError(), optimizer, (X, y), **how)
+    assert seen == expected
+
+
+def test_a_stream_of_unknown_length_has_no_progress():
+    class Stream:
+        def __iter__(self):
+            yield np.ones((4, 2)), np.ones((4, 1))
+
+    with pytest.raises(ValueError, match="how many batches an epoch"):
+        train(Dense(1), MeanSquaredError(), Adam(CosLog(0.1)), Stream(), epochs=2)
+
+
+def test_a_dropout_rate_out_of_range_is_refused():
+    layer = Dropout(bound(FlatCosine(1.5), 10)).build(3, random_state=0)
+    with pytest.raises(ValueError, match=r"rate must be .* the schedule gave 1\.5"):
+        layer.forward(np.ones((2, 3)), training=True)
+
+
 # ------------------------------------------------------------------------------------ refused
 
 
@@ -299,6 +383,9 @@ def test_others_ignore_metrics_and_have_no_state(schedule):
         (OneCycle(warmup=1.1), r"warmup must be a number in \[0, 1\]"),
         (OneCycle(start_divisor=0), "start_divisor must be a positive finite number"),
         (OneCycle(end_divisor=-1), "end_divisor"),
+        (bound(CosLog(-1), 5), "peak must be a finite number >= 0, got -1"),
+        (bound(CosLog(cycles=0), 5), "cycles must be an integer >= 1"),
+        (bound(FlatCosine(flat=1.0), 5), r"flat must be a number in \[0, 1\)"),
         (Warmup(0.1), "schedule must be a function of the step, got 0.1"),
         (Warmup(Constant(), steps=-1), "steps must be an integer >= 0"),
         (Warmup(Constant(-1)), r"Constant\(learning_rate=-1\): learning_rate must"),

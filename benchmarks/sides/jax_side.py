@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import tables
+from benchmarks import fit_rows
 
 Repeat = Callable[[], object]
 
@@ -17,7 +17,7 @@ jax.config.update("jax_enable_x64", True)  # tables in float64 are computed in f
 
 def table(kind: str, name: str, options: dict[str, Any]) -> Repeat:
     """Fit a perceptron to a table for so many epochs."""
-    X, y = tables.table(name)
+    X, y = fit_rows.table(name)
     n_out = int(y.max()) + 1 if kind == "classification" else (y.shape[1] if y.ndim == 2 else 1)
     target = y if kind == "classification" else y.reshape(len(y), -1)
     sizes = (X.shape[1], *options["hidden_layer_sizes"], n_out)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 import layerkit
-from benchmarks import tables
+from benchmarks import fit_rows
 from benchmarks.sides import data
 from layerkit import (
     BatchNorm,
@@ -236,4 +236,4 @@ def optimizer(name: str, n: int) -> Repeat:
 
 def table(kind: str, name: str, options: dict[str, Any]) -> Repeat:
     """Do a row of the table of fits."""
-    return tables.work(layerkit, kind, name, options)
+    return fit_rows.work(layerkit, kind, name, options)

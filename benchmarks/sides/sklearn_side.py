@@ -7,7 +7,7 @@ import numpy as np
 from sklearn import neural_network
 from sklearn.neural_network import MLPClassifier
 
-from benchmarks import tables
+from benchmarks import fit_rows
 from benchmarks.sides import data
 
 Repeat = Callable[[], object]
@@ -49,4 +49,4 @@ def fit(sizes: tuple[int, ...], rows: int, batch: int, epochs: int) -> Repeat:
 
 def table(kind: str, name: str, options: dict[str, Any]) -> Repeat:
     """Do a row of the table of fits."""
-    return tables.work(neural_network, kind, name, options)
+    return fit_rows.work(neural_network, kind, name, options)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks import tables
+from benchmarks import fit_rows
 from benchmarks.sides import data
 
 Repeat = Callable[[], object]
@@ -298,7 +298,7 @@ def optimizer(name: str, n: int) -> Repeat:
 
 def table(kind: str, name: str, options: dict[str, Any]) -> Repeat:
     """Fit a perceptron to a table for so many epochs, in batches of 200, in the table's dtype."""
-    values, y = tables.table(name)
+    values, y = fit_rows.table(name)
     X, t = torch.from_numpy(values), torch.from_numpy(y)
     classes = kind == "classification"
     n_out = int(y.max()) + 1 if classes else (y.shape[1] if y.ndim == 2 else 1)

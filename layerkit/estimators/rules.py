@@ -9,6 +9,7 @@ import numpy as np
 
 from layerkit.layer import Layer
 from layerkit.layers import Identity, ReLU, Sigmoid, Tanh
+from layerkit.losses import Loss
 from layerkit.parameters import is_dtype, is_flag, is_number, is_size
 
 ACTIVATIONS = {"identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU}
@@ -94,6 +95,32 @@ SEQUENTIAL: dict[str, Rule] = {
         "a Layer or a list of layers or (name, layer) pairs",
     ),
     "head": (lambda v: v is None or _is_auto(v), "'auto' or None"),
+}
+
+TABULAR: dict[str, Rule] = {
+    "members": _COUNT,
+    "max_iter": _COUNT,
+    "hidden_layer_sizes": (
+        lambda v: isinstance(v, list | tuple) and all(map(is_size, v)),
+        "a sequence of positive integers",
+    ),
+    "embedding": _one_of("periodic", "piecewise", "none"),
+    "max_onehot": (lambda v: is_size(v, 2), "an integer >= 2"),
+    "dropout": _BETA,
+    "learning_rate": (lambda v: _is_auto(v) or _between(0, ends="()")(v), "'auto' or > 0"),
+    "weight_decay": _NOT_NEGATIVE,
+    "batch_size": _COUNT,
+    "label_smoothing": _BETA,
+    "calibrate": _FLAG,
+    "loss": (lambda v: v is None or isinstance(v, Loss), "None or a Loss"),
+    "linear": (lambda v: _is_auto(v) or is_flag(v), "'auto', True or False"),
+    "validation_fraction": (_between(0, 1, "()"), "between 0 and 1, exclusive"),
+    "cv": (
+        lambda v: v is None or is_splitter(v) or isinstance(v, Iterable),
+        "None, a splitter or an iterable of (train, test)",
+    ),
+    "refit": _FLAG,
+    "verbose": _INT_OR_FLAG,
 }
 
 MLP: dict[str, Rule] = {

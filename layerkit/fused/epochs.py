@@ -73,7 +73,8 @@ def describe(network: Layer) -> list[Description] | None:
         kind, numbers = _KINDS.get(type(layer), (None, _nothing))
         if kind is None or not layer.trainable or layer.active_observer is not None:
             return None
-        if getattr(layer, "approximate", False) or getattr(layer, "rate", 1) == 0:
+        rate = getattr(layer, "rate", 1)
+        if getattr(layer, "approximate", False) or rate == 0 or callable(rate):
             return None
         found.append((layer, kind, numbers(layer)))
     return found if network.input_shape and len(network.input_shape) == 1 else None

@@ -3,6 +3,7 @@
 Dense::
 
     Dense             fully connected: an affine map of the last axis
+    NTKDense          the same, with its scale in the formula and initial values from data
 
 Activations::
 
@@ -85,6 +86,15 @@ Shapes and indices::
     UpSample2D        images enlarged by repeating pixels, or by lines between them
     Embedding         a learned vector for every integer
 
+Tables::
+
+    Scale                     a learned factor for every feature
+    SmoothClip                large numbers tend to a limit
+    PeriodicEmbedding         a number as itself and a mixture of its cosines
+    PiecewiseLinearEmbedding  a number by how far it reaches into its bins
+    ParametricActivation      an activation whose strength is learned
+    BatchEnsemble             Dense layers that share their weights, up to scales and biases
+
 Containers::
 
     Sequential        layers in a chain
@@ -108,10 +118,11 @@ from layerkit.layers.bidirectional import Bidirectional
 from layerkit.layers.branches import Columns, Concat, Residual
 from layerkit.layers.containers import Sequential
 from layerkit.layers.convolution import Conv1D, Conv2D, ConvTranspose2D
-from layerkit.layers.dense import Dense
+from layerkit.layers.dense import Dense, NTKDense
 from layerkit.layers.depthwise import DepthwiseConv2D, SeparableConv2D
 from layerkit.layers.dropout import AlphaDropout, Dropout, GaussianNoise, SpatialDropout2D
 from layerkit.layers.embedding import Embedding
+from layerkit.layers.ensembles import BatchEnsemble
 from layerkit.layers.gate import Gate
 from layerkit.layers.gated import GELU, GLU, HardSwish, Mish, SiLU
 from layerkit.layers.global_pooling import (
@@ -123,6 +134,13 @@ from layerkit.layers.global_pooling import (
 )
 from layerkit.layers.instance_norm import InstanceNorm
 from layerkit.layers.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+from layerkit.layers.numeric import (
+    PeriodicEmbedding,
+    PiecewiseLinearEmbedding,
+    Scale,
+    SmoothClip,
+)
+from layerkit.layers.parametric import ParametricActivation
 from layerkit.layers.pooling import AvgPool1D, AvgPool2D, MaxPool1D, MaxPool2D
 from layerkit.layers.positions import PositionalEmbedding, PositionalEncoding
 from layerkit.layers.rectifiers import ELU, SELU, LeakyReLU, Maxout, PReLU, ReLU
@@ -140,6 +158,7 @@ __all__ = [
     "AlphaDropout",
     "AvgPool1D",
     "AvgPool2D",
+    "BatchEnsemble",
     "BatchNorm",
     "Bidirectional",
     "Columns",
@@ -173,19 +192,25 @@ __all__ = [
     "Maxout",
     "Mish",
     "MultiHeadAttention",
+    "NTKDense",
     "PReLU",
+    "ParametricActivation",
+    "PeriodicEmbedding",
     "Permute",
+    "PiecewiseLinearEmbedding",
     "PositionalEmbedding",
     "PositionalEncoding",
     "RMSNorm",
     "ReLU",
     "Reshape",
     "Residual",
+    "Scale",
     "SeparableConv2D",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "SimpleRNN",
+    "SmoothClip",
     "Softmax",
     "Softplus",
     "Softsign",

@@ -102,6 +102,10 @@ class Residual(Layer):
             grad_output if self.shortcut is None else self.shortcut.backward(grad_output)
         )
 
+    def adapt(self, x: np.ndarray) -> None:
+        for _, layer in self.children():
+            layer.adapt(x)
+
     def infer(self, x: np.ndarray) -> np.ndarray:
         return self.body.infer(x) + (x if self.shortcut is None else self.shortcut.infer(x))
 
@@ -200,6 +204,10 @@ class Concat(Layer):
             pieces = [grad_output.with_steps(piece) for piece in pieces]
         return reduce(add, [f.backward(g) for f, g in zip(self.branches, pieces, strict=True)])
 
+    def adapt(self, x: np.ndarray) -> None:
+        for layer in self.branches:
+            layer.adapt(x)
+
     def infer(self, x: np.ndarray) -> np.ndarray:
         return _joined([f.infer(x) for f in self.branches], self.axis)
 
@@ -253,6 +261,7 @@ class Columns(Layer):
     """
 
     _feature_names: Sequence[str] = ()
+    _needs_input_grad = True
 
     def __init__(self, routes: Sequence[tuple[Any, Layer]]) -> None:
         self.routes = routes
@@ -334,18 +343,35 @@ class Columns(Layer):
     def infer(self, x: np.ndarray) -> np.ndarray:
         return self._join(x, lambda layer, part: layer.infer(part))
 
+    def adapt(self, x: np.ndarray) -> None:
+        for columns, (_, layer) in zip(self._positions, self.routes, strict=True):
+            layer.adapt(x[:, columns])
+
     def _join(self, x: np.ndarray, run: Callable[[Layer, np.ndarray], np.ndarray]) -> np.ndarray:
         routes = zip(self._positions, self.routes, strict=True)
         parts = [run(layer, x[:, columns]) for columns, (_, layer) in routes]
         flat = [part.reshape(len(part), math.prod(part.shape[1:])) for part in parts]
         return np.concatenate(flat, axis=1)
 
-    def backward(self, grad_output: np.ndarray) -> np.ndarray:
-        grad_input = np.zeros((len(grad_output), *self.input_shape), self.dtype)
+    @property
+    def needs_input_grad(self) -> bool:
+        return self._needs_input_grad
+
+    @needs_input_grad.setter
+    def needs_input_grad(self, flag: bool) -> None:
+        self._needs_input_grad = flag
+        for _, layer in self.routes:
+            layer.needs_input_grad = flag
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
+        grad_input = None
+        if self.needs_input_grad:
+            grad_input = np.zeros((len(grad_output), *self.input_shape), self.dtype)
         pieces = np.split(grad_output, self._cuts[:-1], axis=1)
         for columns, (_, layer), piece in zip(self._positions, self.routes, pieces, strict=True):
-            shape = layer.output_shape
-            grad_input[:, columns] += layer.backward(piece.reshape(len(piece), *shape))
+            grad = layer.backward(piece.reshape(len(piece), *layer.output_shape))
+            if grad_input is not None:
+                grad_input[:, columns] += grad
         return grad_input
 
     def _nested(self) -> Iterator[tuple[str, Any]]:

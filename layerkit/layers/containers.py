@@ -90,6 +90,11 @@ class Sequential(Layer):
             x = layer.forward(x, training)
         return x
 
+    def adapt(self, x: np.ndarray) -> None:
+        for layer in self.chain:
+            layer.adapt(x)
+            x = layer.infer(x)
+
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         for layer in reversed(self.chain):
             grad_output = layer.backward(grad_output)

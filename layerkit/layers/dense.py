@@ -1,4 +1,4 @@
-"""The fully connected layer."""
+"""Fully connected layers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from layerkit import initializers
 from layerkit.initializers import Initializer
 from layerkit.kernels import add_row, matmul, sum_rows
 from layerkit.layer import Layer
-from layerkit.parameters import is_flag, is_size
+from layerkit.parameters import in_range, is_flag, is_size
 from layerkit.shapes import Shape, size_of
 
 
@@ -116,4 +116,109 @@ class Dense(Layer):
 
     def multiply_adds(self) -> int:
         """One product for every weight and every row."""
+        return size_of(self.input_shape) * self.units
+
+
+class NTKDense(Layer):
+    r"""Fully connected layer with weights of unit size: their scale stands in the formula.
+
+    .. math:: y = \frac{1}{\sqrt{n}} \, x W + b
+
+    with n the number of inputs. As a function it is `Dense`, but with one learning rate for all
+    layers, however wide, a step of W changes y as much in a wide layer as in a narrow one.
+
+    Parameters
+    ----------
+    units : int
+        Number of outputs, at least 1.
+    bias_rate : float, default=0.1
+        Factor on the learning rate of b; at least 0.
+
+    Raises
+    ------
+    ValueError
+        If ``units`` is not a positive integer, or ``bias_rate`` is negative or not finite.
+
+    Notes
+    -----
+    Input ``(n_samples, n)``, output ``(n_samples, units)``; learned ``W`` ``(n, units)``, initially
+    standard normal, and ``b`` ``(units,)``, initially 0, which weight decay leaves alone.
+
+    `adapt` fits them to data: the columns of W are divided so that every output varies by 1, and b
+    puts the zero of every unit, where an activation bends, at a point among the rows (at a random
+    mean of five of them).
+
+    Backward, with G the gradient of the output:
+
+    .. math:: \frac{\partial L}{\partial x} = \frac{1}{\sqrt{n}} \, G W^\top, \quad
+              \frac{\partial L}{\partial W} = \frac{1}{\sqrt{n}} \, x^\top G, \quad
+              \frac{\partial L}{\partial b} = \sum_{\text{rows}} G
+
+    References
+    ----------
+    Jacot, Gabriel and Hongler, "Neural tangent kernel: convergence and generalization in neural
+    networks", NeurIPS 2018, arXiv:1806.07572; initial values from data as in Holzmüller,
+    Grinsztajn and Steinwart, NeurIPS 2024, arXiv:2407.04491.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from layerkit import NTKDense
+    >>> layer = NTKDense(1).build(4, dtype=np.float64)
+    >>> layer.params["W"][...] = [[2], [4], [6], [8]]
+    >>> layer.forward([[1.0, 1.0, 1.0, 1.0]]).tolist(), layer.backward([[1.0]]).tolist()
+    ([[10.0]], [[1.0, 2.0, 3.0, 4.0]])
+    """
+
+    adapts = True
+
+    def __init__(self, units: int, *, bias_rate: float = 0.1) -> None:
+        self.units = units
+        self.bias_rate = bias_rate
+
+    def setup(self, input_shape: Shape) -> Shape:
+        self.check(is_size(self.units), "units", "a positive integer")
+        self.check(in_range(self.bias_rate, 0), "bias_rate", "a finite number >= 0")
+        self.check_input(len(input_shape) == 1, "(n_samples, n)")
+        self.add_param("W", (input_shape[0], self.units), initializers.normal(stddev=1.0))
+        self.add_param("b", (self.units,), initializers.zeros, decay=False, rate=self.bias_rate)
+        return (self.units,)
+
+    @property
+    def factor(self) -> np.floating:
+        """The factor 1 / √n, in the network's dtype."""
+        return self.dtype.type(1 / np.sqrt(self.input_shape[0]))
+
+    def adapt(self, x: np.ndarray) -> None:
+        """Give every output unit variance on the data, and every unit a zero among them.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_samples, n)
+            The rows to learn from, or some of them.
+        """
+        W, b = self.params["W"], self.params["b"]
+        spread = (x @ W * self.factor).std(axis=0)
+        W /= np.where(spread > 1e-6, spread, 1)
+        rows = self.rng.integers(0, len(x), (5, self.units))
+        shares = self.rng.exponential(size=(5, self.units))
+        shares /= shares.sum(axis=0)
+        y = x @ W * self.factor
+        b[...] = -(y[rows, np.arange(self.units)] * shares).sum(axis=0)
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        self.cache = x
+        y = matmul(x, self.params["W"])
+        y *= self.factor
+        add_row(y, self.params["b"])
+        return y
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
+        sum_rows(grad_output, out=self.grads["b"])
+        scaled = grad_output * self.factor
+        matmul(self.cache.T, scaled, out=self.grads["W"])
+        return matmul(scaled, self.params["W"].T) if self.needs_input_grad else None
+
+    def multiply_adds(self) -> int:
+        """One product for every weight."""
         return size_of(self.input_shape) * self.units

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,19 +14,34 @@ from layerkit.sequences import Sequences
 from layerkit.shapes import Shape
 
 
+def _is_probability(rate: object) -> bool:
+    return is_number(rate) and 0 <= rate < 1  # type: ignore[operator]
+
+
 class _RandomMask(Layer):
     """A mask drawn anew in every forward in training; rate, cache and backward of those with one.
 
     The cache is the mask, and what it multiplies the values that it keeps by.
     """
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float | Callable[..., float]) -> None:
         self.rate = rate
 
     def setup(self, input_shape: Shape) -> Shape:
-        ok = is_number(self.rate) and 0 <= self.rate < 1
+        ok = callable(self.rate) or _is_probability(self.rate)
         self.check(ok, "rate", "a probability of dropping, at least 0 and less than 1")
         return input_shape
+
+    @property
+    def current_rate(self) -> float:
+        """The rate, as it is now where a schedule sets it."""
+        rate = self.rate() if callable(self.rate) else self.rate
+        if not _is_probability(rate):
+            raise ValueError(
+                f"in {self.where}: rate must be at least 0 and less than 1, the schedule gave "
+                f"{rate!r}"
+            )
+        return float(rate)
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray:
         keep, scale = self.cache
@@ -41,9 +57,10 @@ class Dropout(_RandomMask):
 
     Parameters
     ----------
-    rate : float in [0, 1), default=0.5
+    rate : float in [0, 1) or schedule, default=0.5
         p, the probability of *dropping* a value. 0 draws no random numbers; 1 is refused: nothing
-        would be left to scale up.
+        would be left to scale up. A schedule such as `layerkit.schedules.FlatCosine` is bound by
+        `layerkit.training.train`.
 
     Raises
     ------
@@ -79,14 +96,14 @@ class Dropout(_RandomMask):
 
     stepwise = True
 
-    def __init__(self, rate: float = 0.5) -> None:
+    def __init__(self, rate: float | Callable[..., float] = 0.5) -> None:
         super().__init__(rate)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        if not training or self.rate == 0:
+        if not training or (rate := self.current_rate) == 0:
             self.cache = None, 1.0
             return x
-        keep, probability = keep_mask(self.rng, self.rate, self.mask_shape(x))
+        keep, probability = keep_mask(self.rng, rate, self.mask_shape(x))
         self.cache = keep, 1 / probability
         return apply_mask(x, *self.cache)
 
@@ -228,10 +245,10 @@ class AlphaDropout(_RandomMask):
         super().__init__(rate)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        if not training or self.rate == 0:
+        if not training or (rate := self.current_rate) == 0:
             self.cache = None, 1.0
             return x
-        keep, q = keep_mask(self.rng, self.rate, x.shape)
+        keep, q = keep_mask(self.rng, rate, x.shape)
         a = 1 / math.sqrt(q * (1 + (1 - q) * self.SATURATION**2))
         self.cache = keep, a
         y = apply_mask(x - self.SATURATION, keep, a)

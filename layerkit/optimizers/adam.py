@@ -57,7 +57,7 @@ class Adam(Optimizer):
     _: KW_ONLY
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    weight_decay: float = 0.0
+    weight_decay: Rate = 0.0
     clip_norm: float | None = None
     clip_value: float | None = None
 
@@ -92,8 +92,8 @@ class AdamW(Adam):
         As in `Adam`.
     eps : float, default=1e-8
         As in `Adam`.
-    weight_decay : float, default=0.01
-        At least 0.
+    weight_decay : float or callable, default=0.01
+        A number >= 0 or a schedule.
     clip_norm, clip_value : float, optional
         See `Optimizer`.
 
@@ -111,7 +111,7 @@ class AdamW(Adam):
     """
 
     _: KW_ONLY
-    weight_decay: float = 0.01
+    weight_decay: Rate = 0.01
 
     decoupled = update_decays = True
 

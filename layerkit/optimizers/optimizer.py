@@ -18,6 +18,7 @@ from layerkit.shapes import Slot
 CHUNK = 32_768
 Rate = float | Callable[[int], float]
 Vector = np.ndarray  # float32 or float64, of one axis
+_NO_SETTINGS = {"state", "rate", "memory", "steps_done"}  # properties
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -30,6 +31,8 @@ class Piece(NamedTuple):
     memory: dict[str, Any]
     slot: int  # the first slot, whose age is that of all
     decaying: np.ndarray  # int64 (n, 2): where weight decay acts in the piece, from where to where
+    rate: float  # factor on the learning rate
+    decay: float  # factor on the weight decay, where it acts
 
 
 class Pieces(NamedTuple):
@@ -45,7 +48,7 @@ class Pieces(NamedTuple):
     state: dict[str, Any]
     trainable: list[int]  # slots
     spans: list[Span]  # of these
-    decaying: list[Span]
+    decaying: list[tuple[Span, float, float]]  # with their factors on rate and decay
     pieces: list[Piece]
     scratch: np.ndarray  # for the gradient of a piece with its weight decay
     matrix: np.ndarray  # all memory: a row for each vector
@@ -65,9 +68,10 @@ class Optimizer(Parameterized):
     ----------
     learning_rate : float or callable, default=0.01
         A number >= 0, or a schedule: a function of the number of steps already taken.
-    weight_decay : float, default=0.0
-        At least 0. With a layout it acts on the slots that have ``decay=True`` (no biases, no
-        normalisation parameters), without one on everything.
+    weight_decay : float or callable, default=0.0
+        A number >= 0, or a schedule as for the learning rate. With a layout it acts on the slots
+        that decay (no biases, no normalisation parameters), times their factor ``decay``; without
+        one on everything.
     clip_norm : float or None, default=None
         Largest Euclidean norm of the gradient; a longer one is scaled by
         ``clip_norm / (norm + 1e-6)``, as in PyTorch. Positive.
@@ -133,7 +137,7 @@ class Optimizer(Parameterized):
         self,
         learning_rate: Rate = 0.01,
         *,
-        weight_decay: float = 0.0,
+        weight_decay: Rate = 0.0,
         clip_norm: float | None = None,
         clip_value: float | None = None,
     ) -> None:
@@ -189,9 +193,9 @@ class Optimizer(Parameterized):
 
         Called by the first step after any of them was set.
         """
-        ok = callable(self.learning_rate) or in_range(self.learning_rate, 0)
-        self.check(ok, "learning_rate", "a finite number >= 0 or a schedule")
-        self.check(in_range(self.weight_decay, 0), "weight_decay", "a finite number >= 0")
+        for name in ("learning_rate", "weight_decay"):
+            ok = callable(getattr(self, name)) or in_range(getattr(self, name), 0)
+            self.check(ok, name, "a finite number >= 0 or a schedule")
         for name in ("clip_norm", "clip_value"):
             bound = getattr(self, name)
             ok = bound is None or is_positive(bound)
@@ -224,27 +228,27 @@ class Optimizer(Parameterized):
             The gradient to be clipped, or its norm, is not finite. Nothing has been changed.
         """
         found = self._prepared(flat_params, flat_grads, layout)
-        rate, decay = self.rate, float(self.weight_decay)
+        rate, decay = self.rate, self._now(self.weight_decay)
         grads = flat_grads
         if self.clip_value is not None or self.clip_norm is not None:
             grads = clipped(self, flat_grads, found.spans)
         if found is not self._pieces:
             self._pieces, self._state = found, found.state  # from here on nothing is refused
 
-        ages, keep = found.state["ages"], 1 - rate * decay
+        ages = found.state["ages"]
         if decay and self.decoupled and not self.update_decays:
-            for start, stop in found.decaying:
-                shrink(flat_params[start:stop], keep)
-        for here, p, g, memory, slot, decaying in found.pieces:
+            for (start, stop), of_rate, of_decay in found.decaying:
+                shrink(flat_params[start:stop], 1 - rate * of_rate * decay * of_decay)
+        for here, p, g, memory, slot, decaying, of_rate, of_decay in found.pieces:
             if grads is not flat_grads:
                 g = read_only(grads[here])
             if decay and not self.decoupled:
                 out = found.scratch[: g.size]
-                plus_decay(g, p, decay, decaying, out)
+                plus_decay(g, p, decay * of_decay, decaying, out)
                 g = read_only(out)
             if decay and self.decoupled and self.update_decays and len(decaying):
-                memory = memory | {"keep": keep}
-            self.update(p, g, rate, ages[slot] + 1, **memory)
+                memory = memory | {"keep": 1 - rate * of_rate * decay * of_decay}
+            self.update(p, g, rate * of_rate, ages[slot] + 1, **memory)
         found.state["t"] += 1
         for slot in found.trainable:
             ages[slot] += 1
@@ -269,7 +273,9 @@ class Optimizer(Parameterized):
         if clips or type(self).step is not Optimizer.step:
             return None
         known = self.coefficients(0.0, 1)
-        if known is None or not layout:
+        if known is None or not layout or callable(self.weight_decay):
+            return None
+        if any(slot.rate != 1 or slot.decay not in (0, 1) for slot in layout):
             return None
         found = self._prepared(params, grads, layout)
         self._pieces, self._state = found, found.state
@@ -329,15 +335,24 @@ class Optimizer(Parameterized):
         rate : float
             At least 0.
         """
-        if not callable(self.learning_rate):
-            return float(self.learning_rate)
-        t = steps + (0 if self._state is None else self._state["t"])
-        rate = self.learning_rate(t)
-        if not in_range(rate, 0):
+        return self._now(self.learning_rate, steps)
+
+    @property
+    def steps_done(self) -> int:
+        """Number of steps taken since the state was made."""
+        return 0 if self._state is None else self._state["t"]
+
+    def _now(self, value: Rate, steps: int = 0) -> float:
+        """Return a number, or what a schedule says for the next step, or for one after it."""
+        if not callable(value):
+            return float(value)
+        t = self.steps_done + steps
+        found = value(t)
+        if not in_range(found, 0):
             raise ValueError(
-                f"{self!r}: at step {t} the schedule must give a finite number >= 0, got {rate!r}"
+                f"{self!r}: at step {t} the schedule must give a finite number >= 0, got {found!r}"
             )
-        return float(rate)
+        return float(found)
 
     def reset(self) -> None:
         """Forget the state, that of the schedule included: the next step is the first."""
@@ -407,7 +422,8 @@ class Optimizer(Parameterized):
 
     def _kind(self) -> tuple[Any, ...]:
         """What of the settings decides about the pieces."""
-        return self.memory, self.weight_decay > 0, self.decoupled, self.update_decays
+        decays = callable(self.weight_decay) or self.weight_decay > 0
+        return self.memory, decays, self.decoupled, self.update_decays
 
     def _find_pieces(
         self, params: np.ndarray, grads: np.ndarray, layout: Sequence[Slot] | None, chunk: int
@@ -424,19 +440,28 @@ class Optimizer(Parameterized):
         for row, name in zip(matrix, self.memory, strict=True):
             row[...] = state[name]
             state[name] = row
-        apart = self.weight_decay > 0 and self.decoupled and self.update_decays
+        decays = callable(self.weight_decay) or self.weight_decay > 0
+        apart = decays and self.decoupled and self.update_decays
         trainable = [i for i, slot in enumerate(slots) if slot.trainable]
-        kinds = [(slots[i], (state["ages"][i], apart and slots[i].decay)) for i in trainable]
+        # what does not decay may share a piece with what does, where spans tell them apart
+        factors = [slot.decay if apart or slot.decay not in (0, 1) else 1.0 for slot in slots]
+        kinds = [(slots[i], (state["ages"][i], slots[i].rate, factors[i])) for i in trainable]
         spans, leaders = _join(kinds)
-        decaying, _ = _join([(slot, ()) for slot, _ in kinds if slot.decay])
+        decays_at = [(slot, (slot.rate, slot.decay)) for slot, _ in kinds if slot.decay]
+        decaying = []
+        for span, first in zip(*_join(decays_at), strict=True):
+            decaying.append((span, *decays_at[first][1]))
+        of_decaying = [span for span, *_ in decaying]
         pieces = []
         for (start, stop), leader in zip(spans, leaders, strict=True):
             for low in range(start, stop, chunk):
                 here = slice(low, min(low + chunk, stop))
                 memory = {name: state[name][here] for name in self.memory}
                 vectors = params[here], read_only(grads[here]), memory
-                pieces.append(Piece(here, *vectors, trainable[leader], _within(decaying, here)))
-        coupled = self.weight_decay > 0 and not self.decoupled
+                _, (_, *of_piece) = kinds[leader]
+                where = _within(of_decaying, here)
+                pieces.append(Piece(here, *vectors, trainable[leader], where, *of_piece))
+        coupled = decays and not self.decoupled
         longest = max((p.grads.size for p in pieces), default=0) if coupled else 0
         settings_of = attrgetter(*self._settings())
         made_for = settings_of, settings_of(self), params, grads, self._kind(), layout, chunk
@@ -447,12 +472,7 @@ class Optimizer(Parameterized):
         """Names of what the user may have set; also those that only the class has a value for."""
         kinds = [kind for kind in type(self).__mro__ if issubclass(kind, Optimizer)]
         on_class = {n for kind in kinds for n, v in vars(kind).items() if not callable(v)}
-        own = {"decoupled", *vars(self), *self._defaults(), *on_class} - {
-            "state",
-            "rate",
-            "memory",
-            "habits",
-        }
+        own = {"decoupled", *vars(self), *self._defaults(), *on_class} - _NO_SETTINGS
         return sorted(n for n in own if not n.startswith("_") and hasattr(self, n))
 
     def _state_for(self, params: np.ndarray, n_slots: int) -> dict[str, Any]:

@@ -14,22 +14,29 @@ yours. Past its ``steps`` a schedule stays at its last value. Parameters are che
     OneCycle          up and down again
     Warmup            a linear rise to another schedule
     ReduceOnPlateau   smaller when the validation loss no longer falls
+    CosLog            cosine cycles that become longer, over the whole run
+    FlatCosine        flat, then half a cosine, over the whole run
+    Progress          the base class of schedules that `train` tells how long the run is
     Schedule          the base class, for one of your own
 """
 
 from layerkit.schedules.cosine import CosineDecay, CosineRestarts, OneCycle
 from layerkit.schedules.decays import ExponentialDecay, InverseScaling, Polynomial, StepDecay
 from layerkit.schedules.plateau import ReduceOnPlateau
+from layerkit.schedules.progress import CosLog, FlatCosine, Progress
 from layerkit.schedules.schedule import Constant, Schedule, Warmup
 
 __all__ = [
     "Constant",
+    "CosLog",
     "CosineDecay",
     "CosineRestarts",
     "ExponentialDecay",
+    "FlatCosine",
     "InverseScaling",
     "OneCycle",
     "Polynomial",
+    "Progress",
     "ReduceOnPlateau",
     "Schedule",
     "StepDecay",

@@ -95,6 +95,11 @@ class ArrayBatches(Table):
         """What a network for these data computes in: float64 for float64, else float32."""
         return np.dtype(np.float64 if self.X.dtype == np.float64 else np.float32)
 
+    @property
+    def sample(self) -> Any:
+        """Some ten thousand rows, evenly spaced."""
+        return take(self.X, slice(None, None, max(self.X.shape[0] // 10_000, 1)))
+
     def __len__(self) -> int:
         return len(self.bounds)
 
@@ -173,6 +178,11 @@ class StreamedBatches:
     def dtype(self) -> np.dtype:
         """What a network for these data computes in: float64 for float64, else float32."""
         return np.dtype(np.float64 if self._first().dtype == np.float64 else np.float32)
+
+    @property
+    def sample(self) -> Any:
+        """The rows of the first batch."""
+        return self._first()
 
     def _first(self) -> Any:
         if isinstance(self.batches, Iterator):

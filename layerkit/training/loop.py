@@ -29,6 +29,7 @@ from layerkit.training.run import (
     Run,
     Score,
     TrainingState,
+    adapt,
     first_nonfinite,
     put_back,
     warn_of_double_link,
@@ -202,13 +203,16 @@ def train(
         if layer.stateful:
             batches.check_order(layer.where)
     validation = None if validation_data is None else as_batches(validation_data, 1024)
-    if not network.is_built:
+    is_new = not network.is_built
+    if is_new:
         dtype = widest_dtype(network, batches.dtype)
         network.build(batches.input_shape, init_seed, dtype=dtype)
+    if random_state is not None or ranks:
+        network.reseed(noise_seed)
+    if is_new:
+        adapt(network, batches.sample)
     if ranks:
         ranks.begin(network, noise_seed)
-    elif random_state is not None:
-        network.reseed(noise_seed)
     batches.shape_targets(loss, network)
     if validation is not None:
         validation.shape_targets(loss, network)
@@ -218,6 +222,7 @@ def train(
     run = Run(state, validation, score, monitor, patience, tol, callbacks, ranks)
     if checkpoint is not None:
         checkpoint.begin(run, batches, resume)
+    run.bind_schedules(1 if isinstance(optimizer, LBFGS) else len(batches))
     bar = None
     if verbose and (ranks is None or ranks.first):
         bar = run.bar = Progress(state, len(batches))

@@ -23,6 +23,8 @@ from layerkit.losses import (
     Loss,
     NegativeLogLikelihood,
 )
+from layerkit.parameters import Parameterized
+from layerkit.schedules import Progress
 from layerkit.sequences import Sequences, as_sequences, numbers
 from layerkit.training.batches import ArrayBatches, StreamedBatches
 from layerkit.training.history import History
@@ -104,6 +106,24 @@ class Run:
         self.changing: tuple[np.ndarray, list[np.ndarray]] = np.empty(0), []
         self.good = self._snapshot()
         self.best_weights: Weights | None = None
+        self.schedules: list[Progress] = []
+
+    def bind_schedules(self, batches: int) -> None:
+        """Tell the schedules of optimizer and layers how many steps there will be."""
+        state = self.state
+        of_layers = [layer for _, layer in state.network.walk()]
+        self.schedules = _schedules_of(*of_layers)
+        of_optimizer = _schedules_of(state.optimizer)
+        if (of_optimizer or self.schedules) and not batches:
+            raise ValueError(
+                f"{(of_optimizer + self.schedules)[0]!r} needs to know how many batches an epoch "
+                "has: give data that have a len()"
+            )
+        for schedule in self.schedules:
+            schedule.bind(state.epochs * batches)
+        done = getattr(state.optimizer, "steps_done", 0)
+        for schedule in of_optimizer:
+            schedule.bind(state.epochs * batches, start=done - state.step)
 
     def plan_for(self, network: Layer) -> Plan:
         """Return the plan, a new one where a callback has put another network in its place."""
@@ -121,6 +141,8 @@ class Run:
     def begin_batch(self, x: Any, y: np.ndarray, weight: np.ndarray | None) -> None:
         """Let callbacks see the batch before the network does."""
         self.state.batch = x, y, weight
+        for schedule in self.schedules:
+            schedule.now = self.state.step
         for before_batch in self.before_batch:
             before_batch(self.state)
 
@@ -199,6 +221,18 @@ class Run:
         """Give the network the weights of the best epoch, if there is validation."""
         if self.best_weights is not None:
             put_back(self.state.network, self.best_weights)
+
+
+def _schedules_of(*owners: Any) -> list[Progress]:
+    """Return the schedules among the parameters that have to be told how long the run is."""
+    values = [vars(owner).values() for owner in owners if isinstance(owner, Parameterized)]
+    return [value for held in values for value in held if isinstance(value, Progress)]
+
+
+def adapt(network: Layer, rows: Any) -> None:
+    """Let the layers of a new network that wish so choose initial values by rows of the data."""
+    if any(layer.adapts for _, layer in network.walk()):
+        network.adapt(network.convert_input(rows))
 
 
 def snapshot(network: Layer) -> Weights:

@@ -222,17 +222,17 @@ def dropout_too_strong(e: Evidence) -> Verdict | None:
     layers = [
         s
         for s in e.now.recorder.layers
-        if isinstance(s.layer, Dropout | AlphaDropout) and s.layer.rate > STRONG_DROPOUT
+        if isinstance(s.layer, Dropout | AlphaDropout) and s.layer.current_rate > STRONG_DROPOUT
     ]
     if not layers or not e.trained or not e.now.finite:
         return None
     noisy, quiet = e.now.training_loss, e.now.loss
     harm = max(s.training_loss / s.loss for s in (e.first, e.now) if s.loss > 0)
-    s = max(layers, key=lambda s: s.layer.rate)  # type: ignore[attr-defined]
-    extreme = s.layer.rate > 0.85  # type: ignore[attr-defined]
+    s = max(layers, key=lambda s: s.layer.current_rate)  # type: ignore[attr-defined]
+    extreme = s.layer.current_rate > 0.85  # type: ignore[attr-defined]
     if noisy < 0.4 * e.constant or (harm < 1.1 and not extreme):
         return None
-    rate, units = s.layer.rate, math.prod(s.layer.input_shape)  # type: ignore[attr-defined]
+    rate, units = s.layer.current_rate, math.prod(s.layer.input_shape)  # type: ignore[attr-defined]
     return TrainingCause(
         "dropout too strong",
         e.where(s.path),

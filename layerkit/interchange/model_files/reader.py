@@ -227,6 +227,8 @@ class Reader:
             setattr(estimator, attribute, self.decode(stored))
         if "network_" in held:
             _check_fitted(estimator)
+        if "networks_" in held:
+            _check_members(estimator)
         return estimator
 
 
@@ -250,6 +252,18 @@ def _freeze(root: Layer, paths: list[Any]) -> None:
         if not isinstance(path, str) or path not in layers:
             raise ModelFileError(f"the file freezes {str(path)[:100]}, which is no layer")
         layers[path]._trainable = False
+
+
+def _check_members(estimator: Any) -> None:
+    """Refuse a tabular estimator whose parts do not belong together."""
+    encoder, target = estimator.encoder_, estimator._target
+    widths = {(len(encoder.kinds_),), *(network.input_shape for network in estimator.networks_)}
+    shapes = {tuple(target.output_shape), *(n.output_shape for n in estimator.networks_)}
+    if not estimator.networks_ or len(widths) > 1 or len(shapes) > 1:
+        raise ModelFileError(
+            f"the encoder gives {len(encoder.kinds_)} features and the targets have shape "
+            f"{target.output_shape}, but the networks take {widths} and give {shapes}"
+        )
 
 
 def _build(root: Layer, built: dict[str, Any]) -> None:

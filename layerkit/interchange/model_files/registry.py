@@ -26,11 +26,13 @@ def of_estimators() -> dict[str, Any]:
     from layerkit.estimators import step_targets, targets
     from layerkit.estimators.mlp import epochs, steps
     from layerkit.estimators.mlp import losses as sums
+    from layerkit.estimators.tabular import columns, scaled
 
     held = (
         *(targets.Labels, targets.Multilabel, targets.MultiOutput, targets.Numbers),
         *(targets.PerOutput, step_targets.StepTarget, step_targets.StepClasses),
-        epochs.Convergence,
+        *(epochs.Convergence, scaled.ScaledNumbers),
+        *(columns.NumberColumn, columns.CategoryColumn, columns.DateColumn),
         *(sums.HalfSquaredError, sums.HalfPoissonDeviance, sums.LogLoss, sums.SoftmaxLogLoss),
         *(steps.Momentum, steps.PaperAdam, steps.QuasiNewton),
     )
@@ -47,8 +49,9 @@ def is_splitter(kind: Any) -> bool:
 def is_estimator(model: Any) -> bool:
     """Whether it is one of our estimators; not asked of networks, as it imports scikit-learn."""
     from layerkit.estimators.base import NetworkEstimator
+    from layerkit.estimators.tabular.base import TabularEstimator
 
-    return isinstance(model, NetworkEstimator)
+    return isinstance(model, NetworkEstimator | TabularEstimator)
 
 
 class Registry:

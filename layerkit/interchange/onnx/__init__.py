@@ -48,7 +48,9 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
         of scikit-learn: classifiers ``label`` and ``probabilities`` (``scores`` after a margin
         loss; ``probabilities_0``, … where y has several columns of classes), regressors
         ``variable`` (n_samples, n_outputs), with `GaussianNLL` also ``std``. The metadata name
-        layerkit, its version, the classes and the features.
+        layerkit, its version, the classes and the features. A `TabularClassifier` or
+        `TabularRegressor` has an input ``(n_samples, 1)`` for each column: numbers as float32, NaN
+        where they are missing, and text as strings, "" where it is missing.
 
     Raises
     ------
@@ -94,7 +96,11 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
     require("onnx", install=_INSTALL)
     from layerkit.interchange.onnx.models import sign
 
-    if isinstance(model, Layer) or not hasattr(model, "fit"):
+    if X is None and hasattr(model, "networks_"):
+        from layerkit.interchange.onnx.tables import convert_tabular
+
+        converted = convert_tabular(model)
+    elif isinstance(model, Layer) or not hasattr(model, "fit"):
         converted = _converted(model, X)
     else:
         from sklearn.utils.validation import check_is_fitted

@@ -75,6 +75,47 @@ def _maxout(g: Graph, layer: Any, x: Value) -> str:
     return g.node("ReduceMax", pieces, axes=[-2], keepdims=0)
 
 
+def _ntk_dense(g: Graph, layer: Any, x: Value) -> str:
+    return g.node("Gemm", x, layer.params["W"] * layer.factor, layer.params["b"])
+
+
+def _batch_ensemble(g: Graph, layer: Any, x: Value) -> str:
+    W, r, s, b = layer.params.values()
+    shared = len(x.shape) == 1
+    x_k = g.node("Unsqueeze", x, np.array([1])) if shared else x
+    z = g.node("MatMul", g.node("Mul", x_k, r), W)
+    return g.node("Add", g.node("Mul", z, s), b)
+
+
+def _smooth_clip(g: Graph, layer: Any, x: Value) -> str:
+    ratio = g.node("Div", x, number(layer.limit))
+    root = g.node("Sqrt", g.node("Add", g.node("Mul", ratio, ratio), number(1)))
+    return g.node("Div", x, root)
+
+
+def _periodic(g: Graph, layer: Any, x: Value) -> str:
+    omega, phi, W, b = layer.params.values()
+    number_itself = g.node("Unsqueeze", x, np.array([2]))
+    z = g.node("Add", g.node("Mul", number_itself, 2 * math.pi * omega), phi)
+    cosines = _product_of_each(g, g.node("Cos", z), W)
+    return g.node("Concat", number_itself, g.node("Add", cosines, b), axis=2)
+
+
+def _piecewise(g: Graph, layer: Any, x: Value) -> str:
+    W, v, b = layer.params.values()
+    low, inverse = layer.buffers.values()
+    number_itself = g.node("Unsqueeze", x, np.array([2]))
+    reach = g.node("Mul", g.node("Sub", number_itself, low), inverse)
+    bins = _product_of_each(g, g.node("Clip", reach, number(0), number(1)), W)
+    return g.node("Add", g.node("Add", bins, g.node("Mul", number_itself, v)), b)
+
+
+def _product_of_each(g: Graph, x: str, W: np.ndarray) -> str:
+    """Write the product of each feature with its own matrix."""
+    by_feature = g.node("MatMul", g.node("Transpose", x, perm=[1, 0, 2]), W)
+    return g.node("Transpose", by_feature, perm=[1, 0, 2])
+
+
 def _embedding(g: Graph, layer: Layer, x: Value) -> str:
     index = g.node("Cast", x, to=TensorProto.INT64)
     return g.node("Gather", layer.params["W"], index, axis=0)
@@ -194,9 +235,11 @@ AS_IT_COMES: Writers = {
     ),
     nn.ReLU: lambda g, layer, x: g.node("Relu", x),
     nn.RMSNorm: _rms_norm,
+    nn.Scale: lambda g, layer, x: g.node("Mul", x, g.per_channel(x, layer.params["s"])),
     nn.SELU: lambda g, layer, x: g.node("Selu", x, alpha=layer.ALPHA, gamma=layer.LAMBDA),
     nn.Sigmoid: lambda g, layer, x: g.node("Sigmoid", x),
     nn.SiLU: lambda g, layer, x: g.node("Mul", x, g.node("Sigmoid", x)),
+    nn.SmoothClip: _smooth_clip,
     nn.Softmax: lambda g, layer, x: g.node("Softmax", x, axis=x.axis(int(layer.axis))),
     nn.Softplus: lambda g, layer, x: g.node("Softplus", x),
     nn.Softsign: lambda g, layer, x: g.node("Softsign", x),
@@ -216,10 +259,14 @@ CHANNELS_FIRST: Writers = {
     nn.ZeroPad2D: _zero_pad,
 }
 CHANNELS_LAST: Writers = {
+    nn.BatchEnsemble: _batch_ensemble,
     nn.Dense: _affine,
     nn.Embedding: _embedding,
     nn.LayerNorm: _layer_norm,
     nn.Maxout: _maxout,
+    nn.NTKDense: _ntk_dense,
+    nn.PeriodicEmbedding: _periodic,
+    nn.PiecewiseLinearEmbedding: _piecewise,
     nn.Permute: lambda g, layer, x: g.node("Transpose", x, perm=[0, *map(int, layer.axes)]),
 }
 
@@ -270,6 +317,14 @@ def _gate(g: Graph, layer: Any, x: Value) -> Value:
     if missing:
         gate = g.reshape(gate, (*[1] * missing, *gate.shape))
     return g.like(body, "Mul", body, g.in_order(gate, body.channels_first))
+
+
+@emits(nn.ParametricActivation)
+def _parametric(g: Graph, layer: Any, x: Value) -> Value:
+    f = emit(g, layer.activation, x)
+    x = g.in_order(x, f.channels_first)
+    change = g.node("Sub", f, x)
+    return g.like(f, "Add", x, g.node("Mul", change, g.per_channel(f, layer.params["a"])))
 
 
 @emits(nn.Concat)

@@ -57,7 +57,12 @@ def from_pytorch(module: nn.Module, input_shape: int | Shape | None = None) -> S
         y = network.infer(images)  # (n_samples, 28, 28, 1)
     """
     require("torch", install="torch")
-    from layerkit.interchange.torch import attention, pooling, recurrent  # noqa: F401, add layers
+    from layerkit.interchange.torch import (  # noqa: F401, which add their layers
+        attention,
+        pooling,
+        recurrent,
+        tables,
+    )
     from layerkit.interchange.torch.reader import read_module
 
     return read_module(module, None if input_shape is None else as_shape(input_shape))
@@ -97,7 +102,12 @@ def to_pytorch(network: Layer) -> nn.Module:
         y = module(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
     """
     require("torch", install="torch")
-    from layerkit.interchange.torch import attention, recurrent  # noqa: F401, they add layers
+    from layerkit.interchange.torch import (  # noqa: F401, which add their layers
+        attention,
+        pooling,
+        recurrent,
+        tables,
+    )
     from layerkit.interchange.torch.writer import write_network
 
     check_layers(network=network)

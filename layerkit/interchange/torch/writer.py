@@ -118,7 +118,8 @@ def assigned(module: Any, **arrays: Any) -> Any:
 
 def _counterpart(layer: Layer) -> tnn.Module:
     kind, names = modules.ALIKE[type(layer)]
-    return kind(**{theirs: getattr(layer, ours) for ours, theirs in names.items()})
+    values = {theirs: getattr(layer, ours) for ours, theirs in names.items()}
+    return kind(**{name: value() if callable(value) else value for name, value in values.items()})
 
 
 # Layers that are one module: what treats all values alike, and what minds where the channels are.
@@ -205,7 +206,7 @@ def _along_an_axis(layer: Any, chain: Chain) -> Chain:
 @writes(nn.SpatialDropout2D)
 def _channel_dropout(layer: Any, chain: Chain) -> Chain:
     kind = tnn.Dropout2d if len(chain.shape) == 3 else tnn.Dropout1d
-    return chain.with_channels_first().then(kind(layer.rate))
+    return chain.with_channels_first().then(kind(layer.current_rate))
 
 
 @writes(nn.Dense)

@@ -9,6 +9,7 @@ from layerkit.inspection.catalogue.entries import (
     normalization,
     pooling,
     recurrent,
+    tables,
 )
 from layerkit.inspection.catalogue.entry import Entry
 
@@ -21,6 +22,7 @@ FAMILIES: dict[str, list[Entry]] = {
     "Pooling": [*pooling.POOLING],
     "Attention": [*attention.ATTENTION],
     "Recurrent layers": [*recurrent.RECURRENT],
+    "Tables": [*tables.TABLES],
     "Normalization": [*normalization.NORMALIZATION],
     "Dropout and noise": [*normalization.NOISE],
     "Reshaping": [*pooling.RESHAPING],

@@ -22,6 +22,23 @@ LINEAR = [
         torch="F.linear(x, W.T, b)",
     ),
     LayerEntry(
+        layers.NTKDense,
+        """
+        y = x @ W / sqrt(N) + b
+        dy[n, j]/dx[n, i] = W[i, j] / sqrt(N)
+        dy[n, j]/dW[i, j] = x[n, i] / sqrt(N)
+        dy[n, j]/db[j] = 1
+        dL/dx = G @ W.T / sqrt(N)
+        dL/dW = x.T @ G / sqrt(N)
+        dL/db[j] = sum[n](G[n, j])
+        """,
+        in_one_line=("dy[j]/dx[i] = W[i, j] / sqrt(N)",),
+        make=lambda: layers.NTKDense(3),
+        where={"N": "the number of inputs"},
+        given=lambda layer, x: {"N": layer.input_shape[0]},
+        torch="F.linear(x, W.T / N**0.5, b)",
+    ),
+    LayerEntry(
         layers.Embedding,
         """
         y[n, t, e] = W[x[n, t], e]

@@ -1,0 +1,279 @@
+"""What a column of a table is, and the numbers that it becomes."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+Values = np.ndarray
+"""The values of one column: float64 with NaN, datetime64[s] with NaT, or objects with None."""
+
+
+class NumberColumn:
+    """Numbers, centred at their median, divided by the distance of their quartiles.
+
+    Attributes
+    ----------
+    names, kinds : list of str
+        Of the features it becomes: itself and, where values were missing, an indicator of it;
+        nothing if all values are the same.
+    center, scale : float
+        What is subtracted, and what the rest is multiplied by.
+    """
+
+    kind = "number"
+    n_codes = 0
+
+    def __init__(self, name: str, values: Values) -> None:
+        self.name = name
+        missing = np.isnan(values)
+        known = values[~missing]
+        self.center, self.scale = _center_and_scale(known)
+        self.varies = self.scale > 0
+        self.has_missing = bool(missing.any() and known.size)
+        self.names = [name] * self.varies + [f"{name}_missing"] * self.has_missing
+        self.kinds = ["number"] * self.varies + ["indicator"] * self.has_missing
+
+    def features(self, values: Values, clip: float | None) -> np.ndarray:
+        """Return the features, (n_samples, len(names)), the numbers within ±clip."""
+        missing = np.isnan(values)
+        scaled = (np.where(missing, self.center, values) - self.center) * self.scale
+        if clip is not None:
+            scaled /= np.sqrt(1 + (scaled / clip) ** 2)
+        parts = [scaled] * self.varies + [missing.astype(float)] * self.has_missing
+        return np.column_stack(parts) if parts else np.empty((len(values), 0))
+
+    def __str__(self) -> str:
+        if not self.names:
+            return "left out: all values are the same"
+        missing = ", missing values marked" * self.has_missing
+        if not self.varies:
+            return "only where values are missing"
+        return f"(x - {self.center:.4g}) * {self.scale:.4g}{missing}"
+
+
+class CategoryColumn:
+    """Categories: two as -1 and 1, a few as one column each, many as codes for an embedding.
+
+    What is missing or was never seen is 0 in all of them. Of many categories those that were seen
+    only once have the code 0 too, so that its vector is trained; if all were, they tell nothing.
+
+    Attributes
+    ----------
+    names, kinds : list of str
+        Of the features it becomes.
+    levels : list
+        The categories, in order.
+    n_codes : int
+        Number of codes, 0 included, if it becomes codes, else 0.
+    """
+
+    kind = "category"
+
+    def __init__(self, name: str, values: Values, max_onehot: int) -> None:
+        self.name = name
+        counts = Counter(value for value in values if value is not None)
+        n = len(counts)
+        if n > max_onehot:
+            counts = Counter({level: count for level, count in counts.items() if count > 1})
+        self.levels = sorted(counts, key=lambda level: (str(type(level)), level))
+        has_missing = any(value is None for value in values)
+        self.n_codes = len(self.levels) + 1 if n > max_onehot else 0
+        if self.n_codes:
+            self.names = [name] if self.levels else []
+            self.n_codes *= len(self.names)
+        elif n == 2:
+            self.names = [f"{name}_{self.levels[1]}"]
+        else:
+            self.names = [f"{name}_{level}" for level in self.levels] * (n > 1 or has_missing)
+        self.kinds = ["code" if self.n_codes else "indicator"] * len(self.names)
+
+    def codes(self, values: Values) -> np.ndarray:
+        """Return 1, 2, … for the levels in order, 0 for what is missing or unknown."""
+        code_of = {level: code for code, level in enumerate(self.levels, 1)}
+        return np.fromiter((code_of.get(value, 0) for value in values), np.intp, len(values))
+
+    def features(self, values: Values, clip: float | None) -> np.ndarray:
+        """Return the features, (n_samples, len(names))."""
+        codes = self.codes(values)
+        if self.n_codes:
+            return codes[:, np.newaxis].astype(float)
+        if len(self.levels) == 2:
+            return np.array([0.0, -1.0, 1.0])[codes][:, np.newaxis]
+        return np.eye(len(self.levels) + 1)[codes, 1 : len(self.names) + 1]
+
+    def __str__(self) -> str:
+        if not self.names:
+            return f"left out: all values are {'the same' if self.levels else 'different'}"
+        if self.n_codes:
+            return f"{len(self.levels)} categories, embedded"
+        if len(self.levels) == 2:
+            return f"-1 for {self.levels[0]!r}, 1 for {self.levels[1]!r}"
+        return f"{len(self.levels)} categories, a column each"
+
+
+class DateColumn:
+    """Times as year, month, weekday and hour, the last three also as points on a circle."""
+
+    kind = "date"
+    n_codes = 0
+
+    def __init__(self, name: str, values: Values) -> None:
+        self.name = name
+        parts = _parts_of(values)
+        self.columns = [NumberColumn(f"{name}_{part}", numbers) for part, numbers in parts.items()]
+        self.columns = [column for column in self.columns if column.varies]
+        for column in self.columns[1:]:  # one indicator for all
+            column.has_missing, column.names = False, column.names[:1]
+        starts = [column.name for column in self.columns]
+        self.names = [n for column in self.columns for n in column.names]
+        self.kinds = ["number" if n in starts else "indicator" for n in self.names]
+
+    def features(self, values: Values, clip: float | None) -> np.ndarray:
+        """Return the features, (n_samples, len(names)), the numbers within ±clip."""
+        parts = _parts_of(values)
+        cut = len(self.name) + 1
+        found = [column.features(parts[column.name[cut:]], clip) for column in self.columns]
+        return np.hstack(found) if found else np.empty((len(values), 0))
+
+    def __str__(self) -> str:
+        cut = len(self.name) + 1
+        return ", ".join(name[cut:] for name in self.names) or "left out: all values are the same"
+
+
+Column = NumberColumn | CategoryColumn | DateColumn
+
+
+def column_of(name: str, values: Values, max_onehot: int) -> Column:
+    """Return what becomes of a column."""
+    if values.dtype.kind == "f":
+        return NumberColumn(name, values)
+    if values.dtype.kind == "M":
+        return DateColumn(name, values)
+    return CategoryColumn(name, values, max_onehot)
+
+
+def _center_and_scale(known: np.ndarray) -> tuple[float, float]:
+    """Return the median and 1 over the distance of the quartiles, or of half the range, or 0."""
+    if not known.size:
+        return 0.0, 0.0
+    low, center, high = np.quantile(known, [0.25, 0.5, 0.75])
+    spread = high - low or (known.max() - known.min()) / 2
+    scale = 1 / spread if spread > 0 else 0.0
+    return float(center), float(scale) if np.isfinite(scale) else 0.0
+
+
+def _parts_of(times: Values) -> dict[str, np.ndarray]:
+    """Return the parts of times, in float64 with NaN."""
+    missing = np.isnat(times)
+    times = np.where(missing, np.datetime64(0, "s"), times)
+    days, years = times.astype("M8[D]"), times.astype("M8[Y]")
+    start, end = years.astype("M8[D]"), (years + 1).astype("M8[D]")
+    year = years.astype(int) + 1970 + (days - start) / (end - start)
+    month = times.astype("M8[M]").astype(int) % 12
+    weekday = (days.astype(int) + 3) % 7  # 1970 began on a Thursday
+    hour = (times - days) / np.timedelta64(1, "h")
+    parts = {"year": year}
+    for name, part, period in (("month", month, 12), ("weekday", weekday, 7), ("hour", hour, 24)):
+        angle = 2 * np.pi * part / period
+        parts |= {name: part, f"{name}_sin": np.sin(angle), f"{name}_cos": np.cos(angle)}
+    return {name: np.where(missing, np.nan, part) for name, part in parts.items()}
+
+
+# ---------------------------------------------------------------- reading tables
+
+
+def read_table(X: Any) -> tuple[list[str], list[Values]]:
+    """Return names and values of the columns of a DataFrame or of an array with two axes."""
+    if hasattr(X, "to_pandas"):  # polars, and other tables
+        X = X.to_pandas()
+    if hasattr(X, "iloc") and hasattr(X, "columns"):
+        names = [str(name) for name in X.columns]
+        columns = [X.iloc[:, i] for i in range(X.shape[1])]
+    else:
+        X = X if hasattr(X, "dtype") else _without_common_dtype(X)
+        names, columns = [f"x{i}" for i in range(X.shape[1])], list(X.T)
+    return names, [_read(name, column) for name, column in zip(names, columns, strict=True)]
+
+
+def _without_common_dtype(rows: Any) -> np.ndarray:
+    """Return nested lists as an array in which numbers beside text stay numbers."""
+    array = np.asarray(rows)
+    return np.array(rows, dtype=object) if array.dtype.kind in "USO" else array
+
+
+def _read(name: str, column: Any) -> Values:
+    kind = getattr(column.dtype, "kind", "O")
+    if kind == "c":
+        raise ValueError(f"Complex data not supported: column {name!r} has dtype {column.dtype}")
+    is_bool = kind == "b" or str(column.dtype) == "boolean"
+    if kind == "M" or hasattr(column.dtype, "tz"):
+        return _as_times(column)
+    if kind == "m":
+        column = column.astype("timedelta64[s]")
+        missing = np.isnat(np.asarray(column))
+        return np.where(missing, np.nan, np.asarray(column).astype(float))
+    if kind in "iuf" and not is_bool:
+        return _finite(name, _as_floats(column))
+    return _read_objects(name, [None if is_missing(v) else v for v in _listed(column)])
+
+
+def _listed(column: Any) -> Iterable[Any]:
+    return column.tolist() if hasattr(column, "tolist") else list(column)
+
+
+def _as_floats(column: Any) -> np.ndarray:
+    if hasattr(column, "to_numpy") and not isinstance(column.dtype, np.dtype):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)  # a nullable dtype
+    return np.asarray(column, dtype=np.float64)
+
+
+def _as_times(column: Any) -> np.ndarray:
+    if getattr(column.dtype, "tz", None) is not None:
+        column = column.dt.tz_localize(None)
+    return np.asarray(column).astype("M8[s]")
+
+
+def _finite(name: str, numbers: np.ndarray) -> np.ndarray:
+    if np.isinf(numbers).any():
+        row = int(np.isinf(numbers).argmax())
+        raise ValueError(
+            f"column {name!r} has an infinite value (inf) in row {row}: numbers must be finite, "
+            "NaN where they are missing"
+        )
+    return numbers
+
+
+def _read_objects(name: str, values: list[Any]) -> Values:
+    """Return objects as what they all are: numbers, times, or else categories."""
+    known = [value for value in values if value is not None]
+    if known and all(isinstance(v, datetime.date) for v in known):
+        return np.array(["NaT" if v is None else _plain_time(v) for v in values], "M8[s]")
+    if all(isinstance(v, int | float | np.number) and not isinstance(v, bool) for v in known):
+        return _finite(name, np.array([np.nan if v is None else v for v in values], np.float64))
+    for row, value in enumerate(values):
+        if not (value is None or isinstance(value, str | bytes | bool | int | float | np.generic)):
+            raise TypeError(
+                f"column {name!r}, row {row}: argument must be a string or a number, got "
+                f"{value!r} of type {type(value).__name__}"
+            )
+    found = np.empty(len(values), dtype=object)
+    found[:] = [value.item() if isinstance(value, np.generic) else value for value in values]
+    return found
+
+
+def _plain_time(value: Any) -> Any:
+    return value.replace(tzinfo=None) if isinstance(value, datetime.datetime) else value
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value of a column of objects stands for none: None, NaN, NaT, pandas.NA."""
+    if value is None:
+        return True
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating) and value != value

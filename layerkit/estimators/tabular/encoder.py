@@ -1,0 +1,272 @@
+"""A table of anything as a table of numbers."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from layerkit.estimators.tabular.columns import Column, column_of, read_table
+from layerkit.parameters import is_positive, is_size
+
+
+class TableEncoder(TransformerMixin, BaseEstimator):
+    """Turns the columns of a table, whatever they are, into numbers for a neural network.
+
+    ======================  ====================================================================
+    a column of             becomes
+    ======================  ====================================================================
+    numbers                 (x - median) / (distance of the quartiles), clipped smoothly; where
+                            values are missing the median, and a column that marks them
+    two categories          -1 and 1
+    up to ``max_onehot``    a column of 0 and 1 for each
+    more categories         a code: 1, 2, … in order, for an `Embedding`
+    dates and times         year, month, weekday and hour, these also as sine and cosine
+    ======================  ====================================================================
+
+    Categories are columns of text, booleans, objects and pandas' ``category``; numbers in a column
+    of objects are numbers. What is missing or was not there in `fit` is 0 among the categories;
+    among codes it shares 0 with those that were seen only once, so that an embedding learns a
+    vector for it. A column whose values are all the same is left out.
+
+    Parameters
+    ----------
+    max_onehot : int, default=9
+        Up to so many categories get a column each, at least 2.
+    clip : float or None, default=3.0
+        Scaled numbers x become ``x / sqrt(1 + (x / clip)²)``, within ±clip; None leaves them.
+
+    Attributes
+    ----------
+    columns_ : list
+        What was found in each column; ``print(encoder.describe())`` shows it.
+    kinds_ : list of str
+        Of each feature that comes out: "number", "indicator" (0, 1 or -1) or "code".
+    n_codes_ : list of int
+        For each feature that is a code the number of codes, 0 included; 0 for the others.
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of str
+        If X had names of columns.
+
+    See Also
+    --------
+    TabularClassifier : A classifier of tables, with one of these inside.
+    TabularRegressor : The same for numbers.
+
+    Notes
+    -----
+    Takes pandas and polars DataFrames, arrays and nested lists.
+
+    References
+    ----------
+    Scaling and clipping: Holzmüller, Grinsztajn and Steinwart, "Better by default: strong pre-tuned
+    MLPs and boosted trees on tabular data", NeurIPS 2024, arXiv:2407.04491.
+
+    Examples
+    --------
+    >>> from layerkit.estimators import TableEncoder
+    >>> X = [[1.0, "red"], [2.0, "blue"], [None, "red"], [4.0, "blue"]]
+    >>> encoder = TableEncoder(clip=None).fit(X)
+    >>> encoder.get_feature_names_out().tolist()
+    ['x0', 'x0_missing', 'x1_red']
+    >>> encoder.transform([[2.0, "red"], [None, "green"]]).tolist()
+    [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
+    """
+
+    def __init__(self, *, max_onehot: int = 9, clip: float | None = 3.0) -> None:
+        self.max_onehot = max_onehot
+        self.clip = clip
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Find out what the columns are.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            The table.
+        y : object, optional
+            Not used.
+
+        Returns
+        -------
+        self : object
+            The encoder, having learned.
+
+        Raises
+        ------
+        ValueError
+            If a number is infinite or complex, or there are no rows; it names the column.
+        TypeError
+            If a value is neither a number nor text nor a time; it names the column and row.
+        """
+        self.fit_transform(X)
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """Do `fit` and `transform` in one, reading the table once.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            The table.
+        y : object, optional
+            Not used.
+
+        Returns
+        -------
+        features : ndarray of shape (n_samples, n_features_out), float64
+            As `transform` returns them.
+        """
+        _check(self, is_size(self.max_onehot, least=2), "max_onehot", "an integer >= 2")
+        ok = self.clip is None or is_positive(self.clip)
+        _check(self, ok, "clip", "None or a positive finite number")
+        names, values = self._read(X, reset=True)
+        self._learn(names, values)
+        return self._encode(values)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Turn a table into numbers.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            With the columns that `fit` saw.
+
+        Returns
+        -------
+        features : ndarray of shape (n_samples, n_features_out), float64
+            Their names are those of `get_feature_names_out`.
+
+        Raises
+        ------
+        ValueError
+            If columns are others than in `fit`, or hold another kind of values; it names them.
+        """
+        check_is_fitted(self)
+        names, values = self._read(X, reset=False)
+        for i, (column, found) in enumerate(zip(self.columns_, values, strict=True)):
+            values[i] = _as_fitted(column, names[i], found)
+        return self._encode(values)
+
+    def _read(self, X: Any, reset: bool) -> tuple[list[str], list[np.ndarray]]:
+        if issparse(X):
+            raise TypeError(
+                "Sparse data was passed, but TableEncoder takes dense tables: use X.toarray()"
+            )
+        if not hasattr(X, "shape"):
+            X = np.array(X, dtype=object) if np.asarray(X).dtype.kind in "USO" else np.asarray(X)
+        if len(X.shape) != 2:
+            raise ValueError(
+                f"Expected 2D array, got {len(X.shape)}D array of shape {tuple(X.shape)} instead. "
+                "Reshape your data: array.reshape(-1, 1) if it has a single feature, "
+                "array.reshape(1, -1) if it is a single sample"
+            )
+        if 0 in X.shape:
+            lacking = "sample" if X.shape[0] == 0 else "feature"
+            raise ValueError(
+                f"Found array with 0 {lacking}(s) (shape={tuple(X.shape)}) while a minimum of 1 is "
+                "required."
+            )
+        validate_data(self, X, reset=reset, skip_check_array=True)
+        return read_table(X)
+
+    def _learn(self, names: list[str], values: list[np.ndarray]) -> None:
+        """Find out what columns are that have been read."""
+        pairs = zip(names, values, strict=True)
+        self.columns_ = [column_of(name, v, int(self.max_onehot)) for name, v in pairs]
+        self.kinds_ = [kind for column in self.columns_ for kind in column.kinds]
+        sizes = [(column.n_codes, column.names) for column in self.columns_]
+        self.n_codes_ = [n_codes for n_codes, names in sizes for _ in names]
+
+    def _encode(self, values: list[np.ndarray]) -> np.ndarray:
+        parts = []
+        for column, found in zip(self.columns_, values, strict=True):
+            parts.append(column.features(found, self.clip))
+        return np.hstack(parts)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the features.
+
+        Parameters
+        ----------
+        input_features : array-like of str, optional
+            Names of the columns, as in `fit`.
+
+        Returns
+        -------
+        names : ndarray of str
+            Such as ``age``, ``age_missing``, ``colour_red``, ``date_month_sin``.
+        """
+        check_is_fitted(self)
+        known = [column.name for column in self.columns_]
+        given = known if input_features is None else list(map(str, input_features))
+        if len(given) != len(known):
+            raise ValueError(
+                f"input_features should have length equal to number of features ({len(known)}), "
+                f"got {len(given)}"
+            )
+        if hasattr(self, "feature_names_in_") and given != known:
+            raise ValueError(f"input_features is not equal to feature_names_in_, {known}")
+        out = []
+        for column, name in zip(self.columns_, given, strict=True):
+            out += [name + feature.removeprefix(column.name) for feature in column.names]
+        return np.array(out, dtype=object)
+
+    def describe(self) -> str:
+        """Say what became of each column.
+
+        Returns
+        -------
+        text : str
+            A line for each column.
+        """
+        check_is_fitted(self)
+        width = max(len(column.name) for column in self.columns_)
+        lines = [f"{c.name:{width}}  {c.kind:8}  {c}" for c in self.columns_]
+        return "\n".join(lines)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        return tags
+
+
+def _as_fitted(column: Column, name: str, found: np.ndarray) -> np.ndarray:
+    """Return values as the kind of column that `fit` saw takes them, or raise."""
+    kinds = {"f": "number", "M": "date", "O": "category"}
+    kind = kinds[found.dtype.kind]
+    if kind == column.kind:
+        return found
+    if kind != "category" and column.kind == "category":  # a level may be a number
+        missing = np.isnan(found) if kind == "number" else np.isnat(found)
+        values = np.empty(len(found), dtype=object)
+        values[:] = [None if m else v for m, v in zip(missing, found.tolist(), strict=True)]
+        return values
+    empty = np.isnan(found).all() if kind == "number" else all(v is None for v in found)
+    if kind != "date" and empty:  # no value says what it is
+        return np.full(len(found), np.nan if column.kind == "number" else np.datetime64("NaT", "s"))
+    raise ValueError(
+        f"column {name!r} held {_PLURAL[column.kind]} in fit and holds {_PLURAL[kind]} now, "
+        f"such as {_example(found)!r}"
+    )
+
+
+_PLURAL = {"number": "numbers", "date": "dates", "category": "categories"}
+
+
+def _example(found: np.ndarray) -> Any:
+    known = [value for value in found.tolist() if value is not None and value == value]
+    text = [value for value in known if isinstance(value, str)]
+    return (text or known)[0]
+
+
+def _check(encoder: TableEncoder, ok: bool, name: str, expected: str) -> None:
+    if not ok:
+        raise ValueError(f"TableEncoder: {name} must be {expected}, got {getattr(encoder, name)!r}")

@@ -1,0 +1,436 @@
+"""Estimators for tables as they are: columns of numbers, categories and dates, with gaps."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils import Tags, check_array
+
+from layerkit.estimators.predictors import share_docs
+from layerkit.estimators.tabular.base import TabularEstimator
+from layerkit.estimators.tabular.encoder import TableEncoder
+from layerkit.estimators.tabular.learning import (
+    LinearPart,
+    Member,
+    Rows,
+    raw_outputs,
+    temperature_for,
+    tempered,
+)
+from layerkit.estimators.tabular.scaled import ScaledNumbers
+from layerkit.estimators.targets import (
+    ClassTarget,
+    Labels,
+    Multilabel,
+    Target,
+    as_column,
+    class_target,
+)
+from layerkit.estimators.weights import class_weights
+from layerkit.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, MeanSquaredError
+
+# What the docstrings of both estimators say alike.
+_DOCS = {
+    "parameters": """
+members : int, default=4
+    Networks whose predictions are averaged.
+max_iter : int, default=104
+    Epochs of each member.
+hidden_layer_sizes : sequence of int, default=(256, 256, 256)
+    Units of the hidden layers.
+embedding : {"periodic", "piecewise", "none"}, default="periodic"
+    What becomes of each number before the first layer: a `PeriodicEmbedding`, a
+    `PiecewiseLinearEmbedding`, or itself.
+max_onehot : int, default=9
+    Up to so many categories get an input each, more an embedding; see `TableEncoder`.
+dropout : float, default=0.15
+    Rate of dropout after every hidden layer, in [0, 1); it ends at 0.
+learning_rate : "auto" or float, default="auto"
+    Peak of the schedule.
+weight_decay : float, default=0.02
+    Decoupled, at least 0; it ends at 0.
+batch_size : int, default=256
+    Rows of a step.
+""",
+    "more": """
+validation_fraction : float, default=0.2
+    Part of the rows that is held out to choose the best epoch of each member; between 0 and 1.
+cv : splitter or iterable of (train, test), optional
+    In place of a random part: its first split says which rows learn and which are held out.
+refit : bool, default=False
+    Once the best epochs are known, train anew on all rows. As long again.
+random_state : None, int, RandomState or Generator, default=None
+    Seeds the split, initial weights, the order of rows and dropout.
+n_jobs : int, optional
+    Processes that train members, as in joblib; each member takes one core or BLAS's threads.
+verbose : bool, default=False
+    Print a line for every tenth of the epochs of each member.
+""",
+    "attributes": """
+encoder_ : TableEncoder
+    Turns the table into numbers; ``print(model.encoder_.describe())`` shows what it made of each
+    column.
+networks_ : list of Layer
+    The members.
+histories_ : list of History
+    Of each member a row for every epoch.
+n_iter_ : int
+    Epochs of the longest history.
+best_iter_ : list of int
+    The epoch whose weights each member has.
+n_features_in_ : int
+    Number of columns.
+feature_names_in_ : ndarray of str
+    If X had names of columns.
+""",
+    "references": """
+Holzmüller, Grinsztajn and Steinwart, "Better by default: strong pre-tuned MLPs and boosted trees on
+tabular data", NeurIPS 2024, arXiv:2407.04491: scaling, layers, schedules and their constants. From
+there differ: the epoch is chosen by log loss, weight decay goes with the learning rate of each
+parameter, several members are averaged.
+""",
+}
+
+
+@share_docs(_DOCS)
+@dataclass(eq=False, repr=False)
+class TabularClassifier(ClassifierMixin, TabularEstimator):
+    """Classifier of tables as they are: numbers, categories, dates, missing values.
+
+    y may hold two classes, several, a multilabel indicator, or several columns of classes each.
+
+    Parameters
+    ----------
+    %(parameters)s
+    label_smoothing : float, default=0.1
+        Of the loss that is learned from, in [0, 1). The best epoch is chosen without.
+    calibrate : bool, default=True
+        Divide the logarithms of the averaged probabilities by one number, a temperature, for which
+        the log loss of the held-out rows is least.
+    class_weight : None, "balanced", dict or list of dict, default=None
+        Factors on the sample weights, as in `SequentialClassifier`.
+    %(more)s
+
+    Attributes
+    ----------
+    classes_ : ndarray, or list of ndarray
+        Labels, of each output if there are several.
+    temperature_ : float
+        1 without calibration.
+    %(attributes)s
+
+    See Also
+    --------
+    TabularRegressor : The same for numbers.
+    TableEncoder : What reads the table, as a transformer of its own.
+
+    Notes
+    -----
+    ``TabularClassifier.single()`` has one member, ``TabularClassifier.quick()`` is for a first
+    look. Importances of columns: `sklearn.inspection.permutation_importance`.
+
+    References
+    ----------
+    %(references)s
+
+    Examples
+    --------
+    >>> from layerkit import TabularClassifier
+    >>> X = [[1.0, "red"], [2.0, "blue"], [None, "red"], [4.0, "blue"]] * 20
+    >>> y = ["no", "yes", "no", "yes"] * 20
+    >>> model = TabularClassifier.quick(random_state=0).fit(X, y)
+    >>> model.predict([[3.0, "red"], [None, "blue"]]).tolist()
+    ['no', 'yes']
+    """
+
+    _: KW_ONLY
+    members: int = 4
+    max_iter: int = 104
+    hidden_layer_sizes: Sequence[int] = (256, 256, 256)
+    embedding: str = "periodic"
+    max_onehot: int = 9
+    dropout: float = 0.15
+    learning_rate: float | str = "auto"
+    weight_decay: float = 0.02
+    batch_size: int = 256
+    label_smoothing: float = 0.1
+    calibrate: bool = True
+    class_weight: Any = None
+    validation_fraction: float = 0.2
+    cv: Any = None
+    refit: bool = False
+    random_state: Any = None
+    n_jobs: int | None = None
+    verbose: bool = False
+
+    default_rate = 0.04
+    smooth = False
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable class of every row (of every output).
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            With the columns of `fit`.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Members of ``classes_``.
+        """
+        log_proba = self.predict_log_proba(X)
+        if isinstance(self._target, Multilabel):
+            return (log_proba > np.log(0.5)).astype(np.int64)
+        if isinstance(self._target, Labels):
+            return self.classes_[log_proba.argmax(axis=1)]
+        best = [part.argmax(axis=1) for part in log_proba]
+        return np.column_stack([c[i] for c, i in zip(self.classes_, best, strict=True)])
+
+    def predict_proba(self, X: Any) -> np.ndarray | list[np.ndarray]:
+        """Return the probability of every class, in the order of ``classes_``.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            With the columns of `fit`.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            Rows sum to 1, except of a multilabel indicator. A list of such arrays when y has
+            several outputs of several classes.
+        """
+        log_proba = self.predict_log_proba(X)
+        return [*map(np.exp, log_proba)] if isinstance(log_proba, list) else np.exp(log_proba)
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Return the logarithms of `predict_proba`.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            With the columns of `fit`.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_samples, n_classes), or list of such arrays
+            At most 0.
+        """
+        raw = self._raw(X)
+        averaged = _averaged(self._target, raw)
+        if isinstance(self._target, Labels):
+            return tempered(averaged, self.temperature_)
+        return averaged
+
+    def _check_y(self, y: Any) -> np.ndarray:
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but y is None")
+        y = check_array(
+            y.toarray() if hasattr(y, "toarray") else y,
+            ensure_2d=False,
+            dtype=None,
+            input_name="y",
+            ensure_min_samples=0,
+        )
+        return as_column(y)
+
+    def _target_of(self, y: np.ndarray) -> Target:
+        return class_target(y)
+
+    def _weighted(self, target: Any, y: np.ndarray, weight: Any) -> Any:
+        if self.class_weight is None:
+            return weight
+        columns = [y] if y.ndim == 1 else list(y.T)
+        return class_weights(self.class_weight, columns, target.labels, weight)
+
+    def _loss(self, target: Target, label_smoothing: float) -> Loss:
+        kind = BinaryCrossEntropy if isinstance(target, Multilabel) else CategoricalCrossEntropy
+        return kind(label_smoothing=label_smoothing)
+
+    def _bind(self, target: Target, y: np.ndarray) -> None:
+        loss = self._loss(target, float(self.label_smoothing))
+        target.bind(loss, target.shapes(loss)[0])
+
+    def _judging_loss(self, target: Target) -> Loss:
+        plain = copy.copy(target)
+        plain.bind(self._loss(target, 0.0), target.output_shape)
+        return plain.loss
+
+    def _combine(
+        self, target: Any, members: list[Member], networks: list[Any], held_out: Rows | None
+    ) -> dict[str, Any]:
+        found = {
+            "kept_": list(range(len(members))),
+            "classes_": target.classes,
+            "temperature_": 1.0,
+        }
+        several = isinstance(target, Labels) and len(target.classes) > 1
+        if self.calibrate and several and held_out is not None:
+            raw = [raw_outputs(network, held_out.X) for network in networks]
+            averaged = _averaged(target, raw)
+            found["temperature_"] = temperature_for(averaged, held_out.y, held_out.weight)
+        return found
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+def _averaged(target: ClassTarget, raw: list[np.ndarray]) -> Any:
+    """Return the logarithms of the mean of the members' probabilities."""
+    found = [target.log_proba(r) for r in raw]
+    if isinstance(found[0], list):
+        return [_log_of_mean(parts) for parts in zip(*found, strict=True)]
+    return _log_of_mean(found)
+
+
+def _log_of_mean(log_proba: Sequence[np.ndarray]) -> np.ndarray:
+    return np.logaddexp.reduce(log_proba, axis=0) - np.log(len(log_proba))
+
+
+@share_docs(_DOCS)
+@dataclass(eq=False, repr=False)
+class TabularRegressor(RegressorMixin, TabularEstimator):
+    """Regressor of tables as they are: numbers, categories, dates, missing values.
+
+    y may have one column or several.
+
+    Parameters
+    ----------
+    %(parameters)s
+    loss : Loss, optional
+        A loss of numbers, by default `MeanSquaredError`. ``Quantile`` with a list of quantiles
+        predicts all of them, ``GaussianNLL`` also a standard deviation.
+    linear : "auto" or bool, default="auto"
+        Whether the members learn the residual of a ridge regression on the numbers and indicators
+        (of the mean squared error). "auto": every other member does, and those are kept that are
+        best on the held-out rows, all, with or without.
+    %(more)s
+
+    Attributes
+    ----------
+    %(attributes)s
+
+    See Also
+    --------
+    TabularClassifier : The same for classes.
+    TableEncoder : What reads the table, as a transformer of its own.
+
+    Notes
+    -----
+    Targets are scaled inside. ``TabularRegressor.single()`` has one member,
+    ``TabularRegressor.quick()`` is for a first look. Importances of columns:
+    `sklearn.inspection.permutation_importance`.
+
+    References
+    ----------
+    %(references)s
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from layerkit import TabularRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-2, 2, (300, 2))
+    >>> y = 1e6 + 1e5 * np.sin(3 * X[:, 0])
+    >>> model = TabularRegressor.quick(random_state=0).fit(X, y)
+    >>> model.score(X, y) > 0.9
+    True
+    """
+
+    _: KW_ONLY
+    members: int = 4
+    max_iter: int = 104
+    hidden_layer_sizes: Sequence[int] = (256, 256, 256)
+    embedding: str = "periodic"
+    max_onehot: int = 9
+    dropout: float = 0.15
+    learning_rate: float | str = "auto"
+    weight_decay: float = 0.02
+    batch_size: int = 256
+    loss: Loss | None = None
+    linear: Any = "auto"
+    validation_fraction: float = 0.2
+    cv: Any = None
+    refit: bool = False
+    random_state: Any = None
+    n_jobs: int | None = None
+    verbose: bool = False
+
+    default_rate = 0.2
+    smooth = True
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Return predictions, on the scale of y.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            With the columns of `fit`.
+        return_std : bool, default=False
+            Also return the standard deviation; with ``loss=GaussianNLL()`` only. It counts how much
+            the members differ.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            With several quantiles they are the last axis.
+        std : ndarray shaped like y
+            If ``return_std``.
+        """
+        raw = self._raw(X)
+        found = [self._target.predict(r) for r in raw]
+        if not return_std:
+            return np.mean(found, axis=0)
+        variances = [self._target.std(r) ** 2 for r in raw]
+        std = np.sqrt(np.mean(variances, axis=0) + np.var(found, axis=0))
+        return np.mean(found, axis=0), std
+
+    def _check_y(self, y: Any) -> np.ndarray:
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but y is None")
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", ensure_min_samples=0)
+        return as_column(y)
+
+    def _target_of(self, y: np.ndarray) -> Target:
+        return ScaledNumbers(y)
+
+    def _bind(self, target: Any, y: np.ndarray) -> None:
+        loss = MeanSquaredError() if self.loss is None else copy.deepcopy(self.loss)
+        target.check_loss(loss)
+        loss.check_params()
+        target.bind(loss, target.shapes(loss)[0])
+        target.scale_by(y)
+
+    def _members(self, encoder: TableEncoder, target: Any, seed: Any, rows: Rows) -> list[Member]:
+        members = super()._members(encoder, target, seed, rows)
+        columns = [i for i, kind in enumerate(encoder.kinds_) if kind != "code"]
+        if self.linear is not False and columns and isinstance(target.loss, MeanSquaredError):
+            linear = LinearPart.of(columns, rows)
+            for member in members[:: 2 if self.linear == "auto" else 1]:
+                member.linear = linear
+        return members
+
+    def _combine(
+        self, target: Any, members: list[Member], networks: list[Any], held_out: Rows | None
+    ) -> dict[str, Any]:
+        """Keep the members that are best together: all, those with a linear part, or without."""
+        every = list(range(len(members)))
+        linear = [i for i in every if members[i].linear is not None]
+        others = [i for i in every if members[i].linear is None]
+        if held_out is None or not linear or not others:
+            return {"kept_": every}
+        raw = [raw_outputs(network, held_out.X) for network in networks]
+
+        def error(kept: list[int]) -> float:
+            mean = np.mean([raw[i] for i in kept], axis=0)
+            return target.loss.forward(mean, held_out.y, held_out.weight)
+
+        return {"kept_": min((every, linear, others), key=error)}

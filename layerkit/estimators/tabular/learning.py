@@ -1,0 +1,153 @@
+"""Members of a tabular estimator: each a network of its own, trained on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import RidgeCV
+
+from layerkit.estimators.tabular.networks import with_linear_part
+from layerkit.layer import Layer
+from layerkit.losses import Loss
+from layerkit.optimizers import Optimizer
+from layerkit.training import History, TrainingState, train
+from layerkit.training.run import adapt
+
+BLOCK = 256
+"""Rows that are predicted at a time, always so many: what a row gives depends on no other."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows as a network takes them: features in float32, targets as the loss takes them."""
+
+    X: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray | None
+
+    @property
+    def data(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """What `train` takes."""
+        return self.X, self.y, self.weight
+
+
+@dataclass
+class Member:
+    """How one member learns: all that a process of its own needs to know.
+
+    ``linear`` is a ridge regression of the targets whose residual the network learns, or None.
+    ``stop_at`` is the epoch to end after, before the last, or None.
+    """
+
+    network: Layer
+    loss: Loss
+    score: Callable[[np.ndarray, np.ndarray, Any], float]
+    optimizer: Optimizer
+    epochs: int
+    batch_size: int
+    seed: np.random.SeedSequence
+    linear: LinearPart | None = None
+    stop_at: int | None = None
+    callbacks: Sequence[Callable[[TrainingState], Any]] = ()
+
+
+def learn_member(member: Member, rows: Rows, validation: Rows | None) -> tuple[Layer, History]:
+    """Train a network; return it, with the linear part if there is one, and the record."""
+    network, linear = member.network, member.linear
+    init_seed, noise_seed = member.seed.spawn(2)
+    network.build(rows.X.shape[1:], init_seed, dtype=np.float32)
+    adapt(network, rows.X)
+    if linear is not None:
+        rows = linear.residual(rows)
+        validation = None if validation is None else linear.residual(validation)
+    held: dict[str, Any] = {}
+    if validation is not None:
+        held = {"validation_data": validation.data, "score": member.score}
+    callbacks = [*member.callbacks]
+    if member.stop_at is not None:
+        callbacks.append(_StopAt(member.stop_at))
+    history = train(
+        network,
+        member.loss,
+        member.optimizer,
+        rows.data,
+        epochs=member.epochs,
+        batch_size=member.batch_size,
+        callbacks=callbacks,
+        random_state=noise_seed,
+        **held,
+    )
+    network.clear_cache()
+    return (network if linear is None else linear.around(network)), history
+
+
+@dataclass(frozen=True)
+class _StopAt:
+    epoch: int
+
+    def __call__(self, state: TrainingState) -> None:
+        state.stop = state.stop or state.epoch >= self.epoch
+
+
+@dataclass(frozen=True)
+class LinearPart:
+    """A ridge regression on columns without codes; ``center + spread * t`` is its residual."""
+
+    columns: list[int]
+    W: np.ndarray
+    b: np.ndarray
+    spread: np.ndarray
+
+    @classmethod
+    def of(cls, columns: list[int], rows: Rows) -> LinearPart:
+        """Fit it; the penalty is chosen by leaving out each row once."""
+        X, y = rows.X[:, columns].astype(np.float64), rows.y.astype(np.float64)
+        scale = np.maximum(X.std(axis=0), 1e-12)
+        ridge = RidgeCV(np.logspace(-2, 4, 13)).fit(X / scale, y, sample_weight=rows.weight)
+        W = ridge.coef_.reshape(y.shape[1], len(columns)).T / scale[:, np.newaxis]
+        residual = y - X @ W - ridge.intercept_
+        spread = np.maximum(residual.std(axis=0), 1e-6)
+        return cls(columns, W, np.reshape(ridge.intercept_, -1), spread)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Return the linear part."""
+        return X[:, self.columns].astype(np.float64) @ self.W + self.b
+
+    def residual(self, rows: Rows) -> Rows:
+        """Return the rows with what is left to learn as targets, scaled to unit variance."""
+        left = (rows.y - self.predict(rows.X)) / self.spread
+        return replace(rows, y=left.astype(rows.y.dtype))
+
+    def around(self, network: Layer) -> Layer:
+        """Return a network that gives the targets, from one that gives their residual."""
+        return with_linear_part(network, self.spread, self.columns, self.W, self.b)
+
+
+def raw_outputs(network: Layer, X: np.ndarray) -> np.ndarray:
+    """Return outputs for all rows, in float64, computed for a fixed number of rows at a time."""
+    parts = []
+    for start in range(0, len(X), BLOCK):
+        block = X[start : start + BLOCK]
+        padded = np.concatenate([block, np.zeros((BLOCK - len(block), X.shape[1]), X.dtype)])
+        parts.append(network.infer(padded)[: len(block)].astype(np.float64))
+    return np.concatenate(parts)
+
+
+def temperature_for(log_proba: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:
+    """Return the T for which ``softmax(log_proba / T)`` has the least log loss on these rows."""
+    rows = np.arange(len(y))
+
+    def log_loss(T: float) -> float:
+        return -float(np.average(tempered(log_proba, T)[rows, y], weights=weight))
+
+    return float(min(np.logspace(-1, 1, 81), key=log_loss))
+
+
+def tempered(log_proba: np.ndarray, T: float) -> np.ndarray:
+    """Return the logarithms of the softmax of ``log_proba / T``."""
+    z = log_proba / T
+    z = z - z.max(axis=1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))

@@ -1,0 +1,128 @@
+"""Columns of every kind as numbers."""
+
+import datetime
+
+import numpy as np
+import pytest
+
+from layerkit import TableEncoder
+
+pd = pytest.importorskip("pandas")
+
+
+def encode(values, **options):
+    """Names and features of a table with one column, c."""
+    frame = pd.DataFrame({"c": values})
+    encoder = TableEncoder(**{"clip": None} | options).fit(frame)
+    return encoder.get_feature_names_out().tolist(), encoder.transform(frame), encoder
+
+
+def test_numbers_by_hand():
+    names, x, encoder = encode([0.0, 1.0, 2.0, 3.0, np.nan, 100.0])
+    assert names == ["c", "c_missing"] and encoder.kinds_ == ["number", "indicator"]
+    np.testing.assert_allclose(x[:, 0], [-1, -0.5, 0, 0.5, 0, 49])
+    assert x[:, 1].tolist() == [0, 0, 0, 0, 1, 0]
+    clipped = encode([0.0, 1.0, 2.0, 3.0, np.nan, 100.0], clip=3.0)[1]
+    np.testing.assert_allclose(clipped[:, 0], x[:, 0] / np.sqrt(1 + (x[:, 0] / 3) ** 2))
+    assert clipped[:, 1].tolist() == x[:, 1].tolist()
+
+
+def test_a_rare_number_is_scaled_by_half_the_range():
+    np.testing.assert_allclose(encode([0.0] * 9 + [5.0])[1][:, 0], [0.0] * 9 + [2.0])
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["b", "a", "b", None], [[1.0], [-1.0], [1.0], [0.0]]),
+        ([True, False, True, True], [[1.0], [-1.0], [1.0], [1.0]]),
+        (pd.array([True, None, False], "boolean"), [[1.0], [0.0], [-1.0]]),
+        (pd.Categorical(["x", "y", "x"], ["z", "y", "x"]), [[-1.0], [1.0], [-1.0]]),
+        (pd.array(["p", "q", None], "string"), [[-1.0], [1.0], [0.0]]),
+        (["a", "b", "c", None], [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]]),
+        (["a", None, "a"], [[1], [0], [1]]),
+        (pd.array([1, None, 3], "Int64"), [[-1, 0], [0, 1], [1, 0]]),
+        ([1, None, "x"], [[-1.0], [0.0], [1.0]]),
+    ],
+)
+def test_categories_by_hand(values, expected):
+    np.testing.assert_allclose(encode(values)[1], expected)
+
+
+def test_many_categories_are_codes():
+    values = [*list("aabbccddee"), "once", None]
+    names, x, encoder = encode(values, max_onehot=4)
+    assert names == ["c"] and encoder.n_codes_ == [6] and encoder.kinds_ == ["code"]
+    assert x[:, 0].tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 0, 0]
+    assert encoder.transform(pd.DataFrame({"c": ["never seen"]})).tolist() == [[0.0]]
+
+
+def test_what_tells_nothing_is_left_out():
+    assert encode([7.0] * 5)[0] == encode(["a"] * 5)[0] == encode([None] * 5)[0] == []
+    assert encode([f"row {i}" for i in range(20)])[0] == [], "all different"
+    assert "all values are the same" in encode([7.0] * 5)[2].describe()
+    assert "all values are different" in encode([f"row {i}" for i in range(20)])[2].describe()
+
+
+def test_times_are_parts():
+    times = pd.to_datetime(["2024-01-01 00:00", "2024-07-01 06:00", "2025-01-05 18:00", None])
+    names, x, _ = encode(times)
+    assert names[:3] == ["c_year", "c_year_missing", "c_month"]
+    part = dict(zip(names, x.T, strict=True))
+    assert part["c_year_missing"].tolist() == [0, 0, 0, 1]
+    assert {"c_hour_sin", "c_weekday_cos"} <= set(names)
+    assert part["c_hour_sin"][1] > part["c_hour_sin"][2], "6 and 18 o'clock are opposite"
+    zoned = encode(times.tz_localize("Europe/Berlin"))[1]
+    np.testing.assert_array_equal(zoned, x)
+    plain = [None if t is pd.NaT else t.to_pydatetime() for t in times]
+    np.testing.assert_array_equal(encode(pd.Series(plain, dtype=object))[1], x)
+    days = encode(pd.Series([datetime.date(2024, 1, 1), datetime.date(2024, 7, 1)], dtype=object))
+    assert not any("hour" in name for name in days[0])
+
+
+def test_arrays_and_lists_are_read_as_tables():
+    rows = [[1.0, "a"], [2.0, "b"], [None, "a"]]
+    lists = TableEncoder().fit(rows)
+    assert lists.get_feature_names_out().tolist() == ["x0", "x0_missing", "x1_b"]
+    array = np.array(rows, dtype=object)
+    np.testing.assert_array_equal(TableEncoder().fit_transform(array), lists.transform(rows))
+    numbers = np.arange(6.0).reshape(3, 2)
+    assert TableEncoder().fit(numbers).kinds_ == ["number", "number"]
+
+
+class Polars:
+    """What matters of a table of another library: it becomes one of pandas."""
+
+    def __init__(self, frame):
+        self.frame, self.shape, self.columns = frame, frame.shape, frame.columns
+
+    def to_pandas(self):
+        return self.frame
+
+
+def test_tables_of_other_libraries():
+    frame = pd.DataFrame({"a": [1.0, 2.0, 4.0], "b": ["x", "y", "x"]})
+    expected = TableEncoder().fit_transform(frame)
+    np.testing.assert_array_equal(TableEncoder().fit_transform(Polars(frame)), expected)
+    polars = pytest.importorskip("polars")
+    np.testing.assert_array_equal(TableEncoder().fit_transform(polars.DataFrame(frame)), expected)
+
+
+def test_columns_of_another_kind_are_refused_by_name():
+    frame = pd.DataFrame({"age": [1.0, 2.0], "born": pd.to_datetime(["2000-01-01", "2001-01-01"])})
+    encoder = TableEncoder().fit(frame)
+    with pytest.raises(
+        ValueError, match=r"'age' held numbers in fit and holds categories now.*'ol"
+    ):
+        encoder.transform(frame.assign(age=["old", "young"]))
+    with pytest.raises(ValueError, match="'born' held dates in fit and holds numbers now"):
+        encoder.transform(frame.assign(born=[1.0, 2.0]))
+    assert np.isfinite(encoder.transform(frame.assign(age=None, born=None))).all()
+    with pytest.raises(ValueError, match=r"column 'age' has an infinite value .* in row 1"):
+        TableEncoder().fit(frame.assign(age=[1.0, -np.inf]))
+    with pytest.raises(ValueError, match="Complex data not supported: column 'age'"):
+        TableEncoder().fit(frame.assign(age=[1j, 2]))
+    with pytest.raises(ValueError, match="max_onehot must be an integer >= 2, got 1"):
+        TableEncoder(max_onehot=1).fit(frame)
+    with pytest.raises(ValueError, match="clip must be None or a positive finite number, got 0"):
+        TableEncoder(clip=0).fit(frame)

@@ -1,0 +1,289 @@
+"""Estimators for tables: scikit-learn's contract, columns of all kinds, errors, what is stored."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.inspection import permutation_importance
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from layerkit import TableEncoder, TabularClassifier, TabularRegressor
+from layerkit.interchange import load, save, to_onnx
+from layerkit.losses import GaussianNLL, Hinge, Poisson, Quantile
+from layerkit.training import History
+
+pd = pytest.importorskip("pandas")
+
+TINY = {"members": 2, "max_iter": 40, "hidden_layer_sizes": (32, 32)}
+QUICKEST = {"members": 2, "max_iter": 3, "hidden_layer_sizes": (8,), "random_state": 0}
+
+
+@parametrize_with_checks([TableEncoder(), TabularClassifier(**TINY), TabularRegressor(**TINY)])
+def test_scikit_learn_check(estimator, check):
+    check(estimator)
+
+
+def table(n=200, seed=0):
+    """A table of every kind of column, with gaps, and what depends on them."""
+    rng = np.random.default_rng(seed)
+    size = rng.normal(50, 20, n)
+    colour = rng.choice(["red", "green", "blue"], n)
+    town = rng.choice([f"town {i}" for i in range(15)], n)
+    flag = rng.random(n) < 0.5
+    number = 0.1 * size + 3 * (colour == "red") + 2 * flag + rng.normal(0, 0.1, n)
+    frame = pd.DataFrame(
+        {
+            "size": np.where(rng.random(n) < 0.1, np.nan, size),
+            "colour": pd.Categorical(colour).set_categories(["red", "green", "blue", "never"]),
+            "town": pd.array(np.where(rng.random(n) < 0.1, None, town), dtype="string"),
+            "flag": pd.array(np.where(rng.random(n) < 0.1, None, flag), dtype="boolean"),
+            "count": pd.array(np.where(rng.random(n) < 0.1, None, rng.integers(0, 9, n)), "Int64"),
+            "when": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 900, n), "D"),
+            "constant": 7,
+            "identity": [f"row {i}" for i in range(n)],
+        }
+    )
+    return frame, number
+
+
+def test_a_table_of_everything():
+    X, y = table()
+    model = TabularRegressor(**TINY | {"max_iter": 80}, random_state=0).fit(X, y)
+    assert model.score(*table(seed=1)) > 0.8
+    assert model.feature_names_in_.tolist() == list(X)
+    assert {"constant", "identity"}.isdisjoint(model.encoder_.get_feature_names_out())
+    gone = X.assign(**dict.fromkeys(X))
+    assert np.isfinite(model.predict(gone)).all()
+    unseen = X.assign(colour="pink", town="nowhere")
+    assert np.isfinite(model.predict(unseen)).all()
+    found = permutation_importance(model, X, y, n_repeats=2, random_state=0).importances_mean
+    assert found.argmax() in (0, 1) and found[list(X).index("constant")] == 0
+
+
+def test_labels_are_what_was_given():
+    X, y = table()
+    labels = np.array(["low", "middle", "high"])[np.digitize(y, np.quantile(y, [0.3, 0.7]))]
+    model = TabularClassifier(**TINY, random_state=0).fit(X, labels)
+    proba = model.predict_proba(X)
+    assert set(model.predict(X)) <= set(labels) and model.score(X, labels) > 0.8
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    np.testing.assert_allclose(np.exp(model.predict_log_proba(X)), proba)
+    assert model.classes_.tolist() == ["high", "low", "middle"]
+
+
+def test_several_outputs_of_all_kinds():
+    X, y = table()
+    two = np.column_stack([y > y.mean(), y > np.median(y) + 2]).astype(int)
+    indicator = TabularClassifier(**QUICKEST).fit(X, two)
+    assert indicator.predict(X).shape == two.shape == indicator.predict_proba(X).shape
+    classes = np.column_stack([np.digitize(y, [4, 6]), two[:, 0] + 5])
+    several = TabularClassifier(**QUICKEST).fit(X, classes)
+    assert [p.shape[1] for p in several.predict_proba(X)] == [3, 2]
+    assert set(several.predict(X)[:, 1]) <= {5, 6}
+    numbers = TabularRegressor(**QUICKEST).fit(X, np.column_stack([y, 1e6 * y]))
+    assert numbers.predict(X).shape == (200, 2)
+
+
+def test_losses_of_a_regressor():
+    X, y = table()
+    large = 1e5 + 1e3 * y
+    more = TINY | {"random_state": 0}
+    low, high = TabularRegressor(**more, loss=Quantile([0.1, 0.9])).fit(X, large).predict(X).T
+    assert ((low < high).mean() > 0.95) and 0.5 < ((low < large) & (large < high).T).mean() <= 1
+    mean, std = TabularRegressor(**more, loss=GaussianNLL()).fit(X, large).predict(X, True)
+    assert mean.shape == std.shape == (200,) and (std > 0).all() and std.mean() < large.std()
+    large = np.exp(y / y.std())
+    counts = TabularRegressor(**more, loss=Poisson()).fit(X, large)
+    assert (counts.predict(X) > 0).all() and counts.score(X, large) > 0.3
+    with pytest.raises(ValueError, match="return_std=True needs"):
+        counts.predict(X, return_std=True)
+
+
+def test_the_same_seed_the_same_model_in_any_number_of_processes():
+    X, y = table(60)
+    alone = TabularRegressor(**QUICKEST).fit(X, y).predict(X)
+    np.testing.assert_array_equal(
+        TabularRegressor(**QUICKEST, n_jobs=2).fit(X, y).predict(X), alone
+    )
+    again = clone(TabularRegressor(**QUICKEST)).fit(X, y)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(again)).predict(X), alone)
+    other = TabularRegressor(**QUICKEST | {"random_state": 1}).fit(X, y)
+    assert not np.array_equal(other.predict(X), alone)
+
+
+def test_a_row_is_predicted_alike_alone_and_among_others():
+    X, y = table(300)
+    model = TabularRegressor(**QUICKEST).fit(X, y)
+    np.testing.assert_array_equal(model.predict(X)[[7]], model.predict(X.iloc[[7]]))
+
+
+def test_rows_of_weight_zero_are_no_rows():
+    X, y = table(80)
+    weight = np.repeat([1.0, 0.0], 40)
+    weighted = TabularRegressor(**QUICKEST).fit(X, np.where(weight, y, 1e9), weight)
+    only = TabularRegressor(**QUICKEST).fit(X[:40], y[:40])
+    np.testing.assert_array_equal(weighted.predict(X), only.predict(X))
+
+
+def test_held_out_rows():
+    X, y = table(120)
+    model = TabularRegressor(**QUICKEST).fit(X[:80], y[:80], X_val=X[80:], y_val=y[80:])
+    assert all(isinstance(h, History) and len(h) == 3 for h in model.histories_)
+    first = TabularRegressor(**QUICKEST, cv=KFold(3)).fit(X, y)
+    same = TabularRegressor(**QUICKEST).fit(X[40:], y[40:], X_val=X[:40], y_val=y[:40])
+    np.testing.assert_array_equal(first.predict(X), same.predict(X))
+    assert len(model.best_iter_) == 2 and all(1 <= best <= 3 for best in model.best_iter_)
+
+
+def test_refit_learns_from_all_rows():
+    X, y = table(100)
+    plain = TabularRegressor(**QUICKEST).fit(X, y)
+    refitted = TabularRegressor(**QUICKEST, refit=True).fit(X, y)
+    assert plain.best_iter_ == refitted.best_iter_
+    assert not np.array_equal(plain.predict(X), refitted.predict(X))
+
+
+def test_a_search_reaches_the_parameters():
+    X, y = table(60)
+    search = GridSearchCV(TabularRegressor(**QUICKEST), {"dropout": [0.0, 0.3]}, cv=2).fit(X, y)
+    assert search.best_params_["dropout"] in (0.0, 0.3)
+    assert repr(TabularClassifier(members=2)) == "TabularClassifier(members=2)"
+    assert TabularClassifier.quick(dropout=0.0).get_params()["dropout"] == 0.0
+    assert TabularRegressor.single().members == 1
+
+
+def test_class_weights_count():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 2))
+    y = (X[:, 0] + rng.standard_normal(200) > 1.2).astype(int)
+    plain = TabularClassifier(**TINY, random_state=0).fit(X, y).predict(X).mean()
+    balanced = TabularClassifier(**TINY, class_weight="balanced", random_state=0).fit(X, y)
+    assert balanced.predict(X).mean() > plain
+
+
+def test_verbose_prints_lines(capsys):
+    X, y = table(60)
+    TabularRegressor(**QUICKEST, verbose=True).fit(X, y)
+    assert capsys.readouterr().out.count("member 2/2, epoch ") == 3
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"members": 0}, "TabularRegressor: members must be a positive integer, got 0"),
+        ({"max_iter": 1.5}, "max_iter must be a positive integer"),
+        ({"hidden_layer_sizes": 5}, "hidden_layer_sizes must be a sequence of positive integers"),
+        ({"embedding": "fourier"}, "embedding must be one of periodic, piecewise, none"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1\.0"),
+        ({"learning_rate": 0}, "learning_rate must be 'auto' or > 0, got 0"),
+        ({"validation_fraction": 1.0}, "validation_fraction must be between 0 and 1"),
+        ({"cv": 5}, "cv must be None, a splitter or an iterable"),
+        ({"loss": "mse"}, "loss must be None or a Loss, got 'mse'"),
+        ({"loss": Hinge}, "loss must be None or a Loss"),
+        ({"linear": "yes"}, "linear must be 'auto', True or False"),
+        ({"max_onehot": 1}, "max_onehot must be an integer >= 2"),
+    ],
+)
+def test_bad_parameters_are_named(options, message):
+    X, y = table(20)
+    with pytest.raises(ValueError, match=message):
+        TabularRegressor(**QUICKEST | options).fit(X, y)
+
+
+def test_bad_data_are_named_and_leave_the_model_as_it_was():
+    X, y = table(40)
+    model = TabularRegressor(**QUICKEST).fit(X, y)
+    before = model.predict(X)
+    for bad_X, bad_y, message in [
+        (X.assign(size=np.inf), y, "column 'size' has an infinite value"),
+        (
+            X.assign(town=[["a"]] * 40),
+            y,
+            "column 'town', row 0: argument must be a string or a num",
+        ),
+        (X, y[:-1], "inconsistent numbers of samples"),
+        (X, np.where(y > y.mean(), np.nan, y), "y contains NaN"),
+        (X[["constant"]], y, "no column of X tells the 32 sample"),
+        (X[:0], y[:0], "0 sample"),
+    ]:
+        with pytest.raises((ValueError, TypeError), match=message):
+            model.fit(bad_X, bad_y)
+        if set(bad_X) == set(X) and len(bad_X) and np.isfinite(bad_y).all():
+            np.testing.assert_array_equal(model.predict(X), before)
+    with pytest.raises(ValueError, match="X_val and y_val belong together, y_val is None"):
+        TabularRegressor(**QUICKEST).fit(X, y, X_val=X)
+    with pytest.raises(ValueError, match="column 'size' held numbers in fit and holds categories"):
+        TabularRegressor(**QUICKEST).fit(X, y).predict(X.assign(size="large"))
+    with pytest.raises(ValueError, match="feature names"):
+        TabularRegressor(**QUICKEST).fit(X, y).predict(X.rename(columns={"size": "length"}))
+    with pytest.raises(NotFittedError):
+        TabularClassifier().predict(X)
+
+
+# ---------------------------------------------------------------- stored and exported
+
+
+def kinds_of_models():
+    X, y = table(80)
+    classes = np.array(["a", "b", "c"])[np.digitize(y, np.quantile(y, [0.3, 0.7]))]
+    plain = X.drop(columns="when")
+    yield "classes", TabularClassifier(**QUICKEST).fit(plain, classes), plain
+    yield "two classes", TabularClassifier(**QUICKEST).fit(plain, y > y.mean()), plain
+    labels = np.column_stack([y > 5, y > 6]).astype(int)
+    yield "labels", TabularClassifier(**QUICKEST).fit(plain, labels), plain
+    yield "numbers", TabularRegressor(**QUICKEST, linear=True).fit(plain, 1e3 + y), plain
+    both = TabularRegressor(**QUICKEST, embedding="piecewise").fit(plain, np.stack([y, -y], 1))
+    yield "two numbers", both, plain
+    quantiles = TabularRegressor(**QUICKEST, loss=Quantile([0.2, 0.8])).fit(plain, y)
+    yield "quantiles", quantiles, plain
+    yield "normal", TabularRegressor(**QUICKEST, loss=GaussianNLL()).fit(plain, y), plain
+    yield "dates", TabularRegressor(**QUICKEST).fit(X, y), X
+
+
+@pytest.mark.parametrize("which", kinds_of_models(), ids=lambda which: which[0])
+def test_in_a_model_file_and_back(which, tmp_path):
+    _, model, X = which
+    save(model, tmp_path / "model.npz")
+    back = load(tmp_path / "model.npz")
+    np.testing.assert_array_equal(back.predict(X), model.predict(X))
+    assert repr(back) == repr(model) and back.encoder_.describe() == model.encoder_.describe()
+
+
+def test_an_unfitted_one_in_a_model_file(tmp_path):
+    save(TabularClassifier(members=3), tmp_path / "model.npz")
+    assert repr(load(tmp_path / "model.npz")) == "TabularClassifier(members=3)"
+
+
+def as_inputs(model, X):
+    """Columns as the ONNX model takes them."""
+    inputs = {}
+    for column in model.encoder_.columns_:
+        values = X[column.name].astype(object)
+        text = column.kind == "category" and all(isinstance(v, str) for v in column.levels)
+        values = values.where(values.notna(), "" if text else np.nan)
+        inputs[column.name] = values.to_numpy(object if text else np.float32)[:, np.newaxis]
+    return inputs
+
+
+@pytest.mark.parametrize("which", kinds_of_models(), ids=lambda which: which[0])
+def test_the_whole_thing_in_onnx(which, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    name, model, X = which
+    if name == "dates":
+        with pytest.raises(TypeError, match="column 'when': dates have no ONNX form"):
+            to_onnx(model)
+        return
+    to_onnx(model, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    X = pd.concat([X, X.iloc[:3].assign(colour="pink", size=np.nan, flag=None, town=None)])
+    found = session.run(None, as_inputs(model, X))
+    if hasattr(model, "predict_proba"):
+        np.testing.assert_allclose(found[1], model.predict_proba(X), rtol=2e-4, atol=2e-5)
+        assert (found[0] == model.predict(X)).mean() > 0.97
+    else:
+        expected = model.predict(X)
+        expected = expected[:, np.newaxis] if expected.ndim == 1 else expected
+        np.testing.assert_allclose(found[0].reshape(expected.shape), expected, rtol=1e-4, atol=1e-4)
