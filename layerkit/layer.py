@@ -299,7 +299,7 @@ class Layer(Tree):
                 f"in {self.where}: the initializer of {name!r} must be a function (shape, rng) -> "
                 f"array, such as initializers.zeros, got {initializer!r}"
             )
-        for factor, value in (("decay", decay), ("rate", rate)):
+        for factor, value in (("decay", float(decay)), ("rate", rate)):
             if not in_range(value, 0):
                 raise ValueError(
                     f"in {self.where}: {factor} of {name} must be a finite number >= 0, "
