@@ -218,8 +218,12 @@ RESHAPING = [
     Case("ZeroPad2D oblong", lambda: nn.ZeroPad2D((0, 2)), (2, 3, 2)),
     Case("UpSample2D", lambda: nn.UpSample2D(2), (2, 3, 2)),
     Case("UpSample2D oblong", lambda: nn.UpSample2D((3, 1)), (2, 3, 2)),
-    Case("UpSample2D bilinear", lambda: nn.UpSample2D(2, "bilinear"), (2, 3, 2)),
-    Case("UpSample2D bilinear oblong", lambda: nn.UpSample2D((1, 3), "bilinear"), (3, 2, 2)),
+    Case("UpSample2D bilinear", lambda: nn.UpSample2D(2, interpolation="bilinear"), (2, 3, 2)),
+    Case(
+        "UpSample2D bilinear oblong",
+        lambda: nn.UpSample2D((1, 3), interpolation="bilinear"),
+        (3, 2, 2),
+    ),
 ]
 
 EMBEDDING = [

@@ -32,7 +32,7 @@ def problem(n=200):
 def test_weights_of_every_layer_and_row(causal):
     layers = [
         nn.PositionalEncoding(),
-        nn.TransformerEncoderBlock(2, 6, 0.5, causal),
+        nn.TransformerEncoderBlock(2, 6, rate=0.5, causal=causal),
         nn.MultiHeadAttention(4),
     ]
     net = nn.Sequential(layers).build((None, 8), random_state=0)
@@ -106,7 +106,7 @@ def test_a_layer_or_row_that_is_not_there_is_named(chosen, message):
 
 
 def without_norm(scale, causal=False):
-    layers = [nn.MultiHeadAttention(2, causal), nn.GlobalAvgPool1D(), nn.Dense(1)]
+    layers = [nn.MultiHeadAttention(2, causal=causal), nn.GlobalAvgPool1D(), nn.Dense(1)]
     net = nn.Sequential(layers).build((12, 8), random_state=0)
     net[0].params["W_qkv"][:, :16] *= scale
     return net

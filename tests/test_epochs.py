@@ -71,8 +71,11 @@ BODIES = {
     },
 }
 LOSSES = {
-    "classes": (lambda: CategoricalCrossEntropy(0.1), LABELS),
-    "binary": (lambda: BinaryCrossEntropy(2.0, 0.1), (NUMBERS > 0).astype(float)),
+    "classes": (lambda: CategoricalCrossEntropy(label_smoothing=0.1), LABELS),
+    "binary": (
+        lambda: BinaryCrossEntropy(pos_weight=2.0, label_smoothing=0.1),
+        (NUMBERS > 0).astype(float),
+    ),
     "squares": (MeanSquaredError, NUMBERS),
     "absolute": (MeanAbsoluteError, NUMBERS),
     "huber": (lambda: Huber(0.5), NUMBERS),
@@ -80,8 +83,8 @@ LOSSES = {
 OPTIMIZERS = {
     "descent": lambda: SGD(0.05),
     "decaying descent": lambda: SGD(0.05, weight_decay=0.1),
-    "momentum": lambda: SGD(0.05, 0.9),
-    "nesterov": lambda: SGD(0.05, 0.9, nesterov=True, weight_decay=0.1),
+    "momentum": lambda: SGD(0.05, momentum=0.9),
+    "nesterov": lambda: SGD(0.05, momentum=0.9, nesterov=True, weight_decay=0.1),
     "adam": lambda: Adam(lambda t: 0.01 / (1 + t), weight_decay=0.1),
     "adamw": lambda: AdamW(0.01, weight_decay=0.5),
 }
@@ -161,7 +164,7 @@ def test_an_epoch_flushes_subnormal_numbers_and_leaves_the_thread_as_it_was(call
     tiny = np.finfo(np.float64).tiny
     network = Sequential([Dense(3, use_bias=False)]).build(5, random_state=1, dtype=np.float64)
     network.flat_params[:] = 0
-    optimizer, data = SGD(1.0, 0.5), (X, np.zeros((70, 3)))
+    optimizer, data = SGD(1.0, momentum=0.5), (X, np.zeros((70, 3)))
     train(network, MeanSquaredError(), optimizer, data, epochs=1)
     optimizer.state = optimizer.state | {"velocity": np.full(15, tiny / 4)}
     # The gradient of weights of 0 is 0 here, so that the velocity is halved with every step.

@@ -8,16 +8,16 @@ import pytest
 from sklearn import neural_network
 
 import layerkit
-from benchmarks import fits, readme, tables
+from benchmarks import fit_rows, fits, readme
 from benchmarks.measure import Timing
 from benchmarks.workloads import Workload
 
-ROWS = {f"{fit.group}: {fit.name}": fit for fit in (*tables.FITS, *tables.BUSY)}
+ROWS = {f"{fit.group}: {fit.name}": fit for fit in (*fit_rows.FITS, *fit_rows.BUSY)}
 
 
 def test_no_row_has_the_name_of_another():
-    assert len(ROWS) == len(tables.FITS) + len(tables.BUSY)
-    assert len(tables.BUSY) == 4
+    assert len(ROWS) == len(fit_rows.FITS) + len(fit_rows.BUSY)
+    assert len(fit_rows.BUSY) == 4
 
 
 @pytest.mark.parametrize("library", [layerkit, neural_network])
@@ -30,16 +30,16 @@ def test_both_libraries_take_the_parameters_of_a_row(library, name):
 
 
 def test_a_row_does_its_work():
-    repeat = tables.work(layerkit, "classification", "iris", {"max_iter": 2})
+    repeat = fit_rows.work(layerkit, "classification", "iris", {"max_iter": 2})
     assert repeat().n_iter_ == 2
-    answer = tables.work(layerkit, "answer", "frame", {"method": "predict_proba", "rows": 32})
+    answer = fit_rows.work(layerkit, "answer", "frame", {"method": "predict_proba", "rows": 32})
     assert answer().shape == (32, 3)
 
 
 @pytest.mark.parametrize("library", ["layerkit", "sklearn"])
 def test_fresh_processes_run_the_same_program(library):
-    for work in tables.FRESH.values():
-        compile(tables.program(library, work), library, "exec")
+    for work in fit_rows.FRESH.values():
+        compile(fit_rows.program(library, work), library, "exec")
 
 
 def test_a_table_is_written_and_read_by_the_readme(tmp_path, monkeypatch):

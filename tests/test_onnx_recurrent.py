@@ -25,7 +25,11 @@ def output_of(model, x):
 
 OURS = {
     "all steps": lambda: [nn.LSTM(3, return_sequences=True), nn.Dense(2)],
-    "stack": lambda: [nn.GRU(3, return_sequences=True), nn.SimpleRNN(2, "relu"), nn.Dense(2)],
+    "stack": lambda: [
+        nn.GRU(3, return_sequences=True),
+        nn.SimpleRNN(2, activation="relu"),
+        nn.Dense(2),
+    ],
     "last step": lambda: [nn.GRU(3, return_sequences=True), nn.LastStep()],
     "both ways": lambda: [nn.Bidirectional(nn.LSTM(3, return_sequences=True)), nn.LastStep()],
     "both, last": lambda: [nn.Bidirectional(nn.GRU(3)), nn.Dense(1)],

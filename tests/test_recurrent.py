@@ -20,7 +20,7 @@ from layerkit.training import train
 
 KINDS = {
     "rnn": lambda **more: nn.SimpleRNN(3, **more),
-    "relu": lambda **more: nn.SimpleRNN(3, "relu", **more),
+    "relu": lambda **more: nn.SimpleRNN(3, activation="relu", **more),
     "gru": lambda **more: nn.GRU(3, **more),
     "lstm": lambda **more: nn.LSTM(3, **more),
 }
@@ -100,7 +100,7 @@ def test_a_window_s_gradient_is_that_of_the_state_it_was_given(kind):
 
 def test_windows_give_the_gradient_of_each_window_and_no_other():
     """h_t = x_t w + h_{t-1} u by hand: the second window's gradient of u ends at its first step."""
-    layer = nn.SimpleRNN(1, "relu", stateful=True).build((2, 1), dtype=np.float64)
+    layer = nn.SimpleRNN(1, activation="relu", stateful=True).build((2, 1), dtype=np.float64)
     layer.flat_params[...] = w, u, _ = 2.0, 0.5, 0.0
     layer.forward([[[1.0], [1.0]]])  # h = 2, 3
     h = [3.0]
@@ -130,8 +130,8 @@ def test_infer_keeps_no_state_and_begins_from_zeros(kind):
 
 def test_one_call_resets_a_whole_network():
     layers = [
-        nn.LSTM(3, True, stateful=True),
-        nn.Residual(nn.GRU(3, True, stateful=True)),
+        nn.LSTM(3, return_sequences=True, stateful=True),
+        nn.Residual(nn.GRU(3, return_sequences=True, stateful=True)),
         nn.Dense(1),
     ]
     network = nn.Sequential(layers).build((None, 2), random_state=0)

@@ -195,7 +195,7 @@ def test_images_are_needed(layer):
 def test_bilinear_up_sampling_is_torch(size, rng):
     torch = pytest.importorskip("torch")
     module = torch.nn.Upsample(scale_factor=size, mode="bilinear", align_corners=False)
-    layer = UpSample2D(size, "bilinear")
+    layer = UpSample2D(size, interpolation="bilinear")
     x = rng.standard_normal((2, 3, 4, 5))
     y = layer.forward(x)
     grad_output = rng.standard_normal(y.shape)
@@ -210,7 +210,7 @@ def test_bilinear_up_sampling_is_torch(size, rng):
 def test_bilinear_shares_add_up(size):
     """A constant image stays one, and one pixel alone fills the whole image."""
     for shape in [(1, 2, 3, 1), (1, 1, 1, 2), (1, 1, 4, 1)]:
-        y = UpSample2D(size, "bilinear").forward(np.full(shape, 7.0))
+        y = UpSample2D(size, interpolation="bilinear").forward(np.full(shape, 7.0))
         assert_allclose(y, 7.0, rtol=1e-12)
 
 
@@ -221,4 +221,4 @@ def test_bilinear_by_hand():
     grad = layer.backward(np.reshape([1.0, 0, 0, 0, 0, 2.0], (1, 1, 6, 1)))
     assert grad.ravel().tolist() == [1, 0, 2]
     with pytest.raises(ValueError, match='interpolation must be "nearest" or "bilinear", got'):
-        UpSample2D(2, "cubic").build((2, 3, 1))
+        UpSample2D(2, interpolation="cubic").build((2, 3, 1))

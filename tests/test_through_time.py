@@ -119,7 +119,9 @@ def test_a_small_recurrent_matrix_lets_the_gradient_vanish():
 
 
 def test_a_large_one_lets_it_explode():
-    verdict = examined(nn.SimpleRNN(8, "relu"), scaled(1.6))["gradient explodes through time"]
+    verdict = examined(nn.SimpleRNN(8, activation="relu"), scaled(1.6))[
+        "gradient explodes through time"
+    ]
     assert verdict.severity == "critical" and "clip_norm" in verdict.remedy
 
 

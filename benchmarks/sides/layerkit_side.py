@@ -190,7 +190,7 @@ def attention(
     steps: int, batch: int, training: bool, causal: bool = False, ragged: bool = False
 ) -> Repeat:
     """Run attention to 128 features, in both directions or forward alone."""
-    layer = layerkit.MultiHeadAttention(4, causal).build((None, 128), random_state=0)
+    layer = layerkit.MultiHeadAttention(4, causal=causal).build((None, 128), random_state=0)
     return of_sequences(layer, steps, batch, training, ragged)
 
 

@@ -51,7 +51,7 @@ def gradient_through_time(network: Layer, x: Any) -> dict[str, np.ndarray]:
     A state that is halved at every step:
 
     >>> from layerkit import SimpleRNN
-    >>> layer = SimpleRNN(1, "relu").build((None, 1), dtype="float64")
+    >>> layer = SimpleRNN(1, activation="relu").build((None, 1), dtype="float64")
     >>> layer.flat_params[...] = [1.0, 0.5, 0.0]
     >>> gradient_through_time(layer, [[[1.0], [1.0], [1.0]]])["simplernn"].tolist()
     [1.0, 0.5, 0.25]

@@ -254,7 +254,7 @@ class UpSample2D(Layer):
     [[7.0, 7.0, 8.0, 8.0]]
     >>> layer.backward([[[[1.0], [2.0], [3.0], [4.0]]]])[0, :, :, 0].tolist()
     [[3.0, 7.0]]
-    >>> UpSample2D((1, 2), "bilinear").forward([[[[7], [8]]]])[0, :, :, 0].tolist()
+    >>> UpSample2D((1, 2), interpolation="bilinear").forward([[[[7], [8]]]])[0, :, :, 0].tolist()
     [[7.0, 7.25, 7.75, 8.0]]
     """
 
