@@ -67,7 +67,9 @@ class ClosedDict(dict):
 
     def _refuse(self, name: Any = None, *_: Any, **__: Any) -> NoReturn:
         how = f"write into the array, self.{self.kind}[{name!r}][...] = value"
-        if not isinstance(name, str) or name not in self:
+        if not isinstance(name, str):
+            how = f"write into its arrays, self.{self.kind}[name][...] = value"
+        elif name not in self:
             told = (
                 "buffer({!r}, array)"
                 if self.kind == "buffers"
@@ -79,7 +81,11 @@ class ClosedDict(dict):
     def __reduce_ex__(self, protocol: Any) -> Any:
         return dict, (dict(self),)  # a copy is anybody's
 
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
+    def __setitem__(self, name: str, array: Any) -> None:
+        if array is not self.get(name):  # what `params["W"] *= 2` ends with has been written
+            self._refuse(name)
+
+    __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
     pop = popitem = clear = update = setdefault = _refuse  # type: ignore[assignment]
 
 

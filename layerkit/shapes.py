@@ -53,6 +53,8 @@ def channels_first(shape: Shape, expected: Shape | None = None) -> str:
 
     Without an ``expected`` shape: where the first axis is smaller than the last.
     """
+    if None in shape:
+        return ""
     turned = (*shape[1:], *shape[:1])
     found = shape[0] < shape[-1] if expected is None else turned == expected != shape
     return "; channels come last here: X = np.moveaxis(X, 1, -1)" if found else ""

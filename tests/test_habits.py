@@ -196,12 +196,16 @@ def forgets_to_return(self, input_shape):
 
 
 SLIPS = {
-    "assigned gradient": ("backward", assign_gradient, r"self\.grads\['W'\]\[\.\.\.\] = value"),
-    "assigned parameter": ("forward", assign_parameter, "arrays are written into"),
-    "assigned buffer": ("forward", assign_buffer, "arrays are written into"),
-    "updated": ("forward", lambda self, x, training: self.params.update(g=x), "written into"),
-    "deleted": ("forward", lambda self, x, training: self.params.pop("g"), "written into"),
-    "setup of None": ("setup", forgets_to_return, r"as in 'return input_shape', got None"),
+    "assigned gradient": ("backward", assign_gradient, r"self\.grads\['g'\]\[\.\.\.\] = value"),
+    "assigned parameter": ("forward", assign_parameter, "write into the array, self.params"),
+    "assigned buffer": ("forward", assign_buffer, "declare it with self.add_buffer"),
+    "updated": ("forward", lambda self, x, training: self.params.update(g=x), "write into its"),
+    "deleted": ("forward", lambda self, x, training: self.params.pop("g"), "write into the array"),
+    "setup of None": (
+        "setup",
+        forgets_to_return,
+        "such as input_shape, got None: end it with a return",
+    ),
     "setup of a number": ("setup", lambda self, shape: 3, r"setup must return .* got 3"),
     "shape of a number": (
         "setup",

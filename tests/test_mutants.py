@@ -109,7 +109,7 @@ MUTANTS = [
     Mutant(mutants.LooksAcrossRows, (2,), (3, 4), check_samples_are_independent),
     Mutant(mutants.PlacesOfTheBatch, (), (3, 4), check_samples_are_independent),
     Mutant(mutants.FirstRowOfPlaces, (3,), (3, 4), check_gradients_in_both_modes),
-    Mutant(mutants.AroundAttentionForgotten, (2, 3, 0.0), (3, 4), check_gradients_in_both_modes),
+    Mutant(mutants.AroundAttentionForgotten, (2, 3), (3, 4), check_gradients_in_both_modes),
     Mutant(mutants.ShortcutForgotten, (nn.Tanh(),), (4,), check_gradients_in_both_modes),
     Mutant(mutants.GateTakenForConstant, (nn.Tanh(),), (4,), check_gradients_in_both_modes),
     Mutant(mutants.LastBranchOnly, ([nn.ReLU(), nn.Tanh()],), (4,), check_gradients_in_both_modes),

@@ -54,7 +54,6 @@ for model in (MLPClassifier(max_iter=5), MLPClassifier(solver="lbfgs", max_iter=
     model.fit(X, y)
     for answer in (model.predict, model.predict_proba, model.predict_log_proba, model.transform):
         answer(X)
-    model.decision_function(X)
     model.score(X, y)
 SequentialClassifier([Conv2D(2, 3), ReLU(), Flatten()], max_iter=2).fit(images, y[:20])
 MLPRegressor(max_iter=5).fit(X, y).predict(X)

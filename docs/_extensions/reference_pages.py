@@ -24,6 +24,7 @@ PACKAGES = {
     "fused": "Plans",
     "inspection": "Inspection",
     "interchange": "Interchange",
+    "distributed": "Many processes",
     "datasets": "Data sets",
     "kernels": "Kernels",
 }

@@ -57,8 +57,11 @@ class Bidirectional(Layer):
 
     def children(self) -> list[tuple[str, Layer]]:
         check_layers(layer=self.layer)
-        ends = not self.layer.stateful
-        self.check(ends, "layer", "one with stateful=False: what comes later ends with the row")
+        if self.layer.stateful:
+            raise ValueError(
+                "in Bidirectional: layer must be one with stateful=False: what comes later ends with "
+                f"the row, got {self.layer!r}"
+            )
         if repr(self._reverse) != repr(self.layer):  # a hyper-parameter was set since
             if self.is_built:
                 self._reverse.set_params(**self.layer.get_params(deep=False))

@@ -15,7 +15,7 @@ from layerkit.inspection.diagnosis.evidence import Evidence, Verdict, share
 from layerkit.inspection.gradient_check import Comparison, check_gradients, check_loss_gradients
 from layerkit.layer import Layer
 from layerkit.losses import Loss
-from layerkit.sequences import numbers
+from layerkit.sequences import Sequences, numbers
 
 CHECKED_ROWS = 8
 WRONG_SLOPE = 0.01  # relative error; a right backward has 1e-6
@@ -139,7 +139,7 @@ def _is_affine(network: Layer, X: Any) -> bool:
         return False  # it takes codes, of which there are no sums
     X = X[: 2 * CHECKED_ROWS]
     X = X.toarray() if hasattr(X, "tocsr") else X
-    if X.dtype.kind != "f" or len(X) < 2:
+    if isinstance(X, Sequences) or X.dtype.kind != "f" or len(X) < 2:
         return False
     a, b = X[: len(X) // 2], X[len(X) // 2 : len(X) // 2 * 2]
     zero = np.zeros_like(a)

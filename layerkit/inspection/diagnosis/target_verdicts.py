@@ -12,6 +12,7 @@ from layerkit.inspection.diagnosis.evidence import Evidence, InitialCause, Verdi
 from layerkit.layer import Layer
 from layerkit.layers import LogSoftmax, Softmax
 from layerkit.losses import NegativeLogLikelihood
+from layerkit.sequences import Sequences
 
 OUT_OF_REACH = 0.15  # times the loss of a constant, at the best that the last layer can give
 LARGE_TARGETS = 100.0  # deviation
@@ -190,7 +191,11 @@ def validation_on_another_scale(e: Evidence) -> Verdict | None:
         ("X", e.rows.X, e.validation.X),
         ("y", e.rows.y, e.validation.y),
     ):
-        if hasattr(train, "tocsr") or (what == "y" and e.loss.scores):
+        if (
+            hasattr(train, "tocsr")
+            or isinstance(train, Sequences)
+            or (what == "y" and e.loss.scores)
+        ):
             continue
         (mean, std), (mean_held, std_held) = map(_moments, (train, held))
         typical = np.maximum(std, 1e-9 * (np.abs(mean) + 1))
@@ -279,7 +284,13 @@ def channels_first(e: Evidence) -> Verdict | None:
     """Images whose channels stand before their rows and columns."""
     X = e.rows.X
     shape = X.shape[1:]
-    if len(shape) != 3 or shape[0] not in (1, 3, 4) or shape[2] <= 4 or shape[1] < 8:
+    if (
+        len(shape) != 3
+        or None in shape
+        or shape[0] not in (1, 3, 4)
+        or shape[2] <= 4
+        or shape[1] < 8
+    ):
         return None
     return Verdict(
         "channels first",
