@@ -121,7 +121,7 @@ def edit(layer: Any, name: str, value: Any) -> None:
     before = [(inner, vars(inner).copy()) for _, inner in layer.walk()]
     where, owner = layer.where, vars(layer).get("handed_down_by")
     if owner:
-        raise TypeError(f"in {where}: {name} comes from {owner}: set it there")
+        raise TypeError(f"in {where}: a part of {owner}, which makes it: set {name} there")
     try:
         vars(layer)[name] = closed(value)
         if [id(inner) for _, inner in layer.walk()] != [id(inner) for inner, _ in before]:
@@ -146,7 +146,7 @@ def edit(layer: Any, name: str, value: Any) -> None:
 
 def _arrays(state: dict[str, Any]) -> tuple[Any, ...]:
     """Return what tells one layer from another: its arrays and its shapes."""
-    declared = {name: (d.shape, d.decay) for name, d in state["_declared"].items()}
+    declared = {name: (d.shape, d.decay, d.rate) for name, d in state["_declared"].items()}
     buffers = {name: buffer.shape for name, buffer in state["_own_buffers"].items()}
     return declared, buffers, state["input_shape"], state["output_shape"]
 

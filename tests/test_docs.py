@@ -125,7 +125,7 @@ def test_every_public_name_has_a_page_and_a_line_in_the_table_of_its_package(ext
         homes = [package, *reference.PACKAGES] if not package else [package]
         for name in module.__all__:
             paths = [".".join(filter(None, ("layerkit", home, name))) for home in homes]
-            (path,) = {path for path in paths if f"{path}.rst" in files} or {None}
+            path = next((path for path in paths if f"{path}.rst" in files), None)
             assert path, f"{name} of {module.__name__} has no page"
             table = files[f"{package or path.split('.')[1].lower()}.rst"] if package else ""
             assert not package or f"<{path}>" in table

@@ -196,7 +196,7 @@ def test_a_hyper_parameter_takes_effect_everywhere_or_is_refused(case: Case, tmp
         target, prefix = at(network, path), "in " + at(network, path).where.split("(")[0]
         error = refusal(target, name, value, by_name=k % 2 == 1)
         if error is not None:
-            handed_down = "set it there" in str(error)  # a part of a block, which overwrites it
+            handed_down = "which makes it: set" in str(error)  # a part of a block
             assert expected is None or handed_down, f"{path}.{name} = {value!r}: {error}"
             np.testing.assert_equal(state_of(network), before)
             assert isinstance(error, TypeError) or str(error).startswith(prefix), error

@@ -324,7 +324,7 @@ class TransformerEncoderBlock(Layer):
         widen.units, narrow.units = self.units, d
         for layer in (attend, drop, drop_hidden, drop_output):
             layer.rate = self.rate
-        for layer in (attend, drop, widen, drop_hidden, narrow, drop_output):
+        for layer in (*chains[0], *chains[1]):
             layer.handed_down_by = self.where
         if not self.trainable:
             self.trainable = False  # of a copy whose parts are new

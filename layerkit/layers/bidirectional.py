@@ -59,8 +59,8 @@ class Bidirectional(Layer):
         check_layers(layer=self.layer)
         if self.layer.stateful:
             raise ValueError(
-                "in Bidirectional: layer must be one with stateful=False: what comes later ends with "
-                f"the row, got {self.layer!r}"
+                "in Bidirectional: layer must be one with stateful=False: what comes later ends "
+                f"with the row, got {self.layer!r}"
             )
         if repr(self._reverse) != repr(self.layer):  # a hyper-parameter was set since
             if self.is_built:
@@ -77,12 +77,12 @@ class Bidirectional(Layer):
         return (*shape[:-1], 2 * shape[-1])
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        return self._joined(
-            self.layer.forward(x, training), self._reverse.forward(_turned(x), training)
-        )
+        (_, layer), (_, reverse) = self.children()
+        return self._joined(layer.forward(x, training), reverse.forward(_turned(x), training))
 
     def infer(self, x: np.ndarray) -> np.ndarray:
-        return self._joined(self.layer.infer(x), self._reverse.infer(_turned(x)))
+        (_, layer), (_, reverse) = self.children()
+        return self._joined(layer.infer(x), reverse.infer(_turned(x)))
 
     def _joined(self, forwards: np.ndarray, backwards: np.ndarray) -> np.ndarray:
         backwards = _turned(backwards) if self.layer.return_sequences else backwards  # type: ignore[attr-defined]
