@@ -56,9 +56,12 @@ class Bidirectional(Layer):
         self._reverse = _like(layer)
 
     def children(self) -> list[tuple[str, Layer]]:
-        check_layers(layer=self.layer)
-        ends = not self.layer.stateful
-        self.check(ends, "layer", "one with stateful=False: what comes later ends with the row")
+        check_layers(self, layer=self.layer)
+        if self.layer.stateful:  # no self.check, which asks for the children
+            raise ValueError(
+                f"{type(self).__name__}: layer must be one with stateful=False, as what comes "
+                f"later ends with the row, got {self.layer!r}"
+            )
         if repr(self._reverse) != repr(self.layer):  # a hyper-parameter was set since
             if self.is_built:
                 self._reverse.set_params(**self.layer.get_params(deep=False))
