@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from layerkit import Dense, Sequential, check_gradients
 from layerkit.kernels import keep_mask
 from layerkit.layers.dropout import AlphaDropout, Dropout, GaussianNoise, SpatialDropout2D
+from layerkit.schedules import FlatCosine
 
 LAYERS = [
     lambda: Dropout(0.3),
@@ -252,6 +253,26 @@ def test_odd_inputs(make, rng):
 def test_nan_shows_even_where_it_is_dropped(kind):
     y = kind(0.5).build((1, 50), random_state=0).forward(np.full((1, 1, 50), np.nan), training=True)
     assert np.isnan(y).all()
+
+
+@each_dropout
+def test_a_schedule_sets_the_rate(kind):
+    schedule = FlatCosine(0.5)
+    schedule.bind(steps=4)
+    layer, constant = kind(schedule), kind(0.25)
+    schedule.now = 3  # half a cosine from step 2 on: 0.25
+    x = np.ones((5, 3, 8))
+    for one in (layer, constant):
+        one.build((3, 8), random_state=0, dtype=np.float64)
+    assert_array_equal(layer.forward(x, training=True), constant.forward(x, training=True))
+    schedule.now = 4
+    assert_array_equal(layer.forward(x, training=True), x)
+
+
+def test_a_schedule_sets_the_rate_for_rows_of_unequal_length():
+    layer = SpatialDropout2D(lambda: 0.5).build((None, 50), random_state=0)
+    y = layer.forward([np.ones((2, 50)), np.ones((3, 50))], training=True)
+    assert set(np.unique(y.steps)) == {0, 2}
 
 
 # ---------------------------------------------------------------- what is refused

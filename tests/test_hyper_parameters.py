@@ -27,15 +27,18 @@ NOT_FRACTIONS = [*NEGATIVE, 1.1]
 NOT_BELOW_1 = [*NEGATIVE, 1, 1.5]
 NOT_BETAS = [0.9, None, "ab", (0.9,), (0.9, 1), (-0.1, 0.9), (0.9, NAN), (0.9, "x"), (True, 0.9)]
 
+WITH_A_FACTOR = ["ParametricActivation", "PeriodicEmbedding", "Scale"]  # rates on the learning rate
+
 # By the name of a parameter, or of one class alone.
 OF_LAYERS = {
-    **dict.fromkeys(["units", "filters", "groups", "pieces", "dim"], NOT_SIZES),
+    **dict.fromkeys(["units", "filters", "groups", "pieces", "dim", "members"], NOT_SIZES),
     **dict.fromkeys(["num_embeddings", "depth_multiplier", "num_heads", "max_length"], NOT_SIZES),
     **dict.fromkeys(["kernel_size", "stride", "dilation", "pool_size", "size"], NOT_PAIRS),
-    **dict.fromkeys(["use_bias", "return_sequences", "approximate", "causal"], NOT_FLAGS),
-    **dict.fromkeys(["stddev", "negative_slope", "alpha"], NEGATIVE),
+    **dict.fromkeys(["use_bias", "return_sequences", "stateful"], NOT_FLAGS),
+    **dict.fromkeys(["approximate", "causal"], NOT_FLAGS),
+    **dict.fromkeys(["stddev", "negative_slope", "alpha", "bias_rate"], NEGATIVE),
     "body": [None, *NOT_LAYERS],
-    "layer": [None, *NOT_LAYERS],
+    "layer": [None, *NOT_LAYERS, nn.Dense(2), nn.GRU(2, stateful=True)],
     **dict.fromkeys([f"{kind}.stride" for kind in nn.__all__ if "Pool" in kind], NOT_STRIDES),
     "padding": NOT_PADDINGS,
     "ZeroPad2D.padding": ["same", -1, 1.5, None, True, (1, 2, 3), (1, -1), ((1, 2), (1, -1))],
@@ -44,6 +47,11 @@ OF_LAYERS = {
     "eps": NOT_POSITIVE,
     "momentum": NOT_FRACTIONS,
     "rate": NOT_BELOW_1,
+    **dict.fromkeys([f"{kind}.rate" for kind in WITH_A_FACTOR], NEGATIVE),
+    **dict.fromkeys(["frequencies", "bins"], NOT_SIZES),
+    "PeriodicEmbedding.dim": [*NOT_SIZES, 1],
+    **dict.fromkeys(["sigma", "limit"], NOT_POSITIVE),
+    "ParametricActivation.activation": [None, *NOT_LAYERS, nn.GLU()],
     "activation": ["gelu", None, 3, nn.ReLU, ["tanh"]],
     "initializer": ["he_normal", None, 3, ["auto"]],
     "algorithm": ["fast", None, 3, ["auto"]],
@@ -82,11 +90,12 @@ OF_OPTIMIZERS = {
     "step_sizes": [0.9, None, (1, 0.5), (0, 1), (0.1, INF), ("a", "b"), (0.1,)],
 }
 OF_SCHEDULES = {
-    **dict.fromkeys(["learning_rate", "final", "power", "threshold"], NEGATIVE),
-    **dict.fromkeys(["every", "steps", "CosineRestarts.factor"], NOT_SIZES),
+    **dict.fromkeys(["learning_rate", "final", "power", "threshold", "peak"], NEGATIVE),
+    **dict.fromkeys(["every", "steps", "cycles", "CosineRestarts.factor"], NOT_SIZES),
     **dict.fromkeys(["patience", "warmup", "Warmup.steps"], NOT_COUNTS),
     **dict.fromkeys(["factor", "OneCycle.warmup"], NOT_FRACTIONS),
     **dict.fromkeys(["start_divisor", "end_divisor"], NOT_POSITIVE),
+    "flat": NOT_BELOW_1,
     "schedule": [0.1, None, "cosine"],
     "mode": ["up", None, 3],
     "minimum": [*NEGATIVE, 0.2],
@@ -173,6 +182,9 @@ def test_schedules(name, parameter, values):
     needed = {"schedule": schedules.Constant(0.1)} if name == "Warmup" else {}
     for value in values:
         schedule = getattr(schedules, name)(**needed | {parameter: value})
+
+        if isinstance(schedule, schedules.Progress):
+            schedule.bind(steps=10)
 
         def use(schedule=schedule):
             schedule(0)

@@ -185,7 +185,7 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
     Examples
     --------
     >>> import numpy as np
-    from sklearn.datasets import load_iris
+    >>> from sklearn.datasets import load_iris
     >>> from sklearn.pipeline import make_pipeline
     >>> from sklearn.preprocessing import StandardScaler
     >>> from layerkit import Dense, ReLU, SequentialClassifier

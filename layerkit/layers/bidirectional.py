@@ -56,8 +56,8 @@ class Bidirectional(Layer):
         self._reverse = _like(layer)
 
     def children(self) -> list[tuple[str, Layer]]:
-        check_layers(layer=self.layer)
-        if self.layer.stateful:
+        check_layers(self, layer=self.layer)
+        if self.layer.stateful:  # no self.check, which asks for the children
             raise ValueError(
                 "in Bidirectional: layer must be one with stateful=False: what comes later ends "
                 f"with the row, got {self.layer!r}"

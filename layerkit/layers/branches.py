@@ -68,7 +68,7 @@ class Residual(Layer):
         layers = {"body": self.body}
         if self.shortcut is not None:
             layers["shortcut"] = self.shortcut
-        check_layers(**layers)
+        check_layers(self, **layers)
         return list(layers.items())
 
     def setup(self, input_shape: Shape) -> Shape:
@@ -156,7 +156,7 @@ class Concat(Layer):
 
     def children(self) -> list[tuple[str, Layer]]:
         check_list("branches", self.branches)
-        check_layers(**{f"branches[{i}]": layer for i, layer in enumerate(self.branches)})
+        check_layers(self, **{f"branches[{i}]": layer for i, layer in enumerate(self.branches)})
         return [(f"branches.{i}", layer) for i, layer in enumerate(self.branches)]
 
     def setup(self, input_shape: Shape) -> Shape:
@@ -282,7 +282,7 @@ class Columns(Layer):
         for i, route in enumerate(self.routes):
             if not (isinstance(route, tuple | list) and len(route) == 2):
                 raise TypeError(f"routes[{i}] must be (columns, layer), got {route!r}")
-            check_layers(**{f"routes[{i}]": route[1]})
+            check_layers(self, **{f"routes[{i}]": route[1]})
         return [(f"routes.{i}", layer) for i, (_, layer) in enumerate(self.routes)]
 
     def setup(self, input_shape: Shape) -> Shape:

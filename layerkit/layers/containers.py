@@ -173,11 +173,12 @@ def check_list(name: str, given: Any, of: str = "layers") -> None:
         raise TypeError(f"{name} must be a list of {of}, got {given!r}{if_class(given)}")
 
 
-def check_layers(**layers: Any) -> None:
-    """Refuse what is not a layer, by the name of the argument."""
+def check_layers(owner: Layer | None = None, /, **layers: Any) -> None:
+    """Refuse what is not a layer, by the name of the argument and of the class that has it."""
+    of = "" if owner is None else f"{type(owner).__name__}: "
     for name, layer in layers.items():
         if not isinstance(layer, Layer):
-            raise TypeError(f"{name} must be a layer, got {reprlib.repr(layer)}{_hint(layer)}")
+            raise TypeError(f"{of}{name} must be a layer, got {_shown(layer)}{_hint(layer)}")
 
 
 def _layer_of(entry: Any) -> Layer:
@@ -186,9 +187,13 @@ def _layer_of(entry: Any) -> Layer:
         entry = entry[1]
     if not isinstance(entry, Layer):
         raise TypeError(
-            f"layers must be layers or (name, layer) pairs, got {reprlib.repr(entry)}{_hint(entry)}"
+            f"layers must be layers or (name, layer) pairs, got {_shown(entry)}{_hint(entry)}"
         )
     return entry
+
+
+def _shown(entry: Any) -> str:
+    return repr(entry) if isinstance(entry, type) else reprlib.repr(entry)
 
 
 def _hint(entry: Any) -> str:

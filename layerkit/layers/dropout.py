@@ -179,9 +179,9 @@ class SpatialDropout2D(Dropout):
         return super().setup(input_shape)
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        if not isinstance(x, Sequences) or not training or self.rate == 0:
+        if not isinstance(x, Sequences) or not training or (rate := self.current_rate) == 0:
             return super().forward(x, training)
-        keep, probability = keep_mask(self.rng, self.rate, (len(x), x.shape[-1]))
+        keep, probability = keep_mask(self.rng, rate, (len(x), x.shape[-1]))
         self.cache = keep.repeat(x.lengths, axis=0), 1 / probability
         return x.with_steps(apply_mask(x.steps, *self.cache))  # type: ignore[return-value]
 

@@ -71,7 +71,7 @@ class BatchEnsemble(Layer):
     weight_init = staticmethod(initializers.glorot_uniform)
 
     def __init__(
-        self, units: int, members: int = 16, *, initializer: str | Initializer = "auto"
+        self, units: int, *, members: int = 16, initializer: str | Initializer = "auto"
     ) -> None:
         self.units = units
         self.members = members

@@ -66,7 +66,7 @@ class Gate(Layer):
         layers = {"gate": self.gate}
         if self.body is not None:
             layers["body"] = self.body
-        check_layers(**layers)
+        check_layers(self, **layers)
         return list(layers.items())
 
     def setup(self, input_shape: Shape) -> Shape:

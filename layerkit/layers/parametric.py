@@ -61,7 +61,7 @@ class ParametricActivation(Layer):
         self.rate = rate
 
     def children(self) -> list[tuple[str, Layer]]:
-        check_layers(activation=self.activation)
+        check_layers(self, activation=self.activation)
         return [("activation", self.activation)]
 
     @property

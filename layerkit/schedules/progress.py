@@ -1,6 +1,6 @@
 """Schedules of how much of a training run is done, whatever its length."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from math import cos, log2, pi
 
 from layerkit.parameters import in_range
@@ -98,10 +98,11 @@ class CosLog(Progress):
     >>> schedule = CosLog(1.0, cycles=2)
     >>> schedule.bind(steps=6)
     >>> [round(schedule(step), 3) for step in range(7)]
-    [0.0, 0.933, 0.0, 0.537, 1.0, 0.578, 0.0]
+    [0.0, 0.93, 0.0, 0.718, 0.93, 0.324, 0.0]
     """
 
     peak: float = 0.01
+    _: KW_ONLY
     cycles: int = 4
 
     def shape(self, done: float) -> float:
@@ -137,6 +138,7 @@ class FlatCosine(Progress):
     """
 
     peak: float = 0.01
+    _: KW_ONLY
     flat: float = 0.5
 
     def shape(self, done: float) -> float:

@@ -338,7 +338,7 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
     >>> import numpy as np
     >>> from layerkit import TabularRegressor
     >>> rng = np.random.default_rng(0)
-    >>> X = rng.uniform(-2, 2, (300, 2))
+    >>> X = rng.uniform(-2, 2, (1000, 2))
     >>> y = 1e6 + 1e5 * np.sin(3 * X[:, 0])
     >>> model = TabularRegressor.quick(random_state=0).fit(X, y)
     >>> model.score(X, y) > 0.9
