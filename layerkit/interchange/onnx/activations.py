@@ -86,6 +86,8 @@ def _with_its_numbers(samples: np.ndarray) -> list[Layer]:
         candidates.append(nn.LeakyReLU(slope))
     if 0 < alpha < np.inf:
         candidates.append(nn.ELU(alpha))
+    if 0 < -low == high < _FARTHEST:
+        candidates.append(nn.SmoothClip(float(f"{high:.6g}")))
     if low < high:
         far = GRID.max()
         bounds = (-_FARTHEST if low <= -far else low), (_FARTHEST if high >= far else high)

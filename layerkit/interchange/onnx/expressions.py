@@ -82,6 +82,7 @@ class Expression:
 
     def is_index_of(self, n_rows: int, shape: Sequence[int]) -> bool:
         """Whether it gives back whole numbers from 0 to n_rows - 1 in samples of a shape."""
+        shape = [n or 1 for n in shape]  # rows of any length: of one step
         size = int(np.prod(shape))
         x = np.resize(np.arange(n_rows), (-(-n_rows // size), *shape)).astype(np.float64)
         return np.array_equal(self.of(x), x)
@@ -93,6 +94,8 @@ class Expression:
         """
         operators = {node.op_type for node in self.nodes}
         if not operators & (_SUMS | _PARTS) or operators & _PRODUCTS or len(self.nodes) < 2:
+            return None
+        if None in trail.model_shape():
             return None
         rng = np.random.default_rng(0)
         shape = (n_samples or 2, *trail.model_shape())

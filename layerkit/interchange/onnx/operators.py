@@ -123,7 +123,8 @@ def _arithmetic(node: Node) -> Trail:
 def _by_channel(
     trail: Trail, constant: np.ndarray, go_on: Callable[[Trail, np.ndarray], Trail]
 ) -> Trail:
-    for each in (trail, trail.with_channels_first()):
+    for is_turned in (False, True):
+        each = trail.with_channels_first() if is_turned else trail
         values = per_channel(constant, each)
         if values is not None:
             return go_on(each, values)

@@ -345,7 +345,8 @@ class _Reader:
 
 def _ends_in_groups(trail: Any) -> bool:
     """Whether it was normalized in groups, each as one channel, as a GroupNorm is written."""
-    return bool(trail.layers) and isinstance(trail.layers[-1], nn.InstanceNorm)
+    layers = trail.layers if isinstance(trail, Trail) else ()
+    return bool(layers) and isinstance(layers[-1], nn.InstanceNorm)
 
 
 def _shown(node: NodeProto) -> str:

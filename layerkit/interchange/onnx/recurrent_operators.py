@@ -109,10 +109,10 @@ def _recurrent(node: Node) -> tuple[Turned, Turned]:
         values = node.optional(i)
         demand(values is None or not np.any(values), f"zeros as {name}")
     arrays = _arrays(node, ways)
-    more = (functions[0].lower(),) if node.op == "RNN" else ()
+    more: Any = {"activation": functions[0].lower()} if node.op == "RNN" else {}
     trails = []
     for return_sequences in (True, False):
-        layer: Any = kind(int(node.get("hidden_size")), *more, return_sequences=return_sequences)
+        layer: Any = kind(int(node.get("hidden_size")), return_sequences=return_sequences, **more)
         if ways == 1:
             trails.append(x.trail.then(layer, **arrays[0]))
             continue

@@ -35,7 +35,7 @@ def _pool(module: Any, trail: Trail) -> Trail:
             trail, padding = trail.zero_padded([(p, p) for p in each_side]), "valid"
     else:
         demand(np.all(np.equal(module.dilation, 1)), "dilation=1")
-    return trail.then(kind(one(module.kernel_size), one(module.stride), padding))
+    return trail.then(kind(one(module.kernel_size), one(module.stride), padding=padding))
 
 
 @reads(modules.MaxPool, modules.AvgPool)
@@ -50,7 +50,7 @@ def _padded_pool(module: Any, trail: Trail) -> Trail:
         n - 1
     ]
     windows = (one(tuple(module.windows[name])) for name in ("kernel_size", "stride"))
-    return trail.then(kind(*windows, padding))
+    return trail.then(kind(*windows, padding=padding))
 
 
 _AVERAGES = (tnn.AdaptiveAvgPool1d, tnn.AdaptiveAvgPool2d)
