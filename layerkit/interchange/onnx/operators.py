@@ -297,7 +297,7 @@ def _cast(node: Node) -> Trail:
 @reads("CastLike")
 def _cast_like(node: Node) -> Trail | np.ndarray:
     x, like = node.inputs
-    demand(isinstance(like, Trail) or like.dtype.kind == "f", "floats")
+    demand(not isinstance(like, np.ndarray) or like.dtype.kind == "f", "floats")
     return x.astype(np.float64) if isinstance(x, np.ndarray) else x
 
 
