@@ -121,6 +121,41 @@ def test_models_of_pytorch_are_read(kind, end, dynamic):
         assert_allclose(network.infer(X), expected, **CLOSE)
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_recurrent_layer_between_convolutions_is_read(batch_first):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.before, self.after = torch.nn.Conv1d(4, 6, 3), torch.nn.Conv1d(3, 2, 2)
+            self.rnn = torch.nn.GRU(6, 3, batch_first=batch_first)
+
+        def forward(self, x):
+            there, back = ((0, 2, 1), (0, 2, 1)) if batch_first else ((2, 0, 1), (1, 2, 0))
+            return self.after(self.rnn(self.before(x).permute(there))[0].permute(back))
+
+    network, file = Network().eval(), io.BytesIO()
+    x = torch.tensor(X).permute(0, 2, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(network, (x,), file, dynamo=False)
+    back = from_onnx(onnx.load_from_string(file.getvalue()))
+    expected = network(x).detach().permute(0, 2, 1).numpy()
+    assert_allclose(back.infer(X), expected, **CLOSE)
+    assert [type(layer) for layer in back] == [nn.Conv1D, nn.GRU, nn.Conv1D]
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("pool", ["mean", "amax"])
+def test_all_steps_are_pooled(pool, dynamic, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setitem(ENDS, pool, lambda y, h: getattr(y, pool)(1))
+    model, expected = exported(torch.nn.GRU(4, 3, batch_first=True), pool, dynamic)
+    assert_allclose(from_onnx(model).infer(X), expected, **CLOSE)
+
+
 def test_a_rectified_rnn_and_one_without_biases_are_read():
     torch = pytest.importorskip("torch")
     for options in ({"nonlinearity": "relu"}, {"bias": False}):

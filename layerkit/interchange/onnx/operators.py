@@ -229,6 +229,7 @@ def _concat(node: Node) -> Trail:
 def _flatten(node: Node) -> Trail:
     trail = node.trail()
     demand(node.get("axis", 1) % (len(trail.shape) + 1) == 1, "axis=1")
+    demand(None not in trail.shape, "rows of one length")
     return trail.reshaped((math.prod(trail.shape),))
 
 
@@ -240,6 +241,7 @@ def _reshape(node: Node) -> Trail:
     if sizes and 0 < sizes[0] == node.n_samples:  # written for that many samples
         sizes[0] = 0
     demand(sizes and sizes[0] in (-1, 0), "the batch axis left as it is")
+    demand(None not in trail.shape, "rows of one length")
     shape = [now[i] if size == 0 else size for i, size in enumerate(sizes)][1:]
     if sizes[0] == 0 and -1 in shape:
         known = math.prod(size for size in shape if size != -1)
@@ -282,7 +284,8 @@ def _softmax(node: Node) -> Trail:
     kind = nn.Softmax if node.op == "Softmax" else nn.LogSoftmax
     shape = trail.model_shape()
     if node.opset >= 13 or axis == len(shape):
-        return trail.then(kind(axis=trail.axis(axis)))
+        ours = trail.axis(axis)
+        return trail.then(kind() if ours == len(shape) else kind(axis=ours))
     demand(axis > 0, "the batch axis left as it is")  # before, of all axes from this one on
     flat = trail.reshaped((*shape[: axis - 1], math.prod(shape[axis - 1 :])))
     return flat.then(kind()).reshaped(shape).in_order(trail.channels_first)
@@ -297,7 +300,7 @@ def _cast(node: Node) -> Trail:
 @reads("CastLike")
 def _cast_like(node: Node) -> Trail | np.ndarray:
     x, like = node.inputs
-    demand(isinstance(like, Trail) or like.dtype.kind == "f", "floats")
+    demand(not isinstance(like, np.ndarray) or like.dtype.kind == "f", "floats")
     return x.astype(np.float64) if isinstance(x, np.ndarray) else x
 
 

@@ -68,7 +68,6 @@ def _reduce(node: Node) -> Trail:
     demand(gone and gone[0] > 0, "the batch axis left as it is")
     demand(gone == list(range(gone[0], gone[-1] + 1)), "axes beside each other")
     sizes = trail.model_shape()
-    n_values = math.prod(sizes[gone[0] - 1 : gone[-1]])
     kept = (*sizes[: gone[0] - 1], *[1] * len(gone), *sizes[gone[-1] :])
     left = kept if node.get("keepdims", 1) else tuple(np.delete(kept, np.subtract(gone, 1)))
     demand(left or node.op in ("ReduceMean", "ReduceMax"), "an axis that is left")
@@ -76,7 +75,11 @@ def _reduce(node: Node) -> Trail:
         return scaled(_over(scaled(trail, -1), gone, left, "GlobalMaxPool"), -1)
     pool = "GlobalMaxPool" if node.op == "ReduceMax" else "GlobalAveragePool"
     y = _over(trail, gone, left, pool)
-    return scaled(y, n_values) if node.op == "ReduceSum" else y
+    if node.op != "ReduceSum":
+        return y
+    n_values = sizes[gone[0] - 1 : gone[-1]]
+    demand(None not in n_values, "axes of a known length")
+    return scaled(y, math.prod(n_values))
 
 
 def _over(trail: Trail, gone: list[int], left: Any, pool: str) -> Trail:

@@ -44,7 +44,9 @@ class Turned:
     way: int | None = None
 
     def in_order(self) -> Turned | Trail:
-        """Return the trail alone where the model has its axes as we do."""
+        """Return the trail alone where the model has its axes as we do, or channels in front."""
+        if self.axes == "nct":
+            return replace(self.trail, channels_first=True)
         return self.trail if self.axes in ("ntc", "nc") else self
 
     def model_sizes(self, n_samples: int) -> list[int | None]:
@@ -162,7 +164,7 @@ def _else_as_usual(node: Node) -> Any:
 def _transpose(node: Node) -> Any:
     x, perm = node.inputs[0], node.get("perm")
     if isinstance(x, Trail) and len(x.shape) == 2 and perm and perm[0] != 0:
-        x = Turned(x.with_channels_last(), "nct" if x.channels_first else "ntc")
+        x = Turned(replace(x, channels_first=False), "nct" if x.channels_first else "ntc")
     if not _turned(x):
         return _else_as_usual(node)
     perm = perm or range(len(x.axes) - 1, -1, -1)
