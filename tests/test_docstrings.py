@@ -21,6 +21,7 @@ ROOMS = (
     "training",
     "inspection",
     "interchange",
+    "distributed",
     "estimators",
     "datasets",
     "kernels",
