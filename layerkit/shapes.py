@@ -51,12 +51,15 @@ def batch_shape(shape: Shape | None) -> str:
 def channels_first(shape: Shape, expected: Shape | None = None) -> str:
     """Return what to add to an error about a shape that has its channels first, as elsewhere.
 
-    Without an ``expected`` shape: where the first axis is smaller than the last.
+    Without an ``expected`` shape: where the first axis is smaller than the last, if it is known.
     """
     if None in shape:
         return ""
     turned = (*shape[1:], *shape[:1])
-    found = shape[0] < shape[-1] if expected is None else turned == expected != shape
+    if expected is None:
+        found = None not in shape and shape[0] < shape[-1]
+    else:
+        found = turned == expected != shape
     return "; channels come last here: X = np.moveaxis(X, 1, -1)" if found else ""
 
 

@@ -155,7 +155,7 @@ def leaked_column(e: Evidence) -> Verdict | None:
     """One column of X that is y, or nearly."""
     X, targets = e.probed.X, probes.target_matrix(e.loss, e.probed.y)
     targets = targets[:, targets.std(axis=0) > 0]
-    if getattr(X, "ndim", 0) != 2 or X.shape[1] < 2 or len(X) < 30 or not targets.size:
+    if getattr(X, "ndim", 0) != 2 or X.shape[1] < 2 or X.shape[0] < 30 or not targets.size:
         return None
     if targets.shape[1] == X.shape[1] and not e.loss.scores:
         return None  # an autoencoder asks for its inputs
