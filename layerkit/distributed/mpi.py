@@ -21,6 +21,11 @@ def data_parallel(communicator: Any) -> Iterator[None]:
     communicator : mpi4py.MPI.Comm
         Such as ``MPI.COMM_WORLD``.
 
+    Yields
+    ------
+    None
+        Once; the block is run in between.
+
     Raises
     ------
     TypeError

@@ -268,7 +268,7 @@ class HealthMonitor:
             Rows to examine in place of those that were kept; encoded as `train` got them. In their
             original order they also show whether y is shifted against X.
         validation_data : (X, y), optional
-            Rows that were not trained on; by default those that training was given.
+            Rows that were not trained on.
 
         Returns
         -------
@@ -292,11 +292,12 @@ class HealthMonitor:
             copy.deepcopy(state.network),
             copy.deepcopy(getattr(state.loss, "unpenalized", state.loss)),
             rows,
-            held_out if validation_data is None else rows_of(*validation_data),
+            None if validation_data is None else rows_of(*validation_data),
             state.history,
             state.optimizer,
             self._batch_rows,
             ordered=X is not None,
+            watched=held_out,
         )
         losses = np.asarray(self.losses)
         course = Course(losses, state.history, self.updates, state.step)

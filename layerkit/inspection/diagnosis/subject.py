@@ -48,7 +48,8 @@ class Subject:
     """A network with its loss, data, and what is known of its training.
 
     ``network`` is a copy; ``batch_size`` and ``optimizer`` are None where nobody told; ``ordered``
-    says whether the rows are in their original order, ``fresh`` that the network was built here.
+    says whether the rows are in their original order, ``fresh`` that the network was built here,
+    ``watched`` has rows that training was validated with, where a monitor saw them.
     """
 
     network: Layer
@@ -60,6 +61,7 @@ class Subject:
     batch_size: int | None = None
     ordered: bool = True
     fresh: bool = False
+    watched: Rows | None = None
 
 
 def subject_of(

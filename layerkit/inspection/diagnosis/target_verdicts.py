@@ -185,11 +185,12 @@ def leaked_column(e: Evidence) -> Verdict | None:
 
 def validation_on_another_scale(e: Evidence) -> Verdict | None:
     """Validation rows that were not prepared as the training rows were."""
-    if e.validation is None or len(e.validation) < 10:
+    validation = e.validation or e.subject.watched
+    if validation is None or len(validation) < 10:
         return None
     for what, train, held in (
-        ("X", e.rows.X, e.validation.X),
-        ("y", e.rows.y, e.validation.y),
+        ("X", e.rows.X, validation.X),
+        ("y", e.rows.y, validation.y),
     ):
         if (
             hasattr(train, "tocsr")
@@ -215,8 +216,7 @@ def validation_on_another_scale(e: Evidence) -> Verdict | None:
             f"{what} of the validation data lies {apart:.3g} deviations of the training data away "
             f"and is {ratio:.3g} times as wide or as narrow (medians over columns); column "
             f"{column}: mean {mean[column]:.3g} and deviation {std[column]:.3g} in training, "
-            f"{mean_held[column]:.3g} and {std_held[column]:.3g} in validation. The loss is "
-            f"{e.now.loss:.3g} and {e.validation_loss:.3g}.",
+            f"{mean_held[column]:.3g} and {std_held[column]:.3g} in validation.",
             "Prepare both alike: fit the scaler on the training rows and transform the validation "
             "rows by it (in a Pipeline, pass early_stopping=True and let the estimator split).",
         )
