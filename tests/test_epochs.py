@@ -171,3 +171,11 @@ def test_an_epoch_flushes_subnormal_numbers_and_leaves_the_thread_as_it_was(call
     train(network, MeanSquaredError(), optimizer, data, epochs=1, callbacks=callbacks)
     assert optimizer.state["velocity"].any() == bool(callbacks)
     assert (np.full(3, tiny) / 4).all()
+
+
+@pytest.mark.parametrize("network", [Dense, lambda units: Sequential([Dense(units)])])
+def test_a_network_that_is_one_layer_learns(network):
+    X = np.eye(4)
+    net = network(1).build(4, random_state=0, dtype=np.float64)
+    history = train(net, MeanSquaredError(), Adam(0.1), (X, X[:, :1]), epochs=30, random_state=0)
+    assert history["loss"][-1] < 0.2 * history["loss"][0]

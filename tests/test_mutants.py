@@ -119,7 +119,7 @@ MUTANTS = [
     Mutant(mutants.FrequencyWithoutTwoPi, (), (3,), check_gradients_in_both_modes),
     Mutant(mutants.SlopeOutsideOfBins, (2,), (3,), check_gradients_in_both_modes),
     Mutant(mutants.StrengthOfTheOutput, (nn.SELU(),), (3,), check_gradients_in_both_modes),
-    Mutant(mutants.OneMemberOnly, (2, 3), (4,), check_gradients_in_both_modes),
+    Mutant(mutants.OneMemberOnly, (2,), (4,), check_gradients_in_both_modes),
 ]
 
 

@@ -124,6 +124,11 @@ class Table(NamedTuple):
         return np.concatenate(parts) if len(parts) > 2 else parts[-1]
 
 
+def _slot(layer: Layer, name: str) -> str:
+    """Return the path of a parameter in the layout; a network that is one layer has none itself."""
+    return f"{layer.path}.{name}".lstrip(".")
+
+
 def tabulate(network: Layer, described: list[Description], most_rows: int) -> Table:
     """Lay out the outputs of batches of at most so many rows, and say what is where.
 
@@ -150,9 +155,9 @@ def tabulate(network: Layer, described: list[Description], most_rows: int) -> Ta
         n_in, y, first, second, aside, place = width, x, -1, -1, 0, 0
         if kind == kernels.DENSE:
             (width,) = layer.output_shape
-            first, second = starts[f"{layer.path}.W"], starts.get(f"{layer.path}.b", -1)
+            first, second = starts[_slot(layer, "W")], starts.get(_slot(layer, "b"), -1)
         elif kind == kernels.BATCH_NORM:
-            first, second = starts[f"{layer.path}.gamma"], starts[f"{layer.path}.beta"]
+            first, second = starts[_slot(layer, "gamma")], starts[_slot(layer, "beta")]
             aside, used = used, used + 3 * width
             place, drawn = drawn, drawn + 2 * width
             normalizing.append(layer)

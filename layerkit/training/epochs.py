@@ -13,7 +13,7 @@ import numpy as np
 from layerkit import kernels
 from layerkit.fused.epochs import Table, describe, tabulate
 from layerkit.layers import BatchNorm
-from layerkit.losses.loss import Tabled
+from layerkit.losses.loss import Loss, Tabled
 from layerkit.training.batches import mapping_of, take
 from layerkit.training.run import Batches, Run, first_nonfinite
 
@@ -96,6 +96,8 @@ class Epochs:
     def _rows(self, source: Any) -> tuple[np.ndarray, Tabled, np.ndarray] | None:
         """Return the input, the loss with its targets, and the weights; None where one is odd."""
         network, loss, X = self.run.state.network, self.run.state.loss, source.X
+        if not isinstance(loss, Loss):
+            return None
         if type(X) is not np.ndarray or mapping_of(X) is not None or X.dtype.kind not in "fiub":
             return None
         if not network.is_built or X.shape[1:] != network.input_shape or len(X.shape) != 2:
@@ -113,7 +115,11 @@ class Epochs:
         weights = np.empty(0) if weights is None else np.array(weights, np.float64)
         if not np.isfinite(weights).all() or (weights < 0).any():
             return None
-        X = np.require(X.astype(network.dtype, copy=False), requirements=["C", "W"])
+        with np.errstate(over="ignore"):
+            rows = X.astype(network.dtype, copy=False)
+        if rows is not X and np.isinf(rows).any():  # the first layer says it better
+            return None
+        X = np.require(rows, requirements=["C", "W"])
         return X, tabled, weights
 
     def _go(
