@@ -19,7 +19,9 @@ from layerkit.sequences import Sequences, numbers
 
 CHECKED_ROWS = 8
 WRONG_SLOPE = 0.01  # relative error; a right backward has 1e-6
-AFFINE = 1e-5  # of the outputs' largest, in float64
+AFFINE = 1e-5  # of what the rows change in the outputs, in float64
+STRETCH = 10.0  # of the rows, so that what bends does so clearly
+VARIES = 0.02
 BENT = 0.1  # of the variance of y: what neighbours explain and no linear model does
 CLIPPED = 0.01  # of the gradient's norm, from which clipping is suspected
 BETTER = 0.75  # times the loss of a rehearsal without the fault
@@ -141,14 +143,17 @@ def _is_affine(network: Layer, X: Any) -> bool:
     X = X.toarray() if hasattr(X, "tocsr") else X
     if isinstance(X, Sequences) or X.dtype.kind != "f" or len(X) < 2:
         return False
-    a, b = X[: len(X) // 2], X[len(X) // 2 : len(X) // 2 * 2]
-    zero = np.zeros_like(a)
+    half = len(X) // 2
+    a, b = STRETCH * X[:half], STRETCH * X[half : 2 * half]
     fa, fb, both, nothing = (
-        np.asarray(numbers(network.infer(x)), np.float64) for x in (a, b, a + b, zero)
+        np.asarray(numbers(network.infer(x)), np.float64) for x in (a, b, a + b, np.zeros_like(a))
     )
-    size = max(np.abs(part).max() for part in (fa, fb, both))
+    parts = fa - nothing, fb - nothing
+    size = max(np.abs(part).max() for part in parts)
+    if not size > VARIES * max(np.abs(part).max() for part in (fa, fb, both, nothing)):
+        return False  # next to nothing of the rows comes out: there is nothing to add up
     rounding = AFFINE if network.dtype == np.float64 else 1e-3
-    return bool(np.abs(fa + fb - both - nothing).max() <= rounding * size)
+    return bool(np.abs(parts[0] + parts[1] - (both - nothing)).max() <= rounding * size)
 
 
 def frozen_layers(e: Evidence) -> Verdict | None:
