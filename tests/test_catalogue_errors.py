@@ -159,6 +159,9 @@ EQUIVALENT = {  # both branches agree where the condition changes; y_true is 1 o
     "y = lam * x if x >= 0 else lam * alpha * (exp(x) - 1)",
     "v = e ** 2 / 2 if abs(e) < delta else delta * (abs(e) - delta / 2)",
     "dv/dy_pred = -2 / y_true * max(1 - y_true * y_pred, 0)",
+    # no row lies on the edge of a bin
+    "s[n, j, k] = inverse[j, k] * [u[n, j, k] > 0] * [u[n, j, k] <= 1]",
+    "s[n, j, k] = inverse[j, k] * [u[n, j, k] >= 0] * [u[n, j, k] < 1]",
 }
 
 

@@ -5,10 +5,10 @@ import re
 
 import numpy as np
 import pytest
+from cases import CASES
 
 import layerkit.layers as nn
 from layerkit import initializers, losses, optimizers, schedules
-from tests.cases import CASES
 
 NAN, INF = float("nan"), float("inf")
 NOT_NUMBERS = ["1", None, True, np.True_, NAN, INF, 1j, [0.5], np.ones(2)]

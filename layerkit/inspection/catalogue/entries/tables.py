@@ -34,11 +34,11 @@ TABLES = [
         layers.PeriodicEmbedding,
         """
         z[n, j, h] = 2 * pi * omega[j, h] * x[n, j] + phi[j, h]
-        y[n, j, e] = [e == 0] * x[n, j] +
-            [e > 0] * (b[j, e - 1] + sum[h](cos(z[n, j, h]) * W[j, h, e - 1]))
-        dy[n, j, e]/dx[n, i] = [i == j] * ([e == 0] -
-            [e > 0] * sum[h](2 * pi * omega[j, h] * sin(z[n, j, h]) * W[j, h, e - 1]))
-        D[n, j, h] = -sin(z[n, j, h]) * sum[e < E - 1](G[n, j, e + 1] * W[j, h, e])
+        y[n, j, e < E] = [e == 0] * x[n, j] + b[j, e - 1] +
+            sum[h](cos(z[n, j, h]) * W[j, h, e - 1])
+        dy[n, j, e < E]/dx[n, i] = [i == j] * ([e == 0] -
+            sum[h](2 * pi * omega[j, h] * sin(z[n, j, h]) * W[j, h, e - 1]))
+        D[n, j, h] = -sin(z[n, j, h]) * sum[e](G[n, j, e + 1] * W[j, h, e])
         dL/dx[n, j] = G[n, j, 0] + sum[h](2 * pi * omega[j, h] * D[n, j, h])
         dL/domega[j, h] = sum[n](2 * pi * x[n, j] * D[n, j, h])
         dL/dphi[j, h] = sum[n](D[n, j, h])
@@ -56,7 +56,7 @@ TABLES = [
         layers.PiecewiseLinearEmbedding,
         """
         u[n, j, k] = (x[n, j] - low[j, k]) * inverse[j, k]
-        t[n, j, k] = u[n, j, k] * [u[n, j, k] > 0] * [u[n, j, k] < 1] + [u[n, j, k] >= 1]
+        t[n, j, k] = min(max(u[n, j, k], 0), 1)
         y[n, j, e] = b[j, e] + x[n, j] * v[j, e] + sum[k](t[n, j, k] * W[j, k, e])
         s[n, j, k] = inverse[j, k] * [u[n, j, k] > 0] * [u[n, j, k] < 1]
         dy[n, j, e]/dx[n, i] = [i == j] * (v[j, e] + sum[k](s[n, j, k] * W[j, k, e]))
