@@ -123,6 +123,8 @@ def test_a_fit_is_measured_by_steps_and_sizes(automatic, monkeypatch, rows, epoc
 
 
 def test_batches_are_measured_by_all_their_rows(automatic, monkeypatch):
+    pytest.importorskip("numba")
+
     def measure(multiply_adds):
         seen.append(multiply_adds)
         return nullcontext()

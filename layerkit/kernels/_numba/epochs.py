@@ -331,13 +331,19 @@ _BACKWARD = {
 # ---------------------------------------------------------------- losses
 
 
+# A function that is only called has a copy here and one in its own file, and which of them runs
+# would depend on what the process loaded first: their last bits may differ.
+_inlined_cross_entropy = inline(cross_entropy._cross_entropy.py_func)
+_inlined_binary_cross_entropy = inline(cross_entropy._binary_cross_entropy.py_func)
+
+
 @Operation
 def _cross_entropy(start, stop, row, numbers, step, data):
     n = stop - start
     y = block(data.scratch, row[Y], n, row[N_OUT])
     grad = block(data.scratch, row[GRAD], n, row[N_OUT])
     labels, weights = block(data.batch_labels, 0, n), block(data.batch_weights, 0, n)
-    return cross_entropy._cross_entropy(y, labels, weights, numbers[0], grad)
+    return _inlined_cross_entropy(y, labels, weights, numbers[0], grad)
 
 
 @Operation
@@ -346,18 +352,19 @@ def _binary_cross_entropy(start, stop, row, numbers, step, data):
     y = block(data.scratch, row[Y], n, row[N_OUT])
     grad = block(data.scratch, row[GRAD], n, row[N_OUT])
     t, weights = data.batch_targets[:n], block(data.batch_weights, 0, n)
-    return cross_entropy._binary_cross_entropy(y, t, weights, numbers[0], numbers[1], grad)
+    return _inlined_binary_cross_entropy(y, t, weights, numbers[0], numbers[1], grad)
 
 
 def _of_outputs(rule: Any) -> Operation:
     """Make an operation of ``rule(y, t, number, values, grad)``: the loss of each row, weighted."""
+    inlined = inline(getattr(rule, "py_func", rule))  # for the same reason
 
     def operation(start, stop, row, numbers, step, data):
         n = stop - start
         y = block(data.scratch, row[Y], n, row[N_OUT])
         grad = block(data.scratch, row[GRAD], n, row[N_OUT])
         values = np.empty(n, y.dtype)
-        rule(y, data.batch_targets, numbers[0], values, grad)
+        inlined(y, data.batch_targets, numbers[0], values, grad)
         return _weighted(values, data.batch_weights, grad)
 
     operation.__name__ = operation.__qualname__ = f"{rule.__name__}_of_rows"
