@@ -7,6 +7,7 @@ those of the other kernels, so that the bits are those of the layers.
 import functools
 from typing import Any
 
+import numba
 import numpy as np
 
 from layerkit.kernels._numba import activations, cross_entropy, dense, normalization, optimizers
@@ -121,6 +122,26 @@ def _assembled(
     return np.array(addressed, np.int64), np.array([pair for _, _, pair in program])
 
 
+def _copied(kernel: Any) -> Any:
+    """Make a kernel part of the operation that calls it.
+
+    One that is only called has a copy in the operation and one in its own file, and which of them
+    runs would depend on what the process loaded first: their last bits may differ.
+    """
+    options = {**kernel.targetoptions, "forceinline": True}
+    return numba.njit(**options)(kernel.py_func)
+
+
+_softmax_cross_entropy = _copied(cross_entropy._cross_entropy)
+_sigmoid_cross_entropy = _copied(cross_entropy._binary_cross_entropy)
+_moments_of = _copied(normalization._moments)
+_statistics = _copied(normalization._statistics)
+_standardize = _copied(normalization._standardize)
+_sums_of_part = _copied(normalization._sums_of_part)
+_slopes = _copied(normalization._slopes)
+_norm_grad = _copied(normalization._batch_norm_grad)
+
+
 @Operation
 def _gather(start, stop, row, numbers, step, data):
     """Copy the rows of a batch."""
@@ -223,11 +244,9 @@ def _batch_norm(start, stop, row, numbers, step, data):
     gamma = block(data.params, row[FIRST], channels)
     beta = block(data.params, row[SECOND], channels)
     parts = np.zeros((2, 1, channels))
-    normalization._moments(x, parts[0, 0], parts[1, 0])
-    mean, inv_std, var, scale, shift = normalization._statistics(
-        parts[0], parts[1], x, gamma, beta, numbers[0]
-    )
-    normalization._standardize(x, y, mean[0], scale, shift)
+    _moments_of(x, parts[0, 0], parts[1, 0])
+    mean, inv_std, var, scale, shift = _statistics(parts[0], parts[1], x, gamma, beta, numbers[0])
+    _standardize(x, y, mean[0], scale, shift)
     statistics = block(data.scratch, aside, 3, channels)
     for c in range(channels):
         statistics[0, c], statistics[1, c], statistics[2, c] = mean[0, c], mean[1, c], inv_std[c]
@@ -257,11 +276,11 @@ def _batch_norm_grad(start, stop, row, numbers, step, data):
     mean, inv_std = statistics[:2], statistics[2]
     of_gamma = block(data.grads, first, channels)
     of_beta = block(data.grads, second, channels)
-    normalization._sums_of_part(grad, x, of_gamma, of_beta, mean[0])
+    _sums_of_part(grad, x, of_gamma, of_beta, mean[0])
     gamma = block(data.params, first, channels)
-    scale, slope, shift = normalization._slopes(grad, mean, inv_std, gamma, of_gamma, of_beta)
+    scale, slope, shift = _slopes(grad, mean, inv_std, gamma, of_gamma, of_beta)
     passed = block(data.scratch, row[PASSED], n, channels)
-    normalization._batch_norm_grad(grad, x, passed, mean[0], scale, slope, shift)
+    _norm_grad(grad, x, passed, mean[0], scale, slope, shift)
     return 0.0
 
 
@@ -270,6 +289,7 @@ def _batch_norm_grad(start, stop, row, numbers, step, data):
 
 def _pointwise(loop: Any, *columns: int, n_numbers: int = 0) -> Operation:
     """Make an operation of ``loop(*vectors, *numbers)``; a row says where the vectors begin."""
+    loop = _copied(loop)
     a, b, c, d = (*columns, *columns)[:4]
     n_vectors = len(columns)
 
@@ -331,19 +351,13 @@ _BACKWARD = {
 # ---------------------------------------------------------------- losses
 
 
-# A function that is only called has a copy here and one in its own file, and which of them runs
-# would depend on what the process loaded first: their last bits may differ.
-_inlined_cross_entropy = inline(cross_entropy._cross_entropy.py_func)
-_inlined_binary_cross_entropy = inline(cross_entropy._binary_cross_entropy.py_func)
-
-
 @Operation
 def _cross_entropy(start, stop, row, numbers, step, data):
     n = stop - start
     y = block(data.scratch, row[Y], n, row[N_OUT])
     grad = block(data.scratch, row[GRAD], n, row[N_OUT])
     labels, weights = block(data.batch_labels, 0, n), block(data.batch_weights, 0, n)
-    return _inlined_cross_entropy(y, labels, weights, numbers[0], grad)
+    return _softmax_cross_entropy(y, labels, weights, numbers[0], grad)
 
 
 @Operation
@@ -352,12 +366,12 @@ def _binary_cross_entropy(start, stop, row, numbers, step, data):
     y = block(data.scratch, row[Y], n, row[N_OUT])
     grad = block(data.scratch, row[GRAD], n, row[N_OUT])
     t, weights = data.batch_targets[:n], block(data.batch_weights, 0, n)
-    return _inlined_binary_cross_entropy(y, t, weights, numbers[0], numbers[1], grad)
+    return _sigmoid_cross_entropy(y, t, weights, numbers[0], numbers[1], grad)
 
 
 def _of_outputs(rule: Any) -> Operation:
     """Make an operation of ``rule(y, t, number, values, grad)``: the loss of each row, weighted."""
-    inlined = inline(getattr(rule, "py_func", rule))  # for the same reason
+    inlined = _copied(rule)
 
     def operation(start, stop, row, numbers, step, data):
         n = stop - start
