@@ -46,11 +46,6 @@ def _switch(library: Any) -> tuple[Callable[[], int], Callable[[int], None]]:
     return library.get_num_threads, library.set_num_threads
 
 
-def n_blas_threads() -> int:
-    """Return how many threads matrix products take now, at most."""
-    return max((read() for read, _ in _switches()), default=1)
-
-
 class one_blas_thread:  # not a generator, which takes half as long again
     """Let BLAS use one thread for a while; `train` and estimators do so around convolutions.
 

@@ -33,7 +33,6 @@ from numpy.lib.stride_tricks import as_strided
 
 from layerkit.kernels._numpy import winograd
 from layerkit.kernels._numpy.activations import relu
-from layerkit.kernels._numpy.parts import in_parts
 from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_sizes, taps_of
 from layerkit.kernels.dispatch import compiled
 
@@ -72,39 +71,22 @@ def conv2d(
         return relu(conv2d(x, kernel, bias, *geometry, groups, algorithm))
     height, width = output_sizes(x.shape[1:3], kernel.shape[:2], *geometry)
     y = np.empty((len(x), height, width, kernel.shape[3]), x.dtype)
-
-    def fill(rows: slice) -> None:
-        _convolve(x[rows], kernel, bias, y[rows], geometry, groups, algorithm)
-
-    in_parts(fill, len(x), _work(y, kernel))
-    return y
-
-
-def _convolve(
-    x: np.ndarray,
-    kernel: np.ndarray,
-    bias: np.ndarray | None,
-    y: np.ndarray,
-    geometry: Geometry,
-    groups: int,
-    algorithm: str,
-) -> None:
-    """Overwrite y."""
     if _takes_winograd(kernel, geometry, groups, algorithm):
-        winograd.convolve(x, kernel, bias, geometry[1], y)
-        return
+        winograd.convolve(x, kernel, bias, padding, y)
+        return y
     x, groups = _spread(x, kernel, groups)
     # Long rows add faster than short ones, so the bias is added to whole rows of an image.
-    row_bias = None if bias is None else bias[None].repeat(y.shape[2], axis=0).ravel()
+    row_bias = None if bias is None else bias[None].repeat(width, axis=0).ravel()
     if _is_depthwise(kernel, groups):
         for chunk, windows in _windows(x, kernel, geometry, 1, prod(x.shape[1:])):
             _depthwise(windows[0], kernel, y[chunk])
             _add(y[chunk], row_bias)
-        return
+        return y
     weights = np.ascontiguousarray(_by_output(kernel, groups))
     for chunk, columns in _columns(x, kernel, geometry, groups):
         np.matmul(columns, weights, out=_by_group(y[chunk], groups))
         _add(y[chunk], row_bias)
+    return y
 
 
 @compiled
@@ -124,36 +106,19 @@ def conv2d_kernel_grad(
     kept from the forward pass they would take kh · kw times the memory of x.
     """
     geometry = stride, padding, dilation
-
-    def of_part(rows: slice) -> np.ndarray:
-        return _kernel_grad(x[rows], grad[rows], out, geometry, groups, algorithm)
-
-    sums = in_parts(of_part, len(x), _work(grad, out))
-    out[...] = sum(sums[1:], sums[0])
-
-
-def _kernel_grad(
-    x: np.ndarray,
-    grad: np.ndarray,
-    kernel: np.ndarray,
-    geometry: Geometry,
-    groups: int,
-    algorithm: str,
-) -> np.ndarray:
-    """Return dL/dkernel, in the shape of the kernel."""
-    total = np.zeros(kernel.shape, x.dtype)
-    if _takes_winograd(kernel, geometry, groups, algorithm):
-        winograd.kernel_grad(x, grad, geometry[1], total)
-        return total
-    x, groups = _spread(x, kernel, groups)
-    if _is_depthwise(kernel, groups):
-        for chunk, windows in _windows(x, kernel, geometry, 1, prod(x.shape[1:])):
+    if _takes_winograd(out, geometry, groups, algorithm):
+        winograd.kernel_grad(x, grad, padding, out)
+        return
+    x, groups = _spread(x, out, groups)
+    total = np.zeros(out.shape, x.dtype)
+    if _is_depthwise(out, groups):
+        for chunk, windows in _windows(x, out, geometry, 1, prod(x.shape[1:])):
             total += _depthwise_kernel_grad(windows[0], grad[chunk])
-        return total
-    sums = _by_output(total, groups)
-    for chunk, columns in _columns(x, kernel, geometry, groups):
-        sums += columns.swapaxes(1, 2) @ _by_group(grad[chunk], groups)
-    return total
+    else:
+        sums = _by_output(total, groups)
+        for chunk, columns in _columns(x, out, geometry, groups):
+            sums += columns.swapaxes(1, 2) @ _by_group(grad[chunk], groups)
+    out[...] = total
 
 
 @compiled
@@ -187,14 +152,7 @@ def conv2d_input_grad(
         opposite = (reach - top, reach - bottom), (across - left, across - right)
         flipped = transpose(kernel, groups)[::-1, ::-1]
         return conv2d(grad, flipped, None, stride, opposite, dilation, groups, algorithm)
-    dx = np.empty(x_shape, grad.dtype)
-
-    def fill(rows: slice) -> None:
-        shape = dx[rows].shape
-        dx[rows] = _scatter(grad[rows], kernel, shape, (stride, padding, dilation), groups)
-
-    in_parts(fill, len(grad), _work(grad, kernel))
-    return dx
+    return _scatter(grad, kernel, x_shape, (stride, padding, dilation), groups)
 
 
 def _scatter(
@@ -232,11 +190,6 @@ def _scatter(
         for i, j, seers, seen in taps_of((kh, kw), *geometry, cells, outputs):
             here[:, *seen] += shares[i, j][:, *seers]
     return dx.transpose(1, 2, 3, 0, 4).reshape(x_shape)
-
-
-def _work(y: np.ndarray, kernel: np.ndarray) -> int:
-    """Multiply-adds of a convolution with these outputs."""
-    return y.size * prod(kernel.shape[:3])
 
 
 def _takes_winograd(kernel: np.ndarray, geometry: Geometry, groups: int, algorithm: str) -> bool:
