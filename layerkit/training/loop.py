@@ -218,8 +218,8 @@ def train(
         validation.shape_targets(loss, network)
     warn_of_double_link(network, loss)
 
-    state = TrainingState(network, loss, optimizer, epochs)
-    run = Run(state, validation, score, monitor, patience, tol, callbacks, ranks)
+    state = TrainingState(network, loss, optimizer, epochs, validation=validation)
+    run = Run(state, score, monitor, patience, tol, callbacks, ranks)
     if checkpoint is not None:
         checkpoint.begin(run, batches, resume)
     run.bind_schedules(1 if isinstance(optimizer, LBFGS) else len(batches))

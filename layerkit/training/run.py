@@ -81,7 +81,6 @@ class Run:
     def __init__(
         self,
         state: TrainingState,
-        validation: Batches | None,
         score: Score | None,
         monitor: str,
         patience: int | None,
@@ -89,8 +88,7 @@ class Run:
         callbacks: Sequence[Callable[[TrainingState], Any]],
         ranks: Any = None,
     ) -> None:
-        self.state, self.validation, self.score = state, validation, score
-        state.validation = validation
+        self.state, self.score = state, score
         self.monitor = monitor
         self.patience, self.tol = patience, tol
         self.ranks = ranks
@@ -179,10 +177,10 @@ class Run:
         return params.copy(), [buffer.copy() for buffer in buffers]
 
     def _validate(self) -> dict[str, float]:
-        if self.validation is None:
-            return {}
         state = self.state
-        y_pred, y_true, weight = infer_all(self.plan, self.validation)
+        if state.validation is None:
+            return {}
+        y_pred, y_true, weight = infer_all(self.plan, state.validation)
         found = {"validation_loss": state.loss.forward(y_pred, y_true, weight)}
         if self.score:
             if isinstance(y_pred, Sequences) and isinstance(weight, np.ndarray):
@@ -193,7 +191,7 @@ class Run:
 
     def _track(self, value: float) -> None:
         """Remember the best epoch; stop when none was better for too long."""
-        if self.validation is not None and (value < self.best or self.best_weights is None):
+        if self.state.validation is not None and (value < self.best or self.best_weights is None):
             self.best_weights, self.state.history.best_epoch = self.good, self.state.epoch
         self.waited = 0 if value < self.best - self.tol else self.waited + 1
         self.best = min(self.best, value)

@@ -75,7 +75,7 @@ class TabularEstimator(BaseEstimator):
 
     @classmethod
     def single(cls, **params: Any) -> Self:
-        """Return the estimator with one member, in half the time of the default.
+        """Return the estimator with one member: 192 epochs, the default has 416 in all.
 
         Parameters
         ----------
