@@ -1,6 +1,9 @@
 """Whole epochs in one call: what training batch by batch gives, up to rounding."""
 
+import os
 import platform
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -179,3 +182,42 @@ def test_a_network_that_is_one_layer_learns(network):
     net = network(1).build(4, random_state=0, dtype=np.float64)
     history = train(net, MeanSquaredError(), Adam(0.1), (X, X[:, :1]), epochs=30, random_state=0)
     assert history["loss"][-1] < 0.2 * history["loss"][0]
+
+
+TWO_NETWORKS = """
+import hashlib
+import numpy as np
+from layerkit import BatchNorm, Dense, Dropout, Sequential, Tanh, kernels
+from layerkit.losses import BinaryCrossEntropy, CategoricalCrossEntropy
+from layerkit.optimizers import SGD, Adam
+from layerkit.training import train
+
+kernels.use("numba")
+rng = np.random.default_rng(0)
+X = rng.standard_normal((700, 20)).astype(np.float32)
+y, t = rng.integers(3, size=700), (X[:, :1] > 0).astype(np.float32)
+body = lambda out: Sequential([Dense(24), BatchNorm(), Tanh(), Dropout(0.2), Dense(out)])
+for network, loss, optimizer, target in (
+    (body(3), CategoricalCrossEntropy(), Adam(0.01), y),
+    (body(1), BinaryCrossEntropy(), SGD(0.05, momentum=0.9), t),
+):
+    train(network, loss, optimizer, (X, target), epochs=5, random_state=0)
+    print(hashlib.sha256(network.flat_params).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_code_from_the_cache_has_the_bits_of_code_compiled_here(tmp_path):
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    compiled, cached = (
+        subprocess.run(
+            [sys.executable, "-c", TWO_NETWORKS],
+            env=env,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        for _ in range(2)
+    )
+    assert "compiling" in compiled.stderr and "compiling" not in cached.stderr
+    assert compiled.stdout == cached.stdout
