@@ -98,9 +98,10 @@ def test_a_batch_of_zero_weights_does_nothing(table):
     only_weighted = Sequential([Dense(4), BatchNorm(), Dense(2)]).build(4, random_state=0)
     fit(network, (X[:40], y[:40], weight), batch_size=20, shuffle=False)
     fit(only_weighted, [(X[:20], y[:20], np.full(20, 2.0))])
-    np.testing.assert_array_equal(network.flat_params, only_weighted.flat_params)
-    np.testing.assert_array_equal(
-        network[1].buffers["running_mean"], only_weighted[1].buffers["running_mean"]
+    # Arrays may be learned in whole epochs, batches that are given are not: equal up to rounding.
+    np.testing.assert_allclose(network.flat_params, only_weighted.flat_params, 1e-6, 1e-7)
+    np.testing.assert_allclose(
+        network[1].buffers["running_mean"], only_weighted[1].buffers["running_mean"], 1e-6, 1e-7
     )
 
 

@@ -129,6 +129,7 @@ def _copied(kernel: Any) -> Any:
     runs would depend on what the process loaded first: their last bits may differ.
     """
     options = {**kernel.targetoptions, "forceinline": True}
+    del options["nopython"]  # which njit sets itself
     return numba.njit(**options)(kernel.py_func)
 
 
