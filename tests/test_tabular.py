@@ -243,7 +243,7 @@ def kinds_of_models():
     yield "dates", TabularRegressor(**QUICKEST).fit(X, y), X
 
 
-@pytest.mark.parametrize("which", kinds_of_models(), ids=lambda which: which[0])
+@pytest.mark.parametrize("which", list(kinds_of_models()), ids=lambda which: which[0])
 def test_in_a_model_file_and_back(which, tmp_path):
     _, model, X = which
     save(model, tmp_path / "model.npz")
@@ -268,7 +268,7 @@ def as_inputs(model, X):
     return inputs
 
 
-@pytest.mark.parametrize("which", kinds_of_models(), ids=lambda which: which[0])
+@pytest.mark.parametrize("which", list(kinds_of_models()), ids=lambda which: which[0])
 def test_the_whole_thing_in_onnx(which, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     name, model, X = which
