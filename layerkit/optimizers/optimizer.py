@@ -170,7 +170,7 @@ class Optimizer(Parameterized):
         raise NotImplementedError(f"{type(self).__name__} has no update")
 
     def coefficients(self, rate: float, t: int) -> tuple[float, ...] | None:
-        """Return `update` as a rule of `layerkit.kernels.train_epoch` and its numbers, or None.
+        """Return `update` as a rule of `layerkit.kernels.epoch_program` and its numbers, or None.
 
         A class that overrides `update` states it anew.
 
@@ -266,7 +266,7 @@ class Optimizer(Parameterized):
         Returns
         -------
         (int, ndarray) or None
-            The rule of `layerkit.kernels.train_epoch`, and the vectors that it remembers, to be
+            The rule of `layerkit.kernels.epoch_program`, and the vectors that it remembers, to be
             changed; None where the kernel does not know it, or something is frozen or clipped.
         """
         clips = self.clip_value is not None or self.clip_norm is not None
@@ -294,7 +294,7 @@ class Optimizer(Parameterized):
         Returns
         -------
         rows : list of tuple
-            As `layerkit.kernels.train_epoch` says, without the normalizers.
+            As `layerkit.kernels.epoch_program` says, without the normalizers.
         """
         assert self._state is not None
         rows, t = [], self._state["ages"][0]
