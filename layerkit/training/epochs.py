@@ -24,10 +24,13 @@ _NO_ORDER = np.empty(0, np.int64)
 
 
 class Epochs:
-    """The epochs of a training run, computed at once wherever that is possible."""
+    """The epochs of a training run, computed at once wherever that is possible.
 
-    def __init__(self, run: Run, batches: Batches) -> None:
-        self.run, self.source = run, batches.table
+    ``whole`` makes all rows one batch.
+    """
+
+    def __init__(self, run: Run, batches: Batches, whole: bool = False) -> None:
+        self.run, self.source, self.whole = run, batches.table, whole
         self.known_for: tuple[Any, ...] = ()
         self.rows: Any = None  # X, loss and weights, as the kernel takes them
         self.params: np.ndarray | None = None  # of the network that the table is for
@@ -77,6 +80,28 @@ class Epochs:
             raise FloatingPointError(f"weights are not finite, {first_nonfinite(network, x)}")
         return sum((normalizers * losses).tolist()) / sum(normalizers.tolist())
 
+    def value(self) -> float | None:
+        """Compute the loss of all rows, and leave its gradient in the network's ``flat_grads``.
+
+        Returns
+        -------
+        loss : float or None
+            None where that is not possible, or where the loss is not finite.
+        """
+        source = self.source
+        if source is None or not self._prepared(source) or self.rows[1].alpha is not None:
+            return None
+        assert self.table is not None and self.params is not None
+        if self.program is None:
+            self.program = self._program_for((kernels.NO_STEP, self.params[np.newaxis]))
+        steps, loss = np.zeros((1, 8)), np.empty(1)
+        steps[:, 0] = self.most * source.mean_weight
+        words, drawn = self.table.draw([self.most])
+        self.table.load()
+        done = self.program(_NO_ORDER, self.bounds, words, drawn, steps, loss)
+        self.table.keep()
+        return float(loss[0]) if done else None
+
     def _prepared(self, source: Any) -> bool:
         """Whether network and data are known to the kernel, as they are now."""
         state = self.run.state
@@ -90,12 +115,13 @@ class Epochs:
         params = network.flat_params
         if self.table is None or described != self.table.described or params is not self.params:
             self.table, self.params, self.program = None, params, None
-            sizes = [stop - start for start, stop in source.bounds]
+            bounds = [(0, len(self.rows[0]))] if self.whole else source.bounds
+            sizes = [stop - start for start, stop in bounds]
             if min(sizes) < 2 and any(isinstance(layer, BatchNorm) for layer, _, _ in described):
                 return False
             if max(sizes) * _widest_product(described) > ALONE:
                 return False
-            self.bounds, self.most = np.array(source.bounds, np.int64), max(sizes)
+            self.bounds, self.most = np.array(bounds, np.int64), max(sizes)
             self.table = tabulate(network, described, self.most)
         return True
 
