@@ -35,7 +35,7 @@ class Epochs:
         self.rows: Any = None  # X, loss and weights, as the kernel takes them
         self.params: np.ndarray | None = None  # of the network that the table is for
         self.table: Table | None = None
-        self.bounds = np.empty((0, 2), np.int64)
+        self.bounds, self.normalizers = np.empty((0, 2), np.int64), np.empty(0)
         self.most = 0  # rows of a batch
         self.rule: tuple[int, np.ndarray | None] = kernels.NO_STEP, None
         self.program: kernels.Program | None = None  # for rows, table and rule
@@ -58,10 +58,10 @@ class Epochs:
             return None
         if self.program is None or rule[0] != self.rule[0] or rule[1] is not self.rule[1]:
             self.rule, self.program = rule, self._program_for(rule)
-        order, bounds = source.next_order(), self.bounds
+        order, bounds, normalizers = source.next_order(), self.bounds, self.normalizers
         if weights.size and not weights.all():
-            bounds = _that_count(bounds, order, weights)
-        normalizers = (bounds[:, 1] - bounds[:, 0]) * source.mean_weight
+            count = [bool(weights[_rows_of(order, ends)].any()) for ends in bounds]
+            bounds, normalizers = bounds[count], normalizers[count]
         losses = np.empty(len(bounds))
         most = max(1, int(CHUNK / (self.table.work * self.most)))
         for start in range(0, len(bounds), most):
@@ -122,6 +122,7 @@ class Epochs:
             if max(sizes) * _widest_product(described) > ALONE:
                 return False
             self.bounds, self.most = np.array(bounds, np.int64), max(sizes)
+            self.normalizers = np.array(sizes) * source.mean_weight
             self.table = tabulate(network, described, self.most)
         return True
 
@@ -189,16 +190,18 @@ class Epochs:
         assert self.table is not None and self.program is not None
         table, state, alpha = self.table, self.run.state, self.rows[1].alpha
         optimizer = state.optimizer
-        if alpha is None:
-            decays = [float(optimizer.weight_decay)] * len(bounds)
-        else:
-            decays = [alpha / n for n in normalizers.tolist()]
-        steps = np.empty((len(bounds), 8))
-        steps[:, 0], steps[:, 1:] = normalizers, optimizer.next_steps(decays)
+        rows = normalizers.tolist()
+        decays = [float(optimizer.weight_decay) if alpha is None else alpha / n for n in rows]
+        steps = zip(rows, optimizer.next_steps(decays), strict=True)
         words, drawn = table.draw([stop - start for start, stop in bounds.tolist()])
         table.load()
         done = self.program(
-            _NO_ORDER if order is None else order, bounds, words, drawn, steps, losses
+            _NO_ORDER if order is None else order,
+            bounds,
+            words,
+            drawn,
+            np.array([(n, *step) for n, step in steps]),
+            losses,
         )
         table.keep()
         optimizer.advance(done)
@@ -217,8 +220,3 @@ def _widest_product(described: list[Any]) -> int:
 def _rows_of(order: np.ndarray | None, bounds: np.ndarray) -> Any:
     rows = slice(*bounds.tolist())
     return rows if order is None else order[rows]
-
-
-def _that_count(bounds: np.ndarray, order: np.ndarray | None, weights: np.ndarray) -> np.ndarray:
-    """Leave out batches whose weights are all zero."""
-    return bounds[[bool(weights[_rows_of(order, ends)].any()) for ends in bounds]]
