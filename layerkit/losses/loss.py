@@ -15,7 +15,7 @@ _let_nonfinite_pass = np.errstate(over="ignore", under="ignore", divide="ignore"
 
 
 class Tabled(NamedTuple):
-    """A loss as `layerkit.kernels.train_epoch` knows it, with all targets of a training run."""
+    """A loss as `layerkit.kernels.epoch_program` knows it, with all targets of a training run."""
 
     code: int
     numbers: tuple[float, float]
