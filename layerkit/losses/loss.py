@@ -308,7 +308,25 @@ class Loss(Parameterized):
     def by_step(
         self, rows: Sequences, y_true: Any, sample_weight: Any
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return predictions, targets and weights of all steps, which are the samples then."""
+        """Return predictions, targets and weights of all steps, which are the samples then.
+
+        Parameters
+        ----------
+        rows : Sequences
+            Predictions.
+        y_true, sample_weight : object
+            As for `forward`.
+
+        Returns
+        -------
+        y_pred, y_true, sample_weight : ndarray
+            One for each step; a row of n steps has the weight of a step n times smaller.
+
+        Raises
+        ------
+        ValueError
+            If targets or weights do not fit the rows.
+        """
         if isinstance(y_true, np.ndarray) and y_true.shape[:2] == rows.shape[:2]:
             y_true = Sequences.from_array(y_true)
         targets = step_values(rows, y_true, "y_true")
