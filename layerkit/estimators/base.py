@@ -19,9 +19,9 @@ from layerkit.estimators.callbacks import CallbackSupport, as_fit_callbacks, wit
 from layerkit.estimators.learning import Recipe, learn
 from layerkit.estimators.preparing import (
     Task,
+    as_fitted,
     check_mapped,
     check_shape,
-    counts_steps,
     hold_out,
     prepare,
     seed_of,
@@ -37,7 +37,7 @@ from layerkit.layers import Identity
 from layerkit.optimizers import LBFGS
 from layerkit.parameters import Parameterized, if_class, is_size
 from layerkit.seeds import with_plain_seed, with_seed
-from layerkit.sequences import Sequences, as_sequences
+from layerkit.sequences import Sequences
 from layerkit.shapes import size_of
 from layerkit.training import Checkpoint
 from layerkit.training.batches import mapping_of, release
@@ -313,7 +313,8 @@ class NetworkEstimator(
         -------
         activations : ndarray of shape (n_samples, n_activations)
             Flattened, if the layer gives images or sequences. `set_output` and
-            `get_feature_names_out` are for the last hidden layer, another gives an array.
+            `get_feature_names_out` are for the last hidden layer, another gives an array. A list of
+            arrays ``(time_i, n_activations)``, if it gives every step of rows of unequal length.
         """
         check_is_fitted(self, "network_")
         if layer == -1 or len(self._hidden(layer)) == self._n_hidden:  # type: ignore[arg-type]
@@ -326,7 +327,8 @@ class NetworkEstimator(
         if self._n_hidden == 0 and issparse(X):
             X = X.toarray()  # X itself, which no Dense layer makes dense here
         with for_work(work_of(hidden, X)):
-            return infer_in_batches(hidden, X).reshape(X.shape[0], -1)
+            y = infer_in_batches(hidden, X)
+        return list(y) if isinstance(y, Sequences) else y.reshape(X.shape[0], -1)
 
     def _hidden(self, layer: int | str) -> Layer:
         """Return the network up to and including a hidden layer."""
@@ -370,9 +372,9 @@ class NetworkEstimator(
         if (passing := self._passing(X)) is not None:
             return passing
         check_is_fitted(self, "network_")
-        X = Sequences.from_array(X) if counts_steps(self, X) else as_sequences(X)
+        rows, X = X, as_fitted(self, X)
         if isinstance(X, Sequences):
-            X = validate_sequences(self, X, reset=False)
+            X = validate_sequences(self, X, rows, reset=False)
             check_shape(self, X)
             return X
         if getattr(X, "ndim", 2) > 2:  # scikit-learn would speak of features
