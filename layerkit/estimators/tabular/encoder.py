@@ -148,10 +148,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             If columns are others than in `fit`, or hold another kind of values; it names them.
         """
         check_is_fitted(self)
-        names, values = self._read(X, reset=False)
-        for i, (column, found) in enumerate(zip(self.columns_, values, strict=True)):
-            values[i] = _as_fitted(column, names[i], found)
-        return self._encode(values)
+        return self._encode(self._read(X, reset=False)[1])
 
     def _read(self, X: Any, reset: bool) -> tuple[list[str], list[np.ndarray]]:
         if issparse(X):
@@ -184,10 +181,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         self.n_codes_ = [n_codes for n_codes, names in sizes for _ in names]
 
     def _encode(self, values: list[np.ndarray]) -> np.ndarray:
-        parts = []
-        for column, found in zip(self.columns_, values, strict=True):
-            parts.append(column.features(found, self.clip))
-        return np.hstack(parts)
+        """Turn columns that have been read into features."""
+        pairs = zip(self.columns_, values, strict=True)
+        return np.hstack([c.features(_as_fitted(c, found), self.clip) for c, found in pairs])
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the features.
@@ -238,7 +234,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _as_fitted(column: Column, name: str, found: np.ndarray) -> np.ndarray:
+def _as_fitted(column: Column, found: np.ndarray) -> np.ndarray:
     """Return values as the kind of column that `fit` saw takes them, or raise."""
     kinds = {"f": "number", "M": "date", "O": "category"}
     kind = kinds[found.dtype.kind]
@@ -253,7 +249,7 @@ def _as_fitted(column: Column, name: str, found: np.ndarray) -> np.ndarray:
     if kind != "date" and empty:  # no value says what it is
         return np.full(len(found), np.nan if column.kind == "number" else np.datetime64("NaT", "s"))
     raise ValueError(
-        f"column {name!r} held {_PLURAL[column.kind]} in fit and holds {_PLURAL[kind]} now, "
+        f"column {column.name!r} held {_PLURAL[column.kind]} in fit and holds {_PLURAL[kind]} now, "
         f"such as {_example(found)!r}"
     )
 
