@@ -139,6 +139,29 @@ def test_held_out_rows():
     assert len(model.best_iter_) == 2 and all(1 <= best <= 3 for best in model.best_iter_)
 
 
+def test_numbers_far_from_all_that_was_seen():
+    X, y = table(60)
+    model = TabularRegressor(**QUICKEST, linear=False).fit(X, y)
+    alike = pd.concat([X[:1]] * 4).assign(size=[1e12, 1e30, 1e300, -1e300])
+    far = model.predict(alike)
+    assert np.isfinite(far).all() and far[1] == far[2] != far[3]
+
+
+@pytest.mark.parametrize(
+    "cv, message",
+    [
+        ([([*range(9)], [])], r"each; the first split has parts of \[9, 0\]"),
+        ([([], [1])], r"parts of \[0, 1\]"),
+        ([([0, 90], [1])], "cv names rows that X, of 40 rows, has not"),
+    ],
+    ids=["none held out", "none to learn from", "beyond"],
+)
+def test_splits_without_rows_are_refused(cv, message):
+    X, y = table(40)
+    with pytest.raises(ValueError, match=message):
+        TabularRegressor(**QUICKEST, cv=cv).fit(X, y)
+
+
 def test_refit_learns_from_all_rows():
     X, y = table(100)
     plain = TabularRegressor(**QUICKEST).fit(X, y)

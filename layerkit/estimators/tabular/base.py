@@ -22,7 +22,13 @@ from layerkit.estimators.callbacks import (
 )
 from layerkit.estimators.preparing import stream
 from layerkit.estimators.rules import TABULAR
-from layerkit.estimators.tabular.learning import Member, Rows, learn_member, raw_outputs
+from layerkit.estimators.tabular.learning import (
+    Member,
+    Rows,
+    as_input,
+    learn_member,
+    raw_outputs,
+)
 from layerkit.estimators.tabular.networks import network_for, optimizer_for
 from layerkit.estimators.tabular.preparing import Task, prepare
 from layerkit.estimators.tabular.scores import NegativeLoss, ScorerOfRaw
@@ -233,7 +239,7 @@ class TabularEstimator(CallbackSupport, BaseEstimator):
     def _raw(self, X: Any) -> list[np.ndarray]:
         """Return the raw outputs of every member."""
         check_is_fitted(self, "networks_")
-        features = self.encoder_.transform(X).astype(np.float32)
+        features = as_input(self.encoder_.transform(X))
         return [raw_outputs(network, features) for network in self.networks_]
 
     def _check(self) -> None:

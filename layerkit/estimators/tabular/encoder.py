@@ -28,8 +28,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     dates and times         year, month, weekday and hour, these also as sine and cosine
     ======================  ====================================================================
 
-    Categories are columns of text, booleans, objects and pandas' ``category``; numbers in a column
-    of objects are numbers. What is missing or was not there in `fit` is 0 among the categories;
+    Categories are columns of text, booleans, objects and pandas' ``category``, also of numbers;
+    numbers in a column of objects are numbers. Durations are numbers, in seconds; periods are the
+    times when they begin. What is missing or was not there in `fit` is 0 among the categories;
     among codes it shares 0 with those that were seen only once, so that an embedding learns a
     vector for it. A column whose values are all the same is left out.
 
@@ -169,8 +170,19 @@ class TableEncoder(TransformerMixin, BaseEstimator):
                 f"Found array with 0 {lacking}(s) (shape={tuple(X.shape)}) while a minimum of 1 is "
                 "required."
             )
-        validate_data(self, X, reset=reset, skip_check_array=True)
+        try:
+            validate_data(self, X, reset=reset, skip_check_array=True)
+        except ValueError as error:
+            raise ValueError(f"{error}{self._first_difference(X, reset)}") from None
         return read_table(X)
+
+    def _first_difference(self, X: Any, reset: bool) -> str:
+        """Say where the columns are in another order, if they are the same."""
+        known, given = getattr(self, "feature_names_in_", ()), list(getattr(X, "columns", ()))
+        if reset or not len(known) or sorted(known) != sorted(map(str, given)):
+            return ""
+        i = next(i for i, (a, b) in enumerate(zip(known, given, strict=True)) if a != b)
+        return f"Column {i} is {given[i]!r}, in fit it was {known[i]!r}"
 
     def _learn(self, names: list[str], values: list[np.ndarray]) -> None:
         """Find out what columns are that have been read."""

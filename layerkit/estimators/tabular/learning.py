@@ -22,6 +22,15 @@ BLOCK = 256
 """Rows that are predicted at a time, always so many: what a row gives depends on no other."""
 
 
+LARGEST = 1e15
+"""Features beyond ± this are so much: their squares are still numbers of float32."""
+
+
+def as_input(features: np.ndarray) -> np.ndarray:
+    """Return features as the networks take them, in float32."""
+    return features.clip(-LARGEST, LARGEST).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class Rows:
     """Rows as a network takes them: features in float32, targets as the loss takes them."""

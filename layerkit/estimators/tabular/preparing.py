@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight
 from layerkit.estimators.preparing import stream
 from layerkit.estimators.tabular.columns import Values
 from layerkit.estimators.tabular.encoder import TableEncoder
-from layerkit.estimators.tabular.learning import Rows
+from layerkit.estimators.tabular.learning import Rows, as_input
 from layerkit.estimators.targets import Target
 from layerkit.seeds import as_seed_sequence
 
@@ -64,8 +64,8 @@ class Task:
 
     def rows(self, table: Table) -> Rows:
         """Return a table as the networks take it."""
-        features = self.encoder._encode(table.values).astype(np.float32)
-        return Rows(features, self.target.encode(table.y), table.weight)
+        features = self.encoder._encode(table.values)
+        return Rows(as_input(features), self.target.encode(table.y), table.weight)
 
 
 def prepare(estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Task:
@@ -116,8 +116,7 @@ def _split(estimator: Any, X: Any, y: Any, table: Table, seed: np.random.SeedSeq
     used, cv = table.used, estimator.cv
     if cv is not None:
         splits = cv.split(X, y) if hasattr(cv, "split") else cv
-        parts = [np.arange(len(table.y))[part] for part in next(iter(splits))]
-        return [np.intersect1d(part, used) for part in parts]
+        return _first_split(next(iter(splits)), used, len(table.y))
     if len(used) < _FEWEST_TO_SPLIT:
         return used, used
     fraction = estimator.validation_fraction
@@ -126,6 +125,21 @@ def _split(estimator: Any, X: Any, y: Any, table: Table, seed: np.random.SeedSeq
         labels = None
     state = int(stream(seed, 1).generate_state(1)[0])
     return train_test_split(used, test_size=fraction, stratify=labels, random_state=state)
+
+
+def _first_split(split: Any, used: np.ndarray, n_rows: int) -> list[np.ndarray]:
+    """Return the rows of a split that have a weight, or raise if a part has none."""
+    try:
+        parts = [np.intersect1d(np.arange(n_rows)[part], used) for part in split]
+    except IndexError as error:
+        raise ValueError(f"cv names rows that X, of {n_rows} rows, has not: {error}") from None
+    sizes = [len(part) for part in parts]
+    if len(sizes) != 2 or not all(sizes):
+        raise ValueError(
+            "cv must give (train, test) with at least one row that has a weight in each; the first "
+            f"split has parts of {sizes}"
+        )
+    return parts
 
 
 def _can_stratify(labels: np.ndarray, fraction: float) -> bool:

@@ -16,6 +16,7 @@ from layerkit.estimators.tabular.columns import (
     DateColumn,
     NumberColumn,
 )
+from layerkit.estimators.tabular.learning import LARGEST
 from layerkit.estimators.targets import Labels, Multilabel, Numbers
 from layerkit.interchange.onnx.graph import OPSET, Graph, Value, dtype_in_onnx
 from layerkit.interchange.onnx.models import Output, decode, renaming, write_network
@@ -90,6 +91,7 @@ def _scaled(g: Graph, column: NumberColumn, values: str, missing: str, base: int
     """Write scaled numbers; they are given less ``base``."""
     center, scale = np.array([[column.center - base]]), np.array([[column.scale]])
     scaled = g.node("Mul", g.node("Sub", values, center), scale)
+    scaled = g.node("Clip", scaled, np.array(-LARGEST), np.array(LARGEST))
     return g.node("Where", missing, np.array([[0.0]]), scaled)
 
 
