@@ -15,7 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from layerkit.archive import ModelFileError
-from layerkit.estimators.callbacks import CallbackSupport, as_fit_callbacks, with_callbacks
+from layerkit.estimators.callbacks import CallbackSupport, with_callbacks
 from layerkit.estimators.learning import Recipe, learn
 from layerkit.estimators.preparing import (
     Task,
@@ -236,30 +236,6 @@ class NetworkEstimator(
         self.__dict__.update(attributes)
         recipe.warn(self.optimizer_, history)
         return self
-
-    def set_callbacks(self, *callbacks: Any) -> Any:
-        """Set what is called while the network learns.
-
-        Parameters
-        ----------
-        *callbacks : scikit-learn callbacks, or callables
-            Objects of scikit-learn's protocol (`sklearn.callback.ProgressBar`,
-            `sklearn.callback.ScoringMonitor`) see one task for every epoch. Callables are given the
-            `layerkit.training.TrainingState` after every epoch, as in `layerkit.training.train`;
-            their method ``on_batch``, if they have one, after every step. If one raises, the
-            estimator is fitted as it was before. Without arguments: forget them.
-
-        Returns
-        -------
-        self : object
-            The estimator.
-
-        Raises
-        ------
-        TypeError
-            If one is neither.
-        """
-        return super().set_callbacks(*as_fit_callbacks(callbacks))
 
     def train_arguments(
         self, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None
