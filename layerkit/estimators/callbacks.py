@@ -9,7 +9,7 @@ from sklearn import callback
 
 from layerkit.training import History, TrainingState
 
-CallbackSupport = callback.CallbackSupportMixin
+CallbackSupport: Any = callback.CallbackSupportMixin
 with_callbacks = callback.with_callbacks
 
 
