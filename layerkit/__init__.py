@@ -57,8 +57,29 @@ from layerkit.layers import *  # noqa: F403
 from layerkit.layers import __all__ as _layers
 from layerkit.version import __version__ as __version__
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what `__getattr__` finds, for editors and type checkers
+    from layerkit import (  # noqa: F401
+        datasets,
+        distributed,
+        estimators,
+        fused,
+        inspection,
+        interchange,
+        losses,
+        optimizers,
+        schedules,
+        training,
+    )
     from layerkit.archive import ModelFileError
+    from layerkit.estimators import (
+        MLPClassifier,
+        MLPRegressor,
+        SequentialClassifier,
+        SequentialRegressor,
+        TableEncoder,
+        TabularClassifier,
+        TabularRegressor,
+    )
     from layerkit.inspection import check_gradients, check_loss_gradients
 
 _packages = [
@@ -73,27 +94,30 @@ _packages = [
     "schedules",
     "training",
 ]
-_estimators = [
+_elsewhere = {
+    "MLPClassifier": "estimators",
+    "MLPRegressor": "estimators",
+    "ModelFileError": "archive",
+    "SequentialClassifier": "estimators",
+    "SequentialRegressor": "estimators",
+    "TableEncoder": "estimators",
+    "TabularClassifier": "estimators",
+    "TabularRegressor": "estimators",
+    "check_gradients": "inspection",
+    "check_loss_gradients": "inspection",
+}
+__all__ = [
+    "Layer",
     "MLPClassifier",
     "MLPRegressor",
+    "ModelFileError",
     "SequentialClassifier",
     "SequentialRegressor",
     "TableEncoder",
     "TabularClassifier",
     "TabularRegressor",
-]
-_elsewhere = {
-    "ModelFileError": "archive",
-    "check_gradients": "inspection",
-    "check_loss_gradients": "inspection",
-    **dict.fromkeys(_estimators, "estimators"),
-}
-__all__ = [
-    "Layer",
-    "ModelFileError",
     "check_gradients",
     "check_loss_gradients",
-    *_estimators,
     *_layers,
 ]
 

@@ -299,13 +299,19 @@ def test_warm_start_keeps_its_split(monkeypatch):
 
 
 def test_it_says_that_it_did_not_converge():
-    with pytest.warns(ConvergenceWarning, match="SequentialClassifier: max_iter=2 epochs") as seen:
-        classifier(max_iter=2, n_iter_no_change=10).fit(X_IRIS, Y_IRIS)
-    assert seen[0].filename == __file__
-    with pytest.warns(ConvergenceWarning, match="optimizer__max_iter=3 epochs were not enough"):
+    with pytest.warns(ConvergenceWarning, match="optimizer__max_iter=3 epochs were not") as seen:
         classifier(optimizer=LBFGS(max_iter=3), n_iter_no_change=10).fit(X_IRIS, Y_IRIS)
+    assert seen[0].filename == __file__
     with pytest.warns(ConvergenceWarning, match=": max_iter=2 epochs were not enough"):
         classifier(max_iter=2, optimizer=LBFGS(), n_iter_no_change=10).fit(X_IRIS, Y_IRIS)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_epochs_that_were_asked_for_are_no_reason_to_warn(optimizer):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = SequentialClassifier([Dense(3)], max_iter=2, optimizer=optimizer, random_state=0)
+        assert model.fit(X_IRIS, Y_IRIS).n_iter_ == 2
 
 
 def test_training_stops_when_the_loss_does():

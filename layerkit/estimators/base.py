@@ -163,8 +163,8 @@ class NetworkEstimator(
         Warns
         -----
         ConvergenceWarning
-            If ``max_iter`` epochs, of the estimator or of an `LBFGS`, were not enough (never with
-            ``n_iter_no_change=None``).
+            If L-BFGS, or one of the MLPs, has not converged after ``max_iter`` epochs (never with
+            ``n_iter_no_change=None``). Elsewhere they are the number that was asked for.
         DivergenceWarning
             If numbers that are not finite turned up; the last good weights are kept.
 

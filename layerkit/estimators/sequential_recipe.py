@@ -109,11 +109,14 @@ class SequentialRecipe(Recipe):
         return {"patience": None if forever else int(patience), "tol": float(self.estimator.tol)}
 
     def warn(self, optimizer: Any, history: History) -> None:
-        limit, name = self.epochs, "max_iter"
-        if isinstance(optimizer, LBFGS) and optimizer.max_iter < limit:
-            limit, name = optimizer.max_iter, "optimizer__max_iter"
-        ended = self.patient or len(history) != limit or history.stopped
-        if not ended and self.estimator.n_iter_no_change is not None:
+        """Epochs are what was asked for; L-BFGS seeks a minimum, and may not have reached it."""
+        if not isinstance(optimizer, LBFGS) or self.patient or history.stopped:
+            return
+        own = optimizer.max_iter < self.epochs
+        name, limit = (
+            ("optimizer__max_iter", optimizer.max_iter) if own else ("max_iter", self.epochs)
+        )
+        if len(history) == limit and self.estimator.n_iter_no_change is not None:
             warnings.warn(
                 f"{type(self.estimator).__name__}: {name}={limit} epochs were not enough to "
                 "converge; raise it, or set n_iter_no_change=None to have exactly so many",

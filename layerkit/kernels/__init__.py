@@ -50,8 +50,10 @@ All kernels mean the same by ``x, y`` (input and output), ``grad`` (dL/dy, the g
 output), ``x_shape`` (of the input whose gradient is asked for) and ``out`` (array to overwrite with
 the result).
 """
-# ruff: noqa: F401
 
+from __future__ import annotations
+
+# ruff: noqa: F401
 from types import ModuleType as _ModuleType
 
 from layerkit.kernels._numpy.activations import (

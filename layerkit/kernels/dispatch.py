@@ -13,6 +13,8 @@ estimators do, and what is less than `WORTH_WAKING` runs in NumPy. The rule look
 not at what the process did before: the same fit always runs the same kernels.
 """
 
+from __future__ import annotations
+
 import functools
 import os
 import warnings

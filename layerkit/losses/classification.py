@@ -1,5 +1,7 @@
 """Cross-entropies, on logits unless they say otherwise."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

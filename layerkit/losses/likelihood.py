@@ -1,5 +1,7 @@
 """Negative log-likelihoods of distributions whose parameters the network predicts."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -1,5 +1,7 @@
 """The contract of a loss: one number, and the exact derivative of that number."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any, ClassVar, NamedTuple
@@ -24,12 +26,12 @@ class Tabled(NamedTuple):
     alpha: float | None = None  # of a penalty alpha / (2 normalizer) ||W||², which joins the loss
 
     @classmethod
-    def of_labels(cls, code: int, labels: np.ndarray, dtype: Any, number: float) -> "Tabled":
+    def of_labels(cls, code: int, labels: np.ndarray, dtype: Any, number: float) -> Tabled:
         """Return a loss of classes."""
         return cls(code, (number, 0.0), labels.astype(np.int64), np.empty((0, 0), dtype))
 
     @classmethod
-    def of_numbers(cls, code: int, targets: np.ndarray, dtype: Any, *numbers: float) -> "Tabled":
+    def of_numbers(cls, code: int, targets: np.ndarray, dtype: Any, *numbers: float) -> Tabled:
         """Return a loss of outputs, each with its target."""
         first, second = (*numbers, 0.0, 0.0)[:2]
         targets = np.require(targets.astype(dtype, copy=False), requirements=["C", "W"])
