@@ -71,7 +71,7 @@ def frozen_layers(e: Evidence) -> Verdict | None:
               if not layer.children() and layer.params and not layer.trainable]  # fmt: skip
     if not frozen or not e.now.finite or e.now.loss < 0.4 * e.constant:
         return None
-    stays = probes.smooth_end(e.rehearse(1.0)[0])
+    stays = probes.smooth_end(e.rehearse_as()[0])
     thawed, broke = e.rehearse_as(_thawed)
     if broke or not probes.smooth_end(thawed) < BETTER * stays:
         return None
@@ -102,7 +102,7 @@ def clipped_gradient(e: Evidence) -> Verdict | None:
     limits = {name: limit for name, limit in given.items() if limit and limit < CLIPPED * norm}
     if not limits or (e.trained and e.now.training_loss < 0.4 * e.constant):
         return None
-    stays = probes.smooth_end(e.rehearse(1.0)[0])
+    stays = probes.smooth_end(e.rehearse_as()[0])
     free, broke = e.rehearse_as(_unclipped)
     if broke or not probes.smooth_end(free) < BETTER * stays:
         return None
