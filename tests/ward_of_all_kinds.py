@@ -21,7 +21,6 @@ from clinic import (
     mlp,
     rare,
     rings,
-    spirals,
     split,
 )
 from ward_of_backwards import (
@@ -54,7 +53,6 @@ from layerkit import (
     GlobalAvgPool2D,
     LayerNorm,
     LogSoftmax,
-    MaxPool2D,
     MultiHeadAttention,
     ReLU,
     Residual,
@@ -163,12 +161,6 @@ def gap_in_a_series(seed, filled=False):
     return Run(Sequential([LSTM(8), Dense(2)]), CCE(), Adam(0.01), (X, y), 8)
 
 
-def infinite_target(seed, filled=False):
-    X, y = wide_curve(seed)
-    y[17, 2] = 0 if filled else np.inf
-    return Run(mlp(16, out=4), MSE(), Adam(0.01), (X, y), 8)
-
-
 def channels_first(seed, last=False):
     X, y = shapes(seed)
     X = X if last else np.moveaxis(X, -1, 1)
@@ -274,7 +266,7 @@ def straight_outputs(seed, act=None):
 
 def frozen_cnn(seed, thaw=False):
     data = shapes(seed)
-    layers = [x for _ in range(2) for x in (Conv2D(4, 3), ReLU())]
+    layers = [x for _ in range(2) for x in (Conv2D(4, 3), Tanh())]
     network = built(Sequential([*layers, GlobalAvgPool2D(), Dense(3)]), data, seed)
     for layer in network.layers[:-1]:
         layer.trainable = thaw
@@ -291,9 +283,9 @@ def frozen_codes(seed, thaw=False):
 
 def frozen_recurrence(seed, thaw=False):
     data = series(seed)
-    network = built(Sequential([SimpleRNN(4), Dense(2)]), data, seed)
+    network = built(Sequential([GRU(6), Dense(2)]), data, seed)
     network[0].trainable = thaw
-    return Run(network, CCE(), Adam(0.02), data, 25)
+    return Run(network, CCE(), Adam(0.05), data, 25)
 
 
 def clipped_series(seed, clip_norm=1e-6):
@@ -363,10 +355,8 @@ def by_heart_unseen(seed, epochs=100):
     return Run(mlp(64, 64, out=2), CCE(), Adam(0.01), (X, y), epochs)
 
 
-def one_filter(seed, widths=(1,)):
-    layers = [x for w in widths for x in (Conv2D(w, 1), Tanh())]
-    network = Sequential([*layers, MaxPool2D(4), Flatten(), Dense(10)])
-    return Run(network, CCE(), Adam(0.02), digits(seed), 40)
+def one_unit_for_four(seed, width=1):
+    return Run(mlp(width, out=4, act=Tanh), MSE(), Adam(0.02), wide_curve(seed), 40)
 
 
 def decayed_series(seed, decay=20.0):
@@ -389,9 +379,9 @@ def unheard_shape(seed, weight=0.0):
 
 
 def raw_series_held_out(seed, scaled=False):
-    learn, held = split(series(seed, n=500), 0.6)
+    learn, held = split(series(seed, n=900), 0.7)
     held = held if scaled else (held[0] * 30 + 7, held[1])
-    return Run(Sequential([GRU(8), Dense(2)]), CCE(), Adam(0.03), learn, 15, validation_data=held)
+    return Run(Sequential([GRU(6), Dense(2)]), CCE(), Adam(0.02), learn, 10, validation_data=held)
 
 
 def one_raw_column_held_out(seed, scaled=False):
@@ -446,14 +436,11 @@ def constant_series(seed, varied=False):
 # ------------------------------------------------------------------------------- time, attention
 
 
-def forgetful(seed, start=1.0):
-    layer = SimpleRNN(12, return_sequences=False)
-    data = recall(seed)
-    network = built(Sequential([layer, Dense(2)]), data, seed)
-    network[0].params["U"][...] *= 0.3 if start else 1
-    if not start:
-        network = Sequential([GRU(12), Dense(2)])
-    return Run(network, CCE(), Adam(0.005), data, 10)
+def forgetful(seed, layer=SimpleRNN):
+    data = recall(seed, time=20)
+    network = built(Sequential([layer(12), Dense(2)]), data, seed)
+    network[0].params["U"][...] *= 0.1 if layer is SimpleRNN else 1
+    return Run(network, CCE(), Adam(0.01), data, 20)
 
 
 def closed_gates(seed, bias=-8.0):
@@ -463,11 +450,11 @@ def closed_gates(seed, bias=-8.0):
     return Run(network, CCE(), Adam(0.005), data, 12)
 
 
-def exploding_steps(seed, factor=2.2):
-    data = recall(seed, time=30)
+def exploding_steps(seed, factor=2.6):
+    data = recall(seed, at=36)
     network = built(Sequential([SimpleRNN(12, activation="relu"), Dense(2)]), data, seed)
     network[0].params["U"][...] *= factor
-    return Run(network, CCE(), Adam(0.002), data, 8)
+    return Run(network, CCE(), Adam(0.003, clip_norm=1.0), data, 12)
 
 
 def even_attention(seed, factor=0.01):
@@ -496,7 +483,7 @@ def one_step_attention(seed, sharp=True):
     if sharp:
         network[0].params["W_qkv"][:, :4] *= 0.01
         network[0].params["b_qkv"][:4], network[0].params["W_qkv"][3, 4:8] = 8, 8
-    return Run(network, CCE(), SGD(0.02), (X, y), 6)
+    return Run(network, CCE(), Adam(0.003), (X, y), 12)
 
 
 def vanishing_series(seed, act=Sigmoid):
@@ -529,7 +516,6 @@ SICK = [
         ("targets not scaled", tiny_targets, SCALED),
         ("targets not scaled", huge_series_targets, SCALED),
         ("non-finite origin", gap_in_a_series, {"filled": True}),
-        ("non-finite origin", infinite_target, {"filled": True}),
         ("channels first", channels_first, {"last": True}),
         ("rows misaligned", shifted_images, {"shift": 0}),
         ("rows misaligned", shuffled_series, {"aligned": True}),
@@ -559,7 +545,7 @@ SICK = [
         ("overfitting", images_by_heart, {"epochs": 2}),
         ("overfitting", outputs_by_heart, {"more": True}),
         ("overfitting", by_heart_unseen, {"epochs": 2}),
-        ("underfitting", one_filter, {"widths": (16,)}),
+        ("underfitting", one_unit_for_four, {"width": 64}),
         ("underfitting", decayed_series, {"decay": 1e-4}),
         ("collapsed to one class", rare_label, {"balanced": True}),
         ("class never predicted", unheard_shape, {"weight": 1.0}),
@@ -571,7 +557,7 @@ SICK = [
         ("leaked column", leaked_label, {"leak": False}),
         ("constant target", constant_outputs, VARIED),
         ("constant target", constant_series, VARIED),
-        ("gradient vanishes through time", forgetful, {"start": 0}),
+        ("gradient vanishes through time", forgetful, {"layer": GRU}),
         ("forget gates closed", closed_gates, {"bias": 1.0}),
         ("gradient explodes through time", exploding_steps, {"factor": 0.9}),
         ("attention collapsed to uniform", even_attention, {"factor": 1.0}),
@@ -601,7 +587,7 @@ def _frozen_on_purpose(seed):
 
 def _deep_residual(seed):
     block = lambda: Residual(Sequential([LayerNorm(), Dense(24), GELU()]))  # noqa: E731
-    network = Sequential([Dense(24), *(block() for _ in range(16)), Dense(10)])
+    network = Sequential([Dense(24), *(block() for _ in range(16)), LayerNorm(), Dense(10)])
     return Run(network, CCE(), Adam(0.002), flat_digits(seed), 12)
 
 
@@ -797,9 +783,6 @@ HEALTHY = [
         "probabilities as numbers": _probabilities_as_numbers,
         "outliers": _outliers,
         "slightly moved validation": _shifted_validation,
-        "spirals of one layer": _run(
-            lambda s: (mlp(64, out=2, act=Tanh), CCE(), Adam(0.02), spirals(s)), 60
-        ),
         "hard classes": _run(lambda s: (mlp(16), CCE(), Adam(0.005), blobs(s, spread=3.0)), 10),
     }.items()
 ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from layerkit import layers
 from layerkit.inspection.diagnosis import probes
-from layerkit.inspection.diagnosis.evidence import Evidence, Verdict, share
+from layerkit.inspection.diagnosis.evidence import Evidence, Verdict, looks_fresh, share
 from layerkit.layer import Layer
 from layerkit.sequences import Sequences, numbers
 
@@ -71,6 +71,8 @@ def frozen_layers(e: Evidence) -> Verdict | None:
               if not layer.children() and layer.params and not layer.trainable]  # fmt: skip
     if not frozen or not e.now.finite or e.now.loss < 0.4 * e.constant:
         return None
+    if not e.course.losses.size and not all(map(looks_fresh, frozen)):
+        return None  # they were trained elsewhere, and the rest has its training before it
     stays = probes.smooth_end(e.rehearse_as()[0])
     thawed, broke = e.rehearse_as(_thawed)
     if broke or not probes.smooth_end(thawed) < BETTER * stays:
