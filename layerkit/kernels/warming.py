@@ -20,7 +20,7 @@ from layerkit.kernels.dispatch import backend
 
 
 def warmup(dtype: DTypeLike = np.float32) -> None:
-    """Call the kernels of common networks once, on tiny arrays.
+    """Call the kernels of common networks once, on tiny arrays, and compile what epochs consist of.
 
     What Numba compiles it keeps on disk, so this takes long only once on a machine: in the image of
     a container, say, before many short processes start. In NumPy there is nothing to do.
