@@ -268,10 +268,10 @@ class Loss(Parameterized):
         Raises
         ------
         ValueError
-            If there is no sample, a shape does not fit, targets are complex, times or text, one that
-            counts (the first, if none does) is outside the domain of the loss or not finite, a weight is negative or not
-            finite, all weights are zero and no ``normalizer`` is given, or a hyper-parameter is
-            invalid.
+            If there is no sample, a shape does not fit, targets are complex, times or text, a target
+            that counts (the first, if none does) is outside the domain of the loss or not finite, a
+            weight is negative or not finite, all weights are zero and no ``normalizer`` is given,
+            or a hyper-parameter is invalid.
         """
         self._pass = self._gradient = None  # should this forward fail, no backward may follow
         self._rows = y_pred if isinstance(y_pred, Sequences) else None
