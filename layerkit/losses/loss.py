@@ -268,7 +268,7 @@ class Loss(Parameterized):
         Raises
         ------
         ValueError
-            If there is no sample, a shape does not fit, targets are complex, times or text, a target
+            If there is no sample, a shape does not fit, targets are complex, times or text, one
             that counts (the first, if none does) is outside the domain of the loss or not finite, a
             weight is negative or not finite, all weights are zero and no ``normalizer`` is given,
             or a hyper-parameter is invalid.
