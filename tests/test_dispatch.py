@@ -11,7 +11,8 @@ from layerkit.kernels._numpy import convolution, pooling
 from layerkit.kernels._numpy.windows import output_sizes
 
 numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="needs Numba")
-each_backend = pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=numba)])
+compiled = pytest.param("numba", marks=[numba, pytest.mark.slow])  # it takes long to compile all
+each_backend = pytest.mark.parametrize("backend", ["numpy", compiled])
 
 
 def taps_by_hand(x, kernel_size, stride, padding, dilation):

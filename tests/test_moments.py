@@ -7,7 +7,7 @@ import pytest
 
 from layerkit import BatchNorm, Dense, ReLU, Sequential
 from layerkit.losses import CategoricalCrossEntropy, MeanSquaredError
-from layerkit.optimizers import LBFGS, SGD, Adam
+from layerkit.optimizers import SGD, Adam
 from layerkit.training import train
 
 RNG = np.random.default_rng(0)
