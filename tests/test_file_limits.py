@@ -1,6 +1,10 @@
 """What `load` would refuse `save` refuses too, before anything is written, and the reverse."""
 
+import hashlib
 import io
+import json
+import tracemalloc
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -144,3 +148,59 @@ def test_arrays_that_are_not_finite_go_neither_out_nor_in(what, make, monkeypatc
         save(model, path)
     with pytest.raises(archive.ModelFileError, match="has numbers that are not finite"):
         load(path)
+
+
+# ---------------------------------------------------------------- what a forged file claims
+
+
+def forged(content, change):
+    """The file with the table of its arrays changed, sealed as ours are."""
+    with ZipFile(io.BytesIO(content)) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    tree = json.loads(members[archive.TREE])
+    found = [one["$array"] for one in nodes_of(tree) if one.keys() == {"$array"}]
+    change(found[0])  # name, dtype, shape, digest
+    members[archive.TREE] = json.dumps(tree).encode()
+    made = io.BytesIO()
+    with ZipFile(made, "w") as file:
+        for name, data in members.items():
+            file.writestr(name, data)
+        digest = hashlib.sha256(members[archive.TREE]).hexdigest()
+        file.comment = archive.SEAL + digest.encode()
+    return made
+
+
+def nodes_of(tree):
+    if isinstance(tree, dict):
+        yield tree
+    for inner in tree.values() if isinstance(tree, dict) else tree if type(tree) is list else ():
+        yield from nodes_of(inner)
+
+
+CLAIMS = {
+    "more than there is": (lambda a: a[2].__setitem__(0, 10**9), "must have .* bytes, but is sm"),
+    "one number more": (lambda a: a[2].__setitem__(0, a[2][0] + 1), r"\.npy"),
+    "one number less": (lambda a: a[2].__setitem__(0, a[2][0] - 1), r"\.npy"),
+    "a negative axis": (lambda a: a[2].__setitem__(0, -1), "is no shape"),
+    "half an axis": (lambda a: a[2].__setitem__(0, 1.5), "is no shape"),
+    "no list": (lambda a: a.__setitem__(2, "4"), "is no shape"),
+    "wider numbers": (lambda a: a.__setitem__(1, "<f8"), r"\.npy"),
+    "objects": (lambda a: a.__setitem__(1, "|O"), "is not for here"),
+    "another member": (lambda a: a.__setitem__(0, "none"), r"none\.npy is missing"),
+    "another digest": (lambda a: a.__setitem__(3, "0" * 64), "is not what was written"),
+}
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_claim_is_checked_before_memory_is_taken(claim):
+    change, message = CLAIMS[claim]
+    content = written(Dense(2).build(3, random_state=0))
+    load(forged(content, lambda array: None))  # the forger's file is one of ours
+    file = forged(content, change)
+    tracemalloc.start()
+    try:
+        with pytest.raises(archive.ModelFileError, match=message):
+            load(file)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
