@@ -360,7 +360,7 @@ def by_heart_unseen(seed, epochs=100):
 
 
 def one_unit_for_three(seed, width=1):
-    return Run(mlp(width, out=3, act=Tanh), MSE(), Adam(0.02), bent(seed), 40)
+    return Run(mlp(width, out=3, act=Tanh), MSE(), Adam(0.05), bent(seed), 60)
 
 
 def decayed_series(seed, decay=20.0):
