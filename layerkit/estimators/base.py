@@ -20,6 +20,8 @@ from layerkit.estimators.learning import Recipe, learn
 from layerkit.estimators.preparing import (
     Task,
     as_fitted,
+    blame_column,
+    check_columns,
     check_mapped,
     check_shape,
     hold_out,
@@ -355,17 +357,22 @@ class NetworkEstimator(
             return X
         if getattr(X, "ndim", 2) > 2:  # scikit-learn would speak of features
             check_shape(self, X)
-        X = validate_data(
-            self,
-            X,
-            reset=False,
-            accept_sparse="csr",
-            allow_nd=True,
-            ensure_all_finite=mapping_of(X) is None,
-        )
-        check_mapped(X, self)
-        check_shape(self, X)
-        return X
+        check_columns(X)
+        try:
+            checked = validate_data(
+                self,
+                X,
+                reset=False,
+                accept_sparse="csr",
+                allow_nd=True,
+                ensure_all_finite=mapping_of(X) is None,
+            )
+        except ValueError as error:
+            blame_column(X, error)
+            raise
+        check_mapped(checked, self)
+        check_shape(self, checked)
+        return checked
 
     @np.errstate(over="ignore", invalid="ignore")
     def _passing(self, X: Any) -> np.ndarray | None:

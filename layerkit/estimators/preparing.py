@@ -189,6 +189,7 @@ def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarr
     recipe = estimator._recipe()
     if is_regressor(estimator):
         check_targets(y)
+    check_columns(X)
     try:
         checked, y = validate_data(
             estimator,
@@ -203,15 +204,27 @@ def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarr
             dtype="numeric" if is_mapped else recipe.dtypes,
         )
     except ValueError as error:
-        _blame_column(X, error)
+        blame_column(X, error)
         raise
     if checked.dtype.kind not in "biuf":
-        _blame_column(X)
+        blame_column(X)
     check_mapped(checked, estimator)
     return checked, as_column(y)
 
 
-def _blame_column(X: Any, error: Exception | None = None) -> None:
+def check_columns(X: Any) -> None:
+    """Refuse dates and spans of time, which NumPy makes integers of."""
+    dtypes = [X.dtype] if hasattr(X, "dtype") else list(getattr(X, "dtypes", ()))
+    wrong = [i for i, dtype in enumerate(dtypes) if getattr(dtype, "kind", "O") in "mM"]
+    if wrong:
+        name = f"column {list(X.columns)[wrong[0]]!r}" if hasattr(X, "columns") else "X"
+        raise ValueError(
+            f"X: {name} holds dates or spans of time ({dtypes[wrong[0]]}): a network learns "
+            "numbers. Give the year, the day of the week or the days since a date as columns"
+        )
+
+
+def blame_column(X: Any, error: Exception | None = None) -> None:
     """Name the first column of a table that holds no numbers, if there is one."""
     for name in getattr(X, "columns", ()):
         try:

@@ -33,6 +33,7 @@ from layerkit.estimators.targets import (
 )
 from layerkit.estimators.weights import class_weights
 from layerkit.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, MeanSquaredError
+from layerkit.training.batches import check_targets
 
 # What the docstrings of both estimators say alike.
 _DOCS = {
@@ -362,6 +363,7 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
         return np.mean(found, axis=0), std
 
     def _check_y(self, y: Any) -> np.ndarray:
+        check_targets(y)
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", ensure_min_samples=0)
         return as_column(y)
 
