@@ -1,6 +1,9 @@
 """Estimators for tables: scikit-learn's contract, columns of all kinds, errors, what is stored."""
 
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -120,6 +123,20 @@ def test_a_row_is_predicted_alike_alone_and_among_others():
     X, y = table(300)
     model = TabularRegressor(**QUICKEST).fit(X, y)
     np.testing.assert_array_equal(model.predict(X)[[7]], model.predict(X.iloc[[7]]))
+
+
+def test_little_work_leaves_numba_asleep():
+    code = """
+import sys, numpy as np
+from layerkit import TabularClassifier, TabularRegressor
+X = np.random.default_rng(0).normal(size=(60, 3))
+tiny = {"members": 2, "max_iter": 3, "hidden_layer_sizes": (8,)}
+TabularRegressor(**tiny).fit(X, X[:, 0]).predict(X)
+TabularClassifier(**tiny).fit(X, X[:, 0] > 0).predict_proba(X)
+assert "numba" not in sys.modules
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "LAYERKIT_KERNELS"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 def test_rows_of_weight_zero_are_no_rows():
