@@ -33,6 +33,7 @@ from layerkit.estimators.tabular.networks import network_for, optimizer_for
 from layerkit.estimators.tabular.preparing import Task, prepare
 from layerkit.estimators.tabular.scores import NegativeLoss, ScorerOfRaw
 from layerkit.estimators.targets import Target
+from layerkit.kernels import for_work
 from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.parameters import if_class
@@ -147,7 +148,9 @@ class TabularEstimator(CallbackSupport, BaseEstimator):
             If a value in X is neither a number nor text nor a time.
         """
         self._check()
-        return self._learn(prepare(self, X, y, sample_weight, X_val, y_val))
+        with for_work(0):  # there is nothing to compute yet
+            task = prepare(self, X, y, sample_weight, X_val, y_val)
+        return self._learn(task)
 
     @with_callbacks
     def _learn(self, task: Task) -> Self:

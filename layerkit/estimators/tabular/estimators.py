@@ -32,6 +32,7 @@ from layerkit.estimators.targets import (
     class_target,
 )
 from layerkit.estimators.weights import class_weights
+from layerkit.kernels import for_work
 from layerkit.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, MeanSquaredError
 from layerkit.training.batches import check_targets
 
@@ -270,7 +271,8 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):
 
 def _averaged(target: ClassTarget, raw: list[np.ndarray]) -> Any:
     """Return the logarithms of the mean of the members' probabilities."""
-    found = [target.log_proba(r) for r in raw]
+    with for_work(0):  # some numbers a row are not worth waking Numba
+        found = [target.log_proba(r) for r in raw]
     if isinstance(found[0], list):
         return [_log_of_mean(parts) for parts in zip(*found, strict=True)]
     return _log_of_mean(found)
