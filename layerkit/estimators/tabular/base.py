@@ -12,6 +12,7 @@ from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from layerkit.estimators.partitioned import check_in_memory
 from layerkit.estimators.preparing import stream
 from layerkit.estimators.rules import TABULAR
 from layerkit.estimators.tabular.encoder import TableEncoder
@@ -137,6 +138,7 @@ class TabularEstimator(BaseEstimator):
             If a value in X is neither a number nor text nor a time.
         """
         self._check()
+        check_in_memory(self, X, y)
         encoder = TableEncoder(max_onehot=self.max_onehot, clip=None)
         names, values = encoder._read(X, reset=True)
         validate_data(self, X, y, skip_check_array=True)
