@@ -189,11 +189,15 @@ class Workers(Ranks):
     ) -> list[Any]:
         """Run a task on every worker that has rows of this round; return what they say."""
         from distributed.protocol.pickle import dumps
+        from sklearn.base import clone
 
         state, partitions, began = run.state, rows.partitions, time.perf_counter()
-        small, learned = kernels.backend() == "numpy", (state.network, state.loss, state.optimizer)
-        job = Job(*learned, rows.validate, rows.encode, rows.mean_weight, small)
-        blob = dumps(job)
+        optimizer, loss = state.optimizer, state.loss
+        if task is not own_steps:  # then its vectors need not travel
+            optimizer = clone(optimizer)
+            loss = loss.stepped_by(optimizer) if hasattr(loss, "stepped_by") else loss
+        how = rows.validate, rows.encode, rows.mean_weight, kernels.backend() == "numpy"
+        blob = dumps(Job(state.network, loss, optimizer, *how))
         futures, wanted = [], []
         for i, (share, own) in enumerate(zip(partitions.shares, picks, strict=True)):
             if not any(len(places) for _, places in own):

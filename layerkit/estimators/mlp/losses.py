@@ -202,6 +202,10 @@ class Penalized(Loss):
         part = len(y_pred) / normalizer  # of the batch, where several processes share it
         return value + part * penalty(decay, self.weights)
 
+    def stepped_by(self, optimizer: Optimizer) -> Penalized:
+        """Return the same for another optimizer."""
+        return Penalized(self.unpenalized, self.alpha, self.network, optimizer)
+
     def settle(self, normalizer: float) -> float:
         """Let the optimizer's weight decay be that of a batch."""
         decay = self.alpha / normalizer
