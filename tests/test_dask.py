@@ -21,7 +21,7 @@ from layerkit import (
     Tanh,
 )
 from layerkit.distributed import data_parallel
-from layerkit.distributed import partitions as placing
+from layerkit.distributed.partitions import Partitions
 from layerkit.losses import GaussianNLL
 from layerkit.optimizers import SGD
 
@@ -356,10 +356,10 @@ def test_wrong_use_is_refused(client, monkeypatch):
         TabularClassifier().fit(*data)
     with data_parallel(client), pytest.raises(ValueError, match="groups are for arrays"):
         classifier().fit(*data, groups=LABELS)
-    monkeypatch.setattr(placing, "_version", lambda: "0.0.1")
+    monkeypatch.setattr(Partitions, "version", "0.0.1")
     with (
         data_parallel(client),
-        pytest.raises(RuntimeError, match=r"all workers must have layerkit .* has 0\.0\.1"),
+        pytest.raises(RuntimeError, match=r"must have the client's layerkit 0\.0\.1, one has"),
     ):
         classifier().fit(*data)
 

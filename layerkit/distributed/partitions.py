@@ -43,9 +43,10 @@ class Partitions:
         Their rows.
     """
 
+    version = __version__  # of the client
+
     def __init__(self, client: Any, X: Any, y: Any, sample_weight: Any) -> None:
         self.client = client
-        self.checked: set[str] = set()
         workers = self.workers()
         pieces = [_pieces(X, "X"), _pieces(y, "y")]
         if sample_weight is not None:
@@ -59,7 +60,7 @@ class Partitions:
         from dask import delayed
 
         rows = enumerate(zip(*pieces, strict=True))
-        together = [delayed(_together)(i, *parts) for i, parts in rows]
+        together = [delayed(_together)(self.version, i, *parts) for i, parts in rows]
         self.shares: list[Share] = []
         self.futures, self.wanted = self._placed(together, workers, _is_there(X))
         self.measure()
@@ -84,13 +85,10 @@ class Partitions:
         return futures, wanted
 
     def workers(self) -> list[str]:
-        """Return the addresses of the workers there are now, all with this version of ours."""
+        """Return the addresses of the workers there are now."""
         found = sorted(self.client.nthreads())
         if not found:
             raise RuntimeError(f"the cluster of {self.client!r} has no workers")
-        if new := [worker for worker in found if worker not in self.checked]:
-            check_versions(self.client.run(_version, workers=new, on_error="return"))
-            self.checked.update(new)
         return found
 
     def each(self, function: Callable[[int, Any], Any]) -> list[Any]:
@@ -235,19 +233,20 @@ def gathered(client: Any, futures: list[Any]) -> list[Any]:
             return client.gather(futures)
 
 
-def check_versions(found: dict[str, Any]) -> None:
-    """Refuse workers that have another layerkit, or none.
+def check_version(of_client: str) -> None:
+    """Refuse, on a worker, to compute for a client that has another layerkit.
 
     Examples
     --------
-    >>> check_versions({"tcp://10.0.0.7:9000": "0.0.1"})
+    >>> check_version("0.0.1")
     Traceback (most recent call last):
-    RuntimeError: all workers must have layerkit ...: tcp://10.0.0.7:9000 has 0.0.1
+    RuntimeError: all workers must have the client's layerkit 0.0.1, one has ...
     """
-    others = {worker: version for worker, version in found.items() if version != __version__}
-    if others:
-        said = ", ".join(f"{worker} has {version}" for worker, version in others.items())
-        raise RuntimeError(f"all workers must have layerkit {__version__}, as the client: {said}")
+    if of_client != __version__:
+        raise RuntimeError(
+            f"all workers must have the client's layerkit {of_client}, one has {__version__}: "
+            "install the same on all machines"
+        )
 
 
 def _is_there(X: Any) -> bool:
@@ -255,10 +254,6 @@ def _is_there(X: Any) -> bool:
     from distributed import futures_of
 
     return bool(futures_of(X))
-
-
-def _version() -> str:
-    return __version__
 
 
 def _pieces(data: Any, name: str) -> list[Any]:
@@ -273,7 +268,10 @@ def _pieces(data: Any, name: str) -> list[Any]:
     return data.to_delayed()
 
 
-def _together(i: int, X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any, Any]:
+def _together(
+    version: str, i: int, X: Any, y: Any, sample_weight: Any = None
+) -> tuple[Any, Any, Any]:
+    check_version(version)
     y = np.asarray(y)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     if len(y) != len(X):

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from layerkit import kernels
-from layerkit.distributed.partitions import Partitions, gathered
+from layerkit.distributed.partitions import Partitions, check_version, gathered
 from layerkit.fused import plan, threads_for
 from layerkit.layer import Layer
 from layerkit.layers import BatchNorm
@@ -53,6 +53,7 @@ class Job:
     encode: Callable[[np.ndarray], np.ndarray]
     mean_weight: float
     small: bool
+    version: str
 
     def rows(self, parts: list[Any], pick: Pick) -> tuple[Any, Any, Any]:
         """Return x, y and weight of rows, as the loss takes them."""
@@ -196,7 +197,8 @@ class Workers(Ranks):
         if task is not own_steps:  # then its vectors need not travel
             optimizer = clone(optimizer)
             loss = loss.stepped_by(optimizer) if hasattr(loss, "stepped_by") else loss
-        how = rows.validate, rows.encode, rows.mean_weight, kernels.backend() == "numpy"
+        small = kernels.backend() == "numpy"
+        how = rows.validate, rows.encode, rows.mean_weight, small, partitions.version
         blob = dumps(Job(state.network, loss, optimizer, *how))
         futures, wanted = [], []
         for i, (share, own) in enumerate(zip(partitions.shares, picks, strict=True)):
@@ -300,6 +302,7 @@ def _run(
 
     began = time.perf_counter()
     job = pickle.loads(blob)
+    check_version(job.version)
     job.network.reseed(noise)
     n_rows = max(len(places) for _, places in picks)
     with kernels.for_work(0 if job.small else math.inf), threads_for(job.network, n_rows):

@@ -179,6 +179,11 @@ class NetworkEstimator(
         taken as they come, so that ``batch_size`` and ``shuffle`` mean nothing, and nothing can be
         held out: for early stopping give ``X_val`` and ``y_val``. What can be iterated only once, a
         generator, is refused; `partial_fit` takes such batches one by one.
+
+        Dask arrays and DataFrames are trained on where their partitions lie, by the workers of the
+        client that was made last, or of `layerkit.distributed.data_parallel`, which says how often
+        they average. Not with L-BFGS. What `predict`, `predict_proba` and `transform` return for
+        them is lazy.
         """
         recipe = self._recipe(self.max_iter, keep=self.warm_start)
         recipe.check()
