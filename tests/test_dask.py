@@ -304,7 +304,11 @@ def nan_in_one_partition():
 
 
 WRONG = {
-    "y in memory": (lambda: (collection(X), LABELS), TypeError, "y must be one.*got ndarray"),
+    "y in memory": (
+        lambda: (collection(X), LABELS),
+        TypeError,
+        "y must be a Dask.*ndarray",
+    ),
     "X in memory": (lambda: (X, LABELS), TypeError, r"within data_parallel\(client\).*ndarray"),
     "other partitions": (
         lambda: (collection(X), collection(LABELS, (120, 120))),

@@ -260,8 +260,8 @@ def _pieces(data: Any, name: str) -> list[Any]:
     """Return the partitions, to be computed."""
     if not is_collection(data) or not hasattr(data, "to_delayed"):
         raise TypeError(
-            f"X is a Dask collection, so {name} must be one, an array or a DataFrame or Series, "
-            f"got {type(data).__name__}"
+            f"{name} must be a Dask array, DataFrame or Series, as X is a Dask collection, got "
+            f"{type(data).__name__}"
         )
     if hasattr(data, "numblocks"):
         return whole_rows(data).to_delayed().ravel().tolist()

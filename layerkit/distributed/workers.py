@@ -252,6 +252,7 @@ class Order:
         self.rows, self.bounds = rows, rows.table.bounds
         self.order = rows.table.next_order()
         self.moved: dict[int, list[int]] = {}
+        self.gone: dict[int, list[int]] = {}
         if in_company:
             self._move_lonely()
 
@@ -263,7 +264,7 @@ class Order:
         """Return the numbers of the rows of a batch."""
         rows = self._at(batch)
         if self.moved:
-            rows = rows[~np.isin(rows, list(self.gone.get(batch, ())))]
+            rows = rows[~np.isin(rows, self.gone.get(batch, []))]
             rows = np.append(rows, np.array(self.moved.get(batch, []), rows.dtype))
         return self.rows.numbered(rows)
 
@@ -278,7 +279,6 @@ class Order:
         owners = [partitions.owner(self.rows.numbered(self._at(batch))) for batch in range(n)]
         shares = range(len(partitions.shares))
         counts = np.array([[np.sum(owner == s) for s in shares] for owner in owners])
-        self.gone: dict[int, list[int]] = {}
         for batch, share in np.argwhere(counts == 1):
             others = np.flatnonzero(counts[:, share])
             others = others[others != batch]
