@@ -214,7 +214,8 @@ class Workers(Ranks):
         results, workers, seconds = zip(*said, strict=True)
         self.repeated += sum(a != b for a, b in zip(workers, wanted, strict=True))
         waiting = time.perf_counter() - began - max(seconds)
-        self.times.append((max(seconds), waiting))
+        if task is gradient:
+            self.times.append((max(seconds), waiting))
         return list(results)
 
     def infer_all(self, run: Run, batches: Any) -> tuple[Any, Any, Any]:
