@@ -20,6 +20,7 @@ from layerkit.estimators.callbacks import (
     own_callbacks,
     with_callbacks,
 )
+from layerkit.estimators.partitioned import check_in_memory
 from layerkit.estimators.preparing import stream
 from layerkit.estimators.rules import TABULAR
 from layerkit.estimators.tabular.learning import (
@@ -148,6 +149,7 @@ class TabularEstimator(CallbackSupport, BaseEstimator):
             If a value in X is neither a number nor text nor a time.
         """
         self._check()
+        check_in_memory(self, X, y)
         with for_work(0):  # there is nothing to compute yet
             task = prepare(self, X, y, sample_weight, X_val, y_val)
         return self._learn(task)
