@@ -12,6 +12,7 @@ from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from layerkit.estimators.doc_links import WithPage
 from layerkit.estimators.preparing import stream
 from layerkit.estimators.rules import TABULAR
 from layerkit.estimators.tabular.encoder import TableEncoder
@@ -52,7 +53,7 @@ class Printing:
             print(f"{self.which}, epoch {state.epoch}/{state.epochs}: loss {row['loss']:.4g}{held}")
 
 
-class TabularEstimator(BaseEstimator):
+class TabularEstimator(WithPage, BaseEstimator):
     """What classifier and regressor share: reading the table, members, their average."""
 
     default_rate: ClassVar[float]
