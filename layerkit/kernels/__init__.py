@@ -51,8 +51,6 @@ output), ``x_shape`` (of the input whose gradient is asked for) and ``out`` (arr
 the result).
 """
 
-from __future__ import annotations
-
 # ruff: noqa: F401
 from types import ModuleType as _ModuleType
 

@@ -49,6 +49,8 @@ And ``of_loss``::
     POISSON_SUM           nothing                                targets, not negative
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import DTypeLike
 
