@@ -67,6 +67,7 @@ class Sequences:
         arrays = [_checked(row, i) for i, row in enumerate(rows)]
         if not arrays:
             raise ValueError("sequences must have at least one row, got none")
+        _check_columns(rows)
         for i, array in enumerate(arrays):
             if array.shape[1:] != arrays[0].shape[1:]:
                 raise ValueError(
@@ -295,28 +296,49 @@ def as_sequences(x: Any) -> Any:
     Parameters
     ----------
     x : object
-        What a network was given. A list, a tuple or an array of objects in which an entry is a
-        two-dimensional array is a list of rows; so are nested lists that differ in length.
+        What a network was given. A list, a tuple, an array or a Series of objects is a list of rows
+        if an entry is a two-dimensional array or a DataFrame, or if the rows differ in length;
+        nested lists are too if they differ in length.
 
     Returns
     -------
     x : Sequences or object
         Sequences, or the same object.
+
+    Raises
+    ------
+    TypeError
+        If x is an iterator, which could be read only once.
+    ValueError
+        If the rows are no sequences, as `Sequences` says.
     """
-    if isinstance(x, np.ndarray):
-        rows: Any = list(x) if x.dtype == object and x.ndim == 1 else []
-    else:
-        rows = x if isinstance(x, list | tuple) else []
-    of_arrays = any(getattr(row, "ndim", 0) == 2 and not hasattr(row, "tocsr") for row in rows)
-    return Sequences(rows) if of_arrays or _differ_in_length(rows) else x
+    if isinstance(x, Iterator):
+        raise TypeError(
+            f"rows must be a list of arrays, got a {type(x).__name__}, which can be read only once;"
+            " list(...) makes a list of it"
+        )
+    holds_objects = getattr(x, "dtype", None) == np.dtype(object) and x.ndim == 1
+    rows: Any = list(x) if holds_objects else x if isinstance(x, list | tuple) else []
+    return Sequences(rows) if _are_rows(rows) else x
 
 
-def _differ_in_length(rows: Sequence[Any]) -> bool:
-    """Whether these are lists of lists of numbers, not all as long: no array can hold them."""
-    if not rows or not all(isinstance(row, list | tuple) for row in rows):
-        return False
-    nested = all(isinstance(row[0], list | tuple) for row in rows if row)
-    return nested and len({len(row) for row in rows}) > 1
+def _are_rows(rows: Sequence[Any]) -> bool:
+    """Whether no array of numbers can hold these, or a table stands for each row."""
+    if rows and all(isinstance(row, list | tuple) for row in rows):
+        return len({len(row) for row in rows}) > 1
+    arrays = [row for row in rows if getattr(row, "ndim", 0) > 0]
+    return any(row.ndim == 2 for row in arrays) or len({tuple(row.shape) for row in arrays}) > 1
+
+
+def _check_columns(rows: Sequence[Any]) -> None:
+    """Refuse DataFrames whose columns stand in another order, or have other names."""
+    named = [(i, list(row.columns)) for i, row in enumerate(rows) if hasattr(row, "columns")]
+    for i, columns in named:
+        if columns != named[0][1]:
+            raise ValueError(
+                f"row {i} has the columns {columns}, row {named[0][0]} {named[0][1]}: all rows of "
+                "sequences must have the same columns, in the same order"
+            )
 
 
 def _checked(row: ArrayLike, i: int) -> np.ndarray:

@@ -23,6 +23,13 @@ def pytest_configure(config):
         importlib.import_module(module)
 
 
+def pytest_collection_modifyitems(items):
+    """Refuse an address in a name: pytest-xdist wants the same names in every process."""
+    addressed = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    if addressed:
+        raise pytest.UsageError("give these tests ids of their own: " + ", ".join(addressed))
+
+
 @pytest.fixture
 def rng():
     """A seeded generator, fresh for each test."""

@@ -144,3 +144,163 @@ def test_frozen_parts_stay_frozen():
     assert flags == [False] * 4 + [True] * 4 + [False] * 2 + [True] * 2 + [False] * 4
     back = from_pytorch(module, (5, 4))
     assert [s.trainable for s in back.layout] == [s.trainable for s in network.layout]
+
+
+# ---------------------------------------------------------------- spelt by others
+
+
+def random_arrays(d=8, seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = {"W_qkv": (d, 3 * d), "b_qkv": (3 * d,), "W_o": (d, d), "b_o": (d,)}
+    return {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+
+
+def reference(arrays, x, heads, causal):
+    layer = nn.MultiHeadAttention(heads, causal=causal).build((None, x.shape[2]), dtype=np.float64)
+    for name, array in arrays.items():
+        layer.params[name][...] = array
+    return layer.infer(x)
+
+
+def model_of(nodes, arrays, opset, n_samples="n", time="t", d=8):
+    """A model of float32 tensors from x to y, `(n, time, d)`."""
+    onnx = pytest.importorskip("onnx")
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
+    tensors = []
+    for name, array in arrays.items():
+        array = np.asarray(array)
+        array = array.astype(np.float32) if array.dtype == np.float64 else array
+        tensors.append(numpy_helper.from_array(array, name))
+    info = [helper.make_tensor_value_info(name, 1, [n_samples, time, d]) for name in "xy"]
+    graph = helper.make_graph(
+        [helper.make_node(op, i.split(), o.split(), **how) for op, i, o, how in nodes],
+        "attention", info[:1], info[1:], tensors,
+    )  # fmt: skip
+    imports = [helper.make_opsetid("", opset)]
+    version = helper.find_min_ir_version_for(imports)
+    return helper.make_model(graph, opset_imports=imports, ir_version=version)
+
+
+PROJECTIONS = [
+    ("MatMul", "x W_qkv", "xW", {}),
+    ("Add", "b_qkv xW", "qkv", {}),
+    ("Split", "qkv", "q k v", {"axis": -1, "num_outputs": 3}),
+]
+END = [("MatMul", "h W_o", "hW", {}), ("Add", "hW b_o", "y", {})]
+LATER = np.triu(np.ones((5, 5), bool), 1)
+
+
+@pytest.mark.parametrize("opset", [23, 24])
+@pytest.mark.parametrize(
+    "inputs, more, causal",
+    [
+        ("q k v", {}, False),
+        ("q k v", {"is_causal": 1}, True),
+        ("q k v mask", {"mask": ~LATER}, True),
+        ("q k v mask", {"mask": np.ones((5, 5), bool)}, False),
+        ("q k v mask", {"mask": np.where(LATER, -np.inf, 0)}, True),
+        ("q k v", {"scale": 0.3}, False),
+    ],
+    ids=["all", "causal", "boolean", "boolean all", "numbers", "scale"],
+)
+def test_the_operator_attention_is_read(opset, inputs, more, causal):
+    """True in a boolean mask means attend; another scale goes into the weights of queries."""
+    arrays = random_arrays()
+    how = {k: v for k, v in more.items() if k != "mask"} | {"q_num_heads": 2, "kv_num_heads": 2}
+    constants = arrays | {k: v for k, v in more.items() if k == "mask"}
+    nodes = [*PROJECTIONS, ("Attention", inputs, "h", how), *END]
+    network = from_onnx(model_of(nodes, constants, opset, time=5))
+    (layer,) = attention_of(network)
+    assert (layer.num_heads, layer.causal) == (2, causal)
+    if "scale" in more:
+        arrays["W_qkv"][:, :8] *= 0.3 * 2  # √width
+        arrays["b_qkv"][:8] *= 0.3 * 2
+    x = np.random.default_rng(1).standard_normal((3, 5, 8))
+    assert_allclose(network.infer(x), reference(arrays, x, 2, causal), rtol=1e-4, atol=1e-4)
+
+
+def test_the_operator_attention_takes_any_number_of_steps():
+    arrays = random_arrays()
+    how = {"q_num_heads": 4, "kv_num_heads": 4, "is_causal": 1}
+    network = from_onnx(
+        model_of([*PROJECTIONS, ("Attention", "q k v", "h", how), *END], arrays, 23)
+    )
+    assert network.input_shape == (None, 8)
+    for time in (1, 2, 7):
+        x = np.random.default_rng(1).standard_normal((2, time, 8))
+        assert_allclose(network.infer(x), reference(arrays, x, 4, True), rtol=1e-4, atol=1e-4)
+
+
+def test_queries_keys_and_values_of_their_own_with_heads_in_front():
+    """As Keras writes them: kernels (d, heads, width), products with Einsum, no bias of keys."""
+    arrays = random_arrays()
+    parts = np.split(arrays["W_qkv"], 3, axis=1)
+    given = {f"W_{n}": W.reshape(8, 4, 2) for n, W in zip("qkv", parts, strict=True)}
+    given |= {
+        "b_q": arrays["b_qkv"][:8].reshape(4, 2),
+        "b_v": arrays["b_qkv"][16:].reshape(4, 2),
+        "W_o": arrays["W_o"].reshape(4, 2, 8),
+        "b_o": arrays["b_o"],
+        "scale": np.float64(1 / np.sqrt(2)),
+    }
+    nodes = [
+        *[("Einsum", f"x W_{n}", f"{n}0", {"equation": "abc,cde->abde"}) for n in "qkv"],
+        *[("Add", f"{n}0 b_{n}", f"{n}1", {}) for n in "qv"],
+        ("Mul", "q1 scale", "q2", {}),
+        ("Einsum", "k0 q2", "s", {"equation": "aecd,abcd->acbe"}),
+        ("Softmax", "s", "A", {"axis": -1}),
+        ("Einsum", "A v1", "h", {"equation": "acbe,aecd->abcd"}),
+        ("Einsum", "h W_o", "hW", {"equation": "abcd,cde->abe"}),
+        ("Add", "hW b_o", "y", {}),
+    ]
+    arrays["b_qkv"][8:16] = 0
+    network = from_onnx(model_of(nodes, given, 18, time=5))
+    (layer,) = attention_of(network)
+    assert (layer.num_heads, layer.causal) == (4, False)
+    x = np.random.default_rng(1).standard_normal((3, 5, 8))
+    assert_allclose(network.infer(x), reference(arrays, x, 4, False), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "inputs, how",
+    [
+        ("q k v mask", {}),
+        ("q k v", {"softcap": 2.0}),
+        ("q v v", {}),
+        ("q k x", {}),
+    ],
+    ids=["a mask of its own", "softcap", "no keys", "no values"],
+)
+def test_attention_that_no_layer_computes_is_named(inputs, how):
+    arrays = random_arrays() | {"mask": np.eye(5, dtype=bool)}
+    how = how | {"q_num_heads": 2, "kv_num_heads": 2}
+    model = model_of([*PROJECTIONS, ("Attention", inputs, "h", how), *END], arrays, 23, time=5)
+    with pytest.raises(ValueError, match=r"Attention 'h': has a layer only as self-attention"):
+        from_onnx(model)
+
+
+@pytest.mark.parametrize("causal", [False, True], ids=["all", "causal"])
+def test_what_pytorch_writes_for_attention_is_read(causal, tmp_path):
+    """The older exporter, which needs no more than PyTorch: time in front, heads with the rows."""
+    torch = pytest.importorskip("torch")
+
+    class Attend(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+            torch.nn.init.normal_(self.inner.in_proj_bias)
+            torch.nn.init.normal_(self.inner.out_proj.bias)
+
+        def forward(self, x):
+            mask = torch.full((5, 5), float("-inf")).triu(1) if causal else None
+            return self.inner(x, x, x, attn_mask=mask, is_causal=causal, need_weights=False)[0]
+
+    torch.manual_seed(0)
+    module, x, path = Attend().eval(), torch.randn(3, 5, 8), tmp_path / "attention.onnx"
+    with pytest.warns():  # that there is a newer exporter
+        torch.onnx.export(module, (x,), path, dynamo=False, opset_version=17)
+    network = from_onnx(path)
+    assert [(m.num_heads, m.causal) for m in attention_of(network)] == [(2, causal)]
+    assert len(network.layers) == 1
+    with torch.no_grad():
+        assert_allclose(network.infer(x.numpy()), module(x), rtol=1e-4, atol=1e-5)

@@ -126,7 +126,7 @@ PARAMETERS = [
 ]
 
 
-@pytest.mark.parametrize("layer", PARAMETERS, ids=repr)
+@pytest.mark.parametrize("layer", PARAMETERS, ids=lambda layer: type(layer).__name__)
 def test_hyper_parameters_keep_their_types(layer, path):
     save(layer, path)
     assert repr(load(path)) == repr(layer)

@@ -290,3 +290,94 @@ def test_packed_sequences_of_pytorch_have_the_same_outputs_and_gradients(kind, w
         assert_allclose(way.grads["b"], grads["bias_ih"], **close)
         if kind == "GRU":
             assert_allclose(way.grads["b_hidden"], grads["bias_hh"][-3:], **close)
+
+
+# ---------------------------------------------------------------- rows as people have them
+
+
+def fitted(X, y, layers=None, **data):
+    options = {"max_iter": 1, "n_iter_no_change": None, "random_state": 0}
+    return SequentialClassifier(layers or [nn.GRU(3)], **options).fit(X, y, **data)
+
+
+def test_a_series_of_arrays_is_a_list_of_rows():
+    pd = pytest.importorskip("pandas")
+    X, y = problem(20)
+    model = fitted(pd.Series(X, index=range(40, 20, -1)), y)
+    assert_array_equal(model.predict_proba(pd.Series(X)), fitted(X, y).predict_proba(X))
+
+
+def test_columns_of_data_frames_are_held_to_their_names():
+    pd = pytest.importorskip("pandas")
+    X, y = problem(20)
+    frames = [pd.DataFrame(x, columns=["a", "b"]) for x in X]
+    turned = [frame[["b", "a"]] for frame in frames]
+    model = fitted(frames, y)
+    assert model.feature_names_in_.tolist() == ["a", "b"] and model.n_features_in_ == 2
+    assert_array_equal(model.predict(frames), fitted(X, y).predict(X))
+    for call in (model.predict, lambda X: model.partial_fit(X, y)):
+        assert "feature names should match" in error_of(ValueError, call, turned)
+    with pytest.warns(UserWarning, match="valid feature names"):
+        model.predict(X)
+    message = error_of(ValueError, model.predict, [*frames[:3], turned[3]])
+    assert "row 3 has the columns ['b', 'a'], row 0 ['a', 'b']" in message
+
+
+def test_ids_of_rows_alone_or_equally_long_are_the_rows_they_were():
+    rng = np.random.default_rng(0)
+    X = [rng.integers(9, size=n) for n in rng.integers(1, 6, 20)]
+    model = fitted(X, np.arange(20) % 2, [nn.Embedding(9, 4), nn.GRU(3)])
+    together = model.predict_proba(X)
+    for rows in (X, [x.tolist() for x in X], np.array([*X, None], dtype=object)[:-1]):
+        assert_array_equal(model.predict_proba(rows), together)
+    for i, x in enumerate(X):
+        for alone in ([x], x[np.newaxis], [x.tolist()]):
+            assert_allclose(model.predict_proba(alone)[0], together[i], rtol=1e-6)
+    assert "got 99" in error_of(ValueError, model.predict, [np.array([3, 99]), X[0]])
+
+
+def test_ids_of_any_length_travel_in_a_model_file(tmp_path):
+    X = [np.array([1, 2, 3]), np.array([4])] * 5
+    model = fitted(X, np.arange(10) % 2, [nn.Embedding(9, 4), nn.GRU(3)])
+    save(model, tmp_path / "model.npz")
+    assert_array_equal(load(tmp_path / "model.npz").predict_proba(X), model.predict_proba(X))
+
+
+def test_arrays_are_taken_wherever_a_list_was_fitted_on():
+    (X, y), array = problem(20), np.random.default_rng(0).standard_normal((4, 5, 2))
+    model = fitted(X, y, X_val=array, y_val=y[:4])
+    assert model.partial_fit(array, y[:4]).predict(array).shape == (4,)
+    assert model.set_params(warm_start=True).fit(array, y[:4]).predict(X).shape == (20,)
+
+
+def test_transform_gives_a_list_where_a_layer_gives_every_step():
+    X, y = problem(20)
+    model = fitted(X, y, [nn.GRU(3, return_sequences=True), nn.LSTM(2)])
+    steps = model.transform(X, layer="gru_1")
+    assert [row.shape for row in steps] == [(len(x), 3) for x in X]
+    assert model.transform(X).shape == (20, 2)
+    assert model.transform(np.zeros((2, 4, 2)), layer=0)[0].shape == (4, 3)
+
+
+@pytest.mark.parametrize(
+    "rows, error, message",
+    [
+        ("a generator", TypeError, "got a generator, which can be read only once"),
+        ([np.ones(2), np.ones(3)], ValueError, "expects (n_samples, time, 2), got Sequences"),
+        ([np.ones((2, 2, 1)), np.ones((3, 2, 1))], ValueError, "row 0 must have shape"),
+        ([np.ones((2, 2)), "words"], ValueError, "row 1 must have shape (time, n_features)"),
+        ([np.ones((2, 2)), np.full((1, 2), "a")], TypeError, "row 1 must hold numbers"),
+        ([np.ones((2, 2)), np.full((1, 2), 1j)], TypeError, "row 1 must hold numbers"),
+    ],
+    ids=["generator", "vectors", "images", "words", "strings", "complex"],
+)
+def test_rows_that_are_none_are_named(rows, error, message):
+    network = nn.LSTM(2).build((None, 2))
+    made = (np.ones((2, 2)) for _ in range(3)) if rows == "a generator" else rows
+    assert message in error_of(error, network.infer, made)
+
+
+def test_sparse_rows_are_named():
+    sp = pytest.importorskip("scipy.sparse")
+    network = nn.LSTM(2).build((None, 2))
+    assert "row 0 is sparse" in error_of(TypeError, network.infer, [sp.csr_array(np.eye(2))] * 2)

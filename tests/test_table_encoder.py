@@ -1,6 +1,7 @@
 """Columns of every kind as numbers."""
 
 import datetime
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -126,3 +127,27 @@ def test_columns_of_another_kind_are_refused_by_name():
         TableEncoder(max_onehot=1).fit(frame)
     with pytest.raises(ValueError, match="clip must be None or a positive finite number, got 0"):
         TableEncoder(clip=0).fit(frame)
+
+
+def test_what_columns_of_pandas_are_read_as():
+    def kind(values):
+        return TableEncoder().fit(pd.DataFrame({"x": values})).columns_[0].kind
+
+    numbers = [1, 2, 3, 2]
+    assert kind(pd.Series(numbers).astype("category")) == "category"
+    assert kind(pd.cut(pd.Series([1.0, 2, 3, 4]), 2)) == "category"
+    assert kind(pd.Series([Decimal(i) for i in numbers], dtype=object)) == "number"
+    assert kind(pd.to_timedelta(numbers, "h")) == "number"
+    assert kind(pd.Series([datetime.timedelta(i) for i in numbers], dtype=object)) == "number"
+    assert kind(pd.period_range("2020-01", periods=4, freq="M")) == "date"
+    codes = TableEncoder().fit(pd.DataFrame({"x": pd.Series(numbers).astype("category")}))
+    np.testing.assert_array_equal(
+        codes.transform(pd.DataFrame({"x": [3.0, 9]})), [[0, 0, 1], [0] * 3]
+    )
+
+
+def test_columns_in_another_order_are_named():
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 5.0], "c": [1.0, 0.0]})
+    encoder = TableEncoder().fit(frame)
+    with pytest.raises(ValueError, match=r"same order.*\n.*Column 1 is 'c', in fit it was 'b'"):
+        encoder.transform(frame[["a", "c", "b"]])

@@ -7,6 +7,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.inspection import permutation_importance
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -138,6 +139,29 @@ def test_held_out_rows():
     assert len(model.best_iter_) == 2 and all(1 <= best <= 3 for best in model.best_iter_)
 
 
+def test_numbers_far_from_all_that_was_seen():
+    X, y = table(60)
+    model = TabularRegressor(**QUICKEST, linear=False).fit(X, y)
+    alike = pd.concat([X[:1]] * 4).assign(size=[1e12, 1e30, 1e300, -1e300])
+    far = model.predict(alike)
+    assert np.isfinite(far).all() and far[1] == far[2] != far[3]
+
+
+@pytest.mark.parametrize(
+    "cv, message",
+    [
+        ([([*range(9)], [])], r"each; the first split has parts of \[9, 0\]"),
+        ([([], [1])], r"parts of \[0, 1\]"),
+        ([([0, 90], [1])], "cv names rows that X, of 40 rows, has not"),
+    ],
+    ids=["none held out", "none to learn from", "beyond"],
+)
+def test_splits_without_rows_are_refused(cv, message):
+    X, y = table(40)
+    with pytest.raises(ValueError, match=message):
+        TabularRegressor(**QUICKEST, cv=cv).fit(X, y)
+
+
 def test_refit_learns_from_all_rows():
     X, y = table(100)
     plain = TabularRegressor(**QUICKEST).fit(X, y)
@@ -183,6 +207,7 @@ def test_verbose_prints_lines(capsys):
         ({"cv": 5}, "cv must be None, a splitter or an iterable"),
         ({"loss": "mse"}, "loss must be None or a Loss, got 'mse'"),
         ({"loss": Hinge}, "loss must be None or a Loss"),
+        ({"monitor": "auk"}, "monitor must be None, a scorer or the name of one"),
         ({"linear": "yes"}, "linear must be 'auto', True or False"),
         ({"max_onehot": 1}, "max_onehot must be an integer >= 2"),
     ],
@@ -226,26 +251,34 @@ def test_bad_data_are_named_and_leave_the_model_as_it_was():
 # ---------------------------------------------------------------- stored and exported
 
 
-def kinds_of_models():
+def make_model(which):
+    """Return a fitted model of a kind, and its table."""
     X, y = table(80)
     classes = np.array(["a", "b", "c"])[np.digitize(y, np.quantile(y, [0.3, 0.7]))]
-    plain = X.drop(columns="when")
-    yield "classes", TabularClassifier(**QUICKEST).fit(plain, classes), plain
-    yield "two classes", TabularClassifier(**QUICKEST).fit(plain, y > y.mean()), plain
     labels = np.column_stack([y > 5, y > 6]).astype(int)
-    yield "labels", TabularClassifier(**QUICKEST).fit(plain, labels), plain
-    yield "numbers", TabularRegressor(**QUICKEST, linear=True).fit(plain, 1e3 + y), plain
-    both = TabularRegressor(**QUICKEST, embedding="piecewise").fit(plain, np.stack([y, -y], 1))
-    yield "two numbers", both, plain
-    quantiles = TabularRegressor(**QUICKEST, loss=Quantile([0.2, 0.8])).fit(plain, y)
-    yield "quantiles", quantiles, plain
-    yield "normal", TabularRegressor(**QUICKEST, loss=GaussianNLL()).fit(plain, y), plain
-    yield "dates", TabularRegressor(**QUICKEST).fit(X, y), X
+    several = np.column_stack([np.digitize(y, [4, 6]), labels[:, 0] + 5])
+    model, target = {
+        "classes": (TabularClassifier(), classes),
+        "two classes": (TabularClassifier(), y > y.mean()),
+        "labels": (TabularClassifier(), labels),
+        "several columns of classes": (TabularClassifier(), several),
+        "numbers": (TabularRegressor(linear=True), 1e3 + y),
+        "two numbers": (TabularRegressor(embedding="piecewise"), np.stack([y, -y], 1)),
+        "quantiles": (TabularRegressor(loss=Quantile([0.2, 0.8])), y),
+        "normal": (TabularRegressor(loss=GaussianNLL()), y),
+    }[which]
+    return model.set_params(**QUICKEST).fit(X, target), X
 
 
-@pytest.mark.parametrize("which", kinds_of_models(), ids=lambda which: which[0])
+KINDS_OF_MODELS = [
+    *("classes", "two classes", "labels", "several columns of classes"),
+    *("numbers", "two numbers", "quantiles", "normal"),
+]
+
+
+@pytest.mark.parametrize("which", KINDS_OF_MODELS)
 def test_in_a_model_file_and_back(which, tmp_path):
-    _, model, X = which
+    model, X = make_model(which)
     save(model, tmp_path / "model.npz")
     back = load(tmp_path / "model.npz")
     np.testing.assert_array_equal(back.predict(X), model.predict(X))
@@ -261,29 +294,127 @@ def as_inputs(model, X):
     """Columns as the ONNX model takes them."""
     inputs = {}
     for column in model.encoder_.columns_:
-        values = X[column.name].astype(object)
+        values = X[column.name]
+        if column.kind == "date":
+            inputs[column.name] = values.to_numpy().astype("M8[s]").astype(np.int64)[:, np.newaxis]
+            continue
+        values = values.astype(object)
         text = column.kind == "category" and all(isinstance(v, str) for v in column.levels)
         values = values.where(values.notna(), "" if text else np.nan)
         inputs[column.name] = values.to_numpy(object if text else np.float32)[:, np.newaxis]
     return inputs
 
 
-@pytest.mark.parametrize("which", kinds_of_models(), ids=lambda which: which[0])
+@pytest.mark.parametrize("which", KINDS_OF_MODELS)
 def test_the_whole_thing_in_onnx(which, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
-    name, model, X = which
-    if name == "dates":
-        with pytest.raises(TypeError, match="column 'when': dates have no ONNX form"):
-            to_onnx(model)
-        return
+    model, X = make_model(which)
     to_onnx(model, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
-    X = pd.concat([X, X.iloc[:3].assign(colour="pink", size=np.nan, flag=None, town=None)])
+    gone = {"colour": "pink", "size": np.nan, "flag": None, "town": None, "when": pd.NaT}
+    X = pd.concat([X, X.iloc[:3].assign(**gone)])
     found = session.run(None, as_inputs(model, X))
     if hasattr(model, "predict_proba"):
-        np.testing.assert_allclose(found[1], model.predict_proba(X), rtol=2e-4, atol=2e-5)
+        expected = model.predict_proba(X)
+        expected = expected if isinstance(expected, list) else [expected]
+        for proba, own in zip(found[1:], expected, strict=True):
+            np.testing.assert_allclose(proba, own, rtol=2e-4, atol=2e-5)
         assert (found[0] == model.predict(X)).mean() > 0.97
     else:
         expected = model.predict(X)
         expected = expected[:, np.newaxis] if expected.ndim == 1 else expected
         np.testing.assert_allclose(found[0].reshape(expected.shape), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_dates_of_all_times_in_onnx():
+    onnxruntime = pytest.importorskip("onnxruntime")
+    rng = np.random.default_rng(0)
+    times = rng.integers(-70_000_000_000, 250_000_000_000, 400).astype("M8[s]")
+    times[:6] = np.array(
+        ["1600-02-29", "1900-02-28T23:59:59", "1970-01-01", "1969-12-31T23", "2000-02-29", "NaT"],
+        "M8[s]",
+    )
+    X = pd.DataFrame({"when": times, "x": rng.standard_normal(400)})
+    model = TabularRegressor(**QUICKEST).fit(X, X["x"] + times.astype("M8[M]").astype(int) % 12)
+    session = onnxruntime.InferenceSession(to_onnx(model).SerializeToString())
+    found = session.run(None, as_inputs(model, X))[0][:, 0]
+    np.testing.assert_allclose(found, model.predict(X), rtol=1e-4, atol=1e-4)
+
+
+# ---------------------------------------------------------------- watched and chosen
+
+
+def test_callables_see_every_epoch_of_every_member_and_scikit_learn_every_member():
+    X, y = table(60)
+    epochs = []
+    model = TabularRegressor(**QUICKEST).set_callbacks(lambda state: epochs.append(state.epoch))
+    model.fit(X, y)
+    assert epochs == [1, 2, 3, 1, 2, 3]
+    assert len(clone(model).fit(X, y).networks_) and len(epochs) == 12
+    tasks = Tasks()
+    TabularRegressor(**QUICKEST, linear=False).set_callbacks(tasks).fit(X, y)
+    assert tasks.seen == ["fit begins", *["member begins", "member ends"] * 2, "fit ends"]
+    assert tasks.members == [1, 2, 2], "the model so far is at hand"
+    tasks = Tasks()
+    TabularRegressor(**QUICKEST, refit=True, n_jobs=2).set_callbacks(tasks).fit(X, y)
+    assert tasks.seen.count("member ends") == 4
+    with pytest.raises(TypeError, match="callbacks must be instances that follow"):
+        model.set_callbacks("print")
+
+
+class Tasks:
+    """A callback of scikit-learn's protocol that notes what begins and ends."""
+
+    def __init__(self):
+        self.seen, self.members = [], []
+
+    def setup(self, estimator, context):
+        pass
+
+    teardown = setup
+
+    def on_fit_task_begin(self, estimator, context, *, X=None, y=None):
+        self.seen.append(f"{context.task_name} begins")
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None, X=None):
+        self.seen.append(f"{context.task_name} ends")
+        if fitted_estimator is not None:
+            self.members.append(len(fitted_estimator.networks_))
+            assert np.isfinite(fitted_estimator.predict(X)).all()
+
+
+def test_a_callback_that_raises_leaves_the_model_as_it_was():
+    X, y = table(40)
+    model = TabularRegressor(**QUICKEST).fit(X, y)
+    before = model.predict(X)
+
+    def fail(state):
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        model.set_callbacks(fail).fit(X[["size"]], y)
+    np.testing.assert_array_equal(model.predict(X), before)
+    assert model.n_features_in_ == X.shape[1]
+
+
+@pytest.mark.parametrize("monitor", ["roc_auc", "accuracy", "neg_log_loss"])
+def test_any_scorer_chooses_the_epoch_of_a_classifier(monitor):
+    X, y = table(100)
+    labels = np.where(y > np.median(y), "much", "little")
+    part = {"X_val": X[60:], "y_val": labels[60:]}
+    model = TabularClassifier(**QUICKEST | {"max_iter": 8, "members": 1}, monitor=monitor)
+    model.set_params(calibrate=False).fit(X[:60], labels[:60], **part)
+    scores = model.histories_[0]["validation_score"]
+    assert scores[model.best_iter_[0] - 1] == max(scores)
+    assert get_scorer(monitor)(model, X[60:], labels[60:]) == pytest.approx(max(scores))
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_any_scorer_chooses_the_epoch_of_a_regressor(linear):
+    X, y = table(100)
+    y = 1e3 + 10 * y
+    model = TabularRegressor(**QUICKEST | {"max_iter": 8, "members": 1}, linear=linear)
+    model.set_params(monitor=lambda m, X, y: -abs(m.predict(X) - y).max())
+    model.fit(X[:60], y[:60], X_val=X[60:], y_val=y[60:])
+    scores = model.histories_[0]["validation_score"]
+    assert max(scores) == pytest.approx(-abs(model.predict(X[60:]) - y[60:]).max(), rel=1e-4)

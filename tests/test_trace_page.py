@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from layerkit import (
+    LSTM,
     BatchNorm,
     Conv2D,
     Dense,
     Flatten,
     MaxPool2D,
+    MultiHeadAttention,
     ReLU,
     Residual,
     Sequential,
@@ -70,6 +72,8 @@ WALKS = {
     "a residual block": lambda: walk([Residual(Sequential([Dense(2), ReLU()])), Dense(1)]),
     "a batch normalised": lambda: walk([BatchNorm(), Dense(1)], n=3),
     "images": lambda: walk([Conv2D(1, 2), MaxPool2D(2), Flatten(), Dense(1)], width=(4, 4, 1)),
+    "through time": lambda: walk([LSTM(2), Dense(1)], width=(3, 2)),
+    "attention": lambda: walk([MultiHeadAttention(1), Flatten(), Dense(1)], width=(2, 2)),
     "classes": lambda: walk([Dense(3)], loss=CategoricalCrossEntropy(), y=np.array([2])),
 }
 

@@ -15,14 +15,14 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from layerkit.archive import ModelFileError
-from layerkit.estimators.callbacks import CallbackSupport, as_fit_callbacks, with_callbacks
+from layerkit.estimators.callbacks import CallbackSupport, with_callbacks
 from layerkit.estimators.doc_links import WithPage
 from layerkit.estimators.learning import Recipe, learn
 from layerkit.estimators.preparing import (
     Task,
+    as_fitted,
     check_mapped,
     check_shape,
-    counts_steps,
     hold_out,
     prepare,
     seed_of,
@@ -38,7 +38,7 @@ from layerkit.layers import Identity
 from layerkit.optimizers import LBFGS
 from layerkit.parameters import Parameterized, if_class, is_size
 from layerkit.seeds import with_plain_seed, with_seed
-from layerkit.sequences import Sequences, as_sequences
+from layerkit.sequences import Sequences
 from layerkit.shapes import size_of
 from layerkit.training import Checkpoint
 from layerkit.training.batches import mapping_of, release
@@ -239,30 +239,6 @@ class NetworkEstimator(
         recipe.warn(self.optimizer_, history)
         return self
 
-    def set_callbacks(self, *callbacks: Any) -> Any:
-        """Set what is called while the network learns.
-
-        Parameters
-        ----------
-        *callbacks : scikit-learn callbacks, or callables
-            Objects of scikit-learn's protocol (`sklearn.callback.ProgressBar`,
-            `sklearn.callback.ScoringMonitor`) see one task for every epoch. Callables are given the
-            `layerkit.training.TrainingState` after every epoch, as in `layerkit.training.train`;
-            their method ``on_batch``, if they have one, after every step. If one raises, the
-            estimator is fitted as it was before. Without arguments: forget them.
-
-        Returns
-        -------
-        self : object
-            The estimator.
-
-        Raises
-        ------
-        TypeError
-            If one is neither.
-        """
-        return super().set_callbacks(*as_fit_callbacks(callbacks))
-
     def train_arguments(
         self, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None
     ) -> dict[str, Any]:
@@ -315,7 +291,8 @@ class NetworkEstimator(
         -------
         activations : ndarray of shape (n_samples, n_activations)
             Flattened, if the layer gives images or sequences. `set_output` and
-            `get_feature_names_out` are for the last hidden layer, another gives an array.
+            `get_feature_names_out` are for the last hidden layer, another gives an array. A list of
+            arrays ``(time_i, n_activations)``, if it gives every step of rows of unequal length.
         """
         check_is_fitted(self, "network_")
         if layer == -1 or len(self._hidden(layer)) == self._n_hidden:  # type: ignore[arg-type]
@@ -328,7 +305,8 @@ class NetworkEstimator(
         if self._n_hidden == 0 and issparse(X):
             X = X.toarray()  # X itself, which no Dense layer makes dense here
         with for_work(work_of(hidden, X)):
-            return infer_in_batches(hidden, X).reshape(X.shape[0], -1)
+            y = infer_in_batches(hidden, X)
+        return list(y) if isinstance(y, Sequences) else y.reshape(X.shape[0], -1)
 
     def _hidden(self, layer: int | str) -> Layer:
         """Return the network up to and including a hidden layer."""
@@ -372,9 +350,9 @@ class NetworkEstimator(
         if (passing := self._passing(X)) is not None:
             return passing
         check_is_fitted(self, "network_")
-        X = Sequences.from_array(X) if counts_steps(self, X) else as_sequences(X)
+        rows, X = X, as_fitted(self, X)
         if isinstance(X, Sequences):
-            X = validate_sequences(self, X, reset=False)
+            X = validate_sequences(self, X, rows, reset=False)
             check_shape(self, X)
             return X
         if getattr(X, "ndim", 2) > 2:  # scikit-learn would speak of features

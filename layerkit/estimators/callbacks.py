@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sklearn import callback
 
 from layerkit.training import History, TrainingState
 
-CallbackSupport: Any = callback.CallbackSupportMixin
 with_callbacks = callback.with_callbacks
+
+
+class CallbackSupport(callback.CallbackSupportMixin):
+    """What an estimator inherits that takes callbacks of both kinds."""
+
+    def set_callbacks(self, *callbacks: Any) -> Any:
+        """Set what is called while the estimator learns.
+
+        Parameters
+        ----------
+        *callbacks : scikit-learn callbacks, or callables
+            Objects of scikit-learn's protocol (`sklearn.callback.ProgressBar`,
+            `sklearn.callback.ScoringMonitor`) see one task for every epoch, or for every member
+            where there are several networks. Callables are given the
+            `layerkit.training.TrainingState` after every epoch, as in `layerkit.training.train`;
+            their method ``on_batch``, if they have one, after every step. If one raises, the
+            estimator is fitted as it was before. Without arguments: forget them.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        TypeError
+            If one is neither.
+        """
+        return super().set_callbacks(*as_fit_callbacks(callbacks))
 
 
 def as_fit_callbacks(callbacks: Iterable[Any]) -> list[Any]:
@@ -58,9 +87,7 @@ class EpochHooks:
         given: tuple[Any, Any, Any],
         attributes: Callable[[History], dict[str, Any]],
     ) -> None:
-        X, y, sample_weight = given
-        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        self.seen = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
+        self.seen = _seen(estimator, given)
         self.attributes = attributes
         self.history = History()
         self.fit = estimator._init_callback_context(max_subtasks=epochs)
@@ -91,6 +118,37 @@ class EpochHooks:
         return task.call_on_fit_task_end(
             **self.seen, reconstruction_attributes=lambda: self.attributes(self.history)
         )
+
+
+class MemberHooks:
+    """Tells scikit-learn's callbacks of a fit, and of every one of its members.
+
+    ``given`` is what is being fitted: X, y and sample_weight (or None).
+    """
+
+    def __init__(self, estimator: Any, members: int, given: tuple[Any, Any, Any]) -> None:
+        self.seen = _seen(estimator, given)
+        self.fit = estimator._init_callback_context(max_subtasks=members)
+        self.fit.call_on_fit_task_begin(**self.seen)
+
+    @contextmanager
+    def member(self, attributes: Callable[[], dict[str, Any]] | None = None) -> Iterator[None]:
+        """Surround what brings the next member; ``attributes`` are those fitted after it."""
+        task = self.fit.subcontext(task_name="member")
+        task.call_on_fit_task_begin(**self.seen)
+        yield
+        task.call_on_fit_task_end(**self.seen, reconstruction_attributes=attributes)
+
+    def close(self, attributes: dict[str, Any]) -> None:
+        """Close the task of the fit."""
+        self.fit.call_on_fit_task_end(**self.seen, reconstruction_attributes=attributes)
+
+
+def _seen(estimator: Any, given: tuple[Any, Any, Any]) -> dict[str, Any]:
+    """Return what scikit-learn's callbacks are told of a fit."""
+    X, y, sample_weight = given
+    metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+    return {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
 
 
 def print_epoch(state: TrainingState) -> None:

@@ -177,9 +177,9 @@ def _survey(
 
 def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
     """Return X and y as scikit-learn's checks pass them, y of one column as a vector."""
-    X = as_sequences(X)
+    rows, X = X, as_sequences(X) if reset else as_fitted(estimator, X)
     if isinstance(X, Sequences):
-        X = validate_sequences(estimator, X, reset)
+        X = validate_sequences(estimator, X, rows, reset)
         of_steps = step_values(X, y, "y")
         if of_steps is None:
             return X, as_column(_targets(estimator, len(X), y))
@@ -224,13 +224,25 @@ def _blame_column(X: Any, error: Exception | None = None) -> None:
             ) from error
 
 
-def validate_sequences(estimator: Any, X: Sequences, reset: bool) -> Sequences:
-    """Return rows of unequal length as scikit-learn's checks pass their steps."""
+def validate_sequences(estimator: Any, X: Sequences, rows: Any, reset: bool) -> Sequences:
+    """Return rows of unequal length as scikit-learn's checks pass their steps.
+
+    ``rows`` is what they were made of: of DataFrames, the names of columns are checked as well.
+    """
     if not estimator._recipe().allow_nd:
         raise ValueError(f"{type(estimator).__name__} takes a table, got {X}")
-    if not reset:  # the width is compared with the network's
-        return X.with_steps(check_array(X.steps, ensure_2d=False))
-    return X.with_steps(validate_data(estimator, X.steps, reset=True, dtype="numeric"))
+    of_ids = X.steps.ndim == 1
+    if not reset or of_ids:  # the width is compared with the network's
+        steps = check_array(X.steps, ensure_2d=False)
+    else:
+        steps = validate_data(estimator, X.steps, reset=True, dtype="numeric")
+    if of_ids and reset:
+        estimator.n_features_in_ = 1
+    first = None if isinstance(rows, np.ndarray | Sequences) else next(iter(rows))
+    if hasattr(first, "columns") or (not reset and hasattr(estimator, "feature_names_in_")):
+        named = first if hasattr(first, "columns") else steps
+        validate_data(estimator, named, reset=reset, skip_check_array=True)
+    return X.with_steps(steps)
 
 
 def _targets(estimator: Any, n: int, y: Any) -> np.ndarray:
@@ -238,11 +250,16 @@ def _targets(estimator: Any, n: int, y: Any) -> np.ndarray:
     return check_X_y(rows, y, multi_output=True, y_numeric=is_regressor(estimator))[1]
 
 
-def counts_steps(estimator: Any, X: Any) -> bool:
-    """Whether X is an array of sequences, for an estimator that was fitted on a list of rows."""
+def as_fitted(estimator: Any, X: Any) -> Any:
+    """Return a list of rows as `Sequences`, and an array too if a list was fitted on."""
     shape: tuple[int, ...] = np.shape(X) if hasattr(X, "dtype") else ()
     width = getattr(estimator, "n_features_in_", None)
-    return len(shape) == 3 and shape[1] != width == shape[2]
+    is_counted = len(shape) == 3 and shape[1] != width == shape[2]
+    X = X if is_counted else as_sequences(X)
+    if not isinstance(X, Sequences) and hasattr(estimator, "network_"):
+        of_ids = estimator.network_.input_shape == (None,)
+        is_counted = is_counted or (of_ids and np.ndim(X) == 2)
+    return Sequences.from_array(np.asarray(X)) if is_counted else X
 
 
 def check_shape(estimator: Any, X: Any) -> None:

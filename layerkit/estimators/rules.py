@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import get_scorer_names
 
 from layerkit.layer import Layer
 from layerkit.layers import Identity, ReLU, Sigmoid, Tanh
@@ -30,6 +31,10 @@ def are_sizes(sizes: Any) -> bool:
     if isinstance(sizes, str) or not isinstance(sizes, Iterable):
         return is_size(sizes)
     return all(map(is_size, sizes))
+
+
+def _is_scorer(name: Any) -> bool:
+    return isinstance(name, str) and name in get_scorer_names()
 
 
 def _is_auto(value: Any) -> bool:
@@ -114,6 +119,10 @@ TABULAR: dict[str, Rule] = {
     "calibrate": _FLAG,
     "loss": (lambda v: v is None or isinstance(v, Loss), "None or a Loss"),
     "linear": (lambda v: _is_auto(v) or is_flag(v), "'auto', True or False"),
+    "monitor": (
+        lambda v: v is None or (callable(v) and not isinstance(v, type)) or _is_scorer(v),
+        "None, a scorer or the name of one, see sklearn.metrics.get_scorer_names()",
+    ),
     "validation_fraction": (_between(0, 1, "()"), "between 0 and 1, exclusive"),
     "cv": (
         lambda v: v is None or is_splitter(v) or isinstance(v, Iterable),

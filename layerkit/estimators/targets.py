@@ -61,6 +61,8 @@ class Target:
         if output_shape not in shapes:
             wanted = " or ".join(batch_shape(shape) for shape in shapes)
             hint = "; end `layers` in Flatten or a global pooling" if len(output_shape) > 1 else ""
+            if len(output_shape) == 2:
+                hint += ", or give X and y as lists of arrays for a target of every step"
             raise ValueError(
                 f"the network must give {wanted} for this y with loss={loss or 'auto'!r}, "
                 f"but its output is {batch_shape(output_shape)}{hint}"

@@ -1,8 +1,8 @@
-"""Networks that are chains of well-known layers, as the table that `kernels.train_epoch` reads."""
+"""Networks that are chains of well-known layers, as the table of `kernels.epoch_program`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any, NamedTuple
 
@@ -88,7 +88,7 @@ def _in_order(layer: Layer) -> list[Layer]:
 
 
 class Table(NamedTuple):
-    """What `kernels.train_epoch` has to know of a network, and where it works."""
+    """What `kernels.epoch_program` has to know of a network, and where it works."""
 
     described: list[Description]
     layout: list[Slot]
@@ -96,32 +96,42 @@ class Table(NamedTuple):
     layers: np.ndarray
     numbers: np.ndarray
     normalizing: list[Layer]  # layers with running statistics, in their order
-    dropping: list[tuple[Layer, int, int, int]]  # with row, width and bits of a draw
+    running: np.ndarray  # these statistics, in one vector
+    dropping: list[tuple[Layer, int, int]]  # with width and bits of a draw
     scratch: np.ndarray
     work: int  # roughly, multiply-adds of a row in a step; a number in a pass counts for ten
 
-    def running(self) -> np.ndarray:
-        """Return the running statistics in one vector."""
-        parts = [array for layer in self.normalizing for array in layer.buffers.values()]
-        return np.concatenate(parts) if parts else np.empty(0, self.scratch.dtype)
+    def load(self) -> None:
+        """Copy the layers' running statistics."""
+        for buffer, part in self._statistics():
+            part[...] = buffer
 
-    def keep(self, running: np.ndarray) -> None:
+    def keep(self) -> None:
         """Give the layers their running statistics back."""
+        for buffer, part in self._statistics():
+            buffer[...] = part
+
+    def _statistics(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Pairs of a layer's statistics and their place in the vector."""
         start = 0
         for layer in self.normalizing:
             for buffer in layer.buffers.values():
-                buffer[...] = running[start : start + buffer.size]
+                yield buffer, self.running[start : start + buffer.size]
                 start += buffer.size
 
-    def draw(self, batches: list[int]) -> np.ndarray:
-        """Return the random words for masks of batches of so many rows, noting where they begin."""
-        parts, start = [np.empty(0, np.uint64)], 0
-        for layer, row, width, bits in self.dropping:
+    def draw(self, batches: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return random words for masks of batches of so many rows, and where a layer's begin."""
+        if not self.dropping:
+            return _NO_WORDS, _NO_STARTS
+        parts, starts = [], [0]
+        for layer, width, bits in self.dropping:
             n_words = sum(-(-n * width * bits // 64) for n in batches)
             parts.append(layer.rng.bit_generator.random_raw(n_words))
-            self.layers[row, kernels.DRAWN] = start
-            start += n_words
-        return np.concatenate(parts) if len(parts) > 2 else parts[-1]
+            starts.append(starts[-1] + n_words)
+        return np.concatenate(parts), np.array(starts)
+
+
+_NO_WORDS, _NO_STARTS = np.empty(0, np.uint64), np.empty(0, np.int64)
 
 
 def _slot(layer: Layer, name: str) -> str:
@@ -148,10 +158,11 @@ def tabulate(network: Layer, described: list[Description], most_rows: int) -> Ta
     """
     layout = network.layout
     starts = {slot.path: slot.slice.start for slot in layout}
-    rows, normalizing, dropping = [], [], []
+    rows, normalizing = [], []
+    dropping: list[tuple[Layer, int, int]] = []
     (width,) = network.input_shape
     x, used, widest, drawn = 0, most_rows * width, width, 0
-    for k, (layer, kind, (_, bits)) in enumerate(described):
+    for layer, kind, (_, bits) in described:
         n_in, y, first, second, aside, place = width, x, -1, -1, 0, 0
         if kind == kernels.DENSE:
             (width,) = layer.output_shape
@@ -162,7 +173,8 @@ def tabulate(network: Layer, described: list[Description], most_rows: int) -> Ta
             place, drawn = drawn, drawn + 2 * width
             normalizing.append(layer)
         elif kind == kernels.DROPOUT:
-            dropping.append((layer, k, width, int(bits)))
+            place = len(dropping)
+            dropping.append((layer, width, int(bits)))
         elif kind in _GATED:
             aside, used = used, used + most_rows * width
         if kind != kernels.IDENTITY:
@@ -184,6 +196,7 @@ def tabulate(network: Layer, described: list[Description], most_rows: int) -> Ta
         np.array(rows, np.int64),
         np.array([numbers for _, _, numbers in described], np.float64),
         normalizing,
+        np.empty(drawn, network.dtype),
         dropping,
         np.empty(used + 2 * most_rows * widest, network.dtype),
         3 * sum(prod(row[1:3]) for row in rows if row[0] == kernels.DENSE)

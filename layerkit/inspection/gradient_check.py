@@ -102,6 +102,7 @@ def check_gradients(
     tolerance: float = 1e-6,
     max_coordinates: int = 100,
     check_input: bool = True,
+    training: bool | None = None,
     random_state: Any = 0,
 ) -> GradientCheck:
     r"""Compare a layer's or network's backward pass with central differences.
@@ -132,6 +133,8 @@ def check_gradients(
         Larger arrays are checked along this many random directions instead of every coordinate.
     check_input : bool, default=True
         Whether the gradient of the input is checked too.
+    training : bool, optional
+        Check in training mode only, or in inference mode only; by default in both.
     random_state : int or Generator, default=0
         Draws input, parameters and directions.
 
@@ -162,8 +165,8 @@ def check_gradients(
     given = given if isinstance(given, Sequences) else np.asarray(given)
     x = given.astype(np.float64 if given.dtype.kind == "f" else given.dtype)  # own, writable
     report = GradientCheck(layer.label, tolerance)
-    for mode in ("inference", "training"):
-        evaluate = _Evaluation(network, x, training=mode == "training")
+    for mode in (False, True) if training is None else (bool(training),):
+        evaluate = _Evaluation(network, x, training=mode)
         direction = rng.standard_normal(_repeatable(evaluate, layer).shape)
         network.flat_grads.fill(np.nan)  # what backward forgets to write must not look like a zero
         grad_input = numbers(network.backward(evaluate.like_output(direction)))
@@ -176,7 +179,8 @@ def check_gradients(
         for name, (values, gradient) in arrays.items():
             if values.size:
                 found = _compare(evaluate, direction, values, gradient, max_coordinates, rng)
-                report.comparisons.append(found._replace(mode=mode, name=name))
+                told = "training" if mode else "inference"
+                report.comparisons.append(found._replace(mode=told, name=name))
     if not report.comparisons:
         came = f"{x.dtype} of shape {x.shape} has no slopes" if check_input else "check_input=False"
         raise ValueError(f"nothing to check: {layer.label} has no parameters, and {came}")

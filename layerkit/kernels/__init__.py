@@ -36,13 +36,13 @@ arguments are stands with each, or once for a family, at the head of its file in
                           rmsprop_step, adadelta_step, lion_step, rprop_step, moving_average;
                           plus_decay and shrink, which come before them
     recurrent             simple_rnn, lstm, gru; simple_rnn_grad, lstm_grad, gru_grad
-    epochs                train_epoch: all batches of an epoch of a chain of layers, compiled only;
-                          takes_epochs says whether it can be called. What it knows:
+    epochs                epoch_program: a Program that trains a chain of layers on all batches of
+                          an epoch in one call, compiled only; takes_epochs says whether there is
+                          one. What it knows:
                           DENSE, DROPOUT, BATCH_NORM, LEAKY_RELU, ELU, SOFTPLUS, GELU, SILU, MISH
                           and the four above; CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SOFTMAX_SUM,
                           SIGMOID_SUM, SQUARED_ERROR, HUBER, ABSOLUTE_ERROR, POISSON_SUM;
-                          NO_STEP, DESCENT, MOMENTUM, VELOCITY, MOMENTS; DRAWN is a column of
-                          its table
+                          NO_STEP, DESCENT, MOMENTUM, VELOCITY, MOMENTS
     random                keep_mask, apply_mask
     windows               output_size; the types Pair (height, width) and Padding
 
@@ -105,7 +105,6 @@ from layerkit.kernels._numpy.epochs import (
     CROSS_ENTROPY,
     DENSE,
     DESCENT,
-    DRAWN,
     DROPOUT,
     ELU,
     GELU,
@@ -122,8 +121,9 @@ from layerkit.kernels._numpy.epochs import (
     SOFTPLUS,
     SQUARED_ERROR,
     VELOCITY,
+    Program,
+    epoch_program,
     takes_epochs,
-    train_epoch,
 )
 from layerkit.kernels._numpy.normalization import (
     along,

@@ -208,34 +208,37 @@ class PeriodicEmbedding(Layer):
         self.add_param("b", (n, d), small, **factors)
         return n, self.dim
 
-    # Features come first inside, so that products are those of contiguous matrices.
+    # Features come first inside and rows last: then every sum is a product of small matrices.
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         omega, phi, W, b = self.params.values()
-        by_feature = np.ascontiguousarray(x.T)[:, :, np.newaxis]
-        z = by_feature * (omega * x.dtype.type(2 * math.pi))[:, np.newaxis]
-        z += phi[:, np.newaxis]
+        x_and_1 = np.stack([x.T, np.ones_like(x.T)], axis=1)  # (features, 2, rows)
+        z = np.matmul(np.stack([self._two_pi * omega, phi], axis=2), x_and_1)
         c = np.cos(z)
         y = np.empty((*x.shape, self.dim), x.dtype)
         y[:, :, 0] = x
-        np.add(np.matmul(c, W).swapaxes(0, 1), b, out=y[:, :, 1:])
-        self.cache = by_feature, z, c
+        y[:, :, 1:] = (np.matmul(W.swapaxes(1, 2), c) + b[:, :, np.newaxis]).transpose(2, 0, 1)
+        self.cache = x_and_1, z, c
         return y
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
-        x, z, c = self.cache
+        x_and_1, z, c = self.cache
         omega, _, W, _ = self.params.values()
-        two_pi = x.dtype.type(2 * math.pi)
-        G = np.ascontiguousarray(grad_output[:, :, 1:].swapaxes(0, 1))  # (features, rows, dim - 1)
-        np.matmul(c.swapaxes(1, 2), G, out=self.grads["W"])
-        np.sum(G, axis=1, out=self.grads["b"])
+        G = np.ascontiguousarray(grad_output[:, :, 1:].transpose(1, 2, 0))  # (.., dim - 1, rows)
+        np.matmul(c, G.swapaxes(1, 2), out=self.grads["W"])
+        np.sum(G, axis=2, out=self.grads["b"])
         D = np.sin(z)
-        D *= np.matmul(G, W.swapaxes(1, 2))
-        np.negative(D, out=D)
-        np.sum(D, axis=1, out=self.grads["phi"])
-        self.grads["omega"][...] = two_pi * np.matmul(x.swapaxes(1, 2), D)[:, 0]
+        D *= np.matmul(-W, G)
+        sums = np.matmul(D, x_and_1.swapaxes(1, 2))
+        self.grads["omega"][...] = self._two_pi * sums[:, :, 0]
+        self.grads["phi"][...] = sums[:, :, 1]
         if not self.needs_input_grad:
             return None
-        return grad_output[:, :, 0] + two_pi * np.matmul(D, omega[:, :, np.newaxis])[:, :, 0].T
+        through = np.matmul(self._two_pi * omega[:, np.newaxis], D)[:, 0]
+        return grad_output[:, :, 0] + through.T
+
+    @property
+    def _two_pi(self) -> np.floating:
+        return self.dtype.type(2 * math.pi)
 
 
 class PiecewiseLinearEmbedding(Layer):

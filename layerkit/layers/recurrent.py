@@ -119,16 +119,21 @@ class Recurrent(Layer):
 
     def backward(self, grad_output: np.ndarray) -> np.ndarray | None:
         line, steps, states, kept, _ = self.cache
-        if self.return_sequences:
-            grad = line.states(self.units, states[0].dtype)
-            grad[line.n_rows :] = line.ordered(numbers(grad_output).reshape(-1, self.units))
-        else:
-            grad = line.at_last(grad_output)
+        grad = self.grad_by_step(grad_output)
         of_z, of_product = self.steps_backward(grad, states, line, kept)
         matmul(steps.T, of_z, out=self.grads["W"])
         matmul(line.before(states[0]).T, of_product, out=self.grads["U"])
         sum_rows(of_z, out=self.grads["b"])
         return self._in_rows(matmul(of_z, self.params["W"].T)) if self.needs_input_grad else None
+
+    def grad_by_step(self, grad_output: np.ndarray) -> np.ndarray:
+        """Return G of all steps, in their order, after zeros for the states before step 0."""
+        line = self.cache.line
+        if not self.return_sequences:
+            return line.at_last(grad_output)
+        grad = line.states(self.units, grad_output.dtype)
+        grad[line.n_rows :] = line.ordered(numbers(grad_output).reshape(-1, self.units))
+        return grad
 
     def _in_rows(self, ordered: np.ndarray) -> np.ndarray:
         """Put the steps back where they stood."""

@@ -17,7 +17,7 @@ _let_nonfinite_pass = np.errstate(over="ignore", under="ignore", divide="ignore"
 
 
 class Tabled(NamedTuple):
-    """A loss as `layerkit.kernels.train_epoch` knows it, with all targets of a training run."""
+    """A loss as `layerkit.kernels.epoch_program` knows it, with all targets of a training run."""
 
     code: int
     numbers: tuple[float, float]
@@ -278,7 +278,7 @@ class Loss(Parameterized):
         self._pass = self._gradient = None  # should this forward fail, no backward may follow
         self._rows = y_pred if isinstance(y_pred, Sequences) else None
         if self._rows is not None:
-            y_pred, y_true, sample_weight = self._by_step(self._rows, y_true, sample_weight)
+            y_pred, y_true, sample_weight = self.by_step(self._rows, y_true, sample_weight)
         elif isinstance(y_true, Sequences):
             y_true = y_true.to_array()
         found = self.fused(y_pred, y_true, sample_weight, normalizer)
@@ -307,10 +307,28 @@ class Loss(Parameterized):
         gradient = self._backward(*self._pass) if known is None else known.copy()  # type: ignore[misc]
         return gradient if self._rows is None else self._rows.with_steps(gradient)  # type: ignore[return-value]
 
-    def _by_step(
+    def by_step(
         self, rows: Sequences, y_true: Any, sample_weight: Any
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return predictions, targets and weights of all steps."""
+        """Return predictions, targets and weights of all steps, which are the samples then.
+
+        Parameters
+        ----------
+        rows : Sequences
+            Predictions.
+        y_true, sample_weight : object
+            As for `forward`.
+
+        Returns
+        -------
+        y_pred, y_true, sample_weight : ndarray
+            One for each step; a row of n steps has the weight of a step n times smaller.
+
+        Raises
+        ------
+        ValueError
+            If targets or weights do not fit the rows.
+        """
         if isinstance(y_true, np.ndarray) and y_true.shape[:2] == rows.shape[:2]:
             y_true = Sequences.from_array(y_true)
         targets = step_values(rows, y_true, "y_true")

@@ -20,18 +20,25 @@ from layerkit.training.run import Batches, Run, first_nonfinite
 CHUNK = 1e9  # multiply-adds, some tenths of a second, after which Python may see to Ctrl-C
 ALONE = 2**23  # multiply-adds of a product from which on a second thread is worth its while
 _FEW = 2**24  # numbers of an input that may be converted as a whole
+_NO_ORDER = np.empty(0, np.int64)
 
 
 class Epochs:
-    """The epochs of a training run, computed at once wherever that is possible."""
+    """The epochs of a training run, computed at once wherever that is possible.
 
-    def __init__(self, run: Run, batches: Batches) -> None:
-        self.run, self.source = run, batches.table
+    ``whole`` makes all rows one batch.
+    """
+
+    def __init__(self, run: Run, batches: Batches, whole: bool = False) -> None:
+        self.run, self.source, self.whole = run, batches.table, whole
         self.known_for: tuple[Any, ...] = ()
         self.rows: Any = None  # X, loss and weights, as the kernel takes them
         self.params: np.ndarray | None = None  # of the network that the table is for
         self.table: Table | None = None
-        self.bounds = np.empty((0, 2), np.int64)
+        self.bounds, self.normalizers = np.empty((0, 2), np.int64), np.empty(0)
+        self.most = 0  # rows of a batch
+        self.rule: tuple[int, np.ndarray | None] = kernels.NO_STEP, None
+        self.program: kernels.Program | None = None  # for rows, table and rule
 
     def compute(self) -> float | None:
         """Go through all batches; return the mean loss, or None where that is not possible.
@@ -45,19 +52,21 @@ class Epochs:
         if run.before_batch or run.on_batch or source is None or not self._prepared(source):
             return None
         assert self.table is not None and self.params is not None
-        network, optimizer, (X, _, weights) = state.network, state.optimizer, self.rows
-        rule = optimizer.tabled(self.params, network.flat_grads, self.table.layout)
+        network, (X, _, weights) = state.network, self.rows
+        rule = state.optimizer.tabled(self.params, network.flat_grads, self.table.layout)
         if rule is None:
             return None
-        order, bounds = source.next_order(), self.bounds
+        if self.program is None or rule[0] != self.rule[0] or rule[1] is not self.rule[1]:
+            self.rule, self.program = rule, self._program_for(rule)
+        order, bounds, normalizers = source.next_order(), self.bounds, self.normalizers
         if weights.size and not weights.all():
-            bounds = _that_count(bounds, order, weights)
-        sizes = bounds[:, 1] - bounds[:, 0]
-        normalizers, losses = sizes * source.mean_weight, np.empty(len(bounds))
-        most = max(1, int(CHUNK / (self.table.work * int(sizes.max()))))
+            count = [bool(weights[_rows_of(order, ends)].any()) for ends in bounds]
+            bounds, normalizers = bounds[count], normalizers[count]
+        losses = np.empty(len(bounds))
+        most = max(1, int(CHUNK / (self.table.work * self.most)))
         for start in range(0, len(bounds), most):
             here = slice(start, start + most)
-            done = self._go(order, bounds[here], normalizers[here], losses[here], rule)
+            done = self._go(order, bounds[here], normalizers[here], losses[here])
             if done < len(losses[here]):
                 bad = start + done
                 state.batch_loss = float(losses[bad])
@@ -66,10 +75,32 @@ class Epochs:
         state.batch_loss = float(losses[-1])
         rows, weight = _rows_of(order, bounds[-1]), source.sample_weight
         x = take(source.X, rows)
-        state.batch = x, source.y[rows], weight if weight is None else weight[rows]
+        state.batch = x, take(source.y, rows), weight if weight is None else weight[rows]
         if not np.isfinite(self.params).all():
             raise FloatingPointError(f"weights are not finite, {first_nonfinite(network, x)}")
         return sum((normalizers * losses).tolist()) / sum(normalizers.tolist())
+
+    def value(self) -> float | None:
+        """Compute the loss of all rows, and leave its gradient in the network's ``flat_grads``.
+
+        Returns
+        -------
+        loss : float or None
+            None where that is not possible, or where the loss is not finite.
+        """
+        source = self.source
+        if source is None or not self._prepared(source) or self.rows[1].alpha is not None:
+            return None
+        assert self.table is not None and self.params is not None
+        if self.program is None:
+            self.program = self._program_for((kernels.NO_STEP, self.params[np.newaxis]))
+        steps, loss = np.zeros((1, 8)), np.empty(1)
+        steps[:, 0] = self.most * source.mean_weight
+        words, drawn = self.table.draw([self.most])
+        self.table.load()
+        done = self.program(_NO_ORDER, self.bounds, words, drawn, steps, loss)
+        self.table.keep()
+        return float(loss[0]) if done else None
 
     def _prepared(self, source: Any) -> bool:
         """Whether network and data are known to the kernel, as they are now."""
@@ -83,14 +114,16 @@ class Epochs:
             return False
         params = network.flat_params
         if self.table is None or described != self.table.described or params is not self.params:
-            self.table, self.params = None, params
-            sizes = [stop - start for start, stop in source.bounds]
+            self.table, self.params, self.program = None, params, None
+            bounds = [(0, len(self.rows[0]))] if self.whole else source.bounds
+            sizes = [stop - start for start, stop in bounds]
             if min(sizes) < 2 and any(isinstance(layer, BatchNorm) for layer, _, _ in described):
                 return False
             if max(sizes) * _widest_product(described) > ALONE:
                 return False
-            self.table = tabulate(network, described, max(sizes))
-            self.bounds = np.array(source.bounds, np.int64)
+            self.bounds, self.most = np.array(bounds, np.int64), max(sizes)
+            self.normalizers = np.array(sizes) * source.mean_weight
+            self.table = tabulate(network, described, self.most)
         return True
 
     def _rows(self, source: Any) -> tuple[np.ndarray, Tabled, np.ndarray] | None:
@@ -122,60 +155,62 @@ class Epochs:
         X = np.require(rows, requirements=["C", "W"])
         return X, tabled, weights
 
-    def _go(
-        self,
-        order: np.ndarray | None,
-        bounds: np.ndarray,
-        normalizers: np.ndarray,
-        losses: np.ndarray,
-        rule: tuple[int, np.ndarray],
-    ) -> int:
-        """Train on some batches; return how many had a finite loss."""
+    def _program_for(self, rule: tuple[int, np.ndarray]) -> kernels.Program:
+        """Have the kernel prepare for rows, table and a rule."""
         assert self.table is not None and self.params is not None
-        (X, tabled, weights), table, state = self.rows, self.table, self.run.state
-        optimizer = state.optimizer
-        if tabled.alpha is None:
-            decays = [float(optimizer.weight_decay)] * len(bounds)
-        else:
-            decays = [tabled.alpha / n for n in normalizers.tolist()]
-        steps = np.empty((len(bounds), 8))
-        steps[:, 0], steps[:, 1:] = normalizers, optimizer.next_steps(decays)
-        running = table.running()
-        words = table.draw((bounds[:, 1] - bounds[:, 0]).tolist() if table.dropping else [])
-        done = kernels.train_epoch(
+        (X, tabled, weights), table, network = self.rows, self.table, self.run.state.network
+        return kernels.epoch_program(
             X,
             tabled.labels,
             tabled.targets,
             weights,
-            _NO_ORDER if order is None else order,
-            bounds,
             table.layers,
             table.numbers,
             self.params,
-            state.network.flat_grads,
-            running,
-            words,
+            network.flat_grads,
+            table.running,
             tabled.code,
             tabled.numbers,
             tabled.alpha is not None,
             rule[0],
             table.segments,
             rule[1],
-            steps,
-            losses,
             table.scratch,
+            self.most,
         )
-        table.keep(running)
+
+    def _go(
+        self,
+        order: np.ndarray | None,
+        bounds: np.ndarray,
+        normalizers: np.ndarray,
+        losses: np.ndarray,
+    ) -> int:
+        """Train on some batches; return how many had a finite loss."""
+        assert self.table is not None and self.program is not None
+        table, state, alpha = self.table, self.run.state, self.rows[1].alpha
+        optimizer = state.optimizer
+        rows = normalizers.tolist()
+        decays = [float(optimizer.weight_decay) if alpha is None else alpha / n for n in rows]
+        steps = zip(rows, optimizer.next_steps(decays), strict=True)
+        words, drawn = table.draw([stop - start for start, stop in bounds.tolist()])
+        table.load()
+        done = self.program(
+            _NO_ORDER if order is None else order,
+            bounds,
+            words,
+            drawn,
+            np.array([(n, *step) for n, step in steps]),
+            losses,
+        )
+        table.keep()
         optimizer.advance(done)
         state.step += done
-        if tabled.alpha is not None and optimizer.weight_decay != decays[-1]:
+        if alpha is not None and optimizer.weight_decay != decays[-1]:
             optimizer.weight_decay = decays[-1]  # a change makes it check its parameters
         if self.run.bar is not None:
             self.run.bar.advance(done)
         return done
-
-
-_NO_ORDER = np.empty(0, np.int64)
 
 
 def _widest_product(described: list[Any]) -> int:
@@ -185,8 +220,3 @@ def _widest_product(described: list[Any]) -> int:
 def _rows_of(order: np.ndarray | None, bounds: np.ndarray) -> Any:
     rows = slice(*bounds.tolist())
     return rows if order is None else order[rows]
-
-
-def _that_count(bounds: np.ndarray, order: np.ndarray | None, weights: np.ndarray) -> np.ndarray:
-    """Leave out batches whose weights are all zero."""
-    return bounds[[bool(weights[_rows_of(order, ends)].any()) for ends in bounds]]

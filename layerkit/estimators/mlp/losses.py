@@ -35,7 +35,7 @@ class Canonical(Loss):
 
     # What scikit-learn calls the inverse link.
     out_activation: ClassVar[str]
-    # What `layerkit.kernels.train_epoch` calls the loss, whose number is `number`.
+    # What `layerkit.kernels.epoch_program` calls the loss, whose number is `number`.
     code: ClassVar[int]
     number = 0.5
 

@@ -1,42 +1,47 @@
-"""What the estimators for tables share: reading the table, members, what they predict together."""
+"""What the estimators for tables share: members, and what they predict together."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, is_classifier
-from sklearn.model_selection import train_test_split
-from sklearn.utils import Tags, check_consistent_length
+from sklearn.base import BaseEstimator
+from sklearn.metrics import get_scorer
+from sklearn.utils import Tags
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from layerkit.estimators.callbacks import (
+    CallbackSupport,
+    MemberHooks,
+    own_callbacks,
+    with_callbacks,
+)
 from layerkit.estimators.doc_links import WithPage
 from layerkit.estimators.preparing import stream
 from layerkit.estimators.rules import TABULAR
-from layerkit.estimators.tabular.encoder import TableEncoder
-from layerkit.estimators.tabular.learning import Member, Rows, learn_member, raw_outputs
+from layerkit.estimators.tabular.learning import (
+    Member,
+    Rows,
+    as_input,
+    learn_member,
+    raw_outputs,
+)
 from layerkit.estimators.tabular.networks import network_for, optimizer_for
+from layerkit.estimators.tabular.preparing import Task, prepare
+from layerkit.estimators.tabular.scores import NegativeLoss, ScorerOfRaw
 from layerkit.estimators.targets import Target
+from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.parameters import if_class
-from layerkit.seeds import as_seed_sequence, with_plain_seed, with_seed
-from layerkit.training import TrainingState
+from layerkit.seeds import with_plain_seed, with_seed
+from layerkit.training import History, TrainingState
 
-# With fewer rows than these all are learned from, and held out too.
-_FEWEST_TO_SPLIT = 10
-
-
-class NegativeLoss:
-    """A loss as a score: greater is better."""
-
-    def __init__(self, loss: Loss) -> None:
-        self.loss = loss
-
-    def __call__(self, y_true: np.ndarray, raw: np.ndarray, weight: Any) -> float:
-        """Return minus the loss."""
-        return -self.loss.forward(raw, y_true, weight)
+Trained = list[tuple[Layer, History]]
+"""A network and its record for each member."""
 
 
 class Printing:
@@ -49,30 +54,35 @@ class Printing:
         """Print a line after a tenth of the epochs."""
         if state.epoch % max(state.epochs // 10, 1) == 0 or state.epoch == state.epochs:
             row = state.history.rows[-1]
-            held = f", held out {-row['validation_score']:.4g}" * ("validation_score" in row)
-            print(f"{self.which}, epoch {state.epoch}/{state.epochs}: loss {row['loss']:.4g}{held}")
+            line = f"{self.which}, epoch {state.epoch}/{state.epochs}: loss {row['loss']:.4g}"
+            score = row.get("validation_score")
+            print(line if score is None else f"{line}, held-out score {score:.4g}")
 
 
-class TabularEstimator(WithPage, BaseEstimator):
-    """What classifier and regressor share: reading the table, members, their average."""
+@dataclass(eq=False, repr=False)
+class TabularEstimator(WithPage, CallbackSupport, BaseEstimator):
+    """What classifier and regressor share: parameters, members, how they learn."""
+
+    _: KW_ONLY
+    members: int = 4
+    max_iter: int = 104
+    hidden_layer_sizes: Sequence[int] = (256, 256, 256)
+    embedding: str = "periodic"
+    max_onehot: int = 9
+    dropout: float = 0.15
+    learning_rate: float | str = "auto"
+    weight_decay: float = 0.02
+    batch_size: int = 256
+    monitor: Any = None
+    validation_fraction: float = 0.2
+    cv: Any = None
+    refit: bool = False
+    random_state: Any = None
+    n_jobs: int | None = None
+    verbose: bool = False
 
     default_rate: ClassVar[float]
     smooth: ClassVar[bool]
-
-    members: int
-    max_iter: int
-    batch_size: int
-    max_onehot: int
-    validation_fraction: float
-    cv: Any
-    refit: bool
-    random_state: Any
-    n_jobs: int | None
-    verbose: bool
-
-    encoder_: TableEncoder
-    networks_: list[Any]
-    _target: Any
 
     @classmethod
     def single(cls, **params: Any) -> Self:
@@ -104,7 +114,7 @@ class TabularEstimator(WithPage, BaseEstimator):
         estimator : TabularClassifier or TabularRegressor
             Not fitted.
         """
-        small = {"members": 1, "max_iter": 48, "hidden_layer_sizes": (128, 128)}
+        small: dict[str, Any] = {"members": 1, "max_iter": 48, "hidden_layer_sizes": (128, 128)}
         return cls(**small | params)
 
     # ---------------------------------------------------------------- learning
@@ -138,112 +148,99 @@ class TabularEstimator(WithPage, BaseEstimator):
             If a value in X is neither a number nor text nor a time.
         """
         self._check()
-        encoder = TableEncoder(max_onehot=self.max_onehot, clip=None)
-        names, values = encoder._read(X, reset=True)
-        validate_data(self, X, y, skip_check_array=True)
-        y = self._check_y(y)
-        check_consistent_length(X, y)
-        weight = None
-        if sample_weight is not None:
-            rows = np.empty((len(y), 1))
-            weight = _check_sample_weight(
-                sample_weight, rows, dtype=np.float64, ensure_non_negative=True
-            )
-        if (X_val is None) != (y_val is None):
-            missing = "X_val" if X_val is None else "y_val"
-            raise ValueError(f"X_val and y_val belong together, {missing} is None")
-        target = self._target_of(y)
-        weight = self._weighted(target, y, weight)
-        used = np.arange(len(y)) if weight is None else np.flatnonzero(weight)
-        if not len(used):
-            raise ValueError("sample_weight times class_weight is zero for all rows")
-        seed = as_seed_sequence(self.random_state)
-        learn, held = (used, used) if X_val is not None else self._split(X, y, used, seed)
-        encoder._learn(names, [v[learn] for v in values])
-        if not encoder.kinds_:
-            raise ValueError(
-                f"no column of X tells the {len(learn)} sample(s) to learn from apart: in each all "
-                "values are the same, or categories that occur once"
-            )
-        self._bind(target, y[learn])
+        return self._learn(prepare(self, X, y, sample_weight, X_val, y_val))
 
-        def rows_at(rows: np.ndarray) -> Rows:
-            features = encoder._encode([v[rows] for v in values])
-            part = None if weight is None else weight[rows]
-            return self._rows(target, features, y[rows], part)
+    @with_callbacks
+    def _learn(self, task: Task) -> Self:
+        """Train the members, and settle how they predict together."""
+        learning, held_out = task.rows(task.learning), task.rows(task.held_out)
+        members = self._members(task, learning)
+        hooks = MemberHooks(self, len(members) * (2 if self.refit else 1), task.given)
+        trained: Trained = []
 
-        if X_val is not None:
-            check_consistent_length(X_val, y_val)
-            held_out = self._rows(target, encoder.transform(X_val), self._check_y(y_val), None)
-        else:
-            held_out = rows_at(held)
-        members = self._members(encoder, target, seed, rows_at(learn))
-        trained = self._train(members, rows_at(learn), held_out)
-        networks = [network for network, _ in trained]
-        chosen_by = None if X_val is None and len(held) == len(used) else held_out
-        found = self._combine(target, members, networks, chosen_by)
-        histories = [history for _, history in trained]
-        best = [history.best_epoch or len(history) for history in histories]
+        def fitted_now() -> dict[str, Any]:
+            return self._attributes(task, members[: len(trained)], trained, held_out)
+
+        results = self._train(members, learning, held_out)
+        for _ in members:
+            with hooks.member(fitted_now):
+                trained.append(next(results))
+        attributes = fitted_now()
         if self.refit:
-            again = self._members(encoder, target, seed, rows_at(used))
-            for member, epoch in zip(again, best, strict=True):
-                member.stop_at = epoch
-            networks = [network for network, _ in self._train(again, rows_at(used), None)]
-        self.__dict__.update(found)
-        self.networks_ = [networks[i] for i in found["kept_"]]
-        self.histories_, self.best_iter_ = histories, best
-        self.n_iter_ = max(map(len, histories))
-        self.encoder_, self._target, self._seed = encoder, target, seed
+            attributes |= {"networks_": self._refitted(task, attributes, hooks)}
+        hooks.close(attributes)
+        for name in ("feature_names_in_", *attributes):
+            self.__dict__.pop(name, None)
+        self.__dict__.update(attributes)
         return self
 
-    def _split(self, X: Any, y: np.ndarray, used: np.ndarray, seed: Any) -> Any:
-        """Return rows to learn from and rows to hold out, among those that have a weight."""
-        if self.cv is not None:
-            splits = self.cv.split(X, y) if hasattr(self.cv, "split") else self.cv
-            parts = [np.arange(len(y))[part] for part in next(iter(splits))]
-            return [np.intersect1d(part, used) for part in parts]
-        if len(used) < _FEWEST_TO_SPLIT:
-            return used, used
-        state = int(stream(seed, 1).generate_state(1)[0])
-        how = {"test_size": self.validation_fraction, "random_state": state}
-        labels = y[used] if is_classifier(self) and y.ndim == 1 else None
-        if labels is not None:
-            counts = np.unique(labels, return_counts=True)[1]
-            n_held = int(np.ceil(self.validation_fraction * len(used)))
-            if counts.min() < 2 or min(n_held, len(used) - n_held) < len(counts):
-                labels = None  # too few of a class to have it in both parts
-        return train_test_split(used, stratify=labels, **how)
+    def _refitted(self, task: Task, found: dict[str, Any], hooks: MemberHooks) -> list[Layer]:
+        """Train the members that are kept anew, on all rows, for as long as was best."""
+        rows = task.rows(task.whole)
+        members = self._members(task, rows)
+        for member, epoch in zip(members, found["best_iter_"], strict=True):
+            member.stop_at = epoch
+        results, networks = self._train(members, rows, None), []
+        for _ in members:
+            with hooks.member():
+                networks.append(next(results)[0])
+        return [networks[i] for i in found["kept_"]]
 
-    def _rows(self, target: Target, features: np.ndarray, y: np.ndarray, weight: Any) -> Rows:
-        return Rows(features.astype(np.float32), target.encode(y), weight)
-
-    def _members(
-        self, encoder: TableEncoder, target: Target, seed: np.random.SeedSequence, rows: Rows
-    ) -> list[Member]:
+    def _members(self, task: Task, rows: Rows) -> list[Member]:
         """Return how the members learn, which the rows may say something about."""
-        score = NegativeLoss(self._judging_loss(target))
+        target, printing = task.target, self.verbose
         return [
             Member(
-                network=network_for(self, encoder, target.output_shape, self.smooth),
+                network=network_for(self, task.encoder, target.output_shape, self.smooth),
                 loss=copy.deepcopy(target.loss),
-                score=score,
+                score=self._score(task),
                 optimizer=optimizer_for(self, self.default_rate),
                 epochs=self.max_iter,
                 batch_size=self.batch_size,
-                seed=stream(seed, 2, i),
-                callbacks=[Printing(i + 1, self.members)] if self.verbose else [],
+                seed=stream(task.seed, 2, i),
+                callbacks=[
+                    *own_callbacks(self),
+                    *([Printing(i + 1, self.members)] if printing else []),
+                ],
             )
             for i in range(self.members)
         ]
 
-    def _train(self, members: list[Member], rows: Rows, held_out: Rows | None) -> list[Any]:
+    def _score(self, task: Task) -> Any:
+        """Return what chooses the best epoch, a function of targets, raw outputs and weights."""
+        if self.monitor is None:
+            return NegativeLoss(self._judging_loss(task.target))
+        return ScorerOfRaw(get_scorer(self.monitor), task.target, task.held_out.y)
+
+    def _train(self, members: list[Member], rows: Rows, held_out: Rows | None) -> Iterator[Any]:
+        """Train members; what becomes of them comes one by one, in their order."""
         learn = delayed(learn_member)
-        return Parallel(n_jobs=self.n_jobs)(learn(member, rows, held_out) for member in members)
+        parallel = Parallel(n_jobs=self.n_jobs, return_as="generator")
+        return iter(parallel(learn(member, rows, held_out) for member in members))
+
+    def _attributes(
+        self, task: Task, members: list[Member], trained: Trained, held_out: Rows
+    ) -> dict[str, Any]:
+        """Return the fitted attributes that these members make."""
+        networks, histories = map(list, zip(*trained, strict=True))
+        encoder, chosen_by = task.encoder, held_out if task.apart else None
+        found = self._combine(task.target, members, networks, chosen_by)
+        names = ("n_features_in_", "feature_names_in_")
+        return found | {
+            **{name: getattr(encoder, name) for name in names if hasattr(encoder, name)},
+            "encoder_": encoder,
+            "networks_": [networks[i] for i in found["kept_"]],
+            "histories_": histories,
+            "best_iter_": [history.best_epoch or len(history) for history in histories],
+            "n_iter_": max(map(len, histories)),
+            "_target": task.target,
+            "_seed": task.seed,
+        }
 
     def _raw(self, X: Any) -> list[np.ndarray]:
         """Return the raw outputs of every member."""
         check_is_fitted(self, "networks_")
-        features = self.encoder_.transform(X).astype(np.float32)
+        features = as_input(self.encoder_.transform(X))
         return [raw_outputs(network, features) for network in self.networks_]
 
     def _check(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -211,6 +212,9 @@ def _read(name: str, column: Any) -> Values:
     if kind == "c":
         raise ValueError(f"Complex data not supported: column {name!r} has dtype {column.dtype}")
     is_bool = kind == "b" or str(column.dtype) == "boolean"
+    if hasattr(column.dtype, "freq"):  # periods
+        column = column.dt.to_timestamp()
+        kind = "M"
     if kind == "M" or hasattr(column.dtype, "tz"):
         return _as_times(column)
     if kind == "m":
@@ -219,7 +223,10 @@ def _read(name: str, column: Any) -> Values:
         return np.where(missing, np.nan, np.asarray(column).astype(float))
     if kind in "iuf" and not is_bool:
         return _finite(name, _as_floats(column))
-    return _read_objects(name, [None if is_missing(v) else v for v in _listed(column)])
+    values = [None if is_missing(v) else v for v in _listed(column)]
+    if hasattr(column, "cat"):  # categories, though they may be numbers
+        return _as_categories(name, [_category(v) for v in values])
+    return _read_objects(name, values)
 
 
 def _listed(column: Any) -> Iterable[Any]:
@@ -249,14 +256,24 @@ def _finite(name: str, numbers: np.ndarray) -> np.ndarray:
 
 
 def _read_objects(name: str, values: list[Any]) -> Values:
-    """Return objects as what they all are: numbers, times, or else categories."""
+    """Return objects as what they all are: numbers, times, durations, or else categories."""
     known = [value for value in values if value is not None]
     if known and all(isinstance(v, datetime.date) for v in known):
         return np.array(["NaT" if v is None else _plain_time(v) for v in values], "M8[s]")
-    if all(isinstance(v, int | float | np.number) and not isinstance(v, bool) for v in known):
+    if known and all(isinstance(v, datetime.timedelta) for v in known):
+        values = [v if v is None else v.total_seconds() for v in values]
+        known = []
+    if all(isinstance(v, _NUMBERS) and not isinstance(v, bool) for v in known):
         return _finite(name, np.array([np.nan if v is None else v for v in values], np.float64))
+    return _as_categories(name, values)
+
+
+_NUMBERS = (int, float, np.number, Decimal)
+
+
+def _as_categories(name: str, values: list[Any]) -> Values:
     for row, value in enumerate(values):
-        if not (value is None or isinstance(value, str | bytes | bool | int | float | np.generic)):
+        if not (value is None or isinstance(value, _PLAIN)):
             raise TypeError(
                 f"column {name!r}, row {row}: argument must be a string or a number, got "
                 f"{value!r} of type {type(value).__name__}"
@@ -264,6 +281,14 @@ def _read_objects(name: str, values: list[Any]) -> Values:
     found = np.empty(len(values), dtype=object)
     found[:] = [value.item() if isinstance(value, np.generic) else value for value in values]
     return found
+
+
+def _category(value: Any) -> Any:
+    """Return a category of pandas', which may be anything, an interval say, as one of ours."""
+    return value if value is None or isinstance(value, _PLAIN) else str(value)
+
+
+_PLAIN = (str, bytes, bool, int, float, np.generic)
 
 
 def _plain_time(value: Any) -> Any:

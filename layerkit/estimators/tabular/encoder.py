@@ -29,8 +29,9 @@ class TableEncoder(WithPage, TransformerMixin, BaseEstimator):
     dates and times         year, month, weekday and hour, these also as sine and cosine
     ======================  ====================================================================
 
-    Categories are columns of text, booleans, objects and pandas' ``category``; numbers in a column
-    of objects are numbers. What is missing or was not there in `fit` is 0 among the categories;
+    Categories are columns of text, booleans, objects and pandas' ``category``, also of numbers;
+    numbers in a column of objects are numbers. Durations are numbers, in seconds; periods are the
+    times when they begin. What is missing or was not there in `fit` is 0 among the categories;
     among codes it shares 0 with those that were seen only once, so that an embedding learns a
     vector for it. A column whose values are all the same is left out.
 
@@ -149,10 +150,7 @@ class TableEncoder(WithPage, TransformerMixin, BaseEstimator):
             If columns are others than in `fit`, or hold another kind of values; it names them.
         """
         check_is_fitted(self)
-        names, values = self._read(X, reset=False)
-        for i, (column, found) in enumerate(zip(self.columns_, values, strict=True)):
-            values[i] = _as_fitted(column, names[i], found)
-        return self._encode(values)
+        return self._encode(self._read(X, reset=False)[1])
 
     def _read(self, X: Any, reset: bool) -> tuple[list[str], list[np.ndarray]]:
         if issparse(X):
@@ -173,8 +171,19 @@ class TableEncoder(WithPage, TransformerMixin, BaseEstimator):
                 f"Found array with 0 {lacking}(s) (shape={tuple(X.shape)}) while a minimum of 1 is "
                 "required."
             )
-        validate_data(self, X, reset=reset, skip_check_array=True)
+        try:
+            validate_data(self, X, reset=reset, skip_check_array=True)
+        except ValueError as error:
+            raise ValueError(f"{error}{self._first_difference(X, reset)}") from None
         return read_table(X)
+
+    def _first_difference(self, X: Any, reset: bool) -> str:
+        """Say where the columns are in another order, if they are the same."""
+        known, given = getattr(self, "feature_names_in_", ()), list(getattr(X, "columns", ()))
+        if reset or not len(known) or sorted(known) != sorted(map(str, given)):
+            return ""
+        i = next(i for i, (a, b) in enumerate(zip(known, given, strict=True)) if a != b)
+        return f"Column {i} is {given[i]!r}, in fit it was {known[i]!r}"
 
     def _learn(self, names: list[str], values: list[np.ndarray]) -> None:
         """Find out what columns are that have been read."""
@@ -185,10 +194,9 @@ class TableEncoder(WithPage, TransformerMixin, BaseEstimator):
         self.n_codes_ = [n_codes for n_codes, names in sizes for _ in names]
 
     def _encode(self, values: list[np.ndarray]) -> np.ndarray:
-        parts = []
-        for column, found in zip(self.columns_, values, strict=True):
-            parts.append(column.features(found, self.clip))
-        return np.hstack(parts)
+        """Turn columns that have been read into features."""
+        pairs = zip(self.columns_, values, strict=True)
+        return np.hstack([c.features(_as_fitted(c, found), self.clip) for c, found in pairs])
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the features.
@@ -239,7 +247,7 @@ class TableEncoder(WithPage, TransformerMixin, BaseEstimator):
         return tags
 
 
-def _as_fitted(column: Column, name: str, found: np.ndarray) -> np.ndarray:
+def _as_fitted(column: Column, found: np.ndarray) -> np.ndarray:
     """Return values as the kind of column that `fit` saw takes them, or raise."""
     kinds = {"f": "number", "M": "date", "O": "category"}
     kind = kinds[found.dtype.kind]
@@ -254,7 +262,7 @@ def _as_fitted(column: Column, name: str, found: np.ndarray) -> np.ndarray:
     if kind != "date" and empty:  # no value says what it is
         return np.full(len(found), np.nan if column.kind == "number" else np.datetime64("NaT", "s"))
     raise ValueError(
-        f"column {name!r} held {_PLURAL[column.kind]} in fit and holds {_PLURAL[kind]} now, "
+        f"column {column.name!r} held {_PLURAL[column.kind]} in fit and holds {_PLURAL[kind]} now, "
         f"such as {_example(found)!r}"
     )
 

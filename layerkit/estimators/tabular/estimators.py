@@ -13,7 +13,6 @@ from sklearn.utils import Tags, check_array
 
 from layerkit.estimators.predictors import share_docs
 from layerkit.estimators.tabular.base import TabularEstimator
-from layerkit.estimators.tabular.encoder import TableEncoder
 from layerkit.estimators.tabular.learning import (
     LinearPart,
     Member,
@@ -22,6 +21,7 @@ from layerkit.estimators.tabular.learning import (
     temperature_for,
     tempered,
 )
+from layerkit.estimators.tabular.preparing import Task
 from layerkit.estimators.tabular.scaled import ScaledNumbers
 from layerkit.estimators.targets import (
     ClassTarget,
@@ -56,8 +56,10 @@ weight_decay : float, default=0.02
     Decoupled, at least 0; it ends at 0.
 batch_size : int, default=256
     Rows of a step.
-""",
-    "more": """
+monitor : str, callable or None, default=None
+    What chooses the best epoch of each member on the held-out rows: None is the loss, without label
+    smoothing; else a scorer of scikit-learn, ``scorer(estimator, X, y)``, or its name. The
+    estimator that it is given knows these rows alone, by their positions.
 validation_fraction : float, default=0.2
     Part of the rows that is held out to choose the best epoch of each member; between 0 and 1.
 cv : splitter or iterable of (train, test), optional
@@ -114,7 +116,6 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):
         the log loss of the held-out rows is least.
     class_weight : None, "balanced", dict or list of dict, default=None
         Factors on the sample weights, as in `SequentialClassifier`.
-    %(more)s
 
     Attributes
     ----------
@@ -149,24 +150,9 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):
     """
 
     _: KW_ONLY
-    members: int = 4
-    max_iter: int = 104
-    hidden_layer_sizes: Sequence[int] = (256, 256, 256)
-    embedding: str = "periodic"
-    max_onehot: int = 9
-    dropout: float = 0.15
-    learning_rate: float | str = "auto"
-    weight_decay: float = 0.02
-    batch_size: int = 256
     label_smoothing: float = 0.1
     calibrate: bool = True
     class_weight: Any = None
-    validation_fraction: float = 0.2
-    cv: Any = None
-    refit: bool = False
-    random_state: Any = None
-    n_jobs: int | None = None
-    verbose: bool = False
 
     default_rate = 0.04
     smooth = False
@@ -229,8 +215,6 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):
         return averaged
 
     def _check_y(self, y: Any) -> np.ndarray:
-        if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but y is None")
         y = check_array(
             y.toarray() if hasattr(y, "toarray") else y,
             ensure_2d=False,
@@ -312,7 +296,6 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
         Whether the members learn the residual of a ridge regression on the numbers and indicators
         (of the mean squared error). "auto": every other member does, and those are kept that are
         best on the held-out rows, all, with or without.
-    %(more)s
 
     Attributes
     ----------
@@ -346,23 +329,8 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
     """
 
     _: KW_ONLY
-    members: int = 4
-    max_iter: int = 104
-    hidden_layer_sizes: Sequence[int] = (256, 256, 256)
-    embedding: str = "periodic"
-    max_onehot: int = 9
-    dropout: float = 0.15
-    learning_rate: float | str = "auto"
-    weight_decay: float = 0.02
-    batch_size: int = 256
     loss: Loss | None = None
     linear: Any = "auto"
-    validation_fraction: float = 0.2
-    cv: Any = None
-    refit: bool = False
-    random_state: Any = None
-    n_jobs: int | None = None
-    verbose: bool = False
 
     default_rate = 0.2
     smooth = True
@@ -394,8 +362,6 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
         return np.mean(found, axis=0), std
 
     def _check_y(self, y: Any) -> np.ndarray:
-        if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but y is None")
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", ensure_min_samples=0)
         return as_column(y)
 
@@ -409,10 +375,11 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
         target.bind(loss, target.shapes(loss)[0])
         target.scale_by(y)
 
-    def _members(self, encoder: TableEncoder, target: Any, seed: Any, rows: Rows) -> list[Member]:
-        members = super()._members(encoder, target, seed, rows)
-        columns = [i for i, kind in enumerate(encoder.kinds_) if kind != "code"]
-        if self.linear is not False and columns and isinstance(target.loss, MeanSquaredError):
+    def _members(self, task: Task, rows: Rows) -> list[Member]:
+        members = super()._members(task, rows)
+        columns = [i for i, kind in enumerate(task.encoder.kinds_) if kind != "code"]
+        is_squared = isinstance(task.target.loss, MeanSquaredError)
+        if self.linear is not False and columns and is_squared:
             linear = LinearPart.of(columns, rows)
             for member in members[:: 2 if self.linear == "auto" else 1]:
                 member.linear = linear

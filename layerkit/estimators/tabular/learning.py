@@ -16,8 +16,19 @@ from layerkit.optimizers import Optimizer
 from layerkit.training import History, TrainingState, train
 from layerkit.training.run import adapt
 
+Score = Callable[[np.ndarray, np.ndarray, Any], float]
+"""Of targets, raw outputs and weights of rows; greater is better."""
 BLOCK = 256
 """Rows that are predicted at a time, always so many: what a row gives depends on no other."""
+
+
+LARGEST = 1e15
+"""Features beyond ± this are so much: their squares are still numbers of float32."""
+
+
+def as_input(features: np.ndarray) -> np.ndarray:
+    """Return features as the networks take them, in float32."""
+    return features.clip(-LARGEST, LARGEST).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,7 @@ class Member:
 
     network: Layer
     loss: Loss
-    score: Callable[[np.ndarray, np.ndarray, Any], float]
+    score: Score
     optimizer: Optimizer
     epochs: int
     batch_size: int
@@ -56,16 +67,18 @@ class Member:
 
 def learn_member(member: Member, rows: Rows, validation: Rows | None) -> tuple[Layer, History]:
     """Train a network; return it, with the linear part if there is one, and the record."""
-    network, linear = member.network, member.linear
+    network, linear, score = member.network, member.linear, member.score
     init_seed, noise_seed = member.seed.spawn(2)
     network.build(rows.X.shape[1:], init_seed, dtype=np.float32)
     adapt(network, rows.X)
     if linear is not None:
         rows = linear.residual(rows)
-        validation = None if validation is None else linear.residual(validation)
+        if validation is not None:
+            score = linear.scored(score, validation)
+            validation = linear.residual(validation)
     held: dict[str, Any] = {}
     if validation is not None:
-        held = {"validation_data": validation.data, "score": member.score}
+        held = {"validation_data": validation.data, "score": score}
     callbacks = [*member.callbacks]
     if member.stop_at is not None:
         callbacks.append(_StopAt(member.stop_at))
@@ -120,6 +133,11 @@ class LinearPart:
         """Return the rows with what is left to learn as targets, scaled to unit variance."""
         left = (rows.y - self.predict(rows.X)) / self.spread
         return replace(rows, y=left.astype(rows.y.dtype))
+
+    def scored(self, score: Score, rows: Rows) -> Score:
+        """Return a score of a network of the residual that asks ``score`` about the targets."""
+        base = self.predict(rows.X)
+        return lambda _, raw, weight: score(rows.y, base + self.spread * raw, weight)
 
     def around(self, network: Layer) -> Layer:
         """Return a network that gives the targets, from one that gives their residual."""

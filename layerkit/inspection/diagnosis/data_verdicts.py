@@ -55,7 +55,7 @@ def inputs_not_scaled(e: Evidence) -> Verdict | None:
     columns = _scaled_columns(e.network, X.shape[-1])
     if not columns.any():
         return None
-    mean, std = (moment[columns] for moment in _moments(X))
+    mean, std = (moment[columns] for moment in probes.moments(X))
     problem = _problem_of_scale(X.ndim == 2, np.flatnonzero(columns), mean, std)
     if not problem:
         return None
@@ -69,16 +69,6 @@ def inputs_not_scaled(e: Evidence) -> Verdict | None:
     return InputsNotScaled("inputs not scaled", "inputs", "critical", problem, remedy)
 
 
-def _moments(X: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of every column, or of every channel."""
-    if hasattr(X, "tocsr"):
-        mean = np.asarray(X.mean(axis=0)).ravel()
-        square = np.asarray(X.multiply(X).mean(axis=0)).ravel()
-        return mean, np.sqrt(np.maximum(square - mean**2, 0))
-    cells = np.asarray(numbers(X), np.float64).reshape(-1, X.shape[-1])
-    return cells.mean(axis=0), cells.std(axis=0)
-
-
 def _problem_of_scale(table: bool, number: np.ndarray, mean: np.ndarray, std: np.ndarray) -> str:
     """What is wrong with the scale of columns of a table or channels of images, if anything is."""
     rms = np.hypot(mean, std)
@@ -90,7 +80,7 @@ def _problem_of_scale(table: bool, number: np.ndarray, mean: np.ndarray, std: np
     if rms[top] > LARGE_INPUTS:
         rest = f"; the {kind}s have root mean squares from {rms.min():.2g} to {rms.max():.2g}"
         return f"{largest[0].upper()}{largest[1:]}{rest if rms.size > 1 else ''}."
-    if table and rms[top] < SMALL_INPUTS and rms[top] * math.sqrt(rms.size) < 0.05:
+    if rms[top] < SMALL_INPUTS and rms[top] * math.sqrt(rms.size) < 0.05:
         return f"All inputs are tiny: the largest, {largest}."
     shifted = np.abs(mean[moving]) > FAR_FROM_ZERO * std[moving]
     if shifted.mean() > 0.5 and rms[top] > 1:
@@ -126,10 +116,10 @@ def _entries(layer: Layer, columns: Any) -> list[tuple[Any, Layer]]:
 
 def link_applied_twice(e: Evidence) -> Verdict | None:
     """The network ends in the softmax or sigmoid that the loss applies itself."""
-    if e.loss.scores != "logits":
+    if e.loss.scores != "logits" or isinstance(e.loss, NegativeLogLikelihood):
         return None
     last = e.now.recorder.layers[-1]
-    outputs, takes_logs = e.now.outputs, isinstance(e.loss, NegativeLogLikelihood)
+    outputs = e.now.outputs
     inside = bool((outputs >= 0).all() and (outputs <= 1).all())
     k = outputs.shape[-1]
     sums = outputs.sum(axis=-1)
@@ -146,22 +136,15 @@ def link_applied_twice(e: Evidence) -> Verdict | None:
     name = type(last.layer).__name__
     kind = "softmax" if softmax or isinstance(last.layer, layers.Softmax) else "sigmoid"
     loss = type(e.loss).__name__
-    if takes_logs:
-        evidence = (
-            f"The outputs are probabilities (from {outputs.min():.3g} to {outputs.max():.3g}), "
-            f"but {loss} takes their logarithms."
-        )
-        remedy = f"Replace {last.path} {name}() by LogSoftmax()."
-    else:
-        best = math.log1p((k - 1) / math.e) if kind == "softmax" else math.log1p(math.exp(-1))
-        evidence = (
-            f"The outputs lie between {outputs.min():.3g} and {outputs.max():.3g}"
-            f"{' and sum to 1' if softmax else ''}: they are probabilities, and {loss} applies "
-            f"{kind} to them once more, so that no prediction can have a loss below {best:.3g}."
-        )
-        remedy = f"Leave out the last layer, {last.path} {name}(): {loss} takes raw outputs."
+    best = math.log1p((k - 1) / math.e) if kind == "softmax" else math.log1p(math.exp(-1))
     return LinkAppliedTwice(
-        f"{kind} applied twice", e.where(last.path), "critical", evidence, remedy
+        f"{kind} applied twice",
+        e.where(last.path),
+        "critical",
+        f"The outputs lie between {outputs.min():.3g} and {outputs.max():.3g}"
+        f"{' and sum to 1' if softmax else ''}: they are probabilities, and {loss} applies "
+        f"{kind} to them once more, so that no prediction can have a loss below {best:.3g}.",
+        f"Leave out the last layer, {last.path} {name}(): {loss} takes raw outputs.",
     )
 
 

@@ -2,115 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from layerkit import layers, losses
+from layerkit import layers
 from layerkit.inspection.diagnosis import probes
-from layerkit.inspection.diagnosis.evidence import Evidence, Verdict, share
-from layerkit.inspection.gradient_check import Comparison, check_gradients, check_loss_gradients
+from layerkit.inspection.diagnosis.evidence import Evidence, Verdict, looks_fresh, share
 from layerkit.layer import Layer
-from layerkit.losses import Loss
 from layerkit.sequences import Sequences, numbers
 
 CHECKED_ROWS = 8
-WRONG_SLOPE = 0.01  # relative error; a right backward has 1e-6
 AFFINE = 1e-5  # of what the rows change in the outputs, in float64
 STRETCH = 10.0  # of the rows, so that what bends does so clearly
 VARIES = 0.02
 BENT = 0.1  # of the variance of y: what neighbours explain and no linear model does
 CLIPPED = 0.01  # of the gradient's norm, from which clipping is suspected
 BETTER = 0.75  # times the loss of a rehearsal without the fault
-OURS = {
-    *(getattr(layers, name) for name in layers.__all__),
-    *(getattr(losses, name) for name in losses.__all__),
-}
-"""Their slopes are proven by the tests."""
-
-
-def wrong_backward(e: Evidence) -> Verdict | None:
-    """A backward of the user's own that is not the slope of its forward."""
-    if e.first.recorder.origin is not None:
-        return None
-    if type(e.loss) not in OURS and (wrong := _wrong_loss(e)):
-        return _other_slope(e.loss, "loss", wrong, "check_loss_gradients(loss, y_pred, y_true)")
-    for layer, x in _inputs_of_own_layers(e):
-        if wrong := _wrong(lambda layer=layer, x=x: check_gradients(
-            layer, x=x, tolerance=WRONG_SLOPE, max_coordinates=3
-        )):  # fmt: skip
-            check = f"check_gradients({type(layer).__name__}(...), input_shape)"
-            return _other_slope(layer, e.where(layer.path), wrong, check)
-    return None
-
-
-def _wrong_loss(e: Evidence) -> Comparison | None:
-    rows, outputs = e.rows.take(slice(0, 8 * CHECKED_ROWS)), e.first.outputs[: 8 * CHECKED_ROWS]
-    return _wrong(lambda: check_loss_gradients(
-        e.loss, outputs, rows.y, rows.weight, tolerance=WRONG_SLOPE, max_coordinates=3
-    ))  # fmt: skip
-
-
-def _wrong(check: Any) -> Comparison | None:
-    """The comparison that fails most, if one does.
-
-    A gradient of exactly zero is another verdict's, and a step function may have one that is not
-    its slope: the straight-through estimator.
-    """
-    try:
-        failures = check().failures
-    except ValueError:  # nothing to differentiate, or a forward that draws its own noise
-        return None
-    known = [c for c in failures if c.backward and math.isfinite(c.backward) and c.numerical]
-    return max(known, key=lambda c: c.error, default=None)
-
-
-def _inputs_of_own_layers(e: Evidence) -> Iterator[tuple[Layer, Any]]:
-    """Layers of the user's own, and what reaches them; the inner ones first."""
-    own = {id(layer): layer for _, layer in e.network.walk() if type(layer) not in OURS}
-    if not own:
-        return
-    working = copy.deepcopy(e.network)
-    paths = {id(layer): path for path, layer in working.walk()}
-    reached: dict[str, Any] = {}
-
-    def note(layer: Layer, direction: str, came: Any, went: Any) -> None:
-        if direction == "forward":
-            reached[paths[id(layer)]] = copy.deepcopy(came)
-
-    X = e.rows.X[:CHECKED_ROWS]
-    with working.observed(note):
-        working.forward(X, training=True)
-    for layer in reversed(own.values()):
-        if layer.path in reached:
-            x = reached[layer.path]
-            yield layer, x.toarray() if hasattr(x, "tocsr") else x
-
-
-def _other_slope(subject: Layer | Loss, where: str, wrong: Comparison, check: str) -> Verdict:
-    name, of = type(subject).__name__, f"the gradient of {wrong.name}"
-    if isinstance(subject, Layer):
-        of = of if wrong.name == "input" else f"self.grads[{wrong.name.split('.')[-1]!r}]"
-    ratio = wrong.backward / wrong.numerical
-    guess = ""
-    if abs(ratio + 1) < 0.01:
-        guess = " Its sign is turned."
-    elif 0 < ratio < 0.9 and abs(1 / ratio - round(1 / ratio)) < 0.01 / ratio:
-        guess = f" It is a {round(1 / ratio)}th: a mean where the sum is meant, or a factor."
-    elif ratio > 1.1 and abs(ratio - round(ratio)) < 0.01 * ratio:
-        guess = f" It is {round(ratio)} times too large: a sum where a mean is meant, or a factor."
-    return Verdict(
-        "wrong backward",
-        where,
-        "critical",
-        f"Along a random direction, {of} that backward of {name} returns is {wrong.backward:.4g}, "
-        f"the slope of its forward by finite differences {wrong.numerical:.4g}: a ratio of "
-        f"{ratio:.3g}, which should be 1.",
-        f"Correct the backward of {name}.{guess} `print({check})` shows every array.",
-    )
 
 
 def no_activation(e: Evidence) -> Verdict | None:
@@ -162,7 +71,9 @@ def frozen_layers(e: Evidence) -> Verdict | None:
               if not layer.children() and layer.params and not layer.trainable]  # fmt: skip
     if not frozen or not e.now.finite or e.now.loss < 0.4 * e.constant:
         return None
-    stays = probes.smooth_end(e.rehearse(1.0)[0])
+    if not e.course.losses.size and not all(map(looks_fresh, frozen)):
+        return None  # they were trained elsewhere, and the rest has its training before it
+    stays = probes.smooth_end(e.rehearse_as()[0])
     thawed, broke = e.rehearse_as(_thawed)
     if broke or not probes.smooth_end(thawed) < BETTER * stays:
         return None
@@ -193,7 +104,7 @@ def clipped_gradient(e: Evidence) -> Verdict | None:
     limits = {name: limit for name, limit in given.items() if limit and limit < CLIPPED * norm}
     if not limits or (e.trained and e.now.training_loss < 0.4 * e.constant):
         return None
-    stays = probes.smooth_end(e.rehearse(1.0)[0])
+    stays = probes.smooth_end(e.rehearse_as()[0])
     free, broke = e.rehearse_as(_unclipped)
     if broke or not probes.smooth_end(free) < BETTER * stays:
         return None

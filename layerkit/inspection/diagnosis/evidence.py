@@ -198,14 +198,19 @@ class Evidence:
             self._rehearsals[factor] = self._rehearse(factor)
         return self._rehearsals[factor]
 
-    def rehearse_as(self, change: Callable[[Layer, Any], None]) -> tuple[np.ndarray, str]:
-        """The same with the copies of network and optimizer changed before they begin."""
-        return self._rehearse(1.0, change)
+    def rehearse_as(
+        self, change: Callable[[Layer, Any], None] | None = None
+    ) -> tuple[np.ndarray, str]:
+        """A longer one, with the copies of network and optimizer changed before they begin."""
+        return self._rehearse(1.0, 4 * REHEARSED_STEPS, change)
 
     def _rehearse(
-        self, factor: float, change: Callable[[Layer, Any], None] | None = None
+        self,
+        factor: float,
+        most: int = REHEARSED_STEPS,
+        change: Callable[[Layer, Any], None] | None = None,
     ) -> tuple[np.ndarray, str]:
-        steps = min(self.course.steps or REHEARSED_STEPS, REHEARSED_STEPS)
+        steps = min(self.course.steps or most, most)
         optimizer = self.optimizer or Adam()  # where nobody said, the usual one
         rows = max(self.batch_size, 2)  # BatchNorm takes no single one
         return probes.rehearse(
@@ -221,6 +226,11 @@ class Evidence:
             return self.beginning or self.network
         fresh = copy.deepcopy(self.network)
         return fresh.build(fresh.input_shape, random_state=0, dtype=fresh.dtype, rebuild=True)
+
+    @functools.cached_property
+    def anew(self) -> Snapshot:
+        """What is measured of a network like this one before its first step."""
+        return measure(self._fresh, self.loss, self.rows, max(self.batch_size, 32))
 
     @property
     def rate(self) -> float:

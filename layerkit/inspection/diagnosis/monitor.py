@@ -16,6 +16,7 @@ from layerkit.inspection.paths import parameter_spans
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import is_size
+from layerkit.sequences import Sequences
 from layerkit.training import History, TrainingState
 
 
@@ -316,8 +317,10 @@ class HealthMonitor:
 def _joined(batches: list[tuple[Any, ...]]) -> Rows:
     """Put batches together."""
     X, y, weight = zip(*batches, strict=True)
-    if isinstance(X[0], np.ndarray):
-        rows = np.concatenate(X)
+    rows: Any
+    if isinstance(X[0], np.ndarray | Sequences):
+        long = [x for x in X if isinstance(x, Sequences)]
+        rows = Sequences.concatenate([Sequences.of(x) for x in X]) if long else np.concatenate(X)
     else:
         from scipy.sparse import vstack
 

@@ -16,7 +16,7 @@ from layerkit.layer import Layer
 from layerkit.layers import Dense, ReLU, Sequential
 from layerkit.losses import CategoricalCrossEntropy, Loss, NegativeLogLikelihood
 from layerkit.optimizers import Adam
-from layerkit.sequences import Sequences
+from layerkit.sequences import Sequences, numbers
 from layerkit.training import train
 from layerkit.training.batches import ArrayBatches
 from layerkit.training.run import first_nonfinite
@@ -51,6 +51,17 @@ def best_constant(loss: Loss, rows: Rows, output_shape: tuple[int, ...]) -> floa
         values.append(float(found.fun))
     finite = [value for value in values if np.isfinite(value)]
     return min(finite) if finite else float("nan")
+
+
+def moments(X: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of every column, or of every channel."""
+    if hasattr(X, "tocsr"):
+        mean = np.asarray(X.mean(axis=0)).ravel()
+        square = np.asarray(X.multiply(X).mean(axis=0)).ravel()
+        return mean, np.sqrt(np.maximum(square - mean**2, 0))
+    cells = np.asarray(numbers(X), np.float64)
+    cells = cells.reshape(-1, X.shape[-1] if cells.ndim > 1 else 1)
+    return cells.mean(axis=0), cells.std(axis=0)
 
 
 def right_outputs(outputs: np.ndarray, y: np.ndarray) -> np.ndarray | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from layerkit.inspection.diagnosis import (
     attention_verdicts,
+    backward_verdicts,
     data_verdicts,
     design_verdicts,
     signal_verdicts,
@@ -33,7 +34,7 @@ from layerkit.inspection.shown import Shown
 # unless a verdict does not follow from it.
 CHECKS: tuple[Callable[[Evidence], Verdict | None], ...] = (
     signal_verdicts.not_finite,
-    design_verdicts.wrong_backward,
+    backward_verdicts.wrong_backward,
     target_verdicts.constant_target,
     target_verdicts.channels_first,
     data_verdicts.inputs_not_scaled,

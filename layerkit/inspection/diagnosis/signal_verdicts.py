@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ def _origin(e: Evidence, s: LayerStatistics, when: str) -> Verdict:
 def vanishing_gradient(e: Evidence) -> Verdict | None:
     """The gradient shrinks on its way back until the first layers learn nothing."""
     if e.start is None:
-        return _vanishing(e, e.now)
+        return _unless_acquired(_vanishing, e)
     learned = e.now.training_loss < 0.5 * e.constant
     return _vanishing(e, e.start) if e.start is e.now or not learned else None
 
@@ -142,9 +143,23 @@ def _vanishing(e: Evidence, snapshot: Snapshot) -> Verdict | None:
     return InitialCause("vanishing gradient", e.where(weakest.path), "critical", evidence, remedy)
 
 
+def _unless_acquired(
+    found: Callable[[Evidence, Snapshot], Verdict | None], e: Evidence
+) -> Verdict | None:
+    """A verdict on the network as it is, where nobody kept its beginning.
+
+    If one that is built anew is free of it, training brought it about.
+    """
+    verdict = found(e, e.now)
+    return verdict if verdict is None or found(e, e.anew) else Acquired(*verdict)
+
+
 def exploding_gradient(e: Evidence) -> Verdict | None:
     """The gradient grows on its way back."""
-    snapshot = e.first
+    return _exploding(e, e.start) if e.start else _unless_acquired(_exploding, e)
+
+
+def _exploding(e: Evidence, snapshot: Snapshot) -> Verdict | None:
     layers = [s for s in e.learning(snapshot) if s.arrived.norm > 0]
     if len(layers) < 3 or snapshot.recorder.origin is not None:
         return None

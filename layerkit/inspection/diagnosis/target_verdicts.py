@@ -12,15 +12,16 @@ from layerkit.inspection.diagnosis.evidence import Evidence, InitialCause, Verdi
 from layerkit.layer import Layer
 from layerkit.layers import LogSoftmax, Softmax
 from layerkit.losses import NegativeLogLikelihood
-from layerkit.sequences import Sequences
 
 OUT_OF_REACH = 0.15  # times the loss of a constant, at the best that the last layer can give
 LARGE_TARGETS = 100.0  # deviation
+SMALL_TARGETS = 1e-3  # times the deviation of the first outputs
 LEAKED = 0.999  # of the variance of y, by one column alone
 LEAKED_CLASS = 0.98  # of the variance of a column, between the classes
 ALONE = 0.9  # for the next best column: well separated clusters show in many
 MOVED = 3.0  # deviations between the means of training and validation rows
 STRETCHED = 5.0
+FAR_OFF = 10.0  # times as much, of a single column
 UNHEARD = 10  # rows of a class
 UNLIKELY = 0.1  # mean probability of a class in its own rows
 
@@ -46,10 +47,12 @@ def log_probabilities_missing(e: Evidence) -> Verdict | None:
     if not isinstance(e.loss, NegativeLogLikelihood) or not e.now.finite:
         return None
     sums = np.exp(np.asarray(e.now.outputs, np.float64)).sum(axis=-1)
-    probabilities = (e.now.outputs >= 0).all() and (e.now.outputs <= 1).all()
-    if probabilities or np.abs(sums - 1).max() < 0.01:
+    if np.abs(sums - 1).max() < 0.01:
         return None
     last = e.now.recorder.layers[-1]
+    remedy = "Add LogSoftmax() as the last layer"
+    if isinstance(last.layer, Softmax):
+        remedy = f"Replace {last.path} Softmax() by LogSoftmax()"
     return Verdict(
         "log-probabilities missing",
         e.where(last.path),
@@ -57,16 +60,17 @@ def log_probabilities_missing(e: Evidence) -> Verdict | None:
         f"NegativeLogLikelihood takes logarithms of probabilities, whose exponentials sum to 1; "
         f"those of the outputs sum to {sums.min():.3g} to {sums.max():.3g}. The loss, "
         f"{e.now.loss:.3g}, falls without end when all outputs grow.",
-        "Add LogSoftmax() as the last layer, or use CategoricalCrossEntropy(), which takes raw "
-        "outputs.",
+        f"{remedy}, or use CategoricalCrossEntropy(), which takes raw outputs.",
     )
 
 
 def outputs_out_of_reach(e: Evidence) -> Verdict | None:
     """The last layer cannot give what the loss asks for."""
     last, y = e.now.recorder.layers[-1], e.rows.y
-    if last.layer.params or isinstance(last.layer, Softmax | LogSoftmax) or not e.now.finite:
+    if last.layer.params or not e.now.finite or isinstance(last.layer, LogSoftmax):
         return None
+    if e.loss.scores and isinstance(last.layer, Softmax):
+        return None  # another verdict's
     low, high = _range_of(last.layer)
     if math.isinf(low) and math.isinf(high):
         return None
@@ -137,7 +141,9 @@ def targets_not_scaled(e: Evidence) -> Verdict | None:
     if e.loss.scores or y.shape != outputs.shape or not _is_identity(e.loss.inverse_link, outputs):
         return None
     std = float(y.std())
-    if not std > LARGE_TARGETS or (e.trained and e.now.finite and e.now.loss < 0.4 * e.constant):
+    if not std > LARGE_TARGETS and not 0 < std < SMALL_TARGETS * outputs.std():
+        return None
+    if e.trained and e.now.finite and e.now.loss < 0.4 * e.constant:
         return None
     return InitialCause(
         "targets not scaled",
@@ -145,7 +151,7 @@ def targets_not_scaled(e: Evidence) -> Verdict | None:
         "critical",
         f"y has mean {y.mean():.3g} and deviation {std:.3g}; the network's first outputs have "
         f"deviation {outputs.std():.3g}, and so have those of any network as it is built. The "
-        f"loss, {e.now.loss:.3g}, and its gradient are as large as that.",
+        f"loss is {e.now.loss:.3g}, that of the best constant {e.constant:.3g}.",
         "Standardise the targets: sklearn.compose.TransformedTargetRegressor(regressor, "
         "transformer=StandardScaler()), or (y - y.mean()) / y.std() in train.",
     )
@@ -160,19 +166,26 @@ def leaked_column(e: Evidence) -> Verdict | None:
     if targets.shape[1] == X.shape[1] and not e.loss.scores:
         return None  # an autoencoder asks for its inputs
     X = np.asarray(X.toarray() if hasattr(X, "tocsr") else X, np.float64)
-    classes = e.loss.scores is not None
-    if classes and (targets.shape[1] < 2 or (targets.sum(axis=1) != 1).any()):
-        return None  # several labels a row
-    by_column = np.array([probes.one_column_explains(x, targets, classes) for x in X.T])
-    best, second = np.argsort(by_column)[[-1, -2]]
-    if not by_column[best] > (LEAKED_CLASS if classes else LEAKED) or by_column[second] > ALONE:
+    classes = e.loss.scores is not None and bool(np.isin(targets, (0, 1)).all())
+    asked = _questions(targets, classes)
+    by_column = np.array([_known_by(x, asked, classes) for x in X.T])
+    leaked = by_column > (LEAKED_CLASS if classes else LEAKED)
+    if not leaked.any() or leaked.sum() > max(X.shape[1] // 2, 1):
         return None
+    rest = np.where(leaked, -np.inf, by_column)
+    best, second = int(np.argmax(by_column)), int(np.argmax(rest))
+    if by_column[second] > ALONE:
+        return None  # well separated clusters show in many columns
+    of = "y" if len(asked) == 1 else f"one of the {len(asked)} columns of y"
     what = (
         f"{share(by_column[best])} of the variance of column {best} of X lies between the classes"
         if classes
-        else f"Column {best} of X alone explains {share(by_column[best])} of the variance of y, by "
-        "a straight line"
+        else f"Column {best} of X alone explains {share(by_column[best])} of the variance of {of}, "
+        "by a straight line"
     )
+    others = [int(i) for i in np.flatnonzero(leaked) if i != best]
+    if others:
+        what += f" (and as much of column{'s' * (len(others) > 1)} {', '.join(map(str, others))})"
     return Verdict(
         "leaked column",
         "inputs",
@@ -181,6 +194,19 @@ def leaked_column(e: Evidence) -> Verdict | None:
         "that knows the answer is seldom known when it is asked for.",
         f"Check where column {best} comes from; leave it out if it is made from y or after it.",
     )
+
+
+def _questions(targets: np.ndarray, classes: bool) -> list[np.ndarray]:
+    """What is asked for: the class, each of several labels, or each column of y."""
+    if classes and (targets.sum(axis=1) == 1).all():
+        return [targets]
+    columns = [targets[:, [j]] for j in range(targets.shape[1])]
+    return [np.hstack([column, 1 - column]) for column in columns] if classes else columns
+
+
+def _known_by(column: np.ndarray, asked: list[np.ndarray], classes: bool) -> float:
+    """How well a column knows what is asked, of several questions that which it knows best."""
+    return max(probes.one_column_explains(column, targets, classes) for targets in asked)
 
 
 def validation_on_another_scale(e: Evidence) -> Verdict | None:
@@ -192,13 +218,9 @@ def validation_on_another_scale(e: Evidence) -> Verdict | None:
         ("X", e.rows.X, validation.X),
         ("y", e.rows.y, validation.y),
     ):
-        if (
-            hasattr(train, "tocsr")
-            or isinstance(train, Sequences)
-            or (what == "y" and e.loss.scores)
-        ):
+        if what == "y" and e.loss.scores:
             continue
-        (mean, std), (mean_held, std_held) = map(_moments, (train, held))
+        (mean, std), (mean_held, std_held) = map(probes.moments, (train, held))
         typical = np.maximum(std, 1e-9 * (np.abs(mean) + 1))
         moved = np.abs(mean_held - mean) / typical
         stretch = np.exp(np.abs(np.log(np.maximum(std_held, 1e-300) / typical)))
@@ -206,9 +228,10 @@ def validation_on_another_scale(e: Evidence) -> Verdict | None:
         if not moving.any():
             continue
         apart, ratio = float(np.median(moved[moving])), float(np.median(stretch[moving]))
-        if apart < MOVED and ratio < STRETCHED:
+        off = np.where(moving, np.maximum(moved / MOVED, stretch / STRETCHED), 0)
+        column = int(np.argmax(off))
+        if apart < MOVED and ratio < STRETCHED and off[column] < FAR_OFF:
             continue
-        column = int(np.argmax(np.where(moving, np.maximum(moved / MOVED, stretch / STRETCHED), 0)))
         return Verdict(
             "validation data on another scale",
             "inputs" if what == "X" else "targets",
@@ -221,13 +244,6 @@ def validation_on_another_scale(e: Evidence) -> Verdict | None:
             "rows by it (in a Pipeline, pass early_stopping=True and let the estimator split).",
         )
     return None
-
-
-def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of every column or channel."""
-    cells = values.reshape(-1, values.shape[-1]) if values.ndim > 1 else values.reshape(-1, 1)
-    cells = cells.astype(np.float64)
-    return cells.mean(axis=0), cells.std(axis=0)
 
 
 def class_never_predicted(e: Evidence) -> Verdict | None:

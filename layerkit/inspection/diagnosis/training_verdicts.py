@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from layerkit.inspection.diagnosis import probes
+from layerkit.inspection.diagnosis.data_verdicts import FEW_ROWS, RELATED
 from layerkit.inspection.diagnosis.evidence import Evidence, TrainingCause, Verdict, share
 from layerkit.layers import AlphaDropout, BatchNorm, Dropout
 
@@ -14,6 +15,8 @@ FEW_VALUES = 8  # from which BatchNorm cannot estimate a deviation
 STALE = 0.5  # deviations between the running mean and that of the data
 STRONG_DROPOUT = 0.6
 ONE_CLASS = 0.99
+LARGE_BIAS = 0.5
+LEARNED_BY_HEART = 0.9  # of the variance of y, by a network that may know no more than its rows
 LEARNED = 0.4  # times the loss of a constant: below it no network underfits
 
 
@@ -165,9 +168,11 @@ def _tiny_batches(e: Evidence) -> Verdict | None:
     if rows is None:
         return None
     for s in e.now.recorder.layers:
-        positions = math.prod(s.layer.input_shape[:-1]) if s.layer.input_shape else 1
-        if isinstance(s.layer, BatchNorm) and s.layer.trainable and rows * positions < FEW_VALUES:
-            values = rows * positions
+        if not isinstance(s.layer, BatchNorm) or not s.layer.trainable:
+            continue
+        positions = s.output.count / len(e.rows) / s.layer.output_shape[-1]  # in the mean
+        values = round(rows * positions)
+        if values < FEW_VALUES:
             error = math.sqrt(2 / max(values - 1, 1))
             return Verdict(
                 "BatchNorm with tiny batches",
@@ -177,8 +182,8 @@ def _tiny_batches(e: Evidence) -> Verdict | None:
                 f"variance that it divides by is off by about {share(error)}. On the same rows "
                 f"the loss is {e.now.training_loss:.3g} in training mode (batches of "
                 f"{max(e.batch_size, 32)}) and {e.now.loss:.3g} in inference mode.",
-                f"Train with batch_size={max(32, 4 * FEW_VALUES // positions)} or more, or replace "
-                "BatchNorm() by LayerNorm(), which does not look at the batch.",
+                f"Train with batch_size={max(32, round(4 * FEW_VALUES / positions))} or more, or "
+                "replace BatchNorm() by LayerNorm(), which does not look at the batch.",
             )
     return None
 
@@ -262,7 +267,7 @@ def one_class(e: Evidence, caused: bool = False) -> Verdict | None:
         return None
     last, outputs = e.learning(e.now)[-1], e.now.outputs
     bias = np.ptp(np.append(last.layer.params.get("b", np.zeros(1)), 0))
-    biased, rare = bool(bias > 3 * outputs.std(axis=0).max()), true_part > 0.7
+    biased, rare = bool(bias > max(3 * outputs.std(axis=0).max(), LARGE_BIAS)), true_part > 0.7
     if caused != (biased or rare):
         return None
     others = int(np.sum(actual != top))
@@ -288,7 +293,7 @@ def one_class(e: Evidence, caused: bool = False) -> Verdict | None:
 
 def overfitting(e: Evidence) -> Verdict | None:
     """What is learned of the training rows does not hold for others."""
-    return _validation_rises(e) or _validation_stays_behind(e)
+    return _validation_rises(e) or _validation_stays_behind(e) or _by_heart(e)
 
 
 def _validation_rises(e: Evidence) -> Verdict | None:
@@ -326,6 +331,25 @@ def _validation_stays_behind(e: Evidence) -> Verdict | None:
         e,
         f"The loss is {inside:.3g} on the training rows and {outside:.3g} on the validation rows; "
         f"a constant prediction has {e.constant:.3g}.",
+    )
+
+
+def _by_heart(e: Evidence) -> Verdict | None:
+    """Few rows, all of them learned, and nothing in them that others could have in common."""
+    known = e.validation is not None or e.course.column("validation_loss").size
+    few = 20 <= len(e.rows) < min(FEW_ROWS, e.network.n_params)
+    if known or not few or not e.trained or not e.now.finite:
+        return None
+    if not e.network_explains > LEARNED_BY_HEART:
+        return None
+    if e.surprise > RELATED or e.neighbours_explain > 1 - LEARNED_BY_HEART:
+        return None
+    return _overfits(
+        e,
+        f"The network explains {share(e.network_explains)} of the variance of y on its training "
+        f"rows, and nothing else is found in them that relates X to y: the {probes.NEIGHBOURS} "
+        f"nearest neighbours of a row explain {e.neighbours_explain:.2f}, and no validation data "
+        "show what holds for others.",
     )
 
 

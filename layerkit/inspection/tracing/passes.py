@@ -17,11 +17,13 @@ from layerkit.inspection.tracing.equations import (
     loss_equations,
 )
 from layerkit.inspection.tracing.record import BackpropTrace, Descent, LayerStep, LossStep
+from layerkit.inspection.tracing.through_time import through_time, time_equations
 from layerkit.layer import Layer
 from layerkit.layers import Sequential
+from layerkit.layers.recurrent import Recurrent
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
-from layerkit.sequences import Sequences, as_sequences
+from layerkit.sequences import Sequences, as_sequences, numbers
 
 
 def trace(
@@ -112,9 +114,8 @@ def trace(
         network=network.label,
         training=training,
         steps=passes.steps(),
-        loss=LossStep(repr(loss), value, y_pred, np.array(y), gradient),
+        loss=_loss_step(loss, value, y_pred, y, sample_weight, gradient),
     )
-    _explain(traced.loss, loss, sample_weight)
     if optimizer is not None:
         after = copy.deepcopy(original)  # its random streams are where the first forward found them
         descent = _descend(after, grads, copy.deepcopy(optimizer))
@@ -146,6 +147,8 @@ class _Passes:
         passes = [p for p in self.seen if p["layer"] is layer and ("grad_output" in p) == outer]
         this = passes[0] if outer else passes[-1]
         this |= {"grad_output": came, "grad_input": went, "grads": _copied(layer, "grads")}
+        if isinstance(layer, Recurrent):
+            this["time"] = through_time(layer, came)
 
     def steps(self) -> list[LayerStep]:
         """All layers but those that only chain others, with their equations."""
@@ -165,7 +168,10 @@ class _Passes:
             **arrays,
         )
         branches = {name: ways.get(id(child)) for name, child in layer.children()}
-        equations = equations_of(layer, step, branches)
+        if isinstance(layer, Recurrent):
+            equations = time_equations(layer, step)
+        else:
+            equations = equations_of(layer, step, branches)
         step.forward, step.derivatives, step.backward = equations
         return step
 
@@ -175,13 +181,21 @@ def _copied(layer: Layer, kind: str) -> dict[str, np.ndarray]:
     return {name: array.copy() for name, array in arrays.items()}
 
 
-def _explain(step: LossStep, loss: Loss, sample_weight: ArrayLike | None) -> None:
-    """Add the formulas, the prediction on the scale of the targets, and the equations."""
+def _loss_step(
+    loss: Loss, value: float, y_pred: Any, y: Any, sample_weight: Any, gradient: Any
+) -> LossStep:
+    """Record the loss; of rows with a target for every step, the samples are the steps."""
+    if isinstance(y_pred, Sequences) and isinstance(loss, Loss):
+        y_pred, y, sample_weight = loss.by_step(y_pred, y, sample_weight)
+    elif isinstance(y_pred, Sequences):
+        y = np.concatenate([np.asarray(row) for row in y])
+    step = LossStep(repr(loss), value, numbers(y_pred), np.array(y), numbers(gradient))
     step.value_formula, step.derivative_formula = in_one_line(type(loss)) or ("", "")
     if hasattr(loss, "inverse_link"):
         prediction = loss.inverse_link(step.y_pred)
         step.prediction = None if np.array_equal(prediction, step.y_pred) else prediction
     step.forward, step.backward = loss_equations(loss, step, sample_weight)
+    return step
 
 
 def _descend(network: Layer, grads: np.ndarray, optimizer: Optimizer) -> Descent:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from layerkit.inspection.shown import Printed, Shown, as_page
+from layerkit.sequences import Sequences
 from layerkit.tables import number
 
 LARGEST = 40
@@ -59,6 +60,33 @@ class LocalDerivative(NamedTuple):
 
 
 @dataclass(eq=False, repr=False)
+class ThroughTime(Printed):
+    """What a recurrent layer did at every step of every row, and the gradients on their way back.
+
+    Each is rows of steps: ``values["h"][n][t]`` is the state of row n after its step t, a vector of
+    ``units`` numbers. t counts in the order in which the layer reads.
+
+    Attributes
+    ----------
+    values : dict of str to Sequences
+        ``h``, of an LSTM also ``c``; the gates by their letters, ``i f g o`` or ``r z n``, and of a
+        GRU ``q``, which the reset multiplies.
+    before : dict of str to Sequences
+        The states that each step went on from.
+    gradients : dict of str to Sequences
+        Where the gradient of a state came from, then the sum: ``G`` from the layer's output,
+        ``from U`` from the next step through the product, of a GRU ``from z`` from the next step
+        through what it kept, and ``dL/dh``. Of an LSTM the same for the cell: ``from h``,
+        ``from f`` and ``dL/dc``. ``dL/da`` is that of a = x W + h U + b, all gates side by side,
+        and of a GRU ``dL/d(hU)`` that of the product.
+    """
+
+    values: dict[str, Sequences]
+    before: dict[str, Sequences]
+    gradients: dict[str, Sequences]
+
+
+@dataclass(eq=False, repr=False)
 class LayerStep(Printed):
     """One layer's part in the two passes; printing it shows both in full.
 
@@ -80,6 +108,8 @@ class LayerStep(Printed):
     frozen, is_neuron : bool
         A neuron is a Dense layer with one unit that reads a single sample of the data; it is
         written as in a textbook, z = w1 x1 + w2 x2 + b.
+    time : ThroughTime or None
+        Of a recurrent layer, all its steps.
     """
 
     name: str
@@ -93,6 +123,7 @@ class LayerStep(Printed):
     local: LocalDerivative
     frozen: bool = False
     is_neuron: bool = False
+    time: ThroughTime | None = None
     forward: list[Equation] = field(default_factory=list)
     derivatives: list[Equation] = field(default_factory=list)
     backward: list[Equation] = field(default_factory=list)

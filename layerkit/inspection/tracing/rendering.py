@@ -15,12 +15,17 @@ from layerkit.inspection.tracing.record import (
     Equation,
     LayerStep,
     LossStep,
+    ThroughTime,
     is_small,
 )
+from layerkit.sequences import Sequences
 from layerkit.tables import html_table, number, text_table
 
 MOST_STEPS = 12
-"""A trace of more layers is shown as a table."""
+"""A trace of more layers is shown as a table, and of a recurrent layer so many steps."""
+
+MOST_UNITS = 2
+"""Of states of more numbers only norms are shown."""
 
 HEADER = ("layer", "output", "mean", "std", "min", "max", "norm of dL/dy", "norms of gradients")
 
@@ -32,6 +37,8 @@ def trace_text(trace: BackpropTrace) -> str:
     if not is_walk(trace):
         lines += table_lines([HEADER, *table_rows(trace)])
         lines += ["", 'trace["name"] shows one layer in full.'] if trace.steps else []
+        for step in trace.steps:
+            lines += ["", *time_lines(step)] if step.time else []
     else:
         lines += ["FORWARD, downwards"]
         for step in trace.steps:
@@ -94,7 +101,8 @@ def backward_lines(step: LayerStep) -> list[str]:
     """The gradient that came in, the local derivatives, the chain rule, what went out."""
     before, *after = backward_arrays(step)
     local = [] if step.is_neuron else [f"local: {step.local.formula}"]
-    return [before, *local, *aligned(step.derivatives), *aligned(step.backward), *after]
+    written = [*aligned(step.derivatives), *aligned(step.backward)]
+    return [before, *local, *time_lines(step), *written, *after]
 
 
 def backward_arrays(step: LayerStep) -> list[str]:
@@ -200,6 +208,55 @@ def _is_number(cell: str) -> bool:
     return True
 
 
+# ---------------------------------------------------------------- steps of time
+
+
+@as_text.register
+def time_text(time: ThroughTime) -> str:
+    """The table of all steps."""
+    return "\n".join(table_lines(time_rows(time)))
+
+
+def time_lines(step: LayerStep) -> list[str]:
+    """The table of a recurrent layer's steps under its name; nothing for other layers."""
+    if step.time is None:
+        return []
+    return [f"{step.name} through time{_of_what(step.time)}", *table_lines(time_rows(step.time))]
+
+
+def time_rows(time: ThroughTime) -> list[tuple[str, ...]]:
+    """A header, and a row for each step of each row; of large ones the norms, over all rows."""
+    columns, h = time.values | time.gradients, time.values["h"]
+    if _is_written_out(time):
+        places = [(n, t) for n, row in enumerate(h) for t in range(len(row))]
+        rows = [(f"{n}", f"{t}", *(_vector(c[n][t]) for c in columns.values())) for n, t in places]
+        return [("row", "t", *columns), *rows]
+    time_of = h.places
+    n_rows = np.bincount(time_of)
+    norms = [_norms_by_step(column, time_of) for column in columns.values()]
+    shown = sorted(set(np.linspace(0, len(n_rows) - 1, MOST_STEPS).astype(int).tolist()))
+    rows = [(f"{t}", f"{n_rows[t]}", *(number(norm[t]) for norm in norms)) for t in shown]
+    return [("t", "rows", *(f"|{name}|" for name in columns)), *rows]
+
+
+def _of_what(time: ThroughTime) -> str:
+    return "" if _is_written_out(time) else ", norms over all rows"
+
+
+def _is_written_out(time: ThroughTime) -> bool:
+    h = time.values["h"].steps
+    return is_small(h) and h.shape[1] <= MOST_UNITS
+
+
+def _vector(values: np.ndarray) -> str:
+    return " ".join(map(number, values))
+
+
+def _norms_by_step(column: Sequences, time_of: np.ndarray) -> np.ndarray:
+    squares = np.square(column.steps, dtype=np.float64).sum(axis=1)
+    return np.sqrt(np.bincount(time_of, squares))
+
+
 # ---------------------------------------------------------------- equations and arrays
 
 
@@ -252,6 +309,10 @@ def trace_html(trace: BackpropTrace) -> str:
         parts += [_passes(trace), _numbers(trace)]
     else:
         parts.append(_table([HEADER, *table_rows(trace)]))
+    for step in trace.steps:
+        if step.time is not None:
+            parts.append(_bold(f"{step.name} through time{_of_what(step.time)}"))
+            parts.append(_table(time_rows(step.time)))
     if trace.descent is not None:
         parts.append(_descent(trace.descent))
     return "".join(parts)

@@ -265,7 +265,7 @@ def check_finite(array: np.ndarray, where: str) -> None:
 
 def check_sizes(input_shapes: list[Shape], where: str) -> None:
     """Refuse trees so large that a file could use them to take memory that it does not have."""
-    widths = sum(shape[-1] for shape in input_shapes if shape)
+    widths = sum(shape[-1] or 1 for shape in input_shapes if shape)
     largest = max((size_of(shape) for shape in input_shapes), default=0)
     if len(input_shapes) > MOST_LAYERS or widths > LARGEST_WIDTH or largest > LARGEST_SAMPLE:
         raise ValueError(

@@ -50,7 +50,8 @@ def to_onnx(model: Any, path: str | os.PathLike | None = None, X: Any = None) ->
         ``variable`` (n_samples, n_outputs), with `GaussianNLL` also ``std``. The metadata name
         layerkit, its version, the classes and the features. A `TabularClassifier` or
         `TabularRegressor` has an input ``(n_samples, 1)`` for each column: numbers as float32, NaN
-        where they are missing, and text as strings, "" where it is missing.
+        where they are missing; text as strings, "" where it is missing; dates as int64, seconds
+        since 1970, the least int64 where they are missing (NumPy's ``datetime64[s]`` as integers).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Attention in ONNX's operators, and back: what belongs together is one node before it is read.
+"""Attention in ONNX's operators, and back: read by what the operators compute together.
 
 ::
 
@@ -11,7 +11,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ import layerkit.layers as nn
 from layerkit.interchange.formats import Handlers
 from layerkit.interchange.layouts import Trail
 from layerkit.interchange.onnx import operators
+from layerkit.interchange.onnx.expressions import Expression
 from layerkit.interchange.onnx.graph import Graph, Value, number
 from layerkit.interchange.onnx.writer import emit, emits
 from layerkit.layers.positions import sines
@@ -85,28 +87,28 @@ def _time(g: Graph, x: Value) -> str:
     return g.node("Gather", g.node("Shape", x), np.array(1))
 
 
-# ---------------------------------------------------------------- reading what was written here
+# ---------------------------------------------------------------- reading
 
-ATTENTION, PLACES = "layerkit.Attention", "layerkit.Places"
+PLACES = "layerkit.Places"
 READERS = Handlers()
 reads = READERS.enter
+_PRODUCTS = {"MatMul", "Gemm", "Einsum"}
+_CORES = {"Softmax", "Attention"}
+_TIME = 5  # steps of a probe, where their number is open
+ONLY_SO = (
+    "has a layer only as self-attention: queries, keys and values of one tensor, as many heads of "
+    "each, a product with a matrix after it, and a mask, if any, that hides what comes later"
+)
 
 
 def gathered(nodes: Sequence[NodeProto], constants: Mapping[str, Any]) -> list[NodeProto]:
-    """Put one node in place of those that are attention, or that add a table of places."""
-    makers = {name: node for node in nodes for name in node.output}
-    replaced: dict[str, NodeProto] = {}
-    gone: set[str] = set()
-    for node in nodes:
-        if node.op_type != "Add":
-            continue
-        found = _Attention(makers, constants)
-        if whole := found.ending_with(node):
-            replaced[node.output[0]] = whole
-            gone |= found.outputs - {node.output[0]}
-        elif any(_is_table(constants.get(name)) for name in node.input):
-            replaced[node.output[0]] = helper.make_node(PLACES, node.input, node.output)
-    return [replaced.get(node.output[0], node) for node in nodes if node.output[0] not in gone]
+    """Name the nodes that add a table of places."""
+    return [
+        helper.make_node(PLACES, node.input, node.output)
+        if node.op_type == "Add" and any(_is_table(constants.get(name)) for name in node.input)
+        else node
+        for node in nodes
+    ]
 
 
 def _is_table(array: Any) -> bool:
@@ -115,59 +117,135 @@ def _is_table(array: Any) -> bool:
     return is_matrix and len(array) > 1
 
 
-class _Attention:
-    """Looks from a node upwards for the operators of attention, and remembers their outputs."""
+def read_attention(expression: Expression, trail: Trail, n_samples: int) -> Trail | None:
+    """Go on from the source through attention, if that is what the operators compute.
 
-    def __init__(self, makers: Mapping[str, NodeProto], constants: Mapping[str, Any]) -> None:
-        self.makers, self.constants, self.outputs = makers, constants, set[str]()
+    Exporters split queries, keys and values in many ways, with time or the heads in front, and
+    write a mask as numbers, booleans or an attribute. So only the matrices are looked for; how many
+    heads there are, and whether these see what comes later, is tried on random samples.
+    """
+    cores = [node for node in expression.nodes if node.op_type in _CORES]
+    if len(cores) != 1 or len(trail.shape) != 2:
+        return None
+    (time, d), core = trail.shape, cores[0]
+    arrays = _Matrices(expression, d).around(core)
+    if arrays is None:
+        return None
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, n_samples or 2, time or _TIME, d)) / _spread(arrays, d)
+    expected = [expression.of(part.swapaxes(1, 2) if trail.channels_first else part) for part in x]
+    if any(np.shape(y) != x.shape[1:] for y in expected):
+        return None
+    for layer, given in _candidates(core, arrays, d):
+        built = layer.build((None, d), dtype=np.float64)
+        for name, array in given.items():
+            built.params[name][...] = array
+        if all(_are_close(built.infer(a), y) for a, y in zip(x, expected, strict=True)):
+            twin = nn.MultiHeadAttention(layer.num_heads, causal=layer.causal)
+            return trail.with_channels_last().then(twin, **given)
+    return None
 
-    def ending_with(self, last: NodeProto) -> NodeProto | None:
-        """Return the one node, or None if something else ends here."""
-        try:
-            h, W_o, b_o = self._affine(last.output[0])
-            A, v = self._up(self._up(h, "Reshape", "Transpose"), "MatMul", all_inputs=True)
-            scores, causal = self._up(A, "Softmax"), False
-            if self.makers[scores].op_type == "Add":
-                scores, above = self._up(scores, "Add", all_inputs=True)
-                self._up(above, "Trilu", "ConstantOfShape", "Shape")
-                causal = True
-            q, k = self._up(self._up(scores, "Mul"), "MatMul", all_inputs=True)
-            parts = [self._up(name, "Transpose", "Reshape") for name in (q, k, v)]
-            by_head = self.constants[self.makers[self._up(q, "Transpose")].input[1]]
-            split = self.makers[parts[0]]
-            if list(split.output) != parts:
-                return None
-            x, W_qkv, b_qkv = self._affine(self._up(parts[0], "Split"))
-        except KeyError:
+
+Arrays = dict[str, np.ndarray]
+
+
+def _candidates(core: NodeProto, arrays: Arrays, d: int) -> Iterator[tuple[Any, Arrays]]:
+    """Yield layers and their arrays; a scale other than 1 / √width goes into the queries."""
+    attributes = {a.name: helper.get_attribute_value(a) for a in core.attribute}
+    for heads in (n for n in range(1, d + 1) if d % n == 0):
+        usual = math.sqrt(d // heads)
+        scales = {attributes.get("scale", 1 / usual) * usual, 1.0, usual}
+        for scale, causal, turned in product(sorted(scales), (False, True), (False, True)):
+            given = dict(arrays)
+            for name in ("W_qkv", "b_qkv"):
+                q, k, v = np.split(arrays[name], 3, axis=-1)
+                q, k = (k, q) if turned else (q, k)  # whichever stands first in the product
+                given[name] = np.concatenate([q * scale, k, v], axis=-1)
+            yield nn.MultiHeadAttention(heads, causal=causal), given
+
+
+def _spread(arrays: Arrays, d: int) -> float:
+    """How wide samples may be, at most, for weights that are neither even nor one alone."""
+    W_q, W_k, _ = np.split(arrays["W_qkv"], 3, axis=1)
+    return max(1e-3, math.sqrt(float((W_q @ W_k.T).std()) * math.sqrt(d)))
+
+
+def _are_close(y: np.ndarray, expected: np.ndarray) -> bool:
+    return np.allclose(y, expected, rtol=1e-4, atol=1e-5 * float(np.abs(expected).max()))
+
+
+class _Matrices:
+    """Looks for the matrices and biases before and after the softmax."""
+
+    def __init__(self, expression: Expression, d: int) -> None:
+        self.constants, self.nodes, self.d = expression.constants, expression.nodes, d
+        self.makers = {name: node for node in self.nodes for name in node.output}
+
+    def around(self, core: NodeProto) -> Arrays | None:
+        """Return the arrays of a layer as they may be, or None if there is something else."""
+        inputs = core.input[:3] if core.op_type == "Attention" else self._around_softmax(core)
+        ends = [*map(self._affine, inputs), self._affine(self.nodes[-1].output[0])]
+        if len(ends) != 4 or any(end is None for end in ends):
             return None
-        arrays = [x, W_qkv, b_qkv, W_o, b_o]
-        how: dict[str, Any] = {"num_heads": int(by_head[2]), "causal": int(causal)}
-        return helper.make_node(ATTENTION, arrays, [last.output[0]], name=last.name, **how)
+        (W_q, b_q), (W_k, b_k), (W_v, b_v), (W_o, b_o) = ends  # type: ignore[misc]
+        if W_q is W_k is W_v:
+            W, b = W_q.reshape(self.d, -1), b_q
+        else:
+            W = np.hstack([part.reshape(self.d, -1) for part in (W_q, W_k, W_v)])
+            b = np.concatenate([np.resize(part, self.d) for part in (b_q, b_k, b_v)])
+        if W.shape[1] != 3 * self.d or W_o.size != self.d**2:
+            return None
+        arrays = {"b_qkv": np.resize(b, 3 * self.d), "b_o": np.resize(b_o, self.d)}
+        return {"W_qkv": W, "W_o": W_o.reshape(-1, self.d), **arrays}
 
-    def _up(self, name: str, *kinds: str, all_inputs: bool = False) -> Any:
-        """Return the first input of a chain of operators that ends here, or both of the last."""
-        for kind in kinds:
+    def _around_softmax(self, core: NodeProto) -> list[str]:
+        """Return the names of queries, keys and values, as many as are found."""
+        names, scores = [core.input[0]], None
+        for name in names:
+            node = self.makers.get(name)
+            if node is None or self._is_affine(node):
+                continue
+            if node.op_type in _PRODUCTS:
+                scores = node
+                break
+            names.extend(self._computed(node))
+        after = set(core.output)
+        for node in self.nodes:
+            if after & set(node.input):
+                if scores is not None and node.op_type in _PRODUCTS:
+                    return [*scores.input[:2], *(name for name in node.input if name not in after)]
+                after |= set(node.output)
+        return []
+
+    def _affine(self, name: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return W and b of the first product with a constant on the way up from a tensor."""
+        b = np.zeros(1)
+        while name in self.makers:
             node = self.makers[name]
-            if node.op_type != kind:
-                raise KeyError(kind)
-            self.outputs |= set(node.output)
-            name = node.input[0]
-        return tuple(node.input) if all_inputs else name
+            fixed = [self.constants[i] for i in node.input if i in self.constants]
+            computed = self._computed(node)
+            if node.op_type in _PRODUCTS:
+                turned = any(a.name == "transB" and a.i for a in node.attribute)
+                if not fixed:
+                    return None
+                b = fixed[1].ravel() if len(fixed) > 1 else b
+                return self._turned(node.input[1]) if turned else fixed[0], b
+            if node.op_type == "Add" and len(computed) > 1:
+                return None
+            if node.op_type == "Add" and fixed[0].size % self.d == 0:
+                b = fixed[0].ravel()
+            name = computed[0]
+        return None
 
-    def _affine(self, name: str) -> tuple[str, str, str]:
-        """Return the names of x, W and b of x W + b."""
-        product, b = self._up(name, "Add", all_inputs=True)
-        x, W = self._up(product, "MatMul", all_inputs=True)
-        self.constants[W], self.constants[b]
-        return x, W, b
+    def _turned(self, name: str) -> np.ndarray:
+        """Return a matrix transposed, as one object however often it is asked for."""
+        return self.constants.setdefault(f"{name} transposed", self.constants[name].T)
 
+    def _is_affine(self, node: NodeProto) -> bool:
+        return node.op_type in _PRODUCTS and len(self._computed(node)) < 2
 
-@reads(ATTENTION)
-def _read_attention(node: Any) -> Trail:
-    layer = nn.MultiHeadAttention(node.get("num_heads"), causal=bool(node.get("causal")))
-    names = "W_qkv", "b_qkv", "W_o", "b_o"
-    arrays = {name: node.constant(i) for i, name in enumerate(names, 1)}
-    return node.trail().with_channels_last().then(layer, **arrays)
+    def _computed(self, node: NodeProto) -> list[str]:
+        return [name for name in node.input if name and name not in self.constants]
 
 
 @reads(PLACES)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import layerkit.layers as nn
@@ -21,7 +21,7 @@ from layerkit.layer import Layer
 from layerkit.layers.normalization import Standardization
 
 FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
-MOST_OPERATORS = 24  # that one layer is spelt in
+MOST_OPERATORS = 120  # that one layer is spelt in: attention, with the sizes that it is cut by
 _SCALES = (1.0, 3e-3, 8.0)
 _SUMS = {
     *("ReduceMean", "ReduceSum", "ReduceMax", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp"),
@@ -149,11 +149,16 @@ def _double(value: np.ndarray) -> np.ndarray:
 
 
 def _in_double(node: NodeProto) -> NodeProto:
-    """Return a cast to any floats as one to float64, so that all that meets is of one type."""
-    to = helper.get_node_attr_value(node, "to") if node.op_type == "Cast" else None
-    if to not in FLOATS:
-        return node
-    return helper.make_node("Cast", node.input, node.output, to=TensorProto.DOUBLE)
+    """Return a node that makes any floats as one that makes float64, as all others do."""
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    if node.op_type == "Cast" and attributes["to"] in FLOATS:
+        return helper.make_node("Cast", node.input, node.output, to=TensorProto.DOUBLE)
+    if node.op_type == "ConstantOfShape":
+        value = attributes.get("value")
+        array = np.zeros(1, np.float32) if value is None else numpy_helper.to_array(value)
+        value = numpy_helper.from_array(_double(array))
+        return helper.make_node("ConstantOfShape", node.input, node.output, value=value)
+    return node
 
 
 def _starts(trail: Trail) -> Iterator[Trail]:

@@ -172,7 +172,12 @@ def _comes_before(a: Trail, b: Trail) -> bool:
 
 def _shifted(trail: Trail, shift: np.ndarray) -> Trail:
     """Add a constant to every channel: the bias of the layer before, if it has none."""
-    layer = trail.layers[-1] if trail.layers else None
+    layer: Any = trail.layers[-1] if trail.layers else None
+    if isinstance(layer, nn.MultiHeadAttention):
+        arrays = trail.arrays[layer]
+        return replace(
+            trail, arrays={**trail.arrays, layer: {**arrays, "b_o": arrays["b_o"] + shift}}
+        )
     if isinstance(layer, nn.Dense | nn.Conv1D | nn.Conv2D) and not layer.use_bias:
         twin = type(layer)(**{**layer.get_params(deep=False), "use_bias": True})
         arrays = {**trail.arrays[layer], "b": shift}

@@ -38,7 +38,7 @@ _CHANNELS_FIRST = {
     *("BatchNormalization", "InstanceNormalization", "GroupNormalization"),
 }
 _DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
-_RECURRENT = {"RNN", "GRU", "LSTM"}
+_OF_STEPS = {"RNN", "GRU", "LSTM", "Attention"}
 _CHANNELS_LAST = {"Transpose", "MatMul", "Gemm", "LayerNormalization"}
 _IN_PLACE = activations.OPERATORS | {"Cast", "CastLike", "Identity", "Dropout", "Pad"}
 
@@ -148,7 +148,7 @@ class _Reader:
         if input_shape is not None:
             self._check_shape(source, input_shape, (*sizes[1:], *sizes[:1]) if first else sizes)
             return input_shape, first
-        if len(sizes) == 2 and sizes[0] < 1 <= sizes[1] and not first and _RECURRENT & reading:
+        if len(sizes) == 2 and sizes[0] < 1 <= sizes[1] and not first and _OF_STEPS & reading:
             return (None, sizes[1]), first  # rows of any number of steps
         if not dims or any(n < 1 for n in sizes):
             raise ValueError(
@@ -217,6 +217,8 @@ class _Reader:
         is_expression = is_expression and node.domain in _DOMAINS
         reason = "" if is_expression else reason
         unread = [i for i in node.input if i and self.values.get(i) is None]
+        if node.op_type == "Attention":  # which says more than what comes before it
+            reason, unread = f"in {_shown(node)}: {attention.ONLY_SO}", []
         first = next((self.reasons[i] for i in unread if self.reasons.get(i)), "")
         self.reasons.update(dict.fromkeys(node.output, first or reason))
 
@@ -292,7 +294,10 @@ class _Reader:
             expression = self._between(source, node)
             if expression is None:
                 continue
-            trail = expression.read(self.values[source], self.n_samples)
+            start = self.values[source]
+            trail = expression.read(start, self.n_samples) or attention.read_attention(
+                expression, start, self.n_samples
+            )
             if trail is not None:
                 return trail
         return None

@@ -58,6 +58,17 @@ def ordered(function: Callable[..., Any]) -> Callable[..., Any]:
     return numba.njit(fastmath={"contract"}, forceinline=True, **OPTIONS)(function)
 
 
+def copied(kernel: Any) -> Any:
+    """Make a kernel part of the kernel that calls it.
+
+    One that is only called has a copy in its caller and one in its own file, and which of them
+    runs would depend on what the process loaded first: their last bits may differ.
+    """
+    options = {**kernel.targetoptions, "forceinline": True}
+    del options["nopython"]  # which njit sets itself
+    return numba.njit(**options)(kernel.py_func)
+
+
 def for_dtypes(dtypes: tuple[np.dtype, ...], reference: Any) -> Callable[[Function], Function]:
     """Send calls with a first argument of another dtype to the twin in ``reference``."""
 
@@ -105,6 +116,7 @@ class Cache(FunctionCache):
             self.disable()
 
 
+@functools.cache
 def _newest_source() -> tuple[int, int]:
     sources = [path.stat() for path in Path(__file__).parent.glob("*.py")]
     return max(s.st_mtime_ns for s in sources), sum(s.st_size for s in sources)

@@ -26,17 +26,18 @@ _FLUSHING = np.uint32(0x1F80 | 1 << 15 | 1 << 6)
 
 
 class Data(NamedTuple):
-    """What operations read and write, as `layerkit.kernels.train_epoch` says, and some more."""
+    """What operations read and write, as `layerkit.kernels.epoch_program` says, and some more."""
 
+    order: np.ndarray
+    words: np.ndarray
+    drawn: np.ndarray
     X: np.ndarray
     labels: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
-    order: np.ndarray
     params: np.ndarray
     grads: np.ndarray
     running: np.ndarray
-    words: np.ndarray
     memory: np.ndarray
     scratch: np.ndarray
     blas: np.ndarray  # addresses of its functions
@@ -73,8 +74,8 @@ def _signature(number: Any) -> tuple[Any, ...]:
     table, words = types.Array(number, 2, "C"), types.Array(types.uint64, 1, "C")
     data = types.NamedTuple(
         (
-            table, integers, table, floats, integers, vector, vector, vector, words, table, vector,
-            integers, integers, table, floats,
+            integers, words, integers, table, integers, table, floats, vector, vector, vector,
+            table, vector, integers, integers, table, floats,
         ),
         Data,
     )  # fmt: skip
@@ -141,7 +142,7 @@ class flushing:
     """
 
     def __enter__(self) -> None:
-        self._before = exchange(_FLUSHING)
+        self._before = np.uint32(exchange(_FLUSHING))
 
     def __exit__(self, *error: object) -> None:
         exchange(self._before)
@@ -175,14 +176,13 @@ block: Any = intrinsic(_block)
 # With sums reordered, the difference of an infinite loss and itself would be 0, and it be finite.
 @functools.partial(jit, flags=FLAGS - {"reassoc"})
 def run(
-    program, numbers, bounds, steps, losses, X, labels, targets, weights, order, params, grads,
-    running, words, memory, scratch, blas, batch_labels, batch_targets,
-    batch_weights,
+    program, numbers, bounds, steps, losses, order, words, drawn, X, labels, targets, weights,
+    params, grads, running, memory, scratch, blas, batch_labels, batch_targets, batch_weights,
 ):  # fmt: skip
     """Run a program for batch after batch; stop where a loss is not finite, and return which."""
     data = Data(
-        X, labels, targets, weights, order, params, grads, running, words, memory, scratch, blas,
-        batch_labels, batch_targets, batch_weights,
+        order, words, drawn, X, labels, targets, weights, params, grads, running, memory, scratch,
+        blas, batch_labels, batch_targets, batch_weights,
     )  # fmt: skip
     for i in range(len(bounds)):
         losses[i] = 0

@@ -8,27 +8,32 @@ between its calls anyway, goes batch by batch, and here is only what the table m
 What a layer computes from so many rows stands in ``scratch`` from its ``y`` on. Nothing is computed
 in place, which LLVM would do number by number. The loops are those of the other kernels.
 
-Arguments::
+Arguments of `epoch_program`::
 
     X                     all rows of the input, (n_rows, n_in)
     labels                the class of each row, int64 (n_rows,), or empty
     targets               what else is to be predicted, (n_rows, n_out) in the dtype of X, or empty
     weights               of the rows, float64 (n_rows,), or empty
-    order                 in which rows are taken, int64 (n_rows,), or empty: as they come
-    bounds                which of them make a batch, int64 (n_batches, 2): from, to
     layers, numbers       a row for each layer: int64 of `LAYERS`, and float64 (n_layers, 2)
     flat_params           all parameters of the network, to be changed
     flat_grads            its gradients, to be overwritten: at the end those of the last batch
     running               running means and variances, one after the other, to be changed
-    words                 random bits, uint64: for each Dropout, batch after batch
     loss, of_loss         one of the losses below, and two numbers for it
     penalized             whether the decay of what decays joins the loss
     rule                  one of the optimizers' rules below
     segments              which parameters decay, int64 (n, 3): from, to, whether they do
     memory                what the rule remembers, (2, n_params), or fewer rows, to be changed
+    scratch               for the largest batch: the input, all outputs, two gradients
+    n_rows                of the largest batch
+
+And of the program, in every epoch::
+
+    order                 in which rows are taken, int64 (n_rows,), or empty: as they come
+    bounds                which of them make a batch, int64 (n_batches, 2): from, to
+    words                 random bits, uint64: for each Dropout, batch after batch
+    drawn                 where those of each Dropout begin, int64, to be changed
     steps                 a row for each batch, float64 (n_batches, 8), of `STEPS`
     losses                float64 (n_batches,), to be overwritten
-    scratch               for the largest batch: the input, all outputs, two gradients
 
 What the rows of ``numbers`` hold::
 
@@ -51,6 +56,8 @@ And ``of_loss``::
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -61,7 +68,8 @@ from layerkit.kernels.dispatch import compiled
 IDENTITY, RELU, SIGMOID, TANH = dense.IDENTITY, dense.RELU, dense.SIGMOID, dense.TANH
 LEAKY_RELU, ELU, SOFTPLUS, GELU, SILU, MISH, DENSE, DROPOUT, BATCH_NORM = range(4, 13)
 # first, second: where W and b, or gamma and beta, begin in the flat vector; -1 is none
-# aside: where gates or statistics stand in scratch; drawn: where words or running means begin
+# aside: where gates or statistics stand in scratch
+# drawn: which of the Dropouts it is; or where running means begin
 # x, y: where input and output stand in scratch; grad, passed: dL/dy and dL/dx, -1 is not needed
 LAYERS = ("kind", "n_in", "n_out", "x", "y", "first", "second", "aside", "drawn", "grad", "passed")
 KIND, N_IN, N_OUT, X, Y, FIRST, SECOND, ASIDE, DRAWN, GRAD, PASSED = range(len(LAYERS))
@@ -76,10 +84,16 @@ NO_STEP, DESCENT, MOMENTUM, VELOCITY, MOMENTS = range(5)
 # penalty: that share of half their squares joins the loss
 STEPS = ("normalizer", "keep", "decay", "a", "b", "c", "d", "e")
 
+Program = Callable[
+    [np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    int,
+]
+"""``train(order, bounds, words, drawn, steps, losses)``."""
+
 
 @compiled
 def takes_epochs(dtype: DTypeLike) -> bool:
-    """Whether `train_epoch` may be called.
+    """Whether `epoch_program` may be called.
 
     Parameters
     ----------
@@ -95,32 +109,29 @@ def takes_epochs(dtype: DTypeLike) -> bool:
 
 
 @compiled
-def train_epoch(
+def epoch_program(
     X: np.ndarray,
     labels: np.ndarray,
     targets: np.ndarray,
     weights: np.ndarray,
-    order: np.ndarray,
-    bounds: np.ndarray,
     layers: np.ndarray,
     numbers: np.ndarray,
     flat_params: np.ndarray,
     flat_grads: np.ndarray,
     running: np.ndarray,
-    words: np.ndarray,
     loss: int,
     of_loss: tuple[float, float],
     penalized: bool,
     rule: int,
     segments: np.ndarray,
     memory: np.ndarray,
-    steps: np.ndarray,
-    losses: np.ndarray,
     scratch: np.ndarray,
-) -> int:
-    """Train on the batches one after the other; return how many had a finite loss.
+    n_rows: int,
+) -> Program:
+    """Return what trains on the batches of an epoch, one after the other.
 
-    A batch whose loss is not finite is the last: its loss is written, nothing else is done. Where
-    the loss is ``penalized``, half the decay of the squares of what decays joins each loss.
+    It returns how many had a finite loss. A batch whose loss is not finite is the last: its loss is
+    written, nothing else is done. Where the loss is ``penalized``, half the decay of the squares of
+    what decays joins each loss.
     """
     raise NotImplementedError("NumPy goes through an epoch batch by batch")

@@ -1,0 +1,149 @@
+"""From what `fit` is given to the rows that are learned from, and those that are held out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import _check_sample_weight
+
+from layerkit.estimators.preparing import stream
+from layerkit.estimators.tabular.columns import Values
+from layerkit.estimators.tabular.encoder import TableEncoder
+from layerkit.estimators.tabular.learning import Rows, as_input
+from layerkit.estimators.targets import Target
+from layerkit.seeds import as_seed_sequence
+
+# With fewer rows than these all are learned from, and held out too.
+_FEWEST_TO_SPLIT = 10
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that has been read: values by column, y, and weights of the rows or None."""
+
+    values: list[Values]
+    y: np.ndarray
+    weight: np.ndarray | None = None
+
+    def part(self, rows: np.ndarray) -> Table:
+        """Return some of the rows."""
+        weight = None if self.weight is None else self.weight[rows]
+        return Table([v[rows] for v in self.values], self.y[rows], weight)
+
+    @property
+    def used(self) -> np.ndarray:
+        """Positions of the rows that have a weight."""
+        if self.weight is None:
+            return np.arange(len(self.y))
+        used = np.flatnonzero(self.weight)
+        if not len(used):
+            raise ValueError("sample_weight times class_weight is zero for all rows")
+        return used
+
+
+@dataclass(frozen=True)
+class Task:
+    """What there is to learn: all rows that have a weight, those to learn from, those held out.
+
+    Where there are too few, the same are held out that are learned from: they are not ``apart``.
+    """
+
+    encoder: TableEncoder
+    target: Target
+    seed: np.random.SeedSequence
+    whole: Table
+    learning: Table
+    held_out: Table
+    apart: bool
+    given: tuple[Any, Any, Any]  # to `fit`: X, y, sample_weight
+
+    def rows(self, table: Table) -> Rows:
+        """Return a table as the networks take it."""
+        features = self.encoder._encode(table.values)
+        return Rows(as_input(features), self.target.encode(table.y), table.weight)
+
+
+def prepare(estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Task:
+    """Read and check what `fit` was given, tell what y holds, and fit the encoder."""
+    if (X_val is None) != (y_val is None):
+        missing = "X_val" if X_val is None else "y_val"
+        raise ValueError(f"X_val and y_val belong together, {missing} is None")
+    encoder = TableEncoder(max_onehot=estimator.max_onehot, clip=None)
+    names, values = encoder._read(X, reset=True)
+    table = Table(values, *_checked(estimator, X, y, sample_weight))
+    target = estimator._target_of(table.y)
+    table = replace(table, weight=estimator._weighted(target, table.y, table.weight))
+    seed = as_seed_sequence(estimator.random_state)
+    if X_val is None:
+        learn, held = _split(estimator, X, y, table, seed)
+        held_out = table.part(held)
+    else:
+        learn, held = table.used, None
+        held_out = Table(encoder._read(X_val, reset=False)[1], *_checked(estimator, X_val, y_val))
+    learning = table.part(learn)
+    encoder._learn(names, learning.values)
+    if not encoder.kinds_:
+        raise ValueError(
+            f"no column of X tells the {len(learn)} sample(s) to learn from apart: in each all "
+            "values are the same, or categories that occur once"
+        )
+    estimator._bind(target, learning.y)
+    whole = table.part(table.used)
+    apart, given = learn is not held, (X, y, sample_weight)
+    return Task(encoder, target, seed, whole, learning, held_out, apart, given)
+
+
+def _checked(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any]:
+    """Return y and the weights of rows as arrays."""
+    if y is None:
+        name = type(estimator).__name__
+        raise ValueError(f"{name} requires y to be passed, but the target y is None")
+    y = estimator._check_y(y)
+    check_consistent_length(X, y)
+    if sample_weight is None:
+        return y, None
+    rows = np.empty((len(y), 1))
+    return y, _check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
+
+
+def _split(estimator: Any, X: Any, y: Any, table: Table, seed: np.random.SeedSequence) -> Any:
+    """Return positions to learn from and to hold out; the same array if there are too few."""
+    used, cv = table.used, estimator.cv
+    if cv is not None:
+        splits = cv.split(X, y) if hasattr(cv, "split") else cv
+        return _first_split(next(iter(splits)), used, len(table.y))
+    if len(used) < _FEWEST_TO_SPLIT:
+        return used, used
+    fraction = estimator.validation_fraction
+    labels = table.y[used] if is_classifier(estimator) and table.y.ndim == 1 else None
+    if labels is not None and not _can_stratify(labels, fraction):
+        labels = None
+    state = int(stream(seed, 1).generate_state(1)[0])
+    return train_test_split(used, test_size=fraction, stratify=labels, random_state=state)
+
+
+def _first_split(split: Any, used: np.ndarray, n_rows: int) -> list[np.ndarray]:
+    """Return the rows of a split that have a weight, or raise if a part has none."""
+    try:
+        parts = [np.intersect1d(np.arange(n_rows)[part], used) for part in split]
+    except IndexError as error:
+        raise ValueError(f"cv names rows that X, of {n_rows} rows, has not: {error}") from None
+    sizes = [len(part) for part in parts]
+    if len(sizes) != 2 or not all(sizes):
+        raise ValueError(
+            "cv must give (train, test) with at least one row that has a weight in each; the first "
+            f"split has parts of {sizes}"
+        )
+    return parts
+
+
+def _can_stratify(labels: np.ndarray, fraction: float) -> bool:
+    """Whether there are enough of each class to have it in both parts."""
+    counts = np.unique(labels, return_counts=True)[1]
+    n_held = int(np.ceil(fraction * len(labels)))
+    return counts.min() >= 2 and min(n_held, len(labels) - n_held) >= len(counts)
