@@ -14,7 +14,7 @@ import numpy as np
 from layerkit.inspection.diagnosis.monitor import HealthMonitor
 from layerkit.inspection.diagnosis.report import HealthReport
 from layerkit.inspection.shown import as_html
-from layerkit.tables import html_table, number
+from layerkit.tables import html_table, number, short_number
 from layerkit.training import History, TrainingState
 
 WIDTH, HEIGHT, MARGIN = 640, 220, 48
@@ -181,7 +181,7 @@ def _chart(name: str, curves: dict[str, np.ndarray], best_epoch: int | None) -> 
         y = place(1, tick)[1]
         line = f'x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="{y:.1f}" y2="{y:.1f}"'
         parts.append(f'<line {line} stroke="currentColor" stroke-opacity="0.2"/>')
-        parts.append(f'<text x="4" y="{y + 4:.1f}">{number(tick)}</text>')
+        parts.append(f'<text x="4" y="{y + 4:.1f}">{short_number(tick)}</text>')
     if best_epoch:
         x = place(best_epoch, low)[0]
         line = f'x1="{x:.1f}" x2="{x:.1f}" y1="30" y2="{HEIGHT - 30}"'
