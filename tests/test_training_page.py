@@ -10,6 +10,7 @@ import pytest
 
 from layerkit import Dense, ReLU, Sequential, SequentialClassifier
 from layerkit.inspection import HealthMonitor, TrainingPage
+from layerkit.inspection.diagnosis.training_page import _chart
 from layerkit.losses import CategoricalCrossEntropy, MeanSquaredError
 from layerkit.optimizers import SGD, Adam
 from layerkit.training import train
@@ -72,6 +73,12 @@ def test_a_run_that_diverges_is_drawn_as_far_as_it_is_finite(tmp_path):
               random_state=0)  # fmt: skip
     text = path.read_text(encoding="utf-8")
     assert "diverged" in text and "nan," not in text and ",nan" not in text
+
+
+def test_a_curve_of_one_place_or_of_none_is_drawn_inside_its_chart():
+    for loss in (1e20, 0.0, np.nan):
+        chart = _chart("loss", {"training": np.array([loss])}, None)
+        assert re.findall(r'cy="([^"]*)"', chart) == ([] if np.isnan(loss) else ["190.0"])
 
 
 def test_an_estimator_takes_it(tmp_path):

@@ -49,8 +49,10 @@ class TrainingPage(HealthMonitor):
     ----------
     path : str or path, optional
         The file to write after every epoch.
-    every, keep_rows : int
-        As for `HealthMonitor`.
+    every : int, default=50
+        Watch the update of one step in so many, as `HealthMonitor` does.
+    keep_rows : int, default=1024
+        How many rows of the first epoch it keeps for the report.
 
     Attributes
     ----------
@@ -166,7 +168,7 @@ def _chart(name: str, curves: dict[str, np.ndarray], best_epoch: int | None) -> 
     values = np.concatenate([*curves.values()])
     values = values[np.isfinite(values)]
     low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
-    high = high if high > low else low + 1
+    high = high if high > low else low + max(abs(low), 1)
     n = max(len(curve) for curve in curves.values())
 
     def place(epoch: float, value: float) -> tuple[float, float]:
