@@ -1,4 +1,4 @@
-"""``python -m benchmarks.readme``: the README's table and picture, from the committed results."""
+"""``python -m benchmarks.readme``: the site's table of speeds and its picture, from the results."""
 
 import csv
 import re
@@ -9,6 +9,7 @@ import numpy as np
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "default_2_threads.csv"
+PAGE = ROOT / "docs" / "guide" / "speed.md"
 PEERS = {"torch": "PyTorch", "sklearn": "scikit-learn"}
 GROUPS = {
     "training step": "training step",
@@ -107,16 +108,21 @@ def draw(rows: list[Row], path: Path) -> None:
     pyplot.close(figure)
 
 
-def updated(readme: str, rows: list[Row]) -> str:
-    """The README with the table of these rows, and that of fits where it has a place for it."""
+def updated(page: str, rows: list[Row]) -> str:
+    """The page with the table of these rows, and that of fits where it has a place for it."""
     for mark, made in (("speed", lambda: table(rows)), ("fits", fits)):
-        if f"<!-- {mark} -->" in readme:
-            marked = rf"(<!-- {mark} -->\n).*(<!-- /{mark} -->)"
-            readme = re.sub(marked, rf"\g<1>{made()}\n\g<2>", readme, flags=re.DOTALL)
-    return readme
+        if f"<!-- {mark} -->" in page:
+            page = replaced(page, mark, made())
+    return page
+
+
+def replaced(page: str, mark: str, made: str) -> str:
+    """A page with something new between two marks."""
+    marked = rf"(<!-- {mark} -->\n).*(<!-- /{mark} -->)"
+    return re.sub(marked, rf"\g<1>{made}\n\g<2>", page, flags=re.DOTALL)
 
 
 if __name__ == "__main__":
-    found, path = read(RESULTS), ROOT / "README.md"
-    path.write_text(updated(path.read_text(encoding="utf-8"), found), encoding="utf-8")
+    found = read(RESULTS)
+    PAGE.write_text(updated(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
     draw(found, ROOT / "docs" / "speed.png")

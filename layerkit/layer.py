@@ -396,3 +396,7 @@ class Layer(Tree):
             Prints as text; shows as HTML in a notebook.
         """
         return summarize(self, None if input_shape is None else as_shape(input_shape))
+
+    def _repr_html_(self) -> str | None:
+        """Show a built network as its summary in a notebook."""
+        return self.summary()._repr_html_() if self.is_built else None

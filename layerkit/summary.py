@@ -18,7 +18,7 @@ RIGHT = (False, False, False, True, True)
 
 @dataclass
 class Row:
-    """One layer in the summary."""
+    """One layer in the summary; of a container what it has beside the layers inside."""
 
     name: str
     layer: str
@@ -27,6 +27,7 @@ class Row:
     multiply_adds: int
     frozen: bool
     stateful: bool
+    is_container: bool = False
 
 
 @dataclass
@@ -51,8 +52,8 @@ class Summary:
                 row.name,
                 row.layer,
                 row.output_shape,
-                f"{row.params:,}" + (" (frozen)" if row.frozen else ""),
-                f"{row.multiply_adds:,}",
+                _count(row, row.params) + (" (frozen)" if row.frozen else ""),
+                _count(row, row.multiply_adds),
             )
             for row in self.rows
         ]
@@ -76,9 +77,21 @@ class Summary:
 
     def _repr_html_(self) -> str:
         styles = [f"text-align:{'right' if right else 'left'}" for right in RIGHT]
-        rows = [map(html.escape, cells) for cells in self._cells()]
+        escaped = ([html.escape(cell) for cell in cells] for cells in self._cells())
+        rows = [[_indented(name), *rest] for name, *rest in escaped]
         caption = f"{html.escape(self.title)}: {self.totals}"
         return html_table(self.header, rows, styles, caption)
+
+
+def _count(row: Row, number: int) -> str:
+    """Leave a container's place empty, so that the column adds up to what is below it."""
+    return "" if row.is_container and not number else f"{number:,}"
+
+
+def _indented(name: str) -> str:
+    """Keep the spaces at the beginning, which HTML would drop."""
+    bare = name.lstrip(" ")
+    return "&nbsp;" * (2 * (len(name) - len(bare))) + bare
 
 
 def summarize(network: Any, input_shape: Shape | None) -> Summary:
@@ -107,17 +120,20 @@ def summarize(network: Any, input_shape: Shape | None) -> Summary:
 
 def _rows(layer: Any, depth: int = 0) -> Iterator[Row]:
     """Yield a row per layer, children indented below their container."""
-    if depth or not layer.children():
+    inside = [child for _, child in layer.children()]
+    if depth or not inside:
+        params = _own_size(layer)
         yield Row(
             name="  " * max(depth - 1, 0) + layer.name,
             layer=layer.label,
             output_shape=batch_shape(layer.output_shape),
-            params=_n_params(layer),
-            multiply_adds=layer.multiply_adds(),
-            frozen=not layer.trainable and _n_params(layer) > 0,
+            params=params,
+            multiply_adds=layer.multiply_adds() - sum(c.multiply_adds() for c in inside),
+            frozen=not layer.trainable and params > 0,
             stateful=layer.stateful,
+            is_container=bool(inside),
         )
-    for _, child in layer.children():
+    for child in inside:
         yield from _rows(child, depth + 1)
 
 

@@ -58,6 +58,12 @@ def ruled(lines: Sequence[str]) -> list[str]:
     return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
 
 
+def badge(words: str, color: str) -> str:
+    """Return words on a ground of their own: to be read on a light page and on a dark one."""
+    style = f"background:{color}; color:#ffffff; padding:0 0.4em; border-radius:0.6em"
+    return f'<span style="{style}; white-space:nowrap">{words}</span>'
+
+
 def html_row(cells: Iterable[str], styles: Iterable[str] = repeat(LEFT), tag: str = "td") -> str:
     """Return a row of cells that are HTML already, each with its style."""
     pairs = zip(cells, styles, strict=False)

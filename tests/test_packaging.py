@@ -33,6 +33,28 @@ def test_the_metadata_take_the_version_from_the_package():
     assert layerkit.__version__ == version.__version__
 
 
+def test_citation_badge_and_addresses_agree():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {layerkit.__version__}\n" in citation
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.search(r'date-released: "(.+)"', citation)[1]
+    assert f"## [{layerkit.__version__}] - {released}\n" in changelog
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"badge/version-{layerkit.__version__}-" in readme
+    metadata = setup_cfg()["metadata"]
+    assert metadata["url"] == version.SITE
+    assert f"\nurl: {version.SITE}\n" in citation
+    source = re.search(r"Source = (.+)", metadata["project_urls"])[1]
+    assert f"\nrepository-code: {source}\n" in citation
+
+
+def test_the_question_mark_of_a_diagram_leads_to_a_page_of_the_reference():
+    for name in layerkit.estimators.__all__:
+        kind = getattr(layerkit.estimators, name)
+        made = kind([]) if name.startswith("Sequential") else kind()
+        assert made._get_doc_link() == f"{version.SITE}/reference/layerkit.estimators.{name}.html"
+
+
 def test_classifiers_name_the_python_that_is_required():
     config = setup_cfg()
     least = config["options"]["python_requires"].removeprefix(">=")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,27 @@ def fresh(code, **variables):
         text=True,
         cwd=Path(layerkit.__file__).parents[1],
     )
+
+
+@pytest.mark.parametrize("in_notebook, level", [(False, "WARNING"), (True, "INFO")])
+def test_compiling_is_told_once_and_in_a_notebook_outside_its_outputs(
+    in_notebook, level, caplog, monkeypatch
+):
+    from layerkit.kernels._numba.compile import Listener
+
+    if in_notebook:
+        monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    else:
+        monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    dispatcher = types.SimpleNamespace(py_func=layerkit.kernels.warmup, _cache=None)
+    event = types.SimpleNamespace(data={"dispatcher": dispatcher})
+    listener = Listener()
+    listener.seconds = 1e3
+    with caplog.at_level("INFO", logger="layerkit"):
+        for _ in range(2):
+            listener.on_start(event)
+            listener.on_end(event)
+    assert [record.levelname for record in caplog.records] == [level]
 
 
 def test_a_kernel_loads_nothing_of_scipy():

@@ -26,8 +26,8 @@ def test_summary_text():
         "Sequential for (n_samples, 4)\n"
         "name         layer            output shape          params  multiply-adds\n"
         "-------------------------------------------------------------------------\n"
-        "block        Residual         (n_samples, 4)   20 (frozen)             16\n"
-        "  body       Sequential       (n_samples, 4)   20 (frozen)             16\n"
+        "block        Residual         (n_samples, 4)\n"
+        "  body       Sequential       (n_samples, 4)\n"
         "    dense_1  Dense(units=4)   (n_samples, 4)   20 (frozen)             16\n"
         "    tanh_1   Tanh()           (n_samples, 4)             0              0\n"
         "dense_1      Dense(units=10)  (n_samples, 10)           50             40\n"
@@ -46,6 +46,23 @@ def test_summary_html():
     assert '<td style="text-align:right">1,001,000</td>' in html
     assert "Tagged(text=&#x27;&lt;i&gt;&#x27;)" in html and "<i>" not in html
     assert "<caption>Sequential for (n_samples, 1000): 1,001,000 parameters, 1,000,000" in html
+
+
+def test_the_columns_add_up_and_html_keeps_what_is_inside_of_what():
+    summary = summarised().summary(4)
+    assert sum(row.params for row in summary.rows) == summary.n_params == 70
+    assert sum(row.multiply_adds for row in summary.rows) == summary.multiply_adds == 56
+    html = summary._repr_html_()
+    assert ">&nbsp;&nbsp;&nbsp;&nbsp;body<" in html
+    assert html.count('<td style="text-align:right"></td>') == 4  # two containers show no sum
+
+
+def test_a_bare_network_is_its_summary():
+    network = summarised()
+    assert network._repr_html_() is None  # nothing is known of shapes: its repr is shown
+    network.build(4)
+    assert network._repr_html_() == network.summary()._repr_html_()
+    assert "<table>" in network[1]._repr_html_()
 
 
 def test_summary_of_one_layer_and_of_a_part():

@@ -45,9 +45,9 @@ assert_type(check_gradients(net, (3,)), GradientCheck)
 assert_type(health(net, X, y), HealthReport)
 """
 WRONG = """
-from layerkit import SequentialClassifier
+from layerkit import Conv2D
 
-SequentialClassifier([], max_itr=3)
+Conv2D(8, 3, paddings="same")
 """
 
 
@@ -103,7 +103,7 @@ def test_a_users_script_has_its_types(checker, tmp_path):
 def test_a_parameter_that_does_not_exist_is_underlined(checker, tmp_path):
     done = checked(checker, tmp_path, WRONG)
     assert done.returncode == 1
-    assert "max_itr" in done.stdout
+    assert "paddings" in done.stdout
 
 
 def test_an_editable_install_is_a_path_that_checkers_follow():

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from layerkit.archive import ModelFileError
 from layerkit.distributed.collections import computed, each_partition, is_collection
 from layerkit.estimators.callbacks import CallbackSupport, with_callbacks
+from layerkit.estimators.doc_links import WithPage
 from layerkit.estimators.learning import Recipe, learn
 from layerkit.estimators.preparing import (
     Task,
@@ -74,6 +75,7 @@ class _LastHidden(TransformerMixin):
 # The empty tuple is for scikit-learn to leave `transform` alone, as the names of the last hidden
 # layer do not fit another one.
 class NetworkEstimator(
+    WithPage,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     CallbackSupport,

@@ -35,7 +35,7 @@ optimizer : str, Optimizer or LBFGS, default="adam"
 batch_size : "auto" or int, default="auto"
     "auto" is a 32nd of the rows, between 32 and 200. L-BFGS always takes all rows.
 max_iter : int, default=200
-    Epochs at most.
+    Epochs at most. To have done them all is no reason for a warning, but with L-BFGS.
 shuffle : bool, default=True
     Draw a new order of the rows for every epoch.
 random_state : None, int, RandomState or Generator, default=None
@@ -190,7 +190,7 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
     >>> from sklearn.preprocessing import StandardScaler
     >>> from layerkit import Dense, ReLU, SequentialClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> network = SequentialClassifier([Dense(16), ReLU()], random_state=0, n_iter_no_change=None)
+    >>> network = SequentialClassifier([Dense(16), ReLU()], random_state=0)
     >>> model = make_pipeline(StandardScaler(), network).fit(X, y)
     >>> model.score(X, y) > 0.9
     True

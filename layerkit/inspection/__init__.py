@@ -19,6 +19,7 @@ Examine::
     health                  what is wrong with a network or its training, and what to do
     HealthReport            what it returns
     HealthMonitor           the same as a callback, while training
+    TrainingPage            and with a page of curves that grow with every epoch
 
 Pictures, each with ``plot()``::
 
@@ -49,7 +50,7 @@ from layerkit.inspection.gradient_check import (
 if TYPE_CHECKING:
     from layerkit.inspection.attention import attention_weights
     from layerkit.inspection.catalogue import GradientCatalogue, gradient_catalogue
-    from layerkit.inspection.diagnosis import HealthMonitor, HealthReport, health
+    from layerkit.inspection.diagnosis import HealthMonitor, HealthReport, TrainingPage, health
     from layerkit.inspection.displays import (
         ActivationDisplay,
         AttentionDisplay,
@@ -88,6 +89,7 @@ __all__ = [
     "SaliencyDisplay",
     "TableDisplay",
     "TrainingCurveDisplay",
+    "TrainingPage",
     "WeightRecorder",
     "attention_weights",
     "check_gradients",
@@ -107,7 +109,7 @@ _LAZY = {
     for module, names in {
         "attention": ["attention_weights"],
         "catalogue": ["GradientCatalogue", "gradient_catalogue"],
-        "diagnosis": ["HealthMonitor", "HealthReport", "health"],
+        "diagnosis": ["HealthMonitor", "HealthReport", "TrainingPage", "health"],
         "numerical_differentiation": ["numerical_gradient"],
         "through_time": ["gradient_through_time"],
         "tracing": ["BackpropTrace", "trace"],

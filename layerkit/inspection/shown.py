@@ -26,6 +26,12 @@ def as_markdown(record: Any) -> str:
     raise TypeError(f"no Markdown for {type(record).__name__}")
 
 
+@singledispatch
+def as_page(record: Any) -> str:
+    """Return a record as a page of HTML that stands alone."""
+    raise TypeError(f"no page for {type(record).__name__}")
+
+
 class Printed:
     """A record with a renderer for terminals."""
 

@@ -1,5 +1,7 @@
 """Compile the common kernels ahead of time, so that the first training step does not."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import DTypeLike
 

@@ -20,6 +20,7 @@ from layerkit.estimators.callbacks import (
     own_callbacks,
     with_callbacks,
 )
+from layerkit.estimators.doc_links import WithPage
 from layerkit.estimators.partitioned import check_in_memory
 from layerkit.estimators.preparing import stream
 from layerkit.estimators.rules import TABULAR
@@ -61,7 +62,7 @@ class Printing:
 
 
 @dataclass(eq=False, repr=False)
-class TabularEstimator(CallbackSupport, BaseEstimator):
+class TabularEstimator(WithPage, CallbackSupport, BaseEstimator):
     """What classifier and regressor share: parameters, members, how they learn."""
 
     _: KW_ONLY

@@ -27,7 +27,7 @@ from layerkit.inspection.catalogue.gradients import GradientCatalogue
 from layerkit.inspection.catalogue.latex import name, range_latex
 from layerkit.inspection.catalogue.record import Check
 from layerkit.inspection.shown import as_html, as_markdown, as_text
-from layerkit.tables import html_row
+from layerkit.tables import badge, html_row
 
 WIDTH = 100
 COLUMNS = (23, 39, 39)
@@ -134,7 +134,7 @@ def _wrapped(formula: Formula) -> list[str]:
 
 # ---------------------------------------------------------------- for a notebook
 
-GREEN, RED, GREY = "#1a7f37", "#cf222e", "#6e7781"
+GREEN, RED, GREY = "#1a7f37", "#cf222e", "#6e7781"  # behind white letters, on any page
 
 
 @as_html.register
@@ -203,7 +203,7 @@ def _verdict(ok: bool | None) -> str:
         False: (RED, "✗ WRONG"),
         None: (GREY, "– skipped"),
     }[ok]
-    return f'<span style="color:{colour}; white-space:nowrap">{words}</span>'
+    return badge(words, colour)
 
 
 # ---------------------------------------------------------------- as a page

@@ -4,5 +4,6 @@ from layerkit.inspection.diagnosis import rendering  # noqa: F401 (it registers 
 from layerkit.inspection.diagnosis.evidence import Verdict
 from layerkit.inspection.diagnosis.monitor import HealthMonitor, health
 from layerkit.inspection.diagnosis.report import HealthReport
+from layerkit.inspection.diagnosis.training_page import TrainingPage
 
-__all__ = ["HealthMonitor", "HealthReport", "Verdict", "health"]
+__all__ = ["HealthMonitor", "HealthReport", "TrainingPage", "Verdict", "health"]

@@ -10,7 +10,7 @@ from html import escape
 from layerkit.inspection.diagnosis.evidence import Verdict
 from layerkit.inspection.diagnosis.report import HealthReport
 from layerkit.inspection.shown import as_html, as_text
-from layerkit.tables import LEFT, html_table, percent, ruled, short_number, text_table
+from layerkit.tables import LEFT, badge, html_table, percent, ruled, short_number, text_table
 
 WIDTH = 100
 HEADER = ("layer", "output", "range", "dead", "flat", "‖grad‖", "÷ next", "noise", "‖W‖", "step")
@@ -100,8 +100,8 @@ def _shortened(name: str, width: int) -> str:
 
 # ---------------------------------------------------------------- for a notebook
 
-COLORS = {"critical": "#e5484d", "warning": "#bf7710"}  # to be read on white and on black
-BAR = 40  # pixels of a full bar
+COLORS = {"critical": "#cf222e", "warning": "#8f5a00"}  # behind white letters, on any page
+BAR = 8  # characters of a full bar
 DECADES = 4  # that the bar of a gradient spans
 BARS = f"Bars of ‖grad‖ are logarithmic: an empty one is 1e-{DECADES} of the largest or less."
 
@@ -121,7 +121,7 @@ def report_html(report: HealthReport) -> str:
 
 def _finding(number: int, verdict: Verdict) -> tuple[str, ...]:
     color = COLORS[verdict.severity]
-    severity = f'<small style="color:{color}">{verdict.severity}</small>'
+    severity = f"<small>{badge(verdict.severity, color)}</small>"
     rest = (verdict.layer, verdict.evidence, what_to_do(verdict))
     return f"<b>{number}. {escape(verdict.name)}</b><br>{severity}", *map(escape, rest)
 
@@ -148,9 +148,6 @@ def _on_log_scale(ratio: float) -> float:
 
 
 def _bar(share: float) -> str:
-    """A bar on a scale of 0 to 1."""
-    width = round(BAR * min(max(share, 0.0), 1.0))
-    box = "display:inline-block; height:0.7em; background:currentColor; opacity:"
-    bar = f'<span style="{box}0.5; width:{width}px"></span>'
-    rest = f'<span style="{box}0.1; width:{BAR - width}px"></span>'
-    return f'<span style="white-space:nowrap; margin-left:6px">{bar}{rest}</span>'
+    """Draw a bar on a scale of 0 to 1 in letters, which a notebook that is not trusted keeps."""
+    full = round(BAR * min(max(share, 0.0), 1.0))
+    return f" <code>{'█' * full}{'░' * (BAR - full)}</code>"

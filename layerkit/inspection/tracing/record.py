@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from layerkit.inspection.shown import Printed, Shown
+from layerkit.inspection.shown import Printed, Shown, as_page
 from layerkit.sequences import Sequences
 from layerkit.tables import number
 
@@ -197,8 +199,8 @@ class BackpropTrace(Shown):
     """Every number of one forward and one backward pass.
 
     Printing it walks through both, the forward pass downwards and the backward pass upwards; in a
-    notebook they stand side by side. A network of more than a few numbers becomes a table;
-    ``trace["dense_1"]`` still shows one layer of it.
+    notebook they stand side by side, and `to_html` makes a page to step through. A network of more
+    than a few numbers becomes a table; ``trace["dense_1"]`` still shows one layer of it.
 
     Attributes
     ----------
@@ -224,6 +226,27 @@ class BackpropTrace(Shown):
             if step.name == name:
                 return step
         raise KeyError(f"no layer {name!r} in the trace, only {', '.join(self.names)}")
+
+    def to_html(self, path: str | PathLike | None = None) -> str:
+        """Write a page on which one steps through both passes, number by number.
+
+        It needs no server and loads nothing; the keys → and ← step. Pointing at a weight shows
+        where its gradient came from, back to the loss.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Where to write it.
+
+        Returns
+        -------
+        page : str
+            In HTML.
+        """
+        page = as_page(self)
+        if path is not None:
+            Path(path).write_text(page, encoding="utf-8")
+        return page
 
     @property
     def names(self) -> list[str]:

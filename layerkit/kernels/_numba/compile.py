@@ -6,6 +6,7 @@ it is compiled at most twice. The Python function around it sees to that with `c
 
 import functools
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -142,7 +143,9 @@ class Listener(event.Listener):
             self.told = True
             cache = getattr(e.data["dispatcher"]._cache, "cache_path", None)
             kept = f"once; they are cached in {cache}" if cache else "anew in every process"
-            logging.getLogger("layerkit").warning("layerkit: compiling kernels, %s", kept)
+            # In a notebook a warning would stand among the results, and be saved with them.
+            level = logging.INFO if "ipykernel" in sys.modules else logging.WARNING
+            logging.getLogger("layerkit").log(level, "layerkit: compiling kernels, %s", kept)
 
 
 event.register("numba:compile", Listener())

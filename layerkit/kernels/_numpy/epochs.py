@@ -54,6 +54,8 @@ And ``of_loss``::
     POISSON_SUM           nothing                                targets, not negative
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np
