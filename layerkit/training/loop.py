@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from layerkit import kernels
 from layerkit.building import widest_dtype
 from layerkit.fused import threads_for
 from layerkit.layer import Layer
@@ -157,10 +156,9 @@ def train(
     fewer calls. In a loop of your own, ``fast = layerkit.fused.plan(network)`` has them too:
     ``fast.forward(x, training=True)`` in place of ``network.forward(x, training=True)``.
 
-    Where Numba is used, all is known (a chain of Dense, common activations, Dropout and BatchNorm,
-    a common loss, SGD or Adam, rows in memory) and nobody asks to see a batch, one call goes
-    through all batches of an epoch. Its results are equal to those up to rounding, and the same in
-    every run.
+    Where all is known (a chain of Dense, common activations, Dropout and BatchNorm, a common loss,
+    SGD or Adam, rows in memory) and nobody asks to see a batch, one call goes through all batches
+    of an epoch. Its results are equal to those up to rounding, and the same in every run.
 
     On several ranks a step is one all-reduce of gradient, loss and weight, and the same step on
     each. Where all ranks give the same rows, each computes its part of every batch of
@@ -258,8 +256,7 @@ def _learn(run: Run, batches: Batches, checkpoint: Checkpoint | None) -> None:
     if isinstance(state.optimizer, LBFGS):
         _minimize(run, batches)
         return
-    compiled = kernels.backend() == "numba" and run.ranks is None
-    at_once = Epochs(run, batches) if compiled else None
+    at_once = Epochs(run, batches) if run.ranks is None else None
     while state.epoch < state.epochs and not state.stop:
         if run.ranks is not None:
             loss = run.ranks.epoch(run, batches)
