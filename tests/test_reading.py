@@ -68,9 +68,11 @@ class Watching:
 
 
 @pytest.mark.parametrize(
-    ("callbacks", "most"), [([Watching()], 18), ([], 23)], ids=["watched", "an epoch at once"]
+    ("callbacks", "most"), [([Watching()], 19), ([], 23)], ids=["watched", "an epoch at once"]
 )
-def test_a_training_step_is_eighteen_files_and_five_where_an_epoch_is_one_call(callbacks, most):
+def test_a_training_step_is_nineteen_files_and_four_more_where_an_epoch_is_one_call(
+    callbacks, most
+):
     net, optimizer = network(), Adam()
 
     def one_step():
