@@ -1,9 +1,14 @@
 """Whole epochs in one call: what training batch by batch gives, up to rounding."""
 
+import ast
+import importlib
+import inspect
 import os
+import pkgutil
 import platform
 import subprocess
 import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -33,7 +38,7 @@ from layerkit.losses import (
     MeanAbsoluteError,
     MeanSquaredError,
 )
-from layerkit.optimizers import SGD, Adam, AdamW
+from layerkit.optimizers import LBFGS, SGD, Adam, AdamW
 from layerkit.training import DivergenceWarning, train
 from layerkit.training.epochs import Epochs
 
@@ -69,6 +74,7 @@ BODIES = {
     "normalized": lambda: [Dense(8, use_bias=False), BatchNorm(), Sigmoid()],
     "dropout first": lambda: [Dropout(0.5), BatchNorm(), Dense(4), Identity()],
     "one unit": lambda: [Dense(1), ReLU(), Dense(4)],
+    "rectified": lambda: [ReLU(), Dense(8), ReLU(), ReLU(), Dense(6, use_bias=False), ReLU()],
     **{
         kind.__name__: lambda kind=kind: [Dense(7), kind(), kind(), Dense(4)]
         for kind in (ELU, GELU, SELU, LeakyReLU, Mish, SiLU, Softplus)
@@ -185,6 +191,85 @@ def test_a_network_that_is_one_layer_learns(network):
     net = network(1).build(4, random_state=0, dtype=np.float64)
     history = train(net, MeanSquaredError(), Adam(0.1), (X, X[:, :1]), epochs=30, random_state=0)
     assert history["loss"][-1] < 0.2 * history["loss"][0]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("loss", "body"),
+    [
+        *[(loss, "rectified") for loss in LOSSES],
+        *[("classes", body) for body in ("plain", "dropout", "normalized", "one unit")],
+    ],
+)
+def test_a_search_at_once_has_the_function_of_a_search_layer_by_layer(
+    loss, body, dtype, monkeypatch
+):
+    made, y = LOSSES[loss]
+    y = y if loss == "classes" else y.astype(dtype)
+    values, gradients = [], []
+
+    class Once(LBFGS):
+        def minimize(self, fun, flat_params, layout, callback):
+            value, grads = fun(flat_params.copy())
+            values.append(value), gradients.append(grads.copy())
+
+    def train_once():
+        network = Sequential([*BODIES[body](), Dense(3)]).build(5, random_state=1, dtype=dtype)
+        data = (X.astype(dtype), y, WEIGHTS)
+        train(network, made(), Once(), data, epochs=1, random_state=0)
+        return np.concatenate([[], *[b for _, la in network.walk() for b in la.buffers.values()]])
+
+    compute, seen = Epochs.value, []
+    monkeypatch.setattr(Epochs, "value", lambda self: seen.append(compute(self)) or seen[-1])
+    statistics = train_once()
+    assert seen == values
+    monkeypatch.setattr(Epochs, "value", lambda self: None)
+    tol = 1e-10 if dtype == np.float64 else 1e-4
+    np.testing.assert_allclose(statistics, train_once(), rtol=tol, atol=tol)
+    np.testing.assert_allclose(*values, rtol=tol)
+    np.testing.assert_allclose(*gradients, rtol=tol, atol=tol)
+
+
+def test_a_search_whose_loss_is_not_finite_says_so():
+    network = Sequential([Dense(3)]).build(5, random_state=1, dtype=np.float64)
+    network.flat_params[:] = 1e300
+    with pytest.warns(DivergenceWarning, match="the loss is "):
+        train(network, MeanSquaredError(), LBFGS(), (X * 1e30, NUMBERS), epochs=2)
+    assert (network.flat_params == 1e300).all()
+
+
+def test_kernels_are_part_of_those_that_call_them():
+    """Else the last bits would depend on which copy of the called one was loaded first.
+
+    Products alone have but one: BLAS's.
+    """
+    from numba.core.dispatcher import Dispatcher
+
+    from layerkit.kernels import _numba
+
+    found = [
+        importlib.import_module(f"{_numba.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(_numba.__path__)
+    ]
+    kernels = {
+        kernel: f"{module.__name__}.{name}"
+        for module in found
+        for name, kernel in vars(module).items()
+        if isinstance(kernel, Dispatcher)
+    }
+    apart = []
+    for kernel, name in kernels.items():
+        function = kernel.py_func
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        for call in [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]:
+            called = function.__globals__.get(getattr(call, "id", ""))
+            if isinstance(call, ast.Attribute) and isinstance(call.value, ast.Name):
+                home = function.__globals__.get(call.value.id)
+                called = getattr(home, call.attr, None) if inspect.ismodule(home) else None
+            if isinstance(called, Dispatcher) and not called.targetoptions.get("forceinline"):
+                apart.append(f"{name} calls {called.__name__}")
+    assert len(kernels) > 100
+    assert [entry for entry in apart if not entry.endswith(" multiply_in_parts")] == []
 
 
 TWO_NETWORKS = """

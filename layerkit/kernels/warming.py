@@ -9,10 +9,12 @@ from layerkit.kernels._numpy import (
     convolution,
     cross_entropy,
     dense,
+    epochs,
     normalization,
     optimizers,
     pooling,
     random,
+    recurrent,
 )
 from layerkit.kernels.dispatch import backend
 
@@ -33,6 +35,8 @@ def warmup(dtype: DTypeLike = np.float32) -> None:
         _images(dtype)
         _attention(dtype)
         _optimizers(dtype)
+        _recurrent(dtype)
+        _epochs(dtype)
 
 
 def _dense(dtype: DTypeLike) -> None:
@@ -92,3 +96,40 @@ def _optimizers(dtype: DTypeLike) -> None:
     optimizers.plus_decay(g, p, 0.0, np.array([[0, 8]]), np.empty_like(p))
     dense.sum_of_squares(p)
     optimizers.rmsprop_step(p, g, v, None, None, 0.0, 0.9, 0.0, 1e-8)
+
+
+def _recurrent(dtype: DTypeLike) -> None:
+    sizes = np.array([2, 2])  # two steps of two sequences
+    z, h, U = (np.ones((n, 8), dtype) for n in (4, 6, 8))
+    recurrent.simple_rnn(z, U, h, sizes, False)
+    recurrent.simple_rnn_grad(h, h, U, sizes, False)
+    z, U = np.ones((4, 32), dtype), np.ones((8, 32), dtype)
+    tanh_c = recurrent.lstm(z, U, h, h.copy(), sizes)
+    recurrent.lstm_grad(h, z, tanh_c, tanh_c, U, sizes)
+    z, U = np.ones((4, 24), dtype), np.ones((8, 24), dtype)
+    candidate = recurrent.gru(z, U, np.ones(8, dtype), h, sizes)
+    recurrent.gru_grad(h, z, candidate, candidate, U, sizes)
+
+
+def _epochs(dtype: DTypeLike) -> None:
+    """Compile what an epoch is made of, for programs of no batches at all."""
+    if not epochs.takes_epochs(dtype):
+        return
+    kinds = (
+        epochs.DENSE, epochs.RELU, epochs.DENSE, epochs.TANH, epochs.SIGMOID, epochs.DROPOUT,
+        epochs.BATCH_NORM, epochs.RELU,
+    )  # fmt: skip
+    layers = np.array([[kind, 8, 8, *[0] * (len(epochs.LAYERS) - 3)] for kind in kinds])
+    vector, table, none = np.ones(72, dtype), np.ones((2, 72), dtype), np.empty(0, np.int64)
+    for loss in (
+        epochs.CROSS_ENTROPY, epochs.BINARY_CROSS_ENTROPY, epochs.SOFTMAX_SUM, epochs.SIGMOID_SUM,
+        epochs.SQUARED_ERROR,
+    ):  # fmt: skip
+        for rule in (epochs.DESCENT, epochs.MOMENTUM, epochs.VELOCITY, epochs.MOMENTS):
+            train = epochs.epoch_program(
+                table, none, table, np.empty(0), layers, np.ones((len(kinds), 2)), vector,
+                vector, vector, loss, (0.0, 0.0), True, rule, np.array([[0, 72, 1]]), table,
+                vector, 1,
+            )  # fmt: skip
+    words, bounds = np.empty(0, np.uint64), np.empty((0, 2), np.int64)
+    train(none, bounds, words, none, np.empty((0, 8)), np.empty(0))

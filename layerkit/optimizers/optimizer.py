@@ -52,6 +52,7 @@ class Pieces(NamedTuple):
     pieces: list[Piece]
     scratch: np.ndarray  # for the gradient of a piece with its weight decay
     matrix: np.ndarray  # all memory: a row for each vector
+    rule: int | None  # of `layerkit.kernels.epoch_program`, which knows it all, or not
 
 
 class Optimizer(Parameterized):
@@ -269,19 +270,19 @@ class Optimizer(Parameterized):
             The rule of `layerkit.kernels.epoch_program`, and the vectors that it remembers, to be
             changed; None where the kernel does not know it, or something is frozen or clipped.
         """
-        clips = self.clip_value is not None or self.clip_norm is not None
-        if clips or type(self).step is not Optimizer.step:
-            return None
-        known = self.coefficients(0.0, 1)
-        if known is None or not layout or callable(self.weight_decay):
-            return None
-        if any(slot.rate != 1 or slot.decay not in (0, 1) for slot in layout):
+        if type(self).step is not Optimizer.step:
             return None
         found = self._prepared(params, grads, layout)
         self._pieces, self._state = found, found.state
-        if len(found.trainable) < len(layout) or len(set(found.state["ages"])) > 1:
+        return None if found.rule is None else (found.rule, found.matrix)
+
+    def _rule(self, layout: Sequence[Slot], ages: list[int]) -> int | None:
+        """Return the rule as a kernel knows it, None where something is frozen or clipped."""
+        if self.clip_value is not None or self.clip_norm is not None or callable(self.weight_decay):
             return None
-        return int(known[0]), found.matrix
+        known = self.coefficients(0.0, 1)
+        odd = any(s.rate != 1 or s.decay not in (0, 1) or not s.trainable for s in layout)
+        return None if known is None or odd or len(set(ages)) != 1 else int(known[0])
 
     def next_steps(self, decays: list[float]) -> list[tuple[float, ...]]:
         """Describe the next steps to a kernel, after `tabled`: keep, decay, a, b, c, d, e of each.
@@ -418,7 +419,8 @@ class Optimizer(Parameterized):
         if kind != found.kind:
             return self._find_pieces(params, grads, found.layout, chunk)
         self.validate()
-        return found._replace(settings=settings)
+        rule = self._rule(found.layout or (), found.state["ages"])
+        return found._replace(settings=settings, rule=rule)
 
     def _kind(self) -> tuple[Any, ...]:
         """What of the settings decides about the pieces."""
@@ -466,7 +468,8 @@ class Optimizer(Parameterized):
         settings_of = attrgetter(*self._settings())
         made_for = settings_of, settings_of(self), params, grads, self._kind(), layout, chunk
         scratch = np.empty(longest, params.dtype)
-        return Pieces(*made_for, state, trainable, spans, decaying, pieces, scratch, matrix)
+        rule = self._rule(slots, state["ages"])
+        return Pieces(*made_for, state, trainable, spans, decaying, pieces, scratch, matrix, rule)
 
     def _settings(self) -> list[str]:
         """Names of what the user may have set; also those that only the class has a value for."""

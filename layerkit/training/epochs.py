@@ -23,15 +23,18 @@ _NO_ORDER = np.empty(0, np.int64)
 
 
 class Epochs:
-    """The epochs of a training run, computed at once wherever that is possible."""
+    """The epochs of a training run, computed at once wherever that is possible.
 
-    def __init__(self, run: Run, batches: Batches) -> None:
-        self.run, self.source = run, batches.table
+    ``whole`` makes all rows one batch.
+    """
+
+    def __init__(self, run: Run, batches: Batches, whole: bool = False) -> None:
+        self.run, self.source, self.whole = run, batches.table, whole
         self.known_for: tuple[Any, ...] = ()
         self.rows: Any = None  # X, loss and weights, as the kernel takes them
         self.params: np.ndarray | None = None  # of the network that the table is for
         self.table: Table | None = None
-        self.bounds = np.empty((0, 2), np.int64)
+        self.bounds, self.normalizers = np.empty((0, 2), np.int64), np.empty(0)
         self.most = 0  # rows of a batch
         self.rule: tuple[int, np.ndarray | None] = kernels.NO_STEP, None
         self.program: kernels.Program | None = None  # for rows, table and rule
@@ -54,10 +57,10 @@ class Epochs:
             return None
         if self.program is None or rule[0] != self.rule[0] or rule[1] is not self.rule[1]:
             self.rule, self.program = rule, self._program_for(rule)
-        order, bounds = source.next_order(), self.bounds
+        order, bounds, normalizers = source.next_order(), self.bounds, self.normalizers
         if weights.size and not weights.all():
-            bounds = _that_count(bounds, order, weights)
-        normalizers = (bounds[:, 1] - bounds[:, 0]) * source.mean_weight
+            count = [bool(weights[_rows_of(order, ends)].any()) for ends in bounds]
+            bounds, normalizers = bounds[count], normalizers[count]
         losses = np.empty(len(bounds))
         most = max(1, int(CHUNK / (self.table.work * self.most)))
         for start in range(0, len(bounds), most):
@@ -76,6 +79,28 @@ class Epochs:
             raise FloatingPointError(f"weights are not finite, {first_nonfinite(network, x)}")
         return sum((normalizers * losses).tolist()) / sum(normalizers.tolist())
 
+    def value(self) -> float | None:
+        """Compute the loss of all rows, and leave its gradient in the network's ``flat_grads``.
+
+        Returns
+        -------
+        loss : float or None
+            None where that is not possible, or where the loss is not finite.
+        """
+        source = self.source
+        if source is None or not self._prepared(source) or self.rows[1].alpha is not None:
+            return None
+        assert self.table is not None and self.params is not None
+        if self.program is None:
+            self.program = self._program_for((kernels.NO_STEP, self.params[np.newaxis]))
+        steps, loss = np.zeros((1, 8)), np.empty(1)
+        steps[:, 0] = self.most * source.mean_weight
+        words, drawn = self.table.draw([self.most])
+        self.table.load()
+        done = self.program(_NO_ORDER, self.bounds, words, drawn, steps, loss)
+        self.table.keep()
+        return float(loss[0]) if done else None
+
     def _prepared(self, source: Any) -> bool:
         """Whether network and data are known to the kernel, as they are now."""
         state = self.run.state
@@ -89,12 +114,14 @@ class Epochs:
         params = network.flat_params
         if self.table is None or described != self.table.described or params is not self.params:
             self.table, self.params, self.program = None, params, None
-            sizes = [stop - start for start, stop in source.bounds]
+            bounds = [(0, len(self.rows[0]))] if self.whole else source.bounds
+            sizes = [stop - start for start, stop in bounds]
             if min(sizes) < 2 and any(isinstance(layer, BatchNorm) for layer, _, _ in described):
                 return False
             if not kernels.takes_epochs(network.dtype, max(sizes) * _widest_product(described)):
                 return False
-            self.bounds, self.most = np.array(source.bounds, np.int64), max(sizes)
+            self.bounds, self.most = np.array(bounds, np.int64), max(sizes)
+            self.normalizers = np.array(sizes) * source.mean_weight
             self.table = tabulate(network, described, self.most)
         return True
 
@@ -160,16 +187,18 @@ class Epochs:
         assert self.table is not None and self.program is not None
         table, state, alpha = self.table, self.run.state, self.rows[1].alpha
         optimizer = state.optimizer
-        if alpha is None:
-            decays = [float(optimizer.weight_decay)] * len(bounds)
-        else:
-            decays = [alpha / n for n in normalizers.tolist()]
-        steps = np.empty((len(bounds), 8))
-        steps[:, 0], steps[:, 1:] = normalizers, optimizer.next_steps(decays)
+        rows = normalizers.tolist()
+        decays = [float(optimizer.weight_decay) if alpha is None else alpha / n for n in rows]
+        steps = zip(rows, optimizer.next_steps(decays), strict=True)
         words, drawn = table.draw([stop - start for start, stop in bounds.tolist()])
         table.load()
         done = self.program(
-            _NO_ORDER if order is None else order, bounds, words, drawn, steps, losses
+            _NO_ORDER if order is None else order,
+            bounds,
+            words,
+            drawn,
+            np.array([(n, *step) for n, step in steps]),
+            losses,
         )
         table.keep()
         optimizer.advance(done)
@@ -188,8 +217,3 @@ def _widest_product(described: list[Any]) -> int:
 def _rows_of(order: np.ndarray | None, bounds: np.ndarray) -> Any:
     rows = slice(*bounds.tolist())
     return rows if order is None else order[rows]
-
-
-def _that_count(bounds: np.ndarray, order: np.ndarray | None, weights: np.ndarray) -> np.ndarray:
-    """Leave out batches whose weights are all zero."""
-    return bounds[[bool(weights[_rows_of(order, ends)].any()) for ends in bounds]]

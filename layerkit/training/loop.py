@@ -304,6 +304,8 @@ def _minimize(run: Run, batches: Batches) -> None:
     x, y, weight, normalizer = batches.everything()
     noise = int(network.rng.integers(2**32))
     run.begin_batch(x, y, weight)
+    compiled = kernels.backend() == "numba" and run.ranks is None
+    at_once = Epochs(run, batches, whole=True) if compiled else None
 
     def loss_and_grads(flat_params: np.ndarray) -> tuple[float, np.ndarray]:
         network.flat_params[...] = flat_params
@@ -311,6 +313,8 @@ def _minimize(run: Run, batches: Batches) -> None:
         network.reset_state()
         if run.ranks is not None:
             return run.ranks.loss_and_grads(run, (x, y, weight, normalizer))
+        if at_once is not None and (found := at_once.value()) is not None:
+            return found, network.flat_grads
         value = loss.forward(run.plan.forward(x, training=True), y, weight, normalizer)
         run.plan.backward(loss.backward())
         return value, network.flat_grads

@@ -21,7 +21,7 @@ from layerkit.kernels._numba.blas import (
     multiply_by_transpose,
     multiply_transposed,
 )
-from layerkit.kernels._numba.compile import BOTH, contiguous, for_dtypes, inline, jit
+from layerkit.kernels._numba.compile import BOTH, contiguous, copied, for_dtypes, inline, jit
 from layerkit.kernels._numba.threads import (
     PASS,
     WORTHWHILE,
@@ -132,12 +132,12 @@ def sum_rows_in_parts(queue, threads, rows, out):
     """Overwrite ``out`` with the sums of as many parts as are worthwhile, in their order."""
     parts = max(1, min(threads, len(rows), int(PASS * rows.size / WORTHWHILE)))
     if parts == 1:
-        _sum_rows(rows, out)
+        _total(rows, out)
         return
     sums = np.empty((parts, out.size), out.dtype)
     if not share(queue, parts, _sum_rows, (rows,), (sums,), ()):
         raise MemoryError("sum_rows: no memory for a part of the rows")
-    _sum_rows(sums, out)
+    _total(sums, out)
 
 
 @jit
@@ -152,6 +152,9 @@ def _sum_rows(rows, out):
                 part[k] += rows[r, k]
         for k in range(n):
             out[k] += part[k]
+
+
+_total = copied(_sum_rows)
 
 
 @jit
@@ -232,6 +235,12 @@ def _forward(queue, threads, blas, x, flat_params, run, hidden, y):
     return True
 
 
+_add_bias = copied(_add_row)
+_relu, _relu_grad = copied(activations.relu_loop), copied(activations.relu_grad_loop)
+_tanh, _tanh_grad = copied(activations.tanh_loop), copied(activations.tanh_grad_loop)
+_sigmoid, _sigmoid_grad = copied(activations.sigmoid_loop), copied(activations.sigmoid_grad_loop)
+
+
 @inline
 def _passes(threads, size):
     """Into how many parts a pass over so many numbers is cut."""
@@ -242,14 +251,14 @@ def _passes(threads, size):
 def _finish(out, bias, activation):
     """Add the bias and apply the activation."""
     if bias.size:
-        _add_row(out, bias)
+        _add_bias(out, bias)
     flat = out.reshape(-1)
     if activation == RELU:
-        activations.relu_loop(flat, flat)
+        _relu(flat, flat)
     elif activation == TANH:
-        activations.tanh_loop(flat, flat)
+        _tanh(flat, flat)
     elif activation == SIGMOID:
-        activations.sigmoid_loop(flat, flat)
+        _sigmoid(flat, flat)
 
 
 def perceptron_grad(grad, x, flat_params, run, hidden, y, flat_grads, grad_input):
@@ -265,6 +274,9 @@ def perceptron_grad(grad, x, flat_params, run, hidden, y, flat_grads, grad_input
     threads = n_threads()
     with one_blas_thread(), workers(threads) as queue:
         _backward(queue, threads, blas, contiguous(grad), *arguments)
+
+
+_sum_in_parts = copied(sum_rows_in_parts)
 
 
 @jit
@@ -289,7 +301,7 @@ def _backward(queue, threads, blas, grad, x, flat_params, run, hidden, y, flat_g
         else:
             multiply_transposed(blas, inputs, grad, of_weights)
         if b >= 0:
-            sum_rows_in_parts(queue, threads, grad, flat_grads[b : b + units])
+            _sum_in_parts(queue, threads, grad, flat_grads[b : b + units])
         if k or grad_input.size:
             passed = np.empty((n_rows, n_in), grad.dtype) if k else grad_input
             if shared:
@@ -304,8 +316,8 @@ def _backward(queue, threads, blas, grad, x, flat_params, run, hidden, y, flat_g
 def _local(y, grad, local, activation):
     """Multiply by the activation's derivative."""
     if activation == RELU:
-        activations.relu_grad_loop(grad, y, local)
+        _relu_grad(grad, y, local)
     elif activation == TANH:
-        activations.tanh_grad_loop(grad, y, local)
+        _tanh_grad(grad, y, local)
     else:
-        activations.sigmoid_grad_loop(grad, y, local)
+        _sigmoid_grad(grad, y, local)

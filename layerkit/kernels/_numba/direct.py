@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from layerkit.kernels._numba.activations import relu_loop
-from layerkit.kernels._numba.compile import contiguous, inline, jit
+from layerkit.kernels._numba import activations
+from layerkit.kernels._numba.compile import contiguous, copied, inline, jit
 from layerkit.kernels._numba.threads import in_parts, n_parts
 from layerkit.kernels._numba.tile import (
     ROWS,
@@ -40,6 +40,8 @@ from layerkit.kernels._numba.windows import Blocks, Plan, blocks, plan
 # what it reads in the first cache. Small images are taken several at a time.
 CACHED_BYTES = 24 * 1024
 LEAST_PIXELS = 256
+
+_relu = copied(activations.relu_loop)
 
 
 class Channels(NamedTuple):
@@ -161,7 +163,7 @@ def gather(x, y, weights, bias, plan, channels, rectify):
                 for lane in range(c_out):
                     y[sample, i * c_out + lane] = vacant[i * room + lane]
         if rectify:
-            relu_loop(y[sample], y[sample])
+            _relu(y[sample], y[sample])
 
 
 @jit
@@ -270,7 +272,7 @@ def convolve(x, kernel, bias, backward, geometry, y, rectify=False):
     if bias is not None and summed:
         y += bias
         if rectify:
-            relu_loop(y.ravel(), y.ravel())
+            _relu(y.ravel(), y.ravel())
 
 
 def kernel_grad(x, grad, geometry, out):

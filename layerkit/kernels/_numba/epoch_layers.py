@@ -73,7 +73,49 @@ def _dense_grad(start, stop, row, numbers, step, data):
         dense._sum_rows(grad, block(data.grads, second, n_out))
     if row[PASSED] >= 0:
         W = block(data.params, first, n_in, n_out)
-        multiply_by_transpose(data.blas, grad, W, block(data.scratch, row[PASSED], n, n_in))
+        passed = block(data.scratch, row[PASSED], n, n_in)
+        if n_out == 1:
+            for r in range(n):
+                for j in range(n_in):
+                    passed[r, j] = grad[r, 0] * W[j, 0]
+        else:
+            multiply_by_transpose(data.blas, grad, W, passed)
+    return 0.0
+
+
+@Operation
+def dense_relu(start, stop, row, numbers, step, data):
+    """A Dense and the ReLU after it, where the bias joins in the same pass."""
+    n, n_in, n_out = stop - start, row[N_IN], row[N_OUT]
+    y, zero = block(data.scratch, row[Y], n, n_out), data.scratch.dtype.type(0)
+    W = block(data.params, row[FIRST], n_in, n_out)
+    b = block(data.params, row[SECOND], n_out)
+    multiply(data.blas, block(data.scratch, row[X], n, n_in), W, y)
+    for r in range(n):
+        for k in range(n_out):
+            total = y[r, k] + b[k]
+            y[r, k] = zero if total < zero else total
+    return 0.0
+
+
+@Operation
+def relu_grad_and_sums(start, stop, row, numbers, step, data):
+    """A ReLU's gradient, and the one of the bias before it in the same pass."""
+    n, n_out = stop - start, row[N_OUT]
+    grad, y = block(data.scratch, row[GRAD], n, n_out), block(data.scratch, row[Y], n, n_out)
+    passed, of_b = block(data.scratch, row[PASSED], n, n_out), block(data.grads, row[SECOND], n_out)
+    zero, one = y.dtype.type(0), y.dtype.type(1)
+    of_b[:] = 0
+    part = np.empty_like(of_b)
+    for first in range(0, n, dense.BLOCK):
+        part[:] = 0
+        for r in range(first, min(first + dense.BLOCK, n)):
+            for k in range(n_out):
+                of_z = grad[r, k] * (one if y[r, k] > zero else zero)
+                passed[r, k] = of_z
+                part[k] += of_z
+        for k in range(n_out):
+            of_b[k] += part[k]
     return 0.0
 
 

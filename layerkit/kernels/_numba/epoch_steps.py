@@ -8,6 +8,7 @@ from layerkit.kernels._numba import cross_entropy, dense, optimizers
 from layerkit.kernels._numba import elementary as of_one
 from layerkit.kernels._numba.compile import copied, inline
 from layerkit.kernels._numba.programs import Operation, block
+from layerkit.kernels._numba.tile import copy
 from layerkit.kernels._numpy.epochs import (
     ABSOLUTE_ERROR,
     BINARY_CROSS_ENTROPY,
@@ -39,16 +40,14 @@ _sigmoid_cross_entropy = copied(cross_entropy._binary_cross_entropy)
 @Operation
 def gather(start, stop, row, numbers, step, data):
     """Copy the rows of a batch."""
-    n_in, x = row[N_IN], row[X]
+    n_in, n_out, x = row[N_IN], row[N_OUT], row[X]
     for r in range(stop - start):
         here = data.order[start + r] if data.order.size else start + r
-        for k in range(n_in):
-            data.scratch[x + r * n_in + k] = data.X[here, k]
+        copy(data.X, here * n_in, data.scratch, x + r * n_in, n_in)
         if data.labels.size:
             data.batch_labels[r] = data.labels[here]
         else:
-            for k in range(row[N_OUT]):
-                data.batch_targets[r, k] = data.targets[here, k]
+            copy(data.targets, here * n_out, data.batch_targets, r * n_out, n_out)
         data.batch_weights[r] = (data.weights[here] if data.weights.size else 1.0) / step[
             _NORMALIZER
         ]

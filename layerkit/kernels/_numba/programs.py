@@ -142,7 +142,7 @@ class flushing:
     """
 
     def __enter__(self) -> None:
-        self._before = exchange(_FLUSHING)
+        self._before = np.uint32(exchange(_FLUSHING))
 
     def __exit__(self, *error: object) -> None:
         exchange(self._before)

@@ -10,8 +10,8 @@ Numbers of a transformed tile are laid out as (tile, point, channel).
 
 import numpy as np
 
-from layerkit.kernels._numba.activations import relu_loop
-from layerkit.kernels._numba.compile import contiguous, inline, jit
+from layerkit.kernels._numba import activations
+from layerkit.kernels._numba.compile import contiguous, copied, inline, jit
 from layerkit.kernels._numba.direct import flat, pad
 from layerkit.kernels._numba.threads import in_parts, n_parts
 from layerkit.kernels._numba.tile import (
@@ -49,6 +49,9 @@ def pitch(channels, itemsize):
     """Return how far apart tiles are: an odd number of cache lines, so that none share a set."""
     lines = POINTS * channels * itemsize // LINE_BYTES + 1
     return (lines | 1) * LINE_BYTES // itemsize
+
+
+_relu = copied(activations.relu_loop)
 
 
 @jit
@@ -139,7 +142,7 @@ def gather(x, y, values, bias, frame, across, down, m, width, cut, c_in, c_out, 
                 for i in range(tall):
                     row_start = at + i * width * c_out
                     cells = y[sample, row_start : row_start + wide * c_out]
-                    relu_loop(cells, cells)
+                    _relu(cells, cells)
 
 
 @jit

@@ -66,7 +66,7 @@ def serve(queue, looks):
         give_way()
 
 
-@jit
+@inline
 def _work(queue):
     """Do parts until none is open; return how many."""
     done = 0
