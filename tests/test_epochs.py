@@ -230,6 +230,34 @@ def test_a_search_at_once_has_the_function_of_a_search_layer_by_layer(
     np.testing.assert_allclose(*gradients, rtol=tol, atol=tol)
 
 
+@pytest.mark.parametrize("weights", [None, np.tile(WEIGHTS, 30)], ids=["equal", "weighted"])
+def test_blocks_of_rows_add_up_to_all_rows(weights, monkeypatch):
+    """More rows than a block has, and some left over."""
+    many, labels = np.tile(X, (30, 1)), np.tile(LABELS, 30)
+    found = []
+
+    class Once(LBFGS):
+        def minimize(self, fun, flat_params, layout, callback):
+            found.append([np.array(part) for part in fun(flat_params.copy())])
+
+    for compute in (Epochs.value, lambda self: None):
+        monkeypatch.setattr(Epochs, "value", compute)
+        network = Sequential([Dense(300), Tanh(), Dense(3)])
+        network.build(5, random_state=1, dtype=np.float64)
+        data = (many, labels) if weights is None else (many, labels, weights)
+        train(network, CategoricalCrossEntropy(), Once(), data, epochs=1)
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-14)
+
+
+def test_numpy_has_the_bits_of_training_batch_by_batch():
+    with kernels.use("numpy"):
+        for loss, optimizer in (("classes", "adam"), ("binary", "adamw"), ("classes", "descent")):
+            at_once = trained("plain", loss, optimizer, np.float32, None)
+            one_by_one = trained("plain", loss, optimizer, np.float32, None, [Watching()])
+            np.testing.assert_array_equal(at_once[0], one_by_one[0])
+
+
 def test_a_search_whose_loss_is_not_finite_says_so():
     network = Sequential([Dense(3)]).build(5, random_state=1, dtype=np.float64)
     network.flat_params[:] = 1e300

@@ -34,6 +34,7 @@ from layerkit.training.run import (
     warn_of_double_link,
 )
 
+_WORTH_A_PROGRAM = 3  # steps; to prepare whole epochs takes longer than they save in fewer
 _SHOWN = ("loss", "validation_loss", "validation_score")
 
 
@@ -256,7 +257,8 @@ def _learn(run: Run, batches: Batches, checkpoint: Checkpoint | None) -> None:
     if isinstance(state.optimizer, LBFGS):
         _minimize(run, batches)
         return
-    at_once = Epochs(run, batches) if run.ranks is None else None
+    few = state.epochs * len(batches) < _WORTH_A_PROGRAM
+    at_once = None if few or run.ranks is not None else Epochs(run, batches)
     while state.epoch < state.epochs and not state.stop:
         if run.ranks is not None:
             loss = run.ranks.epoch(run, batches)
@@ -304,8 +306,7 @@ def _minimize(run: Run, batches: Batches) -> None:
     x, y, weight, normalizer = batches.everything()
     noise = int(network.rng.integers(2**32))
     run.begin_batch(x, y, weight)
-    compiled = kernels.backend() == "numba" and run.ranks is None
-    at_once = Epochs(run, batches, whole=True) if compiled else None
+    at_once = Epochs(run, batches, whole=True) if run.ranks is None else None
 
     def loss_and_grads(flat_params: np.ndarray) -> tuple[float, np.ndarray]:
         network.flat_params[...] = flat_params

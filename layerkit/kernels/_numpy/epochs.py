@@ -92,7 +92,8 @@ Program = Callable[
 """``train(order, bounds, words, drawn, steps, losses)``."""
 
 
-PIECE = 16_384  # numbers of a vector that a rule passes over at a time: six of them fit the cache
+PIECE = 32_768  # numbers of a vector that a rule passes over at a time: so few stay in the cache
+BLOCK = 2**17  # and numbers of a layer's output, where rows of a batch need not be together
 
 
 @compiled
@@ -143,7 +144,7 @@ def epoch_program(
     rows = [Row(*row) for row in layers.tolist()]
     function, n_numbers = _LOSSES[loss]
     used = of_loss[:n_numbers]
-    return _Program(
+    program = _Program(
         X,
         labels if labels.size else targets,
         weights,
@@ -152,6 +153,40 @@ def epoch_program(
         lambda y, t, grad: function(y, t, *used, grad),
         _Rule(_RULES[rule], penalized, flat_params, flat_grads, segments, memory),
     )
+    alone = rule == NO_STEP and not penalized
+    if alone and not {DROPOUT, BATCH_NORM} & {row.kind for row in rows}:
+        return _in_blocks(program, flat_grads, max(BLOCK // max(row.n_out for row in rows), 256))
+    return program
+
+
+def _in_blocks(program: Program, grads: np.ndarray, n: int) -> Program:
+    """Sum loss and gradient over blocks of n rows, whose outputs stay in the cache."""
+
+    def train(
+        order: np.ndarray,
+        bounds: np.ndarray,
+        words: np.ndarray,
+        drawn: np.ndarray,
+        steps: np.ndarray,
+        losses: np.ndarray,
+    ) -> int:
+        total = np.empty_like(grads)
+        for k, (start, stop) in enumerate(bounds.tolist()):
+            starts = np.arange(start, stop, n)
+            blocks = np.column_stack([starts, np.minimum(starts + n, stop)])
+            total.fill(0)
+            losses[k] = 0
+            for block in blocks:
+                value, step = np.empty(1), steps[k : k + 1]
+                finite = program(order, block[np.newaxis], words, drawn, step, value)
+                losses[k] += value[0]
+                if not finite:
+                    return k
+                total += grads
+            grads[...] = total
+        return len(bounds)
+
+    return train
 
 
 class _Rule:
