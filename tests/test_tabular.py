@@ -342,6 +342,8 @@ def test_the_whole_thing_in_onnx(which, tmp_path):
         expected = model.predict(X)
         expected = expected[:, np.newaxis] if expected.ndim == 1 else expected
         np.testing.assert_allclose(found[0].reshape(expected.shape), expected, rtol=1e-4, atol=1e-4)
+    if which == "normal":
+        np.testing.assert_allclose(found[1][:, 0], model.predict(X, True)[1], rtol=1e-4)
 
 
 def test_dates_of_all_times_in_onnx():
