@@ -35,7 +35,7 @@ extensions = [
     "notebook_pages",
     "reference_pages",
 ]
-exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+exclude_patterns = ["_build", "GRADIENTS.md", "**/.ipynb_checkpoints"]
 default_role = "py:obj"  # a name between single backticks in a docstring
 toc_object_entries = False
 add_module_names = False

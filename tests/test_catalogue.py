@@ -20,7 +20,7 @@ from layerkit.inspection.catalogue.latex import expression
 from layerkit.layers.activations import Elementwise
 from layerkit.losses import Loss
 
-PAGE = Path(__file__).parent.parent / "GRADIENTS.md"
+PAGE = Path(__file__).parent.parent / "docs" / "GRADIENTS.md"
 CATALOGUE = gradient_catalogue()
 PUBLIC = [*layerkit.layers.__all__, *(set(layerkit.losses.__all__) - {"Loss"})]
 
@@ -236,7 +236,7 @@ def test_what_cannot_be_read_is_said(text, complaint):
 def test_the_committed_page_is_up_to_date():
     assert PAGE.read_text(encoding="utf-8") == CATALOGUE.to_markdown(), (
         'write it anew: python -c "from layerkit.inspection import gradient_catalogue; '
-        "gradient_catalogue().to_markdown('GRADIENTS.md')\""
+        "gradient_catalogue().to_markdown('docs/GRADIENTS.md')\""
     )
 
 

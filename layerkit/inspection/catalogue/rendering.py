@@ -211,8 +211,8 @@ def _verdict(ok: bool | None) -> str:
 INTRODUCTION = r"""# Gradients
 
 What every layer and every loss computes, its partial derivatives and its gradients. This page is
-written by `gradient_catalogue().to_markdown("GRADIENTS.md")` and kept true by a test. Each formula
-exists once, as a line of Python; from it come the text, the LaTeX, and the proof:
+written by `gradient_catalogue().to_markdown("docs/GRADIENTS.md")` and kept true by a test. Each
+formula exists once, as a line of Python; from it come the text, the LaTeX, and the proof:
 
 - the formulas as they are written are evaluated and compared with the code's `forward` and
   `backward`, in training and in inference, for losses with sample weights;
