@@ -121,7 +121,7 @@ def fit_seconds(client, hidden: tuple[int, ...], batch: int, sync_every: int) ->
     rng = np.random.default_rng(0)
     X = rng.standard_normal((8192, 64)).astype(np.float32)
     y = (X[:, 0] > 0).astype(int)
-    model = MLPClassifier(hidden, batch_size=batch, max_iter=4, random_state=0)
+    model = MLPClassifier(hidden, batch_size=batch, max_iter=3, random_state=0)
     with data_parallel(client, sync_every=sync_every):
         model.fit(da.from_array(X, chunks=(1024, 64)), da.from_array(y, chunks=1024))
     steps = -(-8192 // batch)

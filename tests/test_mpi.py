@@ -1,6 +1,7 @@
 """Training on several processes: the result is that of one, and whatever happens all know."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -108,6 +109,20 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on_bit_by_bit(tmp_path):
     (tmp_path / "run.npz").unlink()
     undisturbed = results("killed", tmp_path, 2)
     np.testing.assert_array_equal(resumed[0], undisturbed[0])
+
+
+@needs_mpi
+@slow
+def test_the_example_of_the_guide_runs(tmp_path):
+    page = (SCRIPT.parents[1] / "docs" / "guide" / "machines.md").read_text(encoding="utf-8")
+    example = next(c for c in re.findall(r"```py\n(.*?)```", page, re.DOTALL) if "COMM_WORLD" in c)
+    (tmp_path / "script.py").write_text(example, encoding="utf-8")
+    command = [MPIEXEC, "-n", "2", sys.executable, "script.py"]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}
+    said = subprocess.run(
+        command, cwd=tmp_path, env=env, text=True, capture_output=True, timeout=240, check=True
+    )
+    assert float(said.stdout) > 0.8
 
 
 class Alone:
