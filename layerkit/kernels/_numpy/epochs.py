@@ -210,7 +210,7 @@ class _Rule:
         size = min(PIECE, params.size)
         total, spare = np.empty(size, params.dtype), np.empty((2, size), params.dtype)
         self.pieces = []
-        for start in range(0, params.size if update else 0, PIECE):
+        for start in range(0, params.size, PIECE):
             here = slice(start, min(start + PIECE, params.size))
             p, n = params[here], here.stop - start
             within = [slice(max(a - start, 0), min(b - start, n)) for a, b in spans]
@@ -224,6 +224,8 @@ class _Rule:
 
     def step(self, keep: float, decay: float, numbers: list[float]) -> None:
         """Change the parameters."""
+        if self.update is None:
+            return
         if keep != 1:
             for p in self.decaying:
                 np.multiply(p, keep, p)
@@ -234,7 +236,7 @@ class _Rule:
                     np.multiply(decaying, decay, share)
                     np.add(of_total, share, of_total)
                 g = total
-            self.update(p, g, numbers, spare, *memory)  # type: ignore[misc]
+            self.update(p, g, numbers, spare, *memory)
 
 
 class _Program:
