@@ -268,9 +268,9 @@ def test_estimators(make, tmp_path):
     assert getattr(resumed, "t_", 0) == getattr(whole, "t_", 0)
 
 
-OTHER_DATA = {  # in the first row, in the last, in one that no sample of rows may hold
+OTHER_DATA = {  # in the first row, in the last, between those that a sample of 64 rows holds
     "first target": lambda X, y: y.__setitem__(0, 2 - y[0]),
-    "a target between": lambda X, y: y.__setitem__(slice(100, 103), 2 - y[100:103]),
+    "a target between": lambda X, y: y.__setitem__(slice(102, 106), y[102:106][::-1]),
     "last target": lambda X, y: y.__setitem__(-1, 2 - y[-1]),
     "first row": lambda X, y: X.__setitem__((0, 0), 9),
     "last row": lambda X, y: X.__setitem__((-1, -1), 9),
