@@ -42,7 +42,7 @@ Packages::
     layerkit.fused          plan: a network in fewer calls, for loops of your own
     layerkit.inspection     check, trace, examine and picture what a network does
     layerkit.interchange    model files; to and from ONNX, PyTorch, scikit-learn
-    layerkit.distributed    one fit on the processes of MPI
+    layerkit.distributed    one fit on the processes of MPI or of a Dask cluster
     layerkit.datasets       small data sets
     layerkit.kernels        the hot loops, in NumPy or compiled by Numba
 

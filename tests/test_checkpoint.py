@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.model_selection import ShuffleSplit
 
@@ -265,6 +266,42 @@ def test_estimators(make, tmp_path):
     assert resumed.loss_curve_ == whole.loss_curve_
     assert resumed.best_iter_ == whole.best_iter_
     assert getattr(resumed, "t_", 0) == getattr(whole, "t_", 0)
+
+
+OTHER_DATA = {  # in the first row, in the last, in one that no sample of rows may hold
+    "first target": lambda X, y: y.__setitem__(0, 2 - y[0]),
+    "a target between": lambda X, y: y.__setitem__(slice(100, 103), 2 - y[100:103]),
+    "last target": lambda X, y: y.__setitem__(-1, 2 - y[-1]),
+    "first row": lambda X, y: X.__setitem__((0, 0), 9),
+    "last row": lambda X, y: X.__setitem__((-1, -1), 9),
+}
+
+
+@pytest.mark.parametrize("what", OTHER_DATA)
+@pytest.mark.parametrize(
+    "make",
+    [
+        SequentialClassifier([Dense(4)], max_iter=2, n_iter_no_change=None, random_state=0),
+        MLPClassifier(4, max_iter=2, random_state=0),
+        MLPRegressor(hidden_layer_sizes=4, solver="sgd", max_iter=2, random_state=0),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_estimators_go_on_with_the_same_data_only(make, what, tmp_path):
+    path = tmp_path / "fit.npz"
+    X = np.random.default_rng(0).standard_normal((400, 3))
+    y = np.arange(400) % 3
+    clone(make).fit(X, y, checkpoint=path)
+    before = path.read_bytes()
+    more = clone(make).set_params(max_iter=3)
+    other_X, other_y = X.copy(), y.copy()
+    OTHER_DATA[what](other_X, other_y)
+    assert not (np.array_equal(X, other_X) and np.array_equal(y, other_y))
+    with pytest.raises(ModelFileError, match=r"belongs to another run, its \w+ is"):
+        more.fit(other_X, other_y, checkpoint=path, resume=True)
+    assert path.read_bytes() == before and not hasattr(more, "network_")
+    assert len(more.fit(X, y, checkpoint=path, resume=True).loss_curve_) == 3
 
 
 def test_a_splitter_must_hold_out_the_same_rows(tmp_path):

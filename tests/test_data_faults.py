@@ -43,6 +43,7 @@ from layerkit import (
     Sequential,
     SequentialClassifier,
     SequentialRegressor,
+    TabularRegressor,
 )
 from layerkit.inspection import health
 from layerkit.interchange import load, save, to_onnx
@@ -448,3 +449,44 @@ def test_the_errors_of_to_onnx_are_those_that_it_documents(model, kind, message)
     with pytest.raises(kind, match=message):
         to_onnx(model)
     assert f"    {kind.__name__}\n" in to_onnx.__doc__
+
+
+# ---------------------------------------------------------------- dates and text
+
+
+DAYS = np.arange("2020-01-01", "2020-02-10", dtype="datetime64[D]")
+SPANS = {
+    "dates": DAYS,
+    "spans": DAYS - DAYS[0],
+    "NumPy's dates as objects": np.array([*map(np.datetime64, DAYS), None], object)[:-1],
+}
+
+
+@pytest.mark.parametrize("name", list(SPANS))
+@pytest.mark.parametrize(
+    "model",
+    [SequentialRegressor([Dense(2)]), MLPRegressor(), TabularRegressor.quick()],
+    ids=["sequential", "mlp", "tabular"],
+)
+def test_dates_are_no_targets(model, name):
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    with pytest.raises(ValueError, match="y holds dates or spans of time"):
+        clone(model).fit(X, SPANS[name])
+
+
+def test_a_column_of_dates_or_text_is_named_in_fit_and_predict():
+    pd = pytest.importorskip("pandas")
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 2)), columns=["a", "b"])
+    y = np.arange(40) % 2
+    model = SequentialClassifier([Dense(2)], max_iter=1).fit(X, y)
+    for change, told in (
+        ({"b": DAYS}, "column 'b' holds dates"),
+        ({"b": DAYS - DAYS[0]}, "column 'b' holds dates or spans of time"),
+        ({"a": "text"}, "column 'a' holds no numbers"),
+    ):
+        wrong = X.assign(**change)
+        for call in (lambda w=wrong: clone(model).fit(w, y), lambda w=wrong: model.predict(w)):
+            with pytest.raises(ValueError, match=told):
+                call()
+    with pytest.raises(ValueError, match="X holds dates"):
+        clone(model).fit(np.column_stack([DAYS, DAYS]), y)

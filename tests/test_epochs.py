@@ -48,11 +48,12 @@ LABELS, NUMBERS = RNG.integers(0, 3, 70), RNG.standard_normal((70, 3))
 WEIGHTS = np.where(np.arange(70) < 20, 0.0, RNG.uniform(0.5, 2, 70))
 
 
-@pytest.fixture(autouse=True)
-def compiled():
-    pytest.importorskip("numba")
-    with kernels.use("numba"):
-        yield
+@pytest.fixture(autouse=True, params=["numpy", "numba"])
+def backend(request):
+    if request.param == "numba":
+        pytest.importorskip("numba")
+    with kernels.use(request.param):
+        yield request.param
 
 
 class Watching:
@@ -169,7 +170,9 @@ def test_a_loss_that_is_not_finite_is_the_last(loss, calls):
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="SSE's control word")
 @pytest.mark.parametrize("callbacks", [[], [Watching()]], ids=["at once", "batch by batch"])
-def test_an_epoch_flushes_subnormal_numbers_and_leaves_the_thread_as_it_was(callbacks):
+def test_an_epoch_flushes_subnormal_numbers_and_leaves_the_thread_as_it_was(callbacks, backend):
+    if backend == "numpy":
+        pytest.skip("NumPy does not touch the control word")
     tiny = np.finfo(np.float64).tiny
     network = Sequential([Dense(3, use_bias=False)]).build(5, random_state=1, dtype=np.float64)
     network.flat_params[:] = 0
@@ -225,6 +228,34 @@ def test_a_search_at_once_has_the_function_of_a_search_layer_by_layer(
     np.testing.assert_allclose(statistics, train_once(), rtol=tol, atol=tol)
     np.testing.assert_allclose(*values, rtol=tol)
     np.testing.assert_allclose(*gradients, rtol=tol, atol=tol)
+
+
+@pytest.mark.parametrize("weights", [None, np.tile(WEIGHTS, 30)], ids=["equal", "weighted"])
+def test_blocks_of_rows_add_up_to_all_rows(weights, monkeypatch):
+    """More rows than a block has, and some left over."""
+    many, labels = np.tile(X, (30, 1)), np.tile(LABELS, 30)
+    found = []
+
+    class Once(LBFGS):
+        def minimize(self, fun, flat_params, layout, callback):
+            found.append([np.array(part) for part in fun(flat_params.copy())])
+
+    for compute in (Epochs.value, lambda self: None):
+        monkeypatch.setattr(Epochs, "value", compute)
+        network = Sequential([Dense(300), Tanh(), Dense(3)])
+        network.build(5, random_state=1, dtype=np.float64)
+        data = (many, labels) if weights is None else (many, labels, weights)
+        train(network, CategoricalCrossEntropy(), Once(), data, epochs=1)
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-14)
+
+
+def test_numpy_has_the_bits_of_training_batch_by_batch():
+    with kernels.use("numpy"):
+        for loss, optimizer in (("classes", "adam"), ("binary", "adamw"), ("classes", "descent")):
+            at_once = trained("plain", loss, optimizer, np.float32, None)
+            one_by_one = trained("plain", loss, optimizer, np.float32, None, [Watching()])
+            np.testing.assert_array_equal(at_once[0], one_by_one[0])
 
 
 def test_a_search_whose_loss_is_not_finite_says_so():

@@ -115,14 +115,40 @@ def test_modules_of_pytorchs_users():
     assert not read[0].params["b_qkv"].any() and not read[0].params["b_o"].any()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"activation": "gelu"},
+        {"norm_first": True, "activation": "gelu"},
+        {"norm_first": True, "layer_norm_eps": 1e-3},
+        {"norm_first": True, "bias": False},
+        {"bias": False},
+    ],
+    ids=["norms last", "gelu", "norms first, gelu", "eps", "no bias", "norms last, no bias"],
+)
+def test_blocks_of_pytorch_with_other_parts_are_read_as_these(options):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, **options)
+    stack = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).double().eval()
+    for parameter in stack.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    network = from_pytorch(stack, (None, 8))
+    x = np.random.default_rng(0).standard_normal((3, 5, 8))
+    with torch.no_grad():
+        expected = stack(torch.tensor(x)).numpy()
+        back = to_pytorch(network)(torch.tensor(x)).numpy()
+    assert_allclose(network.infer(x), expected, rtol=1e-9, atol=1e-12)
+    assert_allclose(back, expected, rtol=1e-9, atol=1e-12)
+
+
 def test_what_has_no_layer_is_named():
     torch = pytest.importorskip("torch")
     encoder = torch.nn.TransformerEncoderLayer
     cases = [
-        (encoder(4, 2, batch_first=True), "norm_first=True"),
         (encoder(4, 2, norm_first=True), "batch_first=True"),
-        (encoder(4, 2, batch_first=True, norm_first=True, activation="gelu"), "ReLU"),
-        (encoder(4, 2, batch_first=True, norm_first=True, layer_norm_eps=1e-3), "eps"),
+        (encoder(4, 2, batch_first=True, activation=torch.erf), "relu, gelu or a module"),
         (torch.nn.MultiheadAttention(4, 2), "batch_first=True"),
         (torch.nn.MultiheadAttention(4, 2, batch_first=True, kdim=3), "width of queries"),
         (torch.nn.MultiheadAttention(4, 2, batch_first=True, add_bias_kv=True), "of its own"),

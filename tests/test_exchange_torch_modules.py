@@ -305,3 +305,16 @@ def test_a_shared_module_is_read_at_every_place(module, n_layers):
 def test_what_has_no_layer_is_named(module, message):
     with pytest.raises((TypeError, ValueError), match=message):
         from_pytorch(module, (6, 6, 2))
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["one way", "both ways"])
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_a_bare_recurrent_module_gives_all_its_steps(kind, num_layers, both):
+    torch.manual_seed(0)
+    module = getattr(tnn, kind)(3, 4, num_layers, batch_first=True, bidirectional=both)
+    network = from_pytorch(module, (5, 3))
+    x = torch.randn(2, 5, 3)
+    with torch.no_grad():
+        expected = module(x)[0].numpy()
+    np.testing.assert_allclose(network.infer(x.numpy()), expected, rtol=1e-4, atol=1e-6)

@@ -46,14 +46,27 @@ MAY_IMPORT["optimizers"] = {"kernels", "parameters", "schedules", "shapes"}
 MAY_IMPORT["fused"] = {*MAY_IMPORT["layers"], "layers"}
 MAY_IMPORT["training"] = {*MAY_IMPORT["fused"], "fused", "losses", "optimizers", "schedules"}
 MAY_IMPORT["inspection"] = {*MAY_IMPORT["training"], "training"}
-MAY_IMPORT["estimators"] = {*MAY_IMPORT["training"], "training"}
+MAY_IMPORT["distributed"] = {*MAY_IMPORT["training"], "training"}
+MAY_IMPORT["estimators"] = {*MAY_IMPORT["distributed"], "distributed"}
 MAY_IMPORT["interchange"] = {*MAY_IMPORT["estimators"], "estimators"}
-MAY_IMPORT["distributed"] = {"training"}
 MAY_IMPORT["demo"] = set(MAY_IMPORT)
 MAY_IMPORT["__init__"] = set(MAY_IMPORT) - {"demo"}
 MAY_IMPORT["__main__"] = {"demo", "kernels"}
 
-LATE = {"scipy", "sklearn", "matplotlib", "numba", "tqdm", "torch", "pandas", "onnx", "joblib"}
+LATE = {
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "numba",
+    "tqdm",
+    "torch",
+    "pandas",
+    "onnx",
+    "joblib",
+    "dask",
+    "distributed",
+    "mpi4py",
+}
 
 
 def room(module: str) -> str:

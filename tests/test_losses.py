@@ -518,6 +518,32 @@ def test_targets_that_do_not_fit_are_refused(loss, y_pred, y_true, message):
     assert_refused(loss, np.zeros(y_pred), y_true, names=message)
 
 
+NO_NUMBERS = {
+    "complex": lambda y: y.astype(complex),
+    "text": lambda y: y.astype(str),
+    "bytes": lambda y: y.astype("S8"),
+    "dates": lambda y: y.astype("int64").astype("M8[s]"),
+    "spans": lambda y: y.astype("int64").astype("m8[D]"),
+}
+NOT_FINITE = {"NaN": np.nan, "infinite": np.inf, "minus infinite": -np.inf}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_targets_that_are_no_numbers_are_refused_in_every_form(case):
+    loss, (y_pred, y_true) = case.loss(), case.data()
+    value = loss.forward(y_pred, y_true)
+    for change in NO_NUMBERS.values():
+        assert_refused(loss, y_pred, change(y_true), names="y_true must be numbers, got")
+        assert_no_backward(loss)
+    for number in NOT_FINITE.values():
+        for place in (0, -1):
+            wrong = y_true.astype(float)
+            wrong.reshape(-1)[place] = number
+            assert_refused(loss, y_pred, wrong)
+            assert_no_backward(loss)
+    assert loss.forward(y_pred, y_true) == value
+
+
 def test_targets_without_an_axis_for_the_mean_are_refused():
     assert GaussianNLL().output_shape((3, 2)) == (3, 4)
     message = r"GaussianNLL\(\): y_true must have shape \(n_samples, ..., k\), got \(n_samples,\)"

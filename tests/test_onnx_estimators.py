@@ -28,7 +28,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import layerkit.layers as nn
-from layerkit import MLPClassifier, MLPRegressor, SequentialClassifier, SequentialRegressor, losses
+from layerkit import (
+    MLPClassifier,
+    MLPRegressor,
+    SequentialClassifier,
+    SequentialRegressor,
+    TabularClassifier,
+    TabularRegressor,
+    losses,
+)
 from layerkit.estimators.targets import Labels, Numbers
 from layerkit.interchange import to_onnx
 
@@ -473,3 +481,29 @@ def test_a_pipeline_runs_without_layerkit(tmp_path):
     np.testing.assert_allclose(
         predicted["probabilities"], pipeline.predict_proba(IRIS_X), rtol=1e-4, atol=1e-6
     )
+
+
+ONE_MEMBER = {
+    "classes": (TabularClassifier, {}, lambda y: y),
+    "labels": (TabularClassifier, {}, lambda y: np.column_stack([y > 0, y > 1]).astype(int)),
+    "numbers": (TabularRegressor, {}, lambda y: y.astype(float)),
+    "two numbers": (TabularRegressor, {}, lambda y: np.column_stack([y, -y]).astype(float)),
+    "normal": (TabularRegressor, {"loss": losses.GaussianNLL()}, lambda y: y.astype(float)),
+    "quantiles": (TabularRegressor, {"loss": losses.Quantile([0.2, 0.8])}, lambda y: 1.0 * y),
+}
+
+
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("kind", ONE_MEMBER)
+def test_tabular_models_of_one_member_and_of_several(kind, members):
+    make, options, targets = ONE_MEMBER[kind]
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    X = X.set_axis(["a", "b", "c", "d"], axis=1).astype(np.float32)
+    shape = {"members": members, "hidden_layer_sizes": (4,), "max_iter": 2, "random_state": 0}
+    model = make(**shape, **options).fit(X, targets(y.to_numpy()))
+    found = list(run(to_onnx(model), X).values())
+    expected = model.predict_proba(X) if hasattr(model, "predict_proba") else model.predict(X)
+    got = found[-1] if hasattr(model, "predict_proba") else found[0]
+    np.testing.assert_allclose(got.reshape(expected.shape), expected, rtol=2e-4, atol=2e-5)
+    if hasattr(model, "predict_proba"):
+        assert (found[0] == model.predict(X)).mean() > 0.97

@@ -265,6 +265,18 @@ for op in ("ReduceMean", "ReduceMax", "ReduceMin"):
                 continue  # one number a sample
             nodes = [(op, ["x"], ["y"], {"axes": axes, "keepdims": keepdims})]
             TOGETHER[f"{op} {axes} {keepdims}"] = nodes, (4, 3, 5)
+            if len(axes) < 3:  # what follows minds the order in which numbers stand
+                left = np.delete([4, 3, 5], np.subtract(axes, 1) % 4 if axes != [-1] else 2).prod()
+                TOGETHER[f"{op} {axes} {keepdims} then a matrix"] = (
+                    [
+                        ("Conv", ["x", "K"], ["c"], {}),
+                        (op, ["c"], ["r"], {"axes": axes, "keepdims": keepdims}),
+                        ("Flatten", ["r"], ["f"], {}),
+                        ("MatMul", ["f", f"M{left}"], ["y"], {}),
+                    ],
+                    (4, 3, 5),
+                )
+                CONSTANTS.setdefault(f"M{left}", draw(left, 2))
 
 
 @pytest.mark.parametrize("name", TOGETHER)

@@ -1,6 +1,9 @@
 """Estimators for tables: scikit-learn's contract, columns of all kinds, errors, what is stored."""
 
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from layerkit import TableEncoder, TabularClassifier, TabularRegressor
+from layerkit.inspection import TableDisplay
 from layerkit.interchange import load, save, to_onnx
 from layerkit.losses import GaussianNLL, Hinge, Poisson, Quantile
 from layerkit.training import History
@@ -119,6 +123,20 @@ def test_a_row_is_predicted_alike_alone_and_among_others():
     X, y = table(300)
     model = TabularRegressor(**QUICKEST).fit(X, y)
     np.testing.assert_array_equal(model.predict(X)[[7]], model.predict(X.iloc[[7]]))
+
+
+def test_little_work_leaves_numba_asleep():
+    code = """
+import sys, numpy as np
+from layerkit import TabularClassifier, TabularRegressor
+X = np.random.default_rng(0).normal(size=(60, 3))
+tiny = {"members": 2, "max_iter": 3, "hidden_layer_sizes": (8,)}
+TabularRegressor(**tiny).fit(X, X[:, 0]).predict(X)
+TabularClassifier(**tiny).fit(X, X[:, 0] > 0).predict_proba(X)
+assert "numba" not in sys.modules
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "LAYERKIT_KERNELS"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 def test_rows_of_weight_zero_are_no_rows():
@@ -324,6 +342,8 @@ def test_the_whole_thing_in_onnx(which, tmp_path):
         expected = model.predict(X)
         expected = expected[:, np.newaxis] if expected.ndim == 1 else expected
         np.testing.assert_allclose(found[0].reshape(expected.shape), expected, rtol=1e-4, atol=1e-4)
+    if which == "normal":
+        np.testing.assert_allclose(found[1][:, 0], model.predict(X, True)[1], rtol=1e-4)
 
 
 def test_dates_of_all_times_in_onnx():
@@ -418,3 +438,25 @@ def test_any_scorer_chooses_the_epoch_of_a_regressor(linear):
     model.fit(X[:60], y[:60], X_val=X[60:], y_val=y[60:])
     scores = model.histories_[0]["validation_score"]
     assert max(scores) == pytest.approx(-abs(model.predict(X[60:]) - y[60:]).max(), rel=1e-4)
+
+
+def test_a_picture_of_what_became_of_the_columns():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    X, y = table(80)
+    model = TabularRegressor(**QUICKEST).fit(X, y)
+    X = X.assign(colour=X["colour"].cat.set_categories(["red", "blue"]))
+    display = TableDisplay.from_estimator(model, X).plot()
+    contents = dict(zip(display.names, display.contents, strict=True))
+    assert list(contents) == list(X) and contents["constant"] is contents["identity"] is None
+    shares = X["colour"].value_counts(normalize=True, dropna=False)
+    assert contents["colour"]["red"] == pytest.approx(shares["red"])
+    assert contents["colour"]["missing or new"] == pytest.approx(X["colour"].isna().mean())
+    for name in ("colour", "town", "flag"):
+        assert sum(contents[name].values()) == pytest.approx(1) and len(contents[name]) <= 8
+    assert abs(contents["size"]).max() < 3 and len(contents["when"]) == 80
+    titles = [ax.get_title() for ax in display.axes_.flat]
+    assert titles == [*X, ""]
+    plt.close("all")
+    encoder = TableEncoder().fit(X[["size"]])
+    assert TableDisplay.from_estimator(encoder, X[["size"]]).plot().ax_.get_title() == "size"
+    plt.close("all")

@@ -24,7 +24,7 @@ PACKAGES = {
     "fused": "Plans",
     "inspection": "Inspection",
     "interchange": "Interchange",
-    "distributed": "Many processes",
+    "distributed": "Many machines",
     "datasets": "Data sets",
     "kernels": "Kernels",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Self, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -15,12 +16,15 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from layerkit.archive import ModelFileError
+from layerkit.distributed.collections import computed, each_partition, is_collection
 from layerkit.estimators.callbacks import CallbackSupport, with_callbacks
 from layerkit.estimators.doc_links import WithPage
 from layerkit.estimators.learning import Recipe, learn
 from layerkit.estimators.preparing import (
     Task,
     as_fitted,
+    blame_column,
+    check_columns,
     check_mapped,
     check_shape,
     hold_out,
@@ -179,6 +183,11 @@ class NetworkEstimator(
         taken as they come, so that ``batch_size`` and ``shuffle`` mean nothing, and nothing can be
         held out: for early stopping give ``X_val`` and ``y_val``. What can be iterated only once, a
         generator, is refused; `partial_fit` takes such batches one by one.
+
+        Dask arrays and DataFrames are trained on where their partitions lie, by the workers of the
+        client that was made last, or of `layerkit.distributed.data_parallel`, which says how often
+        they average. Not with L-BFGS. What `predict`, `predict_proba` and `transform` return for
+        them is lazy.
         """
         recipe = self._recipe(self.max_iter, keep=self.warm_start)
         recipe.check()
@@ -295,6 +304,8 @@ class NetworkEstimator(
             arrays ``(time_i, n_activations)``, if it gives every step of rows of unequal length.
         """
         check_is_fitted(self, "network_")
+        if is_collection(X):
+            return each_partition(partial(self._activations, layer=layer), self._lazy_X(X))
         if layer == -1 or len(self._hidden(layer)) == self._n_hidden:  # type: ignore[arg-type]
             return _LastHidden.transform(self, X)
         return self._activations(X, layer)
@@ -335,9 +346,16 @@ class NetworkEstimator(
 
     def _from_raw(self, X: Any, finish: Callable[[np.ndarray], Result]) -> Result:
         """Return what is made of the network's outputs, all by the kernels that suit the size."""
+        if is_collection(X):
+            return each_partition(partial(self._from_raw, finish=finish), self._lazy_X(X))
         X = self._check_X(X)
         with for_work(work_of(self.network_, X)):
             return finish(infer_in_batches(self.network_, X, self._plan()))
+
+    def _lazy_X(self, X: Any) -> Any:
+        """Refuse what the first partition would, before anything is computed."""
+        check_is_fitted(self, "network_")
+        return X
 
     def _plan(self) -> Plan:
         """Return a plan of the network, kept because making one takes longer than a prediction."""
@@ -357,17 +375,22 @@ class NetworkEstimator(
             return X
         if getattr(X, "ndim", 2) > 2:  # scikit-learn would speak of features
             check_shape(self, X)
-        X = validate_data(
-            self,
-            X,
-            reset=False,
-            accept_sparse="csr",
-            allow_nd=True,
-            ensure_all_finite=mapping_of(X) is None,
-        )
-        check_mapped(X, self)
-        check_shape(self, X)
-        return X
+        check_columns(X)
+        try:
+            checked = validate_data(
+                self,
+                X,
+                reset=False,
+                accept_sparse="csr",
+                allow_nd=True,
+                ensure_all_finite=mapping_of(X) is None,
+            )
+        except ValueError as error:
+            blame_column(X, error)
+            raise
+        check_mapped(checked, self)
+        check_shape(self, checked)
+        return checked
 
     @np.errstate(over="ignore", invalid="ignore")
     def _passing(self, X: Any) -> np.ndarray | None:
@@ -391,6 +414,11 @@ class NetworkEstimator(
         return X if passes else None
 
     def _score(self, X: Any, y: Any, sample_weight: Any) -> float:
+        if is_collection(X):
+            raw = self._from_raw(X, lambda raw: raw)
+            raw, y, sample_weight = computed(raw, y, sample_weight)
+            return self._target.score(np.asarray(y), raw, sample_weight)
+
         def finish(raw: np.ndarray) -> float:
             if self._target.of_steps:
                 return self._target.score(y, raw, sample_weight)

@@ -240,7 +240,7 @@ def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
                 epochs=recipe.epochs,
                 callbacks=[*callbacks, *printing, hooks],
                 random_state=stream(task.seed, recipe.noise_stream, len(task.past)),
-                communicator=in_use.get(),
+                communicator=task.workers or in_use.get(),
                 **recipe.batches(task, optimizer),
                 **stopping,
                 **_validating(task, recipe),

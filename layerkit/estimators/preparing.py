@@ -13,6 +13,9 @@ from sklearn.utils import assert_all_finite, check_array, check_consistent_lengt
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from layerkit.archive import ModelFileError
+from layerkit.distributed.collections import is_collection
+from layerkit.distributed.engines import workers_in_use
+from layerkit.estimators.partitioned import PartitionedRows, all_held_out, held_out
 from layerkit.estimators.rules import is_splitter
 from layerkit.estimators.step_targets import StepClasses, StepTarget
 from layerkit.estimators.streamed import StreamedRows, are_batches
@@ -60,6 +63,11 @@ class Task:
         if self.batches is not None:
             return self.batches.mean_weight
         return 1.0 if self.weight is None else float(self.weight.mean())
+
+    @property
+    def workers(self) -> Any:
+        """The Dask workers that have the rows, if they do."""
+        return getattr(self.batches, "workers", None)
 
     @property
     def given(self) -> tuple[Any, Any, Any]:
@@ -117,8 +125,12 @@ def prepare(
         Leave rows without weight to `hold_out`, for a splitter whose positions count all rows.
     """
     recipe = estimator._recipe()
-    weight, batches = None, None
-    if are_batches(X, y):
+    weight: np.ndarray | None = None
+    batches: StreamedRows | None = None
+    if is_collection(X):
+        batches = _survey_partitions(estimator, X, y, sample_weight, groups, fresh)
+        X, y = batches.X, batches.y
+    elif are_batches(X, y):
         batches = _survey(estimator, X, sample_weight, groups, fresh)
         X, y, groups, classes = batches.X, batches.y, None, None
     else:
@@ -175,6 +187,24 @@ def _survey(
     return rows
 
 
+def _survey_partitions(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any, fresh: bool
+) -> PartitionedRows:
+    """Look at all partitions once, where they lie."""
+    if groups is not None:
+        raise ValueError("groups are for arrays in memory, not for Dask collections")
+    if isinstance(estimator._recipe().optimizer(), LBFGS):
+        raise ValueError(
+            "L-BFGS needs all rows at once, not Dask collections: choose an optimizer that steps "
+            "in batches, such as 'adam'"
+        )
+    given, classify = (X, y, sample_weight), is_classifier(estimator)
+    workers = workers_in_use()
+    rows = PartitionedRows(workers, given, estimator, validate, classify, fresh)
+    rows.weigh(estimator.class_weight if classify else None)
+    return rows
+
+
 def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
     """Return X and y as scikit-learn's checks pass them, y of one column as a vector."""
     rows, X = X, as_sequences(X) if reset else as_fitted(estimator, X)
@@ -189,6 +219,7 @@ def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarr
     recipe = estimator._recipe()
     if is_regressor(estimator):
         check_targets(y)
+    check_columns(X)
     try:
         checked, y = validate_data(
             estimator,
@@ -203,15 +234,27 @@ def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarr
             dtype="numeric" if is_mapped else recipe.dtypes,
         )
     except ValueError as error:
-        _blame_column(X, error)
+        blame_column(X, error)
         raise
     if checked.dtype.kind not in "biuf":
-        _blame_column(X)
+        blame_column(X)
     check_mapped(checked, estimator)
     return checked, as_column(y)
 
 
-def _blame_column(X: Any, error: Exception | None = None) -> None:
+def check_columns(X: Any) -> None:
+    """Refuse dates and spans of time, which NumPy makes integers of."""
+    dtypes = [X.dtype] if hasattr(X, "dtype") else list(getattr(X, "dtypes", ()))
+    wrong = [i for i, dtype in enumerate(dtypes) if getattr(dtype, "kind", "O") in "mM"]
+    if wrong:
+        name = f"column {list(X.columns)[wrong[0]]!r}" if hasattr(X, "columns") else "X"
+        raise ValueError(
+            f"X: {name} holds dates or spans of time ({dtypes[wrong[0]]}): a network learns "
+            "numbers. Give the year, the day of the week or the days since a date as columns"
+        )
+
+
+def blame_column(X: Any, error: Exception | None = None) -> None:
     """Name the first column of a table that holds no numbers, if there is one."""
     for name in getattr(X, "columns", ()):
         try:
@@ -296,21 +339,30 @@ def hold_out(estimator: Any, task: Task, X_val: Any, y_val: Any) -> Task:
         if X_val is None or y_val is None:
             missing = "X_val" if X_val is None else "y_val"
             raise ValueError(f"X_val and y_val belong together, {missing} is None")
+        if is_collection(X_val):
+            rows = _survey_partitions(estimator, X_val, y_val, None, None, fresh=False)
+            return replace(task, validation=all_held_out(rows))
         return replace(task, validation=(*validate(estimator, X_val, y_val, reset=False), None))
     recipe = estimator._recipe()
     if not (is_splitter(stopping) or (stopping and recipe.stops_early())):
         return task
+    if isinstance(task.batches, PartitionedRows):
+        return held_out(task, lambda whole: _chosen(recipe, stopping, whole))
     if task.batches is not None:
         raise ValueError(
             f"early_stopping={stopping!r} cannot hold out rows of batches: give "
             "X_val and y_val, which are evaluated after every epoch"
         )
-    if is_splitter(stopping):
-        learn, validate_on = next(iter(stopping.split(task.X, task.y, task.groups)))
-    else:
-        learn, validate_on = recipe.split(task)
+    learn, validate_on = _chosen(recipe, stopping, task)
     held = task.rows(validate_on).weighted("held-out rows")
     return replace(task.rows(learn).weighted("rows"), validation=(held.X, held.y, held.weight))
+
+
+def _chosen(recipe: Any, stopping: Any, task: Task) -> Any:
+    """Return rows to learn from and rows to validate on."""
+    if is_splitter(stopping):
+        return next(iter(stopping.split(task.X, task.y, task.groups)))
+    return recipe.split(task)
 
 
 def stream(seed: np.random.SeedSequence, *key: int) -> np.random.SeedSequence:

@@ -65,19 +65,18 @@ class StreamedRows:
         """Look at every batch once."""
         self.tallies: list[Tally] = []
         self.n_batches = self.n_rows = 0
-        for X, y, weight in self._checked(fresh, classify):
-            columns = y.reshape(len(y), -1)
+        for X, y, tallies in self._looks(fresh, classify):
             if self.n_batches == 0:
-                self.X, self.y = X[:1].copy(), y[:1].copy()
-                self.tallies = [Tally() for _ in range(columns.shape[1] if classify else 1)]
+                self.X, self.y = X, y
+                self.tallies = [Tally() for _ in tallies]
             if row_shape(X) != row_shape(self.X) or y.shape[1:] != self.y.shape[1:]:
                 raise ValueError(
                     f"batch {self.n_batches}: X and y have rows of shape {row_shape(X)} and "
                     f"{y.shape[1:]}, those of the batches before {row_shape(self.X)} and "
                     f"{self.y.shape[1:]}"
                 )
-            for tally, column in zip(self.tallies, columns.T, strict=False):
-                tally.count(column if classify else np.zeros(len(y)), weight)
+            for tally, found in zip(self.tallies, tallies, strict=True):
+                tally.add(found)
             self.X = self.X.astype(np.result_type(self.X.dtype, X.dtype), copy=False)
             self.n_batches += 1
         if self.n_batches == 0:
@@ -86,6 +85,10 @@ class StreamedRows:
             n = max(len(tally.labels) for tally in self.tallies)
             every = np.column_stack([np.resize(tally.labels, n) for tally in self.tallies])
             self.y = every[:, 0] if self.y.ndim == 1 else every
+
+    def _looks(self, fresh: bool, classify: bool) -> Iterator[Look]:
+        for X, y, weight in self._checked(fresh, classify):
+            yield look(X, y, weight, classify)
 
     def weigh(self, class_weight: Any) -> None:
         """Settle the weights of the classes, and the mean weight of all rows."""
@@ -198,9 +201,29 @@ class Tally:
         """Add a batch."""
         weight = np.ones(len(column)) if weight is None else weight
         labels, index = np.unique(column, return_inverse=True)
-        rows, weights = np.bincount(index, weight > 0), np.bincount(index, weight)
+        found = Tally()
+        found.labels = labels
+        found.rows, found.weights = np.bincount(index, weight > 0), np.bincount(index, weight)
+        self.add(found)
+
+    def add(self, found: Tally) -> None:
+        """Add what was counted elsewhere."""
+        labels, rows, weights = found.labels, found.rows, found.weights
         if len(self.labels):
             labels = np.concatenate([self.labels, labels])
             rows, weights = np.append(self.rows, rows), np.append(self.weights, weights)
         self.labels, index = np.unique(labels, return_inverse=True)
         self.rows, self.weights = np.bincount(index, rows), np.bincount(index, weights)
+
+
+Look = tuple[Any, np.ndarray, list[Tally]]
+"""One row of X, one of y, and what was counted of each output."""
+
+
+def look(X: Any, y: np.ndarray, weight: np.ndarray | None, classify: bool) -> Look:
+    """Count the labels of a batch; of numbers, the rows."""
+    columns = y.reshape(len(y), -1).T if classify else [np.zeros(len(y))]
+    tallies = [Tally() for _ in columns]
+    for tally, column in zip(tallies, columns, strict=True):
+        tally.count(column, weight)
+    return X[:1].copy(), y[:1].copy(), tallies

@@ -31,6 +31,7 @@ Pictures, each with ``plot()``::
     FilterDisplay           kernels of a convolution
     AttentionDisplay        what each head of attention looks at
     SaliencyDisplay         which pixels an output depends on
+    TableDisplay            what became of each column of a table
     DerivativeDisplay       an activation beside its derivative
     DerivativeErrorDisplay  how wrong numerical derivatives are, by step
     LossSurfaceDisplay      the loss on a plane through the weights
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
         GradientThroughTimeDisplay,
         LossSurfaceDisplay,
         SaliencyDisplay,
+        TableDisplay,
         TrainingCurveDisplay,
         WeightRecorder,
         input_gradient,
@@ -85,6 +87,7 @@ __all__ = [
     "HealthReport",
     "LossSurfaceDisplay",
     "SaliencyDisplay",
+    "TableDisplay",
     "TrainingCurveDisplay",
     "TrainingPage",
     "WeightRecorder",

@@ -22,7 +22,7 @@ from layerkit.kernels.dispatch import backend
 
 
 def warmup(dtype: DTypeLike = np.float32) -> None:
-    """Call the kernels of common networks once, on tiny arrays.
+    """Call the kernels of common networks once, on tiny arrays, and compile what epochs consist of.
 
     What Numba compiles it keeps on disk, so this takes long only once on a machine: in the image of
     a container, say, before many short processes start. In NumPy there is nothing to do.
@@ -115,7 +115,7 @@ def _recurrent(dtype: DTypeLike) -> None:
 
 def _epochs(dtype: DTypeLike) -> None:
     """Compile what an epoch is made of, for programs of no batches at all."""
-    if not epochs.takes_epochs(dtype):
+    if not epochs.takes_epochs(dtype, 0):
         return
     kinds = (
         epochs.DENSE, epochs.RELU, epochs.DENSE, epochs.TANH, epochs.SIGMOID, epochs.DROPOUT,

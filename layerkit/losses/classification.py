@@ -92,7 +92,7 @@ class BinaryCrossEntropy(Loss):
             return None  # a subclass may have changed the formulas
         predictions, scale = self._checked(y_pred, sample_weight, normalizer)
         targets, w = np.asarray(y_true), np.asarray(self._factor)
-        if targets.shape != predictions.shape or w.ndim:
+        if targets.shape != predictions.shape or targets.dtype.kind not in "fiub" or w.ndim:
             return None
         rows = predictions.reshape(len(predictions), -1)
         targets = targets.reshape(rows.shape).astype(rows.dtype, copy=False)

@@ -270,10 +270,10 @@ class Loss(Parameterized):
         Raises
         ------
         ValueError
-            If there is no sample, a shape does not fit, a target that counts (the first, if none
-            does) is outside the domain of the loss or not finite, a weight is negative or not
-            finite, all weights are zero and no ``normalizer`` is given, or a hyper-parameter is
-            invalid.
+            If there is no sample, a shape does not fit, targets are complex, times or text, one
+            that counts (the first, if none does) is outside the domain of the loss or not finite, a
+            weight is negative or not finite, all weights are zero and no ``normalizer`` is given,
+            or a hyper-parameter is invalid.
         """
         self._pass = self._gradient = None  # should this forward fail, no backward may follow
         self._rows = y_pred if isinstance(y_pred, Sequences) else None
@@ -355,6 +355,8 @@ class Loss(Parameterized):
         if not all_count and targets.shape[:1] == (n_samples,):
             # The target of a row of weight 0 may be anything: it gets that of a row which counts.
             targets = targets[np.where(scale > 0, np.arange(n_samples), scale.argmax())]
+        if targets.dtype.kind in "cmMSU":  # complex, times or text, which casts turn into numbers
+            raise ValueError(f"{self!r}: y_true must be numbers, got {targets.dtype}")
         y_true = self.prepare_targets(y_pred, targets)
         values = self.value(y_pred, y_true)
         if values.shape[:1] != (n_samples,):

@@ -259,6 +259,8 @@ def check_targets(y: Any) -> None:
     """
     dtypes = [y.dtype] if hasattr(y, "dtype") else list(getattr(y, "dtypes", ()))
     kinds = {getattr(dtype, "kind", "") for dtype in dtypes}
+    if "O" in kinds:  # a date among objects becomes an integer as well
+        kinds |= {np.asarray(value).dtype.kind for value in np.ravel(np.asarray(y))[:1]}
     if kinds & set("mM"):
         raise ValueError(
             f"y holds dates or spans of time ({dtypes[0]}): a network learns numbers. Choose an "

@@ -18,7 +18,6 @@ from layerkit.training.batches import mapping_of, take
 from layerkit.training.run import Batches, Run, first_nonfinite
 
 CHUNK = 1e9  # multiply-adds, some tenths of a second, after which Python may see to Ctrl-C
-ALONE = 2**23  # multiply-adds of a product from which on a second thread is worth its while
 _FEW = 2**24  # numbers of an input that may be converted as a whole
 _NO_ORDER = np.empty(0, np.int64)
 
@@ -119,7 +118,7 @@ class Epochs:
             sizes = [stop - start for start, stop in bounds]
             if min(sizes) < 2 and any(isinstance(layer, BatchNorm) for layer, _, _ in described):
                 return False
-            if max(sizes) * _widest_product(described) > ALONE:
+            if not kernels.takes_epochs(network.dtype, max(sizes) * _widest_product(described)):
                 return False
             self.bounds, self.most = np.array(bounds, np.int64), max(sizes)
             self.normalizers = np.array(sizes) * source.mean_weight
@@ -138,8 +137,6 @@ class Epochs:
         if not X.size or len(network.output_shape) != 1:
             return None
         if X.dtype != network.dtype and X.size > _FEW:
-            return None
-        if not kernels.takes_epochs(network.dtype):
             return None
         tabled = loss.tabled(source.y, network.output_shape[0], network.dtype)
         if tabled is None:

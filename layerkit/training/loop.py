@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from layerkit import kernels
 from layerkit.building import widest_dtype
 from layerkit.fused import threads_for
 from layerkit.layer import Layer
@@ -35,6 +34,7 @@ from layerkit.training.run import (
     warn_of_double_link,
 )
 
+_WORTH_A_PROGRAM = 3  # steps; to prepare whole epochs takes longer than they save in fewer
 _SHOWN = ("loss", "validation_loss", "validation_score")
 
 
@@ -157,10 +157,10 @@ def train(
     fewer calls. In a loop of your own, ``fast = layerkit.fused.plan(network)`` has them too:
     ``fast.forward(x, training=True)`` in place of ``network.forward(x, training=True)``.
 
-    Where Numba is used, all is known (a chain of Dense, common activations, Dropout and BatchNorm,
-    a common loss, SGD or Adam, rows in memory) and nobody asks to see a batch, one call goes
-    through all batches of an epoch. Its results are equal to those up to rounding, and the same in
-    every run.
+    Where all is known (a chain of Dense, common activations, Dropout and BatchNorm, a common loss,
+    SGD or Adam, rows in memory) and nobody asks to see a batch, one call goes through all batches
+    of an epoch, or with Numba and `LBFGS` computes loss and gradient of all rows. Its results are
+    equal to those up to rounding, and the same in every run.
 
     On several ranks a step is one all-reduce of gradient, loss and weight, and the same step on
     each. Where all ranks give the same rows, each computes its part of every batch of
@@ -258,8 +258,8 @@ def _learn(run: Run, batches: Batches, checkpoint: Checkpoint | None) -> None:
     if isinstance(state.optimizer, LBFGS):
         _minimize(run, batches)
         return
-    compiled = kernels.backend() == "numba" and run.ranks is None
-    at_once = Epochs(run, batches) if compiled else None
+    few = state.epochs * len(batches) < _WORTH_A_PROGRAM
+    at_once = None if few or run.ranks is not None else Epochs(run, batches)
     while state.epoch < state.epochs and not state.stop:
         if run.ranks is not None:
             loss = run.ranks.epoch(run, batches)
@@ -307,8 +307,7 @@ def _minimize(run: Run, batches: Batches) -> None:
     x, y, weight, normalizer = batches.everything()
     noise = int(network.rng.integers(2**32))
     run.begin_batch(x, y, weight)
-    compiled = kernels.backend() == "numba" and run.ranks is None
-    at_once = Epochs(run, batches, whole=True) if compiled else None
+    at_once = Epochs(run, batches, whole=True) if run.ranks is None else None
 
     def loss_and_grads(flat_params: np.ndarray) -> tuple[float, np.ndarray]:
         network.flat_params[...] = flat_params

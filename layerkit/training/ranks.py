@@ -28,7 +28,7 @@ from layerkit.layer import Layer
 from layerkit.sequences import numbers
 from layerkit.shapes import Shape
 from layerkit.training.batches import ArrayBatches, Batch, StreamedBatches, as_batches, fingerprint
-from layerkit.training.run import Run
+from layerkit.training.run import Run, infer_all
 
 in_use: ContextVar[Ranks | None] = ContextVar("layerkit_communicator", default=None)
 """The ranks on which the estimators train, if there are several."""
@@ -261,6 +261,14 @@ class Ranks:
         said = self.communicator.allgather((rows, values))
         total = sum(n for n, _ in said) or 1
         return {name: sum(n * other[name] for n, other in said if n) / total for name in values}
+
+    def infer_all(self, run: Run, batches: Any) -> tuple[Any, Any, Any]:
+        """Outputs, targets and weights of this rank's rows."""
+        return infer_all(run.plan, batches)
+
+    def record(self) -> dict[str, float]:
+        """What the row of an epoch says of the ranks."""
+        return {}
 
     def any(self, flag: bool) -> bool:
         """Whether it is so on any rank."""

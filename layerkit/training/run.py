@@ -156,6 +156,8 @@ class Run:
         state.epoch += 1
         row = {"epoch": state.epoch, "loss": loss, **self._validate()}
         row["learning_rate"] = getattr(state.optimizer, "rate", np.nan)
+        if self.ranks is not None:
+            row |= self.ranks.record()
         row["seconds"] = time.perf_counter() - self.started
         self.started = time.perf_counter()
         state.history.rows.append(row)
@@ -180,7 +182,10 @@ class Run:
         state = self.state
         if state.validation is None:
             return {}
-        y_pred, y_true, weight = infer_all(self.plan, state.validation)
+        if self.ranks is None:
+            y_pred, y_true, weight = infer_all(self.plan, state.validation)
+        else:
+            y_pred, y_true, weight = self.ranks.infer_all(self, state.validation)
         found = {"validation_loss": state.loss.forward(y_pred, y_true, weight)}
         if self.score:
             if isinstance(y_pred, Sequences) and isinstance(weight, np.ndarray):

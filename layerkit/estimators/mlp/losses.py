@@ -17,6 +17,7 @@ from layerkit.kernels import (
     cross_entropy_of_softmax,
     sum_of_squares,
 )
+from layerkit.layer import Layer
 from layerkit.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, Poisson
 from layerkit.losses.loss import Tabled, are_numbers
 from layerkit.optimizers import Optimizer
@@ -172,17 +173,24 @@ def reported_cap(solver: str, dtype: Any) -> float:
 class Penalized(Loss):
     """A loss plus ``alpha / (2 normalizer) ||W||²``, whose gradient the optimizer adds.
 
-    ``weights`` are W, the arrays that decay. The optimizer's ``weight_decay`` follows the
+    The penalty is of ``network``'s arrays that decay. The optimizer's ``weight_decay`` follows the
     normalizer, which is smaller in a last, shorter batch.
     """
 
     def __init__(
-        self, unpenalized: Loss, alpha: float, weights: Sequence[np.ndarray], optimizer: Optimizer
+        self, unpenalized: Loss, alpha: float, network: Layer, optimizer: Optimizer
     ) -> None:
         self.unpenalized = unpenalized
         self.alpha = alpha
-        self.weights = weights
+        self.network = network
         self.optimizer = optimizer
+        self.weights = decaying(network)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "weights"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, weights=decaying(state["network"]))  # views, once more
 
     def forward(
         self, y_pred: Any, y_true: Any, sample_weight: Any = None, normalizer: float | None = None
@@ -190,11 +198,20 @@ class Penalized(Loss):
         value = self.unpenalized.forward(y_pred, y_true, sample_weight, normalizer)
         if normalizer is None:  # validation, not training
             return value
+        decay = self.settle(normalizer)
+        part = len(y_pred) / normalizer  # of the batch, where several processes share it
+        return value + part * penalty(decay, self.weights)
+
+    def stepped_by(self, optimizer: Optimizer) -> Penalized:
+        """Return the same for another optimizer."""
+        return Penalized(self.unpenalized, self.alpha, self.network, optimizer)
+
+    def settle(self, normalizer: float) -> float:
+        """Let the optimizer's weight decay be that of a batch."""
         decay = self.alpha / normalizer
         if decay != self.optimizer.weight_decay:  # a change makes it check its parameters
             self.optimizer.weight_decay = decay
-        part = len(y_pred) / normalizer  # of the batch, where several processes share it
-        return value + part * penalty(decay, self.weights)
+        return decay
 
     def backward(self) -> np.ndarray:
         return self.unpenalized.backward()
@@ -202,6 +219,11 @@ class Penalized(Loss):
     def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
         found = self.unpenalized.tabled(y_true, n_outputs, dtype)
         return None if found is None else found._replace(alpha=self.alpha)
+
+
+def decaying(network: Layer) -> list[np.ndarray]:
+    """Return views of the weights, which the penalty is of."""
+    return [network.flat_params[slot.slice] for slot in network.layout if slot.decay]
 
 
 def penalty(decay: float, weights: Sequence[np.ndarray]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from layerkit.estimators.mlp.losses import (
     LogLoss,
     Penalized,
     SoftmaxLogLoss,
+    decaying,
     reported_cap,
 )
 from layerkit.estimators.mlp.steps import Momentum, PaperAdam, QuasiNewton
@@ -194,7 +196,7 @@ class MLPRecipe(Recipe):
             self.rule.best_score = -np.inf  # as the weights that are kept are of its best epoch
         end = EpochEnd(self.rule, mlp, task.n_rows, self.patient)
         if isinstance(optimizer, QuasiNewton):
-            step = SearchStep(_decaying(task.network))
+            step = SearchStep(decaying(task.network))
             return {"callbacks": [step] if task.validation is None else [step, end]}
         optimizer.learning_rate = self.rule.rate(mlp)
         return {"callbacks": [end]}
@@ -203,7 +205,7 @@ class MLPRecipe(Recipe):
         network, loss = task.network, task.target.loss
         if isinstance(loss, LogLoss | SoftmaxLogLoss):  # the solver may have changed
             loss.cap = reported_cap(self.estimator.solver, network.dtype)
-        data = task.data(lambda y: _targets(y, task.target, network))
+        data = task.data(partial(_targets, target=task.target, network=network))
         if task.batches is None:
             X, y, weight = data
             if mapping_of(X) is None:
@@ -218,7 +220,10 @@ class MLPRecipe(Recipe):
         if task.batches is None:
             relative = None if weight is None else weight / task.mean_weight
             data = self._shuffled(X, y, relative, task.rng)
-        penalized = Penalized(loss, alpha / task.mean_weight, _decaying(network), optimizer)
+        elif task.workers is not None:
+            nothing = np.broadcast_to(np.int8(0), task.n_rows)
+            data.table = self._shuffled(nothing, nothing, None, task.rng)
+        penalized = Penalized(loss, alpha / task.mean_weight, network, optimizer)
         return {"loss": penalized, "data": data}
 
     def _shuffled(self, X: Any, y: np.ndarray, weight: Any, rng: Any) -> MiniBatches:
@@ -291,11 +296,6 @@ class MLPRecipe(Recipe):
 def dense_layers(network: Any) -> list[Dense]:
     """The layers with the coefficients; those inside an activation are not among them."""
     return [layer for layer in network if isinstance(layer, Dense)]
-
-
-def _decaying(network: Layer) -> list[np.ndarray]:
-    """Return views of the weights, which the penalty is of."""
-    return [network.flat_params[slot.slice] for slot in network.layout if slot.decay]
 
 
 def _as_layer(activation: Any) -> Layer:

@@ -21,6 +21,7 @@ from layerkit.estimators.callbacks import (
     with_callbacks,
 )
 from layerkit.estimators.doc_links import WithPage
+from layerkit.estimators.partitioned import check_in_memory
 from layerkit.estimators.preparing import stream
 from layerkit.estimators.rules import TABULAR
 from layerkit.estimators.tabular.learning import (
@@ -34,6 +35,7 @@ from layerkit.estimators.tabular.networks import network_for, optimizer_for
 from layerkit.estimators.tabular.preparing import Task, prepare
 from layerkit.estimators.tabular.scores import NegativeLoss, ScorerOfRaw
 from layerkit.estimators.targets import Target
+from layerkit.kernels import for_work
 from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.parameters import if_class
@@ -148,7 +150,10 @@ class TabularEstimator(WithPage, CallbackSupport, BaseEstimator):
             If a value in X is neither a number nor text nor a time.
         """
         self._check()
-        return self._learn(prepare(self, X, y, sample_weight, X_val, y_val))
+        check_in_memory(self, X, y)
+        with for_work(0):  # there is nothing to compute yet
+            task = prepare(self, X, y, sample_weight, X_val, y_val)
+        return self._learn(task)
 
     @with_callbacks
     def _learn(self, task: Task) -> Self:

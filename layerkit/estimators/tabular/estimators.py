@@ -32,7 +32,9 @@ from layerkit.estimators.targets import (
     class_target,
 )
 from layerkit.estimators.weights import class_weights
+from layerkit.kernels import for_work
 from layerkit.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, MeanSquaredError
+from layerkit.training.batches import check_targets
 
 # What the docstrings of both estimators say alike.
 _DOCS = {
@@ -269,7 +271,8 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):
 
 def _averaged(target: ClassTarget, raw: list[np.ndarray]) -> Any:
     """Return the logarithms of the mean of the members' probabilities."""
-    found = [target.log_proba(r) for r in raw]
+    with for_work(0):  # some numbers a row are not worth waking Numba
+        found = [target.log_proba(r) for r in raw]
     if isinstance(found[0], list):
         return [_log_of_mean(parts) for parts in zip(*found, strict=True)]
     return _log_of_mean(found)
@@ -362,6 +365,7 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
         return np.mean(found, axis=0), std
 
     def _check_y(self, y: Any) -> np.ndarray:
+        check_targets(y)
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", ensure_min_samples=0)
         return as_column(y)
 

@@ -10,6 +10,8 @@ import numpy as np
 from sklearn.linear_model import RidgeCV
 
 from layerkit.estimators.tabular.networks import with_linear_part
+from layerkit.fused import work_of
+from layerkit.kernels import for_work
 from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.optimizers import Optimizer
@@ -67,34 +69,37 @@ class Member:
 
 def learn_member(member: Member, rows: Rows, validation: Rows | None) -> tuple[Layer, History]:
     """Train a network; return it, with the linear part if there is one, and the record."""
-    network, linear, score = member.network, member.linear, member.score
     init_seed, noise_seed = member.seed.spawn(2)
-    network.build(rows.X.shape[1:], init_seed, dtype=np.float32)
-    adapt(network, rows.X)
-    if linear is not None:
-        rows = linear.residual(rows)
+    network = member.network.build(rows.X.shape[1:], init_seed, dtype=np.float32)
+    linear, score, left = member.linear, member.score, validation
+    with for_work(3 * member.epochs * work_of(network, rows.X)):
+        adapt(network, rows.X)
+        if linear is None:
+            return network, _train(member, rows, validation, score, noise_seed)
         if validation is not None:
-            score = linear.scored(score, validation)
-            validation = linear.residual(validation)
+            left, score = linear.residual(validation), linear.scored(score, validation)
+        history = _train(member, linear.residual(rows), left, score, noise_seed)
+        return linear.around(network), history
+
+
+def _train(member: Member, rows: Rows, validation: Rows | None, score: Score, seed: Any) -> History:
     held: dict[str, Any] = {}
     if validation is not None:
         held = {"validation_data": validation.data, "score": score}
-    callbacks = [*member.callbacks]
-    if member.stop_at is not None:
-        callbacks.append(_StopAt(member.stop_at))
+    stopping = [] if member.stop_at is None else [_StopAt(member.stop_at)]
     history = train(
-        network,
+        member.network,
         member.loss,
         member.optimizer,
         rows.data,
         epochs=member.epochs,
         batch_size=member.batch_size,
-        callbacks=callbacks,
-        random_state=noise_seed,
+        callbacks=[*member.callbacks, *stopping],
+        random_state=seed,
         **held,
     )
-    network.clear_cache()
-    return (network if linear is None else linear.around(network)), history
+    member.network.clear_cache()
+    return history
 
 
 @dataclass(frozen=True)
@@ -145,12 +150,16 @@ class LinearPart:
 
 
 def raw_outputs(network: Layer, X: np.ndarray) -> np.ndarray:
-    """Return outputs for all rows, in float64, computed for a fixed number of rows at a time."""
+    """Return outputs for all rows, in float64, computed for a fixed number of rows at a time.
+
+    A block's size chooses the kernels too, whatever the number of blocks.
+    """
     parts = []
-    for start in range(0, len(X), BLOCK):
-        block = X[start : start + BLOCK]
-        padded = np.concatenate([block, np.zeros((BLOCK - len(block), X.shape[1]), X.dtype)])
-        parts.append(network.infer(padded)[: len(block)].astype(np.float64))
+    with for_work(BLOCK * work_of(network, X[:1])):
+        for start in range(0, len(X), BLOCK):
+            block = X[start : start + BLOCK]
+            padded = np.concatenate([block, np.zeros((BLOCK - len(block), X.shape[1]), X.dtype)])
+            parts.append(network.infer(padded)[: len(block)].astype(np.float64))
     return np.concatenate(parts)
 
 

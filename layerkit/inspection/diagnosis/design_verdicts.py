@@ -19,6 +19,7 @@ STRETCH = 10.0  # of the rows, so that what bends does so clearly
 VARIES = 0.02
 BENT = 0.1  # of the variance of y: what neighbours explain and no linear model does
 CLIPPED = 0.01  # of the gradient's norm, from which clipping is suspected
+LEARNED = 0.4  # of the loss of the best constant: then nothing holds it back
 BETTER = 0.75  # times the loss of a rehearsal without the fault
 
 
@@ -69,13 +70,13 @@ def frozen_layers(e: Evidence) -> Verdict | None:
     """Layers that are not trained, and hold the rest back."""
     frozen = [layer for _, layer in e.network.walk()
               if not layer.children() and layer.params and not layer.trainable]  # fmt: skip
-    if not frozen or not e.now.finite or e.now.loss < 0.4 * e.constant:
+    if not frozen or not e.now.finite or e.now.loss < LEARNED * e.constant:
         return None
     if not e.course.losses.size and not all(map(looks_fresh, frozen)):
         return None  # they were trained elsewhere, and the rest has its training before it
     stays = probes.smooth_end(e.rehearse_as()[0])
     thawed, broke = e.rehearse_as(_thawed)
-    if broke or not probes.smooth_end(thawed) < BETTER * stays:
+    if broke or stays < LEARNED * e.constant or not probes.smooth_end(thawed) < BETTER * stays:
         return None
     count = sum(p.size for layer in frozen for p in layer.params.values())
     return Verdict(
@@ -102,11 +103,11 @@ def clipped_gradient(e: Evidence) -> Verdict | None:
     norm = math.sqrt(sum(s.gradient_norm**2 for s in e.learning(e.first)))
     given = {"clip_norm": e.optimizer.clip_norm, "clip_value": e.optimizer.clip_value}
     limits = {name: limit for name, limit in given.items() if limit and limit < CLIPPED * norm}
-    if not limits or (e.trained and e.now.training_loss < 0.4 * e.constant):
+    if not limits or (e.trained and e.now.training_loss < LEARNED * e.constant):
         return None
     stays = probes.smooth_end(e.rehearse_as()[0])
     free, broke = e.rehearse_as(_unclipped)
-    if broke or not probes.smooth_end(free) < BETTER * stays:
+    if broke or stays < LEARNED * e.constant or not probes.smooth_end(free) < BETTER * stays:
         return None
     name, limit = next(iter(limits.items()))
     return Verdict(

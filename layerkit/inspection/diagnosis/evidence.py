@@ -225,7 +225,13 @@ class Evidence:
         if self.beginning is not None or stood_still:
             return self.beginning or self.network
         fresh = copy.deepcopy(self.network)
-        return fresh.build(fresh.input_shape, random_state=0, dtype=fresh.dtype, rebuild=True)
+        fresh.build(fresh.input_shape, random_state=0, dtype=fresh.dtype, rebuild=True)
+        for (_, old), (_, new) in zip(self.network.walk(), fresh.walk(), strict=True):
+            if not old.trainable:  # what is frozen was so before
+                for kept, drawn in ((old.params, new.params), (old.buffers, new.buffers)):
+                    for name in kept:
+                        drawn[name][...] = kept[name]
+        return fresh
 
     @functools.cached_property
     def anew(self) -> Snapshot:

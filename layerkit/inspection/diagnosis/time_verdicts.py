@@ -14,6 +14,7 @@ from layerkit.layers.recurrent import Recurrent
 ROWS = 64
 FADED, BLOWN_UP = 1e-3, 1e3  # of a gradient's norm, against that of the last step
 FEWEST = 10  # steps, of which a network that forgets may make nothing
+LEARNED = 0.3  # of the loss of the best constant prediction: then no more reach was needed
 CLOSED = 0.05  # a forget gate that is never more open than this keeps nothing
 
 
@@ -34,7 +35,8 @@ def through_time(e: Evidence) -> Verdict | None:
                 "whose gates bound what one step adds.",
             )
         reach = int((norms < FADED).argmax()) if (norms < FADED).any() else n
-        if reach < n / 4:
+        learned = e.trained and e.now.loss < LEARNED * e.constant
+        if reach < n / 4 and not learned:
             return Verdict(
                 "gradient vanishes through time",
                 e.where(path),

@@ -14,6 +14,7 @@ from layerkit.layers import AlphaDropout, BatchNorm, Dropout
 FEW_VALUES = 8  # from which BatchNorm cannot estimate a deviation
 STALE = 0.5  # deviations between the running mean and that of the data
 STRONG_DROPOUT = 0.6
+STRONG_DECAY = 0.02
 ONE_CLASS = 0.99
 LARGE_BIAS = 0.5
 LEARNED_BY_HEART = 0.9  # of the variance of y, by a network that may know no more than its rows
@@ -266,7 +267,8 @@ def one_class(e: Evidence, caused: bool = False) -> Verdict | None:
     if part < ONE_CLASS or true_part > 1 - 3 * (1 - part) - 0.012:
         return None
     last, outputs = e.learning(e.now)[-1], e.now.outputs
-    bias = np.ptp(np.append(last.layer.params.get("b", np.zeros(1)), 0))
+    b = last.layer.params.get("b", np.zeros(1))
+    bias = float(np.ptp(b) if b.size > 1 else abs(b.item()))
     biased, rare = bool(bias > max(3 * outputs.std(axis=0).max(), LARGE_BIAS)), true_part > 0.7
     if caused != (biased or rare):
         return None
@@ -379,12 +381,14 @@ def underfitting(e: Evidence) -> Verdict | None:
     simple = e.neighbours_explain
     if end < 0.9 * middle or end < LEARNED * e.constant:
         return None
-    if math.isnan(own) or own > 0.8 or simple < own + 0.2 or e.surprise < 4:
-        return None
     decay = float(getattr(e.optimizer, "weight_decay", 0.0) or 0.0)
+    if math.isnan(own) or own > 0.8 or (e.surprise < RELATED and simple < 0.5):
+        return None
+    if simple < own + 0.2 and not (decay > STRONG_DECAY and own < 0.05):
+        return None
     hidden = e.learning(e.now)[:-1]
     width = max((s.layer.output_shape[-1] for s in hidden), default=0)
-    if decay > 0.02:
+    if decay > STRONG_DECAY:
         remedy = f"Lower weight_decay from {decay:g} to 1e-4: it keeps the weights small."
     else:
         remedy = _larger(e, width)

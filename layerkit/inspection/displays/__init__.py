@@ -8,6 +8,7 @@ from layerkit.inspection.displays.filters import FilterDisplay
 from layerkit.inspection.displays.gradient_flow import GradientFlowDisplay, GradientRecorder
 from layerkit.inspection.displays.loss_surface import LossSurfaceDisplay, WeightRecorder
 from layerkit.inspection.displays.saliency import SaliencyDisplay, input_gradient
+from layerkit.inspection.displays.table import TableDisplay
 from layerkit.inspection.displays.through_time import GradientThroughTimeDisplay
 from layerkit.inspection.displays.training_curve import TrainingCurveDisplay
 
@@ -23,6 +24,7 @@ __all__ = [
     "GradientThroughTimeDisplay",
     "LossSurfaceDisplay",
     "SaliencyDisplay",
+    "TableDisplay",
     "TrainingCurveDisplay",
     "WeightRecorder",
     "input_gradient",

@@ -15,7 +15,7 @@ from layerkit.interchange.model_files.registry import Registry, is_estimator, of
 from layerkit.interchange.model_files.writer import (
     FORMAT,
     INNER_ATTRIBUTES,
-    MOST_LAYERS,
+    MOST_LAYERS_IN_ALL,
     VERSION,
     check_finite,
     check_sizes,
@@ -203,8 +203,8 @@ class Reader:
 
     def layer(self, stored: dict[str, Any]) -> Layer:
         self.n_layers += 1
-        if self.n_layers > 2 * MOST_LAYERS:  # an estimator has those of its parameters too
-            raise ModelFileError("too many layers")
+        if self.n_layers > MOST_LAYERS_IN_ALL:
+            raise ModelFileError(f"too many layers: at most {MOST_LAYERS_IN_ALL} in one file")
         layer = self.construct(stored["class"], stored["params"])
         if not isinstance(layer, Layer):
             raise ModelFileError(f"{stored['class'][0]} is no layer")

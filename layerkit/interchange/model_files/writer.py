@@ -30,6 +30,7 @@ FORMAT, VERSION = "layerkit model", 1
 # Attributes of a fitted estimator that are stored beside those whose names end in "_".
 INNER_ATTRIBUTES = ("_target", "_seed", "_built_for", "_convergence")
 MOST_LAYERS = 2_000
+MOST_LAYERS_IN_ALL = 2 * MOST_LAYERS  # an estimator has those of its parameters too
 # What setup may allocate on its own, buffers and lists of columns, goes with the widths.
 LARGEST_WIDTH = 2**24
 LARGEST_SAMPLE = 2**40
@@ -125,6 +126,7 @@ class Writer:
         self.streams, self.estimators = streams, estimators
         self.optimizer_state = optimizer_state
         self.inside_root = False
+        self.n_layers = 0
 
     def encode(self, value: Any, where: str) -> Any:
         """Return a value with every object in it as a `Node`."""
@@ -197,6 +199,9 @@ class Writer:
 
     def layer(self, layer: Layer, where: str) -> Node:
         """Store a layer; if it is the root of a tree that is built, with all arrays of the tree."""
+        self.n_layers += 1
+        if self.n_layers > MOST_LAYERS_IN_ALL:
+            raise ValueError(f"{where}: too many layers: at most {MOST_LAYERS_IN_ALL} in one file")
         is_root = layer.is_built and not self.inside_root
         if is_root and not hasattr(layer, "flat_params"):  # views of a larger network's arrays
             layer = copy.deepcopy(layer)

@@ -190,6 +190,8 @@ def _categories(g: Graph, column: CategoryColumn) -> str:
 
 def _write_predictions(g: Graph, model: Any, raw: list[Value]) -> list[Output]:
     target = model._target
+    if isinstance(target, Numbers) and isinstance(target.loss, losses.GaussianNLL):
+        return _mean_of_normals(g, target, raw)
     if isinstance(target, Numbers):
         return [_mean_of_numbers(g, target, raw)]
     if isinstance(target, Labels):
@@ -239,21 +241,30 @@ def _softmax_of(g: Graph, columns: np.ndarray, raw: Value) -> str:
 
 
 def _mean_of_numbers(g: Graph, target: Any, raw: list[Value]) -> Output:
-    is_normal = isinstance(target.loss, losses.GaussianNLL)
-    links = {"identity": "Identity", "exp": "Exp", "sigmoid": "Sigmoid"}
-    op = "Identity" if is_normal else links.get(target.link, "")
-    if not op:
+    op = {"identity": "Identity", "exp": "Exp", "sigmoid": "Sigmoid"}.get(target.link)
+    if op is None:
         raise TypeError(f"{type(target.loss).__name__}.inverse_link has no ONNX form")
-    shape = target.target_shape if is_normal else raw[0].shape
+    shape = raw[0].shape
     own = (-1, *[1] * (len(shape) - 1))
     center, scale = target.center.reshape(own), target.scale.reshape(own)
 
     def prediction(r: Value) -> str:
-        if is_normal:
-            r = r._replace(name=g.nodes_outputs("Split", r, n_outputs=2, axis=-1)[0])
         y = g.node("Add", g.node("Mul", g.node(op, r), scale), center)
         if isinstance(target.loss, losses.MeanSquaredError):
             y = g.node("Min", g.node("Max", y, target.low), target.high)
         return y
 
     return Output("variable", shape, tensor=_mean(g, raw, prediction))
+
+
+def _mean_of_normals(g: Graph, target: Any, raw: list[Value]) -> list[Output]:
+    """Write the mean, and the standard deviation, which counts how much the members differ."""
+    halves = [g.nodes_outputs("Split", r, n_outputs=2, axis=-1) for r in raw]
+    mean = g.node("Mean", *(mean for mean, _ in halves))
+    within = g.node("Mean", *(g.node("Exp", log_variance) for _, log_variance in halves))
+    apart = [g.node("Sub", of_member, mean) for of_member, _ in halves]
+    between = g.node("Mean", *(g.node("Mul", d, d) for d in apart))
+    std = g.node("Mul", g.node("Sqrt", g.node("Add", within, between)), target.scale)
+    mean = g.node("Add", g.node("Mul", mean, target.scale), target.center)
+    shape = target.target_shape
+    return [Output("variable", shape, tensor=mean), Output("std", shape, tensor=std)]

@@ -12,8 +12,8 @@ import torch
 from torch import nn as tnn
 
 import layerkit.layers as nn
-from layerkit.interchange.layouts import Trail
-from layerkit.interchange.torch.reader import array, demand, reads
+from layerkit.interchange.layouts import Trail, add
+from layerkit.interchange.torch.reader import array, demand, read, reads
 from layerkit.interchange.torch.writer import Chain, assigned, writes
 from layerkit.layers.positions import sines
 
@@ -157,24 +157,52 @@ def _read_self_attention(module: Any, trail: Trail) -> Trail:
 
 @reads(tnn.TransformerEncoderLayer)
 def _read_block(module: Any, trail: Trail, causal: bool = False) -> Trail:
+    """Read it as our block, or as its parts if these are others or stand in another order."""
     demand(module.self_attn.batch_first, "batch_first=True")
-    demand(module.norm_first, "norm_first=True")
-    relu = module.activation in (torch.nn.functional.relu, torch.relu)
-    demand(relu or isinstance(module.activation, tnn.ReLU), "the activation ReLU")
+    trail = trail.with_channels_last()
     rates = {module.dropout.p, module.dropout1.p, module.dropout2.p, module.self_attn.dropout}
-    demand(len(rates) == 1, "one rate of dropout")
+    known = module.norm_first and len(rates) == 1 and isinstance(_activation(module), tnn.ReLU)
+    if not known or {module.norm1.eps, module.norm2.eps} != {nn.LayerNorm().eps}:
+        return _read_parts(module, trail, causal)
     units, (rate,) = module.linear1.out_features, rates
     block: Any = nn.TransformerEncoderBlock(
         module.self_attn.num_heads, units, rate=rate, causal=causal
     )
-    trail = trail.with_channels_last().then(block)
+    trail = trail.then(block)
     for part, path, names in _parts(block):
         inner = module.get_submodule(path)
         trail.arrays[part] = _arrays(inner, names)
         _freeze(part, inner)
-        if isinstance(part, nn.LayerNorm):
-            demand(inner.eps == part.eps, f"norms with eps={part.eps}")
     return trail
+
+
+def _read_parts(module: Any, trail: Trail, causal: bool) -> Trail:
+    """Read a block whose norms come last, or that has another activation, eps or dropout."""
+
+    def attend(x: Trail) -> Trail:
+        x = _read_self_attention(SelfAttention(module.self_attn, causal), x)
+        return read(module.dropout1, x, "dropout1")
+
+    def feed_forward(x: Trail) -> Trail:
+        x = read(_activation(module), read(module.linear1, x, "linear1"), "activation")
+        x = read(module.linear2, read(module.dropout, x, "dropout"), "linear2")
+        return read(module.dropout2, x, "dropout2")
+
+    for norm, part in ((module.norm1, attend), (module.norm2, feed_forward)):
+        if module.norm_first:
+            trail = add([trail, part(read(norm, trail, "norm"))])
+        else:
+            trail = read(norm, add([trail, part(trail)]), "norm")
+    return trail
+
+
+def _activation(module: Any) -> tnn.Module:
+    """Return the activation as a module, which may be a function."""
+    functions = {torch.nn.functional.relu: tnn.ReLU(), torch.relu: tnn.ReLU()}
+    functions[torch.nn.functional.gelu] = tnn.GELU()
+    found = functions.get(module.activation, module.activation)
+    demand(isinstance(found, tnn.Module), "the activation relu, gelu or a module")
+    return found
 
 
 @reads(Causal)

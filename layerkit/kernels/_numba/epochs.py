@@ -30,10 +30,12 @@ from layerkit.kernels._numpy.epochs import (
 )
 from layerkit.kernels.blas import one_blas_thread
 
+ALONE = 2**23  # multiply-adds of a product from which on a second thread is worth its while
 
-def takes_epochs(dtype):
-    """Where NumPy's BLAS is known."""
-    return addresses(np.dtype(dtype)) is not None
+
+def takes_epochs(dtype, multiply_adds):
+    """Where NumPy's BLAS is known and nothing is worth a second thread."""
+    return multiply_adds <= ALONE and addresses(np.dtype(dtype)) is not None
 
 
 def epoch_program(

@@ -32,8 +32,20 @@ def _by_rows(kernel: Any, U: np.ndarray, sizes: np.ndarray, *arrays: Any) -> Non
     bounds = _bounds(sizes, n_parts(int(sizes[0]), work))
     alone = one_blas_thread() if is_cut_up(int(sizes[0]) * U.size) else nullcontext()
     with alone:
-        whole = addresses(U.dtype), U, sizes, *map(contiguous, arrays)
+        whole = addresses(U.dtype), U, _places(sizes), *map(contiguous, arrays)
         in_parts(kernel, (bounds,), whole, multiply_adds=work)
+
+
+def _places(sizes: np.ndarray) -> np.ndarray:
+    """Return where each step stands, and in h the states before and after it, and its size.
+
+    >>> _places(np.array([3, 2])).tolist()
+    [[0, 0, 3, 3], [3, 3, 6, 2]]
+    """
+    starts = sizes.cumsum() - sizes
+    after = sizes[0] + starts
+    before = np.append(0, after[:-1])
+    return np.stack([starts, before, after, sizes], axis=1)
 
 
 def _bounds(sizes: np.ndarray, parts: int) -> np.ndarray:
@@ -70,12 +82,12 @@ def simple_rnn_grad(grad, h, U, sizes, relu):
 
 
 @jit
-def _simple_rnn(bounds, blas, U, sizes, z, h, relu):
+def _simple_rnn(bounds, blas, U, places, z, h, relu):
     low, high = bounds[0]
-    start, before, first = 0, 0, sizes[0]
     zero = z.dtype.type(0)
-    for t in range(sizes.size):
-        stop, after = min(high, sizes[t]), first + start
+    for t in range(len(places)):
+        start, before, after, size = places[t]
+        stop = min(high, size)
         if stop <= low:
             break
         state = h[after + low : after + stop]
@@ -88,18 +100,15 @@ def _simple_rnn(bounds, blas, U, sizes, z, h, relu):
         else:
             for j in range(flat.size):
                 flat[j] = tanh(flat[j])
-        before, start = after, start + sizes[t]
 
 
 @jit
-def _simple_rnn_grad(bounds, blas, U_T, sizes, grad, h, D, relu):
+def _simple_rnn_grad(bounds, blas, U_T, places, grad, h, D, relu):
     low, high = bounds[0]
-    first, stop_of_step = sizes[0], len(D)
     zero, one = D.dtype.type(0), D.dtype.type(1)
-    for t in range(sizes.size - 1, -1, -1):
-        start = stop_of_step - sizes[t]
-        before = first + start - sizes[t - 1] if t else 0
-        stop, after, stop_of_step = min(high, sizes[t]), first + start, start
+    for t in range(len(places) - 1, -1, -1):
+        start, before, after, size = places[t]
+        stop = min(high, size)
         if stop <= low:
             continue
         y = h[after + low : after + stop].reshape(-1)
@@ -135,12 +144,12 @@ def lstm_grad(grad, gates, tanh_c, c_before, U, sizes):
 
 
 @jit
-def _lstm(bounds, blas, U, sizes, z, h, c, tanh_c):
+def _lstm(bounds, blas, U, places, z, h, c, tanh_c):
     low, high = bounds[0]
     u = U.shape[0]
-    start, before, first = 0, 0, sizes[0]
-    for t in range(sizes.size):
-        stop, after = min(high, sizes[t]), first + start
+    for t in range(len(places)):
+        start, before, after, size = places[t]
+        stop = min(high, size)
         if stop <= low:
             break
         add_product(blas, h[before + low : before + stop], U, z[start + low : start + stop])
@@ -151,7 +160,6 @@ def _lstm(bounds, blas, U, sizes, z, h, c, tanh_c):
             _sigmoids(a[3 * u :])
             _next_cell(a, c[before + r], c[after + r])
             _next_state(a[3 * u :], c[after + r], tanh_c[start + r], h[after + r])
-        before, start = after, start + sizes[t]
 
 
 @inline
@@ -181,15 +189,13 @@ def _next_state(o, c, tanh_c, h):
 
 
 @jit
-def _lstm_grad(bounds, blas, U_T, sizes, grad, gates, tanh_c, c_before, D):
+def _lstm_grad(bounds, blas, U_T, places, grad, gates, tanh_c, c_before, D):
     low, high = bounds[0]
     u = U_T.shape[1]
-    first, stop_of_step = sizes[0], len(D)
     of_c = np.zeros((high - low, u), D.dtype)  # C_{t+1} f_{t+1}
-    for t in range(sizes.size - 1, -1, -1):
-        start = stop_of_step - sizes[t]
-        before = first + start - sizes[t - 1] if t else 0
-        stop, after, stop_of_step = min(high, sizes[t]), first + start, start
+    for t in range(len(places) - 1, -1, -1):
+        start, before, after, size = places[t]
+        stop = min(high, size)
         if stop <= low:
             continue
         for r in range(low, stop):
@@ -246,13 +252,13 @@ def gru_grad(grad, gates, candidate, h_before, U, sizes):
 
 
 @jit
-def _gru(bounds, blas, U, sizes, z, b_hidden, h, candidate):
+def _gru(bounds, blas, U, places, z, b_hidden, h, candidate):
     low, high = bounds[0]
     u = U.shape[0]
-    start, before, first = 0, 0, sizes[0]
     room = np.empty((high - low, 3 * u), z.dtype)
-    for t in range(sizes.size):
-        stop, after = min(high, sizes[t]), first + start
+    for t in range(len(places)):
+        start, before, after, size = places[t]
+        stop = min(high, size)
         if stop <= low:
             break
         product = room[: stop - low]
@@ -263,7 +269,6 @@ def _gru(bounds, blas, U, sizes, z, b_hidden, h, candidate):
             _gates_of_sums(a[: 2 * u], p)
             _candidates(a, p[2 * u :], b_hidden, q)
             _mixed(a, h[before + r], h[after + r])
-        before, start = after, start + sizes[t]
 
 
 @inline
@@ -290,14 +295,12 @@ def _mixed(gates, h_before, h):
 
 
 @jit
-def _gru_grad(bounds, blas, U_T, sizes, grad, gates, candidate, h_before, D, E):
+def _gru_grad(bounds, blas, U_T, places, grad, gates, candidate, h_before, D, E):
     low, high = bounds[0]
     u = U_T.shape[1]
-    first, stop_of_step = sizes[0], len(D)
-    for t in range(sizes.size - 1, -1, -1):
-        start = stop_of_step - sizes[t]
-        before = first + start - sizes[t - 1] if t else 0
-        stop, after, stop_of_step = min(high, sizes[t]), first + start, start
+    for t in range(len(places) - 1, -1, -1):
+        start, before, after, size = places[t]
+        stop = min(high, size)
         if stop <= low:
             continue
         for r in range(low, stop):

@@ -2,8 +2,8 @@
 
 Between the kernels of a small network Python takes longer than they do. So a network that is a
 chain of well-known layers is described by a table of integers, a row for each layer (`LAYERS`), and
-so are its loss and its optimizer. That pays only where it is compiled: NumPy, which has Python
-between its calls anyway, goes batch by batch, and here is only what the table means.
+so are its loss and its optimizer. Of that a program is made, once in a training run: of compiled
+operations, or in NumPy of calls whose arguments are bound (`epoch_layers`, `epoch_steps`).
 
 What a layer computes from so many rows stands in ``scratch`` from its ``y`` on. Nothing is computed
 in place, which LLVM would do number by number. The loops are those of the other kernels.
@@ -57,11 +57,14 @@ And ``of_loss``::
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from layerkit.kernels._numpy import dense
+from layerkit.kernels._numpy import activations, dense, epoch_layers, epoch_steps
+from layerkit.kernels._numpy.epoch_layers import Row, Space, gated, of_kernels
+from layerkit.kernels._numpy.epoch_steps import BatchLoss
 from layerkit.kernels.dispatch import compiled
 
 # The first ones name activations in `perceptron` as well.
@@ -71,7 +74,7 @@ LEAKY_RELU, ELU, SOFTPLUS, GELU, SILU, MISH, DENSE, DROPOUT, BATCH_NORM = range(
 # aside: where gates or statistics stand in scratch
 # drawn: which of the Dropouts it is; or where running means begin
 # x, y: where input and output stand in scratch; grad, passed: dL/dy and dL/dx, -1 is not needed
-LAYERS = ("kind", "n_in", "n_out", "x", "y", "first", "second", "aside", "drawn", "grad", "passed")
+LAYERS = Row._fields
 KIND, N_IN, N_OUT, X, Y, FIRST, SECOND, ASIDE, DRAWN, GRAD, PASSED = range(len(LAYERS))
 
 CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SOFTMAX_SUM, SIGMOID_SUM = range(4)
@@ -91,21 +94,27 @@ Program = Callable[
 """``train(order, bounds, words, drawn, steps, losses)``."""
 
 
+PIECE = 32_768  # numbers of a vector that a rule passes over at a time: so few stay in the cache
+BLOCK = 2**17  # and numbers of a layer's output, where rows of a batch need not be together
+
+
 @compiled
-def takes_epochs(dtype: DTypeLike) -> bool:
-    """Whether `epoch_program` may be called.
+def takes_epochs(dtype: DTypeLike, multiply_adds: int) -> bool:
+    """Whether `epoch_program` is to be called.
 
     Parameters
     ----------
     dtype : float32 or float64
         Of the network.
+    multiply_adds : int
+        Of the largest product in a step.
 
     Returns
     -------
     answer : bool
-        Not in NumPy.
+        Always in NumPy.
     """
-    return False
+    return True
 
 
 @compiled
@@ -134,4 +143,215 @@ def epoch_program(
     written, nothing else is done. Where the loss is ``penalized``, half the decay of the squares of
     what decays joins each loss.
     """
-    raise NotImplementedError("NumPy goes through an epoch batch by batch")
+    rows = [Row(*row) for row in layers.tolist()]
+    function, n_numbers = _LOSSES[loss]
+    used = of_loss[:n_numbers]
+    program = _Program(
+        X,
+        labels if labels.size else targets,
+        weights,
+        list(zip(rows, numbers.tolist(), strict=True)),
+        (scratch, flat_params, flat_grads, running),
+        lambda y, t, grad: function(y, t, *used, grad),
+        _Rule(_RULES[rule], penalized, flat_params, flat_grads, segments, memory),
+    )
+    alone = rule == NO_STEP and not penalized
+    if alone and not {DROPOUT, BATCH_NORM} & {row.kind for row in rows}:
+        return _in_blocks(program, flat_grads, max(BLOCK // max(row.n_out for row in rows), 256))
+    return program
+
+
+def _in_blocks(program: Program, grads: np.ndarray, n: int) -> Program:
+    """Sum loss and gradient over blocks of n rows, whose outputs stay in the cache."""
+
+    def train(
+        order: np.ndarray,
+        bounds: np.ndarray,
+        words: np.ndarray,
+        drawn: np.ndarray,
+        steps: np.ndarray,
+        losses: np.ndarray,
+    ) -> int:
+        total = np.empty_like(grads)
+        for k, (start, stop) in enumerate(bounds.tolist()):
+            starts = np.arange(start, stop, n)
+            blocks = np.column_stack([starts, np.minimum(starts + n, stop)])
+            total.fill(0)
+            losses[k] = 0
+            for block in blocks:
+                value, step = np.empty(1), steps[k : k + 1]
+                finite = program(order, block[np.newaxis], words, drawn, step, value)
+                losses[k] += value[0]
+                if not finite:
+                    return k
+                total += grads
+            grads[...] = total
+        return len(bounds)
+
+    return train
+
+
+class _Rule:
+    """A rule and the parameters that it changes, in pieces that stay in the cache."""
+
+    def __init__(
+        self,
+        update: Callable[..., None] | None,
+        penalized: bool,
+        params: np.ndarray,
+        grads: np.ndarray,
+        segments: np.ndarray,
+        memory: np.ndarray,
+    ) -> None:
+        self.update = update
+        spans = [(start, stop) for start, stop, decays in segments.tolist() if decays]
+        self.decaying = [params[start:stop] for start, stop in spans]
+        self.penalized = self.decaying if penalized else []
+        size = min(PIECE, params.size)
+        total, spare = np.empty(size, params.dtype), np.empty((2, size), params.dtype)
+        self.pieces = []
+        for start in range(0, params.size if update else 0, PIECE):
+            here = slice(start, min(start + PIECE, params.size))
+            p, n = params[here], here.stop - start
+            within = [slice(max(a - start, 0), min(b - start, n)) for a, b in spans]
+            shares = [(p[at], total[at], spare[0, at]) for at in within if at.start < at.stop]
+            remembered = [row[here] for row in memory]
+            self.pieces.append((p, grads[here], total[:n], shares, spare[:, :n], remembered))
+
+    def penalty(self, decay: float) -> float:
+        """Half the decay times the squares of what decays, if that joins the loss."""
+        return decay / 2 * sum([float(np.vdot(p, p)) for p in self.penalized])
+
+    def step(self, keep: float, decay: float, numbers: list[float]) -> None:
+        """Change the parameters."""
+        if keep != 1:
+            for p in self.decaying:
+                np.multiply(p, keep, p)
+        for p, g, total, shares, spare, memory in self.pieces:
+            if decay and shares:
+                np.copyto(total, g)
+                for decaying, of_total, share in shares:
+                    np.multiply(decaying, decay, share)
+                    np.add(of_total, share, of_total)
+                g = total
+            self.update(p, g, numbers, spare, *memory)  # type: ignore[misc]
+
+
+class _Program:
+    """What `epoch_program` returns in NumPy."""
+
+    def __init__(
+        self,
+        X: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray,
+        layers: list[tuple[Row, list[float]]],
+        space: tuple[np.ndarray, ...],
+        loss: Callable[..., BatchLoss],
+        rule: _Rule,
+    ) -> None:
+        self.X, self.targets, self.weights = X, targets, weights
+        self.layers, self.space, self.loss, self.rule = layers, space, loss, rule
+        self.batches: dict[int, _Batch] = {}
+
+    @np.errstate(all="ignore")  # a loss that is not finite says so
+    def __call__(
+        self,
+        order: np.ndarray,
+        bounds: np.ndarray,
+        words: np.ndarray,
+        drawn: np.ndarray,
+        steps: np.ndarray,
+        losses: np.ndarray,
+    ) -> int:
+        rule = self.rule
+        for k, (start, stop) in enumerate(bounds.tolist()):
+            normalizer, keep, decay, *numbers = steps[k].tolist()
+            batch = self.batches.get(stop - start)
+            if batch is None:
+                batch = self.batches[stop - start] = _Batch(self, stop - start)
+            rows = order[start:stop] if order.size else slice(start, stop)
+            losses[k] = loss = batch.loss_of(rows, normalizer, words, drawn) + rule.penalty(decay)
+            if not isfinite(loss):
+                return k
+            batch.differentiate()
+            rule.step(keep, decay, numbers)
+        return len(bounds)
+
+
+class _Batch:
+    """Forward, loss and backward of batches of so many rows."""
+
+    def __init__(self, program: _Program, n: int) -> None:
+        self.program, self.space = program, Space(n, *program.space)
+        (first, _), (last, _) = program.layers[0], program.layers[-1]
+        self.x = self.space.block(first.x, first.n_in)
+        self.targets = np.empty((n, *program.targets.shape[1:]), program.targets.dtype)
+        self.weights = np.empty(n) if program.weights.size else None
+        passes = [
+            _LAYERS[row.kind](row, numbers, self.space)
+            for row, numbers in program.layers
+            if row.kind != IDENTITY
+        ]
+        self.forward = [call for forward, _ in passes for call in forward]
+        self.backward = [call for _, backward in reversed(passes) for call in backward]
+        y, grad = (self.space.block(start, last.n_out) for start in (last.y, last.grad))
+        self.loss = program.loss(y, self.targets, grad)
+
+    def loss_of(
+        self, rows: np.ndarray | slice, normalizer: float, words: np.ndarray, drawn: np.ndarray
+    ) -> float:
+        """Return the loss of some rows."""
+        program, self.space.words, self.space.drawn = self.program, words, drawn
+        _gather(program.X, rows, self.x)
+        _gather(program.targets, rows, self.targets)
+        if self.weights is not None:
+            _gather(program.weights, rows, self.weights)
+        for call in self.forward:
+            call()
+        return self.loss(self.weights, normalizer)
+
+    def differentiate(self) -> None:
+        """Overwrite the gradients by those of the last loss."""
+        for call in self.backward:
+            call()
+
+
+def _gather(array: np.ndarray, rows: np.ndarray | slice, out: np.ndarray) -> None:
+    if isinstance(rows, slice):
+        np.copyto(out, array[rows])
+    else:
+        array.take(rows, 0, out, "clip")  # unlike "raise" it needs no buffer
+
+
+_LAYERS = {
+    DENSE: epoch_layers.dense,
+    DROPOUT: epoch_layers.dropout,
+    BATCH_NORM: epoch_layers.batch_norm,
+    RELU: epoch_layers.relu,
+    SIGMOID: epoch_layers.sigmoid,
+    TANH: epoch_layers.tanh,
+    LEAKY_RELU: of_kernels(activations.leaky_relu, activations.leaky_relu_grad, 1),
+    ELU: of_kernels(activations.elu, activations.elu_grad, 2),
+    SOFTPLUS: of_kernels(activations.softplus, activations.softplus_grad, of_x=True),
+    GELU: gated(activations.gelu, activations.gelu_grad),
+    SILU: gated(activations.silu, activations.silu_grad),
+    MISH: gated(activations.mish, activations.mish_grad),
+}
+_LOSSES: dict[int, tuple[Callable[..., BatchLoss], int]] = {  # and how many numbers it has
+    CROSS_ENTROPY: (epoch_steps.labels_loss, 1),
+    BINARY_CROSS_ENTROPY: (epoch_steps.binary_loss, 2),
+    SOFTMAX_SUM: (epoch_steps.softmax_sum, 1),
+    SIGMOID_SUM: (epoch_steps.sigmoid_sum, 1),
+    SQUARED_ERROR: (epoch_steps.squares, 1),
+    HUBER: (epoch_steps.huber, 1),
+    ABSOLUTE_ERROR: (epoch_steps.absolute, 0),
+    POISSON_SUM: (epoch_steps.poisson_sum, 0),
+}
+_RULES = {
+    NO_STEP: None,
+    DESCENT: epoch_steps.descent,
+    MOMENTUM: epoch_steps.momentum,
+    VELOCITY: epoch_steps.velocity,
+    MOMENTS: epoch_steps.moments,
+}

@@ -1,0 +1,297 @@
+"""Rows of Dask collections on the workers where they lie: partitions, and who computes on which."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from layerkit.distributed.collections import is_collection, whole_rows
+from layerkit.version import __version__
+
+_LOOK = 5  # seconds without a result after which one looks whether there are workers at all
+_PATIENCE = 60  # seconds that those which died have to be there again
+
+
+@dataclass
+class Share:
+    """What one worker computes on: its address, and the numbers of its partitions."""
+
+    worker: str
+    parts: list[int]
+
+
+class Partitions:
+    """X, y and sample_weight of Dask, row by row together, each partition on one of the workers.
+
+    Nothing of them comes to the client but what functions that are sent to them return.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    X, y, sample_weight : dask arrays or DataFrames; the last may be None
+
+    Attributes
+    ----------
+    futures : list of Future
+        Of ``(X, y, sample_weight)`` of every partition.
+    lengths : ndarray of int
+        Their rows.
+    """
+
+    version = __version__  # of the client
+
+    def __init__(self, client: Any, X: Any, y: Any, sample_weight: Any) -> None:
+        self.client = client
+        workers = self.workers()
+        pieces = [_pieces(X, "X"), _pieces(y, "y")]
+        if sample_weight is not None:
+            pieces.append(_pieces(sample_weight, "sample_weight"))
+        for name, parts in zip(("y", "sample_weight"), pieces[1:], strict=False):
+            if len(parts) != len(pieces[0]):
+                raise ValueError(
+                    f"X has {len(pieces[0])} partitions and {name} has {len(parts)}: they must be "
+                    "cut between the same rows (of arrays, rechunk one as the other)"
+                )
+        from dask import delayed
+
+        rows = enumerate(zip(*pieces, strict=True))
+        together = [delayed(_together)(self.version, i, *parts) for i, parts in rows]
+        self.shares: list[Share] = []
+        self.futures, self.wanted = self._placed(together, workers, _is_there(X))
+        self.measure()
+
+    def __len__(self) -> int:
+        return len(self.futures)
+
+    def _placed(self, together: list[Any], workers: list[str], there: bool) -> tuple[Any, Any]:
+        """Compute the partitions where X is already, else neighbours on the same worker.
+
+        So the shares of a second fit are those of the first, though Dask chooses as it likes.
+        """
+        if there:
+            return self.client.compute(together), None
+        futures: list[Any] = []
+        wanted: dict[int, list[str]] = {}
+        neighbours = np.array_split(np.arange(len(together)), len(workers))
+        for worker, own in zip(workers, neighbours, strict=True):
+            where = {"workers": [worker], "allow_other_workers": True}
+            futures += self.client.compute([together[i] for i in own], **where)
+            wanted |= {i: [worker] for i in own.tolist()}
+        return futures, wanted
+
+    def workers(self) -> list[str]:
+        """Return the addresses of the workers there are now."""
+        found = sorted(self.client.nthreads())
+        if not found:
+            raise RuntimeError(f"the cluster of {self.client!r} has no workers")
+        return found
+
+    def each(self, function: Callable[[int, Any], Any]) -> list[Any]:
+        """Return what a function makes of the number and the rows of every partition."""
+        return gathered(self.client, self._sent(function))
+
+    def change(self, function: Callable[[int, Any], Any]) -> None:
+        """Put what a function makes of every partition in its place, on its worker."""
+        self.futures = self._sent(function)
+        self.measure()
+
+    def measure(self) -> None:
+        """Count the rows."""
+        self.lengths = np.array(self.each(_count), np.int64)
+        self.ends = np.cumsum(self.lengths)
+
+    def _sent(self, function: Callable[[int, Any], Any]) -> list[Any]:
+        submit = self.client.submit
+        return [submit(function, i, part, pure=False) for i, part in enumerate(self.futures)]
+
+    def find(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the partition of each row, and its place there."""
+        parts = np.searchsorted(self.ends, rows, side="right")
+        return parts, rows - (self.ends - self.lengths)[parts]
+
+    def owner(self, rows: np.ndarray) -> np.ndarray:
+        """Return the number of the share of each row."""
+        owner = np.empty(len(self), np.int64)
+        for s, share in enumerate(self.shares):
+            owner[share.parts] = s
+        return owner[self.find(rows)[0]]
+
+    def split(self, rows: np.ndarray) -> tuple[list[tuple[Any, Any]], list[np.ndarray]]:
+        """Split rows among the shares.
+
+        Returns
+        -------
+        picks : list of (ndarray, ndarray)
+            Of each share: the positions of its rows' partitions in it, in order, and the rows'
+            places there.
+        where : list of ndarray
+            Which of the rows these are.
+        """
+        parts, places = self.find(rows)
+        owner, position = self.owner(rows), np.empty(len(self), np.int64)
+        picks, where = [], []
+        for s, share in enumerate(self.shares):
+            position[share.parts] = np.arange(len(share.parts))
+            own = np.flatnonzero(owner == s)
+            own = own[np.argsort(position[parts[own]], kind="stable")]
+            picks.append((position[parts[own]], places[own]))
+            where.append(own)
+        return picks, where
+
+    def place(self) -> None:
+        """Give every worker that is there now its share, moving as few partitions as possible.
+
+        As long as there are as many workers the shares stay, and one whose worker is gone goes to a
+        worker that has none: so nothing is summed in another order.
+        """
+        self.client.wait_for_workers(1, timeout=_PATIENCE)
+        workers = self.workers()
+        parts = np.flatnonzero(self.lengths).tolist()
+        n_shares = min(len(workers), len(parts))
+        if len(self.shares) == n_shares:
+            free = [w for w in workers if w not in {share.worker for share in self.shares}]
+            for share in self.shares:
+                if share.worker not in workers:
+                    share.worker = free.pop()
+        else:
+            held = self.client.who_has(self.futures)
+            at = self.wanted or {i: sorted(held.get(self.futures[i].key, ())) for i in parts}
+            self.shares, self.wanted = divide(parts, self.lengths, at, workers), None
+        self._move()
+
+    def _move(self) -> None:
+        """Move the partitions to the workers of their shares."""
+        held = self.client.who_has(self.futures)
+        for share in self.shares:
+            where = {"workers": [share.worker], "allow_other_workers": True, "pure": False}
+            for i in share.parts:
+                part = self.futures[i]
+                if share.worker not in held.get(part.key, ()):
+                    self.futures[i] = self.client.submit(_same, part, **where)
+
+
+def divide(
+    parts: Sequence[int], lengths: np.ndarray, at: dict[int, list[str]], workers: Sequence[str]
+) -> list[Share]:
+    """Divide partitions among workers: where they lie, unless that is far more than a fair share.
+
+    Examples
+    --------
+    >>> shares = divide([0, 1, 2], np.array([5, 5, 5]), {0: ["a"], 1: ["a"], 2: ["a"]}, ["a", "b"])
+    >>> [(share.worker, share.parts) for share in shares]
+    [('a', [0, 1]), ('b', [2])]
+    """
+    fair = math.ceil(sum(lengths[i] for i in parts) / min(len(workers), len(parts)))
+    loads = dict.fromkeys(workers, 0)
+    owned: dict[str, list[int]] = {worker: [] for worker in workers}
+    for i in sorted(parts, key=lambda i: (-lengths[i], i)):
+        holders = [w for w in at[i] if w in loads]
+        worker = min(holders, key=loads.__getitem__, default=None)
+        if worker is None or (loads[worker] and loads[worker] + lengths[i] > 1.34 * fair):
+            worker = min(workers, key=loads.__getitem__)
+        loads[worker] += int(lengths[i])
+        owned[worker].append(i)
+    _fill(owned, loads, lengths)
+    return [Share(worker, sorted(owned[worker])) for worker in workers if owned[worker]]
+
+
+def _fill(owned: dict[str, list[int]], loads: dict[str, int], lengths: np.ndarray) -> None:
+    """Let workers that have nothing take a partition of those that have several."""
+    for idle in [worker for worker, parts in owned.items() if not parts]:
+        several = [worker for worker, parts in owned.items() if len(parts) > 1]
+        if not several:
+            return
+        giver = max(several, key=loads.__getitem__)
+        i = owned[giver].pop()
+        owned[idle].append(i)
+        loads[giver] -= int(lengths[i])
+        loads[idle] += int(lengths[i])
+
+
+def gathered(client: Any, futures: list[Any]) -> list[Any]:
+    """Return results, or raise what a task raised, or what there is to say if nobody computes."""
+    from distributed import as_completed
+
+    seen = time.monotonic()
+    while True:
+        try:
+            for _ in as_completed(futures, loop=client.loop, timeout=_LOOK):
+                pass
+        except TimeoutError:
+            if client.nthreads():
+                seen = time.monotonic()
+            elif time.monotonic() - seen > _PATIENCE:
+                raise RuntimeError(
+                    f"all workers of {client!r} have been gone for {_PATIENCE} seconds"
+                ) from None
+        else:
+            return client.gather(futures)
+
+
+def check_version(of_client: str) -> None:
+    """Refuse, on a worker, to compute for a client that has another layerkit.
+
+    Examples
+    --------
+    >>> check_version("0.0.1")
+    Traceback (most recent call last):
+    RuntimeError: all workers must have the client's layerkit 0.0.1, one has ...
+    """
+    if of_client != __version__:
+        raise RuntimeError(
+            f"all workers must have the client's layerkit {of_client}, one has {__version__}: "
+            "install the same on all machines"
+        )
+
+
+def _is_there(X: Any) -> bool:
+    """Whether workers have the partitions already."""
+    from distributed import futures_of
+
+    return bool(futures_of(X))
+
+
+def _pieces(data: Any, name: str) -> list[Any]:
+    """Return the partitions, to be computed."""
+    if not is_collection(data) or not hasattr(data, "to_delayed"):
+        raise TypeError(
+            f"{name} must be a Dask array, DataFrame or Series, as X is a Dask collection, got "
+            f"{type(data).__name__}"
+        )
+    if hasattr(data, "numblocks"):
+        return whole_rows(data).to_delayed().ravel().tolist()
+    return data.to_delayed()
+
+
+def _together(
+    version: str, i: int, X: Any, y: Any, sample_weight: Any = None
+) -> tuple[Any, Any, Any]:
+    check_version(version)
+    y = np.asarray(y)
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if len(y) != len(X):
+        raise ValueError(f"partition {i}: X has {len(X)} rows and y has {len(y)}")
+    if sample_weight is None:
+        return X, y, None
+    weight = np.asarray(sample_weight, np.float64)
+    if weight.shape != (len(X),):
+        raise ValueError(
+            f"partition {i}: sample_weight must have one weight for each of the {len(X)} rows of "
+            f"X, got {weight.shape}"
+        )
+    if not np.isfinite(weight).all() or (weight < 0).any():
+        raise ValueError(f"partition {i}: sample_weight must be finite and not negative")
+    return X, y, weight
+
+
+def _count(i: int, part: Any) -> int:
+    return len(part[1])
+
+
+def _same(part: Any) -> Any:
+    return part

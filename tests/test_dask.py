@@ -1,0 +1,383 @@
+"""Dask collections: trained on where they lie, with the result of one machine, or as said."""
+
+import threading
+import time
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from layerkit import (
+    BatchNorm,
+    Dense,
+    Dropout,
+    MLPClassifier,
+    MLPRegressor,
+    ReLU,
+    SequentialClassifier,
+    SequentialRegressor,
+    TabularClassifier,
+    Tanh,
+)
+from layerkit.distributed import data_parallel
+from layerkit.distributed.partitions import Partitions
+from layerkit.losses import GaussianNLL
+from layerkit.optimizers import SGD
+
+dask = pytest.importorskip("dask")
+da = pytest.importorskip("dask.array")
+dd = pytest.importorskip("dask.dataframe")
+distributed = pytest.importorskip("distributed")
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((240, 4))
+LABELS = np.array(["blue", "green", "red"])[(X[:, 0] > 0).astype(int) + (X[:, 1] > 0.5)]
+NUMBERS = np.sin(X[:, 0]) + X[:, 1]
+WEIGHT = rng.random(240) * (np.arange(240) % 7 > 0)
+CUTS = (70, 0, 110, 20, 40)  # unequal, one empty
+
+
+def collection(array, cuts=CUTS):
+    return da.from_array(array, chunks=(cuts, *array.shape[1:]))
+
+
+@pytest.fixture(scope="module")
+def client():
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def classifier(**options):
+    known = {"max_iter": 2, "batch_size": 60, "random_state": 0, "n_iter_no_change": None}
+    return SequentialClassifier([Dense(6), Tanh()], **known | options)
+
+
+def regressor(**options):
+    known = {"max_iter": 2, "batch_size": 60, "random_state": 0, "n_iter_no_change": None}
+    return SequentialRegressor([Dense(6), Tanh()], **known | options)
+
+
+def mlp(kind=MLPClassifier, **options):
+    return kind(hidden_layer_sizes=(6,), max_iter=2, batch_size=60, random_state=0, **options)
+
+
+# ---------------------------------------------------------------- as on one machine
+
+EXACT = {
+    "classifier": (classifier, LABELS, {}),
+    "clipped": (classifier, LABELS, {"optimizer": SGD(0.5, momentum=0.9, clip_norm=0.1)}),
+    "early stopping": (classifier, LABELS, {"early_stopping": True}),
+    "balanced": (classifier, LABELS, {"class_weight": "balanced"}),
+    "in order": (classifier, LABELS, {"shuffle": False}),
+    "two columns of classes": (classifier, np.column_stack([LABELS, LABELS[::-1]]), {}),
+    "regressor": (regressor, NUMBERS, {"early_stopping": True}),
+    "two columns": (regressor, np.column_stack([NUMBERS, X[:, 2]]), {}),
+    "MLP": (mlp, LABELS, {"early_stopping": True}),
+    "MLP sgd": (mlp, LABELS, {"solver": "sgd", "learning_rate": "adaptive", "alpha": 0.5}),
+    "MLP regressor": (lambda **options: mlp(MLPRegressor, **options), NUMBERS, {}),
+}
+
+
+@pytest.mark.parametrize("case", EXACT)
+def test_sync_every_1_is_one_machine(case, client):
+    make, y, options = EXACT[case]
+    weighted = list(EXACT).index(case) % 2 == 0
+    weight = WEIGHT if weighted else None
+    one = make(**options).fit(X, y, weight)
+    with data_parallel(client, sync_every=1):
+        many = make(**options).fit(
+            collection(X), collection(y), collection(weight) if weighted else None
+        )
+    np.testing.assert_allclose(
+        many.network_.flat_params, one.network_.flat_params, rtol=0, atol=1e-12
+    )
+    np.testing.assert_allclose(many.history_["loss"], one.history_["loss"], rtol=1e-12)
+    for column in ("validation_loss", "validation_score"):
+        if column in one.history_.columns:
+            np.testing.assert_allclose(many.history_[column], one.history_[column], rtol=1e-12)
+    assert many.n_features_in_ == 4 and many.best_iter_ == one.best_iter_
+
+
+def test_float32_is_equal_to_rounding(client):
+    one = classifier().fit(X.astype(np.float32), LABELS)
+    with data_parallel(client, sync_every=1):
+        many = classifier().fit(collection(X.astype(np.float32)), collection(LABELS))
+    assert many.network_.dtype == np.float32
+    np.testing.assert_allclose(many.network_.flat_params, one.network_.flat_params, atol=1e-5)
+
+
+def test_tables_keep_their_names_and_categories_may_be_on_one_worker_only(client):
+    table = pd.DataFrame(X, columns=list("abcd"))
+    order = np.argsort(LABELS, kind="stable")  # so that each partition has one or two classes
+    table, y = table.iloc[order].reset_index(drop=True), pd.Series(LABELS[order])
+    dask_table, dask_y = dd.from_pandas(table, npartitions=4), dd.from_pandas(y, npartitions=4)
+    one = classifier().fit(table, y)
+    with data_parallel(client, sync_every=1):
+        many = classifier().fit(dask_table, dask_y)
+    assert many.classes_.tolist() == ["blue", "green", "red"]
+    assert many.feature_names_in_.tolist() == list("abcd")
+    np.testing.assert_allclose(many.network_.flat_params, one.network_.flat_params, atol=1e-12)
+    predicted = many.predict(dask_table)
+    np.testing.assert_array_equal(predicted.compute(), one.predict(table))
+
+
+def test_validation_rows_may_be_collections_and_may_be_in_memory(client):
+    own = {"X_val": X[:50], "y_val": LABELS[:50]}
+    one = classifier().fit(X, LABELS, **own)
+    lazy = {"X_val": collection(X[:50], (20, 30)), "y_val": collection(LABELS[:50], (20, 30))}
+    for validation in (own, lazy):
+        with data_parallel(client, sync_every=1):
+            many = classifier().fit(collection(X), collection(LABELS), **validation)
+        for column in ("validation_loss", "validation_score"):
+            np.testing.assert_allclose(many.history_[column], one.history_[column], rtol=1e-12)
+
+
+def test_warm_start_and_partial_fit_go_on(client):
+    one, many = classifier(warm_start=True), classifier(warm_start=True)
+    for _ in range(2):
+        one.fit(X, LABELS)
+        with data_parallel(client, sync_every=1):
+            many.fit(collection(X), collection(LABELS))
+    one.partial_fit(X, LABELS)
+    with data_parallel(client, sync_every=1):
+        many.partial_fit(collection(X), collection(LABELS))
+    assert many.n_iter_ == 5
+    np.testing.assert_allclose(many.network_.flat_params, one.network_.flat_params, atol=1e-12)
+
+
+# ---------------------------------------------------------------- local SGD, noise, statistics
+
+
+def test_local_steps_learn_and_give_the_same_twice(client):
+    def fit():
+        with data_parallel(client, sync_every=3):
+            return classifier(max_iter=4, batch_size=20).fit(collection(X), collection(LABELS))
+
+    first, second = fit(), fit()
+    np.testing.assert_array_equal(first.network_.flat_params, second.network_.flat_params)
+    assert first.history_["sync_every"].tolist() == [3] * 4
+    assert first.loss_curve_[-1] < first.loss_curve_[0]
+
+
+def test_the_mean_of_one_local_round_is_by_rows(client):
+    """Of one round of plain steps on parts of the rows: the weighted mean of what each gives."""
+    cuts = (200, 40)
+    common = {"batch_size": 120, "shuffle": False, "optimizer": SGD(0.1), "max_iter": 1}
+    with data_parallel(client, sync_every=2):
+        many = classifier(**common).fit(collection(X, cuts), collection(LABELS, cuts))
+    alone = classifier(**common).fit(X, LABELS)
+    assert many.history_["sync_every"].tolist() == [2]
+    assert abs(many.network_.flat_params - alone.network_.flat_params).max() < 0.02
+    assert many.optimizer_ is not alone.optimizer_
+
+
+def test_how_often_to_average_is_chosen_and_reported(client):
+    with data_parallel(client):
+        history = classifier(max_iter=5).fit(collection(X), collection(LABELS)).history_
+    every = history["sync_every"]
+    assert every[0] == 1 and (every[1:] == every[1]).all() and 1 <= every[1] <= 4
+    assert history["workers"].tolist() == [2] * 5 and not history["repeated"].any()
+
+
+def test_batch_norm_averages_statistics_and_never_sees_one_row(client):
+    layers = [Dense(6), BatchNorm(), ReLU(), Dropout(0.2)]
+    fits = []
+    for _ in range(2):
+        with data_parallel(client, sync_every=1):
+            model = SequentialClassifier(layers, max_iter=2, batch_size=8, random_state=0)
+            fits.append(model.fit(collection(X[:60], (50, 10)), collection(LABELS[:60], (50, 10))))
+    first, second = (model.network_ for model in fits)
+    np.testing.assert_array_equal(first.flat_params, second.flat_params)
+    mean = first[1].buffers["running_mean"]
+    assert np.isfinite(mean).all() and mean.any()
+
+
+# ---------------------------------------------------------------- around the fit
+
+
+def test_callbacks_checkpoints_and_ctrl_c_are_as_on_one_machine(client, tmp_path):
+    class Interrupt:
+        def __call__(self, state):
+            epochs.append(state.epoch)
+            if state.epoch == 2:
+                raise KeyboardInterrupt
+
+    epochs = []
+    file = {"checkpoint": tmp_path / "run.npz"}
+    data = collection(X), collection(LABELS)
+    with data_parallel(client, sync_every=1):
+        whole = classifier(max_iter=4).fit(*data)
+        model = classifier(max_iter=4).set_callbacks(Interrupt())
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(*data, **file)
+        assert epochs == [1, 2] and model.n_iter_ == 2
+        model = classifier(max_iter=4).fit(*data, **file, resume=True)
+    assert model.n_iter_ == 4
+    np.testing.assert_allclose(model.network_.flat_params, whole.network_.flat_params, atol=1e-12)
+
+
+def test_two_fits_at_once_do_not_disturb_each_other(client):
+    found = {}
+
+    def fit(seed):
+        with data_parallel(client, sync_every=1):
+            found[seed] = classifier(random_state=seed).fit(collection(X), collection(LABELS))
+
+    threads = [threading.Thread(target=fit, args=(seed,)) for seed in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for seed, model in found.items():
+        alone = classifier(random_state=seed).fit(X, LABELS).network_.flat_params
+        np.testing.assert_allclose(model.network_.flat_params, alone, atol=1e-12)
+
+
+def test_a_late_worker_is_used_from_the_next_epoch_and_a_lost_one_is_not_missed():
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
+    )
+    with cluster, distributed.Client(cluster, set_as_default=False) as client:
+
+        def scale(state):
+            if state.epoch in (1, 3):
+                n_workers = 2 if state.epoch == 1 else 1
+                cluster.scale(n_workers)
+                until = time.monotonic() + 30
+                while len(client.nthreads()) != n_workers and time.monotonic() < until:
+                    time.sleep(0.05)
+
+        model = classifier(max_iter=4).set_callbacks(scale)
+        with data_parallel(client, sync_every=1):
+            model.fit(collection(X), collection(LABELS))
+    assert model.history_["workers"].tolist() == [1, 2, 2, 1]
+    alone = classifier(max_iter=4).fit(X, LABELS).network_.flat_params
+    np.testing.assert_allclose(model.network_.flat_params, alone, atol=1e-12)
+
+
+# ---------------------------------------------------------------- predicting
+
+
+def test_predictions_are_lazy_and_those_of_arrays():
+    model = classifier().fit(X, LABELS)
+    lazy = da.from_array(X, chunks=(100, 3))
+    for name in ("predict", "predict_proba", "predict_log_proba", "decision_function", "transform"):
+        found, wanted = getattr(model, name)(lazy), getattr(model, name)(X)
+        assert isinstance(found, da.Array) and found.dtype == wanted.dtype
+        assert found.shape == wanted.shape
+        np.testing.assert_array_equal(found.compute(scheduler="sync"), wanted)
+    with pytest.raises(ValueError, match="features"):
+        model.predict(lazy[:, :3])
+    with dask.config.set(scheduler="sync"):
+        assert model.score(lazy, collection(LABELS)) == model.score(X, LABELS)
+
+
+def test_predictions_of_tables_with_an_empty_partition():
+    table = pd.DataFrame(X, columns=list("abcd"))
+    model = regressor(loss=GaussianNLL()).fit(table, NUMBERS)
+    lazy = dd.from_pandas(table, npartitions=3)
+    lazy = lazy[lazy["a"] < 10]
+    lazy = dd.concat([lazy, lazy[lazy["a"] > 10]])
+    y, std = model.predict(lazy, return_std=True)
+    for found, wanted in zip((y, std), model.predict(table, return_std=True), strict=True):
+        np.testing.assert_array_equal(found.compute(scheduler="sync"), wanted)
+
+
+# ---------------------------------------------------------------- wrong use
+
+
+def nan_in_one_partition():
+    spoilt = X.copy()
+    spoilt[100, 2] = np.nan
+    return collection(spoilt), collection(LABELS)
+
+
+WRONG = {
+    "y in memory": (
+        lambda: (collection(X), LABELS),
+        TypeError,
+        "y must be a Dask.*ndarray",
+    ),
+    "X in memory": (lambda: (X, LABELS), TypeError, r"within data_parallel\(client\).*ndarray"),
+    "other partitions": (
+        lambda: (collection(X), collection(LABELS, (120, 120))),
+        ValueError,
+        "X has 5 partitions and y has 2.*rechunk",
+    ),
+    "other lengths": (
+        lambda: (collection(X), collection(LABELS, (60, 10, 110, 20, 40))),
+        ValueError,
+        "partition [01]: X has [70]+ rows and y has [160]+",
+    ),
+    "not finite": (nan_in_one_partition, ValueError, "partition 2: Input X contains NaN"),
+    "no rows": (
+        lambda: (collection(X[:0], (0, 0)), collection(LABELS[:0], (0, 0))),
+        ValueError,
+        "X has no rows",
+    ),
+    "negative weight": (
+        lambda: (collection(X), collection(LABELS), collection(-WEIGHT)),
+        ValueError,
+        "partition [0-4]: sample_weight must be finite and not negative",
+    ),
+    "weights of zero": (
+        lambda: (collection(X), collection(LABELS), collection(WEIGHT * 0)),
+        ValueError,
+        "zero for all rows",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_data_that_do_not_fit_are_refused(case, client):
+    make, error, message = WRONG[case]
+    model = classifier()
+    with data_parallel(client), pytest.raises(error, match=message):
+        model.fit(*make())
+    assert not hasattr(model, "network_")
+
+
+def test_wrong_use_is_refused(client, monkeypatch):
+    data = collection(X), collection(LABELS)
+    with data_parallel(client), pytest.raises(ValueError, match="L-BFGS needs all rows at once"):
+        classifier(optimizer="lbfgs").fit(*data)
+    with pytest.raises(ValueError, match="sync_every must be 'auto' or a positive integer, got 0"):
+        data_parallel(client, sync_every=0).__enter__()
+    with pytest.raises(ValueError, match="sync_every=3 is for a Dask client"):
+        data_parallel("all", sync_every=3).__enter__()
+    with pytest.raises(TypeError, match=r"TabularClassifier fits tables in memory.*compute"):
+        TabularClassifier().fit(*data)
+    with data_parallel(client), pytest.raises(ValueError, match="groups are for arrays"):
+        classifier().fit(*data, groups=LABELS)
+    monkeypatch.setattr(Partitions, "version", "0.0.1")
+    with (
+        data_parallel(client),
+        pytest.raises(RuntimeError, match=r"must have the client's layerkit 0\.0\.1, one has"),
+    ):
+        classifier().fit(*data)
+
+
+def test_no_client_and_no_workers_are_said():
+    data = collection(X), collection(LABELS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(RuntimeError, match="needs a client: `from distributed import Client`"):
+            classifier().fit(*data)
+        cluster = distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0")
+        with (
+            cluster,
+            distributed.Client(cluster),
+            pytest.raises(RuntimeError, match="has no workers"),
+        ):
+            classifier().fit(*data)

@@ -1,0 +1,158 @@
+"""Kernels choose among algorithms by size: on both sides of every border the result is the same."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from layerkit import Dense, LogSoftmax, ReLU, Sequential, Tanh, kernels
+from layerkit.fused.planning import plan
+from layerkit.kernels._numpy import convolution, pooling
+from layerkit.kernels._numpy.windows import output_sizes
+
+numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="needs Numba")
+compiled = pytest.param("numba", marks=[numba, pytest.mark.slow])  # it takes long to compile all
+each_backend = pytest.mark.parametrize("backend", ["numpy", compiled])
+
+
+def taps_by_hand(x, kernel_size, stride, padding, dilation):
+    """Windows of padded images in float64, by loops over the taps: (n, oh, ow, kh, kw, c)."""
+    (top, bottom), (left, right) = padding
+    framed = np.pad(x.astype(np.float64), ((0, 0), (top, bottom), (left, right), (0, 0)))
+    high, wide = output_sizes(x.shape[1:3], kernel_size, stride, padding, dilation)
+    windows = np.empty((len(x), high, wide, *kernel_size, x.shape[3]))
+    for i, j in np.ndindex(*kernel_size):
+        rows = slice(i * dilation[0], i * dilation[0] + (high - 1) * stride[0] + 1, stride[0])
+        columns = slice(j * dilation[1], j * dilation[1] + (wide - 1) * stride[1] + 1, stride[1])
+        windows[:, :, :, i, j] = framed[:, rows, columns]
+    return windows
+
+
+def convolution_by_hand(x, kernel, bias, grad, groups, **geometry):
+    """Return y, dL/dkernel and dL/dx, the last as the adjoint of y in one number of x at a time."""
+    windows = taps_by_hand(x, kernel.shape[:2], **geometry)
+    c, out = kernel.shape[2], kernel.shape[3] // groups
+    y, dw = np.empty(grad.shape), np.empty(kernel.shape)
+    for g in range(groups):
+        seen, made = windows[..., g * c : (g + 1) * c], slice(g * out, (g + 1) * out)
+        part = kernel[..., made].astype(np.float64)
+        y[..., made] = np.tensordot(seen, part, 3)
+        dw[..., made] = np.tensordot(seen, grad[..., made].astype(np.float64), ([0, 1, 2],) * 2)
+    return y + bias, dw
+
+
+# Channels in and out of a group, on both sides of what the algorithms ask for: few channels (4),
+# vectors of 8, Winograd's from 8 and 16 compiled, from 32 and 64 in NumPy.
+CHANNELS = [
+    (1, 1), (1, 9), (4, 5), (5, 4), (7, 8), (8, 7), (8, 8), (9, 8), (1, 64), (64, 1), (7, 64),
+    (15, 16), (16, 15), (16, 16), (17, 33), (31, 64), (32, 63), (63, 32), (32, 64), (64, 32),
+    (33, 65),
+]  # fmt: skip
+# kernel size, stride, dilation, groups
+GEOMETRY = [
+    ((3, 3), (1, 1), (1, 1), 1),
+    ((5, 5), (1, 1), (1, 1), 1),
+    ((2, 2), (1, 1), (1, 1), 1),
+    ((3, 5), (1, 1), (1, 1), 1),
+    ((3, 3), (2, 1), (1, 1), 1),
+    ((3, 3), (1, 1), (1, 2), 1),
+    ((3, 3), (1, 1), (1, 1), 2),
+]
+
+
+@each_backend
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("geometry", GEOMETRY)
+def test_a_convolution_is_the_same_whoever_computes_it(geometry, dtype, backend, rng):
+    size, stride, dilation, groups = geometry
+    options = dict(stride=stride, padding=((1, 1), (0, 1)), dilation=dilation)
+    with kernels.use(backend):
+        for c_in, c_out in CHANNELS:
+            x = rng.standard_normal((2, 8, 9, groups * c_in)).astype(dtype)
+            kernel = rng.standard_normal((*size, c_in, groups * c_out)).astype(dtype)
+            bias = rng.standard_normal(groups * c_out).astype(dtype)
+            outputs = output_sizes(x.shape[1:3], size, **options)
+            grad = rng.standard_normal((2, *outputs, groups * c_out)).astype(dtype)
+            y, dw = convolution_by_hand(x, kernel, bias, grad, groups, **options)
+            scale = np.sqrt(c_in * np.prod(size)), np.sqrt(2 * np.prod(outputs))
+            accuracy = 2e-4 if dtype == np.float32 else 1e-11
+            for algorithm in ("auto", "direct", "winograd"):
+                more = dict(groups=groups, algorithm=algorithm, **options)
+                found = kernels.conv2d(x, kernel, bias, **more)
+                np.testing.assert_allclose(found, y, rtol=0, atol=accuracy * scale[0])
+                of_kernel = np.full_like(kernel, np.nan)
+                kernels.conv2d_kernel_grad(x, grad, of_kernel, **more)
+                np.testing.assert_allclose(of_kernel, dw, rtol=0, atol=accuracy * scale[1])
+                dx = kernels.conv2d_input_grad(grad, kernel, x.shape, **more)
+                # The adjoint: <y - b, G> is <x, dL/dx>.
+                inner = np.vdot(y - bias, grad)
+                size_of_it = np.linalg.norm(y) * np.linalg.norm(grad)
+                assert abs(np.vdot(x.astype(float), dx) - inner) < accuracy * size_of_it
+
+
+@pytest.mark.parametrize("at", [-1, 0, 1])
+@pytest.mark.parametrize("channels", [2, 6])
+def test_parts_of_a_batch_are_put_together(channels, at, monkeypatch, rng):
+    """Chunks of 1, of a number that leaves a rest, and one for all."""
+    n, kernel = 5, rng.standard_normal((3, 3, channels, 4))
+    x, options = rng.standard_normal((n, 6, 7, channels)), dict(padding=((1, 1), (1, 1)))
+    grad = rng.standard_normal((n, 6, 7, 4))
+
+    def results():
+        dw = np.empty_like(kernel)
+        kernels.conv2d_kernel_grad(x, grad, dw, **options)
+        dx = kernels.conv2d_input_grad(grad, kernel, x.shape, **options)
+        return kernels.conv2d(x, kernel, None, **options), dw, dx
+
+    with kernels.use("numpy"):
+        whole = results()
+        for samples in (1, 2, 3, 4, 5, 6):
+            of_one = 6 * 7 * 9 * channels * 8
+            monkeypatch.setattr(convolution, "CHUNK_BYTES", samples * of_one + at)
+            for ours, expected in zip(results(), whole, strict=True):
+                np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
+
+
+@each_backend
+@pytest.mark.parametrize("size", [(15, 17), (16, 16), (1, 257), (257, 1), (1, 256), (2, 2), (1, 1)])
+def test_maxima_of_windows_of_any_number_of_taps(size, backend, rng):
+    """In 8 bits there are 256 of them; beyond, other code runs."""
+    x = rng.standard_normal((2, size[0] + 2, size[1] + 1, 3))
+    x[:, -1, -1], x[0, 0, 0] = 9, 8  # the last tap of one window, the first of another
+    windows = taps_by_hand(x, size, (1, 1), ((0, 0), (0, 0)), (1, 1))
+    flat = windows.reshape(*windows.shape[:3], -1, 3)
+    with kernels.use(backend):
+        y, argmax = kernels.max_pool2d(x, size, (1, 1))
+        np.testing.assert_array_equal(y, flat.max(axis=3))
+        np.testing.assert_array_equal(argmax, flat.argmax(axis=3))
+        dx = kernels.max_pool2d_input_grad(np.ones_like(y), argmax, x.shape, size, (1, 1))
+    expected = np.zeros_like(x)
+    for n, i, j, c in np.ndindex(y.shape):
+        a, b = divmod(int(argmax[n, i, j, c]), size[1])
+        expected[n, i + a, j + b, c] += 1
+    np.testing.assert_array_equal(dx, expected)
+
+
+@pytest.mark.parametrize("bytes_at_once", [1, 8 * 12 * 3 - 1, 8 * 12 * 3, 8 * 12 * 3 + 1, 10**6])
+def test_pooling_in_parts(bytes_at_once, monkeypatch, rng):
+    x = rng.standard_normal((5, 6, 8, 3))
+    with kernels.use("numpy"):
+        whole = kernels.max_pool2d(x, (2, 2), (2, 2))
+        monkeypatch.setattr(pooling, "CHUNK_BYTES", bytes_at_once)
+        for ours, expected in zip(kernels.max_pool2d(x, (2, 2), (2, 2)), whole, strict=True):
+            np.testing.assert_array_equal(ours, expected)
+
+
+@each_backend
+@pytest.mark.parametrize("rows", [1, 2, 4095, 4096, 4097])
+def test_a_plan_infers_what_the_layers_do_however_many_rows(rows, backend, rng):
+    network = Sequential([Dense(8), ReLU(), Dense(5), Tanh(), Dense(3), LogSoftmax()])
+    network.build(6, random_state=0, dtype=np.float32)
+    x = rng.standard_normal((rows, 6)).astype(np.float32)
+    with kernels.use(backend):
+        planned = plan(network)
+        expected = x
+        for layer in network.layers:
+            expected = layer.infer(expected)
+        np.testing.assert_allclose(planned.infer(x), expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(planned.forward(x), expected, rtol=1e-5, atol=1e-6)
