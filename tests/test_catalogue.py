@@ -254,7 +254,7 @@ def test_the_page_avoids_what_github_cannot_set():
         for h in re.findall(r"^### (.*)$", page, re.MULTILINE)
     }
     assert set(re.findall(r"\]\(#(.*?)\)", page)) == headings
-    for file in re.findall(r"\]\((layerkit/.*?)\)", page):
+    for file in re.findall(r"\]\((\.\./layerkit/.*?)\)", page):
         assert (PAGE.parent / file).is_file()
 
 

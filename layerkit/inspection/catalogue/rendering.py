@@ -254,7 +254,7 @@ def _section(entry: Entry) -> str:
     inference += [line.text for line in entry.inference_lines]
     blocks = [
         f"### {entry.name}",
-        f"{entry.computes} Code: [{entry.file}]({entry.file})",
+        f"{entry.computes} Code: [{entry.file}](../{entry.file})",
         *(
             f"{title.capitalize()}:\n\n```math\n{aligned(lines)}\n```"
             for title, lines in groups(entry).items()
