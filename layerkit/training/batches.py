@@ -284,10 +284,10 @@ def as_batches(
     data: Any, batch_size: int, rng: np.random.Generator | None = None
 ) -> ArrayBatches | StreamedBatches:
     """Tell arrays from a stream of batches."""
-    refuse_collection(data, "data")
     if isinstance(data, tuple) and len(data) in (2, 3) and not isinstance(data[0], tuple):
         X, y, sample_weight = (*data, None)[:3]
         return ArrayBatches(X, y, sample_weight, batch_size, rng)
+    refuse_collection(data, "data")
     if isinstance(data, Iterable) and not hasattr(data, "dtype"):
         return StreamedBatches(data)
     raise ValueError(
@@ -318,7 +318,8 @@ def _checked(X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any, Any]:
     Of rows of unequal length, targets and weights of every step are rows of unequal length too.
     """
     for values, name in ((X, "X"), (y, "y"), (sample_weight, "sample_weight")):
-        refuse_collection(values, name)
+        if values is not None and type(values) is not np.ndarray:
+            refuse_collection(values, name)
     if hasattr(X, "tocsr"):
         X = X.tocsr()
     elif type(X) is not np.ndarray:
