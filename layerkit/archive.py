@@ -149,6 +149,9 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             yield file
         return
     path = Path(os.path.realpath(path))  # through a link, to the file that it names
+    if not path.parent.is_dir():
+        code = errno.ENOTDIR if path.parent.exists() else errno.ENOENT
+        raise OSError(code, f"there is no folder {os.fspath(path.parent)!r} to write to", given)
     temporary = path.with_name(f"{_temporary(path)}{secrets.token_hex(4)}.tmp")
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
     try:
@@ -162,7 +165,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError) and error.filename == os.fspath(temporary):
+        if isinstance(error, OSError) and str(error.filename) == os.fspath(temporary):
             error.filename = given  # what the user knows of
         raise
     _sync_folder(path.parent)

@@ -12,6 +12,7 @@ table. A layer that reads a row in order, as LSTM does, is given the whole objec
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -290,6 +291,45 @@ def step_values(rows: Sequences, values: Any, name: str) -> Sequences | None:
     )
 
 
+def is_collection(data: Any) -> bool:
+    """Whether it is one of Dask, which is not imported to find out.
+
+    Parameters
+    ----------
+    data : object
+
+    Returns
+    -------
+    answer : bool
+        False as long as nobody has imported Dask.
+    """
+    dask = sys.modules.get("dask")
+    return dask is not None and dask.is_dask_collection(data)
+
+
+def refuse_collection(data: Any, name: str) -> None:
+    """Refuse a Dask collection where arrays are needed: NumPy would fetch it, unasked, as a whole.
+
+    Parameters
+    ----------
+    data : object
+        Anything.
+    name : str
+        What an error calls it.
+
+    Raises
+    ------
+    TypeError
+        If it is one.
+    """
+    if is_collection(data):
+        raise TypeError(
+            f"{name} is a Dask collection ({type(data).__name__}), but rows in memory are needed "
+            "here: call .compute() on it. Estimators train and predict on collections where they "
+            "lie: fit(X, y), within layerkit.distributed.data_parallel(client)"
+        )
+
+
 def as_sequences(x: Any) -> Any:
     """Turn a list of arrays ``(time_i, n_features)`` into `Sequences`; leave all else as it is.
 
@@ -308,7 +348,7 @@ def as_sequences(x: Any) -> Any:
     Raises
     ------
     TypeError
-        If x is an iterator, which could be read only once.
+        If x is an iterator, which could be read only once, or a Dask collection.
     ValueError
         If the rows are no sequences, as `Sequences` says.
     """
@@ -317,6 +357,7 @@ def as_sequences(x: Any) -> Any:
             f"rows must be a list of arrays, got a {type(x).__name__}, which can be read only once;"
             " list(...) makes a list of it"
         )
+    refuse_collection(x, "X")
     holds_objects = getattr(x, "dtype", None) == np.dtype(object) and x.ndim == 1
     rows: Any = list(x) if holds_objects else x if isinstance(x, list | tuple) else []
     return Sequences(rows) if _are_rows(rows) else x

@@ -53,6 +53,7 @@ class Tree(Parameterized):
     output_shape: Shape = None  # type: ignore[assignment]
     dtype: np.dtype = None  # type: ignore[assignment]
     follower_init: Initializer | None = None
+    may_be_stateful: bool = True  # in what it is a part of
     needs_input_grad: bool = True
     _trainable = True
     _declared: Mapping[str, Declaration] = MappingProxyType({})
@@ -163,7 +164,7 @@ class Tree(Parameterized):
         layers = []
         for path, layer in self.walk():
             layer.path, layer.dtype, layer._own_params = path, dtype, None
-            layer.name, layer.follower_init = "", None
+            layer.name, layer.follower_init, layer.may_be_stateful = "", None, True
             vars(layer).pop("_shown_params", None)
             vars(layer).pop("_shown_grads", None)
             layers.append(layer)

@@ -15,15 +15,19 @@ from layerkit import (
     MLPClassifier,
     MLPRegressor,
     ReLU,
+    Sequential,
     SequentialClassifier,
     SequentialRegressor,
     TabularClassifier,
     Tanh,
+    check_gradients,
 )
 from layerkit.distributed import data_parallel
 from layerkit.distributed.partitions import Partitions
-from layerkit.losses import GaussianNLL
+from layerkit.inspection import HealthMonitor, health
+from layerkit.losses import GaussianNLL, MeanSquaredError
 from layerkit.optimizers import SGD
+from layerkit.training import train
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -381,3 +385,61 @@ def test_no_client_and_no_workers_are_said():
             pytest.raises(RuntimeError, match="has no workers"),
         ):
             classifier().fit(*data)
+
+
+# ---------------------------------------------------------------- where rows in memory are needed
+
+Y = NUMBERS[:, np.newaxis]
+OTHERS = {
+    "train": lambda net, X, y, w: train(net, MeanSquaredError(), SGD(), (X, y, w), epochs=1),
+    "train on batches": lambda net, X, y, w: train(
+        net, MeanSquaredError(), SGD(), [(X, y, w)], epochs=1
+    ),
+    "validation": lambda net, X, y, w: train(
+        net, MeanSquaredError(), SGD(), (globals()["X"], Y), epochs=1, validation_data=(X, y, w)
+    ),
+    "health": lambda net, X, y, w: health(net, X, y, sample_weight=w),
+    "health monitor": lambda net, X, y, w: train(
+        net, MeanSquaredError(), SGD(), (X, y, w), epochs=1, callbacks=[HealthMonitor()]
+    ),
+    "fit": lambda net, X, y, w: SequentialRegressor([Dense(2)], max_iter=1).fit(X, y, w),
+}
+LAZY = {"array": collection, "frame": lambda a: dd.from_pandas(pd.DataFrame(a), npartitions=2)}
+
+
+@pytest.mark.parametrize("lazily", LAZY)
+@pytest.mark.parametrize("name", ["X", "y", "sample_weight"])
+@pytest.mark.parametrize("what", OTHERS)
+def test_nothing_is_fetched_unasked(what, name, lazily):
+    if what == "fit" and name == "X":
+        pytest.skip("it trains on them")
+    given = {"X": X, "y": Y, "sample_weight": WEIGHT}
+    given[name] = LAZY[lazily](given[name])
+    net = Sequential([Dense(3), Tanh(), Dense(1)]).build(4, random_state=0)
+    before = net.flat_params.copy()
+    with (
+        dask.config.set(scheduler=refuse_to_compute),
+        pytest.raises(
+            TypeError, match=rf"{name} is a Dask collection .*\.compute\(\).*fit.*data_parallel"
+        ),
+    ):
+        OTHERS[what](net, *given.values())
+    np.testing.assert_array_equal(net.flat_params, before)
+
+
+def refuse_to_compute(*_, **__):
+    raise AssertionError("fetched")
+
+
+@pytest.mark.parametrize("lazily", LAZY)
+def test_a_network_takes_no_collection(lazily):
+    net = Sequential([Dense(3), Tanh(), Dense(1)]).build(4, random_state=0)
+    rows = LAZY[lazily](X)
+    with dask.config.set(scheduler=refuse_to_compute):
+        for call in (net.infer, net.forward, Sequential([Dense(2)]).infer):
+            with pytest.raises(TypeError, match=r"X is a Dask collection .*\.compute\(\)"):
+                call(rows)
+        with pytest.raises(TypeError, match="X is a Dask collection"):
+            check_gradients(net, x=rows)
+        with pytest.raises(TypeError, match="data is a Dask collection"):
+            train(net, MeanSquaredError(), SGD(), rows, epochs=1)

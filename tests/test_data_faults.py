@@ -5,9 +5,12 @@ import io
 import os
 import pickle
 import warnings
+from decimal import Decimal
+from fractions import Fraction
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, TransformerMixin, clone, is_regressor
@@ -52,8 +55,12 @@ from layerkit.losses import (
     CategoricalCrossEntropy,
     Focal,
     Hinge,
+    Huber,
+    LogCosh,
     Loss,
+    MeanAbsoluteError,
     MeanSquaredError,
+    Poisson,
     Quantile,
 )
 from layerkit.optimizers import LBFGS, Adam, Optimizer
@@ -149,6 +156,100 @@ def test_targets_too():
     y[0] = 1e39
     with pytest.raises(ValueError, match="y_true must be what float32 can hold"):
         regressor().fit(X, y)
+
+
+NO_NUMBERS = {
+    "text": np.array(["1", "2"] * 30),
+    "text as objects": np.array(["1", "2"] * 30, dtype=object),
+    "one text among numbers": np.array([1.0] * 59 + ["2"], dtype=object),
+    "bytes": np.array([b"1", b"2"] * 30),
+    "Series of text": pd.Series(["1", "2"] * 30, dtype="string"),
+    "Categorical of text": pd.Categorical(["1", "2"] * 30),
+    "list of text": ["1", "2"] * 30,
+    "periods": pd.period_range("2020-01", periods=60, freq="M"),
+    "Series of periods": pd.Series(pd.period_range("2020-01", periods=60, freq="M")),
+    "intervals": pd.interval_range(0, 60),
+    "None": np.array([1.0] * 59 + [None], dtype=object),
+}
+
+
+@pytest.mark.parametrize("what", NO_NUMBERS)
+def test_targets_that_are_no_numbers_are_refused_though_they_spell_some(what):
+    y = NO_NUMBERS[what]
+    for data, held_out in [((X, y), None), ([(X, y)], None), ((X, X[:, 0]), (X, y))]:
+        net = network(1)
+        before = net.flat_params.copy()
+        with pytest.raises(ValueError, match="y must hold numbers, got "):
+            train(net, MeanSquaredError(), Adam(), data, epochs=3, validation_data=held_out)
+        np.testing.assert_array_equal(net.flat_params, before)
+    unbuilt = Sequential([Dense(1)])
+    with pytest.raises(ValueError, match="y must hold numbers"):
+        train(unbuilt, CategoricalCrossEntropy(), Adam(), (X, NO_NUMBERS[what]), epochs=1)
+    assert not unbuilt.is_built
+
+
+@pytest.mark.parametrize(
+    "y",
+    [[Decimal(1)] * 60, [Fraction(1, 2)] * 60, [np.float32(1)] * 59 + [True], [np.True_] * 60],
+    ids=["Decimal", "Fraction", "float and bool", "bool"],
+)
+def test_objects_that_are_numbers_are_learned(y):
+    net = network(1)
+    history = train(net, MeanSquaredError(), Adam(), (X, np.array(y, dtype=object)), epochs=1)
+    assert np.isfinite(history["loss"]).all()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [MeanSquaredError(), MeanAbsoluteError(), Huber(), LogCosh(), Quantile(0.3), Poisson()],
+    ids=repr,
+)
+@pytest.mark.parametrize("at", [0, 57])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (1e39, r"y_true must be what float32 can hold, got 1e\+39"),
+        (np.inf, "y_true must be finite, got inf"),
+        (np.nan, "y_true must be .*, got nan"),
+    ],
+)
+def test_a_target_that_the_network_cannot_hold_is_shown_as_it_was_given(loss, at, value, message):
+    y = np.abs(X[:, 0])
+    y[at] = value
+    net = network(1)
+    before = net.flat_params.copy()
+    with pytest.raises(ValueError, match=message):
+        train(net, loss, Adam(), (X, y), epochs=5)
+    np.testing.assert_array_equal(net.flat_params, before)
+
+
+def test_rows_of_weight_0_may_have_any_target():
+    y, weight = X[:, 0].copy(), np.ones(60)
+    y[3], weight[3] = 1e39, 0
+    history = train(network(1), MeanSquaredError(), Adam(), (X, y, weight), epochs=5)
+    assert len(history) == 5 and np.isfinite(history["loss"]).all()
+
+
+class Careless(Loss):
+    """Fails at the second batch, with what NumPy says of types."""
+
+    def value(self, y_pred, y_true):
+        if y_true.max() > 5:
+            raise TypeError("no such type")
+        return y_pred - y_true
+
+    def derivative(self, y_pred, y_true):
+        return np.ones_like(y_pred)
+
+
+def test_a_type_error_leaves_the_network_as_it_was_too():
+    y = X[:, 0].copy()
+    y[-1] = 9
+    net = network(1)
+    before = net.flat_params.copy()
+    with pytest.raises(TypeError, match="no such type"):
+        train(net, Careless(), Adam(), (X, y), epochs=1, shuffle=False)
+    np.testing.assert_array_equal(net.flat_params, before)
 
 
 # ---------------------------------------------------------------- channels first

@@ -561,6 +561,29 @@ def sick_report():
     return health(Sequential(layers), 1000 * X, y, CCE(), optimizer=SGD(10.0))
 
 
+@pytest.mark.parametrize(
+    ("hidden", "frequency", "said"),
+    [
+        ((), 12, "Use two hidden layers: Dense(64), ReLU(), Dense(64), ReLU()."),
+        ((), 4, "Add a hidden layer, Dense(64), ReLU(), before the output"),
+        ((3, 8), 12, "Use two hidden layers: Dense(64), ReLU(), Dense(64), ReLU()."),
+        ((3, 12), 12, "Use two hidden layers: Dense(96), ReLU(), Dense(96), ReLU()."),
+        ((2, 1), 4, "Use more units (the widest hidden layer has 2: try 64)."),
+        ((10, 1), 12, "Use two hidden layers: Dense(80), ReLU(), Dense(80), ReLU()."),
+    ],
+)
+def test_underfitting_asks_for_eight_times_the_widest_layer_and_at_least_64(
+    hidden, frequency, said
+):
+    X = np.linspace(-1, 1, 300).reshape(-1, 1)
+    data = X, np.sin(frequency * X)
+    net = Sequential([*(part for n in hidden for part in (Dense(n), Tanh())), Dense(1)])
+    history = train(net, MSE(), Adam(0.01), data, epochs=8, random_state=0)
+    report = health(net, *data, MSE(), history=history)
+    (verdict,) = [v for v in report.verdicts if v.name == "underfitting"]
+    assert verdict.remedy.startswith(said)
+
+
 def test_text_fits_a_terminal(sick_report):
     text = str(sick_report)
     assert max(map(len, text.splitlines())) <= 100

@@ -9,6 +9,7 @@ import re
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
@@ -18,10 +19,27 @@ from sklearn.neural_network import MLPRegressor as TheirRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from layerkit import ELU, GLU, BatchNorm, Dense, Dropout, Maxout, MLPClassifier, MLPRegressor, Tanh
+from layerkit import (
+    ELU,
+    GLU,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Maxout,
+    MLPClassifier,
+    MLPRegressor,
+    PReLU,
+    ReLU,
+    Sequential,
+    SequentialClassifier,
+    Softmax,
+    Tanh,
+)
 from layerkit.estimators.mlp.recipe import MLPRecipe
 from layerkit.estimators.preparing import hold_out, prepare
-from layerkit.training import DivergenceWarning
+from layerkit.losses import MeanSquaredError
+from layerkit.optimizers import Adam
+from layerkit.training import DivergenceWarning, train
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -600,3 +618,76 @@ def test_max_iter_that_is_not_enough_warns_with_scikit_learns_words():
         MLPClassifier(max_iter=2).fit(X_IRIS, Y_IRIS)
     with pytest.warns(ConvergenceWarning, match="lbfgs: not converged after 2 iterations"):
         MLPClassifier(solver="lbfgs", max_iter=2).fit(X_IRIS, Y_IRIS)
+
+
+# ---------------------------------------------------------------- of a network that is trained
+
+CHAINS = {
+    "linear": [],
+    "one": [Dense(5), ReLU()],
+    "two of everything": [
+        *(Dense(6), BatchNorm(), Tanh(), Dropout(0.2)),
+        *(Dense(4), BatchNorm(), ELU(0.5)),
+    ],
+    "no activation": [Dense(5), Dense(4), PReLU()],
+}
+ROWS = np.random.default_rng(0).normal(size=(80, 3))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_outputs", [1, 3])
+@pytest.mark.parametrize("chain", CHAINS)
+def test_of_a_trained_network(chain, n_outputs, dtype):
+    network = Sequential(clone([*CHAINS[chain], Dense(n_outputs)])).build(3, 0, dtype=dtype)
+    y = ROWS[:, :n_outputs] ** 2
+    train(network, MeanSquaredError(), Adam(0.01), (ROWS, y), epochs=2, random_state=0)
+    raw = network.infer(ROWS)
+    model = MLPRegressor.from_network(network, alpha=0.1)
+    assert_allclose(model.predict(ROWS), raw.squeeze(), rtol=1e-6)
+    assert model.network_.dtype == dtype and model.alpha == 0.1
+    before = network.flat_params.copy()
+    model.partial_fit(ROWS, y.squeeze())
+    assert_array_equal(network.flat_params, before)
+    classes = ["a", "b", "c"][: max(n_outputs, 2)]
+    classifier = MLPClassifier.from_network(network, classes)
+    theirs = SequentialClassifier.from_network(network, classes)
+    assert_allclose(classifier.predict_proba(ROWS), theirs.predict_proba(ROWS), rtol=1e-5)
+    assert_array_equal(classifier.predict(ROWS), theirs.predict(ROWS))
+
+
+@pytest.mark.parametrize(
+    ("layers", "reason"),
+    [
+        ([Tanh(), Dense(3)], "must begin and end with Dense"),
+        ([Dense(3), Softmax()], "must begin and end with Dense"),
+        ([Dense(4), Tanh(), ReLU(), Dense(3)], r"come \[Tanh"),
+        ([Dense(4), Tanh(), BatchNorm(), Dense(3)], r"come \[Tanh"),
+        ([Dense(4), BatchNorm(eps=0.1), Tanh(), Dense(3)], r"come \[BatchNorm"),
+        ([Dense(4), BatchNorm(), Tanh(), Dense(4), Tanh(), Dense(3)], "only some"),
+        ([Dense(4, use_bias=False), Tanh(), Dense(3)], "'b'"),
+    ],
+    ids=str,
+)
+def test_a_network_that_is_no_perceptron(layers, reason):
+    network = Sequential(clone(layers)).build(3, random_state=0)
+    message = f"MLPClassifier has, .*{reason}.*SequentialClassifier.from_network takes any"
+    with pytest.raises(ValueError, match=message):
+        MLPClassifier.from_network(network)
+
+
+def test_what_from_network_refuses_by_name():
+    with pytest.raises(ValueError, match="must be built"):
+        MLPRegressor.from_network(Sequential([Dense(2)]))
+    with pytest.raises(ValueError, match="its rows have the shape"):
+        MLPRegressor.from_network(Sequential([Dense(2)]).build((None, 3)))
+    built = Sequential([Dense(2)]).build(3)
+    with pytest.raises(ValueError, match=r"alpha must be .*, got -1"):
+        MLPRegressor.from_network(built, alpha=-1)
+    with pytest.raises(TypeError, match="network must be a layer"):
+        MLPRegressor.from_network("network")
+
+
+def test_two_outputs_for_two_classes_are_no_perceptrons():
+    network = Sequential([Dense(2)]).build(3, random_state=0)
+    with pytest.raises(ValueError, match="SequentialClassifier"):
+        MLPClassifier.from_network(network)

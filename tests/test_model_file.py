@@ -38,7 +38,7 @@ from layerkit import (
     initializers,
 )
 from layerkit.archive import ModelFileError, Node
-from layerkit.interchange import load, save
+from layerkit.interchange import load, save, to_onnx
 from layerkit.interchange.model_files import reader
 from layerkit.losses import Focal, GaussianNLL, Quantile
 from layerkit.optimizers import SGD, Adam
@@ -216,6 +216,25 @@ def test_arguments(path):
         load(path, with_optimizer=True)
     with pytest.raises(FileNotFoundError):
         load(path.with_name("none.npz"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [("none", FileNotFoundError), ("none/deeper", FileNotFoundError), ("file", NotADirectoryError)],
+)
+@pytest.mark.parametrize("write", [save, to_onnx], ids=["save", "to_onnx"])
+def test_a_missing_folder_is_named_and_the_file_as_it_was_given(
+    tmp_path, monkeypatch, write, folder, kind
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("no folder")
+    given = f"{folder}/network.npz"
+    with pytest.raises(kind) as caught:
+        write(Dense(2).build(3, random_state=0), given)
+    assert caught.value.filename == given
+    assert f"there is no folder '{tmp_path.resolve() / folder}'" in str(caught.value)
+    assert ".tmp" not in str(caught.value)
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
 # ---------------------------------------------------------------- optimizer and streams

@@ -254,6 +254,32 @@ def test_both_ways_and_a_state_do_not_go_together():
     assert "stateful=False" in error_of(ValueError, layer.build, (None, 2))
 
 
+@pytest.mark.parametrize("kind", [nn.SimpleRNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize(
+    "copied",
+    [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))],
+    ids=["deepcopy", "pickle"],
+)
+def test_nor_where_it_is_set_after_build(kind, copied):
+    network = nn.Sequential([nn.Bidirectional(kind(2)), nn.Dense(1)])
+    network = copied(network.build((None, 2), random_state=0))
+    x = np.random.default_rng(0).normal(size=(3, 4, 2)).astype(np.float32)
+    before = network.infer(x)
+    for layer in (network[0].layer, dict(network[0].children())["reverse"]):
+        with pytest.raises(ValueError, match="stateful must be False within Bidirectional"):
+            layer.stateful = True
+        assert not layer.stateful
+    assert_array_equal(network.infer(x), before)
+
+
+def test_a_layer_that_leaves_bidirectional_may_keep_a_state():
+    layer = nn.Bidirectional(nn.GRU(2)).build((None, 2), random_state=0).layer
+    network = nn.Sequential([layer]).build((None, 2))
+    network[0].stateful = True
+    x = np.ones((1, 3, 2), np.float32)
+    assert not np.array_equal(network.forward(x), network.forward(x))
+
+
 def test_a_parameter_that_is_no_bool_is_refused():
     message = error_of(ValueError, nn.GRU(2, stateful="yes").build, (None, 2))
     assert "stateful must be True or False, got 'yes'" in message

@@ -1,30 +1,13 @@
-"""Dask collections: whether something is one, and what is made of each partition, lazily."""
+"""Dask collections: what is made of each partition, lazily."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
-
-
-def is_collection(data: Any) -> bool:
-    """Whether it is one of Dask, which is not imported to find out.
-
-    Parameters
-    ----------
-    data : object
-
-    Returns
-    -------
-    answer : bool
-        False as long as nobody has imported Dask.
-    """
-    dask = sys.modules.get("dask")
-    return dask is not None and dask.is_dask_collection(data)
 
 
 def each_partition(function: Callable[[Any], Any], X: Any) -> Any:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.distributed.collections import is_collection, whole_rows
+from layerkit.distributed.collections import whole_rows
+from layerkit.sequences import is_collection
 from layerkit.version import __version__
 
 _LOOK = 5  # seconds without a result after which one looks whether there are workers at all

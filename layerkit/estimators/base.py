@@ -16,7 +16,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from layerkit.archive import ModelFileError
-from layerkit.distributed.collections import computed, each_partition, is_collection
+from layerkit.distributed.collections import computed, each_partition
 from layerkit.estimators.callbacks import CallbackSupport, with_callbacks
 from layerkit.estimators.doc_links import WithPage
 from layerkit.estimators.learning import Recipe, learn
@@ -42,7 +42,7 @@ from layerkit.layers import Identity
 from layerkit.optimizers import LBFGS
 from layerkit.parameters import Parameterized, if_class, is_size
 from layerkit.seeds import with_plain_seed, with_seed
-from layerkit.sequences import Sequences
+from layerkit.sequences import Sequences, is_collection
 from layerkit.shapes import size_of
 from layerkit.training import Checkpoint
 from layerkit.training.batches import mapping_of, release

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.distributed.collections import is_collection
 from layerkit.estimators.streamed import Look, StreamedRows, look
 from layerkit.estimators.weights import class_weights
+from layerkit.sequences import is_collection
 from layerkit.training.batches import MappedRows
 
 

@@ -13,7 +13,6 @@ from sklearn.utils import assert_all_finite, check_array, check_consistent_lengt
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from layerkit.archive import ModelFileError
-from layerkit.distributed.collections import is_collection
 from layerkit.distributed.engines import workers_in_use
 from layerkit.estimators.partitioned import PartitionedRows, all_held_out, held_out
 from layerkit.estimators.rules import is_splitter
@@ -24,7 +23,14 @@ from layerkit.estimators.weights import class_weights
 from layerkit.layer import Layer
 from layerkit.optimizers import LBFGS
 from layerkit.seeds import as_seed_sequence
-from layerkit.sequences import Sequences, as_sequences, numbers, step_values
+from layerkit.sequences import (
+    Sequences,
+    as_sequences,
+    is_collection,
+    numbers,
+    refuse_collection,
+    step_values,
+)
 from layerkit.shapes import channels_first, fits
 from layerkit.training import Checkpoint, History
 from layerkit.training.batches import MappedRows, check_targets, chunks, mapping_of
@@ -134,6 +140,8 @@ def prepare(
         batches = _survey(estimator, X, sample_weight, groups, fresh)
         X, y, groups, classes = batches.X, batches.y, None, None
     else:
+        for values, name in ((y, "y"), (sample_weight, "sample_weight")):
+            refuse_collection(values, name)
         X, y = validate(estimator, X, y, reset=fresh)
     if not fresh:
         check_shape(estimator, X)

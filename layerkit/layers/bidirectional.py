@@ -73,6 +73,7 @@ class Bidirectional(Layer):
         self.check(isinstance(self.layer, Recurrent), "layer", "a SimpleRNN, GRU or LSTM")
         for name, layer in self.children():
             layer.name, layer.follower_init = name, self.follower_init
+            layer.may_be_stateful = False  # it keeps this in mind when it is edited by itself
             shape = layer.declare(input_shape)
         return (*shape[:-1], 2 * shape[-1])
 

@@ -102,7 +102,8 @@ class BinaryCrossEntropy(Loss):
 
     def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
         w = np.asarray(self._factor)
-        if type(self) is not BinaryCrossEntropy or w.ndim or not are_numbers(y_true, n_outputs):
+        known = type(self) is BinaryCrossEntropy and w.ndim == 0
+        if not known or not are_numbers(y_true, n_outputs, dtype):
             return None
         self.check_params()
         if not ((y_true >= 0) & (y_true <= 1)).all():

@@ -374,7 +374,8 @@ class Loss(Parameterized):
         if not isfinite(loss):
             given = np.isfinite(targets).all()
             expected = f"what {y_true.dtype} can hold" if given else "finite"
-            self.check_targets(np.isfinite(y_true), y_true, expected)
+            shown = targets if targets.shape == y_true.shape else y_true
+            self.check_targets(np.isfinite(y_true), shown, expected)
 
         self._pass = y_pred, y_true, scale / n_outputs
         return loss
@@ -454,10 +455,11 @@ class Loss(Parameterized):
         return {name: value for name, value in vars(self).items() if name not in passing}
 
 
-def are_numbers(y_true: np.ndarray, n_outputs: int) -> bool:
-    """Whether there is a finite target for each of so many outputs of every sample."""
+def are_numbers(y_true: np.ndarray, n_outputs: int, dtype: Any) -> bool:
+    """Whether there is a target, finite in a dtype, for each of so many outputs of every sample."""
     fits = y_true.ndim == 2 and y_true.shape[1] == n_outputs and y_true.dtype.kind in "fiub"
-    return fits and bool(np.isfinite(y_true).all())
+    with np.errstate(over="ignore"):
+        return fits and bool(np.isfinite(y_true.astype(dtype, copy=False)).all())
 
 
 def as_floats(y_pred: ArrayLike) -> np.ndarray:

@@ -32,7 +32,7 @@ class MeanSquaredError(Loss):
     """
 
     def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
-        if type(self) is not MeanSquaredError or not are_numbers(y_true, n_outputs):
+        if type(self) is not MeanSquaredError or not are_numbers(y_true, n_outputs, dtype):
             return None
         return Tabled.of_numbers(SQUARED_ERROR, y_true, dtype, 1 / n_outputs)
 
@@ -65,7 +65,7 @@ class MeanAbsoluteError(Loss):
     """
 
     def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
-        if type(self) is not MeanAbsoluteError or not are_numbers(y_true, n_outputs):
+        if type(self) is not MeanAbsoluteError or not are_numbers(y_true, n_outputs, dtype):
             return None
         return Tabled.of_numbers(ABSOLUTE_ERROR, y_true, dtype)
 
@@ -117,7 +117,7 @@ class Huber(Loss):
         self.check(is_positive(self.delta), "delta", "a positive number")
 
     def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
-        if type(self) is not Huber or not are_numbers(y_true, n_outputs):
+        if type(self) is not Huber or not are_numbers(y_true, n_outputs, dtype):
             return None
         self.check_params()
         return Tabled.of_numbers(HUBER, y_true, dtype, float(self.delta))

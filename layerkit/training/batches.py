@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import mmap
 from collections.abc import Iterable, Iterator, Sized
+from decimal import Decimal
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -13,11 +15,12 @@ from layerkit.layer import Layer
 from layerkit.losses import Focal, Loss
 from layerkit.losses.classification import Categorical
 from layerkit.parameters import is_size
-from layerkit.sequences import Sequences, as_sequences, numbers, step_values
+from layerkit.sequences import Sequences, as_sequences, numbers, refuse_collection, step_values
 from layerkit.shapes import Shape
 
 Batch = tuple[Any, Any, Any, float | None]
 """x, y, sample_weight and the normalizer that the loss divides by (None: the number of rows)."""
+_NUMBERS = (Number, Decimal, np.bool_)
 CHUNK = 2**24  # elements
 FEW_ROWS = 64  # each may bring in up to a megabyte of neighbours
 
@@ -273,6 +276,19 @@ def check_targets(y: Any) -> None:
         )
 
 
+def _check_numbers(y: Any) -> None:
+    """Refuse targets that are no numbers, though a cast might make some of them: "1", a Period."""
+    if y.dtype.kind in "biufcmM":
+        return
+    odd = [value for value in numbers(y).flat if not isinstance(value, _NUMBERS)]
+    if odd:
+        raise ValueError(
+            f"y must hold numbers, got {odd[0]!r} ({type(odd[0]).__name__}): convert it, "
+            "y.astype(float) if it is text that spells them, or number the labels, "
+            "np.unique(y, return_inverse=True)[1]; a classifier does that itself"
+        )
+
+
 def as_targets(y: np.ndarray, loss: Any, network: Layer) -> np.ndarray:
     """Give a vector of targets the axis that a network with one output has."""
     single = network.output_shape == (1,) and y.ndim == 1 and isinstance(loss, Loss)
@@ -287,6 +303,7 @@ def as_batches(
     if isinstance(data, tuple) and len(data) in (2, 3) and not isinstance(data[0], tuple):
         X, y, sample_weight = (*data, None)[:3]
         return ArrayBatches(X, y, sample_weight, batch_size, rng)
+    refuse_collection(data, "data")
     if isinstance(data, Iterable) and not hasattr(data, "dtype"):
         return StreamedBatches(data)
     raise ValueError(
@@ -316,6 +333,9 @@ def _checked(X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any, Any]:
 
     Of rows of unequal length, targets and weights of every step are rows of unequal length too.
     """
+    for values, name in ((X, "X"), (y, "y"), (sample_weight, "sample_weight")):
+        if values is not None and type(values) is not np.ndarray:
+            refuse_collection(values, name)
     if hasattr(X, "tocsr"):
         X = X.tocsr()
     elif type(X) is not np.ndarray:
@@ -324,6 +344,7 @@ def _checked(X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any, Any]:
         X = np.asarray(X)
     of_steps = step_values(X, y, "y") if isinstance(X, Sequences) else None
     check_targets(y := np.asarray(y) if of_steps is None else of_steps)
+    _check_numbers(y)
     if X.ndim == 0 or X.shape[0] == 0:
         raise ValueError(f"X must have at least one row, its shape is {X.shape}")
     n_rows = X.shape[0]

@@ -238,7 +238,7 @@ def train(
         raise
     except FloatingPointError as error:
         run.back_to_good_weights(error)
-    except ValueError:  # rows that network or loss refuse
+    except (TypeError, ValueError):  # rows that network or loss refuse
         put_back(network, run.good)
         raise
     finally:

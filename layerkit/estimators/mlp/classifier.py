@@ -8,11 +8,14 @@ from typing import Any, Self
 
 from sklearn.utils.metaestimators import available_if
 
+from layerkit.estimators.adopting import some_labels
 from layerkit.estimators.base import learns_in_batches
+from layerkit.estimators.mlp.chains import of_chain
 from layerkit.estimators.mlp.perceptron import DOCS, Perceptron
 from layerkit.estimators.mlp.recipe import MLPRecipe
 from layerkit.estimators.predictors import NetworkClassifier, share_docs
 from layerkit.estimators.rules import Activation
+from layerkit.layer import Layer
 
 
 @share_docs(DOCS)
@@ -104,6 +107,44 @@ class MLPClassifier(NetworkClassifier):
     batch_norm: bool = False
     class_weight: Any = None
     dtype: Any = "auto"
+
+    @classmethod
+    def from_network(
+        cls, network: Layer, classes: Any = None, *, multilabel: bool = False, **params: Any
+    ) -> Self:
+        """Make a fitted classifier of a network that is trained already, learning nothing.
+
+        Parameters
+        ----------
+        network : Sequential
+            Built; hidden layers as this class makes them, then a Dense whose outputs are logits.
+            It is copied.
+        classes : array-like, or list of array-likes, optional
+            Labels of the network's outputs, as for `SequentialClassifier.from_network`.
+        multilabel : bool, default=False
+            Whether each output tells of a label by itself whether it holds.
+        **params : object
+            Parameters of the estimator, other than those of its layers.
+
+        Returns
+        -------
+        classifier : MLPClassifier
+            Fitted. `partial_fit` goes on from the weights, `fit` draws new ones.
+
+        Raises
+        ------
+        ValueError
+            If the network is not built, or not one that this class makes.
+
+        Examples
+        --------
+        >>> from layerkit import Dense, MLPClassifier, ReLU, Sequential
+        >>> network = Sequential([Dense(8), ReLU(), Dense(3)]).build(2, random_state=0)
+        >>> model = MLPClassifier.from_network(network, ["east", "north", "west"])
+        >>> model.hidden_layer_sizes, model.predict_proba([[1.0, 2.0]]).shape
+        ([8], (1, 3))
+        """
+        return of_chain(cls, network, lambda _: some_labels(network, classes, multilabel), params)
 
     @available_if(learns_in_batches)
     def partial_fit(  # type: ignore[override]  # scikit-learn's order of the arguments

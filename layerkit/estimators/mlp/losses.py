@@ -51,7 +51,7 @@ class Canonical(Loss):
         return self.value_and_derivative(y_pred, y_true)[1]
 
     def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
-        if not are_numbers(y_true, n_outputs) or y_true.dtype != dtype:
+        if not are_numbers(y_true, n_outputs, dtype) or y_true.dtype != dtype:
             return None
         return Tabled.of_numbers(self.code, y_true, dtype, float(self.number))
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, Self
 
+from layerkit.estimators.adopting import some_numbers
+from layerkit.estimators.mlp.chains import of_chain
 from layerkit.estimators.mlp.perceptron import DOCS, Perceptron
 from layerkit.estimators.mlp.recipe import MLPRecipe
 from layerkit.estimators.predictors import NetworkRegressor, share_docs
 from layerkit.estimators.rules import Activation
+from layerkit.layer import Layer
 
 
 @share_docs(DOCS)
@@ -93,3 +96,36 @@ class MLPRegressor(NetworkRegressor):
     dropout: float | Sequence[float] = 0.0
     batch_norm: bool = False
     dtype: Any = "auto"
+
+    @classmethod
+    def from_network(cls, network: Layer, **params: Any) -> Self:
+        """Make a fitted regressor of a network that is trained already, learning nothing.
+
+        Parameters
+        ----------
+        network : Sequential
+            Built; hidden layers as this class makes them, then a Dense. It is copied.
+        **params : object
+            Parameters of the estimator, other than those of its layers.
+
+        Returns
+        -------
+        regressor : MLPRegressor
+            Fitted. `partial_fit` goes on from the weights, `fit` draws new ones.
+
+        Raises
+        ------
+        ValueError
+            If the network is not built, or not one that this class makes.
+
+        Examples
+        --------
+        >>> from layerkit import Dense, MLPRegressor, Sequential
+        >>> network = Sequential([Dense(1)]).build(2)
+        >>> network[0].params["W"][...] = [[2], [3]]
+        >>> MLPRegressor.from_network(network).predict([[1.0, 1.0]]).tolist()
+        [5.0]
+        """
+        return of_chain(
+            cls, network, lambda mlp: some_numbers(network, mlp._recipe().loss()), params
+        )

@@ -67,7 +67,7 @@ def save(
     ValueError
         If weights are not finite, or the network is too large for the limits on reading.
     OSError
-        If the disk refuses; a file that was there stays as it is.
+        If the folder does not exist, or the disk refuses; a file that was there stays as it is.
 
     Notes
     -----
