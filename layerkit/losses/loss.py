@@ -31,10 +31,15 @@ class Tabled(NamedTuple):
         return cls(code, (number, 0.0), labels.astype(np.int64), np.empty((0, 0), dtype))
 
     @classmethod
-    def of_numbers(cls, code: int, targets: np.ndarray, dtype: Any, *numbers: float) -> Tabled:
-        """Return a loss of outputs, each with its target."""
+    def of_numbers(
+        cls, code: int, targets: np.ndarray, dtype: Any, *numbers: float
+    ) -> Tabled | None:
+        """Return a loss of outputs, each with its target; None where one is not finite."""
         first, second = (*numbers, 0.0, 0.0)[:2]
-        targets = np.require(targets.astype(dtype, copy=False), requirements=["C", "W"])
+        with np.errstate(over="ignore"):
+            targets = np.require(targets.astype(dtype, copy=False), requirements=["C", "W"])
+        if not np.isfinite(targets).all():
+            return None
         return cls(code, (first, second), np.empty(0, np.int64), targets)
 
 
@@ -455,9 +460,8 @@ class Loss(Parameterized):
 
 
 def are_numbers(y_true: np.ndarray, n_outputs: int) -> bool:
-    """Whether there is a finite target for each of so many outputs of every sample."""
-    fits = y_true.ndim == 2 and y_true.shape[1] == n_outputs and y_true.dtype.kind in "fiub"
-    return fits and bool(np.isfinite(y_true).all())
+    """Whether there is a target for each of so many outputs of every sample."""
+    return y_true.ndim == 2 and y_true.shape[1] == n_outputs and y_true.dtype.kind in "fiub"
 
 
 def as_floats(y_pred: ArrayLike) -> np.ndarray:
