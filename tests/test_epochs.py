@@ -337,3 +337,63 @@ def test_code_from_the_cache_has_the_bits_of_code_compiled_here(tmp_path):
     )
     assert "compiling" in compiled.stderr and "compiling" not in cached.stderr
     assert compiled.stdout == cached.stdout
+
+
+CHANGES = {
+    "of the loss": lambda loss, X, y, weight: setattr(loss, "delta", 0.1),
+    "of targets": lambda loss, X, y, weight: np.multiply(y, 2, out=y),
+    "of weights": lambda loss, X, y, weight: np.copyto(weight, np.arange(70)),
+    "of rows": lambda loss, X, y, weight: np.divide(X, 2, out=X),
+}
+
+
+@pytest.mark.parametrize(
+    "dtypes", [(np.float64, np.float64), (np.float32, np.int8)], ids=["kept", "converted"]
+)
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_in_place_between_epochs_counts(change, dtypes, calls):
+    learned = []
+    for watching in ([], [Watching()]):
+        loss, X_now, weight = Huber(0.5), X.astype(dtypes[0]), np.ones(70)
+        y = (3 * NUMBERS).astype(dtypes[1])
+
+        def between(state, given=(loss, X_now, y, weight)):
+            if state.epoch == 2:
+                CHANGES[change](*given)
+
+        network = Sequential([Dense(4), Tanh(), Dense(3)]).build(5, random_state=1, dtype=float)
+        history = train(
+            network, loss, SGD(0.1), (X_now, y, weight), epochs=4, batch_size=16, random_state=0,
+            callbacks=[between, *watching],
+        )  # fmt: skip
+        learned.append([*network.flat_params, *history["loss"]])
+    assert len(calls) == 4
+    np.testing.assert_allclose(*learned, rtol=1e-9, atol=1e-9)
+
+
+def test_a_target_that_becomes_invalid_between_epochs_is_refused(calls):
+    labels = LABELS.copy()
+    network = Sequential([Dense(3)]).build(5, random_state=1)
+    with pytest.raises(ValueError, match="labels from 0 to 2, got 7"):
+        train(
+            network, CategoricalCrossEntropy(), SGD(0.1), (X, labels), epochs=4, random_state=0,
+            callbacks=[lambda state: labels.fill(7)],
+        )  # fmt: skip
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("loss", [MeanSquaredError, MeanAbsoluteError, Huber])
+@pytest.mark.filterwarnings("error")
+def test_a_target_that_the_dtype_cannot_hold_is_refused(loss):
+    y = np.where(np.arange(70)[:, np.newaxis] == 3, 1e300, NUMBERS)
+    network = Sequential([Dense(3)]).build(5, random_state=1, dtype=np.float32)
+    with pytest.raises(ValueError, match="what float32 can hold, got inf"):
+        train(network, loss(), SGD(0.1), (X, y), epochs=4, random_state=0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_weights_whose_sum_overflows_are_refused():
+    network = Sequential([Dense(3)]).build(5, random_state=1)
+    data = X, NUMBERS, np.full(70, 1e307)
+    with pytest.raises(ValueError, match="divide them by their maximum"):
+        train(network, MeanSquaredError(), SGD(0.1), data, epochs=4, random_state=0)

@@ -133,6 +133,13 @@ def test_it_stands_alone_and_escapes_what_it_shows(tmp_path):
     assert Page(page).loads == [] and "http" not in page.replace("http-equiv", "")
 
 
+def test_names_of_layers_are_escaped():
+    net = Sequential([('<b>&"hidden', Dense(2)), ("head", Dense(1))]).build(3, random_state=0)
+    page = trace(net, np.ones((2, 3)), np.ones((2, 1)), MeanSquaredError()).to_html()
+    assert "<b>" not in page
+    assert "&lt;b&gt;&amp;&quot;hidden" in page
+
+
 def test_a_large_network_is_a_table_and_a_line_for_each_layer():
     page = walk([Dense(100), ReLU(), Dense(1)], n=5).to_html()
     assert "<td" in page and "norm of dL/dy" in page

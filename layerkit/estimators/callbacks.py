@@ -80,6 +80,8 @@ class EpochHooks:
     the estimator would have if training had ended just now.
     """
 
+    keeps_data = True
+
     def __init__(
         self,
         estimator: Any,

@@ -31,10 +31,15 @@ class Tabled(NamedTuple):
         return cls(code, (number, 0.0), labels.astype(np.int64), np.empty((0, 0), dtype))
 
     @classmethod
-    def of_numbers(cls, code: int, targets: np.ndarray, dtype: Any, *numbers: float) -> Tabled:
-        """Return a loss of outputs, each with its target."""
+    def of_numbers(
+        cls, code: int, targets: np.ndarray, dtype: Any, *numbers: float
+    ) -> Tabled | None:
+        """Return a loss of outputs, each with its target; None where one is not finite."""
         first, second = (*numbers, 0.0, 0.0)[:2]
-        targets = np.require(targets.astype(dtype, copy=False), requirements=["C", "W"])
+        with np.errstate(over="ignore"):
+            targets = np.require(targets.astype(dtype, copy=False), requirements=["C", "W"])
+        if not np.isfinite(targets).all():
+            return None
         return cls(code, (first, second), np.empty(0, np.int64), targets)
 
 

@@ -74,9 +74,16 @@ class ArrayBatches(Table):
         self.X, self.y, self.sample_weight = _checked(X, y, sample_weight)
         self.mean_weight = 1.0
         if self.sample_weight is not None:
-            self.mean_weight = float(numbers(self.sample_weight).sum() / len(self.sample_weight))
+            with np.errstate(over="ignore"):
+                total = numbers(self.sample_weight).sum()
+            self.mean_weight = float(total / len(self.sample_weight))
             if self.mean_weight == 0:
                 raise ValueError("sample_weight is zero for all rows")
+            if self.mean_weight == np.inf:
+                raise ValueError(
+                    f"the sum of sample_weight is more than {total.dtype} can hold; weights count "
+                    "relative to their mean, so divide them by their maximum"
+                )
         self.rng = rng
         n_rows = self.X.shape[0]
         starts = list(range(0, n_rows, batch_size))

@@ -25,11 +25,13 @@ _NO_ORDER = np.empty(0, np.int64)
 class Epochs:
     """The epochs of a training run, computed at once wherever that is possible.
 
-    ``whole`` makes all rows one batch.
+    ``whole`` makes all rows one batch. After each epoch a callback may have changed rows or loss in
+    place, unless its ``keeps_data`` is true: that saves looking.
     """
 
     def __init__(self, run: Run, batches: Batches, whole: bool = False) -> None:
         self.run, self.source, self.whole = run, batches.table, whole
+        self.may_change = not all(getattr(c, "keeps_data", False) for c in run.callbacks)
         self.known_for: tuple[Any, ...] = ()
         self.rows: Any = None  # X, loss and weights, as the kernel takes them
         self.params: np.ndarray | None = None  # of the network that the table is for
@@ -105,9 +107,14 @@ class Epochs:
         """Whether network and data are known to the kernel, as they are now."""
         state = self.run.state
         network = state.network
-        if self.known_for != (network, state.loss):
-            self.known_for = network, state.loss
-            self.rows, self.table = self._rows(source), None
+        now = network, state.loss, state.epoch if self.may_change else 0
+        if self.known_for != now:
+            rows = self._rows(source)
+            if self.known_for[:1] != now[:1]:
+                self.table = None
+            if not _are_equal(rows, self.rows):
+                self.rows, self.program = rows, None
+            self.known_for = now
         described = None if self.rows is None else describe(network)
         if not described:
             return False
@@ -212,6 +219,14 @@ class Epochs:
 
 def _widest_product(described: list[Any]) -> int:
     return max((layer.multiply_adds() for layer, _, _ in described), default=0)
+
+
+def _are_equal(rows: Any, others: Any) -> bool:
+    if rows is None or others is None:
+        return rows is others
+    (X, loss, weights), (other_X, other_loss, other_weights) = rows, others
+    pairs = (X, other_X), (weights, other_weights), *zip(loss, other_loss, strict=True)
+    return all(a is b or np.array_equal(a, b) for a, b in pairs)
 
 
 def _rows_of(order: np.ndarray | None, bounds: np.ndarray) -> Any:

@@ -331,6 +331,8 @@ def _minimize(run: Run, batches: Batches) -> None:
 class Progress:
     """A bar over all steps with tqdm, a line for every epoch without."""
 
+    keeps_data = True
+
     def __init__(self, state: TrainingState, batches: int) -> None:
         try:
             from tqdm import tqdm

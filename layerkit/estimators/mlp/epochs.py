@@ -116,6 +116,8 @@ class EpochEnd:
     ``patient`` never stops training; the rate is adapted all the same.
     """
 
+    keeps_data = True
+
     def __init__(
         self, convergence: Convergence, estimator: Any, n_samples: int, patient: bool
     ) -> None:
@@ -148,6 +150,8 @@ class EpochEnd:
 
 class SearchStep:
     """Callback of `train` that records L-BFGS's whole loss, penalty included."""
+
+    keeps_data = True
 
     def __init__(self, weights: Sequence[np.ndarray]) -> None:
         self.weights = weights

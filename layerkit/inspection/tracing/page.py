@@ -87,7 +87,7 @@ def _layer(trace: BackpropTrace, step: LayerStep) -> str:
         backward["dL/dx"] = step.grad_input
     before = trace.steps[: trace.steps.index(step)]
     same = {"x": _made_by(before, step.input), "G": _sent_by(trace, step)}
-    title = f"{step.name} <code>{escape(step.label)}</code>"
+    title = f"{escape(step.name)} <code>{escape(step.label)}</code>"
     captions = {"G": "G = dL/dy"}
     return _section(step.name, title, forward, backward, same, captions)
 
