@@ -226,6 +226,16 @@ def is_fraction(value: Any) -> bool:
     return in_range(value, 0) and value <= 1
 
 
+def is_pair(value: Any) -> bool:
+    """Whether `value` is a sequence of two."""
+    return isinstance(value, (tuple, list, np.ndarray)) and len(value) == 2
+
+
+def are_betas(value: Any) -> bool:
+    """Whether `value` is a pair of numbers in [0, 1)."""
+    return is_pair(value) and all(in_range(beta, 0, 1) for beta in value)
+
+
 def is_dtype(value: Any) -> bool:
     """Whether a hyper-parameter is "auto", float32 or float64, as a name, a type or a dtype."""
     if isinstance(value, np.dtype):  # equal to whatever makes one: None and float, for instance

@@ -540,7 +540,7 @@ def test_large_inputs_are_predicted_in_parts(n_rows, monkeypatch):
     model = classifier().fit(X_IRIS, Y_IRIS)
     X = X_IRIS[:n_rows]
     whole = model.predict_proba(X)
-    monkeypatch.setattr("layerkit.estimators.base._BATCH_ELEMENTS", 100)
+    monkeypatch.setattr("layerkit.estimators.predicting._BATCH_ELEMENTS", 100)
     sizes = []
     infer = Plan.infer
     monkeypatch.setattr(Plan, "infer", lambda plan, x: sizes.append(len(x)) or infer(plan, x))

@@ -581,7 +581,7 @@ def test_sizes_are_checked_before_memory_is_taken(change, message, path):
 
 def test_attributes_of_an_estimator(path):
     save(MLPClassifier((2,), max_iter=1, n_iter_no_change=np.inf, solver="sgd"), path)
-    for name in ("predict", "__class__", "_check_X", "coefs_", "fit", "_x_"):
+    for name in ("predict", "__class__", "_from_raw", "coefs_", "fit", "_x_"):
         tree = archive.read(path)
         tree["model"].value[2][name] = 1
         archive.write(path, tree)

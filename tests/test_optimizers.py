@@ -13,7 +13,7 @@ from optimizer_cases import CASES
 from layerkit import Layer, initializers, optimizers
 from layerkit.kernels._numpy import optimizers as kernels
 from layerkit.optimizers import LBFGS, SGD, Adam, AdamW, Lion, NAdam, Optimizer, Rprop
-from layerkit.optimizers.optimizer import read_only
+from layerkit.optimizers.pieces import read_only
 from layerkit.schedules import CosineDecay, ReduceOnPlateau, Schedule, Warmup
 from layerkit.shapes import Slot
 

@@ -7,35 +7,22 @@ import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, Self, TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from layerkit.archive import ModelFileError
 from layerkit.distributed.collections import computed, each_partition
 from layerkit.estimators.callbacks import CallbackSupport, with_callbacks
 from layerkit.estimators.doc_links import WithPage
 from layerkit.estimators.learning import Recipe, learn
-from layerkit.estimators.preparing import (
-    Task,
-    as_fitted,
-    blame_column,
-    check_columns,
-    check_mapped,
-    check_shape,
-    hold_out,
-    prepare,
-    seed_of,
-    validate,
-    validate_sequences,
-)
+from layerkit.estimators.predicting import checked_rows, infer_in_batches, plan_of
+from layerkit.estimators.preparing import Task, hold_out, prepare, seed_of, validate
 from layerkit.estimators.rules import is_splitter
-from layerkit.fused import plan, threads_for, work_of
-from layerkit.fused.planning import Plan
+from layerkit.fused import work_of
 from layerkit.kernels import for_work
 from layerkit.layer import Layer
 from layerkit.layers import Identity
@@ -43,19 +30,10 @@ from layerkit.optimizers import LBFGS
 from layerkit.parameters import Parameterized, if_class, is_size
 from layerkit.seeds import with_plain_seed, with_seed
 from layerkit.sequences import Sequences, is_collection
-from layerkit.shapes import size_of
 from layerkit.training import Checkpoint
-from layerkit.training.batches import mapping_of, release
 from layerkit.training.checkpoint import as_checkpoint
-from layerkit.training.run import joined
 
 Result = TypeVar("Result")
-# When predicting: elements of the widest activation, which bounds the memory, and rows, whose
-# activations stay in the cache from one layer to the next.
-_BATCH_ELEMENTS = 2**22
-_BATCH_ROWS = 1024
-# Outside of the estimators, whose attributes a prediction must not change.
-_plans: WeakKeyDictionary[NetworkEstimator, Plan] = WeakKeyDictionary()
 
 
 def learns_in_batches(estimator: NetworkEstimator) -> bool:
@@ -311,7 +289,7 @@ class NetworkEstimator(
         return self._activations(X, layer)
 
     def _activations(self, X: Any, layer: int | str) -> np.ndarray:
-        X = self._check_X(X)
+        X = checked_rows(self, X)
         hidden = self._hidden(layer)
         if self._n_hidden == 0 and issparse(X):
             X = X.toarray()  # X itself, which no Dense layer makes dense here
@@ -348,70 +326,14 @@ class NetworkEstimator(
         """Return what is made of the network's outputs, all by the kernels that suit the size."""
         if is_collection(X):
             return each_partition(partial(self._from_raw, finish=finish), self._lazy_X(X))
-        X = self._check_X(X)
+        X = checked_rows(self, X)
         with for_work(work_of(self.network_, X)):
-            return finish(infer_in_batches(self.network_, X, self._plan()))
+            return finish(infer_in_batches(self.network_, X, plan_of(self)))
 
     def _lazy_X(self, X: Any) -> Any:
         """Refuse what the first partition would, before anything is computed."""
         check_is_fitted(self, "network_")
         return X
-
-    def _plan(self) -> Plan:
-        """Return a plan of the network, kept because making one takes longer than a prediction."""
-        made = _plans.get(self)
-        if made is None or made.network is not self.network_:
-            made = _plans[self] = plan(self.network_)
-        return made
-
-    def _check_X(self, X: Any) -> Any:
-        if (passing := self._passing(X)) is not None:
-            return passing
-        check_is_fitted(self, "network_")
-        rows, X = X, as_fitted(self, X)
-        if isinstance(X, Sequences):
-            X = validate_sequences(self, X, rows, reset=False)
-            check_shape(self, X)
-            return X
-        if getattr(X, "ndim", 2) > 2:  # scikit-learn would speak of features
-            check_shape(self, X)
-        check_columns(X)
-        try:
-            checked = validate_data(
-                self,
-                X,
-                reset=False,
-                accept_sparse="csr",
-                allow_nd=True,
-                ensure_all_finite=mapping_of(X) is None,
-            )
-        except ValueError as error:
-            blame_column(X, error)
-            raise
-        check_mapped(checked, self)
-        check_shape(self, checked)
-        return checked
-
-    @np.errstate(over="ignore", invalid="ignore")
-    def _passing(self, X: Any) -> np.ndarray | None:
-        """Return the numbers of rows that scikit-learn's checks would leave as they are.
-
-        They take 100 µs, of a DataFrame 800: for a few rows many times what the network takes.
-        """
-        names = getattr(self, "feature_names_in_", None)
-        if names is not None:
-            if not hasattr(X, "to_numpy") or list(getattr(X, "columns", ())) != names.tolist():
-                return None
-            X = X.to_numpy()
-        passes = (
-            type(X) is np.ndarray
-            and X.dtype in (np.float32, np.float64)
-            and hasattr(self, "network_")
-            and X.shape[1:] == self.network_.input_shape
-            and 0 < X.size <= _BATCH_ELEMENTS
-            and math.isfinite(X.sum())
-        )
-        return X if passes else None
 
     def _score(self, X: Any, y: Any, sample_weight: Any) -> float:
         if is_collection(X):
@@ -449,24 +371,3 @@ class NetworkEstimator(
         super().__setstate__(with_seed(state))
 
     __repr__ = BaseEstimator.__repr__
-
-
-def infer_in_batches(network: Layer, X: Any, planned: Plan | None = None) -> np.ndarray:
-    """Outputs for all rows, computed for so many at a time that activations stay small."""
-    planned = planned or plan(network)
-    if X.shape[0] == 1:
-        return planned.infer(X)
-    widths = [size_of(layer.output_shape) for _, layer in network.walk() if layer.is_built]
-    steps = 1
-    if isinstance(X, Sequences):
-        steps = int(X.lengths.max())
-    elif network.input_shape[:1] == (None,):
-        steps = X.shape[1]
-    most = _BATCH_ELEMENTS // (steps * max(size_of(network.input_shape), *widths))
-    rows = max(1, min(most, _BATCH_ROWS))
-    parts, mapping = [], mapping_of(X)
-    with threads_for(network, min(rows, X.shape[0])):
-        for start in range(0, X.shape[0], rows):
-            parts.append(planned.infer(X[start : start + rows]))
-            release(mapping)
-    return parts[0] if len(parts) == 1 else joined(parts)

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from layerkit.building import widest_dtype
 from layerkit.estimators.callbacks import EpochHooks, own_callbacks
-from layerkit.estimators.preparing import Task, stream
+from layerkit.estimators.preparing import Task, splitting_seed, stream
 from layerkit.estimators.rules import Rule
 from layerkit.estimators.targets import ClassTarget, Labels, Target
 from layerkit.fused import threads_for, work_of
@@ -141,7 +141,7 @@ class Recipe:
                 rows,
                 test_size=fraction,
                 stratify=task.y if isinstance(task.target, Labels) else None,
-                random_state=int(stream(task.seed, 1).generate_state(1)[0]),
+                random_state=splitting_seed(task.seed),
             )
         except ValueError as error:
             raise ValueError(
@@ -213,10 +213,7 @@ def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
 
     After Ctrl-C the estimator has these attributes, of what was learned until then.
     """
-    network, optimizer, estimator = task.network, recipe.optimizer(), recipe.estimator
-    goes_on = recipe.keeps_state and not task.fresh and isinstance(optimizer, Optimizer)
-    if goes_on and type(optimizer) is type(estimator.optimizer_):
-        optimizer.state = estimator.optimizer_.state  # type: ignore[union-attr]
+    network, optimizer, estimator = task.network, _optimizer(task, recipe), recipe.estimator
 
     def fitted_now(history: History) -> dict[str, Any]:
         return recipe.attributes(replace(task, network=copy.deepcopy(network)), history)
@@ -261,6 +258,15 @@ def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
         vars(estimator).update(attributes)
         raise interrupt
     return attributes, history
+
+
+def _optimizer(task: Task, recipe: Recipe) -> Optimizer | LBFGS:
+    """Return an optimizer, with the state of the one before where it goes on with that."""
+    optimizer = recipe.optimizer()
+    goes_on = recipe.keeps_state and not task.fresh and isinstance(optimizer, Optimizer)
+    if goes_on and type(optimizer) is type(recipe.estimator.optimizer_):
+        optimizer.state = recipe.estimator.optimizer_.state  # type: ignore[union-attr]
+    return optimizer
 
 
 # What a step costs in Python, in multiply-adds of the time that it takes: about 0.3 ms.

@@ -150,14 +150,7 @@ def prepare(
     if groups is not None:
         check_consistent_length(X, groups)
     target = _new_target(estimator, y, classes) if fresh else estimator._target
-    if target.of_steps != isinstance(y, Sequences):
-        one, other = ("step", "row") if target.of_steps else ("row", "step")
-        raise ValueError(f"y had a target for every {one} before and has one for every {other} now")
-    if target.of_steps and estimator.class_weight is not None:
-        raise ValueError(
-            f"class_weight={estimator.class_weight!r} weights rows, but y has a class for every "
-            "step; `layerkit.training.train` takes a weight for every step"
-        )
+    _check_steps(estimator, target, y)
     if batches is None and isinstance(target, ClassTarget) and estimator.class_weight is not None:
         columns = [y] if y.ndim == 1 else list(y.T)
         weight = class_weights(estimator.class_weight, columns, target.labels, weight)
@@ -179,6 +172,18 @@ def _new_target(estimator: Any, y: Any, classes: Any) -> Target:
         labels = class_target(numbers(y), classes)
         return StepClasses(labels) if of_steps else labels
     return StepTarget(Numbers(y.steps)) if of_steps else Numbers(y)
+
+
+def _check_steps(estimator: Any, target: Target, y: Any) -> None:
+    """Refuse y of rows where steps were learned, or the other way round; and weights of steps."""
+    if target.of_steps != isinstance(y, Sequences):
+        one, other = ("step", "row") if target.of_steps else ("row", "step")
+        raise ValueError(f"y had a target for every {one} before and has one for every {other} now")
+    if target.of_steps and estimator.class_weight is not None:
+        raise ValueError(
+            f"class_weight={estimator.class_weight!r} weights rows, but y has a class for every "
+            "step; `layerkit.training.train` takes a weight for every step"
+        )
 
 
 def _survey(
@@ -344,9 +349,7 @@ def hold_out(estimator: Any, task: Task, X_val: Any, y_val: Any) -> Task:
             f"GroupShuffleSplit(), and give no X_val, got {got}"
         )
     if given:
-        if X_val is None or y_val is None:
-            missing = "X_val" if X_val is None else "y_val"
-            raise ValueError(f"X_val and y_val belong together, {missing} is None")
+        check_pair(X_val, y_val)
         if is_collection(X_val):
             rows = _survey_partitions(estimator, X_val, y_val, None, None, fresh=False)
             return replace(task, validation=all_held_out(rows))
@@ -366,6 +369,13 @@ def hold_out(estimator: Any, task: Task, X_val: Any, y_val: Any) -> Task:
     return replace(task.rows(learn).weighted("rows"), validation=(held.X, held.y, held.weight))
 
 
+def check_pair(X_val: Any, y_val: Any) -> None:
+    """Refuse one of the two without the other."""
+    if (X_val is None) != (y_val is None):
+        missing = "X_val" if X_val is None else "y_val"
+        raise ValueError(f"X_val and y_val belong together, {missing} is None")
+
+
 def _chosen(recipe: Any, stopping: Any, task: Task) -> Any:
     """Return rows to learn from and rows to validate on."""
     if is_splitter(stopping):
@@ -376,6 +386,11 @@ def _chosen(recipe: Any, stopping: Any, task: Task) -> Any:
 def stream(seed: np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
     """One of several independent streams: 0 initial weights, 1 splitting, (2, epoch) training."""
     return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, *key))
+
+
+def splitting_seed(seed: np.random.SeedSequence) -> int:
+    """Return the number by which scikit-learn draws the rows that are held out."""
+    return int(stream(seed, 1).generate_state(1)[0])
 
 
 def seed_of(checkpoint: Checkpoint | None) -> np.random.SeedSequence | None:

@@ -181,14 +181,7 @@ def tabulate(network: Layer, described: list[Description], most_rows: int) -> Ta
             y, used = used, used + most_rows * width
         rows.append([kind, n_in, width, x, y, first, second, aside, place, 0, 0])
         x, widest = y, max(widest, width)
-    here, other = used, used + most_rows * widest  # gradients, by output and by input
-    for row in reversed(rows):
-        row[9:] = here, other
-        if row[0] != kernels.IDENTITY:
-            here, other = other, here
-    first_dense = next((k for k, row in enumerate(rows) if row[0] != kernels.IDENTITY), 0)
-    if rows[first_dense][0] == kernels.DENSE:
-        rows[first_dense][10] = -1
+    _place_gradients(rows, used, used + most_rows * widest)
     return Table(
         described,
         layout,
@@ -202,3 +195,14 @@ def tabulate(network: Layer, described: list[Description], most_rows: int) -> Ta
         3 * sum(prod(row[1:3]) for row in rows if row[0] == kernels.DENSE)
         + 10 * sum(row[2] for row in rows),
     )
+
+
+def _place_gradients(rows: list[list[int]], here: int, other: int) -> None:
+    """Say where the gradients by output and by input stand: in two places, which take turns."""
+    for row in reversed(rows):
+        row[9:] = here, other
+        if row[0] != kernels.IDENTITY:
+            here, other = other, here
+    first = next((row for row in rows if row[0] != kernels.IDENTITY), rows[0])
+    if first[0] == kernels.DENSE:
+        first[10] = -1  # nobody asks for the gradient by the input of the network

@@ -12,8 +12,8 @@ from math import log, sqrt
 import numpy as np
 
 from layerkit.kernels import MOMENTS, adam_step, adamax_step, moments_step, moving_average
-from layerkit.optimizers.optimizer import Optimizer, Rate, Vector, are_betas
-from layerkit.parameters import in_range, is_positive
+from layerkit.optimizers.optimizer import Optimizer, Rate, Vector
+from layerkit.parameters import are_betas, in_range, is_positive
 
 
 @dataclass(eq=False, repr=False)

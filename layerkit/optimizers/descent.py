@@ -3,8 +3,8 @@
 from dataclasses import KW_ONLY, dataclass
 
 from layerkit.kernels import DESCENT, MOMENTUM, lion_step, rprop_step, sgd_step
-from layerkit.optimizers.optimizer import Optimizer, Rate, Vector, are_betas, is_pair
-from layerkit.parameters import in_range, is_flag, is_positive
+from layerkit.optimizers.optimizer import Optimizer, Rate, Vector
+from layerkit.parameters import are_betas, in_range, is_flag, is_pair, is_positive
 
 
 @dataclass(eq=False, repr=False)

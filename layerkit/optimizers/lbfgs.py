@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layerkit.optimizers.optimizer import check_vectors, single_slot
+from layerkit.optimizers.pieces import check_vectors, single_slot
 from layerkit.parameters import Parameterized, in_range, is_size
 from layerkit.shapes import Slot
 

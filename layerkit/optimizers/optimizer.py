@@ -8,7 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from layerkit.kernels import backend, plus_decay, shrink
-from layerkit.optimizers.clipping import Span, clipped
+from layerkit.optimizers.clipping import clipped
+from layerkit.optimizers.pieces import Cut, check_state, check_vectors, cut, read_only, single_slot
 from layerkit.parameters import Parameterized, in_range, is_positive
 from layerkit.schedules import Schedule
 from layerkit.shapes import Slot
@@ -19,23 +20,9 @@ CHUNK = 32_768
 Rate = float | Callable[[int], float]
 Vector = np.ndarray  # float32 or float64, of one axis
 _NO_SETTINGS = {"state", "rate", "memory", "steps_done"}  # properties
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-class Piece(NamedTuple):
-    """Neighbouring trainable parameters of one kind, and what belongs to them."""
-
-    here: slice
-    params: np.ndarray
-    grads: np.ndarray  # read-only: a rule must not write into its caller's gradient
-    memory: dict[str, Any]
-    slot: int  # the first slot, whose age is that of all
-    decaying: np.ndarray  # int64 (n, 2): where weight decay acts in the piece, from where to where
-    rate: float  # factor on the learning rate
-    decay: float  # factor on the weight decay, where it acts
-
-
-class Pieces(NamedTuple):
+class Prepared(NamedTuple):
     """What a step goes through, and what it was found for, since finding it costs time."""
 
     settings_of: Callable[[Any], tuple[Any, ...]]
@@ -46,10 +33,7 @@ class Pieces(NamedTuple):
     layout: Sequence[Slot] | None  # a copy: the caller's entries may change
     chunk: int
     state: dict[str, Any]
-    trainable: list[int]  # slots
-    spans: list[Span]  # of these
-    decaying: list[tuple[Span, float, float]]  # with their factors on rate and decay
-    pieces: list[Piece]
+    cut: Cut
     scratch: np.ndarray  # for the gradient of a piece with its weight decay
     matrix: np.ndarray  # all memory: a row for each vector
     rule: int | None  # of `layerkit.kernels.epoch_program`, which knows it all, or not
@@ -126,7 +110,7 @@ class Optimizer(Parameterized):
     decoupled: ClassVar[bool] = False
     update_decays: ClassVar[bool] = False
     _state: dict[str, Any] | None = None
-    _pieces: Pieces | None = None
+    _pieces: Prepared | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -232,15 +216,15 @@ class Optimizer(Parameterized):
         rate, decay = self.rate, self._now(self.weight_decay)
         grads = flat_grads
         if self.clip_value is not None or self.clip_norm is not None:
-            grads = clipped(self, flat_grads, found.spans)
+            grads = clipped(self, flat_grads, found.cut.spans)
         if found is not self._pieces:
             self._pieces, self._state = found, found.state  # from here on nothing is refused
 
         ages = found.state["ages"]
         if decay and self.decoupled and not self.update_decays:
-            for (start, stop), of_rate, of_decay in found.decaying:
+            for (start, stop), of_rate, of_decay in found.cut.decaying:
                 shrink(flat_params[start:stop], 1 - rate * of_rate * decay * of_decay)
-        for here, p, g, memory, slot, decaying, of_rate, of_decay in found.pieces:
+        for here, p, g, memory, slot, decaying, of_rate, of_decay in found.cut.pieces:
             if grads is not flat_grads:
                 g = read_only(grads[here])
             if decay and not self.decoupled:
@@ -251,7 +235,7 @@ class Optimizer(Parameterized):
                 memory = memory | {"keep": 1 - rate * of_rate * decay * of_decay}
             self.update(p, g, rate * of_rate, ages[slot] + 1, **memory)
         found.state["t"] += 1
-        for slot in found.trainable:
+        for slot in found.cut.trainable:
             ages[slot] += 1
 
     def tabled(
@@ -399,7 +383,7 @@ class Optimizer(Parameterized):
 
     def _prepared(
         self, params: np.ndarray, grads: np.ndarray, layout: Sequence[Slot] | None
-    ) -> Pieces:
+    ) -> Prepared:
         """Return the pieces of a step, those of the step before where they still hold."""
         # Compiled rules have no temporaries, and are cut up among the processors.
         chunk = CHUNK * 128 if backend() == "numba" else CHUNK
@@ -429,11 +413,8 @@ class Optimizer(Parameterized):
 
     def _find_pieces(
         self, params: np.ndarray, grads: np.ndarray, layout: Sequence[Slot] | None, chunk: int
-    ) -> Pieces:
-        """Cut what is trainable into pieces no longer than ``chunk``, having checked everything.
-
-        What decays is a piece apart from what does not, where the rule applies the decay itself.
-        """
+    ) -> Prepared:
+        """Cut what is trainable into pieces no longer than ``chunk``, having checked everything."""
         self.validate()
         check_vectors(params, grads)
         slots = single_slot(params) if layout is None else layout
@@ -444,32 +425,15 @@ class Optimizer(Parameterized):
             state[name] = row
         decays = callable(self.weight_decay) or self.weight_decay > 0
         apart = decays and self.decoupled and self.update_decays
-        trainable = [i for i, slot in enumerate(slots) if slot.trainable]
-        # what does not decay may share a piece with what does, where spans tell them apart
-        factors = [slot.decay if apart or slot.decay not in (0, 1) else 1.0 for slot in slots]
-        kinds = [(slots[i], (state["ages"][i], slots[i].rate, factors[i])) for i in trainable]
-        spans, leaders = _join(kinds)
-        decays_at = [(slot, (slot.rate, slot.decay)) for slot, _ in kinds if slot.decay]
-        decaying = []
-        for span, first in zip(*_join(decays_at), strict=True):
-            decaying.append((span, *decays_at[first][1]))
-        of_decaying = [span for span, *_ in decaying]
-        pieces = []
-        for (start, stop), leader in zip(spans, leaders, strict=True):
-            for low in range(start, stop, chunk):
-                here = slice(low, min(low + chunk, stop))
-                memory = {name: state[name][here] for name in self.memory}
-                vectors = params[here], read_only(grads[here]), memory
-                _, (_, *of_piece) = kinds[leader]
-                where = _within(of_decaying, here)
-                pieces.append(Piece(here, *vectors, trainable[leader], where, *of_piece))
+        memory = {name: state[name] for name in self.memory}
+        of_vector = cut(params, grads, memory, slots, state["ages"], chunk, apart)
         coupled = decays and not self.decoupled
-        longest = max((p.grads.size for p in pieces), default=0) if coupled else 0
+        longest = max((p.grads.size for p in of_vector.pieces), default=0) if coupled else 0
         settings_of = attrgetter(*self._settings())
         made_for = settings_of, settings_of(self), params, grads, self._kind(), layout, chunk
         scratch = np.empty(longest, params.dtype)
         rule = self._rule(slots, state["ages"])
-        return Pieces(*made_for, state, trainable, spans, decaying, pieces, scratch, matrix, rule)
+        return Prepared(*made_for, state, of_vector, scratch, matrix, rule)
 
     def _settings(self) -> list[str]:
         """Names of what the user may have set; also those that only the class has a value for."""
@@ -481,77 +445,8 @@ class Optimizer(Parameterized):
     def _state_for(self, params: np.ndarray, n_slots: int) -> dict[str, Any]:
         """The state, new before the first step, else checked to belong to this vector."""
         state: dict[str, Any] = self._state or {"t": 0, "ages": [0] * n_slots}
+        check_state(self, state, params, n_slots)
         for name in self.memory:
             if name not in state:
                 state[name] = np.zeros(params.shape, params.dtype)
-            held = state[name]
-            if held.shape != params.shape or held.dtype != params.dtype:
-                raise ValueError(
-                    f"{self!r} holds the state of {held.size} {held.dtype} parameters, got "
-                    f"{params.size} of {params.dtype}; reset() forgets it"
-                )
-        if len(state["ages"]) != n_slots:
-            raise ValueError(
-                f"{self!r} holds the state of a layout of {len(state['ages'])} slots, got "
-                f"{n_slots}; reset() forgets it"
-            )
         return state
-
-
-def are_betas(value: Any) -> bool:
-    """Whether `value` is a pair of numbers in [0, 1)."""
-    return is_pair(value) and all(in_range(beta, 0, 1) for beta in value)
-
-
-def is_pair(value: Any) -> bool:
-    """Whether `value` is a sequence of two."""
-    return isinstance(value, (tuple, list, np.ndarray)) and len(value) == 2
-
-
-def single_slot(params: np.ndarray) -> list[Slot]:
-    """The layout of a bare vector: everything is trainable and decays."""
-    return [Slot("", slice(0, len(params)), params.shape, decay=True, trainable=True)]
-
-
-def read_only(vector: np.ndarray) -> np.ndarray:
-    """Return a view that cannot be written to."""
-    view = vector.view()
-    view.flags.writeable = False
-    return view
-
-
-def _join(slots: list[tuple[Slot, tuple]]) -> tuple[list[Span], list[int]]:
-    """Return spans of neighbouring slots of one kind, and which slot each begins with."""
-    spans: list[Span] = []
-    leaders: list[int] = []
-    for k, (slot, kind) in enumerate(slots):
-        start, stop = slot.slice.start, slot.slice.stop
-        if spans and spans[-1][1] == start and slots[k - 1][1] == kind:
-            spans[-1] = (spans[-1][0], stop)
-        else:
-            spans.append((start, stop))
-            leaders.append(k)
-    return spans, leaders
-
-
-def _within(spans: list[Span], here: slice) -> np.ndarray:
-    """The parts of spans that lie in a piece, counted from its start."""
-    parts = [(max(a, here.start) - here.start, min(b, here.stop) - here.start) for a, b in spans]
-    return np.array([part for part in parts if part[0] < part[1]], np.int64).reshape(-1, 2)
-
-
-def check_vectors(params: np.ndarray, grads: np.ndarray) -> None:
-    """Refuse what is not a writeable vector and a gradient of the same size and dtype."""
-    for name, vector in (("flat_params", params), ("flat_grads", grads)):
-        if vector.ndim != 1 or vector.dtype not in _FLOATS:
-            raise ValueError(
-                f"{name} must be a vector of float32 or float64, got shape {vector.shape} "
-                f"of {vector.dtype}"
-            )
-    if not params.flags.writeable:
-        raise ValueError("flat_params must be writeable, got a read-only vector")
-    if grads.shape != params.shape or grads.dtype != params.dtype:
-        raise ValueError(
-            f"flat_grads must be like flat_params, {params.size} of {params.dtype}, "
-            f"got {grads.size} of {grads.dtype}"
-        )

@@ -1,7 +1,8 @@
-"""Epochs whose batches a kernel goes through without Python in between.
+"""Epochs whose batches a kernel goes through in one call, by a program made once in a run.
 
-That takes a chain of well-known layers, a loss and an optimizer that the kernel knows too, and rows
-in memory. Where anything is missing, or somebody wants to see a batch, epochs go on batch by batch.
+With Numba the program is compiled; in NumPy it is a list of calls whose arguments are bound. It
+takes a chain of well-known layers, a loss and an optimizer that the kernel knows too, and rows in
+memory. Where anything is missing, or somebody wants to see a batch, epochs go on batch by batch.
 """
 
 from __future__ import annotations

@@ -203,16 +203,8 @@ def train(
         if layer.stateful:
             batches.check_order(layer.where)
     validation = None if validation_data is None else as_batches(validation_data, 1024)
-    is_new = not network.is_built
-    if is_new:
-        dtype = widest_dtype(network, batches.dtype)
-        network.build(batches.input_shape, init_seed, dtype=dtype)
-    if random_state is not None or ranks:
-        network.reseed(noise_seed)
-    if is_new:
-        adapt(network, batches.sample)
-    if ranks:
-        ranks.begin(network, noise_seed)
+    reseeds = random_state is not None
+    _make_ready(network, batches, init_seed, noise_seed, reseeds, ranks)
     batches.shape_targets(loss, network)
     if validation is not None:
         validation.shape_targets(loss, network)
@@ -250,6 +242,27 @@ def train(
             bar.close()
         run.end()
     return state.history
+
+
+def _make_ready(
+    network: Layer,
+    batches: Any,
+    init_seed: np.random.SeedSequence,
+    noise_seed: np.random.SeedSequence,
+    reseeds: bool,
+    ranks: Ranks | None,
+) -> None:
+    """Build a network that is new, and start from the same weights on all ranks."""
+    is_new = not network.is_built
+    if is_new:
+        dtype = widest_dtype(network, batches.dtype)
+        network.build(batches.input_shape, init_seed, dtype=dtype)
+    if reseeds or ranks:
+        network.reseed(noise_seed)
+    if is_new:
+        adapt(network, batches.sample)
+    if ranks:
+        ranks.begin(network, noise_seed)
 
 
 def _learn(run: Run, batches: Batches, checkpoint: Checkpoint | None) -> None:

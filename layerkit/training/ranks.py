@@ -153,6 +153,10 @@ class Ranks:
         self.communicator.Bcast(network.flat_params)
         self.message = np.zeros(network.n_params + 4, network.dtype)
 
+    def share(self, rows: np.ndarray) -> np.ndarray:
+        """Return which rows of a batch are computed here."""
+        return np.array_split(rows, self.size)[self.rank]
+
     # ---------------------------------------------------------------- a step
 
     def average(self, grads: np.ndarray, loss: float, weight: float) -> tuple[float, float, bool]:
@@ -315,7 +319,7 @@ class PartBatches(ArrayBatches):
 
     def _batch(self, rows: Any) -> Batch:
         rows = np.arange(len(self.y))[rows]
-        x, y, weight, _ = super()._batch(np.array_split(rows, self.ranks.size)[self.ranks.rank])
+        x, y, weight, _ = super()._batch(self.ranks.share(rows))
         return x, y, weight, len(rows) * self.mean_weight
 
 
@@ -331,7 +335,7 @@ class PartsOfStream(StreamedBatches):
 
     def __iter__(self) -> Iterator[Batch]:
         for x, y, weight, normalizer in super().__iter__():
-            rows = np.array_split(np.arange(len(y)), self.ranks.size)[self.ranks.rank]
+            rows = self.ranks.share(np.arange(len(y)))
             yield x[rows], y[rows], None if weight is None else weight[rows], normalizer
 
 

@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _check_sample_weight
 
-from layerkit.estimators.preparing import stream
+from layerkit.estimators.preparing import check_pair, splitting_seed
 from layerkit.estimators.tabular.columns import Values
 from layerkit.estimators.tabular.encoder import TableEncoder
 from layerkit.estimators.tabular.learning import Rows, as_input
@@ -70,9 +70,7 @@ class Task:
 
 def prepare(estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Task:
     """Read and check what `fit` was given, tell what y holds, and fit the encoder."""
-    if (X_val is None) != (y_val is None):
-        missing = "X_val" if X_val is None else "y_val"
-        raise ValueError(f"X_val and y_val belong together, {missing} is None")
+    check_pair(X_val, y_val)
     encoder = TableEncoder(max_onehot=estimator.max_onehot, clip=None)
     names, values = encoder._read(X, reset=True)
     table = Table(values, *_checked(estimator, X, y, sample_weight))
@@ -123,7 +121,7 @@ def _split(estimator: Any, X: Any, y: Any, table: Table, seed: np.random.SeedSeq
     labels = table.y[used] if is_classifier(estimator) and table.y.ndim == 1 else None
     if labels is not None and not _can_stratify(labels, fraction):
         labels = None
-    state = int(stream(seed, 1).generate_state(1)[0])
+    state = splitting_seed(seed)
     return train_test_split(used, test_size=fraction, stratify=labels, random_state=state)
 
 

@@ -24,6 +24,10 @@ STRETCHED = 5.0
 FAR_OFF = 10.0  # times as much, of a single column
 UNHEARD = 10  # rows of a class
 UNLIKELY = 0.1  # mean probability of a class in its own rows
+WEIGHT_THE_CLASSES = (
+    "Weight the classes: class_weight='balanced' in the estimator, or sample_weight="
+    "compute_sample_weight('balanced', y) in train."
+)
 
 
 def constant_target(e: Evidence) -> Verdict | None:
@@ -254,20 +258,13 @@ def class_never_predicted(e: Evidence) -> Verdict | None:
     if labels is None or e.now.loss > 0.8 * e.constant:
         return None
     predicted, actual = labels
-    values, counts = np.unique(actual, return_counts=True)
-    likely = e.loss.inverse_link(e.now.outputs)
-    missing = [
-        (int(value), int(count))
-        for value, count in zip(values, counts, strict=True)
-        if count >= max(UNHEARD, 0.02 * len(actual))
-        and not (predicted == value).any()
-        and np.mean(likely[actual == value, value]) < max(2 * count / len(actual), UNLIKELY)
-    ]
+    missing = _missing(predicted, actual, e.loss.inverse_link(e.now.outputs))
     if not missing:
         return None
     last, (label, count) = e.learning(e.now)[-1], max(missing, key=lambda pair: pair[1])
+    n_classes = len(np.unique(actual))
     given = np.bincount(predicted[actual == label]).argmax()
-    bias = last.layer.params.get("b", np.zeros(len(values)))
+    bias = last.layer.params.get("b", np.zeros(n_classes))
     low = bias.size > label and bias[label] < np.median(bias) - 3
     weight = 1.0 if e.rows.weight is None else e.rows.weight[actual == label].mean()
     unweighted = e.rows.weight is not None and weight < 0.1 * e.rows.weight.mean()
@@ -275,11 +272,8 @@ def class_never_predicted(e: Evidence) -> Verdict | None:
         remedy = f"Set the bias of {last.path} to 0 and train again."
     elif unweighted:
         remedy = f"Give its rows more weight: their sample_weight is {weight:.2g} in the mean."
-    elif count < 0.5 * len(actual) / len(values):
-        remedy = (
-            "Weight the classes: class_weight='balanced' in the estimator, or sample_weight="
-            "compute_sample_weight('balanced', y) in train."
-        )
+    elif count < 0.5 * len(actual) / n_classes:
+        remedy = WEIGHT_THE_CLASSES
     else:
         remedy = (
             f"Look at rows of class {label} beside rows of class {given}: do their columns of X "
@@ -294,6 +288,19 @@ def class_never_predicted(e: Evidence) -> Verdict | None:
         f"one is predicted as such: most of them as class {given}.{biased}",
         remedy,
     )
+
+
+def _missing(
+    predicted: np.ndarray, actual: np.ndarray, likely: np.ndarray
+) -> list[tuple[int, int]]:
+    """Labels with many rows, none of which is given them or comes near, and how many those are."""
+    return [
+        (int(value), int(count))
+        for value, count in zip(*np.unique(actual, return_counts=True), strict=True)
+        if count >= max(UNHEARD, 0.02 * len(actual))
+        and not (predicted == value).any()
+        and np.mean(likely[actual == value, value]) < max(2 * count / len(actual), UNLIKELY)
+    ]
 
 
 def channels_first(e: Evidence) -> Verdict | None:

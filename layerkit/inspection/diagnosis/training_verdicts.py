@@ -9,6 +9,7 @@ import numpy as np
 from layerkit.inspection.diagnosis import probes
 from layerkit.inspection.diagnosis.data_verdicts import FEW_ROWS, RELATED
 from layerkit.inspection.diagnosis.evidence import Evidence, TrainingCause, Verdict, share
+from layerkit.inspection.diagnosis.target_verdicts import WEIGHT_THE_CLASSES
 from layerkit.layers import AlphaDropout, BatchNorm, Dropout
 
 FEW_VALUES = 8  # from which BatchNorm cannot estimate a deviation
@@ -275,10 +276,7 @@ def one_class(e: Evidence, caused: bool = False) -> Verdict | None:
     others = int(np.sum(actual != top))
     found = int(np.sum((predicted != top) & (predicted == actual)))
     if rare:
-        remedy = (
-            "Weight the classes: class_weight='balanced' in the estimator, or sample_weight="
-            "compute_sample_weight('balanced', y) in train."
-        )
+        remedy = WEIGHT_THE_CLASSES
     else:
         remedy = f"Set the bias of {last.path} to 0 and train again; balance the classes in y."
     outweighs = f" The biases of {last.path} are {bias:.2g} apart, its outputs vary less."

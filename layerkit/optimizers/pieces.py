@@ -1,0 +1,136 @@
+"""What a step goes through: the trainable parameters, cut into pieces that a rule takes whole."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from layerkit.optimizers.clipping import Span
+from layerkit.shapes import Slot
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class Piece(NamedTuple):
+    """Neighbouring trainable parameters of one kind, and what belongs to them."""
+
+    here: slice
+    params: np.ndarray
+    grads: np.ndarray  # read-only: a rule must not write into its caller's gradient
+    memory: dict[str, Any]
+    slot: int  # the first slot, whose age is that of all
+    decaying: np.ndarray  # int64 (n, 2): where weight decay acts in the piece, from where to where
+    rate: float  # factor on the learning rate
+    decay: float  # factor on the weight decay, where it acts
+
+
+class Cut(NamedTuple):
+    """What of a vector is trainable."""
+
+    trainable: list[int]  # slots
+    spans: list[Span]  # of these
+    decaying: list[tuple[Span, float, float]]  # with their factors on rate and decay
+    pieces: list[Piece]
+
+
+def cut(
+    params: np.ndarray,
+    grads: np.ndarray,
+    memory: dict[str, np.ndarray],
+    slots: Sequence[Slot],
+    ages: list[int],
+    chunk: int,
+    apart: bool,
+) -> Cut:
+    """Cut what is trainable into pieces of one age, rate and decay, no longer than ``chunk``.
+
+    What decays is a piece ``apart`` from what does not, where the rule applies the decay itself.
+    """
+    trainable = [i for i, slot in enumerate(slots) if slot.trainable]
+    # what does not decay may share a piece with what does, where spans tell them apart
+    factors = [slot.decay if apart or slot.decay not in (0, 1) else 1.0 for slot in slots]
+    kinds = [(slots[i], (ages[i], slots[i].rate, factors[i])) for i in trainable]
+    spans, leaders = _join(kinds)
+    decaying = _decaying([slot for slot, _ in kinds if slot.decay])
+    of_decaying = [span for span, *_ in decaying]
+    pieces = []
+    for (start, stop), leader in zip(spans, leaders, strict=True):
+        _, (_, *of_piece) = kinds[leader]
+        for low in range(start, stop, chunk):
+            here = slice(low, min(low + chunk, stop))
+            remembered = {name: vector[here] for name, vector in memory.items()}
+            vectors = params[here], read_only(grads[here]), remembered
+            where = _within(of_decaying, here)
+            pieces.append(Piece(here, *vectors, trainable[leader], where, *of_piece))
+    return Cut(trainable, spans, decaying, pieces)
+
+
+def _decaying(slots: list[Slot]) -> list[tuple[Span, float, float]]:
+    """Return spans of neighbouring slots, with their factors on rate and decay."""
+    kinds = [(slot, (slot.rate, slot.decay)) for slot in slots]
+    return [(span, *kinds[first][1]) for span, first in zip(*_join(kinds), strict=True)]
+
+
+def _join(slots: list[tuple[Slot, tuple]]) -> tuple[list[Span], list[int]]:
+    """Return spans of neighbouring slots of one kind, and which slot each begins with."""
+    spans: list[Span] = []
+    leaders: list[int] = []
+    for k, (slot, kind) in enumerate(slots):
+        start, stop = slot.slice.start, slot.slice.stop
+        if spans and spans[-1][1] == start and slots[k - 1][1] == kind:
+            spans[-1] = (spans[-1][0], stop)
+        else:
+            spans.append((start, stop))
+            leaders.append(k)
+    return spans, leaders
+
+
+def _within(spans: list[Span], here: slice) -> np.ndarray:
+    """The parts of spans that lie in a piece, counted from its start."""
+    parts = [(max(a, here.start) - here.start, min(b, here.stop) - here.start) for a, b in spans]
+    return np.array([part for part in parts if part[0] < part[1]], np.int64).reshape(-1, 2)
+
+
+def single_slot(params: np.ndarray) -> list[Slot]:
+    """The layout of a bare vector: everything is trainable and decays."""
+    return [Slot("", slice(0, len(params)), params.shape, decay=True, trainable=True)]
+
+
+def read_only(vector: np.ndarray) -> np.ndarray:
+    """Return a view that cannot be written to."""
+    view = vector.view()
+    view.flags.writeable = False
+    return view
+
+
+def check_vectors(params: np.ndarray, grads: np.ndarray) -> None:
+    """Refuse what is not a writeable vector and a gradient of the same size and dtype."""
+    for name, vector in (("flat_params", params), ("flat_grads", grads)):
+        if vector.ndim != 1 or vector.dtype not in _FLOATS:
+            raise ValueError(
+                f"{name} must be a vector of float32 or float64, got shape {vector.shape} "
+                f"of {vector.dtype}"
+            )
+    if not params.flags.writeable:
+        raise ValueError("flat_params must be writeable, got a read-only vector")
+    if grads.shape != params.shape or grads.dtype != params.dtype:
+        raise ValueError(
+            f"flat_grads must be like flat_params, {params.size} of {params.dtype}, "
+            f"got {grads.size} of {grads.dtype}"
+        )
+
+
+def check_state(optimizer: Any, state: Mapping[str, Any], params: np.ndarray, n_slots: int) -> None:
+    """Refuse a state that was made for another vector or layout."""
+    for name in optimizer.memory:
+        held = state.get(name, params)
+        if held.shape != params.shape or held.dtype != params.dtype:
+            raise ValueError(
+                f"{optimizer!r} holds the state of {held.size} {held.dtype} parameters, got "
+                f"{params.size} of {params.dtype}; reset() forgets it"
+            )
+    if len(state["ages"]) != n_slots:
+        raise ValueError(
+            f"{optimizer!r} holds the state of a layout of {len(state['ages'])} slots, got "
+            f"{n_slots}; reset() forgets it"
+        )
