@@ -87,14 +87,18 @@ TARGETS = {
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", TARGETS)
-def test_batches_give_what_the_array_gives_bit_by_bit(name, dtype):
+def test_batches_give_what_the_array_gives(name, dtype):
+    """But for rounding, as an array is learned in whole epochs."""
     models, y = TARGETS[name]
-    x = X.astype(dtype)
+    x, rtol = X.astype(dtype), 1e-5 if dtype == np.float32 else 1e-12
     for one, other in twice(models):
         batches = Batches(x, y)
-        assert_equal_models(one.fit(x, y), other.fit(batches))
+        assert_equal_models(one.fit(x, y), other.fit(batches), rtol)
         assert batches.passes == 1 + 4  # one to look at them, and the epochs
-        np.testing.assert_array_equal(other.predict(x), one.predict(x))
+        if models is classifiers:
+            np.testing.assert_array_equal(other.predict(x), one.predict(x))
+        else:
+            np.testing.assert_allclose(other.predict(x), one.predict(x), rtol, rtol)
 
 
 @pytest.mark.parametrize("class_weight", [None, "balanced", {0: 3, 1: 0.5}])

@@ -151,7 +151,7 @@ DATA = {
     "numbers as classes": (
         lambda: classifier().fit(X, X[:, 0] + 0.01), "Unknown label type: continuous"),
     "no y": (lambda: classifier().fit(X, None), "requires y to be passed, but the target y is Non"),
-    "names as numbers": (lambda: regressor().fit(X, np.full(150, "a")), "could not convert"),
+    "names as numbers": (lambda: regressor().fit(X, np.full(150, "a")), "y must hold numbers"),
     "NaN": (lambda: classifier().fit(np.where(X > 6, np.nan, X), Y), "Input X contains NaN"),
     "sparse rows below Tanh": (
         lambda: classifier([Tanh()]).fit(sp.csr_array(X), Y), "in layers.0 Tanh(): takes no spars"),

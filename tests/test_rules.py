@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import KFold, ShuffleSplit
 
 from layerkit import (
@@ -29,6 +30,10 @@ BELOW_1, ABOVE_1 = np.nextafter(1, 0), np.nextafter(1, 2)
 
 # What a message promises: values that are allowed, values that are refused.
 RANGES = {
+    "None, a scorer or the name of one, see sklearn.metrics.get_scorer_names()": (
+        [None, "accuracy", "neg_log_loss", get_scorer("r2"), max],
+        ["acuracy", "", 1, 0.5, True, Dense, [], ["accuracy"]],
+    ),
     "a positive integer": ([1, 7, np.int64(2)], NO_SIZES),
     "an integer >= 2": ([2, 3], [*NO_SIZES, 1]),
     "a finite number >= 0": ([0, 0.0, TINY, 1e300, np.float32(2)], [*NO_NUMBERS, -TINY, -1]),

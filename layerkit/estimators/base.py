@@ -16,8 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from layerkit.archive import ModelFileError
 from layerkit.distributed.collections import computed, each_partition
-from layerkit.estimators.callbacks import CallbackSupport, with_callbacks
-from layerkit.estimators.doc_links import WithPage
+from layerkit.estimators.callbacks import CallbackSupport, set_callbacks, with_callbacks
+from layerkit.estimators.doc_links import with_page
 from layerkit.estimators.learning import Recipe, learn
 from layerkit.estimators.predicting import checked_rows, infer_in_batches, plan_of
 from layerkit.estimators.preparing import Task, hold_out, prepare, seed_of, validate
@@ -52,8 +52,8 @@ class _LastHidden(TransformerMixin):
 
 # The empty tuple is for scikit-learn to leave `transform` alone, as the names of the last hidden
 # layer do not fit another one.
+@with_page
 class NetworkEstimator(
-    WithPage,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     CallbackSupport,
@@ -67,6 +67,7 @@ class NetworkEstimator(
     # estimators that know none; ``set_fit_request(groups=True)`` lets them in.
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": False}
     _recipe_of: ClassVar[type[Recipe]]
+    set_callbacks = set_callbacks
 
     max_iter: int
     warm_start: bool

@@ -10,36 +10,34 @@ from sklearn import callback
 
 from layerkit.training import History, TrainingState
 
+CallbackSupport: Any = callback.CallbackSupportMixin
 with_callbacks = callback.with_callbacks
 
 
-class CallbackSupport(callback.CallbackSupportMixin):
-    """What an estimator inherits that takes callbacks of both kinds."""
+def set_callbacks(self: Any, *callbacks: Any) -> Any:
+    """Set what is called while the estimator learns.
 
-    def set_callbacks(self, *callbacks: Any) -> Any:
-        """Set what is called while the estimator learns.
+    Parameters
+    ----------
+    *callbacks : scikit-learn callbacks, or callables
+        Objects of scikit-learn's protocol (`sklearn.callback.ProgressBar`,
+        `sklearn.callback.ScoringMonitor`) see one task for every epoch, or for every member
+        where there are several networks. Callables are given the
+        `layerkit.training.TrainingState` after every epoch, as in `layerkit.training.train`;
+        their method ``on_batch``, if they have one, after every step. If one raises, the
+        estimator is fitted as it was before. Without arguments: forget them.
 
-        Parameters
-        ----------
-        *callbacks : scikit-learn callbacks, or callables
-            Objects of scikit-learn's protocol (`sklearn.callback.ProgressBar`,
-            `sklearn.callback.ScoringMonitor`) see one task for every epoch, or for every member
-            where there are several networks. Callables are given the
-            `layerkit.training.TrainingState` after every epoch, as in `layerkit.training.train`;
-            their method ``on_batch``, if they have one, after every step. If one raises, the
-            estimator is fitted as it was before. Without arguments: forget them.
+    Returns
+    -------
+    self : object
+        The estimator.
 
-        Returns
-        -------
-        self : object
-            The estimator.
-
-        Raises
-        ------
-        TypeError
-            If one is neither.
-        """
-        return super().set_callbacks(*as_fit_callbacks(callbacks))
+    Raises
+    ------
+    TypeError
+        If one is neither.
+    """
+    return CallbackSupport.set_callbacks(self, *as_fit_callbacks(callbacks))
 
 
 def as_fit_callbacks(callbacks: Iterable[Any]) -> list[Any]:

@@ -1,13 +1,16 @@
 """The way from scikit-learn's diagrams to the site."""
 
+from typing import Any, TypeVar
+
 from layerkit.version import SITE
 
+Estimator = TypeVar("Estimator", bound=type)
 
-class WithPage:
-    """An estimator whose "?" in a diagram leads to its page of the reference."""
 
-    _doc_link_module = "layerkit"
-    _doc_link_template = f"{SITE}/reference/layerkit.estimators.{{name}}.html"
-
-    def _doc_link_url_param_generator(self) -> dict[str, str]:
-        return {"name": type(self).__name__}
+def with_page(estimator: Estimator) -> Estimator:
+    """Let the "?" in a diagram lead to an estimator's page of the reference."""
+    kind: Any = estimator
+    kind._doc_link_module = "layerkit"
+    kind._doc_link_template = f"{SITE}/reference/layerkit.estimators.{{name}}.html"
+    kind._doc_link_url_param_generator = lambda self: {"name": type(self).__name__}
+    return estimator

@@ -18,9 +18,10 @@ from layerkit.estimators.callbacks import (
     CallbackSupport,
     MemberHooks,
     own_callbacks,
+    set_callbacks,
     with_callbacks,
 )
-from layerkit.estimators.doc_links import WithPage
+from layerkit.estimators.doc_links import with_page
 from layerkit.estimators.partitioned import check_in_memory
 from layerkit.estimators.preparing import stream
 from layerkit.estimators.rules import TABULAR
@@ -61,8 +62,9 @@ class Printing:
             print(line if score is None else f"{line}, held-out score {score:.4g}")
 
 
+@with_page
 @dataclass(eq=False, repr=False)
-class TabularEstimator(WithPage, CallbackSupport, BaseEstimator):
+class TabularEstimator(CallbackSupport, BaseEstimator):
     """What classifier and regressor share: parameters, members, how they learn."""
 
     _: KW_ONLY
@@ -85,6 +87,7 @@ class TabularEstimator(WithPage, CallbackSupport, BaseEstimator):
 
     default_rate: ClassVar[float]
     smooth: ClassVar[bool]
+    set_callbacks = set_callbacks
 
     @classmethod
     def single(cls, **params: Any) -> Self:

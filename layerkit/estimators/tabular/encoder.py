@@ -10,12 +10,13 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from layerkit.estimators.doc_links import WithPage
+from layerkit.estimators.doc_links import with_page
 from layerkit.estimators.tabular.columns import Column, column_of, read_table
 from layerkit.parameters import is_positive, is_size
 
 
-class TableEncoder(WithPage, TransformerMixin, BaseEstimator):
+@with_page
+class TableEncoder(TransformerMixin, BaseEstimator):
     """Turns the columns of a table, whatever they are, into numbers for a neural network.
 
     ======================  ====================================================================
