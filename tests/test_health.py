@@ -28,10 +28,13 @@ from clinic import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from layerkit import (
+    GELU,
     BatchNorm,
     Dense,
     Dropout,
@@ -636,3 +639,14 @@ def test_cause_and_effect_are_matched_by_class():
     assert _by_cause([dead, InitialCause("f", *said)], (TrainingCause,))[0] is dead
     roots_first = _explained([unscaled, twice, rate])
     assert [v.follows_from for v in roots_first] == ["", "", "a"]
+
+
+def test_batch_norm_on_rows_sorted_by_class_raises_no_alarm():
+    X, y = load_iris(return_X_y=True)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    body = [Dense(32), BatchNorm(), GELU(), Dropout(0.2)]
+    model = SequentialClassifier(body, random_state=0, max_iter=40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, y)
+    assert "no problem found" in str(health(model, X, y))

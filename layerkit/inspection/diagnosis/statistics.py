@@ -300,7 +300,10 @@ def measure(network: Layer, loss: Loss, rows: Rows, batch_size: int) -> Snapshot
     working = copy.deepcopy(network).reseed(0)
     recorder, total = Recorder(working), 0.0
     norms = [layer for _, layer in working.walk() if isinstance(layer, BatchNorm)]
-    batches = ArrayBatches(rows.X, rows.y, rows.weight, batch_size)
+    in_order = not norms or any(layer.stateful for _, layer in working.walk())
+    # Of rows sorted by class, batches in their order have statistics unlike those of training.
+    rng = None if in_order else np.random.default_rng(0)
+    batches = ArrayBatches(rows.X, rows.y, rows.weight, batch_size, rng)
     with np.errstate(all="ignore"), threads_for(network):
         for i, (x, y, weight, normalizer) in enumerate(batches):
             for layer in norms:
