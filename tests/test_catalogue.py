@@ -71,7 +71,7 @@ def test_the_catalogue_is_a_mapping():
 def test_the_code_is_where_the_entry_says():
     for entry in CATALOGUE.values():
         file, line = entry.code.split(":")
-        text = (PAGE.parent / file).read_text(encoding="utf-8").splitlines()[int(line) - 1]
+        text = (PAGE.parent.parent / file).read_text(encoding="utf-8").splitlines()[int(line) - 1]
         assert text.startswith(f"class {entry.subject.__name__}("), entry.code
 
 

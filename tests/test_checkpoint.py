@@ -454,7 +454,7 @@ def test_a_disk_that_goes_away(tmp_path):
             path.unlink()
             folder.rmdir()
 
-    with pytest.warns(CheckpointWarning, match="No such file or directory"):
+    with pytest.warns(CheckpointWarning, match="there is no folder"):
         assert_same(run(path, callbacks=[unplug]), run())
 
 

@@ -226,6 +226,8 @@ def test_arguments(path):
 def test_a_missing_folder_is_named_and_the_file_as_it_was_given(
     tmp_path, monkeypatch, write, folder, kind
 ):
+    if write is to_onnx:
+        pytest.importorskip("onnx")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("no folder")
     given = f"{folder}/network.npz"
