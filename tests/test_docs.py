@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-GENERATED = ("_build", "figures", "gradients", "notebooks", "reference")
+GENERATED = ("GRADIENTS.md", "_build", "figures", "gradients", "notebooks", "reference")
 BLOCK = re.compile(r"^( *)```(\w+|\{\S+\})[^\n]*\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 NUMBER = r"-?\d+\.\d+(?:e-?\d+)?"
 
