@@ -78,29 +78,13 @@ def softmax_sum(y: np.ndarray, t: np.ndarray, cap: float, grad: np.ndarray) -> B
 
 
 def sigmoid_sum(y: np.ndarray, t: np.ndarray, cap: float, grad: np.ndarray) -> BatchLoss:
-    """``Σ_k min(cap, log(1 + exp(y_k)) - t_k y_k)`` of each row.
+    """``Σ_k min(cap, log(1 + exp(y_k)) - t_k y_k)`` of each row."""
+    function, values = in_numpy(cross_entropy.cross_entropy_of_sigmoid), np.empty(len(y), y.dtype)
 
-    With ``e = exp(-|y|)``: ``log(1 + exp(y)) = max(y, 0) + log(1 + e)``.
-    """
-    e, other, values = _like(y), _like(y), np.empty(len(y), y.dtype)
-    calls: list[Call] = [
-        partial(np.abs, y, e),
-        partial(np.negative, e, e),
-        partial(np.exp, e, e),
-        partial(np.log1p, e, e),
-        partial(y.clip, 0, np.inf, other),
-        partial(np.add, e, other, e),
-        partial(np.multiply, t, y, other),
-        partial(np.subtract, e, other, e),
-        partial(np.minimum, e, cap, out=e),
-        partial(np.add.reduce, e, 1, None, values),
-        partial(np.negative, y, grad),
-        partial(np.exp, grad, grad),
-        partial(np.add, grad, 1, grad),
-        partial(np.divide, 1, grad, grad),
-        partial(np.subtract, grad, t, grad),
-    ]
-    return _of_rows(calls, values, grad)
+    def both() -> None:
+        values[...], grad[...] = function(y, t, cap)
+
+    return _of_rows([both], values, grad)
 
 
 def squares(y: np.ndarray, t: np.ndarray, factor: float, grad: np.ndarray) -> BatchLoss:
