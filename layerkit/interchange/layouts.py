@@ -72,6 +72,23 @@ def ceil_changes_nothing(n: int, size: int, stride: int, sides: tuple[int, int])
     return room % stride == 0 or (room // stride + 1) * stride >= n + sides[0]
 
 
+def one(sizes: Any) -> Any:
+    """Return (n,) as n, for layers of sequences; what is no sequence stays as it is."""
+    if sizes is None or isinstance(sizes, int | str):
+        return sizes
+    numbers = tuple(map(int, sizes))
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+# Pooling layers by what they do and the number of axes of places.
+POOLS: dict[str, dict[int, Any]] = {
+    "MaxPool": {1: nn.MaxPool1D, 2: nn.MaxPool2D},
+    "AveragePool": {1: nn.AvgPool1D, 2: nn.AvgPool2D},
+    "GlobalMaxPool": {1: nn.GlobalMaxPool1D, 2: nn.GlobalMaxPool2D},
+    "GlobalAveragePool": {1: nn.GlobalAvgPool1D, 2: nn.GlobalAvgPool2D},
+}
+
+
 class InOrder:
     """A tensor of a model that knows where its channels are.
 

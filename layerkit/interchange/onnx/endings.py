@@ -77,8 +77,7 @@ def _transform_back(model: Any, converted: ModelProto) -> None:
                     "square root or a reciprocal"
                 )
             y = write(g, before)
-    g.nodes.append(helper.make_node("Identity", [y], [output.name], name=f"{y}.Identity"))
-    _append(converted, g)
+    _append(converted, g, y, output.name)
     del converted.graph.output[1:]  # a standard deviation is on the other scale
 
 
@@ -135,9 +134,7 @@ def _cut(model: Any, converted: ModelProto) -> None:
     index = g.node("Cast", is_positive, to=TensorProto.INT64)
     classes = inner.classes_ if positive else inner.classes_[::-1]
     _renamed(converted, label)
-    name = decode(g, classes, index)
-    g.nodes.append(helper.make_node("Identity", [name], [label], name=f"{name}.Identity"))
-    _append(converted, g)
+    _append(converted, g, decode(g, classes, index), label)
 
 
 def _positive(model: Any, classes: np.ndarray, threshold: float, middle: float) -> int:
@@ -164,7 +161,9 @@ def _renamed(converted: ModelProto, name: str) -> str:
     return other
 
 
-def _append(converted: ModelProto, g: Graph) -> None:
-    converted.graph.node.extend(g.nodes)
+def _append(converted: ModelProto, g: Graph, tensor: str, output: str) -> None:
+    """Write a graph at the end of the model, a tensor of which is its output from now on."""
+    node = helper.make_node("Identity", [tensor], [output], name=f"{tensor}.Identity")
+    converted.graph.node.extend([*g.nodes, node])
     converted.graph.initializer.extend(g.constants)
     checker.check_model(converted, full_check=True)

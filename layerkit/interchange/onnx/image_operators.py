@@ -11,7 +11,7 @@ import numpy as np
 
 import layerkit.layers as nn
 from layerkit.interchange.formats import Handlers
-from layerkit.interchange.layouts import Trail, kernel_to_channels_last
+from layerkit.interchange.layouts import Trail, kernel_to_channels_last, one
 from layerkit.interchange.onnx.operators import Node, demand, per_channel
 from layerkit.layer import Layer
 from layerkit.shapes import Shape
@@ -21,12 +21,6 @@ reads = READERS.enter
 
 # By the number of axes of places.
 CONVOLUTIONS: dict[int, Callable[..., Layer]] = {1: nn.Conv1D, 2: nn.Conv2D}
-
-
-def one(values: Any) -> Any:
-    """Return (n,) as n, for layers of sequences."""
-    numbers = tuple(map(int, values))
-    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def _windows(node: Node, W: np.ndarray) -> dict[str, Any]:

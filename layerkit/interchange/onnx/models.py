@@ -7,7 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, helper
+from onnx import (
+    ModelProto,
+    NodeProto,
+    OperatorSetIdProto,
+    TensorProto,
+    ValueInfoProto,
+    checker,
+    helper,
+)
 
 from layerkit import losses
 from layerkit.estimators.targets import Labels, Multilabel, MultiOutput, Numbers, Target, target_of
@@ -31,13 +39,19 @@ def convert(model: Any) -> ModelProto:
         outputs = [Output("output", raw.shape, tensor=raw.name)]
     else:
         outputs = write_predictions(g, target_of(model), raw)
+    return whole_model(g, [_info("X", np.dtype(np.float32), network.input_shape)], outputs)
+
+
+def whole_model(
+    g: Graph, inputs: list[ValueInfoProto], outputs: list[Output], *opsets: OperatorSetIdProto
+) -> ModelProto:
+    """Make a model of a graph; ``opsets`` are those of operators beside the usual ones."""
     nodes = [*g.nodes, *(renaming(output, output.name) for output in outputs)]
-    inputs = [_info("X", np.dtype(np.float32), network.input_shape)]
     infos = [_info(output.name, output.dtype, output.shape) for output in outputs]
     graph = helper.make_graph(nodes, "layerkit", inputs, infos, g.constants)
-    opset = helper.make_opsetid("", OPSET)
-    version = helper.find_min_ir_version_for([opset])
-    converted = helper.make_model(graph, opset_imports=[opset], ir_version=version)
+    imports = [helper.make_opsetid("", OPSET), *opsets]
+    version = helper.find_min_ir_version_for(imports)
+    converted = helper.make_model(graph, opset_imports=imports, ir_version=version)
     checker.check_model(converted, full_check=True)
     return converted
 
@@ -174,10 +188,15 @@ def _numbers(g: Graph, target: Any, raw: Value) -> list[Output]:
         std = g.node("Exp", g.node("Mul", log_var, np.array(0.5)))
         shape = (*raw.shape[:-1], half)
         return [Output("variable", shape, tensor=mean), Output("std", shape, tensor=std)]
-    op = {"identity": "Identity", "exp": "Exp", "sigmoid": "Sigmoid"}.get(target.link)
+    return [Output("variable", raw.shape, tensor=g.node(inverse_link(target), raw))]
+
+
+def inverse_link(target: Target) -> str:
+    """Return the operator that makes numbers of raw outputs."""
+    op = {"identity": "Identity", "exp": "Exp", "sigmoid": "Sigmoid"}.get(target.link or "")
     if op is None:
         raise TypeError(f"{type(target.loss).__name__}.inverse_link has no ONNX form")
-    return [Output("variable", raw.shape, tensor=g.node(op, raw))]
+    return op
 
 
 _WRITERS: dict[type[Target], Callable[[Graph, Any, Value], list[Output]]] = {

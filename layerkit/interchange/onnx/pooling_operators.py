@@ -11,21 +11,12 @@ import numpy as np
 
 import layerkit.layers as nn
 from layerkit.interchange.formats import Handlers
-from layerkit.interchange.layouts import Trail, ceil_changes_nothing
-from layerkit.interchange.onnx.image_operators import CONVOLUTIONS, one, padded, sides_of
+from layerkit.interchange.layouts import POOLS, Trail, ceil_changes_nothing, one
+from layerkit.interchange.onnx.image_operators import CONVOLUTIONS, padded, sides_of
 from layerkit.interchange.onnx.operators import Node, demand, scaled
-from layerkit.layer import Layer
 
 READERS = Handlers()  # ``node -> trail``, by the operator
 reads = READERS.enter
-
-# By the number of axes of places.
-_POOLS: dict[str, dict[int, type[Layer]]] = {
-    "MaxPool": {1: nn.MaxPool1D, 2: nn.MaxPool2D},
-    "AveragePool": {1: nn.AvgPool1D, 2: nn.AvgPool2D},
-    "GlobalMaxPool": {1: nn.GlobalMaxPool1D, 2: nn.GlobalMaxPool2D},
-    "GlobalAveragePool": {1: nn.GlobalAvgPool1D, 2: nn.GlobalAvgPool2D},
-}
 
 
 @reads("MaxPool", "AveragePool")
@@ -46,15 +37,14 @@ def _pool(node: Node) -> Trail:
         if np.any(sides_of(node, n)):
             trail = trail.zero_padded(sides_of(node, n))
             node.attributes.pop("pads")
-    kind: Any = _POOLS[node.op][n]
-    make = partial(kind, one(size), stride=one(strides))
+    make = partial(POOLS[node.op][n], one(size), stride=one(strides))
     trail, layer = padded(node, trail, n, make, lambda same: same.geometry[2])
     return trail.then(layer)
 
 
 @reads("GlobalAveragePool", "GlobalMaxPool")
 def _global_pool(node: Node) -> Trail:
-    return node.trail().global_pool(_POOLS[node.op])
+    return node.trail().global_pool(POOLS[node.op])
 
 
 @reads("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum")
@@ -90,7 +80,7 @@ def _over(trail: Trail, gone: list[int], left: Any, pool: str) -> Trail:
     ours = sorted(trail.axis(axis) for axis in gone)
     if ours == list(range(1, len(trail.shape))) and len(ours) < 3:  # all places
         channels_first = trail.channels_first and len(left) > 1
-        pooled = trail.then(_POOLS[pool][len(ours)]())
+        pooled = trail.then(POOLS[pool][len(ours)]())
         shape = (*left[1:], left[0]) if channels_first else left
         shaped = pooled if len(left) == 1 else pooled.then(nn.Reshape(shape))
         return replace(shaped, channels_first=channels_first)
@@ -98,7 +88,7 @@ def _over(trail: Trail, gone: list[int], left: Any, pool: str) -> Trail:
     before, after = sizes[: gone[0] - 1], sizes[gone[-1] :]
     n = math.prod(sizes) // math.prod(before) // math.prod(after)
     rows = trail.with_channels_last().reshaped((math.prod(before), n, math.prod(after)))
-    window: Any = _POOLS["MaxPool" if pool == "GlobalMaxPool" else "AveragePool"][2]
+    window = POOLS["MaxPool" if pool == "GlobalMaxPool" else "AveragePool"][2]
     y = rows.then(window((1, n), stride=1)).reshaped(left)
     return y.in_order(trail.channels_first) if len(left) == len(sizes) else y
 

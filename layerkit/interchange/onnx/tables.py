@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, TensorProto, checker, helper
+from onnx import ModelProto, TensorProto, helper
 
 from layerkit import losses
 from layerkit.estimators.tabular.columns import (
@@ -17,9 +17,15 @@ from layerkit.estimators.tabular.columns import (
     NumberColumn,
 )
 from layerkit.estimators.tabular.learning import LARGEST
-from layerkit.estimators.targets import Labels, Multilabel, Numbers
-from layerkit.interchange.onnx.graph import OPSET, Graph, Value, dtype_in_onnx
-from layerkit.interchange.onnx.models import Output, decode, renaming, write_network
+from layerkit.estimators.targets import Labels, Multilabel, Numbers, target_of
+from layerkit.interchange.onnx.graph import Graph, Value, dtype_in_onnx
+from layerkit.interchange.onnx.models import (
+    Output,
+    decode,
+    inverse_link,
+    whole_model,
+    write_network,
+)
 
 _OF_LABELS = helper.make_opsetid("ai.onnx.ml", 3)
 
@@ -46,19 +52,7 @@ def convert_tabular(model: Any) -> ModelProto:
     names = [column.name for column in model.encoder_.columns_]
     if taken := [output.name for output in outputs if output.name in names]:
         raise ValueError(f"a column is called {taken[0]!r}, as an output is: give it another name")
-    infos = [
-        helper.make_tensor_value_info(
-            o.name, helper.np_dtype_to_tensor_dtype(o.dtype), ["n_samples", *o.shape]
-        )
-        for o in outputs
-    ]
-    nodes = [*g.nodes, *(renaming(output, output.name) for output in outputs)]
-    graph = helper.make_graph(nodes, "layerkit", inputs, infos, g.constants)
-    opsets = [helper.make_opsetid("", OPSET), _OF_LABELS]
-    version = helper.find_min_ir_version_for(opsets)
-    converted = helper.make_model(graph, opset_imports=opsets, ir_version=version)
-    checker.check_model(converted, full_check=True)
-    return converted
+    return whole_model(g, inputs, outputs, _OF_LABELS)
 
 
 def _kind_of(column: Column) -> int:
@@ -189,7 +183,7 @@ def _categories(g: Graph, column: CategoryColumn) -> str:
 
 
 def _write_predictions(g: Graph, model: Any, raw: list[Value]) -> list[Output]:
-    target = model._target
+    target = target_of(model)
     if isinstance(target, Numbers) and isinstance(target.loss, losses.GaussianNLL):
         return _mean_of_normals(g, target, raw)
     if isinstance(target, Numbers):
@@ -241,10 +235,7 @@ def _softmax_of(g: Graph, columns: np.ndarray, raw: Value) -> str:
 
 
 def _mean_of_numbers(g: Graph, target: Any, raw: list[Value]) -> Output:
-    op = {"identity": "Identity", "exp": "Exp", "sigmoid": "Sigmoid"}.get(target.link)
-    if op is None:
-        raise TypeError(f"{type(target.loss).__name__}.inverse_link has no ONNX form")
-    shape = raw[0].shape
+    op, shape = inverse_link(target), raw[0].shape
     own = (-1, *[1] * (len(shape) - 1))
     center, scale = target.center.reshape(own), target.scale.reshape(own)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from layerkit.interchange.formats import require
@@ -56,13 +57,7 @@ def from_pytorch(module: nn.Module, input_shape: int | Shape | None = None) -> S
         network = from_pytorch(torch_module, input_shape=(28, 28, 1))
         y = network.infer(images)  # (n_samples, 28, 28, 1)
     """
-    require("torch", install="torch")
-    from layerkit.interchange.torch import (  # noqa: F401, which add their layers
-        attention,
-        pooling,
-        recurrent,
-        tables,
-    )
+    _load()
     from layerkit.interchange.torch.reader import read_module
 
     return read_module(module, None if input_shape is None else as_shape(input_shape))
@@ -101,15 +96,16 @@ def to_pytorch(network: Layer) -> nn.Module:
         module = to_pytorch(network)
         y = module(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
     """
-    require("torch", install="torch")
-    from layerkit.interchange.torch import (  # noqa: F401, which add their layers
-        attention,
-        pooling,
-        recurrent,
-        tables,
-    )
+    _load()
     from layerkit.interchange.torch.writer import write_network
 
     check_layers(network=network)
     _ = network.params  # raises unless built
     return write_network(network)
+
+
+def _load() -> None:
+    """Import PyTorch, and the modules that add their layers to the reader and the writer."""
+    require("torch", install="torch")
+    for name in ("attention", "pooling", "recurrent", "tables"):
+        import_module(f"{__name__}.{name}")

@@ -8,18 +8,18 @@ import numpy as np
 from torch import nn as tnn
 
 import layerkit.layers as nn
-from layerkit.interchange.layouts import Trail, ceil_changes_nothing
+from layerkit.interchange.layouts import POOLS, Trail, ceil_changes_nothing, one
 from layerkit.interchange.torch import modules
-from layerkit.interchange.torch.reader import demand, kind_of, one, reads
+from layerkit.interchange.torch.reader import demand, kind_of, reads
 
-_POOLS: dict[Any, Any] = {kind: layer for layer, kind in modules.POOLS.items()}
+_LAYERS: dict[Any, Any] = {kind: layer for layer, kind in modules.POOLS.items()}
 
 
 @reads(tnn.MaxPool1d, tnn.MaxPool2d, tnn.AvgPool1d, tnn.AvgPool2d)
 def _pool(module: Any, trail: Trail) -> Trail:
     demand(not getattr(module, "return_indices", False), "return_indices=False")
     trail, padding = trail.with_channels_first(), one(module.padding)
-    kind = _POOLS[kind_of(module)]
+    kind = _LAYERS[kind_of(module)]
     n = len(trail.shape) - 1
     if module.ceil_mode:
         sizes = (module.kernel_size, module.stride, module.padding)
@@ -45,31 +45,21 @@ def _padded_pool(module: Any, trail: Trail) -> Trail:
     sides = list(zip(module.pads[::2], module.pads[1::2], strict=True))[::-1]
     is_even = all(start == end for start, end in sides)
     padding = one(tuple(start for start, _ in sides)) if is_even else "same"
-    kinds = (nn.MaxPool1D, nn.MaxPool2D)
-    kind: Any = (kinds if isinstance(module, modules.MaxPool) else (nn.AvgPool1D, nn.AvgPool2D))[
-        n - 1
-    ]
+    kind = POOLS["MaxPool" if isinstance(module, modules.MaxPool) else "AveragePool"][n]
     windows = (one(tuple(module.windows[name])) for name in ("kernel_size", "stride"))
     return trail.then(kind(*windows, padding=padding))
 
 
 _AVERAGES = (tnn.AdaptiveAvgPool1d, tnn.AdaptiveAvgPool2d)
-_GLOBAL: dict[bool, dict[int, Any]] = {
-    True: {1: nn.GlobalAvgPool1D, 2: nn.GlobalAvgPool2D},
-    False: {1: nn.GlobalMaxPool1D, 2: nn.GlobalMaxPool2D},
-}
-_EVEN: dict[bool, dict[int, Any]] = {
-    True: {1: nn.AvgPool1D, 2: nn.AvgPool2D},
-    False: {1: nn.MaxPool1D, 2: nn.MaxPool2D},
-}
 
 
 @reads(*_AVERAGES, tnn.AdaptiveMaxPool1d, tnn.AdaptiveMaxPool2d)
 def _adaptive_pool(module: Any, trail: Trail) -> Trail:
     is_average = isinstance(module, _AVERAGES)
     demand(is_average or not module.return_indices, "return_indices=False")
+    pool = "AveragePool" if is_average else "MaxPool"
     if np.all(np.equal(module.output_size, 1)):
-        return trail.global_pool(_GLOBAL[is_average])
+        return trail.global_pool(POOLS[f"Global{pool}"])
     trail = trail.with_channels_first()
     places = trail.shape[:-1]
     wanted = module.output_size
@@ -78,7 +68,7 @@ def _adaptive_pool(module: Any, trail: Trail) -> Trail:
     even = all(n % size == 0 for n, size in zip(places, sizes, strict=True))
     demand(even, f"an output_size that divides {places}, in windows of one size")
     windows = one(tuple(n // size for n, size in zip(places, sizes, strict=True)))
-    return trail.then(_EVEN[is_average][len(places)](windows))
+    return trail.then(POOLS[pool][len(places)](windows))
 
 
 @reads(tnn.Upsample, tnn.UpsamplingNearest2d, tnn.UpsamplingBilinear2d)

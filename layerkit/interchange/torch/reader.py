@@ -18,6 +18,7 @@ from layerkit.interchange.layouts import (
     concatenate,
     gated,
     kernel_to_channels_last,
+    one,
 )
 from layerkit.interchange.torch import modules
 from layerkit.shapes import Shape
@@ -248,13 +249,10 @@ def _convolution(module: Any, trail: Trail) -> Trail:
 @reads(tnn.ConvTranspose2d, modules.ConvTranspose2d)
 def _transposed(module: Any, trail: Trail) -> Trail:
     demand(module.groups == 1, "groups=1")
+    windows = {**_windows(module), "output_padding": module.output_padding}
     if isinstance(module, modules.ConvTranspose2d):
-        windows = {**_windows(module), "padding": "same"}
-        layer = nn.ConvTranspose2D(module.out_channels, **windows)
-        W = kernel_to_channels_last(array(module.weight)).swapaxes(2, 3)
-        return trail.with_channels_first().then(layer, W=W, b=_bias(module))
-    more = module.output_padding
-    layer = nn.ConvTranspose2D(module.out_channels, **_windows(module), output_padding=more)
+        windows |= {"padding": "same", "output_padding": 0}
+    layer = nn.ConvTranspose2D(module.out_channels, **windows)
     W = kernel_to_channels_last(array(module.weight)).swapaxes(2, 3)
     return trail.with_channels_first().then(layer, W=W, b=_bias(module))
 
@@ -343,8 +341,3 @@ def _columns(module: Any, trail: Trail) -> Trail:
         part = read(child, part, "columns").with_channels_last()  # in the order of its flatten
         routes.append((columns, nn.Sequential(list(part.layers))))
     return trail.then(nn.Columns(routes))
-
-
-def one(value: Any) -> Any:
-    """Return (n,) as n, for layers of sequences."""
-    return value[0] if isinstance(value, tuple) and len(value) == 1 else value

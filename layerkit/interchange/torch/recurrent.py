@@ -15,11 +15,11 @@ from torch import nn as tnn
 import layerkit.layers as nn
 from layerkit.interchange.layouts import Trail
 from layerkit.interchange.torch.reader import array, reads
-from layerkit.interchange.torch.writer import Chain, writes
+from layerkit.interchange.torch.writer import Chain, assigned, writes
 
 KINDS: dict[type, Any] = {nn.SimpleRNN: tnn.RNN, nn.GRU: tnn.GRU, nn.LSTM: tnn.LSTM}
 _OURS = {theirs: ours for ours, theirs in KINDS.items()}
-_FIRST, _SECOND = ("weight_ih", "weight_hh", "bias_ih"), "bias_hh"
+_ARRAYS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class Recurrent(tnn.Module):
@@ -61,9 +61,7 @@ def _write(layer: Any, chain: Chain) -> Chain:
         if "b_hidden" in params:
             second[-way.units :] = params["b_hidden"]
         values = params["W"].T, params["U"].T, params["b"], second
-        for name, value in zip((*_FIRST, _SECOND), values, strict=True):
-            tensor = torch.tensor(np.ascontiguousarray(value))
-            getattr(rnn, f"{name}_l0{suffix}").data = tensor
+        assigned(rnn, **{f"{n}_l0{suffix}": v for n, v in zip(_ARRAYS, values, strict=True)})
     module = Recurrent(rnn, bool(first.return_sequences))
     return chain.with_channels_last().then(module, layer.output_shape)
 

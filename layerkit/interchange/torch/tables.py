@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn as tnn
 
 import layerkit.layers as nn
 from layerkit.interchange.layouts import Trail
 from layerkit.interchange.torch.reader import array, read, reads
-from layerkit.interchange.torch.writer import Chain, write, writes
+from layerkit.interchange.torch.writer import Chain, tensor, write, writes
 from layerkit.layer import Layer
 
 
@@ -22,15 +21,11 @@ class OwnArrays(tnn.Module):
     def __init__(self, layer: Layer) -> None:
         super().__init__()
         for name, value in layer.params.items():
-            self.register_parameter(name, tnn.Parameter(_tensor(value)))
+            self.register_parameter(name, tnn.Parameter(tensor(value)))
         for name, value in layer.buffers.items():
-            self.register_buffer(name, _tensor(value))
+            self.register_buffer(name, tensor(value))
         self.options = layer.get_params(deep=False)
         self.trained_on = layer.input_shape
-
-
-def _tensor(value: np.ndarray) -> torch.Tensor:
-    return torch.tensor(np.ascontiguousarray(value))
 
 
 class Scale(OwnArrays):
@@ -92,7 +87,7 @@ class ParametricActivation(tnn.Module):
     def __init__(self, activation: tnn.Module, layer: Any) -> None:
         super().__init__()
         self.activation, self.rate = activation, layer.rate
-        self.a = tnn.Parameter(_tensor(layer.params["a"]))
+        self.a = tnn.Parameter(tensor(layer.params["a"]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x + a (f(x) - x)."""

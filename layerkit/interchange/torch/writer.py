@@ -112,8 +112,13 @@ def assigned(module: Any, **arrays: Any) -> Any:
     with torch.no_grad():
         for name, value in arrays.items():
             if value is not None:
-                getattr(module, name).data = torch.tensor(np.ascontiguousarray(value))
+                getattr(module, name).data = tensor(value)
     return module
+
+
+def tensor(value: np.ndarray) -> torch.Tensor:
+    """Return a copy of an array, which may be a view in any order."""
+    return torch.tensor(np.ascontiguousarray(value))
 
 
 def _counterpart(layer: Layer) -> tnn.Module:
@@ -284,17 +289,20 @@ def _transposed(layer: Any, chain: Chain) -> Chain:
     return chain.with_channels_first().then(module, layer.output_shape)
 
 
-@writes(nn.MaxPool1D, nn.MaxPool2D)
-def _max_pool(layer: Any, chain: Chain) -> Chain:
+@writes(nn.MaxPool1D, nn.MaxPool2D, nn.AvgPool1D, nn.AvgPool2D)
+def _pool(layer: Any, chain: Chain) -> Chain:
     size, stride, padding = layer.geometry
-    n = layer.n_axes
+    n, is_mean = layer.n_axes, isinstance(layer, nn.AvgPool1D | nn.AvgPool2D)
     chain, sides = chain.with_channels_first(), padding[-n:]
     windows = {"kernel_size": size[-n:], "stride": stride[-n:]}
     if _fits_in_half(sides, size[-n:]):
+        if is_mean:
+            windows["count_include_pad"] = False
         both = tuple(start for start, _ in sides)
         module: Any = modules.POOLS[type(layer)](**windows, padding=both)
     else:
-        module = modules.MaxPool([m for side in reversed(sides) for m in side], **windows)
+        padded = modules.AvgPool if is_mean else modules.MaxPool
+        module = padded([m for side in reversed(sides) for m in side], **windows)
     return chain.then(module, layer.output_shape)
 
 
@@ -302,21 +310,6 @@ def _fits_in_half(sides: Any, size: Any) -> bool:
     """Whether the padding is the same on both sides and no more than PyTorch's pooling takes."""
     each = zip(sides, size, strict=True)
     return all(start == end and 2 * start <= k for (start, end), k in each)
-
-
-@writes(nn.AvgPool1D, nn.AvgPool2D)
-def _average_pool(layer: Any, chain: Chain) -> Chain:
-    size, stride, padding = layer.geometry
-    n = layer.n_axes
-    chain, sides = chain.with_channels_first(), padding[-n:]
-    windows = {"kernel_size": size[-n:], "stride": stride[-n:]}
-    if _fits_in_half(sides, size[-n:]):
-        both = tuple(start for start, _ in sides)
-        kind = modules.POOLS[type(layer)]
-        module = kind(**windows, padding=both, count_include_pad=False)
-    else:
-        module = modules.AvgPool([m for side in reversed(sides) for m in side], **windows)
-    return chain.then(module, layer.output_shape)
 
 
 @writes(nn.GlobalAvgPool1D, nn.GlobalAvgPool2D, nn.GlobalMaxPool1D, nn.GlobalMaxPool2D)
