@@ -42,18 +42,20 @@ class Layer(Tree):
     buffers : mapping of str to ndarray
         Arrays that are saved but not optimised, such as running statistics.
     trainable : bool
-        Set it to False to freeze the layer and all inside it: its gradients are zero, optimizers
-        leave it alone and running statistics stay at rest; gradients still flow through.
+        Set it to False to freeze the layer and everything inside it: the gradients of its
+        parameters are zero, optimizers skip them and running statistics are not updated; gradients
+        still flow through to the input.
     needs_input_grad : bool
-        False when nobody asks for dL/dx (of the data, in training): backward may return None.
+        False when dL/dx is not needed, as in the first layer in training: ``backward`` may then
+        return None.
     input_shape, output_shape : tuple of int
         Shapes without the batch axis, known once the tree is built.
     dtype : numpy dtype
-        Of all parameters and results, float32 or float64.
+        Data type of all parameters and results, float32 or float64.
     rng : numpy.random.Generator
-        The layer's own stream, for noise in training.
+        The layer's own random generator, for noise in training.
     cache : object
-        What ``forward`` leaves for ``backward``; never pickled.
+        What ``forward`` stores for ``backward``; never pickled.
 
     Notes
     -----
@@ -84,17 +86,17 @@ class Layer(Tree):
         "trainable": "it is an attribute: layer.trainable = False",
         "inplace": "layers never change the array they are given",
     }
-    # What a Dense or convolution right before this layer should start from; None: look further.
+    # Initializer for a Dense or convolution before this layer; None leaves it to the layer after.
     weight_init: ClassVar[Any] = None
-    # Whether its kernels use all processors themselves, so that BLAS had better use one.
+    # Whether its kernels run on all processors themselves, so that BLAS should use a single one.
     threaded: ClassVar[bool] = False
-    # Whether it chooses initial values by the data, see `adapt`.
+    # Whether it chooses initial values from data, see `adapt`.
     adapts: ClassVar[bool] = False
-    # Of rows of unequal length (`layerkit.sequences.Sequences`): whether it treats every step by
-    # itself, and so is given all steps as the rows of a table; or takes them as they are.
+    # Rows of unequal length (`layerkit.sequences.Sequences`): a stepwise layer treats every step by
+    # itself and receives all steps as the rows of a table; one that takes sequences receives them.
     stepwise: ClassVar[bool] = False
     takes_sequences: ClassVar[bool] = False
-    # Whether it goes on, row by row, from where the batch before ended.
+    # Whether each row continues from the state in which the previous batch ended.
     stateful: bool = False
     _infers_as_its_forward: ClassVar[bool] = False  # infer was written beside a forward
     _observer: Observer | None = None
@@ -116,12 +118,12 @@ class Layer(Tree):
         Parameters
         ----------
         input_shape : tuple of int
-            Without the batch axis.
+            Shape of a sample, without the batch axis.
 
         Returns
         -------
         output_shape : tuple of int
-            Without the batch axis too; by default the same.
+            Shape of a sample of the output; by default ``input_shape``.
         """
         return input_shape
 
@@ -139,14 +141,15 @@ class Layer(Tree):
         Parameters
         ----------
         x : array of shape (n_samples, *input_shape)
-            Inside a layer's own method it is an ndarray of the network's dtype; not to be changed.
+            A layer's own method receives an ndarray of the network's dtype, which it must not
+            change.
         training : bool, default=False
-            For layers that behave differently in training: dropout, noise, batch normalization.
+            Whether this pass is part of training: dropout, noise and batch normalization differ.
 
         Returns
         -------
         y : ndarray of shape (n_samples, *output_shape)
-            Never overwritten later.
+            Later calls never overwrite it.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
@@ -161,13 +164,13 @@ class Layer(Tree):
         Returns
         -------
         grad_input : ndarray of shape (n_samples, *input_shape)
-            Gradient with respect to what it was given; may be None where `needs_input_grad` is
+            Gradient of the loss with respect to the input; may be None where `needs_input_grad` is
             False.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no backward")
 
     def infer(self, x: np.ndarray) -> np.ndarray:
-        """Compute ``forward(x, training=False)``, leaving no trace: safe in many threads.
+        """Compute ``forward(x, training=False)`` and store nothing: safe from several threads.
 
         Parameters
         ----------
@@ -177,52 +180,52 @@ class Layer(Tree):
         Returns
         -------
         y : ndarray of shape (n_samples, *output_shape)
-            No cache is kept for it, so no ``backward`` can follow.
+            Nothing is cached, so no ``backward`` can follow.
         """
         twin = self._twin()
         twin.reset_state()
         return twin.forward(x, training=False)  # type: ignore[arg-type]
 
     def adapt(self, x: np.ndarray) -> None:
-        """Choose initial values that suit the data; by default there is nothing to choose.
+        """Choose initial parameters that suit the data; by default it does nothing.
 
-        Whoever trains a new network calls it once, before the first step. Containers call it on
-        the layers inside, in forward order, each with what the layers before it make of the data.
-        A layer that defines it says so by ``adapts = True``.
+        `train` and the estimators call it once for a new network, before the first step. Containers
+        call it on their layers in forward order, each with the output of the layers before it. A
+        layer that overrides it also sets ``adapts = True``.
 
         Parameters
         ----------
         x : ndarray of shape (n_samples, *input_shape)
-            The rows to learn from, or some of them.
+            The training rows, or some of them.
         """
 
     def multiply_adds(self) -> int:
-        """Multiply-adds of one forward for one sample (products only, elementwise work is free)."""
+        """Count the multiply-adds of one forward per sample; elementwise work is not counted."""
         return sum(layer.multiply_adds() for _, layer in self.children())
 
     def name_features(self, names: Sequence[str]) -> None:
-        """Hear what the columns of the input are called; containers pass it on, `Columns` uses it.
+        """Receive the names of the input's columns; containers pass them on, `Columns` uses them.
 
-        An estimator that was given a table with column names calls it before ``build``.
+        An estimator that is fitted on a table with named columns calls it before ``build``.
 
         Parameters
         ----------
         names : sequence of str
-            One for each column.
+            One name for each column.
         """
 
     def convert_input(self, x: ArrayLike) -> np.ndarray:
-        """Turn what came into an array of the network's dtype.
+        """Convert an input to an array of the network's dtype.
 
         Parameters
         ----------
         x : array-like
-            As `forward` was given it.
+            The input as it was passed in.
 
         Returns
         -------
         x : ndarray
-            As `forward` will see it.
+            The input as `forward` receives it.
         """
         if hasattr(x, "tocsr"):
             raise TypeError(
@@ -240,17 +243,17 @@ class Layer(Tree):
         return array.astype(own, copy=False)
 
     def cast(self, x: Any) -> Any:
-        """Return numbers in the network's dtype, refusing those that it cannot hold.
+        """Convert values to the network's dtype, refusing those that it cannot hold.
 
         Parameters
         ----------
         x : ndarray or sparse array
-            The numbers.
+            The values.
 
         Returns
         -------
-        x : as it came
-            The same, copied only if the dtype was another.
+        x : ndarray or sparse array
+            The same object if it already has that dtype, otherwise a converted copy.
         """
         try:
             with np.errstate(over="raise"):
@@ -276,16 +279,16 @@ class Layer(Tree):
         Parameters
         ----------
         name : str
-            Unique within the layer.
+            Name, unique within the layer.
         shape : tuple of int
-            Of the array.
+            Shape of the array.
         initializer : callable (shape, rng) -> array
-            Its first values; see `layerkit.initializers`.
+            Makes the initial values; see `layerkit.initializers`.
         decay : bool or float, default=1.0
-            Factor on the weight decay, at least 0; False exempts it, as biases are.
+            Factor on the weight decay, at least 0; False exempts the array, as is usual for biases.
         rate : float, default=1.0
-            Factor on the learning rate, at least 0, for what is to learn faster or slower than the
-            rest.
+            Factor on the learning rate, at least 0, for an array that should learn faster or slower
+            than the rest.
         """
         assert isinstance(self._declared, dict), "add_param belongs into setup"
         if name in self._declared or name in self._own_buffers:
@@ -313,9 +316,9 @@ class Layer(Tree):
         Parameters
         ----------
         name : str
-            Unique within the layer.
+            Name, unique within the layer.
         array : array-like
-            Its first values, which are copied.
+            Initial values; they are copied.
         """
         assert isinstance(self._own_buffers, dict), "add_buffer belongs into setup"
         if name in self._declared or name in self._own_buffers:
@@ -323,33 +326,33 @@ class Layer(Tree):
         self._own_buffers[name] = np.array(array)
 
     def check(self, ok: bool, name: str, expected: str) -> None:
-        """Refuse the hyper-parameter ``name`` unless ``ok``, saying what it must be."""
+        """Raise a ValueError unless ``ok``, saying what the hyper-parameter ``name`` must be."""
         if not ok:
             value = getattr(self, name)
             raise ValueError(f"in {self.where}: {name} must be {expected}, got {value!r}")
 
     def check_input(self, ok: bool, expected: str, hint: str = "") -> None:
-        """Refuse the input shape unless ``ok``, saying what it must be.
+        """Raise a ValueError unless ``ok``, saying what the shape of the input must be.
 
         Parameters
         ----------
         ok : bool
-            Whether the shape will do.
+            Whether the shape is valid.
         expected : str
-            What it must be, such as ``"(n_samples, time, channels)"``.
+            The expected shape, such as ``"(n_samples, time, channels)"``.
         hint : str, default=""
-            What to say after it.
+            Text to append to the message.
         """
         if not ok:
             came = batch_shape(self.input_shape)
             raise ValueError(f"in {self.where}: expects {expected}, got {came}{hint}")
 
     def auto_initializer(self) -> Initializer:
-        """Initial weights that suit the activation that follows; without one, Glorot uniform."""
+        """Return the initializer for the activation that follows; without one, Glorot uniform."""
         return self.follower_init or initializers.glorot_uniform
 
     def resolve_initializer(self) -> Initializer:
-        """``self.initializer``, where "auto" suits the activation that follows."""
+        """Return ``self.initializer``, with "auto" replaced by that of `auto_initializer`."""
         initializer = self.initializer  # type: ignore[attr-defined]
         ok = callable(initializer) or initializer == "auto"
         self.check(ok, "initializer", '"auto" or a callable (shape, rng) -> array')
@@ -357,15 +360,17 @@ class Layer(Tree):
 
     # ---------------------------------------------------------------- in use
 
-    @cached_property  # it speaks only while the layer has no cache: that is an attribute
+    @cached_property  # called only while no forward has set the attribute
     def cache(self) -> Any:
-        """What the last ``forward`` left for ``backward``."""
+        """What the last ``forward`` stored for ``backward``."""
         raise RuntimeError(f"in {self.where}: backward needs a forward before it")
 
-    active_observer = property(attrgetter("_observer"), doc="Who is shown what passes, or None.")
+    active_observer = property(
+        attrgetter("_observer"), doc="The observer set by `observed`, or None."
+    )
 
     def observed(self, observer: Observer) -> AbstractContextManager[None]:
-        """Within a ``with`` block, show ``observer`` all that passes through the tree.
+        """Within a ``with`` block, let ``observer`` see all that passes through the tree.
 
         It is called as ``observer(layer, direction, came_in, went_out)`` after each layer's forward
         or backward, where ``direction`` is "forward" or "backward".
@@ -373,17 +378,17 @@ class Layer(Tree):
         Parameters
         ----------
         observer : callable
-            As above; it must not change the arrays.
+            Called as above; it must not change the arrays.
 
         Returns
         -------
         context : context manager
-            For ``with``; there is no ``as``.
+            To be used in a ``with`` statement.
         """
         return observed([layer for _, layer in self.walk()], observer)
 
     def summary(self, input_shape: int | Shape | None = None) -> Summary:
-        """Table of names, output shapes, parameters and multiply-adds.
+        """Return a table of names, output shapes, parameters and multiply-adds.
 
         Parameters
         ----------

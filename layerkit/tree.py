@@ -1,4 +1,4 @@
-"""Arrays in a tree: two flat vectors at its root, views of them and streams of noise below."""
+"""A tree of layers and its arrays: two flat vectors at the root, views and random streams below."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Declaration(NamedTuple):
 
 
 class Tree(Parameterized):
-    """What declares arrays, alone or as a part of a larger tree: the base of `layerkit.Layer`.
+    """A node of a tree that declares arrays: the base of `layerkit.Layer`.
 
-    ``build`` lets every part declare its arrays (``setup``), allocates one vector of parameters
-    and one of gradients at the root, hands out views and draws initial values. Copies and pickles
-    bind the views anew. What the arrays are for, forward and backward, is the layer's affair.
+    ``build`` lets every node declare its arrays (``setup``), allocates one vector of parameters and
+    one of gradients at the root, hands out views and draws initial values. Copies and pickles bind
+    the views anew. What the arrays are used for, forward and backward, is left to the layer.
     """
 
     # The state of a built layer. Class-level defaults: a subclass needs no super().__init__().
@@ -53,7 +53,7 @@ class Tree(Parameterized):
     output_shape: Shape = None  # type: ignore[assignment]
     dtype: np.dtype = None  # type: ignore[assignment]
     follower_init: Initializer | None = None
-    may_be_stateful: bool = True  # in what it is a part of
+    may_be_stateful: bool = True  # as a part of its container
     needs_input_grad: bool = True
     _trainable = True
     _declared: Mapping[str, Declaration] = MappingProxyType({})
@@ -99,11 +99,11 @@ class Tree(Parameterized):
         random_state : int, numpy Generator, RandomState or SeedSequence, optional
             Seeds one stream per layer for initial values and one for its noise.
         dtype : "auto", float32 or float64, default="auto"
-            Of parameters, gradients and results; "auto" is float32, unless layers that are kept
-            are float64.
+            Data type of parameters, gradients and results; "auto" is float32, unless layers that
+            are kept are float64.
         rebuild : bool, default=False
-            Draw everything anew although (part of) the tree is built. Vectors and views handed out
-            before then no longer belong to it.
+            Draw all parameters anew even if the tree, or a part of it, is already built. Vectors
+            and views obtained before no longer belong to it.
 
         Returns
         -------
@@ -120,9 +120,9 @@ class Tree(Parameterized):
 
         Notes
         -----
-        Layers that are built already, those of a trained network say, are kept: copies of them go
-        in, with their weights, running statistics and whether they are frozen, and the network that
-        they come from stays as it is. So a network is given another head by
+        Layers that are already built, such as those of a trained network, are kept: copies of them
+        go in, with weights, running statistics and frozen state, and the network that they come
+        from does not change. So a network gets a new head by
         ``Sequential([*network.layers[:-1], Dense(2)]).build(network.input_shape)``.
         """
         check_root(self, rebuild)
@@ -150,7 +150,7 @@ class Tree(Parameterized):
         return self
 
     def adopt(self, input_shape: Shape, dtype: DTypeLike, flat_params: np.ndarray) -> Self:
-        """Build with parameters that are there already, those of a file say, drawing nothing."""
+        """Build with given parameters, such as those of a file, instead of drawing them."""
         check_root(self, rebuild=True)
         if not self.is_built:
             copy_what_is_built(self)
@@ -241,7 +241,7 @@ class Tree(Parameterized):
         self._declared = {k: d._replace(initializer=None) for k, d in self._declared.items()}
 
     def reseed(self, random_state: Any) -> Self:
-        """Restart every layer's stream of noise from one seed."""
+        """Restart every layer's random generator from one seed."""
         layers = [layer for _, layer in self.walk()]
         seeds = as_seed_sequence(random_state).spawn(len(layers))
         for layer, seed in zip(layers, seeds, strict=True):
@@ -266,11 +266,11 @@ class Tree(Parameterized):
         """The layer's place and label, for error messages."""
         return f"{self.path} {self.label}".strip()
 
-    # Read by every forward and backward, so not by a function of ours but by one of C.
+    # Every forward and backward reads these, so the getter is one in C.
     params = property(attrgetter("_shown_params"), doc="Views of this layer's parameters, by name.")
     grads = property(attrgetter("_shown_grads"), doc="Views of this layer's gradients, by name.")
 
-    # `_bind` puts the mappings themselves in place of these two, which speak only before that.
+    # `_bind` replaces these two by the mappings themselves, so they run only before it.
     @cached_property
     def _shown_params(self) -> Mapping[str, np.ndarray]:
         return MappingProxyType(self._built())
@@ -325,7 +325,7 @@ class Tree(Parameterized):
         return sum(p.size for _, layer in self.walk() for p in layer.params.values())
 
     def clear_cache(self) -> None:
-        """Forget what forward left, in the whole tree (it can be large)."""
+        """Drop what forward cached, in the whole tree; it can be large."""
         for _, layer in self.walk():
             layer._forget()
 
@@ -358,7 +358,7 @@ class Tree(Parameterized):
 
     @property
     def rng(self) -> np.random.Generator:
-        """The layer's own stream of random numbers, for noise in training."""
+        """The layer's own random generator, for noise in training."""
         if self._rng is None:
             if self._seed is None:
                 raise RuntimeError(f"in {self.where}: draws random numbers, so build it first")

@@ -104,69 +104,71 @@ class NetworkEstimator(
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, ...)
             A table, or images ``(n_samples, height, width, channels)`` and the like. Sparse rows
-            are taken by a network that begins with Dense. Sequences ``(n_samples, time,
-            n_features)``, or a list of arrays ``(time_i, n_features)`` of unequal length. Or,
-            without y, batches: see Notes.
+            are accepted if the network begins with Dense. Sequences are an array ``(n_samples,
+            time, n_features)`` or a list of arrays ``(time_i, n_features)`` of unequal length.
+            Without y, X is an iterable of batches: see Notes.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
-            Labels or numbers. Where X is a list of arrays, y may be one of arrays ``(time_i,)`` or
-            ``(time_i, n_outputs)``: a target for every step. Then predictions are lists, too; the
-            loss of a row is the mean over its steps, the score that of all steps.
+            Labels or numbers. If X is a list of arrays, y may be a list of arrays ``(time_i,)`` or
+            ``(time_i, n_outputs)``, with a target for every step. Predictions are then lists too;
+            the loss of a row is the mean over its steps, and the score is taken over all steps.
         sample_weight : array-like of shape (n_samples,), optional
-            Not negative. A weight of 2 counts as the row twice, 0 as no row.
+            Non-negative weights. A weight of 2 counts a row twice, 0 not at all.
         X_val, y_val : array-like, optional
-            Validation data in place of a part of X, each row counting once: evaluated after every
-            epoch. Training stops after ``n_iter_no_change`` epochs without improvement, and the
-            weights of the best epoch are restored.
+            Validation data, instead of holding out a part of X; every row counts once. They are
+            evaluated after every epoch. Training stops after ``n_iter_no_change`` epochs without
+            improvement, and the weights of the best epoch are restored.
         groups : array-like of shape (n_samples,), optional
-            For a splitter that is given as ``early_stopping``, which sees all rows, those of weight
-            0 too. Under metadata routing they stay outside unless ``set_fit_request(groups=True)``
-            was called.
+            Passed to the splitter given as ``early_stopping``, which sees all rows, also those of
+            weight 0. Under metadata routing they are passed on only after
+            ``set_fit_request(groups=True)``.
         checkpoint : path or Checkpoint, optional
-            File to write the fit to, after every epoch or as often as a
-            `layerkit.training.Checkpoint` says. Not with L-BFGS.
+            File to which the fit is saved, after every epoch or as a
+            `layerkit.training.Checkpoint` says. Not available with L-BFGS.
         resume : bool, default=False
-            Go on from the checkpoint, if there is one, on the same data and with the same
-            parameters: the result is that of the fit that was never interrupted. A splitter that
-            draws rows, given as ``early_stopping``, needs an integer as its random_state.
+            Whether to continue from the checkpoint, if there is one, with the same data and
+            parameters: the result is that of an uninterrupted fit. A random splitter given as
+            ``early_stopping`` needs an integer as its random_state.
 
         Returns
         -------
         self : object
-            The estimator, having learned.
+            The fitted estimator.
 
         Raises
         ------
         ValueError
-            If a parameter is out of range or the data do not fit; it says which, and what came.
+            If a parameter is out of range or the data are invalid; the message names the argument
+            and its value.
         ModelFileError
             If ``resume`` finds a checkpoint that is damaged or of another fit.
         KeyboardInterrupt
-            At Ctrl-C, which thus ends a search or a loop around the fit too. The estimator is
-            fitted with what it had learned until then, with validation data with the weights of the
-            best epoch: who catches the exception can predict, or go on with `partial_fit`.
+            After Ctrl-C, so that a search or a loop around the fit ends too. The estimator is
+            fitted with what it has learned so far or, with validation data, with the weights of the
+            best epoch: catch the exception to predict, or to continue with `partial_fit`.
 
         Warns
         -----
         ConvergenceWarning
-            If L-BFGS, or one of the MLPs, has not converged after ``max_iter`` epochs (never with
-            ``n_iter_no_change=None``). Elsewhere they are the number that was asked for.
+            If L-BFGS, or one of the MLPs, has not converged after ``max_iter`` epochs; never with
+            ``n_iter_no_change=None``. For all others ``max_iter`` is simply the length of training.
         DivergenceWarning
-            If numbers that are not finite turned up; the last good weights are kept.
+            If numbers stopped being finite; the last good weights are kept.
 
         Notes
         -----
-        Data larger than memory are a memory map (`numpy.load` with ``mmap_mode="r"``), or an
-        iterable of batches ``(X, y)`` or ``(X, y, sample_weight)`` given as X, with y left out: the
-        chunks of a table, say. It is iterated once before training, to find the classes, the dtype
-        and the mean weight, and then for every epoch; of the batches nothing is kept. They are
-        taken as they come, so that ``batch_size`` and ``shuffle`` mean nothing, and nothing can be
-        held out: for early stopping give ``X_val`` and ``y_val``. What can be iterated only once, a
-        generator, is refused; `partial_fit` takes such batches one by one.
+        Data larger than memory are passed as a memory map (`numpy.load` with ``mmap_mode="r"``), or
+        as an iterable of batches ``(X, y)`` or ``(X, y, sample_weight)`` in place of X, without y:
+        the chunks of a table, for instance. It is iterated once before training, to find the
+        classes, the dtype and the mean weight, and then once per epoch; batches are not kept. Their
+        order and size are left as they are, so ``batch_size`` and ``shuffle`` have no effect, and
+        nothing can be held out: pass ``X_val`` and ``y_val`` for early stopping. An iterator that
+        can be used only once, such as a generator, is refused; `partial_fit` takes its batches one
+        by one.
 
-        Dask arrays and DataFrames are trained on where their partitions lie, by the workers of the
-        client that was made last, or of `layerkit.distributed.data_parallel`, which says how often
-        they average. Not with L-BFGS. What `predict`, `predict_proba` and `transform` return for
-        them is lazy.
+        Dask arrays and DataFrames are trained on where their partitions are, by the workers of the
+        most recently created client, or of `layerkit.distributed.data_parallel`, which also sets
+        how often they average. Not available with L-BFGS. `predict`, `predict_proba` and
+        `transform` return lazy results for them.
         """
         recipe = self._recipe(self.max_iter, keep=self.warm_start)
         recipe.check()
@@ -192,7 +194,7 @@ class NetworkEstimator(
             raise
 
     def refit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Train anew, on all rows, for the ``best_iter_`` epochs that validation found.
+        """Train a new network on all rows, for the ``best_iter_`` epochs that validation found.
 
         Parameters
         ----------
@@ -206,7 +208,7 @@ class NetworkEstimator(
         Returns
         -------
         self : object
-            The estimator, having learned.
+            The fitted estimator.
         """
         check_is_fitted(self, "network_")
         recipe = self._recipe(max(self.best_iter_, 1), patient=True)
@@ -214,7 +216,7 @@ class NetworkEstimator(
         return self._learn(prepare(self, X, y, sample_weight), recipe)
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
-        """Learn from the rows for one epoch, continuing what was learned before."""
+        """Train for one epoch, continuing from the current weights."""
         recipe = self._recipe(keep=True, patient=True)
         recipe.check()
         fresh = not hasattr(self, "network_")
@@ -230,7 +232,7 @@ class NetworkEstimator(
     def train_arguments(
         self, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None
     ) -> dict[str, Any]:
-        """Return what `layerkit.training.train` would be given to learn these rows.
+        """Return the arguments with which `layerkit.training.train` would be called.
 
         Parameters
         ----------
@@ -239,13 +241,13 @@ class NetworkEstimator(
         sample_weight : array-like of shape (n_samples,), optional
             As in `fit`.
         validation_data : tuple of X, y and sample_weight, optional
-            Further rows.
+            Validation rows.
 
         Returns
         -------
         arguments : dict
-            ``network`` (the fitted one, or else a new one, built), ``loss``, ``optimizer`` (a new
-            one), ``data`` and ``validation_data`` with y as the loss takes it, and ``batch_size``.
+            ``network`` (the fitted one, otherwise a new one, built), ``loss``, ``optimizer`` (a new
+            one), ``data`` and ``validation_data`` with y encoded for the loss, and ``batch_size``.
         """
         task = prepare(self, X, y, sample_weight, fresh=not hasattr(self, "network_"))
         recipe, encode = self._recipe(), task.target.encode
@@ -265,22 +267,23 @@ class NetworkEstimator(
     # ---------------------------------------------------------------- hidden activations
 
     def transform(self, X: Any, layer: int | str = -1) -> np.ndarray:
-        """Return what a hidden layer makes of X, a row for each sample.
+        """Return the activations of a hidden layer, one row per sample.
 
         Parameters
         ----------
         X : array-like or sparse matrix
             Rows, shaped as in `fit`.
         layer : int or str, default=-1
-            Position or name among the hidden layers, those before the head: -1 is the last, or X
+            Position or name of a hidden layer, that is, one before the head: -1 is the last, or X
             itself if there are none.
 
         Returns
         -------
         activations : ndarray of shape (n_samples, n_activations)
-            Flattened, if the layer gives images or sequences. `set_output` and
-            `get_feature_names_out` are for the last hidden layer, another gives an array. A list of
-            arrays ``(time_i, n_activations)``, if it gives every step of rows of unequal length.
+            Flattened if the layer returns images or sequences. `set_output` and
+            `get_feature_names_out` apply to the last hidden layer only; for others it is always an
+            array. For a layer that returns every step of rows of unequal length, a list of arrays
+            ``(time_i, n_activations)``.
         """
         check_is_fitted(self, "network_")
         if is_collection(X):

@@ -44,7 +44,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
     @available_if(learns_in_batches)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Learn from the rows for one epoch, continuing what was learned before.
+        """Train for one epoch, continuing from the current weights.
 
         Parameters
         ----------
@@ -53,7 +53,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         y : array-like
             As in `fit`.
         classes : array-like, or list of array-likes, optional
-            All labels there will be (of each output); needed at the first call, except for a
+            All labels that will occur (in each output); required at the first call, except for a
             multilabel indicator.
         sample_weight : array-like of shape (n_samples,), optional
             As in `fit`.
@@ -61,7 +61,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         Returns
         -------
         self : object
-            The estimator, having learned.
+            The fitted estimator.
         """
         self._check_classes(y, classes)
         if isinstance(self.class_weight, str):
@@ -87,7 +87,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
                 )
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable class of every row (of every output).
+        """Predict the class of every row, in every output.
 
         Parameters
         ----------
@@ -97,7 +97,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         Returns
         -------
         labels : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Members of ``classes_``.
+            Labels from ``classes_``.
         """
         return self._from_raw(X, lambda raw: self._target.predict(raw))
 
@@ -113,8 +113,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes)
-            Rows sum to 1, except of a multilabel indicator, whose labels are independent. A list of
-            such arrays when y has several outputs of several classes.
+            Rows sum to 1, except for a multilabel indicator, whose labels are independent. If y has
+            several outputs of several classes, a list of such arrays.
         """
         return self._from_raw(X, lambda raw: self._target.proba(raw))
 
@@ -135,14 +135,14 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         return self._from_raw(X, lambda raw: self._recipe().log_proba(self._target, raw))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the fraction of rows that are predicted right, in all outputs.
+        """Return the accuracy: the fraction of rows that are predicted correctly in all outputs.
 
         Parameters
         ----------
         X, y : array-like
-            Rows and what is true of them, shaped as in `fit`.
+            Rows and their true targets, shaped as in `fit`.
         sample_weight : array-like of shape (n_samples,), optional
-            How much each row counts.
+            Weights of the rows.
 
         Returns
         -------
@@ -162,7 +162,7 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
 
     @available_if(learns_in_batches)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn from the rows for one epoch, continuing what was learned before.
+        """Train for one epoch, continuing from the current weights.
 
         Parameters
         ----------
@@ -176,26 +176,26 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
         Returns
         -------
         self : object
-            The estimator, having learned.
+            The fitted estimator.
         """
         return self._partial_fit(X, y, sample_weight)
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
-        """Return predictions, on the scale of y.
+        """Predict y for every row.
 
         Parameters
         ----------
         X : array-like or sparse matrix
             Rows, shaped as in `fit`.
         return_std : bool, default=False
-            Also return the standard deviation; with ``loss=GaussianNLL()`` only.
+            Whether to return the standard deviation too; requires ``loss=GaussianNLL()``.
 
         Returns
         -------
         y : ndarray of shape (n_samples,), (n_samples, n_outputs)
-            With several quantiles they are the last axis.
+            Predictions; several quantiles are along the last axis.
         std : ndarray shaped like y
-            If ``return_std``.
+            Standard deviations, if ``return_std``.
         """
 
         def finish(raw: np.ndarray) -> Any:
@@ -207,14 +207,14 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return R², the fraction of the variance of y that is explained.
 
-        For several quantiles it is D², the same for the pinball loss, averaged over them.
+        For several quantiles it is D², the analogue for the pinball loss, averaged over them.
 
         Parameters
         ----------
         X, y : array-like
-            Rows and what is true of them, shaped as in `fit`.
+            Rows and their true targets, shaped as in `fit`.
         sample_weight : array-like of shape (n_samples,), optional
-            How much each row counts.
+            Weights of the rows.
 
         Returns
         -------

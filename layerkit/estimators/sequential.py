@@ -18,67 +18,67 @@ from layerkit.layers import Sequential
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
 
-# What the docstrings of both estimators say alike.
+# Parts that the docstrings of both estimators share.
 _DOCS = {
     "layers": """
 layers : list of Layer or (name, Layer), or Layer
-    The network below the head; `fit` works on a copy. Parameters inside are reached as
-    ``layers__dense_1__units``, in a list and in a Sequential alike. Layers that are built already,
-    such as those of a trained, loaded or imported network, are pretrained: every fit, of a clone
-    too, starts from their weights (and leaves them alone where they are frozen), while other layers
-    and the head are drawn. To draw them too give ``sklearn.base.clone(network)``.
+    The network below the head; `fit` works on a copy. Its parameters are reached as
+    ``layers__dense_1__units``, whether it is a list or a Sequential. Layers that are already built,
+    such as those of a trained, loaded or imported network, are pretrained: every fit, also of a
+    clone, starts from their weights (and keeps them where they are frozen), while the other layers
+    and the head get new weights. Pass ``sklearn.base.clone(network)`` to start all from new ones.
 """,
     "training": """
 optimizer : str, Optimizer or LBFGS, default="adam"
-    A class of `layerkit.optimizers` by its name in lower case, or an instance. Its parameters are
-    set as ``optimizer__learning_rate``, in a grid search too; a name becomes an instance then.
+    An optimizer, or the name of a class of `layerkit.optimizers` in lower case. Its parameters are
+    set as ``optimizer__learning_rate``, also in a grid search, which turns a name into an instance.
 batch_size : "auto" or int, default="auto"
-    "auto" is a 32nd of the rows, between 32 and 200. L-BFGS always takes all rows.
+    Rows per batch. "auto" is a 32nd of all rows, between 32 and 200. L-BFGS always uses all rows.
 max_iter : int, default=200
-    Epochs at most. To have done them all is no reason for a warning, but with L-BFGS.
+    Largest number of epochs. Reaching it is no reason for a warning, except with L-BFGS.
 shuffle : bool, default=True
-    Draw a new order of the rows for every epoch.
+    Whether to draw a new order of the rows for every epoch.
 random_state : None, int, RandomState or Generator, default=None
     Seeds initial weights, shuffling, noise layers and the choice of validation rows.
 tol : float, default=1e-4
-    At least 0; an improvement is more than this.
+    Smallest improvement that counts, at least 0.
 n_iter_no_change : int or None, default=10
-    Stop after so many epochs in a row without improvement of the validation loss, or of the
-    training loss where there is no validation data. None: always run ``max_iter`` epochs.
+    Stop after this many epochs in a row without improvement of the validation loss, or of the
+    training loss if there are no validation data. None always runs ``max_iter`` epochs.
 early_stopping : bool or splitter, default=False
-    True holds out ``validation_fraction`` of the rows, stratified by class where there are
-    classes; of a splitter such as ``GroupShuffleSplit()`` the first split is used, with the
-    ``groups`` given to `fit`.
-    With validation data the weights of the best epoch are always restored.
+    True holds out ``validation_fraction`` of the rows, stratified by class in classification. Of a
+    splitter such as ``GroupShuffleSplit()`` the first split is used, with the ``groups`` passed to
+    `fit`. With validation data the weights of the best epoch are always restored.
 validation_fraction : float, default=0.1
-    Between 0 and 1, exclusive.
+    Fraction of the rows to hold out, between 0 and 1, exclusive.
 """,
     "more": """
 warm_start : bool, default=False
-    Let `fit` go on with the weights, the optimizer's state and the history of the last fit.
+    Whether `fit` continues with the weights, optimizer state and history of the last fit.
 dtype : "auto", "float32" or "float64", default="auto"
-    Of the network; "auto" is the smaller one that holds the values of X exactly, else float64.
+    Data type of the network; "auto" is float32 if that holds the values of X exactly, otherwise
+    float64.
 head : "auto" or None, default="auto"
-    "auto" appends an output layer, ``Dense``, of the width that y and the loss need; None takes
-    the network as it is.
+    "auto" appends an output layer, ``Dense``, of the width that y and the loss need; None uses the
+    network as it is.
 verbose : bool, default=False
-    Print a line for every epoch.
+    Whether to print a line per epoch.
 """,
     "attributes": """
 network_ : Sequential
     The trained network: copies of ``layers`` and the head.
 history_ : History
-    A row for every epoch: loss, validation loss and score, learning rate, seconds.
+    One row per epoch: loss, validation loss and score, learning rate, seconds.
 loss_curve_ : list of float
     Training loss of every epoch.
 n_iter_, best_iter_ : int
-    Epochs trained, and the epoch (from 1) whose weights the network has.
+    Number of epochs trained, and the epoch (from 1) whose weights the network has.
 optimizer_ : Optimizer or LBFGS
-    With its state only after `partial_fit` and with ``warm_start``; so a pickle holds little
-    more than the weights.
+    The optimizer; it keeps its state only after `partial_fit` and with ``warm_start``, so that a
+    pickle holds little more than the weights.
 n_features_in_ : int
 feature_names_in_ : ndarray of str
-    If X was a table with names of columns; `Columns` may name its columns by them.
+    Names of the columns, if X was a table with named columns; `Columns` may refer to them.
 """,
     "notes": """
 `set_callbacks` takes scikit-learn's callbacks and plain callables; after a fit with validation
@@ -161,8 +161,8 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
         indicator, ``CategoricalCrossEntropy`` for several classes.
     %(training)s
     class_weight : None, "balanced", dict or list of dict, default=None
-        Factors on the sample weights. "balanced" makes the classes count the same; a dict maps
-        labels to weights (1 where it has none); a list has a dict for each output.
+        Factors on the sample weights. "balanced" gives all classes the same total weight; a dict
+        maps labels to weights, by default 1; a list has a dict for each output.
     %(more)s
 
     Attributes
@@ -179,8 +179,8 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
     -----
     %(notes)s
 
-    Sample weights act on the loss. Layers that mix or drop samples at random (BatchNorm, Dropout)
-    see rows, not weights, except that rows of weight 0 are left out everywhere.
+    Sample weights apply to the loss. Layers that mix samples or drop values (BatchNorm, Dropout)
+    ignore them, except that rows of weight 0 are left out everywhere.
 
     Examples
     --------
@@ -218,32 +218,32 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
     def from_network(
         cls, network: Layer, classes: Any = None, *, multilabel: bool = False, **params: Any
     ) -> Self:
-        """Make a fitted classifier of a network that is trained already, learning nothing.
+        """Make a fitted classifier from a trained network, without training it.
 
         Parameters
         ----------
         network : Layer
-            Built: trained by `layerkit.training.train`, loaded or imported. It is copied.
+            A built network: trained by `layerkit.training.train`, loaded or imported. It is copied.
         classes : array-like, or list of array-likes, optional
-            Labels of the network's outputs, in sorted order, as scikit-learn has them everywhere; a
-            list has those of each output. 0, 1, ... if left out; one output tells two classes apart
-            by its sign.
+            Labels of the network's outputs in sorted order, as everywhere in scikit-learn; for
+            several outputs a list. By default 0, 1, ...; the sign of a single output distinguishes
+            two classes.
         multilabel : bool, default=False
-            Whether each output tells of a label by itself whether it holds.
+            Whether every output is a label of its own, which may be present or not.
         **params : object
-            Parameters of the estimator, such as ``loss``: the raw outputs are logits, or what that
-            loss takes.
+            Parameters of the estimator, such as ``loss``: the raw outputs are logits, or whatever
+            that loss takes.
 
         Returns
         -------
         classifier : SequentialClassifier
-            Fitted, with ``layers=network`` and ``head=None``. `partial_fit` goes on from the
-            weights; `fit` starts from them, in clones too.
+            Fitted, with ``layers=network`` and ``head=None``. `partial_fit` continues from its
+            weights; `fit` starts from them, also in clones.
 
         Raises
         ------
         ValueError
-            If the network is not built, or its outputs do not go with the classes and the loss.
+            If the network is not built, or its outputs do not match the classes and the loss.
 
         Examples
         --------
@@ -259,7 +259,7 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
         return adopt(model, network, some_labels(network, classes, multilabel))
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Return the network's scores: the largest, or the sign of a single one, decides.
+        """Return the network's scores; the largest, or the sign of a single one, decides.
 
         Parameters
         ----------
@@ -269,8 +269,8 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
         Returns
         -------
         scores : ndarray of shape (n_samples,) or (n_samples, n_scores)
-            Logits, or margins of the hinge losses. What asks for scores before probabilities, such
-            as `sklearn.calibration.CalibratedClassifierCV`, works on these.
+            Logits, or margins with a hinge loss. Meta-estimators that prefer scores to
+            probabilities, such as `sklearn.calibration.CalibratedClassifierCV`, use these.
         """
         return self._from_raw(X, lambda raw: self._target.decision(raw))
 
@@ -304,7 +304,7 @@ class SequentialRegressor(NetworkRegressor, SequentialEstimator):
     -----
     %(notes)s
 
-    Targets are not scaled: ``TransformedTargetRegressor`` does it.
+    Targets are not scaled; use ``TransformedTargetRegressor`` for that.
 
     Examples
     --------
@@ -341,25 +341,26 @@ class SequentialRegressor(NetworkRegressor, SequentialEstimator):
 
     @classmethod
     def from_network(cls, network: Layer, **params: Any) -> Self:
-        """Make a fitted regressor of a network that is trained already, learning nothing.
+        """Make a fitted regressor from a trained network, without training it.
 
         Parameters
         ----------
         network : Layer
-            Built: trained by `layerkit.training.train`, loaded or imported. It is copied.
+            A built network: trained by `layerkit.training.train`, loaded or imported. It is copied.
         **params : object
-            Parameters of the estimator, such as ``loss``, which says what the outputs mean.
+            Parameters of the estimator, such as ``loss``, which determines what the outputs mean.
 
         Returns
         -------
         regressor : SequentialRegressor
-            Fitted, with ``layers=network`` and ``head=None``; predictions of one output are a
-            vector. `partial_fit` goes on from the weights; `fit` starts from them, in clones too.
+            Fitted, with ``layers=network`` and ``head=None``; predictions of a single output are a
+            vector. `partial_fit` continues from its weights; `fit` starts from them, also in
+            clones.
 
         Raises
         ------
         ValueError
-            If the network is not built, or its outputs do not go with the loss.
+            If the network is not built, or its outputs do not match the loss.
 
         Examples
         --------

@@ -26,28 +26,28 @@ class Sequential(Layer):
     Parameters
     ----------
     layers : sequence of Layer or of (name, Layer)
-        Layers without a name get one from their class: ``dense_1``, ``dense_2`` and so on.
+        Layers without a name are named after their class: ``dense_1``, ``dense_2`` and so on.
 
     Raises
     ------
     TypeError
-        If an entry is not a layer (a class in place of an instance, say).
+        If an entry is not a layer, but a class, for instance.
     ValueError
-        If two layers have the same name, or the same instance stands twice.
+        If two layers have the same name, or one instance occurs twice.
 
     Notes
     -----
-    Input as the first layer takes it, output as the last one gives it. Backward is the chain rule,
-    one layer at a time, from the last to the first:
+    Input of the first layer, output of the last. Backward is the chain rule, one layer at a time,
+    from the last to the first:
 
     .. math:: G_{k-1} = \Big(\frac{\partial f_k}{\partial x_{k-1}}\Big)^{\!\top} G_k
 
     ``net[0]``, ``net[-1]`` and ``net["dense_1"]`` are layers; ``net[:3]`` is a Sequential that
-    shares them. Hyper-parameters inside are reached as ``layers__dense_1__units``.
+    shares them. Their hyper-parameters are reached as ``layers__dense_1__units``.
 
-    Once it is built its layers stay: ``net.layers`` refuses to be changed, and so does a
-    hyper-parameter on which arrays or shapes depend. Another network of the same layers keeps their
-    weights: ``Sequential([*net.layers[:-1], Dense(2)]).build(net.input_shape)``.
+    Once the network is built, ``net.layers`` cannot be changed, nor can a hyper-parameter on which
+    arrays or shapes depend. A new network made of the same layers keeps their weights:
+    ``Sequential([*net.layers[:-1], Dense(2)]).build(net.input_shape)``.
 
     Examples
     --------
@@ -124,7 +124,7 @@ class Sequential(Layer):
 
     @property
     def weight_init(self) -> Initializer | None:  # type: ignore[override]
-        """What a layer right before the chain should start from."""
+        """Initializer for a layer right before the chain."""
         return next(filter(None, (layer.weight_init for layer in self.chain)), None)
 
     @property

@@ -106,27 +106,27 @@ class Conv2D(_GroupedConvolution):
     filters : int
         Number of output channels, at least 1.
     kernel_size : int or pair of int (height, width)
-        Cells under the kernel, at least 1.
+        Size of the kernel, at least 1.
     stride : int or pair of int (height, width), default=1
-        Cells from one place of the kernel to the next, at least 1.
+        Step from one position of the kernel to the next, at least 1.
     padding : {"valid", "same"}, int or pair of int (height, width), default="valid"
         Zeros around the image. "valid": none. "same": as many as give ``ceil(n / stride)`` outputs,
-        the odd one at the bottom and on the right. A number: so many on both sides.
+        an odd one at the bottom and on the right. A number: that many on both sides.
     dilation : int or pair of int (height, width), default=1
-        Cells from one weight of the kernel to the next, at least 1.
+        Distance between neighbouring weights of the kernel, at least 1.
     groups : int, default=1
-        Cut channels and filters into so many groups; each group of filters reads its own group of
-        channels. Must divide both.
+        Number of groups into which channels and filters are divided; each group of filters reads
+        its own group of channels. Must divide both.
     use_bias : bool, default=True
-        Whether there is a ``b``.
+        Whether to add a bias ``b``.
     initializer : "auto" or callable (shape, rng) -> array, default="auto"
-        Initial ``W``, drawn group by group; "auto" suits the activation that follows. ``b`` starts
-        at zero.
+        Initializer of ``W``, called for each group; "auto" suits the activation that follows. ``b``
+        starts at zero.
     algorithm : {"auto", "direct", "winograd"}, default="auto"
-        "direct" sums as written above. "winograd" multiplies 4 times less for 3 x 3 kernels and 2.8
-        times less for 5 x 5 (stride and dilation 1, one group, padding less than the kernel; it is
-        direct elsewhere), at the price of relative errors of about 1e-5 in float32. "auto" takes it
-        in float32 where it is faster, never in float64.
+        "direct" sums as written above. "winograd" needs 4 times fewer multiplications for 3 x 3
+        kernels and 2.8 times fewer for 5 x 5, at the price of relative errors of about 1e-5 in
+        float32; it requires stride and dilation 1, one group and a padding smaller than the kernel,
+        and is direct elsewhere. "auto" uses it in float32 where it is faster, never in float64.
 
     Raises
     ------
@@ -138,8 +138,8 @@ class Conv2D(_GroupedConvolution):
     -----
     Input ``(n_samples, height, width, channels)``, output ``(n_samples, oh, ow, filters)`` with
     ``oh = floor((height + padding - dilation (kh - 1) - 1) / stride) + 1``. Learned ``W``
-    ``(kh, kw, channels / groups, filters)`` and ``b`` ``(filters,)``, which weight decay leaves
-    alone.
+    ``(kh, kw, channels / groups, filters)`` and ``b`` ``(filters,)``, which is exempt from weight
+    decay.
 
     Backward, with G the gradient of the output:
 
@@ -147,8 +147,8 @@ class Conv2D(_GroupedConvolution):
         \quad \frac{\partial L}{\partial b_f} = \sum_{npq} G_{npqf},
         \quad \frac{\partial L}{\partial x_{nuvc}} = \sum_{ijf} W_{ijcf} G_{npqf}
 
-    where p, q in the last sum are the outputs with ``ps + id - P = u`` and ``qs + jd - P = v``: for
-    stride 1 a convolution of G with the flipped kernel.
+    where the last sum runs over the outputs p, q with ``ps + id - P = u`` and ``qs + jd - P = v``:
+    for stride 1 it is a convolution of G with the flipped kernel.
 
     References
     ----------
@@ -185,7 +185,7 @@ class Conv2D(_GroupedConvolution):
         return self.differentiate(self.cache, grad_output)
 
     def differentiate(self, x: np.ndarray, grad_output: np.ndarray) -> np.ndarray | None:
-        """Compute what `backward` does, for an input that is given instead of cached.
+        """Compute what `backward` does, for an input that is passed instead of cached.
 
         Parameters
         ----------
@@ -197,7 +197,7 @@ class Conv2D(_GroupedConvolution):
         Returns
         -------
         grad_input : ndarray or None
-            Gradient with respect to x, where `needs_input_grad` asks for it.
+            Gradient with respect to x; None where `needs_input_grad` is False.
         """
         conv2d_kernel_grad(x, grad_output, self.grads["W"], *self.geometry, self.algorithm)
         self._overwrite_bias_grad(grad_output)
@@ -218,18 +218,19 @@ class Conv1D(_GroupedConvolution):
     filters : int
         Number of output channels, at least 1.
     kernel_size : int
-        Steps under the kernel, at least 1.
+        Length of the kernel, at least 1.
     stride : int, default=1
-        Steps from one place of the kernel to the next, at least 1.
+        Steps from one position of the kernel to the next, at least 1.
     padding : {"valid", "same", "causal"} or int, default="valid"
-        Zeros before and after the sequence; "same" gives ``ceil(time / stride)`` outputs. "causal"
-        does too, with all zeros, ``dilation (k - 1)``, before: no output depends on a later step.
+        Zeros before and after the sequence; "same" gives ``ceil(time / stride)`` outputs. So does
+        "causal", which puts all ``dilation (k - 1)`` zeros in front: no output depends on a later
+        step.
     dilation : int, default=1
-        Steps from one weight of the kernel to the next, at least 1.
+        Distance between neighbouring weights of the kernel, at least 1.
     groups : int, default=1
         As in `Conv2D`.
     use_bias : bool, default=True
-        Whether there is a ``b``.
+        Whether to add a bias ``b``.
     initializer : "auto" or callable (shape, rng) -> array, default="auto"
         As in `Conv2D`.
 
@@ -242,9 +243,8 @@ class Conv1D(_GroupedConvolution):
     -----
     Input ``(n_samples, time, channels)``, output ``(n_samples, steps, filters)`` with
     ``steps = floor((time + padding - dilation (k - 1) - 1) / stride) + 1``. With "same" or
-    "causal" and stride 1, rows of unequal length just as well, each with zeros of its own around.
-    Learned ``W`` ``(k, channels / groups, filters)`` and ``b`` ``(filters,)``, which weight decay
-    leaves alone.
+    "causal" and stride 1 it also takes rows of unequal length, each padded by itself. Learned ``W``
+    ``(k, channels / groups, filters)`` and ``b`` ``(filters,)``, which is exempt from weight decay.
 
     Backward, with G the gradient of the output:
 
@@ -319,30 +319,30 @@ class ConvTranspose2D(Convolution):
     .. math:: y_{uvf} = b_f + \sum_{ijc} x_{pqc} W_{ijcf}, \quad
         p s + i d - P = u, \; q s + j d - P = v
 
-    Each input cell lays its multiple of the kernel around ``stride`` times its place, and what
-    overlaps adds up: the image grows by ``stride``.
+    Each input cell places its multiple of the kernel at ``stride`` times its own position, and
+    overlapping copies are added: the image grows by the factor ``stride``.
 
     Parameters
     ----------
     filters : int
         Number of output channels, at least 1.
     kernel_size : int or pair of int (height, width)
-        Cells under the kernel, at least 1.
+        Size of the kernel, at least 1.
     stride : int or pair of int (height, width), default=1
-        Cells from one copy of the kernel to the next, at least 1.
+        Step from one copy of the kernel to the next, at least 1.
     padding : {"valid", "same"}, int or pair of int (height, width), default="valid"
-        Cells cut off the result. "valid": none; "same": as many as leave ``stride * n``, the odd
-        one at the bottom and on the right (where the kernel is smaller than the stride, zeros are
-        added instead). A number: so many on both sides.
+        Cells removed from the result. "valid": none; "same": as many as leave ``stride * n``, an
+        odd one at the bottom and on the right (where the kernel is smaller than the stride, zeros
+        are added instead). A number: that many on both sides.
     output_padding : int or pair of int (height, width), default=0
-        Rows and columns more at the bottom and on the right, fewer than ``stride``: `Conv2D` with a
-        stride maps several sizes to one, this says which to return to. 0 with "same".
+        Additional rows and columns at the bottom and on the right, fewer than ``stride``: a strided
+        `Conv2D` maps several sizes to one, and this chooses among them. 0 with "same".
     dilation : int or pair of int (height, width), default=1
-        Cells from one weight of the kernel to the next, at least 1.
+        Distance between neighbouring weights of the kernel, at least 1.
     use_bias : bool, default=True
-        Whether there is a ``b``.
+        Whether to add a bias ``b``.
     initializer : "auto" or callable (shape, rng) -> array, default="auto"
-        Initial ``W``; "auto" suits the activation that follows. ``b`` starts at zero.
+        Initializer of ``W``; "auto" suits the activation that follows. ``b`` starts at zero.
 
     Raises
     ------
@@ -353,11 +353,11 @@ class ConvTranspose2D(Convolution):
     -----
     Input ``(n_samples, height, width, channels)``, output ``(n_samples, oh, ow, filters)`` with
     ``oh = (height - 1) stride + dilation (kh - 1) + 1 - 2 padding + output_padding``. Learned ``W``
-    ``(kh, kw, channels, filters)`` and ``b`` ``(filters,)``, which weight decay leaves alone.
-    A kernel size that the stride divides avoids checkerboard patterns (Odena et al., 2016).
+    ``(kh, kw, channels, filters)`` and ``b`` ``(filters,)``, which is exempt from weight decay. A
+    kernel size that is a multiple of the stride avoids checkerboard patterns (Odena et al., 2016).
 
-    Backward, with G the gradient of the output and u, v as above: what is `Conv2D` backwards is
-    `Conv2D` forward here.
+    Backward, with G the gradient of the output and u, v as above: the roles of forward and backward
+    in `Conv2D` are exchanged.
 
     .. math:: \frac{\partial L}{\partial x_{npqc}} = \sum_{ijf} W_{ijcf} G_{nuvf}, \quad
         \frac{\partial L}{\partial W_{ijcf}} = \sum_{npq} x_{npqc} G_{nuvf}, \quad

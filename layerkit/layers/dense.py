@@ -23,23 +23,23 @@ class Dense(Layer):
     units : int
         Number of outputs, at least 1.
     use_bias : bool, default=True
-        Whether there is a ``b``.
+        Whether to add a bias ``b``.
     initializer : "auto" or callable (shape, rng) -> array, default="auto"
-        Initial ``W``; "auto" suits the activation that follows (He for the ReLU family, LeCun for
-        SELU, else Glorot). ``b`` starts at zero.
+        Initializer of ``W``; "auto" suits the activation that follows (He for the ReLU family,
+        LeCun for SELU, otherwise Glorot). ``b`` starts at zero.
 
     Raises
     ------
     ValueError
-        If ``units`` is not a positive integer, or the input has another shape than at ``build``.
+        If ``units`` is not a positive integer, or the input's shape is not that given to ``build``.
 
     Notes
     -----
     Input ``(n_samples, ..., n_in)``, output ``(n_samples, ..., units)``; learned ``W``
-    ``(n_in, units)`` and ``b`` ``(units,)``, which weight decay leaves alone. As the first layer it
-    takes SciPy sparse rows and never makes them dense.
+    ``(n_in, units)`` and ``b`` ``(units,)``, which is exempt from weight decay. As the first layer
+    it takes SciPy sparse rows, which it never makes dense.
 
-    Backward, with G the gradient of the output and rows for all leading axes:
+    Backward, with G the gradient of the output, and the leading axes as rows:
 
     .. math:: \frac{\partial L}{\partial x} = G W^\top, \quad
               \frac{\partial L}{\partial W} = x^\top G, \quad
@@ -124,8 +124,8 @@ class NTKDense(Layer):
 
     .. math:: y = \frac{1}{\sqrt{n}} \, x W + b
 
-    with n the number of inputs. As a function it is `Dense`, but with one learning rate for all
-    layers, however wide, a step of W changes y as much in a wide layer as in a narrow one.
+    with n the number of inputs. The function is that of `Dense`; but with one learning rate for all
+    layers, a step of W changes y as much in a wide layer as in a narrow one.
 
     Parameters
     ----------
@@ -142,11 +142,10 @@ class NTKDense(Layer):
     Notes
     -----
     Input ``(n_samples, n)``, output ``(n_samples, units)``; learned ``W`` ``(n, units)``, initially
-    standard normal, and ``b`` ``(units,)``, initially 0, which weight decay leaves alone.
+    standard normal, and ``b`` ``(units,)``, initially 0, which is exempt from weight decay.
 
-    `adapt` fits them to data: the columns of W are divided so that every output varies by 1, and b
-    puts the zero of every unit, where an activation bends, at a point among the rows (at a random
-    mean of five of them).
+    `adapt` fits them to data: the columns of W are scaled so that every output has unit variance,
+    and b places the zero of every unit, where an activation bends, at a random mean of five rows.
 
     Backward, with G the gradient of the output:
 
@@ -195,7 +194,7 @@ class NTKDense(Layer):
         Parameters
         ----------
         x : ndarray of shape (n_samples, n)
-            The rows to learn from, or some of them.
+            The training rows, or some of them.
         """
         W, b = self.params["W"], self.params["b"]
         spread = (x @ W * self.factor).std(axis=0)

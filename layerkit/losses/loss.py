@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from layerkit.parameters import Parameterized
 from layerkit.sequences import Sequences, step_values
 
-# A loss says by its value, inf or nan, that the numbers ran away; training looks at that.
+# Overflow shows in the value of the loss, inf or nan, at which training looks.
 _let_nonfinite_pass = np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")
 
 
@@ -23,7 +23,7 @@ class Tabled(NamedTuple):
     numbers: tuple[float, float]
     labels: np.ndarray
     targets: np.ndarray
-    alpha: float | None = None  # of a penalty alpha / (2 normalizer) ||W||², which joins the loss
+    alpha: float | None = None  # of a penalty alpha / (2 normalizer) ||W||², added to the loss
 
     @classmethod
     def of_labels(cls, code: int, labels: np.ndarray, dtype: Any, number: float) -> Tabled:
@@ -47,16 +47,16 @@ class Loss(Parameterized):
     """Base class of all losses.
 
     A loss is a class with two formulas: ``value`` and its ``derivative``. The base class checks
-    the data, takes the mean and weights the samples.
+    the data, weights the samples and takes the mean.
 
     Methods
     -------
     value(y_pred, y_true)
-        The loss, a formula.
+        The formula of the loss.
     derivative(y_pred, y_true)
-        Its derivative, a formula.
+        The formula of its derivative.
     prepare_targets(y_pred, y_true)
-        Targets as the two formulas want them; by default they have the shape of ``y_pred``.
+        Targets as the two formulas expect them; by default shaped like ``y_pred``.
     check_params()
         Refuse invalid hyper-parameters; by default there are none.
     inverse_link(y_pred)
@@ -66,18 +66,19 @@ class Loss(Parameterized):
 
     Notes
     -----
-    With v = value(y_pred, y_true), m entries of it a sample, and weights w:
+    With v = value(y_pred, y_true), m entries of it per sample, and weights w:
 
     - forward: ``sum_i w_i mean_j(v_ij) / normalizer``, in float64
     - backward: ``w_i / (normalizer m) * derivative(y_pred, y_true)``
 
-    Rows of unequal length with a target for every step (`Sequences`) are samples as well: the loss
-    of a row is the mean over its steps, so a step has the weight ``w_i / time_i``. Weights for
-    every step, a list of arrays, are taken as they are: with ones all steps count alike.
+    Predictions may also be rows of unequal length with a target for every step (`Sequences`): the
+    loss of a row is then the mean over its steps, so a step has the weight ``w_i / time_i``.
+    Weights given for every step, as a list of arrays, are used as they are: if all are 1, all steps
+    count alike.
 
-    A weight of 2 counts as the row twice, a weight of 0 as no row at all: its prediction and,
-    beside a row that counts, its target may be anything.
-    A loss is not thread-safe: ``backward`` belongs to the last ``forward``.
+    A weight of 2 counts a row twice, a weight of 0 not at all: neither its prediction nor, as long
+    as some other row counts, its target is looked at. A loss is not thread-safe: ``backward``
+    belongs to the last ``forward``.
 
     Examples
     --------
@@ -103,36 +104,36 @@ class Loss(Parameterized):
         "weight": "give weights to forward(y_pred, y_true, sample_weight) or an estimator's fit",
         "class_weight": "an estimator takes class_weight",
     }
-    # What y_pred is to a classifier: "logits" (softmax or sigmoid gives probabilities), "margins"
-    # (the largest, or the sign, decides), or None: this loss does not classify.
+    # What y_pred means in classification: "logits" (before softmax or sigmoid), "margins"
+    # (the largest, or the sign, decides), or None if the loss is not for classification.
     scores: ClassVar[str | None] = None
 
     _pass: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
     _gradient: np.ndarray | None = None
-    _rows: Sequences | None = None  # what the last forward was given, were it rows of steps
+    _rows: Sequences | None = None  # predictions of the last forward, if these were sequences
 
     # ---------------------------------------------------------------- what a loss defines
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        """The loss, a formula.
+        """Compute the loss of every output or sample: the formula.
 
         Parameters
         ----------
         y_pred : ndarray of shape (n_samples, ...)
             Raw outputs of the network, float32 or float64.
         y_true : ndarray
-            What ``prepare_targets`` returned.
+            Targets as ``prepare_targets`` returned them.
 
         Returns
         -------
         values : ndarray of shape (n_samples, ...)
-            What follows the sample axis will be averaged: a loss of every output
-            (n_samples, n_outputs), or one number a sample (n_samples,).
+            The loss of every output (n_samples, n_outputs), or of every sample (n_samples,). All
+            axes but the first are averaged.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no value")
 
     def derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        """Derivative of ``value`` with respect to ``y_pred``, a formula.
+        """Compute the derivative of ``value`` with respect to ``y_pred``: the formula.
 
         Parameters
         ----------
@@ -142,8 +143,8 @@ class Loss(Parameterized):
         Returns
         -------
         derivative : ndarray like y_pred
-            Each entry of ``y_pred`` takes part in a single entry of ``value``: the derivative of
-            that one.
+            Each entry of ``y_pred`` contributes to one entry of ``value`` only; this is the
+            derivative of that entry.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no derivative")
 
@@ -158,12 +159,12 @@ class Loss(Parameterized):
         y_pred : ndarray of shape (n_samples, ...)
             Raw outputs of the network.
         y_true : ndarray
-            Targets as `forward` was given them.
+            Targets as they were passed to `forward`.
 
         Returns
         -------
         y_true : ndarray
-            Targets as ``value`` and ``derivative`` want them, in the dtype of ``y_pred``.
+            Targets as ``value`` and ``derivative`` expect them, in the dtype of ``y_pred``.
         """
         if y_true.shape != y_pred.shape:
             raise ValueError(
@@ -175,20 +176,20 @@ class Loss(Parameterized):
     def fused(
         self, y_pred: Any, y_true: Any, sample_weight: Any, normalizer: float | None
     ) -> tuple[float, np.ndarray] | None:
-        """Compute loss and derivative in one pass, where a loss knows how: to save time only.
+        """Compute loss and derivative in one pass, if there is a kernel for it: to save time only.
 
         Parameters
         ----------
         y_pred, y_true, sample_weight : array or None
-            As `forward` was given them, not checked yet.
+            The arguments of `forward`, not checked yet.
         normalizer : float or None
-            The same.
+            As in `forward`.
 
         Returns
         -------
         (loss, gradient) or None
-            What `forward` and `backward` return, as the two formulas give them; None where they
-            must do it, which is also how a loss has invalid data refused.
+            What `forward` and `backward` would return. None: `forward` uses the two formulas, which
+            also refuse invalid data.
         """
         return None
 
@@ -200,15 +201,15 @@ class Loss(Parameterized):
         y_true : ndarray of shape (n_samples, ...)
             All targets, not checked yet.
         n_outputs : int
-            Outputs of the network for a sample, which are a vector.
+            Length of the network's output for a sample, a vector.
         dtype : numpy dtype
-            Of the network.
+            Data type of the network.
 
         Returns
         -------
         Tabled or None
-            None where the kernel does not know the loss, or a target is invalid: then `forward` is
-            called batch by batch.
+            None if the kernel does not know the loss, or a target is invalid: then `forward` is
+            called for every batch.
         """
         return None
 
@@ -228,7 +229,7 @@ class Loss(Parameterized):
         return as_floats(y_pred)
 
     def output_shape(self, target_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of a sample of ``y_pred``: what the head of an estimator must give.
+        """Return the shape that the network's output for a sample must have.
 
         Parameters
         ----------
@@ -238,7 +239,7 @@ class Loss(Parameterized):
         Returns
         -------
         output_shape : tuple of int
-            By default the same.
+            Shape of a sample of ``y_pred``; by default the same.
         """
         return target_shape
 
@@ -251,36 +252,36 @@ class Loss(Parameterized):
         sample_weight: ArrayLike | None = None,
         normalizer: float | None = None,
     ) -> float:
-        """Weighted mean loss of the samples.
+        """Compute the weighted mean loss of the samples.
 
         Parameters
         ----------
         y_pred : array of shape (n_samples, ...)
-            Raw outputs of the network; float32 and float64 are kept, all else becomes float64.
+            Raw outputs of the network; float32 and float64 are kept, other types become float64.
         y_true : array
-            Targets; their shape is up to the loss, and most want that of ``y_pred``. For
-            predictions of every step of rows of unequal length, a list of arrays.
+            Targets; their shape depends on the loss and is that of ``y_pred`` for most. A list of
+            arrays if ``y_pred`` holds every step of rows of unequal length.
         sample_weight : array of shape (n_samples,), default=None
-            Non-negative weights; None is 1 for every sample. Of steps, a list of arrays.
+            Non-negative weights; None means 1 for every sample. A list of arrays weights steps.
         normalizer : float, default=None
-            What the weighted sum is divided by; None is the sum of the weights. Training gives
-            the number of samples times the mean weight of all the data, so that a weight means
-            the same in every batch; then a batch of zero weights has loss 0 and gradient 0.
+            Divisor of the weighted sum; None means the sum of the weights. Training passes the
+            number of samples times the mean weight of all the data, so that a weight means the same
+            in every batch; a batch whose weights are all zero then has loss 0 and gradient 0.
 
         Returns
         -------
         float
-            NaN or infinite where the predictions are.
+            The loss; NaN or infinite if the predictions are.
 
         Raises
         ------
         ValueError
-            If there is no sample, a shape does not fit, targets are complex, times or text, one
-            that counts (the first, if none does) is outside the domain of the loss or not finite, a
-            weight is negative or not finite, all weights are zero and no ``normalizer`` is given,
-            or a hyper-parameter is invalid.
+            If there are no samples, a shape does not fit, targets are complex, times or text, a
+            target with a weight is outside the domain of the loss or not finite, a weight is
+            negative or not finite, all weights are zero and no ``normalizer`` is given, or a
+            hyper-parameter is invalid.
         """
-        self._pass = self._gradient = None  # should this forward fail, no backward may follow
+        self._pass = self._gradient = None  # if this forward fails, no backward may follow
         self._rows = y_pred if isinstance(y_pred, Sequences) else None
         if self._rows is not None:
             y_pred, y_true, sample_weight = self.by_step(self._rows, y_true, sample_weight)
@@ -294,12 +295,12 @@ class Loss(Parameterized):
         return loss
 
     def backward(self) -> np.ndarray:
-        """Derivative of what the last ``forward`` returned.
+        """Compute the derivative of the last ``forward`` with respect to its ``y_pred``.
 
         Returns
         -------
         grad_output : ndarray like y_pred
-            In its shape and dtype: what the ``backward`` of the network wants.
+            In the same shape and dtype, for the ``backward`` of the network.
 
         Raises
         ------
@@ -315,7 +316,7 @@ class Loss(Parameterized):
     def by_step(
         self, rows: Sequences, y_true: Any, sample_weight: Any
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return predictions, targets and weights of all steps, which are the samples then.
+        """Return predictions, targets and weights of all steps, each of which is then a sample.
 
         Parameters
         ----------
@@ -327,7 +328,7 @@ class Loss(Parameterized):
         Returns
         -------
         y_pred, y_true, sample_weight : ndarray
-            One for each step; a row of n steps has the weight of a step n times smaller.
+            One entry per step; a step of a row with n steps has an n-th of the row's weight.
 
         Raises
         ------
@@ -358,7 +359,7 @@ class Loss(Parameterized):
         n_samples = len(y_pred)
         all_count = np.count_nonzero(scale) == n_samples
         if not all_count and targets.shape[:1] == (n_samples,):
-            # The target of a row of weight 0 may be anything: it gets that of a row which counts.
+            # The target of a row of weight 0 may be anything: replace it by one that counts.
             targets = targets[np.where(scale > 0, np.arange(n_samples), scale.argmax())]
         if targets.dtype.kind in "cmMSU":  # complex, times or text, which casts turn into numbers
             raise ValueError(f"{self!r}: y_true must be numbers, got {targets.dtype}")
@@ -370,7 +371,7 @@ class Loss(Parameterized):
                 f"got shape {values.shape}"
             )
         n_outputs = values.size // n_samples
-        # A third of the time that mean takes.
+        # Three times as fast as mean.
         per_sample = np.add.reduce(values.reshape(n_samples, -1), axis=1, dtype=np.float64)
         per_sample /= n_outputs
         if not all_count:
@@ -403,7 +404,7 @@ class Loss(Parameterized):
     def _checked(
         self, y_pred: ArrayLike, sample_weight: ArrayLike | None, normalizer: float | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return predictions and what each sample's loss is multiplied by, or refuse them."""
+        """Return the predictions and the factor of each sample's loss, or refuse them."""
         self.check_params()
         predictions = as_floats(y_pred)
         if predictions.size == 0 or predictions.ndim == 0:
@@ -441,7 +442,7 @@ class Loss(Parameterized):
             return weights / total
 
     def check_targets(self, ok: np.ndarray, y_true: np.ndarray, expected: str) -> None:
-        """Refuse targets unless ``ok`` everywhere, showing the first that is not.
+        """Raise a ValueError that shows the first invalid target, if there is one.
 
         Parameters
         ----------
@@ -450,7 +451,7 @@ class Loss(Parameterized):
         y_true : ndarray
             The targets.
         expected : str
-            What they must be.
+            What valid targets are.
         """
         if not ok.all():
             raise ValueError(f"{self!r}: y_true must be {expected}, got {y_true[~ok][0]}")
@@ -461,7 +462,7 @@ class Loss(Parameterized):
 
 
 def are_numbers(y_true: np.ndarray, n_outputs: int, dtype: Any) -> bool:
-    """Whether there is a target, finite in a dtype, for each of so many outputs of every sample."""
+    """Whether every sample has one target for each output, all finite in the given dtype."""
     fits = y_true.ndim == 2 and y_true.shape[1] == n_outputs and y_true.dtype.kind in "fiub"
     with np.errstate(over="ignore"):
         return fits and bool(np.isfinite(y_true.astype(dtype, copy=False)).all())

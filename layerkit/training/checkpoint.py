@@ -19,32 +19,33 @@ FORMAT, VERSION = "layerkit checkpoint", 1
 
 
 class CheckpointWarning(RuntimeWarning):
-    """A checkpoint could not be written; training went on without."""
+    """A checkpoint could not be written; training continued without it."""
 
 
 class Checkpoint:
-    """Where, and how often, a training run is written to the disk.
+    """Where and how often a training run is saved.
 
     Parameters
     ----------
     path : str or path
-        The file. It is replaced by the next checkpoint once that is complete, so whenever the
-        process is killed there is a whole one.
+        The file. It is replaced only when the next checkpoint is complete, so there is always a
+        whole one, even if the process is killed.
     every : int or float, default=1
-        Positive. The last epoch of a run is always written.
+        Interval between checkpoints, positive. The last epoch of a run is always saved.
     unit : {"epochs", "minutes"}, default="epochs"
-        Of ``every``. Checkpoints are taken at the end of an epoch.
+        Unit of ``every``. Checkpoints are taken at the end of an epoch.
     on_error : {"warn", "raise"}, default="warn"
-        When the disk is full, read-only or gone: go on with a `CheckpointWarning`, the last
-        checkpoint staying as it is; or stop training with the OSError, keeping what was learned.
+        What to do if the disk is full, read-only or gone: "warn" continues with a
+        `CheckpointWarning` and leaves the last checkpoint as it is; "raise" stops training with the
+        OSError and keeps what was learned.
 
     Notes
     -----
-    A checkpoint holds weights, buffers, the best weights, the optimizer's state, the record, the
-    counters of early stopping, and the random streams of shuffling and of every layer. It also has
+    A checkpoint holds the weights, buffers, best weights, optimizer state, record, counters of
+    early stopping, and the random streams of shuffling and of every layer. It also holds
     ``data.state`` and the ``state`` of each callback that has one: a settable dict of plain values
-    and arrays. It holds no network and no data: give `train` the same
-    again. Other data are refused, by a digest of y and of some rows of X.
+    and arrays. It holds neither network nor data: pass the same to `train` again. Other data are
+    detected by a digest of y and of some rows of X, and refused.
 
     Examples
     --------

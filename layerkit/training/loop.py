@@ -64,60 +64,63 @@ def train(
     Parameters
     ----------
     network : Layer
-        Built, or else built here for the data's shape; layers in it that are built already keep
-        their weights (see `Layer.build`).
+        The network to train. If it is not built, it is built here for the shape of the data, and
+        layers in it that are already built keep their weights (see `Layer.build`).
     loss : Loss
-        Of `layerkit.losses`, or your own.
+        One of `layerkit.losses`, or your own.
     optimizer : Optimizer or LBFGS
-        LBFGS sees all data at once; its epochs are its iterations.
+        LBFGS uses all data at once; its epochs are its iterations.
     data : (X, y), (X, y, sample_weight) or iterable of such batches
-        Arrays, memory maps or sparse rows with equal numbers of rows; or anything that can be
-        iterated anew for every epoch and gives batches. Where the network has one output y may be
-        a vector. A weight of 2 counts as the row twice. The weights of arrays are taken relative to
-        their mean, those of batches as they are. X may be a list of arrays ``(time_i,
-        n_features)``; then y may be one of arrays ``(time_i,)`` or ``(time_i, k)``, a target for
-        every step, and so may sample_weight (see `Loss`).
+        Arrays, memory maps or sparse rows with equal numbers of rows; or an iterable of batches
+        that can be iterated again for every epoch. If the network has one output, y may be a
+        vector. A weight of 2 counts a row twice. Weights of arrays are relative to their mean,
+        those of batches are used as they are. X may be a list of arrays ``(time_i, n_features)``;
+        y and sample_weight may then be lists of arrays too, with a target ``(time_i,)`` or
+        ``(time_i, k)`` and a weight for every step (see `Loss`).
     epochs : int
-        At least 1.
+        Number of passes over the data, at least 1.
     batch_size : int, default=32
-        A single row left over joins the last batch, so that no row is dropped and BatchNorm never
-        sees one row alone.
+        Rows per batch. A single row left over joins the last batch, so that no row is dropped and
+        BatchNorm never sees one row alone.
     shuffle : bool, default=True
-        Draw a new order of the rows for every epoch.
+        Whether to draw a new order of the rows for every epoch.
     validation_data : like data, optional
         Evaluated after every epoch; the weights of the best epoch are restored at the end.
     score : callable (y_true, y_pred, sample_weight) -> float, optional
-        Recorded for the validation data as ``validation_score``: greater is better, on raw outputs;
-        of targets of every step, on all steps one after the other.
+        Computed from the raw outputs for the validation data and recorded as
+        ``validation_score``; greater is better. Where every step has a target, the steps of all
+        rows are concatenated.
     monitor : {"validation_score", "validation_loss", "loss"}, optional
-        What chooses the best epoch and what ``patience`` watches. Left out, the first of these
-        three that is recorded.
+        The quantity that selects the best epoch and that ``patience`` watches; by default the first
+        of these three that is recorded.
     patience : int, optional
         Stop after this many epochs in a row in which ``monitor`` improved by no more than ``tol``.
     tol : float, default=0.0
-        At least 0.
+        Smallest improvement that counts, at least 0.
     callbacks : sequence of callables, default=()
-        Each is called with the `TrainingState` after every epoch; its methods ``before_batch``,
-        ``on_batch`` and ``on_end``, where it has them, before and after every step and at the end.
+        Each is called with the `TrainingState` after every epoch. If it has methods
+        ``before_batch``, ``on_batch`` and ``on_end``, these are called before and after every step
+        and at the end.
     random_state : int, Generator, RandomState or SeedSequence, optional
         Seeds initial weights (of an unbuilt network), shuffling and noise layers, one stream each.
     verbose : bool, default=False
-        Show a progress bar (with tqdm) or a line for every epoch (without).
+        Whether to show a progress bar (with tqdm) or to print a line per epoch (without).
     checkpoint : path or Checkpoint, optional
-        File to write the run to, after every epoch or as often as the `Checkpoint` says. Not with
-        LBFGS.
+        File to which the run is saved, after every epoch or as the `Checkpoint` says. Not available
+        with LBFGS.
     resume : bool, default=False
-        Go on from the checkpoint, if there is one, with everything else given as before: the result
-        is that of the run that was never interrupted, bit by bit. A larger ``epochs`` goes further.
-        A number of the optimizer that was changed since, such as ``learning_rate``, counts anew.
+        Whether to continue from the checkpoint, if there is one. All other arguments must be those
+        of the first call; the result is then bit for bit that of an uninterrupted run. A larger
+        ``epochs`` trains longer. A number of the optimizer that was changed since, such as
+        ``learning_rate``, takes effect.
     communicator : mpi4py.MPI.Comm, optional
-        Train on all of its ranks together, each of which makes this call, in a script under
+        Train on all of its ranks together; every rank makes this call, in a script under
         ``mpiexec``: see Notes.
 
     Returns
     -------
     history : History
-        A row for every epoch.
+        One row per epoch.
 
     Raises
     ------
@@ -128,47 +131,48 @@ def train(
     ModelFileError
         If ``resume`` finds a checkpoint that is damaged or of another run.
     KeyboardInterrupt
-        At Ctrl-C, so that a loop around the training ends too. What was learned is kept, and the
-        record of it is the ``history`` of the exception; see Notes.
+        After Ctrl-C, so that a loop around the training ends too. What was learned is kept, and the
+        exception has the record as its ``history``; see Notes.
 
     Warns
     -----
     DivergenceWarning
-        When a loss or a weight is no longer finite: names the epoch and the first layer where it
+        If a loss or a weight is no longer finite; it names the epoch and the first layer where this
         happened. Training stops and the weights of the last good epoch are restored.
 
     Notes
     -----
-    After Ctrl-C the network has the weights that it had learned until then, with validation data
-    those of the best epoch. Who wants to go on with them catches the exception::
+    After Ctrl-C the network has the weights learned so far or, with validation data, those of the
+    best epoch. To continue with them, catch the exception::
 
         try:
             history = train(net, ...)
         except KeyboardInterrupt as interrupt:
             history = interrupt.history
 
-    A batch whose weights are all zero does nothing.
+    A batch whose weights are all zero is skipped.
 
-    A network with a layer that is ``stateful`` goes on from batch to batch and begins anew at every
-    epoch, so batches come in order, each with the same rows: for series ``X`` ``(n_series, time,
+    The state of a ``stateful`` layer is carried from batch to batch and reset at every epoch, so
+    batches must come in order and hold the same rows each: for series ``X`` ``(n_series, time,
     n_features)``, ``[(X[:, t : t + 50], y[:, t : t + 50]) for t in range(0, time, 50)]``.
 
     Forward and backward are those of a plan, which computes what the layers would, bit for bit, in
-    fewer calls. In a loop of your own, ``fast = layerkit.fused.plan(network)`` has them too:
-    ``fast.forward(x, training=True)`` in place of ``network.forward(x, training=True)``.
+    fewer calls. It is available to your own loops: with ``fast = layerkit.fused.plan(network)``,
+    call ``fast.forward(x, training=True)`` instead of ``network.forward(x, training=True)``.
 
-    Where all is known (a chain of Dense, common activations, Dropout and BatchNorm, a common loss,
-    SGD or Adam, rows in memory) and nobody asks to see a batch, one call goes through all batches
-    of an epoch, or with Numba and `LBFGS` computes loss and gradient of all rows. Its results are
-    equal to those up to rounding, and the same in every run.
+    For a chain of Dense, common activations, Dropout and BatchNorm, with a common loss, SGD or
+    Adam, rows in memory and no callback that looks at batches, a single call processes all batches
+    of an epoch; with Numba and `LBFGS`, a single call computes loss and gradient of all rows. The
+    results are the same up to rounding, and identical in every run.
 
-    On several ranks a step is one all-reduce of gradient, loss and weight, and the same step on
-    each. Where all ranks give the same rows, each computes its part of every batch of
-    ``batch_size``: the result is that of one process, up to rounding. Else each gives its share
-    and its batches of ``batch_size``, which make a step together; a rank may run out of batches,
-    or have no rows (``X[:0]``). `BatchNorm` looks at a rank's part of a batch, and its running
-    statistics are averaged. Validation is averaged over ranks, by rows. The first rank alone prints
-    and writes files. Ctrl-C ends training on all ranks; an error on one ends all processes.
+    On several ranks every step is one all-reduce of gradient, loss and weight, followed by the same
+    update on each rank. If all ranks pass the same rows, each computes its part of every batch: the
+    result is that of one process, up to rounding. Otherwise each rank passes its own share of the
+    rows, and one batch of ``batch_size`` from every rank makes a step; a rank may run out of
+    batches, or have no rows (``X[:0]``). `BatchNorm` uses the rank's part of a batch, and its
+    running statistics are averaged. Validation is averaged over ranks, weighted by rows. Only the
+    first rank prints and writes files. Ctrl-C ends training on all ranks; an error on one rank ends
+    all processes.
 
     Examples
     --------

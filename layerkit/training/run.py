@@ -47,17 +47,17 @@ class TrainingState:
     Attributes
     ----------
     network, loss, optimizer
-        The objects that were given to `train`.
+        The objects passed to `train`.
     epochs, epoch, step : int
-        Epochs planned; the current epoch, from 1; optimizer steps done so far.
+        Number of epochs planned; the current epoch, from 1; optimizer steps done so far.
     batch : tuple
-        x, y and sample_weight (or None) of the batch at hand.
+        x, y and sample_weight (or None) of the current batch.
     batch_loss : float
         Loss of the last batch.
     validation : iterable of batches, optional
-        Rows that are not trained on: x, y, sample_weight (or None) and a normaliser each.
+        Validation data: x, y, sample_weight (or None) and normalizer of each batch.
     history : History
-        Its last row is the epoch that just ended.
+        The record so far; its last row is the epoch that just ended.
     stop : bool
         Set it to True to end training after this epoch.
     """
