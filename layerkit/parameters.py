@@ -201,6 +201,18 @@ def if_class(value: Any) -> str:
     return f": that is the class, write {value.__name__}(...)" if is_class else ""
 
 
+def check_arguments(*checks: tuple[str, Any, bool, str], of: str = "") -> None:
+    """Raise a ValueError for the first (name, value, ok, expected) that is not ok.
+
+    ``of`` says whose arguments they are, where that is not clear.
+    """
+    for name, value, ok, expected in checks:
+        if not ok:
+            shown = repr(value)
+            shown = shown if len(shown) < 80 else f"{shown[:75]} ..."
+            raise ValueError(f"{of}{name} must be {expected}, got {shown}")
+
+
 def is_flag(value: Any) -> bool:
     """Whether a hyper-parameter is True or False."""
     return isinstance(value, bool | np.bool_)

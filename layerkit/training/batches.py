@@ -14,7 +14,7 @@ import numpy as np
 from layerkit.layer import Layer
 from layerkit.losses import Focal, Loss
 from layerkit.losses.classification import Categorical
-from layerkit.parameters import is_size
+from layerkit.parameters import check_arguments, is_size
 from layerkit.sequences import Sequences, as_sequences, numbers, refuse_collection, step_values
 from layerkit.shapes import Shape
 
@@ -69,8 +69,7 @@ class ArrayBatches(Table):
         batch_size: int = 32,
         rng: np.random.Generator | None = None,
     ) -> None:
-        if not is_size(batch_size):
-            raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}")
+        check_arguments(("batch_size", batch_size, is_size(batch_size), "a positive integer"))
         self.X, self.y, self.sample_weight = _checked(X, y, sample_weight)
         self.mean_weight = 1.0
         if self.sample_weight is not None:

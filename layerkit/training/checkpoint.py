@@ -12,7 +12,7 @@ from typing import Any
 from layerkit import archive
 from layerkit.archive import ModelFileError
 from layerkit.fused import plan
-from layerkit.parameters import is_number
+from layerkit.parameters import check_arguments, is_number
 from layerkit.training.run import Batches, Run, buffers_of, put_back
 
 FORMAT, VERSION = "layerkit checkpoint", 1
@@ -74,14 +74,13 @@ class Checkpoint:
         unit: str = "epochs",
         on_error: str = "warn",
     ) -> None:
-        for name, value, ok, expected in (
+        check_arguments(
             ("path", path, isinstance(path, str | os.PathLike), "a path"),
             ("every", every, is_number(every) and every > 0, "a positive number"),
             ("unit", unit, unit in ("epochs", "minutes"), "'epochs' or 'minutes'"),
             ("on_error", on_error, on_error in ("warn", "raise"), "'warn' or 'raise'"),
-        ):
-            if not ok:
-                raise ValueError(f"Checkpoint: {name} must be {expected}, got {value!r}")
+            of="Checkpoint: ",
+        )
         self.path = Path(path)
         self.every = every
         self.unit = unit

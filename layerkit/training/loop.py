@@ -15,7 +15,7 @@ from layerkit.fused import threads_for
 from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
-from layerkit.parameters import if_class, is_flag, is_number, is_size
+from layerkit.parameters import check_arguments, if_class, is_flag, is_number, is_size
 from layerkit.seeds import as_seed_sequence
 from layerkit.sequences import numbers
 from layerkit.training.batches import as_batches
@@ -187,7 +187,13 @@ def train(
     >>> bool((net.infer(X).argmax(axis=1) == y).mean() > 0.99)
     True
     """
-    _check_arguments(epochs, patience, tol, shuffle, resume)
+    check_arguments(
+        ("epochs", epochs, is_size(epochs), "a positive integer"),
+        ("patience", patience, patience is None or is_size(patience), "None or a positive integer"),
+        ("tol", tol, is_number(tol) and tol >= 0, "a finite number >= 0"),
+        ("shuffle", shuffle, is_flag(shuffle), "True or False"),
+        ("resume", resume, is_flag(resume), "True or False"),
+    )
     _check_object("loss", loss, ("forward", "backward"), "a loss, such as MeanSquaredError()")
     method = "minimize" if isinstance(optimizer, LBFGS) else "step"
     _check_object("optimizer", optimizer, (method,), "an optimizer, such as Adam()")
@@ -388,17 +394,3 @@ def _choose_monitor(monitor: str | None, validated: bool, scored: bool) -> str:
 def _check_object(name: str, value: Any, methods: Sequence[str], expected: str) -> None:
     if isinstance(value, type) or not all(hasattr(value, method) for method in methods):
         raise TypeError(f"{name} must be {expected}, got {value!r}{if_class(value)}")
-
-
-def _check_arguments(
-    epochs: int, patience: int | None, tol: float, shuffle: bool, resume: bool
-) -> None:
-    for name, value, ok, expected in (
-        ("epochs", epochs, is_size(epochs), "a positive integer"),
-        ("patience", patience, patience is None or is_size(patience), "None or a positive integer"),
-        ("tol", tol, is_number(tol) and tol >= 0, "a finite number >= 0"),
-        ("shuffle", shuffle, is_flag(shuffle), "True or False"),
-        ("resume", resume, is_flag(resume), "True or False"),
-    ):
-        if not ok:
-            raise ValueError(f"{name} must be {expected}, got {value!r}")

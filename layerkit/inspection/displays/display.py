@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.parameters import is_size
+from layerkit.parameters import check_arguments, is_size
 from layerkit.training import TrainingState
 
 # Okabe and Ito's colours, which people with any kind of colour blindness can tell apart.
@@ -99,8 +99,7 @@ class StepRecorder:
     """Base of the callbacks of `train` that note something every so many steps."""
 
     def __init__(self, every: int) -> None:
-        if not is_size(every):
-            raise ValueError(f"every must be a positive integer, got {every!r}")
+        check_arguments(("every", every, is_size(every), "a positive integer"))
         self.every = every
 
     def __call__(self, state: TrainingState) -> None:
