@@ -78,26 +78,16 @@ def _item(line: Line) -> str:
 
 def _layer(trace: BackpropTrace, step: LayerStep) -> str:
     """Return what goes through a layer forwards and, beside it, backwards."""
-    forward = {"x": step.input, **step.params, "y": step.output}
-    backward = {"G": step.grad_output}
-    if step.local.elementwise:
-        backward["f'(x)"] = step.local.values
-    backward |= {f"dL/d{name}": grad for name, grad in step.grads.items()}
-    if step.grad_input is not None:
-        backward["dL/dx"] = step.grad_input
     before = trace.steps[: trace.steps.index(step)]
     same = {"x": _made_by(before, step.input), "G": _sent_by(trace, step)}
     title = f"{escape(step.name)} <code>{escape(step.label)}</code>"
     captions = {"G": "G = dL/dy"}
-    return _section(step.name, title, forward, backward, same, captions)
+    return _section(step.name, title, step.values, step.gradients, same, captions)
 
 
 def _loss(trace: BackpropTrace) -> str:
     loss = trace.loss
-    forward = {"y_pred": loss.y_pred, "y_true": loss.y_true}
-    if loss.prediction is not None:
-        forward["predicted"] = loss.prediction
-    forward["L"] = np.array([loss.value])
+    forward = {**loss.values, "L": np.array([loss.value])}
     same = {"y_pred": _made_by(trace.steps, loss.y_pred)}
     title = f"loss <code>{escape(loss.label)}</code>"
     return _section(LOSS, title, forward, {"dL/dy_pred": loss.gradient}, same, {})
@@ -186,9 +176,8 @@ def _backward(trace: BackpropTrace) -> Iterator[Line]:
         where = f"backward through {step.name}"
         locals_ = {"f'(x)": step.local.values} if step.local.elementwise else {}
         yield from _lines(step, where, "backward", step.derivatives, locals_)
-        grads = {f"dL/d{name}": grad for name, grad in step.grads.items() if not step.frozen}
-        if step.grad_input is not None:
-            grads["dL/dx"] = step.grad_input
+        left_out = {"G", "f'(x)", *(f"dL/d{name}" for name in step.grads if step.frozen)}
+        grads = {name: grad for name, grad in step.gradients.items() if name not in left_out}
         yield from _lines(step, where, "backward", step.backward, grads)
 
 

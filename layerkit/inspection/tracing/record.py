@@ -128,6 +128,20 @@ class LayerStep(Printed):
     derivatives: list[Equation] = field(default_factory=list)
     backward: list[Equation] = field(default_factory=list)
 
+    @property
+    def values(self) -> dict[str, np.ndarray]:
+        """The arrays of the forward pass, by the letters of the formulas: x, parameters, y."""
+        return {"x": self.input, **self.params, "y": self.output}
+
+    @property
+    def gradients(self) -> dict[str, np.ndarray]:
+        """The arrays of the backward pass: G, f'(x) if elementwise, dL/dθ, and dL/dx if known."""
+        found = {"G": self.grad_output}
+        if self.local.elementwise:
+            found["f'(x)"] = self.local.values
+        found |= {f"dL/d{name}": grad for name, grad in self.grads.items()}
+        return found if self.grad_input is None else {**found, "dL/dx": self.grad_input}
+
 
 @dataclass(eq=False)
 class LossStep:
@@ -159,6 +173,12 @@ class LossStep:
     derivative_formula: str = ""
     forward: list[Equation] = field(default_factory=list)
     backward: list[Equation] = field(default_factory=list)
+
+    @property
+    def values(self) -> dict[str, np.ndarray]:
+        """The arrays of the forward pass but L itself."""
+        found = {"y_pred": self.y_pred, "y_true": self.y_true}
+        return found if self.prediction is None else {**found, "predicted": self.prediction}
 
 
 @dataclass(eq=False)

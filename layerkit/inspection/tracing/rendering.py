@@ -93,8 +93,8 @@ def forward_lines(step: LayerStep) -> list[str]:
 
 def forward_arrays(step: LayerStep) -> list[str]:
     """Input, parameters and output, a text for each."""
-    arrays = {"x": step.input, **step.params, "z" if step.is_neuron else "y": step.output}
-    return [array_text(name, array) for name, array in arrays.items()]
+    renamed = {"y": "z"} if step.is_neuron else {}
+    return _texts(step.values, renamed)
 
 
 def backward_lines(step: LayerStep) -> list[str]:
@@ -107,13 +107,7 @@ def backward_lines(step: LayerStep) -> list[str]:
 
 def backward_arrays(step: LayerStep) -> list[str]:
     """Gradient of the output, f'(x), gradients of parameters and of the input, a text for each."""
-    arrays = {"dL/dz" if step.is_neuron else "G = dL/dy": step.grad_output}
-    if step.local.elementwise:
-        arrays["f'(x)"] = step.local.values
-    arrays |= {f"dL/d{name}": grad for name, grad in step.grads.items()}
-    if step.grad_input is not None:
-        arrays["dL/dx"] = step.grad_input
-    return [array_text(name, array) for name, array in arrays.items()]
+    return _texts(step.gradients, {"G": "dL/dz" if step.is_neuron else "G = dL/dy"})
 
 
 def loss_forward_lines(loss: LossStep) -> list[str]:
@@ -124,11 +118,11 @@ def loss_forward_lines(loss: LossStep) -> list[str]:
 
 def loss_forward_arrays(loss: LossStep) -> list[str]:
     """Prediction, target and value, a text for each."""
-    arrays = {"y_pred": loss.y_pred, "y_true": loss.y_true}
-    if loss.prediction is not None:
-        arrays["predicted"] = loss.prediction
-    texts = [array_text(name, array) for name, array in arrays.items()]
-    return [*texts, f"L = {number(loss.value)}"]
+    return [*_texts(loss.values, {}), f"L = {number(loss.value)}"]
+
+
+def _texts(arrays: dict[str, np.ndarray], renamed: dict[str, str]) -> list[str]:
+    return [array_text(renamed.get(name, name), array) for name, array in arrays.items()]
 
 
 def loss_backward_lines(loss: LossStep) -> list[str]:
