@@ -26,8 +26,8 @@ class Elementwise(Layer):
 
     .. math:: y = f(x)
 
-    A subclass writes ``function`` and ``derivative``, from arrays to arrays of the same shape. One
-    whose kernels have a fused product of gradient and derivative also writes ``backward``.
+    A subclass defines ``function`` and ``derivative``, from arrays to arrays of the same shape. One
+    with a kernel for the product of gradient and derivative also defines ``backward``.
 
     Notes
     -----
@@ -73,8 +73,8 @@ class Elementwise(Layer):
 class FromOutput(Elementwise):
     """An elementwise function whose derivative is a formula in y = f(x).
 
-    Only y is kept for backward, and the layer that follows usually keeps it anyway. A subclass
-    writes ``function`` and ``derivative_from_output``.
+    Only y is kept for backward, which the following layer usually keeps anyway. A subclass defines
+    ``function`` and ``derivative_from_output``.
     """
 
     def derivative_from_output(self, y: np.ndarray) -> np.ndarray:
@@ -159,8 +159,8 @@ class HardSigmoid(FromOutput):
     Notes
     -----
     Input and output of any shape, values in [0, 1], derivative 0 or 1/6; 0 at the kinks x = ±3, as
-    in PyTorch. Backward: :math:`\partial L / \partial x = G \, f'(x)`. Outside ±3 nothing is
-    learned. The slope is that of the paper.
+    in PyTorch. Backward: :math:`\partial L / \partial x = G \, f'(x)`. Outside ±3 the
+    gradient is zero. The slope is that of the paper.
 
     References
     ----------

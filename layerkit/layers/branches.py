@@ -1,4 +1,4 @@
-"""Layers side by side: a block and a way around it, branches, columns of a table."""
+"""Layers side by side: a residual block, branches, columns of a table."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class Residual(Layer):
     body : Layer
         f, often a Sequential.
     shortcut : Layer, optional
-        s; the identity when left out. A Dense or 1x1 convolution where shapes differ.
+        s; by default the identity. Use a Dense or 1x1 convolution if the shapes differ.
 
     Raises
     ------
     ValueError
-        If body and shortcut give different shapes.
+        If body and shortcut have different output shapes.
 
     Notes
     -----
-    Input ``(n_samples, ...)``, output the same or, with a shortcut, what both of them give.
+    Input ``(n_samples, ...)``, output of the same shape or, with a shortcut, of that of both.
 
-    Backward: the gradient goes both ways and is added, so it reaches x undiminished through the
-    identity however deep f is:
+    Backward: the gradient goes both ways and is added. Through the identity it reaches x
+    undiminished, however deep f is:
 
     .. math:: \frac{\partial L}{\partial x} =
               \Big(\frac{\partial f}{\partial x}\Big)^{\!\top} G +
@@ -120,19 +120,19 @@ class Concat(Layer):
     branches : sequence of Layer
         f₁, f₂, …; at least one.
     axis : int, default=-1
-        Axis to join along, counted with the batch axis as 0 (which is refused).
+        Axis along which to join, where 0 is the batch axis (which is refused).
 
     Raises
     ------
     ValueError
-        If there is no branch, or their outputs differ in more than the joined axis.
+        If there are no branches, or their outputs differ in more than the joined axis.
 
     Notes
     -----
-    Input ``(n_samples, ...)`` of every branch; output like that of each, but as long along ``axis``
-    as all of them together.
+    Input ``(n_samples, ...)``, the same for every branch; the outputs are concatenated along
+    ``axis``.
 
-    Backward: each branch gets its own slice of the gradient; what they return is added.
+    Backward: each branch gets its own slice of the gradient; the results are added.
 
     .. math:: \frac{\partial L}{\partial x} =
               \sum_k \Big(\frac{\partial f_k}{\partial x}\Big)^{\!\top} G_k
@@ -222,16 +222,16 @@ def _joined(parts: list[Any], axis: int) -> Any:
 
 
 class Columns(Layer):
-    r"""Route columns of a table to sub-networks of their own and join what they give.
+    r"""Route columns of a table to sub-networks of their own and join the results.
 
     .. math:: y = [f_1(x_{C_1}), f_2(x_{C_2}), \dots]
 
     Parameters
     ----------
     routes : sequence of (columns, Layer)
-        ``columns`` is a position, several positions (negative ones count from the end), a slice
-        or a boolean mask; or a name or several names, where an estimator is fitted on a table whose
-        columns have names. Ranges may overlap; a column that no route names is not used.
+        ``columns`` is a position, several positions (negative ones count from the end), a slice or
+        a boolean mask; or one or several names, if an estimator is fitted on a table with named
+        columns. Routes may overlap; a column that belongs to no route is not used.
 
     Raises
     ------
@@ -240,10 +240,10 @@ class Columns(Layer):
 
     Notes
     -----
-    Input ``(n_samples, n_features)``; whatever a sub-network returns for a sample is flattened
-    before it is joined, so ``Embedding`` fits as it is.
+    Input ``(n_samples, n_features)``; the output of every sub-network is flattened before it is
+    joined, so ``Embedding`` can be used as it is.
 
-    Backward: each route's gradient is added into the columns it read; unused columns get zero.
+    Backward: each route's gradient is added to the columns it reads; unused columns get zero.
 
     .. math:: \frac{\partial L}{\partial x_{C_k}} \mathrel{+}=
               \Big(\frac{\partial f_k}{\partial x_{C_k}}\Big)^{\!\top} G_k

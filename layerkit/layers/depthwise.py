@@ -37,7 +37,7 @@ class DepthwiseConv2D(Conv2D):
     depth_multiplier : int, default=1
         Number of outputs of each channel, at least 1.
     use_bias : bool, default=True
-        Whether there is a ``b``.
+        Whether to add a bias ``b``.
     initializer : "auto" or callable (shape, rng) -> array, default="auto"
         As in `Conv2D`.
 
@@ -52,7 +52,7 @@ class DepthwiseConv2D(Conv2D):
     ``(n_samples, oh, ow, channels * depth_multiplier)``; learned ``W``
     ``(kh, kw, 1, channels * depth_multiplier)`` and ``b``.
 
-    Backward is that of `Conv2D`, where each channel collects from its own outputs only:
+    Backward is that of `Conv2D`; each channel collects from its own outputs only:
 
     .. math:: \frac{\partial L}{\partial W_{ij0f}} = \sum_{npq} x_{n,ps+id-P,qs+jd-P,c} G_{npqf},
         \quad \frac{\partial L}{\partial b_f} = \sum_{npq} G_{npqf}, \quad
@@ -128,10 +128,10 @@ class SeparableConv2D(Convolution):
     depth_multiplier : int, default=1
         Number of depthwise outputs of each channel, at least 1.
     use_bias : bool, default=True
-        At the end; between the two steps a bias would change nothing.
+        Whether to add a bias ``b`` at the end; between the two steps it would be redundant.
     initializer : "auto" or callable (shape, rng) -> array, default="auto"
-        Initial ``W_depth`` and ``W_point``; "auto" suits what follows each of them. ``b`` starts at
-        zero.
+        Initializer of ``W_depth`` and ``W_point``; "auto" suits what follows each of them. ``b``
+        starts at zero.
 
     Raises
     ------

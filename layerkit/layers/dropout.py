@@ -1,4 +1,4 @@
-"""Noise in training, so that units do not rely on each other; in inference nothing happens."""
+"""Noise in training, so that units do not rely on each other; the identity in inference."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def _is_probability(rate: object) -> bool:
 
 
 class _RandomMask(Layer):
-    """A mask drawn anew in every forward in training; rate, cache and backward of those with one.
+    """Base of the layers that draw a new mask in every forward in training.
 
-    The cache is the mask, and what it multiplies the values that it keeps by.
+    The cache is the mask and the factor on the values that it keeps.
     """
 
     def __init__(self, rate: float | Callable[..., float]) -> None:
@@ -34,7 +34,7 @@ class _RandomMask(Layer):
 
     @property
     def current_rate(self) -> float:
-        """The rate, as it is now where a schedule sets it."""
+        """The rate; if it is a schedule, its current value."""
         rate = self.rate() if callable(self.rate) else self.rate
         if not _is_probability(rate):
             raise ValueError(
@@ -58,9 +58,9 @@ class Dropout(_RandomMask):
     Parameters
     ----------
     rate : float in [0, 1) or schedule, default=0.5
-        p, the probability of *dropping* a value. 0 draws no random numbers; 1 is refused: nothing
-        would be left to scale up. A schedule such as `layerkit.schedules.FlatCosine` is bound by
-        `layerkit.training.train`.
+        p, the probability of *dropping* a value. 0 draws no random numbers; 1 is refused, since
+        nothing would be left to scale up. A schedule such as `layerkit.schedules.FlatCosine` is
+        bound by `layerkit.training.train`.
 
     Raises
     ------
@@ -71,11 +71,11 @@ class Dropout(_RandomMask):
 
     Notes
     -----
-    Input and output ``(n_samples, ...)``. The mask depends on the seed and on how much the layer
-    has drawn before, not on the dtype. A p that is no multiple of 1/256 is rounded to one of
+    Input and output ``(n_samples, ...)``. The mask depends on the seed and on what the layer has
+    drawn before, not on the dtype. Unless p is a multiple of 1/256, it is rounded to a multiple of
     1/65536, in the mask and in the scale alike, so the mean over masks is exact.
 
-    Backward uses the mask of the last forward; after one in inference it is the identity too:
+    Backward uses the mask of the last forward; after a forward in inference it is the identity:
 
     .. math:: \frac{\partial L}{\partial x} = \frac{m}{1 - p} \frac{\partial L}{\partial y}
 
@@ -129,8 +129,8 @@ class SpatialDropout2D(Dropout):
     .. math:: y_{uvc} = \frac{m_c x_{uvc}}{1 - p},
               \qquad m_c = 0 \text{ with probability } p, \text{ else } 1
 
-    independently for every channel of every sample. Neighbouring pixels are alike, so a value that
-    `Dropout` takes away is still known from those around it; here it is not. In inference y = x.
+    independently for every channel of every sample. Neighbouring pixels are similar, so a value
+    dropped by `Dropout` is still known from its neighbours; here it is not. In inference y = x.
 
     Parameters
     ----------
@@ -146,10 +146,10 @@ class SpatialDropout2D(Dropout):
 
     Notes
     -----
-    Input and output ``(n_samples, ..., channels)`` with at least one axis between: images, and
-    sequences just as well, also rows of unequal length.
+    Input and output ``(n_samples, ..., channels)`` with at least one axis in between: images, or
+    sequences, which may be rows of unequal length.
 
-    Backward uses the mask of the last forward; after one in inference it is the identity too:
+    Backward uses the mask of the last forward; after a forward in inference it is the identity:
 
     .. math:: \frac{\partial L}{\partial x_{uvc}} =
               \frac{m_c}{1 - p} \frac{\partial L}{\partial y_{uvc}}
@@ -195,14 +195,13 @@ class SpatialDropout2D(Dropout):
 
 
 class AlphaDropout(_RandomMask):
-    r"""Dropout for networks of `SELU`: keeps zero mean and unit variance where it finds them.
+    r"""Dropout for networks of `SELU`: it preserves zero mean and unit variance.
 
     .. math:: y = a \big(m x + (1 - m) \alpha' - p \alpha'\big), \qquad
               a = \frac{1}{\sqrt{(1 - p) (1 + p \alpha'^2)}}
 
-    with m as in `Dropout`. A dropped value becomes α' = -1.7580993, to which SELU tends on its
-    negative side, instead of 0; the rest of the formula restores mean and variance. In inference
-    y = x.
+    with m as in `Dropout`. A dropped value becomes α' = -1.7580993, the limit of SELU for negative
+    numbers, instead of 0; the rest of the formula restores mean and variance. In inference y = x.
 
     Parameters
     ----------
@@ -220,7 +219,7 @@ class AlphaDropout(_RandomMask):
     -----
     Input and output ``(n_samples, ...)``.
 
-    Backward uses the mask of the last forward; after one in inference it is the identity too:
+    Backward uses the mask of the last forward; after a forward in inference it is the identity:
 
     .. math:: \frac{\partial L}{\partial x} = a m \frac{\partial L}{\partial y}
 

@@ -1,4 +1,4 @@
-"""Vectors for things that are counted off, such as words and categories."""
+"""Vectors for words, categories and other things that are numbered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Embedding(Layer):
 
     .. math:: y_{i} = W_{x_i}
 
-    This is `Dense` without bias on one-hot vectors, without the products with 0 and 1.
+    The same as `Dense` without bias on one-hot vectors, without multiplying by zeros and ones.
 
     Parameters
     ----------
@@ -29,25 +29,24 @@ class Embedding(Layer):
     Raises
     ------
     ValueError
-        If a value is not one of 0, ..., ``num_embeddings - 1``, naming the first that is not; if
-        ``num_embeddings`` or ``dim`` is not a positive integer.
+        If a value is not one of 0, ..., ``num_embeddings - 1``, or ``num_embeddings`` or ``dim`` is
+        not a positive integer.
 
     Notes
     -----
-    Input ``(n_samples, ...)`` of any rank, of an integer dtype or of floats with integer values (a
-    column of a table, say); output ``(n_samples, ..., dim)``. Learned ``W``
-    ``(num_embeddings, dim)``, initially standard normal: the looked-up values have unit variance,
-    which the initializers of the layers that follow assume, and match standardised numbers when
-    `Columns` puts them side by side.
+    Input ``(n_samples, ...)`` of any rank, integers or floats with integer values, such as a column
+    of a table; output ``(n_samples, ..., dim)``. Learned ``W`` ``(num_embeddings, dim)``, initially
+    standard normal: the values have unit variance, as the initializers of the following layers
+    assume and as standardised numbers have, which `Columns` puts beside them.
 
-    Backward: a row gets the sum of the gradients of all places where it was looked up. With S the
-    matrix of one-hot rows and G the gradient of the output:
+    Backward: a row gets the sum of the gradients of all positions where it was looked up. With S
+    the matrix of one-hot rows and G the gradient of the output:
 
     .. math:: \frac{\partial L}{\partial W} = S^\top G, \qquad
               \frac{\partial L}{\partial W_k} = \sum_{i : x_i = k} G_i
 
-    Integers have no derivative: the gradient of the input is zero. float32 does not tell integers
-    beyond 16,777,216 apart, so pass larger ones in an integer dtype.
+    Integers have no derivative: the gradient of the input is zero. float32 cannot represent all
+    integers beyond 16,777,216, so pass larger ones in an integer dtype.
 
     References
     ----------

@@ -22,9 +22,9 @@ class BatchEnsemble(Layer):
     units : int
         Outputs of each member, at least 1.
     members : int, default=16
-        Number of members, at least 1. A layer after another one has as many as that.
+        Number of members, at least 1; the same in consecutive layers.
     initializer : "auto" or callable (shape, rng) -> array, default="auto"
-        Initial ``W``; "auto" suits the activation that follows.
+        Initializer of ``W``; "auto" suits the activation that follows.
 
     Raises
     ------
@@ -35,12 +35,12 @@ class BatchEnsemble(Layer):
     -----
     Input ``(n_samples, n_in)``, the same for every member, or ``(n_samples, members, n_in)``;
     output ``(n_samples, members, units)``. Learned ``W`` ``(n_in, units)``, and ``r``
-    ``(members, n_in)``, ``s`` and ``b`` ``(members, units)``, which weight decay leaves alone. s
-    and b are initially 1 and 0; r is 1 or, where the members share their input, a random sign, so
-    that they are different from the start.
+    ``(members, n_in)``, ``s`` and ``b`` ``(members, units)``, which are exempt from weight decay. s
+    and b are initially 1 and 0; r is 1 or, if the members share their input, a random sign, so that
+    they differ from the start.
 
-    Average the members' predictions, not their outputs. The loss of a sample is the mean over its
-    members: give its target once for each.
+    Average the members' predictions, not their raw outputs. The loss of a sample is the mean over
+    its members: repeat its target for each.
 
     Backward, with :math:`z_k = (x_k r_k) W` and sums running over the rows:
 

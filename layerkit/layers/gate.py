@@ -1,4 +1,4 @@
-"""A block whose values another one scales."""
+"""A block whose output is scaled by a gate."""
 
 from __future__ import annotations
 
@@ -20,25 +20,24 @@ class Gate(Layer):
     Parameters
     ----------
     gate : Layer
-        g, often a Sequential that ends in a Sigmoid. It may give less than the body: an axis of
-        length 1 stands for a whole axis of the body, and one number for each channel for all
-        positions.
+        g, often a Sequential that ends in a Sigmoid. Its output is broadcast to that of the body:
+        an axis of length 1 stands for a whole axis, and one number per channel for all positions.
     body : Layer, optional
-        f; the identity when left out.
+        f; by default the identity.
 
     Raises
     ------
     ValueError
-        If what the gate gives does not stretch to what the body gives.
+        If the output of the gate does not broadcast to that of the body.
 
     Notes
     -----
-    Input ``(n_samples, ...)``, output the same or, with a body, what that gives. With
-    ``GlobalAvgPool2D`` at its start the gate is squeeze-and-excitation: every channel of an image
-    is weighed by what the whole image shows.
+    Input ``(n_samples, ...)``, output of the same shape or, with a body, of its shape. A gate that
+    starts with ``GlobalAvgPool2D`` is squeeze-and-excitation: every channel of an image is weighted
+    according to the whole image.
 
-    Backward is the product rule: each way gets the gradient times what the other gave. Where the
-    gate was stretched, its share is summed over the axes along which it was:
+    Backward is the product rule: each factor gets the gradient times the other factor. Where the
+    gate was broadcast, its gradient is summed over these axes:
 
     .. math:: \frac{\partial L}{\partial x} =
               \Big(\frac{\partial f}{\partial x}\Big)^{\!\top} (G \odot g(x)) +

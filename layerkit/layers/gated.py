@@ -23,9 +23,9 @@ class SelfGated(Elementwise):
 
     .. math:: y = x \, s(x), \qquad f'(x) = s + x \, s'(x)
 
-    A subclass writes ``gate`` and ``gate_derivative``. Both x and s are kept for backward: the gate
-    is dear. One whose kernels compute y and s in one pass (``gated``), or the whole ``backward``,
-    writes these too.
+    A subclass defines ``gate`` and ``gate_derivative``. Both x and s are kept for backward, since
+    the gate is expensive. One whose kernels compute y and s in one pass (``gated``), or the whole
+    ``backward``, defines these too.
     """
 
     weight_init = staticmethod(initializers.he_uniform)

@@ -161,7 +161,7 @@ class GlobalMaxPool2D(_GlobalMaxPool):
     .. math:: \frac{\partial L}{\partial x_{uvc}} = G_c
         \; \text{where} \; (u, v) = \operatorname{argmax}(c), \text{ else } 0
 
-    NaN wins over every number, so that divergence shows.
+    NaN counts as larger than every number, so that divergence shows.
 
     References
     ----------
@@ -199,7 +199,7 @@ class GlobalMaxPool1D(_GlobalMaxPool):
     .. math:: \frac{\partial L}{\partial x_{tc}} = G_c
         \; \text{where} \; t = \operatorname{argmax}(c), \text{ else } 0
 
-    NaN wins over every number, so that divergence shows.
+    NaN counts as larger than every number, so that divergence shows.
 
     References
     ----------

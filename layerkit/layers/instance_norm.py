@@ -24,14 +24,14 @@ class InstanceNorm(GroupNorm):
     Raises
     ------
     ValueError
-        If ``eps`` is not positive, or a sample has a single position: its only value would be the
-        mean of its channel, and nothing but β would come out.
+        If ``eps`` is not positive, or a sample has a single position: its value would be the mean
+        of its channel, and the output always β.
 
     Notes
     -----
     Input and output ``(n_samples, ..., channels)`` with at least two positions; learned ``gamma``
     and ``beta`` ``(channels,)``, exempt from weight decay. There are no running statistics: it
-    computes the same in training and inference. It takes the contrast of an image out of it.
+    computes the same in training and inference. It removes the contrast of an image.
 
     Backward, with g = γ G and means over the positions:
 
@@ -40,7 +40,7 @@ class InstanceNorm(GroupNorm):
               \frac{\partial L}{\partial \gamma} = \sum G \hat x, \quad
               \frac{\partial L}{\partial \beta} = \sum G
 
-    A mean far larger than the deviation costs no digits.
+    A mean far larger than the deviation costs no precision.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Layers that keep the values between two layers at a mean and deviation that can be learned.
+"""Normalization layers: they give the values between two layers a learned mean and deviation.
 
 Batch, layer and group normalization are one formula: standardise over a set of cells, then give
 every channel a scale and a shift. They differ in M, the mean over the cells that share their
@@ -86,9 +86,9 @@ class BatchNorm(Standardization):
     ----------
     momentum : float in [0, 1], default=0.1
         Weight of the *new* batch in the running averages, as in PyTorch:
-        ``running += momentum * (batch - running)``. The variance enters unbiased, times m / (m-1).
+        ``running += momentum * (batch - running)``. The variance is made unbiased by m / (m-1).
     eps : float, default=1e-5
-        Positive; keeps channels that (nearly) never change finite.
+        Positive; keeps (nearly) constant channels finite.
 
     Raises
     ------
@@ -112,10 +112,10 @@ class BatchNorm(Standardization):
 
     After a forward in inference mode μ and σ² are constants, and only γ G / sqrt(σ² + ε) is left.
 
-    Frozen (``trainable = False``) the layer computes as in inference in training as well, and its
-    running statistics rest. The variance is taken in a second pass over x - μ, so a mean far larger
-    than the deviation costs no digits. A channel that is constant in a batch gives β, and its
-    gradient is amplified by up to 1 / sqrt(ε).
+    A frozen layer (``trainable = False``) computes as in inference even in training, and its
+    running statistics do not change. The variance is computed in a second pass over x - μ, so a
+    mean far larger than the deviation costs no precision. The output of a channel that is constant
+    in a batch is β, and its gradient is amplified by up to 1 / sqrt(ε).
 
     References
     ----------
@@ -219,7 +219,7 @@ class LayerNorm(Standardization):
               \frac{\partial L}{\partial \gamma} = \sum G \hat x, \quad
               \frac{\partial L}{\partial \beta} = \sum G
 
-    A mean far larger than the deviation costs no digits. Equal channels (or a single one) give β.
+    A mean far larger than the deviation costs no precision. For equal channels, or one, y is β.
 
     References
     ----------
@@ -283,8 +283,8 @@ class GroupNorm(Standardization):
               \frac{\partial L}{\partial \gamma} = \sum G \hat x, \quad
               \frac{\partial L}{\partial \beta} = \sum G
 
-    A mean far larger than the deviation costs no digits. A group of equal values (or of a single
-    one) gives β.
+    A mean far larger than the deviation costs no precision. A group of equal values, or of a single
+    one, gives β.
 
     References
     ----------

@@ -79,13 +79,13 @@ class MaxPool2D(_MaxPool):
     Parameters
     ----------
     pool_size : int or pair of int (height, width), default=2
-        Cells in a window, at least 1.
+        Size of a window, at least 1.
     stride : int or pair of int (height, width), default=None
-        None: ``pool_size``, windows side by side.
+        Step from one window to the next. None: ``pool_size``, so that windows do not overlap.
     padding : {"valid", "same"}, int or pair of int (height, width), default="valid"
-        Less than ``pool_size``. "valid": none; cells that fill no window are left out. "same": as
-        much as gives ``ceil(n / stride)`` outputs, the odd row and column at the bottom and on the
-        right. A number: so many on both sides. Padding never wins.
+        Less than ``pool_size``. "valid": none; cells that do not fill a window are ignored. "same":
+        as much as gives ``ceil(n / stride)`` outputs, an odd row or column at the bottom and on the
+        right. A number: that many on both sides. Padding is never the maximum.
 
     Raises
     ------
@@ -97,13 +97,13 @@ class MaxPool2D(_MaxPool):
     Input ``(n_samples, height, width, channels)``, output ``(n_samples, oh, ow, channels)`` with
     ``oh = floor((height + padding - pool_size) / stride) + 1``.
 
-    Backward, with G the gradient of the output: each output passes its gradient to the cell that it
-    came from, of several equal ones to the first in reading order (the function has a kink there).
+    Backward, with G the gradient of the output: each output passes its gradient to the cell it came
+    from; if several are equal, where the function has a kink, to the first in reading order.
 
     .. math:: \frac{\partial L}{\partial x_{uvc}} =
         \sum_{pq:\; \operatorname{argmax}(p, q, c) = (u, v)} G_{pqc}
 
-    NaN wins over every number, so that divergence shows.
+    NaN counts as larger than every number, so that divergence shows.
 
     References
     ----------
@@ -132,9 +132,9 @@ class MaxPool1D(_MaxPool):
     Parameters
     ----------
     pool_size : int, default=2
-        Steps in a window, at least 1.
+        Length of a window, at least 1.
     stride : int, default=None
-        None: ``pool_size``, windows side by side.
+        Step from one window to the next. None: ``pool_size``, so that windows do not overlap.
     padding : {"valid", "same"} or int, default="valid"
         As in `MaxPool2D`.
 
@@ -195,10 +195,10 @@ class AvgPool2D(_AvgPool):
     Notes
     -----
     Input ``(n_samples, height, width, channels)``, output ``(n_samples, oh, ow, channels)`` with
-    ``oh = floor((height + padding - pool_size) / stride) + 1``. That padding does not count is
-    TensorFlow's "same", and ``count_include_pad=False`` in PyTorch.
+    ``oh = floor((height + padding - pool_size) / stride) + 1``. Padding is not counted, as in
+    TensorFlow's "same" and with ``count_include_pad=False`` in PyTorch.
 
-    Backward, with G the gradient of the output, over the windows that see the cell:
+    Backward, with G the gradient of the output, summed over the windows that contain the cell:
 
     .. math:: \frac{\partial L}{\partial x_{uvc}} = \sum_{pq \ni uv} \frac{G_{pqc}}{N_{pq}}
 
@@ -246,7 +246,7 @@ class AvgPool1D(_AvgPool):
     -----
     Input ``(n_samples, time, channels)``, output ``(n_samples, steps, channels)`` with
     ``steps = floor((time + padding - pool_size) / stride) + 1``. Backward, with G the gradient of
-    the output, over the windows that see the step:
+    the output, summed over the windows that contain the step:
 
     .. math:: \frac{\partial L}{\partial x_{uc}} = \sum_{t \ni u} \frac{G_{tc}}{N_t}
 

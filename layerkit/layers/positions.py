@@ -1,4 +1,4 @@
-"""Where a step stands in its row, added to what it is: attention does not know it otherwise."""
+"""The position of a step, added to its features: attention does not know it otherwise."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from layerkit.shapes import Shape
 
 
 class PositionalEncoding(Layer):
-    r"""Add to every step sines and cosines of its place.
+    r"""Add sines and cosines of its position to every step.
 
     .. math:: y_{tc} = x_{tc} + p_{tc}, \qquad
               p_{t, 2i} = \sin\frac{t}{10000^{2i / d}}, \quad
               p_{t, 2i + 1} = \cos\frac{t}{10000^{2i / d}}
 
-    For any shift s, :math:`p_{t + s}` is a rotation of :math:`p_t`: so attention can learn to look
-    so many steps away. There is nothing to learn here, and no longest sequence.
+    For any shift s, :math:`p_{t + s}` is a rotation of :math:`p_t`, so that attention can learn to
+    look s steps away. The layer has no parameters, and sequences may have any length.
 
     Raises
     ------
@@ -33,8 +33,8 @@ class PositionalEncoding(Layer):
     Notes
     -----
     Input and output ``(n_samples, time, d)`` or rows of unequal length, t and c counted from 0. The
-    values of p are in [-1, 1], so x should not be much smaller: after an `Embedding`, say, whose
-    values are standard normal.
+    values of p are in [-1, 1], so x should not be much smaller; the standard normal values of an
+    `Embedding` are suitable.
 
     Backward: p does not depend on x, so the gradient passes unchanged.
 
@@ -77,14 +77,14 @@ def sines(time: int, d: int, dtype: np.dtype) -> np.ndarray:
 
 
 class PositionalEmbedding(Layer):
-    r"""Add to every step a learned vector of its place.
+    r"""Add a learned vector of its position to every step.
 
     .. math:: y_t = x_t + W_t
 
     Parameters
     ----------
     max_length : int
-        Of the longest sequence.
+        Length of the longest sequence.
 
     Raises
     ------
@@ -95,9 +95,9 @@ class PositionalEmbedding(Layer):
     -----
     Input and output ``(n_samples, time, d)`` or rows of unequal length, with time up to
     ``max_length``. Learned ``W`` ``(max_length, d)``, initially normal with deviation 0.02 as in
-    BERT and GPT: places start out almost alike.
+    BERT and GPT: at first, all positions are almost alike.
 
-    Backward, with G the gradient of the output; places that no sequence reaches get zero:
+    Backward, with G the gradient of the output; positions that no sequence reaches get zero:
 
     .. math:: \frac{\partial L}{\partial x} = G, \qquad
               \frac{\partial L}{\partial W_t} = \sum_n G_{nt}

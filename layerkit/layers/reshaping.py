@@ -1,4 +1,4 @@
-"""Layers that only move values: same numbers, other places."""
+"""Layers that only rearrange, pad or repeat values."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Reshape(_SameOrder):
     Parameters
     ----------
     shape : int or sequence of int
-        Shape of a sample (batch axis left out). One entry may be -1: as long as the rest demands.
+        Shape of a sample, without the batch axis. One entry may be -1: it is inferred.
 
     Raises
     ------
@@ -107,8 +107,8 @@ class Permute(Layer):
     Parameters
     ----------
     axes : sequence of int
-        Which axis of the input comes first, second, ...; as in NumPy, the batch axis being 0, which
-        stays where it is. ``(2, 1)`` swaps time and features, ``(3, 1, 2)`` puts channels first.
+        Which axis of the input comes first, second, ..., as in NumPy. The batch axis is 0 and stays
+        in place. ``(2, 1)`` swaps time and features, ``(3, 1, 2)`` puts channels first.
 
     Raises
     ------
@@ -118,7 +118,7 @@ class Permute(Layer):
     Notes
     -----
     Input ``(n_samples, d_1, d_2, ...)``, output ``(n_samples, d_axes[0], d_axes[1], ...)``.
-    Backward: the gradient with its axes put back, that is, permuted by the inverse order.
+    Backward: the gradient with its axes in the original order, that is, permuted by the inverse.
 
     Examples
     --------
@@ -153,12 +153,13 @@ class ZeroPad2D(Layer):
     Parameters
     ----------
     padding : int, pair of int or ((top, bottom), (left, right))
-        Rows and columns to add: on all four sides, or (above and below, left and right), or each.
+        Rows and columns to add: on all four sides, (above and below, left and right), or on each
+        side.
 
     Raises
     ------
     ValueError
-        If ``padding`` is neither of the three, or negative; if the input is no batch of images.
+        If ``padding`` has another form or is negative, or the input is not a batch of images.
 
     Notes
     -----
@@ -215,7 +216,7 @@ class UpSample2D(Layer):
               \text{nearest: } A_{ui} = [i = \lfloor u / s \rfloor], \quad
               \text{bilinear: } A_{ui} = \max(0, 1 - |p_u - i|)
 
-    where :math:`p_u = (u + 1/2) / s - 1/2`, kept between 0 and height - 1, is the place of the
+    where :math:`p_u = (u + 1/2) / s - 1/2`, clipped to [0, height - 1], is the position of the
     centre of pixel u among those of x; B likewise, with t and the width.
 
     Parameters
@@ -228,15 +229,15 @@ class UpSample2D(Layer):
     Raises
     ------
     ValueError
-        If ``size`` is not positive, ``interpolation`` is none of the two, or the input is no batch
-        of images.
+        If ``size`` is not positive, ``interpolation`` is unknown, or the input is not a batch of
+        images.
 
     Notes
     -----
     Input ``(n_samples, height, width, channels)``, output
     ``(n_samples, s * height, t * width, channels)``.
-    Backward is the transposed map: a pixel gets the gradients of all that were made from it, each
-    times its share. Nearest, that is the sum over its copies:
+    Backward is the transposed map: a pixel gets the gradients of all pixels made from it, each
+    times its share. For nearest neighbours that is the sum over its copies:
 
     .. math:: \frac{\partial L}{\partial x_{ijc}} =
               \sum_{uv} A_{ui} B_{vj} \frac{\partial L}{\partial y_{uvc}}

@@ -1,8 +1,8 @@
 """Adam and its descendants: an average of the gradient over an average of its size.
 
-All keep ``m ← beta1 m + (1 - beta1) g`` and, but for `Adamax`, ``v ← beta2 v + (1 - beta2) g²``,
-from 0 on. After t steps they are too small by the factors ``1 - beta1^t`` and ``1 - beta2^t``:
-hence the corrected ``m̂ = m / (1 - beta1^t)`` and ``v̂ = v / (1 - beta2^t)``.
+All keep ``m ← beta1 m + (1 - beta1) g`` and, except `Adamax`, ``v ← beta2 v + (1 - beta2) g²``,
+starting from 0. After t steps they are too small by the factors ``1 - beta1^t`` and
+``1 - beta2^t``, hence the corrected ``m̂ = m / (1 - beta1^t)`` and ``v̂ = v / (1 - beta2^t)``.
 """
 
 from dataclasses import KW_ONLY, dataclass
@@ -28,16 +28,16 @@ class Adam(Optimizer):
     Parameters
     ----------
     learning_rate : float or callable, default=0.001
-        A number >= 0 or a schedule.
+        A number >= 0, or a schedule.
     betas : pair of float, default=(0.9, 0.999)
         beta1 and beta2, each in [0, 1).
     eps : float, default=1e-8
-        Positive.
+        Added to the denominator; positive.
     weight_decay : float, default=0.0
-        See `Optimizer`; coupled, so that parameters with large gradients decay less.
-        `AdamW` decouples it.
+        L2 penalty, added to the gradient, so that parameters with large gradients decay less;
+        `AdamW` decouples it. See `Optimizer`.
     clip_norm, clip_value : float, optional
-        See `Optimizer`.
+        Limits on the gradient; see `Optimizer`.
 
     References
     ----------
@@ -82,7 +82,7 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """`Adam` with decoupled weight decay: ``p ← (1 - rate weight_decay) p``, then Adam's step.
 
-    So the decay neither enters the moments nor is divided by the size of the gradient.
+    The decay neither enters the moments nor is divided by the size of the gradient.
 
     Parameters
     ----------
@@ -93,9 +93,9 @@ class AdamW(Adam):
     eps : float, default=1e-8
         As in `Adam`.
     weight_decay : float or callable, default=0.01
-        A number >= 0 or a schedule.
+        A number >= 0, or a schedule.
     clip_norm, clip_value : float, optional
-        See `Optimizer`.
+        Limits on the gradient; see `Optimizer`.
 
     References
     ----------
@@ -136,15 +136,15 @@ class NAdam(Adam):
     Parameters
     ----------
     learning_rate : float or callable, default=0.002
-        A number >= 0 or a schedule.
+        A number >= 0, or a schedule.
     betas : pair of float, default=(0.9, 0.999)
         As in `Adam`.
     eps : float, default=1e-8
         As in `Adam`.
     weight_decay : float, default=0.0
-        See `Optimizer`; coupled.
+        L2 penalty, added to the gradient; see `Optimizer`.
     clip_norm, clip_value : float, optional
-        See `Optimizer`.
+        Limits on the gradient; see `Optimizer`.
     momentum_decay : float, default=0.004
         At least 0.
 
@@ -188,7 +188,7 @@ def _nadam_momenta(t: int, beta1: float, decay: float) -> tuple[float, float, fl
 
 
 class RAdam(Adam):
-    """`Adam` that rectifies the variance of its early steps: a warm-up of its own.
+    """`Adam` that rectifies the variance of its early steps, which acts as a warm-up.
 
     With ``rho_inf = 2 / (1 - beta2) - 1`` and ``rho = rho_inf - 2 t beta2^t / (1 - beta2^t)``, the
     length of the average v, while ``rho <= 5`` the step is ``p ← p - rate m̂``; after that::
@@ -205,9 +205,9 @@ class RAdam(Adam):
     eps : float, default=1e-8
         As in `Adam`.
     weight_decay : float, default=0.0
-        See `Optimizer`; coupled.
+        L2 penalty, added to the gradient; see `Optimizer`.
     clip_norm, clip_value : float, optional
-        See `Optimizer`.
+        Limits on the gradient; see `Optimizer`.
 
     References
     ----------
@@ -244,15 +244,15 @@ class Adamax(Adam):
     Parameters
     ----------
     learning_rate : float or callable, default=0.002
-        A number >= 0 or a schedule.
+        A number >= 0, or a schedule.
     betas : pair of float, default=(0.9, 0.999)
         As in `Adam`.
     eps : float, default=1e-8
         As in `Adam`.
     weight_decay : float, default=0.0
-        See `Optimizer`; coupled.
+        L2 penalty, added to the gradient; see `Optimizer`.
     clip_norm, clip_value : float, optional
-        See `Optimizer`.
+        Limits on the gradient; see `Optimizer`.
 
     References
     ----------

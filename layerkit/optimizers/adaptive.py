@@ -21,13 +21,13 @@ class Adagrad(Optimizer):
     Parameters
     ----------
     learning_rate : float or callable, default=0.01
-        A number >= 0 or a schedule.
+        A number >= 0, or a schedule.
     eps : float, default=1e-10
-        Positive.
+        Added to the denominator; positive.
     weight_decay : float, default=0.0
-        See `Optimizer`; coupled.
+        L2 penalty, added to the gradient; see `Optimizer`.
     clip_norm, clip_value : float, optional
-        See `Optimizer`.
+        Limits on the gradient; see `Optimizer`.
 
     References
     ----------
@@ -74,7 +74,7 @@ class RMSProp(Optimizer):
     Parameters
     ----------
     learning_rate : float or callable, default=0.01
-        A number >= 0 or a schedule.
+        A number >= 0, or a schedule.
     rho : float, default=0.99
         Decay of the averages (PyTorch's ``alpha``), in [0, 1).
     momentum : float, default=0.0
@@ -82,11 +82,11 @@ class RMSProp(Optimizer):
     centered : bool, default=False
         Divide by the standard deviation of the gradient instead of its root mean square.
     eps : float, default=1e-8
-        Positive.
+        Added to the denominator; positive.
     weight_decay : float, default=0.0
-        See `Optimizer`; coupled.
+        L2 penalty, added to the gradient; see `Optimizer`.
     clip_norm, clip_value : float, optional
-        See `Optimizer`.
+        Limits on the gradient; see `Optimizer`.
 
     References
     ----------
@@ -157,9 +157,9 @@ class Adadelta(Optimizer):
     eps : float, default=1e-6
         Positive; it also sets the length of the first steps.
     weight_decay : float, default=0.0
-        See `Optimizer`; coupled.
+        L2 penalty, added to the gradient; see `Optimizer`.
     clip_norm, clip_value : float, optional
-        See `Optimizer`.
+        Limits on the gradient; see `Optimizer`.
 
     References
     ----------

@@ -20,15 +20,15 @@ class SGD(Optimizer):
     Parameters
     ----------
     learning_rate : float or callable, default=0.01
-        A number >= 0 or a schedule.
+        A number >= 0, or a schedule.
     momentum : float, default=0.0
         In [0, 1).
     nesterov : bool, default=False
         Needs a momentum above 0.
     weight_decay : float, default=0.0
-        See `Optimizer`; coupled.
+        L2 penalty, added to the gradient; see `Optimizer`.
     clip_norm, clip_value : float, optional
-        See `Optimizer`.
+        Limits on the gradient; see `Optimizer`.
 
     References
     ----------
@@ -89,13 +89,13 @@ class Lion(Optimizer):
     Parameters
     ----------
     learning_rate : float or callable, default=1e-4
-        A number >= 0 or a schedule.
+        A number >= 0, or a schedule.
     betas : pair of float, default=(0.9, 0.99)
         Each in [0, 1).
     weight_decay : float, default=0.0
-        See `Optimizer`; decoupled.
+        Decoupled from the gradient; see `Optimizer`.
     clip_norm, clip_value : float, optional
-        See `Optimizer`.
+        Limits on the gradient; see `Optimizer`.
 
     References
     ----------
@@ -154,9 +154,9 @@ class Rprop(Optimizer):
     step_sizes : pair of float, default=(1e-6, 50.0)
         smallest and largest, ``0 < smallest <= largest``.
     weight_decay : float, default=0.0
-        See `Optimizer`; coupled.
+        L2 penalty, added to the gradient; see `Optimizer`.
     clip_norm, clip_value : float, optional
-        See `Optimizer`.
+        Limits on the gradient; see `Optimizer`.
 
     References
     ----------

@@ -17,22 +17,22 @@ class LBFGS(Parameterized):
     """Quasi-Newton descent with a line search, on a loss that is the same at every call.
 
     The step ``-H g`` uses an estimate H of the inverse second derivatives, built from the last
-    `history` changes of parameters and gradient, and is searched along until the loss has fallen
-    enough. Few parameters, all data at once, no dropout. It minimises ``loss +
-    weight_decay / 2 ||w||²`` over the trainable parameters; w are those of them that decay.
+    `history` changes of parameters and gradient; a line search follows it until the loss has fallen
+    enough. It suits few parameters, all data at once and no dropout. It minimises ``loss +
+    weight_decay / 2 ||w||²`` over the trainable parameters, of which w are those that decay.
 
     Parameters
     ----------
     max_iter : int, default=200
-        Iterations, at least 1.
+        Largest number of iterations, at least 1.
     tol : float, default=1e-5
-        Converged when no element of the gradient is larger; at least 0.
+        Convergence tolerance: the largest element of the gradient at a solution; at least 0.
     history : int, default=10
-        Pairs of changes remembered, at least 1.
+        Number of changes from which H is estimated, at least 1.
     max_fun : int, default=15000
-        Evaluations of loss and gradient, at least 1.
+        Largest number of evaluations of loss and gradient, at least 1.
     weight_decay : float, default=0.0
-        At least 0.
+        Factor of the L2 penalty, at least 0.
 
     References
     ----------
@@ -74,13 +74,13 @@ class LBFGS(Parameterized):
             ``fun(flat_params) -> (loss, flat_grads)``, given the very vector `flat_params`, set to
             the point to try. In float32 the search ends where rounding errors hide the descent.
         flat_params : ndarray of shape (n_params,), float32 or float64
-            Start and result. If anything raises, Ctrl-C too, it is left at the last iterate.
+            Start and result. After any exception, also Ctrl-C, it holds the last iterate.
         layout : sequence of Slot or None, default=None
-            Slots with ``trainable=False`` stay bit-identical, and `weight_decay` acts where
-            ``decay=True``. None: everything moves and decays.
+            Slots with ``trainable=False`` do not change, and `weight_decay` applies where
+            ``decay=True``. None: everything is trainable and decays.
         callback : callable or None, default=None
-            ``callback(loss)`` after every iteration, with `flat_params` at the iterate and without
-            the weight decay in the loss. What is true when returned ends the search.
+            ``callback(loss)`` is called after every iteration, with `flat_params` at the iterate;
+            the loss is that without weight decay. A true return value ends the search.
 
         Returns
         -------
@@ -90,7 +90,7 @@ class LBFGS(Parameterized):
         Raises
         ------
         FloatingPointError
-            The loss is not finite at the start, or where the search went.
+            If the loss is not finite at the start or at an iterate.
         """
         # Late: SciPy takes longer to import than NumPy.
         from scipy.optimize import OptimizeResult, minimize

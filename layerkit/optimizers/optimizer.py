@@ -1,4 +1,4 @@
-"""What all first-order optimizers share: rate, clipping, weight decay, frozen slots and state."""
+"""The base class of first-order optimizers: rate, clipping, weight decay, frozen slots, state."""
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -54,9 +54,9 @@ class Optimizer(Parameterized):
     learning_rate : float or callable, default=0.01
         A number >= 0, or a schedule: a function of the number of steps already taken.
     weight_decay : float or callable, default=0.0
-        A number >= 0, or a schedule as for the learning rate. With a layout it acts on the slots
-        that decay (no biases, no normalisation parameters), times their factor ``decay``; without
-        one on everything.
+        A number >= 0, or a schedule as for the learning rate. With a layout it applies to the slots
+        that decay (not to biases or normalization parameters), times their factor ``decay``;
+        without one to everything.
     clip_norm : float or None, default=None
         Largest Euclidean norm of the gradient; a longer one is scaled by
         ``clip_norm / (norm + 1e-6)``, as in PyTorch. Positive.
@@ -68,19 +68,19 @@ class Optimizer(Parameterized):
     rate_parameter : str
         Name of the parameter that sets the learning rate, for advice on it.
     memory : tuple of str
-        Names of the vectors that the rule keeps from step to step. They start as zeros, have the
-        dtype of the parameters and come to `update` by name.
+        Names of the vectors that the rule keeps from step to step. They start at zero, have the
+        dtype of the parameters and are passed to `update` by name.
     decoupled : bool
         Whether weight decay shrinks the parameters instead of joining the gradient.
     update_decays : bool
-        Whether `update` has an argument ``keep`` and multiplies p by it in its own pass, where
-        weight decay is decoupled; otherwise `step` does so before. A class that overrides `update`
-        states it anew.
+        Whether `update` has an argument ``keep`` and multiplies p by it in its own pass, if weight
+        decay is decoupled; otherwise `step` does so before. A class that overrides `update` must
+        set it again.
 
     Notes
     -----
-    The state is no hyper-parameter: ``sklearn.clone`` leaves it behind, ``pickle`` and ``deepcopy``
-    take it along.
+    The state is not a hyper-parameter: ``sklearn.clone`` drops it, ``pickle`` and ``deepcopy`` keep
+    it.
 
     Examples
     --------
@@ -137,20 +137,20 @@ class Optimizer(Parameterized):
         return ()
 
     def update(self, p: Vector, g: Vector, rate: float, t: int, *args: Any, **memory: Any) -> None:
-        """Change a piece of the parameters by one step: the rule itself, which a subclass states.
+        """Change a piece of the parameters by one step: the rule, which a subclass defines.
 
         Parameters
         ----------
         p : ndarray
-            Parameters, to be changed in place.
+            Parameters, changed in place.
         g : ndarray
-            Their gradient, clipped, with coupled decay; read-only.
+            Their gradient, clipped and with coupled decay; read-only.
         rate : float
-            The learning rate of this step.
+            Learning rate of this step.
         t : int
-            The number of this step of `p`, from 1.
+            Number of this step of `p`, from 1.
         *args, **memory : ndarray
-            The vectors named in `memory`, to be changed in place; a subclass names them.
+            The vectors named in `memory`, changed in place.
         """
         raise NotImplementedError(f"{type(self).__name__} has no update")
 
@@ -174,9 +174,9 @@ class Optimizer(Parameterized):
         return None
 
     def validate(self) -> None:
-        """Refuse hyper-parameters out of range; a subclass adds its own.
+        """Refuse hyper-parameters out of range; a subclass adds its own checks.
 
-        Called by the first step after any of them was set.
+        The first step after any of them was set calls it.
         """
         for name in ("learning_rate", "weight_decay"):
             ok = callable(getattr(self, name)) or in_range(getattr(self, name), 0)
@@ -197,20 +197,20 @@ class Optimizer(Parameterized):
         Parameters
         ----------
         flat_params, flat_grads : ndarray of shape (n_params,), float32 or float64
-            Of the same dtype. A gradient that is not finite is the caller's to notice: without
-            clipping it enters the parameters and the state.
+            Of the same dtype. The caller has to check that the gradient is finite: without clipping
+            it enters the parameters and the state as it is.
         layout : sequence of Slot or None, default=None
-            The network's ``layout``. Slots with ``trainable=False`` stay bit-identical, state
-            included, and when thawed start their bias corrections afresh. None: one slot, trainable
+            The network's ``layout``. Slots with ``trainable=False`` do not change, nor does their
+            state; once unfrozen, their bias corrections start anew. None: a single slot, trainable
             and decaying.
 
         Raises
         ------
         ValueError
-            A hyper-parameter, the learning rate at this step, or a vector is not as described, or
-            not of the size, dtype or layout that the state was made for.
+            If a hyper-parameter, the learning rate of this step or a vector is invalid, or the
+            vectors have another size, dtype or layout than the state.
         FloatingPointError
-            The gradient to be clipped, or its norm, is not finite. Nothing has been changed.
+            If the gradient to be clipped, or its norm, is not finite. Nothing has been changed.
         """
         found = self._prepared(flat_params, flat_grads, layout)
         rate, decay = self.rate, self._now(self.weight_decay)
@@ -308,12 +308,12 @@ class Optimizer(Parameterized):
         return self.rate_after(0)
 
     def rate_after(self, steps: int) -> float:
-        """Learning rate of the step that comes after so many others.
+        """Return the learning rate of a later step.
 
         Parameters
         ----------
         steps : int
-            How many.
+            Number of steps before that one.
 
         Returns
         -------
@@ -340,16 +340,16 @@ class Optimizer(Parameterized):
         return float(found)
 
     def reset(self) -> None:
-        """Forget the state, that of the schedule included: the next step is the first."""
+        """Reset the state, also that of the schedule: the next step is the first."""
         self.state = {}
 
     @property
     def state(self) -> dict[str, Any]:
-        """A copy of all that a later step depends on beside the hyper-parameters; settable.
+        """A copy of everything but the hyper-parameters that later steps depend on; settable.
 
         ``t``, the number of steps; ``ages``, the number of steps that each slot took part in; the
-        vectors of `memory`; and what a schedule remembers, as ``schedule.<name>``. All are
-        numbers and arrays. Before the first step there is nothing but the schedule's.
+        vectors of `memory`; and the state of a schedule, as ``schedule.<name>``. All are numbers
+        and arrays. Before the first step there is only that of the schedule.
         """
         state: dict[str, Any] = {}
         if self._state is not None:

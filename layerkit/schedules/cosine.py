@@ -9,7 +9,7 @@ from layerkit.schedules.schedule import Schedule
 
 @dataclass(eq=False, repr=False)
 class CosineDecay(Schedule):
-    """Half a cosine from `learning_rate` down to `final`, after a linear warm-up if wanted.
+    """Half a cosine from `learning_rate` down to `final`, after an optional linear warm-up.
 
     ``rate = learning_rate (step + 1) / warmup`` while ``step < warmup``, then::
 
@@ -20,11 +20,11 @@ class CosineDecay(Schedule):
     Parameters
     ----------
     learning_rate : float, default=0.01
-        The peak; at least 0.
+        Largest rate; at least 0.
     steps : int, default=1000
-        Length of the whole, warm-up included; at least 1.
+        Length in steps, including the warm-up; at least 1.
     final : float, default=0.0
-        At least 0.
+        Rate from `steps` on; at least 0.
     warmup : int, default=0
         Steps of warm-up; at least 0, less than `steps`.
 
@@ -66,13 +66,13 @@ class CosineRestarts(Schedule):
     Parameters
     ----------
     learning_rate : float, default=0.01
-        At the start of each cycle; at least 0.
+        Rate at the start of each cycle; at least 0.
     steps : int, default=1000
         Length of the first cycle; at least 1.
     factor : int, default=1
-        Each cycle is so many times longer than the one before it; at least 1.
+        Length of each cycle relative to the one before; at least 1.
     final : float, default=0.0
-        Where each cycle goes; at least 0.
+        Rate at the end of each cycle; at least 0.
 
     References
     ----------
@@ -116,7 +116,7 @@ class OneCycle(Schedule):
     Parameters
     ----------
     learning_rate : float, default=0.01
-        The peak; at least 0.
+        Largest rate; at least 0.
     steps : int, default=1000
         Length of the cycle; at least 2.
     warmup : float, default=0.3

@@ -1,4 +1,4 @@
-"""Schedules that only go down, without cosines."""
+"""Schedules that only decrease, other than cosines."""
 
 from dataclasses import KW_ONLY, dataclass
 
@@ -12,11 +12,11 @@ class StepDecay(Schedule):
     Parameters
     ----------
     learning_rate : float, default=0.01
-        Of the first `every` steps; at least 0.
+        Rate of the first `every` steps; at least 0.
     every : int, default=1000
         Steps between two reductions; at least 1.
     factor : float, default=0.1
-        In [0, 1].
+        Factor of each reduction, in [0, 1].
 
     Examples
     --------
@@ -38,16 +38,17 @@ class StepDecay(Schedule):
 
 @dataclass(eq=False, repr=False)
 class ExponentialDecay(Schedule):
-    """``rate = learning_rate factor^(step / every)``: `StepDecay` without the stairs.
+    """``rate = learning_rate factor^(step / every)``: a smooth `StepDecay`.
 
     Parameters
     ----------
     learning_rate : float, default=0.01
-        Of the first step; at least 0.
+        Rate of the first step; at least 0.
     every : int, default=1000
-        Steps that it takes to shrink by `factor`; at least 1. PyTorch's ``ExponentialLR`` has 1.
+        Number of steps in which the rate shrinks by `factor`; at least 1. It is 1 in PyTorch's
+        ``ExponentialLR``.
     factor : float, default=0.1
-        In [0, 1].
+        Factor of each reduction, in [0, 1].
 
     Examples
     --------
@@ -77,9 +78,9 @@ class InverseScaling(Schedule):
     Parameters
     ----------
     learning_rate : float, default=0.01
-        Of the first step; at least 0.
+        Rate of the first step; at least 0.
     power : float, default=0.5
-        At least 0.
+        Exponent, at least 0.
 
     Examples
     --------
@@ -103,13 +104,13 @@ class Polynomial(Schedule):
     Parameters
     ----------
     learning_rate : float, default=0.01
-        Of the first step; at least 0.
+        Rate of the first step; at least 0.
     steps : int, default=1000
-        Length of the decay; at least 1.
+        Length of the decay in steps; at least 1.
     power : float, default=1.0
-        1 is a straight line; at least 0.
+        Exponent; 1 gives a straight line; at least 0.
     final : float, default=0.0
-        At least 0.
+        Rate from `steps` on; at least 0.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The schedule that listens to a metric."""
+"""The schedule that follows a metric."""
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
@@ -12,30 +12,30 @@ from layerkit.schedules.schedule import Schedule
 class ReduceOnPlateau(Schedule):
     """``rate = max(learning_rate factor^reductions, minimum)``: one reduction for each plateau.
 
-    `update` is to be called with the metric after every epoch, as the training loop does. Once more
-    than `patience` epochs in a row have brought no improvement on the best value b, there is one
-    more reduction and the counting starts again. An improvement is a value below
-    ``b - threshold |b|``, or above ``b + threshold |b|`` for ``mode="max"``. (PyTorch's
-    ``b (1 - threshold)`` takes a worse value for better where b is negative; else it agrees.)
+    The training loop calls `update` with the metric after every epoch. After more than `patience`
+    epochs in a row without improvement on the best value b, the rate is reduced once more and
+    counting starts again. An improvement is a value below ``b - threshold |b|``, or above
+    ``b + threshold |b|`` for ``mode="max"``. (PyTorch's ``b (1 - threshold)`` counts a worse value
+    as better if b is negative; otherwise it agrees.)
 
     Parameters
     ----------
     learning_rate : float, default=0.01
-        At least 0.
+        Initial rate, at least 0.
     factor : float, default=0.1
-        In [0, 1].
+        Factor of each reduction, in [0, 1].
     patience : int, default=10
-        At least 0.
+        Epochs without improvement that are tolerated; at least 0.
     threshold : float, default=1e-4
-        At least 0.
+        Smallest relative improvement, at least 0.
     mode : {"min", "max"}, default="min"
         Whether small values (losses) or large ones (scores) are good.
     minimum : float, default=0.0
-        In [0, learning_rate].
+        Smallest rate, in [0, learning_rate].
 
     Notes
     -----
-    The one schedule with a memory: `state`, which pickles take along and clones do not.
+    The only schedule with a `state`; pickles keep it, clones do not.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Schedules of how much of a training run is done, whatever its length."""
+"""Schedules that depend on the completed fraction of a training run, whatever its length."""
 
 from dataclasses import KW_ONLY, dataclass
 from math import cos, log2, pi
@@ -8,12 +8,12 @@ from layerkit.schedules.schedule import Schedule
 
 
 class Progress(Schedule):
-    """Base class of schedules that follow a shape over the whole run, of a length they are told.
+    """Base class of schedules that follow a curve over the whole run.
 
-    A subclass defines ``shape``, from the part in [0, 1] of the run that is done to a factor, and
-    has a parameter ``peak`` that it multiplies. `layerkit.training.train` binds the schedules of
-    the optimizer (its learning rate and its weight decay) and of the layers (`Dropout`'s rate) to
-    the steps of the run; in a loop of your own call `bind`.
+    A subclass defines ``shape``, which maps the completed fraction of the run, in [0, 1], to a
+    factor on its parameter ``peak``. `layerkit.training.train` binds the schedules of the optimizer
+    (its learning rate and its weight decay) and of the layers (`Dropout`'s rate) to the number of
+    steps; in a loop of your own call `bind`.
 
     Examples
     --------
@@ -36,12 +36,12 @@ class Progress(Schedule):
     _steps: int | None = None
 
     def shape(self, done: float) -> float:
-        """Return the factor on ``peak`` when so much of the run is done.
+        """Return the factor on ``peak`` at a point of the run.
 
         Parameters
         ----------
         done : float
-            From 0 to 1.
+            Completed fraction of the run, from 0 to 1.
 
         Returns
         -------
@@ -51,19 +51,19 @@ class Progress(Schedule):
         raise NotImplementedError(f"{type(self).__name__} has no shape")
 
     def bind(self, steps: int, start: int = 0) -> None:
-        """Say how long the run is.
+        """Set the length of the run.
 
         Parameters
         ----------
         steps : int
-            Of the whole run; at least 1.
+            Number of steps of the whole run; at least 1.
         start : int, default=0
             The step at which it begins.
         """
         self._steps, self._start, self.now = max(int(steps), 1), int(start), int(start)
 
     def __call__(self, step: int | None = None) -> float:
-        """Return the value at a step; left out, at step ``now``, of which the run keeps count."""
+        """Return the value at a step; by default at step ``now``, which training counts."""
         self._check_numbers("peak")
         if self._steps is None:
             raise ValueError(
@@ -78,7 +78,7 @@ class Progress(Schedule):
 class CosLog(Progress):
     """Cosine cycles that become longer: ``peak (1 - cos(2 pi log2(1 + (2^cycles - 1) t))) / 2``.
 
-    with t in [0, 1] the part of the run that is done. It starts at 0, ends at 0, and each of its
+    with t in [0, 1] the completed fraction of the run. It starts at 0, ends at 0, and each of its
     cycles is twice as long as the one before.
 
     Parameters
@@ -86,7 +86,7 @@ class CosLog(Progress):
     peak : float, default=0.01
         The largest value; at least 0.
     cycles : int, default=4
-        At least 1.
+        Number of cycles, at least 1.
 
     References
     ----------
@@ -112,17 +112,17 @@ class CosLog(Progress):
 
 @dataclass(eq=False, repr=False)
 class FlatCosine(Progress):
-    """`peak` while the run is young, then half a cosine down to 0.
+    """`peak` at first, then half a cosine down to 0.
 
-    With t in [0, 1] the part of the run that is done: `peak` while ``t < flat``, then
+    With t in [0, 1] the completed fraction of the run: `peak` while ``t < flat``, then
     ``peak (1 + cos(pi (t - flat) / (1 - flat))) / 2``.
 
     Parameters
     ----------
     peak : float, default=0.01
-        At least 0.
+        The largest value; at least 0.
     flat : float, default=0.5
-        The part of the run at `peak`, in [0, 1).
+        Fraction of the run at `peak`, in [0, 1).
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""What all schedules share, and those that make no shape of their own."""
+"""The base class of all schedules, and the two simplest of them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from layerkit.parameters import Parameterized, in_range, is_fraction, is_size
 class Schedule(Parameterized):
     """Base class: a subclass defines ``__call__(step) -> float``.
 
-    `update` and `state` are there for schedules that listen to a metric; the others ignore them.
+    `update` and `state` are for schedules that follow a metric; the others ignore them.
 
     Examples
     --------
@@ -24,21 +24,21 @@ class Schedule(Parameterized):
     """
 
     def __call__(self, step: int) -> float:
-        """The learning rate of optimizer step `step`, counted from 0."""
+        """Return the learning rate of optimizer step `step`, counted from 0."""
         raise NotImplementedError(f"{type(self).__name__} has no __call__")
 
     def update(self, value: float) -> None:
-        """Hear how the epoch went that has just ended; the training loop calls it.
+        """Receive the metric of the epoch that has just ended; the training loop calls it.
 
         Parameters
         ----------
         value : float
-            What training monitors, the validation loss say; smaller is better.
+            The monitored metric, such as the validation loss; smaller is better.
         """
 
     @property
     def state(self) -> dict[str, float]:
-        """What `update` has changed, as numbers; settable, ``{}`` starts over."""
+        """What `update` has changed, as numbers; settable, ``{}`` resets it."""
         return {}
 
     @state.setter
@@ -64,7 +64,7 @@ class Constant(Schedule):
     Parameters
     ----------
     learning_rate : float, default=0.01
-        At least 0.
+        The rate, at least 0.
 
     Examples
     --------
@@ -81,7 +81,7 @@ class Constant(Schedule):
 
 @dataclass(eq=False, repr=False)
 class Warmup(Schedule):
-    """A linear rise to another schedule's first rate, then that schedule, as if it began there.
+    """A linear rise to the first rate of another schedule, then that schedule from its start.
 
     ``rate = schedule(0) (step + 1) / steps`` while ``step < steps``, then
     ``rate = schedule(step - steps)``.
@@ -91,7 +91,7 @@ class Warmup(Schedule):
     schedule : callable
         ``step -> rate``.
     steps : int, default=100
-        At least 0.
+        Length of the rise, at least 0.
 
     References
     ----------
