@@ -151,3 +151,50 @@ def test_columns_in_another_order_are_named():
     encoder = TableEncoder().fit(frame)
     with pytest.raises(ValueError, match=r"same order.*\n.*Column 1 is 'c', in fit it was 'b'"):
         encoder.transform(frame[["a", "c", "b"]])
+
+
+@pytest.mark.parametrize("unknown", [np.nan, None, pd.NaT, "x", 3.0], ids=repr)
+@pytest.mark.parametrize("later", ["text", 5.0, None, pd.Timestamp("2024-01-01")], ids=repr)
+def test_a_column_that_was_left_out_may_hold_anything(unknown, later):
+    frame = pd.DataFrame({"a": [1.0, 2.0, 4.0], "b": [unknown] * 3})
+    encoder = TableEncoder(clip=None).fit(frame)
+    assert encoder.get_feature_names_out().tolist() == ["a"]
+    found = encoder.transform(frame.assign(b=[later] * 3))
+    np.testing.assert_array_equal(found, encoder.transform(frame))
+    assert TableEncoder().fit(frame[["b"]]).transform(frame[["b"]]).shape == (3, 0)
+
+
+def _berlin():
+    return pd.Series(pd.date_range("2024-03-30 20:00", periods=9, freq="3h", tz="Europe/Berlin"))
+
+
+@pytest.mark.parametrize("as_given", [pd.Series, list], ids=["dtype", "objects"])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "-03:30", "dateutil/Europe/Berlin"])
+def test_times_are_read_on_the_clock_of_the_zone_in_fit(as_given, zone):
+    times = _berlin()
+    frame = pd.DataFrame({"t": as_given(times)}, dtype=object if as_given is list else None)
+    encoder = TableEncoder(clip=None).fit(frame)
+    assert encoder.zones_ == {"t": "Europe/Berlin"}
+    expected = TableEncoder(clip=None).fit_transform(times.dt.tz_localize(None).to_frame("t"))
+    np.testing.assert_array_equal(encoder.transform(frame), expected)
+    moved = times.dt.tz_convert(zone)
+    np.testing.assert_array_equal(encoder.transform(moved.to_frame("t")), expected)
+    np.testing.assert_array_equal(encoder.transform(moved.astype(object).to_frame("t")), expected)
+    again = TableEncoder(clip=None).fit(moved.to_frame("t"))
+    found = again.transform(frame)
+    np.testing.assert_allclose(found, again.transform(moved.to_frame("t")))
+
+
+def test_times_of_day_are_hours():
+    times = [datetime.time(6), datetime.time(18, 30), None, datetime.time(6)]
+    frame = pd.DataFrame({"t": pd.Series(times, dtype=object)})
+    encoder = TableEncoder(clip=None).fit(frame)
+    names = ["t_hour", "t_hour_missing", "t_hour_sin", "t_hour_cos"]
+    assert encoder.get_feature_names_out().tolist() == names
+    assert encoder.transform(frame)[:, 1].tolist() == [0, 0, 1, 0]
+
+
+def test_a_lazy_table_is_refused_with_the_cure():
+    polars = pytest.importorskip("polars")
+    with pytest.raises(TypeError, match=r"needs the rows: X.collect\(\)"):
+        TableEncoder().fit(polars.LazyFrame({"a": [1.0, 2.0]}))

@@ -34,7 +34,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     numbers in a column of objects are numbers. Durations are numbers, in seconds; periods are the
     times when they begin. What is missing or was not there in `fit` is 0 among the categories;
     among codes it shares 0 with those that were seen only once, so that an embedding learns a
-    vector for it. A column whose values are all the same is left out.
+    vector for it. A column whose values are all the same is left out, and may hold anything later.
+    Times that have a zone are parts of what the clocks in it show, also of times that come in
+    another one; a zone without a name counts as UTC.
 
     Parameters
     ----------
@@ -51,6 +53,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         Of each feature that comes out: "number", "indicator" (0, 1 or -1) or "code".
     n_codes_ : list of int
         For each feature that is a code the number of codes, 0 included; 0 for the others.
+    zones_ : dict of str
+        Time zones, by the names of columns whose times have one.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str
@@ -158,6 +162,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             raise TypeError(
                 "Sparse data was passed, but TableEncoder takes dense tables: use X.toarray()"
             )
+        if hasattr(X, "collect_schema") and not hasattr(X, "shape"):
+            raise TypeError("A LazyFrame was passed, but TableEncoder needs the rows: X.collect()")
         if not hasattr(X, "shape"):
             X = np.array(X, dtype=object) if np.asarray(X).dtype.kind in "USO" else np.asarray(X)
         if len(X.shape) != 2:
@@ -176,7 +182,10 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             validate_data(self, X, reset=reset, skip_check_array=True)
         except ValueError as error:
             raise ValueError(f"{error}{self._first_difference(X, reset)}") from None
-        return read_table(X)
+        names, values, zones = read_table(X, None if reset else getattr(self, "zones_", None))
+        if reset:
+            self.zones_ = zones
+        return names, values
 
     def _first_difference(self, X: Any, reset: bool) -> str:
         """Say where the columns are in another order, if they are the same."""
@@ -197,7 +206,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     def _encode(self, values: list[np.ndarray]) -> np.ndarray:
         """Turn columns that have been read into features."""
         pairs = zip(self.columns_, values, strict=True)
-        return np.hstack([c.features(_as_fitted(c, found), self.clip) for c, found in pairs])
+        parts = [c.features(_as_fitted(c, v), self.clip) for c, v in pairs if c.names]
+        return np.hstack(parts) if parts else np.empty((len(values[0]), 0))
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the features.
