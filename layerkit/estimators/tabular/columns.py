@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -73,9 +73,15 @@ class CategoryColumn:
         The categories, in order.
     n_codes : int
         Number of codes, 0 included, if it becomes codes, else 0.
+    means : list of NumberColumn
+        Of what y is on average where the codes are, if that was learned.
+    table : ndarray of shape (n_codes, n_means)
+        These averages.
     """
 
     kind = "category"
+    means: Sequence[NumberColumn] = ()
+    table: np.ndarray
 
     def __init__(self, name: str, values: Values, max_onehot: int) -> None:
         self.name = name
@@ -100,11 +106,31 @@ class CategoryColumn:
         code_of = {level: code for code, level in enumerate(self.levels, 1)}
         return np.fromiter((code_of.get(value, 0) for value in values), np.intp, len(values))
 
-    def features(self, values: Values, clip: float | None) -> np.ndarray:
-        """Return the features, (n_samples, len(names))."""
+    def set_means(self, table: np.ndarray, of_rows: np.ndarray) -> None:
+        """Add what y is on average by code, (n_codes, n_outputs), scaled by that of rows."""
+        width = table.shape[1]
+        names = [f"{self.name}_mean{f'_{k}' if width > 1 else ''}" for k in range(width)]
+        means = list(map(NumberColumn, names, of_rows.T))
+        if all(mean.varies for mean in means):
+            self.means, self.table = means, table
+            self.names, self.kinds = [self.name, *names], ["code", *["number"] * width]
+
+    def scaled_means(self, found: np.ndarray, clip: float | None) -> np.ndarray:
+        """Return means, (n, n_outputs), as numbers are, within ±clip."""
+        pairs = zip(self.means, found.T, strict=True)
+        return np.hstack([mean.features(values, clip) for mean, values in pairs])
+
+    def features(
+        self, values: Values, clip: float | None, means: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the features, (n_samples, len(names)); means in place of those by code."""
         codes = self.codes(values)
         if self.n_codes:
-            return codes[:, np.newaxis].astype(float)
+            coded = codes[:, np.newaxis].astype(float)
+            if not self.means:
+                return coded
+            found = self.table[codes] if means is None else means
+            return np.hstack([coded, self.scaled_means(found, clip)])
         if len(self.levels) == 2:
             return np.array([0.0, -1.0, 1.0])[codes][:, np.newaxis]
         return np.eye(len(self.levels) + 1)[codes, 1 : len(self.names) + 1]
@@ -113,7 +139,9 @@ class CategoryColumn:
         if not self.names:
             return f"left out: all values are {'the same' if self.levels else 'different'}"
         if self.n_codes:
-            return f"{len(self.levels)} categories, embedded"
+            return (
+                f"{len(self.levels)} categories, embedded{', with means of y' * bool(self.means)}"
+            )
         if len(self.levels) == 2:
             return f"-1 for {self.levels[0]!r}, 1 for {self.levels[1]!r}"
         return f"{len(self.levels)} categories, a column each"
