@@ -434,7 +434,6 @@ def _phases(
     chunks = list(_chunks(len(x), prod(x.shape[1:]), kernel))
     shape = len(x[chunks[0]]) if chunks else 0, *x.shape[1:]
     phases = Phases(shape, kernel.shape[:2], stride, padding, x.dtype, dilation)
-    phases.images.fill(0)
     for chunk in chunks:
         phases.write(x[chunk])
         yield chunk, phases

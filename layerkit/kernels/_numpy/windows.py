@@ -84,6 +84,7 @@ class Phases:
         padding: Padding,
         dtype: np.dtype,
         dilation: Pair = (1, 1),
+        outside: float = 0.0,  # what padding is filled with
     ) -> None:
         n, h, w, channels = x_shape
         (top, _), (left, _) = padding
@@ -91,7 +92,7 @@ class Phases:
         self._outputs = height, width = output_sizes((h, w), size, stride, padding, dilation)
         rows = (height - 1) * stride[0] + dilation[0] * (size[0] - 1) + 1
         columns = width + dilation[1] * (size[1] - 1) // stride[1]
-        self.images = np.empty((n, rows, stride[1], columns, channels), dtype)
+        self.images = np.full((n, rows, stride[1], columns, channels), outside, dtype)
         down, seen_down = _sight(-top, 1, h, rows)
         self._places = []  # of images: in here, and in an array (n, h, w, channels)
         for phase in range(stride[1]):
