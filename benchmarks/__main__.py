@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import footprint, report, scaling
+from benchmarks import footprint, image_rows, report, scaling
 from benchmarks.measure import Side, alternate
 from benchmarks.workloads import WORKLOADS
+
+TABLES = {"steps": WORKLOADS, "images": image_rows.ROWS}
 
 
 def matmul_rate(n: int = 1024, runs: int = 50) -> float:
@@ -30,6 +32,7 @@ def matmul_rate(n: int = 1024, runs: int = 50) -> float:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--table", choices=TABLES, default="steps", help="which rows (steps)")
     parser.add_argument(
         "--only", default="", metavar="REGEX", help="rows whose 'group: name' matches"
     )
@@ -49,7 +52,7 @@ def main() -> None:
             ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(options.threads)
         )
         os.execv(sys.executable, [sys.executable, "-m", "benchmarks", *sys.argv[1:]])
-    chosen = [w for w in WORKLOADS if re.search(options.only, f"{w.group}: {w.name}")]
+    chosen = [w for w in TABLES[options.table] if re.search(options.only, f"{w.group}: {w.name}")]
     peers = [peer for peer in report.PEERS if find_spec(peer)]
     rate = matmul_rate()  # before there are others
     names = ("layerkit", *peers, report.BARE)
@@ -67,12 +70,13 @@ def main() -> None:
         timings.append(alternate(workload, sides, options.alternations))
         print(report.line(timings[-1], rate), flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    name = f"{options.kernels or 'default'}_{options.threads}_threads"
+    prefix = "" if options.table == "steps" else f"{options.table}_"
+    name = f"{prefix}{options.kernels or 'default'}_{options.threads}_threads"
     if timings:
         print("", report.groups(timings), sep="\n")
         report.write_csv(timings, rate, options.out / f"{name}.csv")
         report.draw(timings, options.out / f"{name}.png", title)
-    if not options.brief:
+    if not (options.brief or prefix):
         found = scaling.measure(sides["layerkit"], 5)
         scaling.draw(found, options.out / f"scaling_{name}.png")
         print("", scaling.report(found), "", footprint.report(), sep="\n")

@@ -1,15 +1,28 @@
-"""What a library costs before it computes anything: seconds to import, memory, disk."""
+"""What a library costs before it computes anything: seconds to import and compile, memory, disk.
+
+``python -m benchmarks.footprint`` prints it.
+"""
 
 import os
 import resource
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, distribution
 
 import numpy as np
 
 IMPORTS = {"layerkit": "layerkit", "torch": "torch", "sklearn": "sklearn.neural_network"}
+
+FIRST_FITS = {
+    "MLP": "MLPClassifier(max_iter=2), (2000, 20)",
+    "convolutional network": (
+        "SequentialClassifier([Conv2D(8, 3), ReLU(), MaxPool2D(), Flatten()], max_iter=2), "
+        "(200, 12, 12, 1)"
+    ),
+}
+"""Estimators and the shape of their data."""
 
 
 def in_turns(measure: Callable[[str], float], sides: Iterable[str], runs: int) -> dict[str, float]:
@@ -37,12 +50,33 @@ def peak_megabytes(side: str, kind: str, options: dict[str, object], repeats: in
     )
 
 
-def fresh(code: str) -> float:
+def compile_seconds(first: str) -> float:
+    """Processor's seconds of a first fit beyond a second one's: Numba, and nothing compiled yet."""
+    with tempfile.TemporaryDirectory() as cache:
+        return fresh(
+            "import time, warnings, numpy as np\n"
+            "from layerkit import *\n"
+            "warnings.simplefilter('ignore')\n"
+            f"model, shape = {FIRST_FITS[first]}\n"
+            "X = np.random.default_rng(0).normal(size=shape)\n"
+            "times = [time.process_time()]\n"
+            "for _ in range(2):\n"
+            "    model.fit(X, np.arange(len(X)) % 2)\n"
+            "    times.append(time.process_time())\n"
+            "start, first, second = times\n"
+            "print((first - start) - (second - first))",
+            NUMBA_CACHE_DIR=cache,
+            LAYERKIT_KERNELS="numba",
+        )
+
+
+def fresh(code: str, **environment: str) -> float:
     """Run code in a process of its own; return the number that it prints.
 
     Bytecode is kept: installers compile what they install, so no user meets a library without.
     """
     env = {name: x for name, x in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    env |= environment
     return float(subprocess.check_output([sys.executable, "-c", code], text=True, env=env))
 
 
@@ -75,6 +109,10 @@ def report() -> str:
     memory = in_turns(
         lambda side: peak_megabytes(side, "cnn_step", {"batch": 64}), ("layerkit", "torch"), runs=5
     )
+    for first in FIRST_FITS:
+        rows.append(
+            (f"compiling a first fit, {first}, seconds", {"layerkit": compile_seconds(first)})
+        )
     rows.append(("peak memory of CNN training, MB", memory))
     sizes = {
         "layerkit": own_megabytes(),

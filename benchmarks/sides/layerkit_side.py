@@ -98,6 +98,16 @@ def cnn_step(batch: int) -> Repeat:
     return with_one_blas_thread(step(cnn(), *data.images(batch, 28, 1)))
 
 
+def small_cnn_step(size: int, channels: int, filters: tuple[int, int], batch: int) -> Repeat:
+    """Train two convolutions, each with pooling, and a dense layer."""
+    layers: list[Layer] = []
+    for n in filters:
+        layers += [Conv2D(n, 3), ReLU(), MaxPool2D(2)]
+    shape = size, size, channels
+    network = Sequential([*layers, Flatten(), Dense(10)]).build(shape, random_state=0)
+    return with_one_blas_thread(step(network, *data.images(batch, size, channels)))
+
+
 def resnet_step(batch: int) -> Repeat:
     """Train the residual network."""
     return with_one_blas_thread(step(resnet(), *data.images(batch, 32, 3)))
@@ -166,16 +176,29 @@ def conv(
     pad = dilation * (kernel - 1) // 2
     geometry = ((stride, stride), ((pad, pad), (pad, pad)), (dilation, dilation), groups)
     grad, out = np.ones_like(conv2d(x, weights, None, *geometry)), np.empty_like(weights)
-    return {
+    work = {
         "forward": lambda: conv2d(x, weights, None, *geometry),
         "input gradient": lambda: conv2d_input_grad(grad, weights, x.shape, *geometry),
         "kernel gradient": lambda: conv2d_kernel_grad(x, grad, out, *geometry),
-    }[pass_]
+    }
+    return with_one_blas_thread(work[pass_])
 
 
 def layer(name: str, shape: tuple[int, ...]) -> Repeat:
     """Run one layer forward and backward in training mode."""
-    made = getattr(layerkit, name)().build(shape[1:], random_state=0)
+    return both_ways(getattr(layerkit, name)(), shape)
+
+
+def pool(kind: str, shape: tuple[int, ...], size: int, stride: int) -> Repeat:
+    """Run a pooling layer forward and backward, padded where windows overlap."""
+    padding = 0 if size == stride else size // 2
+    made = getattr(layerkit, f"{kind}Pool2D")(size, stride, padding=padding)
+    return with_one_blas_thread(both_ways(made, shape))
+
+
+def both_ways(made: Layer, shape: tuple[int, ...]) -> Repeat:
+    """Run a layer forward and backward in training mode."""
+    made.build(shape[1:], random_state=0)
     x = data.like(shape)
     grad = data.like(made.forward(x).shape, seed=1)
 
@@ -226,11 +249,12 @@ def cross_entropy(batch: int, classes: int) -> Repeat:
     return repeat
 
 
-def optimizer(name: str, n: int) -> Repeat:
+def optimizer(name: str, n: int, dtype: str = "float32") -> Repeat:
     """Take one step."""
     kind, *momentum = name.split()
     rule = getattr(optimizers, kind)(**({"momentum": 0.9} if momentum else {}))
-    params, grads = data.like((n,)), 0.01 * data.like((n,), seed=1)
+    params, grads = (data.like((n,), seed).astype(dtype) for seed in (0, 1))
+    grads *= 0.01
     return lambda: rule.step(params, grads)
 
 

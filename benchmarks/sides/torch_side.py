@@ -102,6 +102,18 @@ def cnn_step(batch: int) -> Repeat:
     return step(cnn(), *tensors(*data.images(batch, 28, 1)))
 
 
+def small_cnn_step(size: int, channels: int, filters: tuple[int, int], batch: int) -> Repeat:
+    """Train two convolutions, each with pooling, and a dense layer."""
+    layers: list[nn.Module] = []
+    cells = size
+    for c_in, c_out in pairwise((channels, *filters)):
+        layers += [nn.Conv2d(c_in, c_out, 3), nn.ReLU(), nn.MaxPool2d(2)]
+        cells = (cells - 2) // 2
+    layers += [nn.Flatten(), nn.Linear(cells * cells * filters[-1], 10)]
+    network = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    return step(network, *tensors(*data.images(batch, size, channels)))
+
+
 def resnet_step(batch: int) -> Repeat:
     """Train the residual network."""
     return step(resnet(), *tensors(*data.images(batch, 32, 3)))
@@ -217,6 +229,17 @@ def layer(name: str, shape: tuple[int, ...]) -> Repeat:
         "LayerNorm": lambda: nn.LayerNorm(channels),
         "Dropout": lambda: nn.Dropout(0.5),
     }.get(name, lambda: getattr(nn, name)())()
+    return both_ways(made, shape)
+
+
+def pool(kind: str, shape: tuple[int, ...], size: int, stride: int) -> Repeat:
+    """Run a pooling layer forward and backward, padded where windows overlap."""
+    padding = 0 if size == stride else size // 2
+    return both_ways(getattr(nn, f"{kind}Pool2d")(size, stride, padding), shape)
+
+
+def both_ways(made: nn.Module, shape: tuple[int, ...]) -> Repeat:
+    """Run a module forward and backward in training mode."""
     values = data.like(shape)
     x = (channels_last(values) if len(shape) == 4 else torch.from_numpy(values)).requires_grad_()
     grad = torch.randn_like(made(x))
@@ -285,14 +308,15 @@ def cross_entropy(batch: int, classes: int) -> Repeat:
     return repeat
 
 
-def optimizer(name: str, n: int) -> Repeat:
+def optimizer(name: str, n: int, dtype: str = "float32") -> Repeat:
     """Take one step: fused where PyTorch has it, else its batched version."""
     kind, *momentum = name.replace("RMSProp", "RMSprop").split()
     options = {"lr": 1e-3} | ({"momentum": 0.9} if momentum else {})
     fused = kind in ("SGD", "Adam", "AdamW", "Adagrad")
     options |= {"fused": True} if fused else {"foreach": True}
-    params = torch.from_numpy(data.like((n,))).requires_grad_()
-    params.grad = 0.01 * torch.from_numpy(data.like((n,), seed=1))
+    start, grads = (torch.from_numpy(data.like((n,), seed).astype(dtype)) for seed in (0, 1))
+    params = start.requires_grad_()
+    params.grad = 0.01 * grads
     return getattr(torch.optim, kind)([params], **options).step
 
 

@@ -7,11 +7,23 @@ it have one for as long as that takes.
 """
 
 import ctypes
+import os
 import threading
 from collections.abc import Callable
 from functools import cache
 from itertools import product
 from typing import Any
+
+
+@cache
+def n_threads() -> int:
+    """Return how many threads to use: ``OMP_NUM_THREADS``, or the processors that we may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    ours = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(ours(0)) if ours else os.cpu_count() or 1
+
 
 _taken = threading.Lock()
 _spared = 1

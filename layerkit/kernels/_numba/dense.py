@@ -22,18 +22,11 @@ from layerkit.kernels._numba.blas import (
     multiply_transposed,
 )
 from layerkit.kernels._numba.compile import BOTH, contiguous, copied, for_dtypes, inline, jit
-from layerkit.kernels._numba.threads import (
-    PASS,
-    WORTHWHILE,
-    in_parts,
-    n_parts,
-    n_threads,
-    workers,
-)
+from layerkit.kernels._numba.threads import PASS, WORTHWHILE, in_parts, n_parts, workers
 from layerkit.kernels._numba.work_queue import new_queue, share
 from layerkit.kernels._numpy import dense as reference
 from layerkit.kernels._numpy.dense import RELU, SIGMOID, TANH
-from layerkit.kernels.blas import one_blas_thread
+from layerkit.kernels.blas import n_threads, one_blas_thread
 from layerkit.kernels.dispatch import in_numpy
 
 # Multiply-adds of a part; OpenBLAS takes one thread for fewer than twice as many.

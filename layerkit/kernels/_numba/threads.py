@@ -33,6 +33,7 @@ import numpy as np
 
 from layerkit.kernels._numba.compile import jit
 from layerkit.kernels._numba.work_queue import new_queue, serve, share
+from layerkit.kernels.blas import n_threads
 
 # A part has to last longer than it takes to share the work.
 WORTHWHILE = 1e6  # multiply-adds
@@ -41,16 +42,6 @@ PASS = 12
 # How often an idle worker looks at the queue before it falls asleep: for some 0.6 ms, longer than a
 # training step takes from one kernel to the next.
 LOOKS = 1000
-
-
-@cache
-def n_threads() -> int:
-    """Return how many threads to use: ``OMP_NUM_THREADS``, or the processors that we may use."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdecimal() and int(wanted):
-        return int(wanted)
-    ours = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(ours(0)) if ours else os.cpu_count() or 1
 
 
 class Worker:

@@ -33,7 +33,14 @@ from numpy.lib.stride_tricks import as_strided
 
 from layerkit.kernels._numpy import winograd
 from layerkit.kernels._numpy.parts import in_parts
-from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_sizes, taps_of
+from layerkit.kernels._numpy.windows import (
+    NO_PADDING,
+    Padding,
+    Pair,
+    Phases,
+    output_sizes,
+    taps_of,
+)
 from layerkit.kernels.dispatch import compiled
 
 Geometry = tuple[Pair, Padding, Pair]  # stride, padding and dilation
@@ -100,8 +107,8 @@ def _direct(
     # Long rows add faster than short ones, so the bias is added to whole rows of an image.
     row_bias = None if bias is None else np.tile(bias, y.shape[2])
     if _is_depthwise(kernel, groups):
-        for chunk, windows in _windows(x, kernel, geometry, 1, prod(x.shape[1:])):
-            _depthwise(windows[0], kernel, y[chunk])
+        for chunk, phases in _phases(x, kernel, geometry):
+            _depthwise(phases, kernel, y[chunk])
             _add(y[chunk], row_bias)
             yield y[chunk]
         return
@@ -145,8 +152,8 @@ def _direct_kernel_grad(
     x, groups = _spread(x, kernel, groups)
     total = np.zeros(kernel.shape, x.dtype)
     if _is_depthwise(kernel, groups):
-        for chunk, windows in _windows(x, kernel, geometry, 1, prod(x.shape[1:])):
-            total += _depthwise_kernel_grad(windows[0], grad[chunk])
+        for chunk, phases in _phases(x, kernel, geometry):
+            total += _depthwise_kernel_grad(phases, grad[chunk], kernel)
         return total
     sums = _by_output(total, groups)
     for chunk, columns in _columns(x, kernel, geometry, groups):
@@ -176,6 +183,8 @@ def conv2d_input_grad(
         dx = conv2d_input_grad(grad, kernel, repeated, stride, padding, dilation, c_out, algorithm)
         return dx.reshape(*x_shape, c_out // groups).sum(axis=-1)
 
+    if tuple(dilation) == (1, 1) != tuple(stride) and _is_depthwise(kernel, groups):
+        return _input_grad_by_phase(grad, kernel, x_shape, stride, padding, groups)
     dense = 2 * prod(grad.shape[1:3]) > prod(x_shape[1:3])
     if stride == (1, 1) and dense and (channels > FEW_CHANNELS or _is_depthwise(kernel, groups)):
         # Gather. With t' = k - 1 - t, o = i + t' d - (d (k - 1) - p): a convolution again, of the
@@ -192,6 +201,34 @@ def conv2d_input_grad(
         dx[part] = _scatter(grad[part], kernel, x_shape, geometry, groups)
 
     in_parts(task, len(grad), grad.size * prod(kernel.shape[:3]))
+    return dx
+
+
+def _input_grad_by_phase(
+    grad: np.ndarray,
+    kernel: np.ndarray,
+    x_shape: tuple[int, ...],
+    stride: Pair,
+    padding: Padding,
+    groups: int,
+) -> np.ndarray:
+    """Return dL/dx as gradients of convolutions of stride 1, one for each phase of the cells.
+
+    Cell ``i = s m + a`` is seen through the taps ``t = s u + (a + p) mod s``, by the outputs
+    ``m + floor((a + p) / s) - u``: a convolution with every s-th tap.
+    """
+    dx = np.zeros(x_shape, grad.dtype)
+    (top, _), (left, _) = padding
+    for a, b in np.ndindex(*stride):
+        cells = dx[:, a :: stride[0], b :: stride[1]]
+        (before, i), (ahead, j) = divmod(a + top, stride[0]), divmod(b + left, stride[1])
+        taps = kernel[i :: stride[0], j :: stride[1]]
+        if taps.size and cells.size:
+            after, behind = np.add(grad.shape[1:3], taps.shape[:2]) - 1 - cells.shape[1:3]
+            around = (before, int(after) - before), (ahead, int(behind) - ahead)
+            cells[...] = conv2d_input_grad(
+                grad, taps, cells.shape, (1, 1), around, (1, 1), groups, "direct"
+            )
     return dx
 
 
@@ -389,37 +426,40 @@ def _spread(x: np.ndarray, kernel: np.ndarray, groups: int) -> tuple[np.ndarray,
     return x, groups
 
 
-def _depthwise(windows: np.ndarray, kernel: np.ndarray, y: np.ndarray) -> None:
-    """Overwrite y with the depthwise convolution of windows (n, oh, ow, kh, kw, c).
+def _phases(
+    x: np.ndarray, kernel: np.ndarray, geometry: Geometry
+) -> Iterator[tuple[slice, Phases]]:
+    """Yield parts of a batch, and them by phase, in memory that all parts share."""
+    stride, padding, dilation = geometry
+    chunks = list(_chunks(len(x), prod(x.shape[1:]), kernel))
+    shape = len(x[chunks[0]]) if chunks else 0, *x.shape[1:]
+    phases = Phases(shape, kernel.shape[:2], stride, padding, x.dtype, dilation)
+    for chunk in chunks:
+        phases.write(x[chunk])
+        yield chunk, phases
+
+
+def _depthwise(phases: Phases, kernel: np.ndarray, y: np.ndarray) -> None:
+    """Overwrite y with the depthwise convolution of images by phase.
 
     Output o of a channel is a sum over few taps, ``y[o] = Σ_t x[o s + t d - p] w[t]``, and no
-    matrix product. Across the stride, the cells that a row of outputs sees through one tap are
-    neighbours in memory, with all their channels. So einsum multiplies and adds whole rows, the
-    kernel being repeated along them, and windows are never copied.
+    matrix product. So einsum multiplies and adds whole rows, the kernel being repeated along them,
+    and windows are never copied.
     """
-    rows, (kh, kw, _, c) = _long_rows(windows), kernel.shape
-    n, height, parts, _, _, length = rows.shape
-    repeated = np.tile(kernel.reshape(kh, kw, c), length // c)
-    np.einsum("nhpijr,ijr->nhpr", rows, repeated, out=y.reshape(n, height, parts, length))
+    n, height, width, c = y.shape
+    kh, kw = kernel.shape[:2]
+    repeated = np.tile(kernel.reshape(kh, kw, c), width)
+    rows = y.reshape(n, height, width * c)
+    for taps, cells in phases.windows(n):
+        if taps.start == 0:
+            np.einsum("nhijr,ijr->nhr", cells, repeated[:, taps], out=rows)
+        else:
+            rows += np.einsum("nhijr,ijr->nhr", cells, repeated[:, taps])
 
 
-def _depthwise_kernel_grad(windows: np.ndarray, grad: np.ndarray) -> np.ndarray:
+def _depthwise_kernel_grad(phases: Phases, grad: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Return dL/dkernel (kh, kw, 1, c) of a depthwise convolution, given ``grad`` = dL/dy."""
-    rows, c = _long_rows(windows), windows.shape[-1]
-    n, height, parts, kh, kw, length = rows.shape
-    grad = grad.reshape(n, height, parts, length)
-    sums = np.empty((kh, kw, 1, c), grad.dtype)
-    for tap in np.ndindex(kh, kw):
-        along_row = np.einsum("nhpr,nhpr->r", rows[:, :, :, *tap], grad)
-        sums[tap] = along_row.reshape(-1, c).sum(axis=0)
-    return sums
-
-
-def _long_rows(windows: np.ndarray) -> np.ndarray:
-    """View windows as (n, oh, parts, kh, kw, length): one part if cells are neighbours, else ow."""
-    n, height, width, kh, kw, c = windows.shape
-    *outer, by_column, across, along, by_channel = windows.strides
-    if (by_column, by_channel) != (c * windows.itemsize, windows.itemsize):
-        return windows
-    strides = (*outer, by_column, across, along, by_channel)
-    return as_strided(windows, (n, height, 1, kh, kw, width * c), strides, writeable=False)
+    n, height, width, c = grad.shape
+    rows = grad.reshape(n, height, width * c)
+    sums = [np.einsum("nhr,nhr->r", cells, rows) for cells in phases.taps(n)]
+    return np.reshape(sums, (-1, width, c)).sum(axis=1).reshape(kernel.shape)

@@ -16,7 +16,7 @@ from layerkit.kernels._numpy.parts import PASS, in_parts
 from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, Phases, output_size
 from layerkit.kernels.dispatch import compiled
 
-CHUNK_BYTES = 2**18
+CHUNK_BYTES = 2**19
 
 
 @compiled
@@ -33,13 +33,12 @@ def max_pool2d(
 
     def pool(chunk: slice, phases: Phases) -> None:
         images, largest, first = x[chunk], _rows(y[chunk]), _rows(argmax[chunk])
-        if padding != NO_PADDING:
-            phases.images.fill(-np.inf)
         phases.write(images)
         for tap, cells in enumerate(phases.taps(len(images))):
             np.maximum(cells if tap == 0 else largest, cells, out=largest)
-        if padding != NO_PADDING:
-            phases.images.fill(np.nan)  # equal to nothing, where -inf might be the largest
+        hidden = padding != NO_PADDING and bool((largest == -np.inf).any())
+        if hidden:  # among padding of the same value, which from now on equals nothing
+            phases.images.fill(np.nan)
             phases.write(images)
         # The largest stands where so many taps before did not see it.
         first.fill(0)
@@ -48,8 +47,10 @@ def max_pool2d(
         for cells in but_the_last:
             unseen &= cells != largest
             first += unseen
+        if hidden:
+            phases.images.fill(-np.inf)
 
-    _by_phase(pool, x.shape, size, stride, padding, x.dtype)
+    _by_phase(pool, x.shape, size, stride, padding, x.dtype, outside=-np.inf)
     return y, argmax
 
 
@@ -64,12 +65,17 @@ def max_pool2d_input_grad(
 ) -> np.ndarray:
     """Return dL/dx: every output's gradient goes to the cell where its maximum stood."""
     dx = np.zeros(x_shape, grad.dtype)
+    overlapping = size[0] > stride[0] or size[1] > stride[1]
 
     def share(chunk: slice, phases: Phases) -> None:
         given, first = _rows(grad[chunk]), _rows(argmax[chunk])
-        phases.images.fill(0)
+        if overlapping:
+            phases.images.fill(0)
         for tap, cells in enumerate(phases.taps(len(given))):
-            cells += given * (first == tap)
+            if overlapping:
+                cells += given * (first == tap)
+            else:
+                np.multiply(given, first == tap, out=cells)
         phases.read(dx[chunk])
 
     _by_phase(share, x_shape, size, stride, padding, grad.dtype)
@@ -86,8 +92,6 @@ def avg_pool2d(
 
     def pool(chunk: slice, phases: Phases) -> None:
         means = _rows(y[chunk])
-        if padding != NO_PADDING:
-            phases.images.fill(0)
         phases.write(x[chunk])
         for cells in phases.taps(len(means)):
             means += cells
@@ -108,12 +112,17 @@ def avg_pool2d_input_grad(
     """Return dL/dx: every real cell of a window gets an equal share of its gradient."""
     counts = _window_counts(x_shape, size, stride, padding, grad.dtype)
     dx = np.zeros(x_shape, grad.dtype)
+    overlapping = size[0] > stride[0] or size[1] > stride[1]
 
     def share(chunk: slice, phases: Phases) -> None:
         shares = _rows(grad[chunk] / counts)
-        phases.images.fill(0)
+        if overlapping:
+            phases.images.fill(0)
         for cells in phases.taps(len(shares)):
-            cells += shares
+            if overlapping:
+                cells += shares
+            else:
+                cells[...] = shares
         phases.read(dx[chunk])
 
     _by_phase(share, x_shape, size, stride, padding, grad.dtype)
@@ -127,14 +136,15 @@ def _by_phase(
     stride: Pair,
     padding: Padding,
     dtype: np.dtype,
+    outside: float = 0.0,
 ) -> None:
-    """Call ``work(chunk, phases)`` for chunks of a batch, each part of it with memory of its own."""
+    """Call ``work(chunk, phases)`` for chunks of a batch; each part of it has memory of its own."""
     n, *image = x_shape
     step = max(1, CHUNK_BYTES // (prod(image) * dtype.itemsize))
 
     def task(part: slice) -> None:
         most = min(step, part.stop - part.start)
-        phases = Phases((most, *image), size, stride, padding, dtype)  # type: ignore[arg-type]
+        phases = Phases((most, *image), size, stride, padding, dtype, outside=outside)
         for start in range(part.start, part.stop, step):
             work(slice(start, min(start + step, part.stop)), phases)
 

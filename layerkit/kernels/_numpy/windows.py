@@ -12,8 +12,10 @@ Arguments::
 """
 
 from collections.abc import Iterator
+from math import gcd
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
@@ -81,14 +83,16 @@ class Phases:
         stride: Pair,
         padding: Padding,
         dtype: np.dtype,
+        dilation: Pair = (1, 1),
+        outside: float = 0.0,  # what padding is filled with
     ) -> None:
         n, h, w, channels = x_shape
         (top, _), (left, _) = padding
-        self._size, self._stride = size, stride
-        self._outputs = height, width = output_sizes((h, w), size, stride, padding)
-        rows = (height - 1) * stride[0] + size[0]
-        columns = width + (size[1] - 1) // stride[1]
-        self.images = np.empty((n, rows, stride[1], columns, channels), dtype)
+        self._size, self._stride, self._dilation = size, stride, dilation
+        self._outputs = height, width = output_sizes((h, w), size, stride, padding, dilation)
+        rows = (height - 1) * stride[0] + dilation[0] * (size[0] - 1) + 1
+        columns = width + dilation[1] * (size[1] - 1) // stride[1]
+        self.images = np.full((n, rows, stride[1], columns, channels), outside, dtype)
         down, seen_down = _sight(-top, 1, h, rows)
         self._places = []  # of images: in here, and in an array (n, h, w, channels)
         for phase in range(stride[1]):
@@ -106,17 +110,30 @@ class Phases:
         for here, there in self._places:
             x[there] = self.images[: len(x)][here]
 
+    def windows(self, n: int) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield what the windows of n images see, phase by phase.
+
+        That is which columns of taps look at the phase, and a view of what they see, for each row
+        of outputs: (n, oh, kh, columns of taps, ow * channels).
+        """
+        (down, across), (height, width), (kh, kw) = self._stride, self._outputs, self._size
+        every = across // gcd(across, self._dilation[1])
+        by_sample, by_row, _, by_column, by_channel = self.images.strides
+        channels = self.images.shape[-1]
+        steps = (
+            by_row * down,
+            by_row * self._dilation[0],
+            by_column * every * self._dilation[1] // across,
+        )
+        for j in range(min(every, kw)):
+            first, phase = divmod(j * self._dilation[1], across)
+            columns = slice(j, kw, every)
+            shape = n, height, kh, len(range(kw)[columns]), width * channels
+            start = self.images[:n, :, phase, first:]
+            yield columns, as_strided(start, shape, (by_sample, *steps, by_channel))
+
     def taps(self, n: int) -> Iterator[np.ndarray]:
-        """Yield views of what the windows of n images see: (n, oh, ow * channels), tap by tap."""
-        height, width = self._outputs
-        down, across = self._stride
-        *rows, columns, channels = self.images.shape
-        images = self.images.reshape(*rows, columns * channels)
+        """Yield what the windows of n images see through each tap: (n, oh, ow * channels)."""
+        seen = {columns.start: cells for columns, cells in self.windows(n)}
         for i, j in np.ndindex(*self._size):
-            start = j // across * channels
-            yield images[
-                :n,
-                i : i + (height - 1) * down + 1 : down,
-                j % across,
-                start : start + width * channels,
-            ]
+            yield seen[j % len(seen)][:, :, i, j // len(seen)]
