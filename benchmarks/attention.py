@@ -2,15 +2,13 @@
 
 Each side works in a process of its own, in turn, as in ``python -m benchmarks``. PyTorch's
 attention is its fused kernel (``need_weights=False``), and rows of unequal length are padded and
-masked there, as it takes no others.
+masked there, as it takes no others. The figures go to ``results/attention.csv``, as those of
+``python -m benchmarks.sequences`` do.
 """
 
 import argparse
-import os
-import sys
 
-from benchmarks import report
-from benchmarks.measure import Side, alternate
+from benchmarks.sequences import fill
 from benchmarks.workloads import Workload
 
 HEADS, FEATURES = 4, 128
@@ -33,23 +31,10 @@ def workloads() -> list[Workload]:
 
 
 def main() -> None:
-    """Measure and print as it goes."""
+    """Measure what is missing."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.attention", description=__doc__)
-    parser.add_argument("--alternations", type=int, default=15, help="runs of each side (15)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every side")
-    parser.add_argument("--kernels", choices=["numpy", "numba"], help="layerkit's kernels")
-    parser.add_argument("--only", default="", help="part of the name of a row")
-    options = parser.parse_args()
-    sides = {name: Side(name, options.threads, options.kernels) for name in ("layerkit", "torch")}
-    timings = []
-    for workload in workloads():
-        if options.only in f"{workload.group}: {workload.name}":
-            timings.append(alternate(workload, sides, options.alternations))
-            print(report.line(timings[-1], 1.0), flush=True)
-    print(report.groups(timings))
-    for side in sides.values():
-        side.close()
+    fill(parser, lambda options: workloads(), "attention.csv")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

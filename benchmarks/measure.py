@@ -60,7 +60,16 @@ class Side:
             if kernels:
                 environment["LAYERKIT_KERNELS"] = kernels
             address = str(listener.address)
-            command = [sys.executable, "-m", "benchmarks.measure", name, address]
+            # A crash in compiled code then says where.
+            command = [
+                sys.executable,
+                "-X",
+                "faulthandler",
+                "-m",
+                "benchmarks.measure",
+                name,
+                address,
+            ]
             self.process = subprocess.Popen(command, env=environment)
             self.pipe: Connection = listener.accept()
 
@@ -81,7 +90,11 @@ class Side:
         self.process.wait()
 
     def _answer(self) -> float:
-        answer = self.pipe.recv()
+        try:
+            answer = self.pipe.recv()
+        except EOFError:
+            how = f"its process ended with {self.process.wait()}"
+            raise RuntimeError(f"{self.name}: {how}; -n is signal n, -9 often no memory") from None
         if isinstance(answer, str):
             raise RuntimeError(f"{self.name}: {answer}")
         return answer

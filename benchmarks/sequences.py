@@ -1,17 +1,21 @@
 """``python -m benchmarks.sequences``: sequence models beside PyTorch, row by row.
 
 Every fifth row of the table by default, so that each width meets each length and batch; ``--all``
-measures all of it, which takes half an hour.
-
-From 128 units on, bare products by BLAS are 0.7 to 0.9 of a step with Numba (0.5 to 0.9 with NumPy
-only), on one thread: those rows cannot be more than 1.1 to 1.4 times faster than they are.
+measures all of it, which takes an hour. The figures go to ``results/sequences.csv``; what stands
+there already is not measured again, so that the command may be stopped and goes on.
 """
 
 import argparse
+import csv
+import os
 import re
+import time
+from collections.abc import Callable, Sequence
 from itertools import product
+from pathlib import Path
 
-from benchmarks import report
+import numpy as np
+
 from benchmarks.measure import Side, alternate
 from benchmarks.workloads import Workload
 
@@ -46,34 +50,84 @@ WORKLOADS = tuple(
 )
 
 
+COLUMNS = ("kernels", "threads", "group", "workload", "milliseconds", "low", "ratio", "high")
+"""Of a CSV: the median of our time, and of PyTorch's time over ours, with its quartiles."""
+
+
 def main() -> None:
-    """Measure and print as it goes."""
+    """Measure what is missing."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sequences", description=__doc__)
-    parser.add_argument("--only", default="", metavar="REGEX", help="of 'group: name'")
     parser.add_argument("--all", action="store_true", help="every row, not every fifth")
+    fill(parser, lambda options: WORKLOADS if options.all else WORKLOADS[::5], "sequences.csv")
+
+
+def fill(
+    parser: argparse.ArgumentParser, choose: Callable[..., Sequence[Workload]], name: str
+) -> None:
+    """Measure the rows that a CSV does not have, and write each as soon as it is known."""
+    parser.add_argument("--only", default="", metavar="REGEX", help="of 'group: name'")
     parser.add_argument("--alternations", type=int, default=7, help="runs of each side (7)")
-    parser.add_argument("--threads", type=int, default=2, help="of each side (2)")
-    parser.add_argument("--kernels", choices=["numpy", "numba"], help="layerkit's kernels")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each side")
+    parser.add_argument("--kernels", choices=["numpy", "numba"], default="numba")
+    parser.add_argument("--seconds", type=float, default=np.inf, help="begin no row after them")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results") / name)
     options = parser.parse_args()
-    chosen = [w for w in WORKLOADS if re.search(options.only, f"{w.group}: {w.name}")]
-    chosen = chosen if options.all else chosen[::5]
+    end = time.monotonic() + options.seconds
+    setting = [options.kernels, str(options.threads)]
+    known = rows(options.out)
+    missing = [
+        workload
+        for workload in choose(options)
+        if re.search(options.only, f"{workload.group}: {workload.name}")
+        and (*setting, workload.group, workload.name) not in known
+    ]
     sides = {
-        name: Side(name, options.threads, options.kernels if name == "layerkit" else None)
-        for name in ("layerkit", "torch")
+        "layerkit": Side("layerkit", options.threads, options.kernels),
+        "torch": Side("torch", options.threads),
     }
-    timings, group = [], ""
-    for workload in chosen:
-        if workload.group != group:
-            group = workload.group
-            print(group)
-        timings.append(alternate(workload, sides, options.alternations))
-        low, middle, high = timings[-1].ratio("torch")
-        ours = 1e3 * timings[-1].median("layerkit")
-        name = workload.name
-        print(f"  {name:<40}{ours:10.3f} ms {middle:8.2f} [{low:5.2f}, {high:5.2f}]", flush=True)
-    print("", report.groups(timings), sep="\n")
+    with options.out.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if not known:
+            writer.writerow(COLUMNS)
+        for workload in missing:
+            if time.monotonic() > end:
+                break
+            timing = alternate(workload, sides, options.alternations)
+            figures = [1e3 * timing.median("layerkit"), *timing.ratio("torch")]
+            writer.writerow(
+                [*setting, workload.group, workload.name, *(f"{x:.4g}" for x in figures)]
+            )
+            file.flush()
     for side in sides.values():
         side.close()
+    print(summary(rows(options.out)))
+
+
+def rows(path: Path) -> dict[tuple[str, ...], tuple[float, float]]:
+    """Read a CSV: our milliseconds and PyTorch's time over ours, of each row."""
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        return {
+            tuple(row[column] for column in COLUMNS[:4]): (
+                float(row["milliseconds"]),
+                float(row["ratio"]),
+            )
+            for row in csv.DictReader(file)
+        }
+
+
+def summary(known: dict[tuple[str, ...], tuple[float, float]]) -> str:
+    """Geometric mean, least and largest ratio of each group and width, as a Markdown table."""
+    ratios: dict[tuple[str, str, str], list[float]] = {}
+    for (kernels, _, group, workload), (_, ratio) in known.items():
+        ratios.setdefault((kernels, group, workload.split(",")[0]), []).append(ratio)
+    lines = ["| kernels | work | | mean | least | most |", "|---|---|---|---|---|---|"]
+    for key, found in ratios.items():
+        mean = np.exp(np.mean(np.log(found)))
+        cells = *key, *(f"{x:.2f}" for x in (mean, min(found), max(found)))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

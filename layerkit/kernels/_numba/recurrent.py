@@ -13,26 +13,31 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.kernels._numba.blas import add_product, addresses
+from layerkit.kernels._numba.blas import addresses
 from layerkit.kernels._numba.compile import contiguous, inline, jit
 from layerkit.kernels._numba.dense import is_cut_up
 from layerkit.kernels._numba.double_exponential import sigmoid, tanh
+from layerkit.kernels._numba.panels import add_product_by, fixed
 from layerkit.kernels._numba.threads import PASS, in_parts, n_parts
 from layerkit.kernels._numpy import recurrent as reference
 from layerkit.kernels.blas import one_blas_thread
 from layerkit.kernels.dispatch import in_numpy
 
 
-def _by_rows(kernel: Any, U: np.ndarray, sizes: np.ndarray, *arrays: Any) -> None:
-    """Run a kernel over all steps, in parts of the rows."""
+def _by_rows(
+    kernel: Any, U: np.ndarray, sizes: np.ndarray, *arrays: Any, transposed: bool = False
+) -> None:
+    """Run a kernel over all steps, in parts of the rows; it multiplies by U or its transpose."""
     n_steps = int(sizes.sum())
     if n_steps == 0:
         return
     work = n_steps * (U.size + PASS * max(U.shape))
-    bounds = _bounds(sizes, n_parts(int(sizes[0]), work))
+    parts = n_parts(int(sizes[0]), work)
+    bounds = _bounds(sizes, parts)
     alone = one_blas_thread() if is_cut_up(int(sizes[0]) * U.size) else nullcontext()
     with alone:
-        whole = addresses(U.dtype), U, _places(sizes), *map(contiguous, arrays)
+        factor = fixed(contiguous(U), int(sizes[0]) // parts, transposed)
+        whole = addresses(U.dtype), factor, _places(sizes), *map(contiguous, arrays)
         in_parts(kernel, (bounds,), whole, multiply_adds=work)
 
 
@@ -70,14 +75,14 @@ def simple_rnn(z, U, h, sizes, relu):
     if not _are_for_blas(h):
         in_numpy(reference.simple_rnn)(z, U, h, sizes, relu)
     else:
-        _by_rows(_simple_rnn, contiguous(U), sizes, z, h, np.array(relu))
+        _by_rows(_simple_rnn, U, sizes, z, h, np.array(relu))
 
 
 def simple_rnn_grad(grad, h, U, sizes, relu):
     if not _are_for_blas(grad):
         return in_numpy(reference.simple_rnn_grad)(grad, h, U, sizes, relu)
     D = np.empty((int(sizes.sum()), U.shape[1]), U.dtype)
-    _by_rows(_simple_rnn_grad, contiguous(U.T), sizes, grad, h, D, np.array(relu))
+    _by_rows(_simple_rnn_grad, U, sizes, grad, h, D, np.array(relu), transposed=True)
     return D
 
 
@@ -92,7 +97,7 @@ def _simple_rnn(bounds, blas, U, places, z, h, relu):
             break
         state = h[after + low : after + stop]
         state[:] = z[start + low : start + stop]
-        add_product(blas, h[before + low : before + stop], U, state)
+        add_product_by(blas, h[before + low : before + stop], U, state)
         flat = state.reshape(-1)
         if relu.item():
             for j in range(flat.size):
@@ -121,7 +126,7 @@ def _simple_rnn_grad(bounds, blas, U_T, places, grad, h, D, relu):
             for j in range(y.size):
                 local[j] = of_y[j] * (one - y[j] * y[j])
         of_before = grad[before + low : before + stop]
-        add_product(blas, D[start + low : start + stop], U_T, of_before)
+        add_product_by(blas, D[start + low : start + stop], U_T, of_before)
 
 
 # ---------------------------------------------------------------- a cell
@@ -131,7 +136,7 @@ def lstm(z, U, h, c, sizes):
     if not _are_for_blas(z, h, c):
         return in_numpy(reference.lstm)(z, U, h, c, sizes)
     tanh_c = np.empty((len(z), h.shape[1]), z.dtype)
-    _by_rows(_lstm, contiguous(U), sizes, z, h, c, tanh_c)
+    _by_rows(_lstm, U, sizes, z, h, c, tanh_c)
     return tanh_c
 
 
@@ -139,20 +144,20 @@ def lstm_grad(grad, gates, tanh_c, c_before, U, sizes):
     if not _are_for_blas(grad):
         return in_numpy(reference.lstm_grad)(grad, gates, tanh_c, c_before, U, sizes)
     D = np.empty_like(gates)
-    _by_rows(_lstm_grad, contiguous(U.T), sizes, grad, gates, tanh_c, c_before, D)
+    _by_rows(_lstm_grad, U, sizes, grad, gates, tanh_c, c_before, D, transposed=True)
     return D
 
 
 @jit
 def _lstm(bounds, blas, U, places, z, h, c, tanh_c):
     low, high = bounds[0]
-    u = U.shape[0]
+    u = h.shape[1]
     for t in range(len(places)):
         start, before, after, size = places[t]
         stop = min(high, size)
         if stop <= low:
             break
-        add_product(blas, h[before + low : before + stop], U, z[start + low : start + stop])
+        add_product_by(blas, h[before + low : before + stop], U, z[start + low : start + stop])
         for r in range(low, stop):
             a = z[start + r]
             _sigmoids(a[: 2 * u])
@@ -191,7 +196,7 @@ def _next_state(o, c, tanh_c, h):
 @jit
 def _lstm_grad(bounds, blas, U_T, places, grad, gates, tanh_c, c_before, D):
     low, high = bounds[0]
-    u = U_T.shape[1]
+    u = grad.shape[1]
     of_c = np.zeros((high - low, u), D.dtype)  # C_{t+1} f_{t+1}
     for t in range(len(places) - 1, -1, -1):
         start, before, after, size = places[t]
@@ -204,7 +209,7 @@ def _lstm_grad(bounds, blas, U_T, places, grad, gates, tanh_c, c_before, D):
             _of_input_gates(C, a, d)
             _of_forget_gate(C, a[u : 2 * u], c_before[start + r], d[u : 2 * u])
         of_before = grad[before + low : before + stop]
-        add_product(blas, D[start + low : start + stop], U_T, of_before)
+        add_product_by(blas, D[start + low : start + stop], U_T, of_before)
 
 
 @inline
@@ -239,7 +244,7 @@ def gru(z, U, b_hidden, h, sizes):
     if not _are_for_blas(z, h):
         return in_numpy(reference.gru)(z, U, b_hidden, h, sizes)
     candidate = np.empty((len(z), h.shape[1]), z.dtype)
-    _by_rows(_gru, contiguous(U), sizes, z, b_hidden, h, candidate)
+    _by_rows(_gru, U, sizes, z, b_hidden, h, candidate)
     return candidate
 
 
@@ -247,14 +252,14 @@ def gru_grad(grad, gates, candidate, h_before, U, sizes):
     if not _are_for_blas(grad):
         return in_numpy(reference.gru_grad)(grad, gates, candidate, h_before, U, sizes)
     D, E = np.empty_like(gates), np.empty_like(gates)
-    _by_rows(_gru_grad, contiguous(U.T), sizes, grad, gates, candidate, h_before, D, E)
+    _by_rows(_gru_grad, U, sizes, grad, gates, candidate, h_before, D, E, transposed=True)
     return D, E
 
 
 @jit
 def _gru(bounds, blas, U, places, z, b_hidden, h, candidate):
     low, high = bounds[0]
-    u = U.shape[0]
+    u = h.shape[1]
     room = np.empty((high - low, 3 * u), z.dtype)
     for t in range(len(places)):
         start, before, after, size = places[t]
@@ -263,7 +268,7 @@ def _gru(bounds, blas, U, places, z, b_hidden, h, candidate):
             break
         product = room[: stop - low]
         product[:] = 0
-        add_product(blas, h[before + low : before + stop], U, product)
+        add_product_by(blas, h[before + low : before + stop], U, product)
         for r in range(low, stop):
             a, p, q = z[start + r], product[r - low], candidate[start + r]
             _gates_of_sums(a[: 2 * u], p)
@@ -297,7 +302,7 @@ def _mixed(gates, h_before, h):
 @jit
 def _gru_grad(bounds, blas, U_T, places, grad, gates, candidate, h_before, D, E):
     low, high = bounds[0]
-    u = U_T.shape[1]
+    u = grad.shape[1]
     for t in range(len(places) - 1, -1, -1):
         start, before, after, size = places[t]
         stop = min(high, size)
@@ -311,7 +316,7 @@ def _gru_grad(bounds, blas, U_T, places, grad, gates, candidate, h_before, D, E)
             d[: 2 * u] = e[: 2 * u]
             _add_kept(H, a[u : 2 * u], grad[before + r])
         of_before = grad[before + low : before + stop]
-        add_product(blas, E[start + low : start + stop], U_T, of_before)
+        add_product_by(blas, E[start + low : start + stop], U_T, of_before)
 
 
 @inline

@@ -147,7 +147,7 @@ def _fields(context: Any, builder: Any, kind: Any, value: Any) -> list[Any]:
     ]
 
 
-def _tile(vectors: int, by_channel: bool) -> Callable[..., Any]:
+def make_tile(vectors: int, by_channel: bool, n_rows: int = ROWS) -> Callable[..., Any]:
     """Generate the tile with so many vectors a row; ``by_channel`` multiplies vectors of A."""
 
     @intrinsic
@@ -162,8 +162,8 @@ def _tile(vectors: int, by_channel: bool) -> Callable[..., Any]:
             )
             start, start0 = begin
             add, zero = builder.add, ir.IntType(64)(0)
-            steps = [ir.IntType(64)(i) for i in range(ROWS)]
-            spots = [(i, v) for i in range(ROWS) for v in range(vectors)]
+            steps = [ir.IntType(64)(i) for i in range(n_rows)]
+            spots = [(i, v) for i in range(n_rows) for v in range(vectors)]
             row_of = [a.at(add(a0, builder.load(a_rows.at(add(row, i))))) for i in steps]
             out = [c.at(add(c0, builder.load(c_rows.at(add(c_row, i))))) for i in steps]
 
@@ -183,7 +183,7 @@ def _tile(vectors: int, by_channel: bool) -> Callable[..., Any]:
                 offset = builder.load(offsets.at(add(first, loop.index)))
                 from_b = builder.load(where_b)
                 bs = [b.load(from_b, v) for v in range(vectors)]
-                for i in range(ROWS):
+                for i in range(n_rows):
                     from_a = a.at(offset, row_of[i])
                     if not by_channel:
                         factor = a.broadcast(from_a)
@@ -203,10 +203,10 @@ def _tile(vectors: int, by_channel: bool) -> Callable[..., Any]:
     return tile
 
 
-_wide_tile = _tile(WIDE, by_channel=False)
-_narrow_tile = _tile(NARROW, by_channel=False)
-_wide_tile_by_channel = _tile(WIDE, by_channel=True)
-_narrow_tile_by_channel = _tile(NARROW, by_channel=True)
+_wide_tile = make_tile(WIDE, by_channel=False)
+_narrow_tile = make_tile(NARROW, by_channel=False)
+_wide_tile_by_channel = make_tile(WIDE, by_channel=True)
+_narrow_tile_by_channel = make_tile(NARROW, by_channel=True)
 
 
 @inline
