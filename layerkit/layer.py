@@ -19,6 +19,23 @@ from layerkit.shapes import Shape, as_shape, batch_shape
 from layerkit.summary import Summary, summarize
 from layerkit.tree import Declaration, Tree
 
+_FITTING = (
+    "layerkit.train(network, loss, optimizer, (X, y), epochs=10) trains it; "
+    "SequentialClassifier(layers).fit(X, y) is an estimator"
+)
+_FREEZING = "a layer is frozen by layer.trainable = False"
+_EDITING = "Sequential([*network.layers, Dense(2)]).build(input_shape) keeps what is built"
+_WEIGHTS = "the arrays are layer.params, all of a network's are network.flat_params"
+_ELSEWHERE = {
+    **dict.fromkeys(("fit", "compile", "train"), _FITTING),
+    **dict.fromkeys(("predict", "call", "eval"), "network.infer(X) computes outputs"),
+    **dict.fromkeys(("add", "append", "pop", "insert", "extend", "add_module"), _EDITING),
+    **dict.fromkeys(("weight", "bias", "weights", "kernel", "coefs_", "parameters"), _WEIGHTS),
+    **dict.fromkeys(("get_weights", "set_weights", "state_dict", "load_state_dict"), _WEIGHTS),
+    "zero_grad": "backward overwrites the gradients, there is nothing to zero",
+    "to": "build(input_shape, dtype=np.float64) chooses the dtype; layerkit computes on the CPU",
+}
+
 
 class Layer(Tree):
     r"""Base class of all layers: a function with parameters and its own derivative.
@@ -359,6 +376,21 @@ class Layer(Tree):
         return self.auto_initializer() if initializer == "auto" else initializer
 
     # ---------------------------------------------------------------- in use
+
+    def __getattr__(self, name: str) -> Any:
+        """Say of a name that other libraries have what it is here."""
+        if name in _ELSEWHERE:
+            raise AttributeError(f"{type(self).__name__} has no {name}: {_ELSEWHERE[name]}")
+        return object.__getattribute__(self, name)  # raises what it has raised
+
+    @property
+    def requires_grad(self) -> bool:
+        """There is none; who sets it would freeze nothing."""
+        raise AttributeError(_FREEZING)
+
+    @requires_grad.setter
+    def requires_grad(self, flag: bool) -> None:
+        raise AttributeError(f"in {self.where}: {_FREEZING}")
 
     @cached_property  # called only while no forward has set the attribute
     def cache(self) -> Any:

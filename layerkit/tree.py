@@ -22,17 +22,36 @@ from layerkit.building import (
     map_layers,
     widest_dtype,
 )
-from layerkit.edits import (
-    ClosedDict,
-    opened,
-    renamed_settled,
-    settled_by_build,
-    watch_hyper_parameters,
-)
+from layerkit.edits import ClosedDict, opened, watch_hyper_parameters
 from layerkit.initializers import Initializer
 from layerkit.parameters import Parameterized, is_flag
 from layerkit.seeds import as_seed_sequence, with_plain_seed, with_seed
 from layerkit.shapes import Shape, Slot, as_shape
+
+_ANOTHER = (
+    "Sequential(network.layers).build(input_shape, dtype=dtype) is a network with the same weights"
+)
+_HOW_TO_SETTLE = {"name": 'names are given in a list, Sequential([("hidden", Dense(8)), ...])'}
+_SETTLED = ("path", "name", "input_shape", "output_shape", "dtype", "follower_init")
+
+
+def _settled_by_build(name: str) -> Any:
+    """An attribute that whoever builds a layer gives it; once it is built it can only be read."""
+
+    def settle(layer: Any, value: Any) -> None:
+        if layer._own_params is not None:
+            raise AttributeError(
+                f"in {layer.where}: {name} is settled when the network is built, and nobody else "
+                f"would hear of another: {_HOW_TO_SETTLE.get(name, _ANOTHER)}"
+            )
+        vars(layer)[f"_{name}"] = value
+
+    return property(attrgetter(f"_{name}"), settle)
+
+
+def _renamed_settled(state: dict[str, Any]) -> dict[str, Any]:
+    """Return what a pickle holds, of a version too that kept these under their bare names."""
+    return {f"_{name}" if name in _SETTLED else name: value for name, value in state.items()}
 
 
 class Declaration(NamedTuple):
@@ -53,12 +72,12 @@ class Tree(Parameterized):
     """
 
     # The state of a built layer. Class-level defaults: a subclass needs no super().__init__().
-    path: str = settled_by_build("path")
-    name: str = settled_by_build("name")
-    input_shape: Shape = settled_by_build("input_shape")
-    output_shape: Shape = settled_by_build("output_shape")
-    dtype: np.dtype = settled_by_build("dtype")
-    follower_init: Initializer | None = settled_by_build("follower_init")
+    path: str = _settled_by_build("path")
+    name: str = _settled_by_build("name")
+    input_shape: Shape = _settled_by_build("input_shape")
+    output_shape: Shape = _settled_by_build("output_shape")
+    dtype: np.dtype = _settled_by_build("dtype")
+    follower_init: Initializer | None = _settled_by_build("follower_init")
     _path = _name = ""
     _input_shape = _output_shape = _dtype = _follower_init = None
     may_be_stateful: bool = True  # as a part of its container
@@ -241,7 +260,13 @@ class Tree(Parameterized):
         rng = np.random.default_rng(seed)
         for name, declared in self._declared.items():
             assert declared.initializer is not None
-            value = np.asarray(declared.initializer(declared.shape, rng))
+            try:
+                value = np.asarray(declared.initializer(declared.shape, rng))
+            except TypeError as error:
+                raise TypeError(
+                    f"in {self.where}: the initializer of {name} must be a function (shape, rng) "
+                    f"-> array, such as initializers.zeros, got {declared.initializer!r}: {error}"
+                ) from error
             if value.shape != declared.shape:
                 raise ValueError(
                     f"in {self.where}: the initializer of {name} must return {declared.shape}, "
@@ -404,7 +429,7 @@ class Tree(Parameterized):
         return with_plain_seed(kept)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(renamed_settled(with_seed(state)))
+        self.__dict__.update(_renamed_settled(with_seed(state)))
         if self._own_params is not None:  # views do not survive a copy; new vectors, same values
             self._bind(self.dtype)
 

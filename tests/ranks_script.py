@@ -25,14 +25,14 @@ def rows(n=48, dtype=np.float64, seed=0):
     return X, np.sin(X[:, :2]).astype(dtype), rng.random(n) + 0.5
 
 
-def network(dtype=np.float64):
-    return Sequential([Dense(7), Tanh(), Dense(2)]).build(5, random_state=3, dtype=dtype)
+def network(dtype=np.float64, seed=3):
+    return Sequential([Dense(7), Tanh(), Dense(2)]).build(5, random_state=seed, dtype=dtype)
 
 
-def same_rows(dtype=np.float64, optimizer=Adam, weighted=False, **options):
+def same_rows(dtype=np.float64, optimizer=Adam, weighted=False, seed=3, **options):
     """All ranks are given all rows."""
     X, y, weight = rows(dtype=dtype)
-    net, data = network(dtype), (X, y, weight) if weighted else (X, y)
+    net, data = network(dtype, seed), (X, y, weight) if weighted else (X, y)
     known = {"epochs": 4, "batch_size": 16, "random_state": 1, "communicator": WORLD} | options
     history = train(net, MeanSquaredError(), optimizer(), data, **known)
     return net.flat_params, history["loss"]
@@ -160,6 +160,7 @@ TASKS = {
     "weights": lambda: same_rows(weighted=True),
     "L-BFGS": lambda: same_rows(optimizer=LBFGS),
     "odd batches": lambda: same_rows(batch_size=7),
+    "weights of their own": lambda: same_rows(seed=RANK),
     "shares": shares,
     "weighted shares": lambda: shares(weighted=True),
     "a rank without rows": lambda: shares(rank_without_rows=True, batch_size=12),

@@ -72,7 +72,10 @@ def test_a_regressor_from_sklearn_and_back(targets, loss):
     assert ours.history_["validation_score"].tolist() == mlp.validation_scores_
     for name in ("validation_scores_", "best_validation_score_", "best_loss_", "n_iter_", "t_"):
         assert getattr(ours, name) == getattr(mlp, name)
-    for model in (ours, to_sklearn(ours)):
+    back = to_sklearn(ours)
+    for name in ("validation_scores_", "best_validation_score_", "best_loss_", "n_iter_", "t_"):
+        assert getattr(back, name) == getattr(mlp, name), name
+    for model in (ours, back):
         np.testing.assert_allclose(model.predict(DX), mlp.predict(DX), rtol=1e-9)
         assert model.score(DX, y) == pytest.approx(mlp.score(DX, y))
 

@@ -437,3 +437,20 @@ def test_many_layers(n_layers, tmp_path):
     members[archive.TREE] = json.dumps(tree).encode()
     loaded = try_to_load(sealed(list(members.items())), tmp_path / "fuzzed.npz")
     assert (loaded is not None) == (n_layers < 2000)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [["a b", "a_b", "a?b"], ["tree.json", "tree_json"], ["x" * 300 + "1", "x" * 300 + "2"]],
+    ids=["odd letters", "the tree's own", "long"],
+)
+def test_arrays_whose_names_would_be_one_stay_apart(keys, tmp_path):
+    from layerkit import archive
+
+    assert archive.TREE == "tree.json"
+    tree = {key: np.arange(i, i + 3.0) for i, key in enumerate(keys)}
+    archive.write(tmp_path / "file", tree)
+    found = archive.read(tmp_path / "file")
+    assert list(found) == keys
+    for i, key in enumerate(keys):
+        np.testing.assert_array_equal(found[key], np.arange(i, i + 3.0))

@@ -1,5 +1,7 @@
 """What people bring from other libraries, and data that are no numbers, meet a clear sentence."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from sklearn.model_selection import GridSearchCV
 
 from layerkit import (
     Columns,
+    Conv2D,
     Dense,
     Layer,
     MLPRegressor,
@@ -16,6 +19,7 @@ from layerkit import (
     SequentialClassifier,
     SequentialRegressor,
     initializers,
+    schedules,
 )
 from layerkit.losses import CategoricalCrossEntropy, MeanSquaredError
 from layerkit.optimizers import LBFGS, Adam
@@ -255,3 +259,77 @@ def test_trainable_is_true_or_false(flag):
     assert layer.trainable and layer[0].trainable
     layer.trainable = np.False_
     assert layer[0].trainable is False
+
+
+# ---------------------------------------------------------------- what a network is asked for
+
+ELSEWHERE = {
+    "network.infer": ("predict", "call", "eval"),
+    "layerkit.train": ("fit", "compile", "train"),
+    "keeps what is built": ("add", "append", "pop", "insert", "extend", "add_module"),
+    "layer.params": ("weight", "bias", "weights", "kernel", "coefs_", "parameters", "state_dict"),
+    "network.flat_params": ("get_weights", "set_weights", "load_state_dict"),
+    "nothing to zero": ("zero_grad",),
+    "chooses the dtype": ("to",),
+    "layer.trainable = False": ("requires_grad",),
+}
+
+
+@pytest.mark.parametrize("built", [True, False], ids=["built", "new"])
+@pytest.mark.parametrize("told", ELSEWHERE)
+def test_names_of_other_libraries_say_what_they_are_called_here(told, built):
+    network = Sequential([Dense(2), ReLU()])
+    if built:
+        network.build(3)
+    for name in ELSEWHERE[told]:
+        for layer in (network, network[0]):
+            with pytest.raises(AttributeError, match=re.escape(told)):
+                getattr(layer, name)
+            assert not hasattr(layer, name)
+
+
+def test_freezing_by_another_name_is_refused_as_it_would_freeze_nothing():
+    layer = Dense(2).build(3)
+    with pytest.raises(AttributeError, match=r"in Dense\(units=2\): .*layer.trainable = False"):
+        layer.requires_grad = False
+    assert layer.trainable
+
+
+@pytest.mark.parametrize("name", ["flat_params", "flat_grads", "nothing", "_nothing"])
+def test_what_an_attribute_raised_itself_is_what_comes(name):
+    part = Sequential([Dense(2), ReLU()]).build(3)[0]
+    told = "only the root of a tree has flat" if "flat" in name else f"no attribute '{name}'"
+    with pytest.raises(AttributeError, match=told):
+        getattr(part, name)
+
+
+ONCE_ONLY = {
+    "generator": lambda: (Dense(2) for _ in range(2)),
+    "map": lambda: map(Dense, (2, 3)),
+    "iterator": lambda: iter([Dense(2)]),
+}
+
+
+@pytest.mark.parametrize("kind", ONCE_ONLY)
+def test_layers_that_can_be_read_only_once_are_no_list(kind):
+    with pytest.raises(TypeError, match="layers must be a list of layers, got <"):
+        Sequential(ONCE_ONLY[kind]()).build(3)
+
+
+@pytest.mark.parametrize("function", [np.zeros, np.ones, max, len], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("make", [Dense, lambda **k: Conv2D(2, 1, **k)], ids=["Dense", "Conv2D"])
+def test_a_function_that_is_no_initializer_is_named(make, function):
+    layer = Dense(2, initializer=function) if make is Dense else make(initializer=function)
+    told = r"in (Dense|Conv2D)\(.*: the initializer of [WK]\w* must be a function \(shape, rng\)"
+    with pytest.raises(TypeError, match=told):
+        layer.build(3 if make is Dense else (4, 4, 1))
+    assert not layer.is_built
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay"])
+@pytest.mark.parametrize("kind", [schedules.CosineDecay, schedules.Constant, np.float64, int])
+def test_a_class_is_no_schedule(name, kind):
+    optimizer, params = Adam(**{name: kind}), np.ones(3)
+    with pytest.raises(ValueError, match=f"{name} must be a finite number >= 0 or a schedule"):
+        optimizer.step(params, np.ones(3))
+    assert params.tolist() == [1, 1, 1]

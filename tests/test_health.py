@@ -56,7 +56,14 @@ from layerkit.inspection.diagnosis.probes import best_constant
 from layerkit.inspection.diagnosis.report import _by_cause, _explained
 from layerkit.inspection.diagnosis.statistics import Moments, Recorder
 from layerkit.inspection.diagnosis.subject import Rows
-from layerkit.losses import Focal, Huber, Poisson, SquaredHinge
+from layerkit.losses import (
+    BinaryCrossEntropy,
+    CategoricalCrossEntropy,
+    Focal,
+    Huber,
+    Poisson,
+    SquaredHinge,
+)
 from layerkit.optimizers import LBFGS, SGD, Adam
 from layerkit.training import train
 
@@ -651,3 +658,51 @@ def test_batch_norm_on_rows_sorted_by_class_raises_no_alarm():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(X, y)
     assert "no problem found" in str(health(model, X, y))
+
+
+class Squashing(Layer):
+    """A sigmoid of somebody's own, without parameters."""
+
+    def forward(self, x, training=False):
+        self.cache = 1 / (1 + np.exp(-x))
+        return self.cache
+
+    def backward(self, grad_output):
+        return grad_output * self.cache * (1 - self.cache)
+
+
+def test_a_sigmoid_of_ones_own_before_a_loss_that_applies_one_is_found():
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    y = (X[:, 0] > 0).astype(int)
+    network = Sequential([Dense(8), ReLU(), Dense(1), Squashing()]).build(3, random_state=0)
+    report = health(network, X, y, loss=BinaryCrossEntropy())
+    assert report.verdicts[0].name == "sigmoid applied twice"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf], ids=str)
+@pytest.mark.parametrize("rows", [[3], [0, 7, 199]], ids=["one", "three"])
+@pytest.mark.parametrize("make", [np.asarray, sp.csr_array], ids=["dense", "sparse"])
+def test_rows_that_are_not_finite_are_counted_in_every_form(make, rows, bad):
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    y = (X[:, 0] > 0).astype(int)
+    X[rows, 1] = bad
+    verdict = health(Sequential([Dense(2)]), make(X), y, loss=CategoricalCrossEntropy()).verdicts[0]
+    assert verdict.name == "non-finite origin"
+    assert re.search(rf"\b{len(rows)} of 200 rows", verdict.evidence), verdict
+
+
+@pytest.mark.parametrize("size, taken", [(1, False), (2, True), (3, True), (4, False)])
+def test_validation_data_is_a_pair_or_has_weights_too(size, taken):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    y = (X[:, 0] > 0).astype(int)
+    network = Sequential([Dense(2)]).build(3, random_state=0)
+    held_out = (X, y, np.ones(60), np.ones(60))[:size]
+
+    def call():
+        health(network, X, y, loss=CategoricalCrossEntropy(), validation_data=held_out)
+
+    if taken:
+        call()
+    else:
+        with pytest.raises(ValueError, match=r"validation_data must be None, \(X, y\) or"):
+            call()

@@ -480,5 +480,5 @@ def test_gradient_descent_may_be_written_as_in_the_textbook():
     network.flat_params -= 0.1 * network.flat_grads
     assert network.flat_params is vector
     np.testing.assert_array_equal(vector, before - np.float32(0.1) * network.flat_grads)
-    with pytest.raises(ValueError, match="broadcast"):
+    with pytest.raises(ValueError, match="flat_params takes"):
         network.flat_params = np.ones(5)

@@ -44,7 +44,8 @@ def results(task, folder, n_ranks):
 
 
 EQUAL = ("same rows", "shares", "float32", "weights", "weighted shares", "L-BFGS", "odd batches",
-         "a rank without rows", "streamed", "estimator", "early stopping")  # fmt: skip
+         "a rank without rows", "streamed", "estimator", "early stopping",
+         "weights of their own")  # fmt: skip
 
 
 @needs_mpi

@@ -14,9 +14,11 @@ from sklearn.preprocessing import StandardScaler
 
 import layerkit as lk
 from layerkit import (
+    GRU,
     BatchNorm,
     Columns,
     Concat,
+    Conv2D,
     Dense,
     MLPClassifier,
     ReLU,
@@ -465,3 +467,20 @@ def test_the_record_of_an_adopted_network_is_empty():
     assert isinstance(model.history_, History) and len(model.history_) == 0
     assert (model.n_iter_, model.best_iter_, model.loss_curve_) == (0, 0, [])
     assert repr(clone(model)) == repr(model)
+
+
+PER_STEP = [
+    (lambda k: [GRU(4, return_sequences=True), Dense(k)], (None, 5)),
+    (lambda k: [GRU(4, return_sequences=True), Dense(k)], (7, 5)),
+    (lambda k: [Conv2D(k, 3)], (8, 8, 1)),
+]
+
+
+@pytest.mark.parametrize("kind", [SequentialClassifier, SequentialRegressor])
+@pytest.mark.parametrize("outputs", [1, 2, 3])
+@pytest.mark.parametrize("layers, shape", PER_STEP, ids=["any time", "seven steps", "images"])
+def test_a_network_of_outputs_of_more_axes_is_refused_by_its_shape(layers, shape, outputs, kind):
+    network = Sequential(layers(outputs)).build(shape)
+    told = r"network must give one row of outputs a sample, got one that gives \(n_samples, "
+    with pytest.raises(ValueError, match=told):
+        kind.from_network(network)

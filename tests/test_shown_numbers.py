@@ -154,3 +154,38 @@ def test_shares_in_a_histogram_are_counted(rng):
         f"zero: {np.mean(y == 0):.1%}",
         "not finite: 7.5%",
     ]
+
+
+# ---------------------------------------------------------------- colours and sentences
+
+
+@pytest.mark.parametrize("highest, logarithmic", [(9.9, False), (10.0, False), (10.1, True)])
+def test_losses_of_more_than_one_order_of_magnitude_are_coloured_by_their_logarithm(
+    highest, logarithmic
+):
+    colors = pytest.importorskip("matplotlib.colors")
+    from layerkit.inspection.displays import LossSurfaceDisplay
+
+    display = LossSurfaceDisplay([0, 1, 2], [0, 1], [[1, 2, 3], [4, 5, highest]]).plot()
+    norms = {type(c.norm) for c in display.axes_.flat[0].collections}
+    assert (colors.LogNorm in norms) == logarithmic
+
+
+def test_a_class_is_introduced_by_its_first_sentence_and_its_first_reference():
+    from layerkit.inspection.catalogue.entry import said_of
+
+    class Said:
+        """Do one thing,
+        and do it well.
+
+        More is said here.
+
+        References
+        ----------
+        Somebody, "Somewhere",
+        1999.
+
+        Another, 2000.
+        """
+
+    assert said_of(Said) == ("Do one thing, and do it well.", 'Somebody, "Somewhere", 1999')

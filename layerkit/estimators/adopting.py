@@ -82,4 +82,12 @@ def _n_outputs(network: Any) -> int:
             f"network must be built, with the weights that it learned, got {network!r}: an "
             "estimator of its own fits it"
         )
-    return int(network.output_shape[0]) if network.output_shape else 1
+    shape = network.output_shape
+    if len(shape) > 1:
+        raise ValueError(
+            f"network must give one row of outputs a sample, got one that gives "
+            f"{batch_shape(shape)}: end it in LastStep(), Flatten() or a global pooling; an "
+            "estimator for targets of every step fits it, SequentialRegressor([network], head=None)"
+            ".fit(X, y) with lists of arrays"
+        )
+    return int(shape[0]) if shape else 1

@@ -168,7 +168,7 @@ class Sequential(Layer):
 
 def check_list(name: str, given: Any, of: str = "layers") -> None:
     """Refuse what is no list in the parameter ``name``, which must be one of ``of``."""
-    if not np.iterable(given) or isinstance(given, str | dict):
+    if not np.iterable(given) or isinstance(given, str | dict | Iterator):
         raise TypeError(f"{name} must be a list of {of}, got {given!r}{if_class(given)}")
 
 

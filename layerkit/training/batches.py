@@ -109,6 +109,16 @@ class ArrayBatches(Table):
         """Some ten thousand rows, evenly spaced."""
         return take(self.X, slice(None, None, max(self.X.shape[0] // 10_000, 1)))
 
+    @property
+    def looks_finite(self) -> bool:
+        """Whether the sum of X is finite, which tells at once; a memory map is not read for it."""
+        X = self.X
+        if mapping_of(X) is not None:
+            return True
+        values = X if type(X) is np.ndarray else X.data if hasattr(X, "tocsr") else numbers(X)
+        with np.errstate(over="ignore"):
+            return values.dtype.kind != "f" or bool(np.isfinite(values.sum()))
+
     def __len__(self) -> int:
         return len(self.bounds)
 

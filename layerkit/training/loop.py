@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from math import isfinite
 from typing import Any
 
@@ -18,7 +19,7 @@ from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import check_arguments, if_class, is_flag, is_number, is_size
 from layerkit.seeds import as_seed_sequence
 from layerkit.sequences import numbers
-from layerkit.training.batches import ArrayBatches, as_batches, mapping_of
+from layerkit.training.batches import ArrayBatches, as_batches
 from layerkit.training.checkpoint import Checkpoint, as_checkpoint
 from layerkit.training.epochs import Epochs
 from layerkit.training.finite import refuse_nonfinite
@@ -216,9 +217,8 @@ def train(
         if layer.stateful:
             batches.check_order(layer.where)
     validation = None if validation_data is None else as_batches(validation_data, 1024)
-    for rows, name in ((batches, "X"), (validation, "X of validation_data")):
-        if isinstance(rows, ArrayBatches) and mapping_of(rows.X) is None:
-            refuse_nonfinite(network, rows.X, name)
+    check = partial(_check_rows, network, batches, validation)
+    ranks.agree(check) if ranks else check()
     reseeds = random_state is not None
     _make_ready(network, batches, init_seed, noise_seed, reseeds, ranks)
     batches.shape_targets(loss, network)
@@ -258,6 +258,13 @@ def train(
             bar.close()
         run.end()
     return state.history
+
+
+def _check_rows(network: Layer, batches: Any, validation: Any) -> None:
+    """Refuse rows in memory that are not finite; others are seen when they come."""
+    for rows, name in ((batches, "X"), (validation, "X of validation_data")):
+        if isinstance(rows, ArrayBatches) and not rows.looks_finite:
+            refuse_nonfinite(network, rows.X, name)
 
 
 def _make_ready(
