@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
 from layerkit import (
     BatchNorm,
@@ -19,11 +20,13 @@ from layerkit import (
     SequentialClassifier,
     SequentialRegressor,
     TabularClassifier,
+    TabularRegressor,
     Tanh,
     check_gradients,
 )
 from layerkit.distributed import data_parallel
 from layerkit.distributed.partitions import Partitions
+from layerkit.estimators import TableEncoder
 from layerkit.inspection import HealthMonitor, health
 from layerkit.losses import GaussianNLL, MeanSquaredError
 from layerkit.optimizers import SGD
@@ -158,6 +161,54 @@ def test_warm_start_and_partial_fit_go_on(client):
         many.partial_fit(collection(X), collection(LABELS))
     assert many.n_iter_ == 5
     np.testing.assert_allclose(many.network_.flat_params, one.network_.flat_params, atol=1e-12)
+
+
+TABLE = pd.DataFrame(X, columns=list("abcd"))
+
+
+def frame(table, npartitions=3):
+    return dd.from_pandas(table, npartitions=npartitions)
+
+
+def of_unknown_length(array):
+    return collection(array)[collection(np.ones(240, bool))]
+
+
+def mixed_dtypes():
+    return da.concatenate([da.from_array(X[:120].astype(np.float32)), da.from_array(X[120:])])
+
+
+PLACED = {
+    "unknown lengths": (of_unknown_length(X), of_unknown_length(LABELS)),
+    "array of a frame": (frame(TABLE).to_dask_array(), frame(pd.Series(LABELS))),
+    "array and Series": (collection(X, (80, 80, 80)), frame(pd.Series(LABELS))),
+    "first partition empty": (collection(X, (0, 120, 120)), collection(LABELS, (0, 120, 120))),
+    "one partition": (collection(X, (240,)), collection(LABELS, (240,))),
+    "many partitions": (collection(X, (8,) * 30), collection(LABELS, (8,) * 30)),
+    "columns cut": (da.from_array(X, chunks=(80, 3)), collection(LABELS, (80, 80, 80))),
+    "mixed dtypes": (mixed_dtypes(), collection(LABELS, (120, 120))),
+    "categories": (frame(TABLE), frame(pd.Series(LABELS).astype("category"))),
+    "a table of one target": (frame(TABLE), frame(pd.DataFrame({"y": LABELS}))),
+    "booleans": (collection(X), collection(LABELS == "red")),
+    "columns of many dtypes": (
+        frame(
+            TABLE.assign(a=TABLE.a > 0, b=(3 * TABLE.b).astype(int), c=TABLE.c.astype("Float64"))
+        ),
+        frame(pd.Series(LABELS)),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PLACED)
+def test_however_rows_are_cut_and_typed(case, client):
+    lazy_X, lazy_y = PLACED[case]
+    rows, y = dask.compute(lazy_X, lazy_y, scheduler="sync")
+    one = classifier().fit(rows, np.ravel(np.asarray(y)))
+    with data_parallel(client, sync_every=1):
+        many = classifier().fit(lazy_X, lazy_y)
+    np.testing.assert_allclose(many.network_.flat_params, one.network_.flat_params, atol=1e-10)
+    found = many.predict(lazy_X).compute(scheduler="sync")
+    np.testing.assert_array_equal(found, one.predict(rows))
 
 
 # ---------------------------------------------------------------- local SGD, noise, statistics
@@ -298,7 +349,81 @@ def test_predictions_of_tables_with_an_empty_partition():
         np.testing.assert_array_equal(found.compute(scheduler="sync"), wanted)
 
 
+MIXED = TABLE.assign(
+    colour=np.where(np.arange(240) % 9 == 0, None, LABELS),
+    day=pd.Timestamp("2026-01-31") + pd.to_timedelta(np.arange(240), "D"),
+)
+TABLES = {"numbers": TABLE, "text and dates": MIXED}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_tables_of_anything_are_predicted_and_encoded_lazily(table):
+    table = TABLES[table]
+    lazy, options = frame(table), {"max_iter": 2, "random_state": 0}
+    classes = TabularClassifier.quick(**options).fit(table, LABELS)
+    numbers = TabularRegressor.quick(loss=GaussianNLL(), **options).fit(table, NUMBERS)
+    calls = [
+        *(classes.predict, classes.predict_proba, classes.predict_log_proba, numbers.predict),
+        TableEncoder().fit(table).transform,
+    ]
+    for call in calls:
+        found, wanted = call(lazy), call(table)
+        assert isinstance(found, da.Array) and found.dtype == wanted.dtype
+        np.testing.assert_array_equal(found.compute(scheduler="sync"), wanted)
+    for found, wanted in zip(
+        numbers.predict(lazy, return_std=True), numbers.predict(table, return_std=True), strict=True
+    ):
+        np.testing.assert_array_equal(found.compute(scheduler="sync"), wanted)
+
+
+def test_a_table_encoded_lazily_is_trained_on(client):
+    features = TableEncoder(clip=None).fit(MIXED[:100]).transform(frame(MIXED))
+    with data_parallel(client, sync_every=1):
+        many = classifier().fit(features, frame(pd.Series(LABELS)))
+    one = classifier().fit(features.compute(scheduler="sync"), LABELS)
+    np.testing.assert_allclose(many.network_.flat_params, one.network_.flat_params, atol=1e-12)
+
+
+# ---------------------------------------------------------------- partition by partition
+
+
+def incrementally(model, X, y, **first):
+    """Do what dask-ml's `Incremental` does: clone, then partial_fit of block after block."""
+    model = clone(model)
+    for x, target in zip(X.blocks, y.blocks, strict=True):
+        model.partial_fit(*dask.compute(x, target, scheduler="sync"), **first)
+    return model
+
+
+INCREMENTAL = {
+    "SequentialClassifier": (lambda: classifier(), LABELS),
+    "SequentialRegressor": (lambda: regressor(), NUMBERS),
+    "MLPClassifier": (lambda: mlp(), LABELS),
+    "MLPRegressor": (lambda: mlp(MLPRegressor), NUMBERS),
+}
+
+
+@pytest.mark.parametrize("name", INCREMENTAL)
+def test_dask_ml_can_fit_block_by_block(name):
+    make, y = INCREMENTAL[name]
+    blocks = collection(X, (80, 80, 80)), collection(y, (80, 80, 80))
+    first = {"classes": np.unique(LABELS)} if y is LABELS else {}
+    wanted = incrementally(make(), *blocks, **first)
+    assert clone(wanted).get_params().keys() == make().get_params().keys()
+    assert len(wanted.history_) == 3
+    wrappers = pytest.importorskip("dask_ml.wrappers")
+    wrapped = wrappers.Incremental(make(), shuffle_blocks=False)
+    with dask.config.set(scheduler="sync"):
+        found = wrapped.fit(*blocks, **first).estimator_
+    np.testing.assert_array_equal(found.network_.flat_params, wanted.network_.flat_params)
+
+
 # ---------------------------------------------------------------- wrong use
+
+
+def missing_label():
+    labels = pd.Series(np.where(np.arange(240) == 100, None, LABELS))
+    return frame(TABLE), frame(labels)
 
 
 def nan_in_one_partition():
@@ -330,6 +455,33 @@ WRONG = {
         ValueError,
         "X has no rows",
     ),
+    "a label missing": (missing_label, ValueError, "partition 1: Input .*contains NaN"),
+    "delayed": (
+        lambda: (dask.delayed(X), collection(LABELS)),
+        TypeError,
+        "X must be a Dask array.*Delayed",
+    ),
+    "y missing": (lambda: (collection(X), None), TypeError, "y must be a Dask array.*NoneType"),
+    "weights in memory": (
+        lambda: (collection(X), collection(LABELS), WEIGHT),
+        TypeError,
+        "sample_weight must be a Dask array.*ndarray",
+    ),
+    "text": (
+        lambda: (frame(TABLE.assign(a=LABELS)), frame(pd.Series(LABELS))),
+        ValueError,
+        "X: column 'a' holds no numbers",
+    ),
+    "y_val in memory": (
+        lambda: (collection(X), collection(LABELS), None, collection(X), LABELS),
+        TypeError,
+        "X_val and y_val must both be Dask collections or both in memory",
+    ),
+    "X_val in memory": (
+        lambda: (collection(X), collection(LABELS), None, X, collection(LABELS)),
+        TypeError,
+        "X_val and y_val must both be Dask collections or both in memory",
+    ),
     "negative weight": (
         lambda: (collection(X), collection(LABELS), collection(-WEIGHT)),
         ValueError,
@@ -360,8 +512,13 @@ def test_wrong_use_is_refused(client, monkeypatch):
         data_parallel(client, sync_every=0).__enter__()
     with pytest.raises(ValueError, match="sync_every=3 is for a Dask client"):
         data_parallel("all", sync_every=3).__enter__()
-    with pytest.raises(TypeError, match=r"TabularClassifier fits tables in memory.*compute"):
-        TabularClassifier().fit(*data)
+    with data_parallel(client), pytest.raises(ValueError, match="L-BFGS needs all rows at once"):
+        mlp(solver="lbfgs").fit(*data)
+    for given in (data, (X, data[1]), (X, LABELS, collection(WEIGHT)), (X, LABELS, None, *data)):
+        with pytest.raises(TypeError, match=r"TabularClassifier fits tables in memory.*compute"):
+            TabularClassifier().fit(*given)
+    with pytest.raises(TypeError, match="TableEncoder fits tables in memory"):
+        TableEncoder().fit(data[0])
     with data_parallel(client), pytest.raises(ValueError, match="groups are for arrays"):
         classifier().fit(*data, groups=LABELS)
     monkeypatch.setattr(Partitions, "version", "0.0.1")
@@ -379,12 +536,15 @@ def test_no_client_and_no_workers_are_said():
         with pytest.raises(RuntimeError, match="needs a client: `from distributed import Client`"):
             classifier().fit(*data)
         cluster = distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0")
-        with (
-            cluster,
-            distributed.Client(cluster),
-            pytest.raises(RuntimeError, match="has no workers"),
-        ):
-            classifier().fit(*data)
+        with cluster, distributed.Client(cluster) as client:
+            with pytest.raises(RuntimeError, match="has no workers"):
+                classifier().fit(*data)
+            client.close()
+            with (
+                data_parallel(client),
+                pytest.raises(RuntimeError, match=r"a client that is connected.*closed"),
+            ):
+                classifier().fit(*data)
 
 
 # ---------------------------------------------------------------- where rows in memory are needed

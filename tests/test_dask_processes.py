@@ -29,6 +29,8 @@ from layerkit import (
     TabularRegressor,
 )
 from layerkit.distributed import data_parallel
+from layerkit.distributed.partitions import Partitions
+from layerkit.distributed.workers import Workers
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -113,6 +115,46 @@ def test_a_killed_worker_is_survived(after, sync_every, client):
         assert np.isfinite(found.network_.flat_params).all() and len(found.history_) == 5
     history = found.history_
     assert history["repeated"].any() or (history["workers"] < 2).any() or after > 5
+
+
+def kill_one(client, after=0.0):
+    pid = next(iter(client.run(os.getpid).values()))
+    threading.Timer(after, os.kill, (pid, signal.SIGKILL)).start()
+
+
+def kill_in(phase, client, monkeypatch):
+    """Let a worker be killed when a fit is in a phase, once."""
+    home, name = {
+        "the first pass": (Partitions, "each"),
+        "placing": (Partitions, "place"),
+        "validation": (Workers, "infer_all"),
+        "the last round": (Workers, "_together"),
+    }[phase]
+    original, calls = getattr(home, name), []
+
+    def disturbed(*args):
+        calls.append(phase)
+        if len(calls) == (30 if phase == "the last round" else 1):
+            kill_one(client, 0.01)
+        return original(*args)
+
+    monkeypatch.setattr(home, name, disturbed)
+
+
+@pytest.mark.parametrize("phase", ["the first pass", "placing", "validation", "the last round"])
+def test_a_worker_may_be_killed_in_any_phase(phase, client, monkeypatch):
+    """Of 30 rounds: 480 rows to learn from in batches of 80, five epochs."""
+    options = {"early_stopping": True, "validation_fraction": 0.2, "batch_size": 80}
+    client.wait_for_workers(2, timeout=60)
+    wanted = fit(client, **options)
+    client.wait_for_workers(2, timeout=60)
+    with monkeypatch.context() as patched:
+        kill_in(phase, client, patched)
+        found = fit(client, **options)
+    np.testing.assert_allclose(
+        found.network_.flat_params, wanted.network_.flat_params, rtol=0, atol=1e-12
+    )
+    np.testing.assert_allclose(found.validation_scores_, wanted.validation_scores_, rtol=1e-12)
 
 
 SEQUENTIAL = {"layers": [("hidden", Dense(4)), ReLU()], "max_iter": 2}

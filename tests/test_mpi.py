@@ -114,9 +114,10 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on_bit_by_bit(tmp_path):
 
 @needs_mpi
 @slow
-def test_the_example_of_the_guide_runs(tmp_path):
+@pytest.mark.parametrize("which", [0, 1], ids=["same rows", "shares"])
+def test_the_examples_of_the_guide_run(which, tmp_path):
     page = (SCRIPT.parents[1] / "docs" / "guide" / "machines.md").read_text(encoding="utf-8")
-    example = next(c for c in re.findall(r"```py\n(.*?)```", page, re.DOTALL) if "COMM_WORLD" in c)
+    example = re.findall(r"```py\n(.*?)```", page, re.DOTALL)[which]
     (tmp_path / "script.py").write_text(example, encoding="utf-8")
     command = [MPIEXEC, "-n", "2", sys.executable, "script.py"]
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}

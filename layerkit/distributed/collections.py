@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 
-def each_partition(function: Callable[[Any], Any], X: Any) -> Any:
+def each_partition(function: Callable[[Any], Any], X: Any, blank: float = 0.0) -> Any:
     """Return what a function makes of the rows of each partition, when it is asked for.
 
     Parameters
@@ -18,12 +18,14 @@ def each_partition(function: Callable[[Any], Any], X: Any) -> Any:
     function : callable (rows) -> ndarray, or list or tuple of ndarray
         With a row for each row, of at least one row.
     X : dask array or DataFrame
+    blank : float
+        What stands in the row by which one sees of what dtype and shape the results are.
 
     Returns
     -------
     results : dask array, or list or tuple of dask array
     """
-    example = function(_one_row(X))
+    example = function(_one_row(X, blank))
     if isinstance(example, list | tuple):
         parts = [_lazily(_Item(function, i), X, one) for i, one in enumerate(example)]
         return type(example)(parts)
@@ -89,9 +91,9 @@ def whole_rows(X: Any) -> Any:
     return X.rechunk(dict.fromkeys(cut, -1)) if cut else X
 
 
-def _one_row(X: Any) -> Any:
+def _one_row(X: Any, blank: float) -> Any:
     if not hasattr(X, "columns"):
-        return np.zeros((1, *X.shape[1:]), X.dtype)
+        return np.full((1, *X.shape[1:]), blank if X.dtype == object else 0, X.dtype)
     import pandas as pd
 
-    return pd.DataFrame(np.zeros((1, len(X.columns))), columns=X.columns)
+    return pd.DataFrame(np.full((1, len(X.columns)), blank), columns=X.columns)

@@ -87,6 +87,11 @@ class Partitions:
 
     def workers(self) -> list[str]:
         """Return the addresses of the workers there are now."""
+        if self.client.status != "running" or self.client.asynchronous:
+            raise RuntimeError(
+                f"fit needs a client that is connected and not asynchronous, got {self.client!r} "
+                f"({self.client.status}): Client(address)"
+            )
         found = sorted(self.client.nthreads())
         if not found:
             raise RuntimeError(f"the cluster of {self.client!r} has no workers")
@@ -259,7 +264,7 @@ def _is_there(X: Any) -> bool:
 
 def _pieces(data: Any, name: str) -> list[Any]:
     """Return the partitions, to be computed."""
-    if not is_collection(data) or not hasattr(data, "to_delayed"):
+    if not is_collection(data) or not isinstance(getattr(data, "ndim", None), int):
         raise TypeError(
             f"{name} must be a Dask array, DataFrame or Series, as X is a Dask collection, got "
             f"{type(data).__name__}"
@@ -273,7 +278,7 @@ def _together(
     version: str, i: int, X: Any, y: Any, sample_weight: Any = None
 ) -> tuple[Any, Any, Any]:
     check_version(version)
-    y = np.asarray(y)
+    y = y.to_numpy(na_value=np.nan) if hasattr(y, "to_numpy") else np.asarray(y)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     if len(y) != len(X):
         raise ValueError(f"partition {i}: X has {len(X)} rows and y has {len(y)}")

@@ -155,7 +155,7 @@ def check_in_memory(estimator: Any, *given: Any) -> None:
         raise TypeError(
             f"{name} fits tables in memory, not Dask collections: give X.compute(), or a sample of "
             "it (X.sample(frac=0.1).compute()); SequentialClassifier and SequentialRegressor take "
-            "the numbers of TableEncoder().fit(sample), by X.map_partitions(encoder.transform)"
+            "the numbers that TableEncoder().fit(sample).transform(X) makes of all of it"
         )
 
 

@@ -350,6 +350,11 @@ def hold_out(estimator: Any, task: Task, X_val: Any, y_val: Any) -> Task:
         )
     if given:
         check_pair(X_val, y_val)
+        if is_collection(X_val) != is_collection(y_val):
+            raise TypeError(
+                "X_val and y_val must both be Dask collections or both in memory, got "
+                f"{type(X_val).__name__} and {type(y_val).__name__}"
+            )
         if is_collection(X_val):
             rows = _survey_partitions(estimator, X_val, y_val, None, None, fresh=False)
             return replace(task, validation=all_held_out(rows))

@@ -154,7 +154,7 @@ class TabularEstimator(CallbackSupport, BaseEstimator):
             If a value in X is neither a number nor text nor a time.
         """
         self._check()
-        check_in_memory(self, X, y)
+        check_in_memory(self, X, y, sample_weight, X_val, y_val)
         with for_work(0):  # there is nothing to compute yet
             task = prepare(self, X, y, sample_weight, X_val, y_val)
         return self._learn(task)

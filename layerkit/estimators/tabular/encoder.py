@@ -11,10 +11,13 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags, check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from layerkit.distributed.collections import each_partition
 from layerkit.estimators.doc_links import with_page
+from layerkit.estimators.partitioned import check_in_memory
 from layerkit.estimators.tabular.columns import CategoryColumn, Column, column_of, read_table
 from layerkit.estimators.tabular.means import cross_fitted, learn_means
 from layerkit.parameters import is_flag, is_positive, is_size
+from layerkit.sequences import is_collection
 
 
 @with_page
@@ -143,6 +146,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         features : ndarray of shape (n_samples, n_features_out), float64
             As `transform` returns them, but for ``target_means``.
         """
+        check_in_memory(self, X)
         _check(self, is_size(self.max_onehot, least=2), "max_onehot", "an integer >= 2")
         ok = self.clip is None or is_positive(self.clip)
         _check(self, ok, "clip", "None or a positive finite number")
@@ -166,7 +170,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
-            With the columns that `fit` saw.
+            With the columns that `fit` saw. Of a Dask collection the features are lazy.
 
         Returns
         -------
@@ -179,6 +183,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             If columns are others than in `fit`, or hold another kind of values; it names them.
         """
         check_is_fitted(self)
+        if is_collection(X):
+            return each_partition(self.transform, X, np.nan)
         return self._encode(self._read(X, reset=False)[1])
 
     def _read(self, X: Any, reset: bool) -> tuple[list[str], list[np.ndarray]]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import Tags, check_array
 
+from layerkit.distributed.collections import each_partition
 from layerkit.estimators.predictors import share_docs
 from layerkit.estimators.tabular.base import TabularEstimator
 from layerkit.estimators.tabular.learning import (
@@ -34,6 +36,7 @@ from layerkit.estimators.targets import (
 from layerkit.estimators.weights import class_weights
 from layerkit.kernels import for_work
 from layerkit.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, MeanSquaredError
+from layerkit.sequences import is_collection
 from layerkit.training.batches import check_targets
 
 # What the docstrings of both estimators say alike.
@@ -169,13 +172,15 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
-            With the columns of `fit`.
+            With the columns of `fit`. Of a Dask collection the result is lazy.
 
         Returns
         -------
         labels : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             Members of ``classes_``.
         """
+        if is_collection(X):
+            return each_partition(self.predict, X, np.nan)
         log_proba = self.predict_log_proba(X)
         if isinstance(self._target, Multilabel):
             return (log_proba > np.log(0.5)).astype(np.int64)
@@ -190,7 +195,7 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
-            With the columns of `fit`.
+            With the columns of `fit`. Of a Dask collection the result is lazy.
 
         Returns
         -------
@@ -198,6 +203,8 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):
             Rows sum to 1, except of a multilabel indicator. A list of such arrays when y has
             several outputs of several classes.
         """
+        if is_collection(X):
+            return each_partition(self.predict_proba, X, np.nan)
         log_proba = self.predict_log_proba(X)
         return [*map(np.exp, log_proba)] if isinstance(log_proba, list) else np.exp(log_proba)
 
@@ -207,13 +214,15 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
-            With the columns of `fit`.
+            With the columns of `fit`. Of a Dask collection the result is lazy.
 
         Returns
         -------
         log_probabilities : ndarray of shape (n_samples, n_classes), or list of such arrays
             At most 0.
         """
+        if is_collection(X):
+            return each_partition(self.predict_log_proba, X, np.nan)
         raw = self._raw(X)
         averaged = _averaged(self._target, raw)
         if isinstance(self._target, Labels):
@@ -348,7 +357,7 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
-            With the columns of `fit`.
+            With the columns of `fit`. Of a Dask collection the result is lazy.
         return_std : bool, default=False
             Also return the standard deviation; with ``loss=GaussianNLL()`` only. It counts how much
             the members differ.
@@ -360,6 +369,8 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
         std : ndarray shaped like y
             If ``return_std``.
         """
+        if is_collection(X):
+            return each_partition(partial(self.predict, return_std=return_std), X, np.nan)
         raw = self._raw(X)
         found = [self._target.predict(r) for r in raw]
         if not return_std:
