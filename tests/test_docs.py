@@ -199,11 +199,11 @@ def test_links_of_the_built_site_resolve_and_nothing_comes_from_the_network(site
 
 @pytest.mark.slow
 def test_what_notebooks_and_the_changelog_say_in_markdown_is_set(site):
-    derivatives = "05_derivatives_of_layers_and_losses.html"
-    for page in (f"notebooks/{derivatives}", "changelog.html"):
-        text = re.sub(r"<[^>]+>", "", (site / page).read_text(encoding="utf-8"))
-        assert "|---|" not in text
-        assert "### " not in text
+    lesson = site / "notebooks" / "05_derivatives_of_layers_and_losses.html"
+    assert lesson.read_text(encoding="utf-8").count("<table") >= 2
+    changelog = (site / "changelog.html").read_text(encoding="utf-8")
+    assert changelog.count("<details") == changelog.count("</details>") > 2
+    assert "### " not in changelog
 
 
 @pytest.mark.slow
@@ -235,12 +235,12 @@ def clicks(site, wanted):
         ["Gradients of Conv2D", "Gradient of the kernel W", "Proof"],
         ["Gradients of CategoricalCrossEntropy", "dv/dy_pred = p - t"],
         ["<h1>Estimators", "X_val", "early_stopping", "n_iter_no_change"],
-        ["class Cauchy"],
+        ["<h1>Any loss", "Cauchy", "derivative"],
         ["to_onnx", "onnxruntime"],
         ["Conv2D", "MaxPool2D", "Residual", "channels last"],
         ["vanishing gradient", "HealthMonitor", "<h1>Watching training"],
         ["dL/dw1 = dL/dz dz/dw1"],
-        ["class Square", "check_gradients"],
+        ["Square", "check_gradients", "should be 2 x"],
         ["<h1>1 · Why understand backprop", "the gradient vanishes"],
     ],
     ids=[

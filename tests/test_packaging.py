@@ -66,7 +66,7 @@ def test_every_mention_of_the_projects_addresses_agrees_with_setup_cfg():
 
 
 def test_the_readme_on_pypi_has_no_link_to_a_file_beside_it():
-    pytest.importorskip("setuptools")
+    pytest.importorskip("setuptools", minversion="77")
     command = [sys.executable, "setup.py", "--quiet", "--long-description"]
     page = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     source = re.search(r"Source = (.+)", setup_cfg()["metadata"]["project_urls"])[1]
