@@ -1,5 +1,6 @@
-"""The metadata is in setup.cfg. Here only: data/ travels inside the wheel, as layerkit/data."""
+"""The metadata is in setup.cfg. Here only what differs in a wheel: data/ and the README's links."""
 
+import re
 from pathlib import Path
 
 from setuptools import setup
@@ -13,4 +14,16 @@ class BuildWithData(build_py):
             self.copy_tree("data", str(Path(self.build_lib, "layerkit", "data")))
 
 
-setup(cmdclass={"build_py": BuildWithData})
+def readme():
+    """Return the README with links that lead to the repository, as PyPI has no files beside it."""
+    source = re.search(r"Source = (.+)", Path("setup.cfg").read_text(encoding="utf-8"))[1]
+    text = Path("README.md").read_text(encoding="utf-8")
+    text = re.sub(r"(!\[[^]]*\]\()(?!https?:)", rf"\1{source}/raw/main/", text)
+    return re.sub(r"(\]\()(?!https?:)", rf"\1{source}/blob/main/", text)
+
+
+setup(
+    cmdclass={"build_py": BuildWithData},
+    long_description=readme(),
+    long_description_content_type="text/markdown",
+)

@@ -29,6 +29,7 @@ extensions = [
     "myst_nb",
     "sphinx_copybutton",
     "sphinx_design",
+    "changelog_page",
     "figure_files",
     "gradient_pages",
     "local_mathjax",
@@ -45,6 +46,7 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
 nb_execution_mode = "off"  # the stored outputs are shown; the tests execute the notebooks
+nb_render_markdown_format = "myst"  # tables in outputs too
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_block"]
 myst_heading_anchors = 3
 myst_update_mathjax = False  # what it would set stands in `local_mathjax`

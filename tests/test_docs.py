@@ -198,6 +198,15 @@ def test_links_of_the_built_site_resolve_and_nothing_comes_from_the_network(site
 
 
 @pytest.mark.slow
+def test_what_notebooks_and_the_changelog_say_in_markdown_is_set(site):
+    lesson = site / "notebooks" / "05_derivatives_of_layers_and_losses.html"
+    assert lesson.read_text(encoding="utf-8").count("<table") >= 2
+    changelog = (site / "changelog.html").read_text(encoding="utf-8")
+    assert changelog.count("<details") == changelog.count("</details>") > 2
+    assert "### " not in changelog
+
+
+@pytest.mark.slow
 def test_mathjax_is_part_of_the_built_site(site):
     page = (site / "gradients" / "Conv2D.html").read_text(encoding="utf-8")
     assert 'src="../_static/mathjax/tex-chtml.js' in page
@@ -224,8 +233,29 @@ def clicks(site, wanted):
     [
         ["MLPClassifier", "make_pipeline", "dropout", "class_weight", "highlight-python"],
         ["Gradients of Conv2D", "Gradient of the kernel W", "Proof"],
+        ["Gradients of CategoricalCrossEntropy", "dv/dy_pred = p - t"],
+        ["<h1>Estimators", "X_val", "early_stopping", "n_iter_no_change"],
+        ["<h1>Any loss", "Cauchy", "derivative"],
+        ["to_onnx", "onnxruntime"],
+        ["Conv2D", "MaxPool2D", "Residual", "channels last"],
+        ["vanishing gradient", "HealthMonitor", "<h1>Watching training"],
+        ["dL/dw1 = dL/dz dz/dw1"],
+        ["Square", "check_gradients", "should be 2 x"],
+        ["<h1>1 · Why understand backprop", "the gradient vanishes"],
     ],
-    ids=["dropout and class weights in a pipeline", "the gradient of Conv2D's kernel, proved"],
+    ids=[
+        "dropout and class weights in a pipeline",
+        "the gradient of Conv2D's kernel, proved",
+        "softmax with cross-entropy",
+        "early stopping",
+        "my own loss",
+        "export to ONNX",
+        "train on images",
+        "why does it not learn",
+        "backprop step by step",
+        "my own layer, checked",
+        "why gradients vanish",
+    ],
 )
 def test_what_people_look_for_is_at_most_three_clicks_away(words, site):
     found = clicks(site, lambda page: all(word in page for word in words))

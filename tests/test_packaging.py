@@ -3,7 +3,11 @@
 import configparser
 import datetime
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 import layerkit
 from layerkit import version
@@ -46,6 +50,29 @@ def test_citation_badge_and_addresses_agree():
     assert f"\nurl: {version.SITE}\n" in citation
     source = re.search(r"Source = (.+)", metadata["project_urls"])[1]
     assert f"\nrepository-code: {source}\n" in citation
+
+
+def test_every_mention_of_the_projects_addresses_agrees_with_setup_cfg():
+    metadata = setup_cfg()["metadata"]
+    urls = dict(line.split(" = ") for line in metadata["project_urls"].strip().splitlines())
+    assert urls["Documentation"] == metadata["url"]
+    assert all(urls[name].startswith(urls["Source"] + "/") for name in ("Issues", "Changelog"))
+    texts = [*ROOT.glob("*.md"), *ROOT.glob("*.cf[fg]"), *ROOT.glob("layerkit/**/*.py")]
+    texts += [path for path in ROOT.glob("docs/**/*.md") if "_build" not in path.parts]
+    for path in texts:
+        for url in re.findall(r"https?://[\w./-]*layerkit[\w./-]*", path.read_text("utf-8")):
+            if "img.shields.io" not in url:
+                assert url.startswith((metadata["url"], urls["Source"])), (path, url)
+
+
+def test_the_readme_on_pypi_has_no_link_to_a_file_beside_it():
+    pytest.importorskip("setuptools", minversion="77")
+    command = [sys.executable, "setup.py", "--quiet", "--long-description"]
+    page = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    source = re.search(r"Source = (.+)", setup_cfg()["metadata"]["project_urls"])[1]
+    assert f"![A health report]({source}/raw/main/docs/health.png)" in page
+    assert f"({source}/blob/main/LICENSE)" in page
+    assert not re.findall(r"\]\((?!https://)", page)
 
 
 def test_the_question_mark_of_a_diagram_leads_to_a_page_of_the_reference():

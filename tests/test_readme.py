@@ -52,6 +52,16 @@ def test_readme_and_site_show_the_same_example():
     assert ours == theirs[: len(ours)]
 
 
+def test_the_sentence_about_fits_repeats_the_means_on_the_page_about_speed():
+    page = (ROOT / "docs" / "guide" / "speed.md").read_text(encoding="utf-8")
+    rows, _, means = page.partition("their time / ours")[2].partition("geometric mean")
+    numba, alone = re.findall(r"\d\.\d", means)[:2]
+    sentence = " ".join(README.read_text(encoding="utf-8").split())
+    count = len(re.findall(r"^\| [^*]", rows, re.MULTILINE))
+    assert f"Over {count} kinds of fits, scikit-learn's MLPs take {alone} times as long" in sentence
+    assert f"NumPy alone and {numba} times as long with Numba" in sentence
+
+
 def test_the_tables_are_those_of_the_committed_results():
     speeds = runpy.run_path(str(ROOT / "benchmarks" / "readme.py"))
     page = speeds["PAGE"].read_text(encoding="utf-8")

@@ -136,7 +136,7 @@ def index():
     for family, entries in catalogue().families.items():
         links = ", ".join(f"[{entry.name}]({page_name(entry.name)}.md)" for entry in entries)
         yield f"**{family}**: {links}\n"
-    yield f"## How they are verified\n\n{introduction()}"
+    yield f":::{{dropdown}} How they are verified, and the notation\n{introduction()}\n:::\n"
     for family, entries in catalogue().families.items():
         yield f"```{{toctree}}\n:hidden:\n:caption: {family}\n"
         for entry in entries:

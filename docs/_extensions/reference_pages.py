@@ -9,6 +9,7 @@ import inspect
 import re
 from functools import cache, cached_property
 from pathlib import Path
+from textwrap import shorten, wrap
 from typing import NamedTuple
 
 from written import write
@@ -251,7 +252,8 @@ def page(name, catalogue=()):
     module = name.path.rpartition(".")[0]
     parts.append(f".. currentmodule:: {module}\n")
     if not name.is_documented:
-        parts += [f"::\n\n    {name.name} = {name.thing}\n"]
+        value = shorten(f"{name.name} = {name.thing}", 700, placeholder=" …")
+        parts += ["::\n", *(f"    {line}" for line in wrap(value, 88)), ""]
         parts += [f":doc:`{PACKAGES[name.package]} <{name.package}>` says what it is for.\n"]
     elif not name.is_class:
         parts.append(f".. autofunction:: {name.name}\n")
