@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -186,7 +188,7 @@ class NTKDense(Layer):
     @property
     def factor(self) -> np.floating:
         """The factor 1 / √n, in the network's dtype."""
-        return self.dtype.type(1 / np.sqrt(self.input_shape[0]))
+        return self.dtype.type(1 / math.sqrt(self.input_shape[0]))
 
     def adapt(self, x: np.ndarray) -> None:
         """Give every output unit variance on the data, and every unit a zero among them.

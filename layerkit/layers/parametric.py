@@ -96,4 +96,6 @@ class ParametricActivation(Layer):
         products = grad_output * self.cache
         sum_rows(products.reshape(-1, products.shape[-1]), out=self.grads["a"])
         through = grad_output * self.params["a"]
-        return self.activation.backward(through) + (grad_output - through)
+        grad_input = grad_output - through
+        grad_input += self.activation.backward(through)
+        return grad_input
