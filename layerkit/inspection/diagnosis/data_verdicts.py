@@ -145,8 +145,8 @@ def link_applied_twice(e: Evidence) -> Verdict | None:
     sigmoid = isinstance(last.layer, layers.Sigmoid) or (
         inside
         and not last.layer.params
-        and last.came.count > 0
-        and float(np.min(last.came.low)) < 0
+        and last.input_ranges.count > 0
+        and float(np.min(last.input_ranges.low)) < 0
         and float(outputs.min()) > 0
     )
     if not (isinstance(last.layer, layers.Softmax) or softmax or sigmoid):

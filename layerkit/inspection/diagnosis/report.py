@@ -141,8 +141,8 @@ def _row(
     s: LayerStatistics, following: LayerStatistics | None, updates: list[float]
 ) -> dict[str, Any]:
     ratio = math.nan
-    if following is not None and following.arrived.norm > 0:
-        ratio = s.arrived.norm / following.arrived.norm
+    if following is not None and following.grad_output.norm > 0:
+        ratio = s.grad_output.norm / following.grad_output.norm
     return {
         "path": s.path,
         "layer": s.label,
