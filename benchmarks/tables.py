@@ -136,10 +136,23 @@ def _catboost() -> dict[str, Any]:
 
 def _realmlp() -> dict[str, Any]:
     from pytabkit import RealMLP_TD_Classifier, RealMLP_TD_Regressor
+    from sklearn.compose import make_column_selector, make_column_transformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+
+    def imputed(estimator: Any) -> Any:
+        """Fill missing numbers, which RealMLP refuses, with the median."""
+        numbers = SimpleImputer(strategy="median"), make_column_selector(dtype_include="number")
+        filled = make_column_transformer(
+            numbers, remainder="passthrough", verbose_feature_names_out=False
+        )
+        return make_pipeline(filled.set_output(transform="pandas"), estimator)
 
     return {
-        "RealMLP-TD": lambda reg, seed: (RealMLP_TD_Regressor if reg else RealMLP_TD_Classifier)(
-            random_state=seed, n_threads=1, device="cpu"
+        "RealMLP-TD": lambda reg, seed: imputed(
+            (RealMLP_TD_Regressor if reg else RealMLP_TD_Classifier)(
+                random_state=seed, n_threads=1, device="cpu"
+            )
         )
     }
 
@@ -198,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("suite", type=Path, help="a module with TABLES and splits(name, seed)")
     parser.add_argument("--out", type=Path, default=Path("tables.csv"))
-    parser.add_argument("--splits", type=int, default=3)
+    parser.add_argument("--splits", type=int, nargs="*", default=[0, 1, 2], help="seeds of splits")
     parser.add_argument("--tables", nargs="*")
     parser.add_argument("--methods", nargs="*")
     options = parser.parse_args()
@@ -214,7 +227,7 @@ def main() -> None:
         writer = csv.writer(file)
         if not done:
             writer.writerow(COLUMNS)
-        for split in range(options.splits):
+        for split in options.splits:
             for table in options.tables or suite.TABLES:
                 for name in options.methods or known:
                     if (table, str(split), name) in done:

@@ -12,11 +12,16 @@ from __future__ import annotations
 
 import inspect
 from functools import cache
+from operator import attrgetter
 from typing import Any, NoReturn
 
 import numpy as np
 
 _HELD = ("_own_params", "_own_buffers", "_declared")
+_ANOTHER = (
+    "Sequential(network.layers).build(input_shape, dtype=dtype) is a network with the same weights"
+)
+_HOW_TO_SETTLE = {"name": 'names are given in a list, Sequential([("hidden", Dense(8)), ...])'}
 _PARTS = (
     "a built network keeps its layers; make another one of them, in which those that are built "
     "keep their weights: Sequential([*network.layers[:-1], Dense(2)]).build(input_shape)"
@@ -116,6 +121,28 @@ class DefaultedHyperParameter(HyperParameter):
         return self.default if layer is None else vars(layer).get(self.name, self.default)
 
 
+_SETTLED = ("path", "name", "input_shape", "output_shape", "dtype", "follower_init")
+
+
+def settled_by_build(name: str) -> Any:
+    """An attribute that whoever builds a layer gives it; once it is built it can only be read."""
+
+    def settle(layer: Any, value: Any) -> None:
+        if layer._own_params is not None:
+            raise AttributeError(
+                f"in {layer.where}: {name} is settled when the network is built, and nobody else "
+                f"would hear of another: {_HOW_TO_SETTLE.get(name, _ANOTHER)}"
+            )
+        vars(layer)[f"_{name}"] = value
+
+    return property(attrgetter(f"_{name}"), settle)
+
+
+def renamed_settled(state: dict[str, Any]) -> dict[str, Any]:
+    """Return what a pickle holds, of a version too that kept these under their bare names."""
+    return {f"_{name}" if name in _SETTLED else name: value for name, value in state.items()}
+
+
 def edit(layer: Any, name: str, value: Any) -> None:
     """Change a hyper-parameter of a built layer, or raise and leave the layer as it was."""
     before = [(inner, vars(inner).copy()) for _, inner in layer.walk()]
@@ -148,7 +175,7 @@ def _arrays(state: dict[str, Any]) -> tuple[Any, ...]:
     """Return what tells one layer from another: its arrays and its shapes."""
     declared = {name: (d.shape, d.decay, d.rate) for name, d in state["_declared"].items()}
     buffers = {name: buffer.shape for name, buffer in state["_own_buffers"].items()}
-    return declared, buffers, state["input_shape"], state["output_shape"]
+    return declared, buffers, state["_input_shape"], state["_output_shape"]
 
 
 def watch_hyper_parameters(layer: Any) -> None:

@@ -64,7 +64,7 @@ def _guard_forward(forward: Callable, owner: type) -> Callable:
             shape = y.shape
         except AttributeError:
             raise _no_array(self, "forward", y) from None
-        declared = self.output_shape
+        declared = self._output_shape
         if shape[0] != x.shape[0] or (shape[1:] != declared and not fits(shape[1:], declared)):
             raise _wrong_output(self, x, y)
         self._forward_shape = shape
@@ -86,7 +86,7 @@ def _guard_backward(backward: Callable, owner: type) -> Callable:
         else:
             grad_output = accept_gradient(self, grad_output, passed)
             grad_input = backward(self, grad_output)
-            shape = (len(grad_output), *self.input_shape)
+            shape = (len(grad_output), *self._input_shape)
             try:
                 returned = None if grad_input is None else grad_input.shape
             except AttributeError:
@@ -119,7 +119,7 @@ def _guard_infer(infer: Callable) -> Callable:
 
 def _accept(layer: Any, x: Any) -> Any:
     """Return the input as an array that fits, or raise."""
-    if type(x) is np.ndarray and x.dtype == layer.dtype and x.shape[1:] == layer.input_shape:
+    if type(x) is np.ndarray and x.dtype == layer._dtype and x.shape[1:] == layer._input_shape:
         return x
     x = as_sequences(x)
     if isinstance(x, Sequences):
@@ -141,7 +141,7 @@ def accept_gradient(layer: Any, grad_output: ArrayLike, shape: Shape | None) -> 
     """Return the gradient as an array of the shape of the last forward's result, or raise."""
     if shape is None:
         raise RuntimeError(f"in {layer.where}: backward needs a forward before it")
-    if type(grad_output) is not np.ndarray or grad_output.dtype != layer.dtype:
+    if type(grad_output) is not np.ndarray or grad_output.dtype != layer._dtype:
         grad_output = np.asarray(grad_output, dtype=layer.dtype)
         if grad_output.dtype not in (np.float32, np.float64):  # in a layer that is not built
             grad_output = grad_output.astype(np.float64)

@@ -101,7 +101,7 @@ def summarize(network: Any, input_shape: Shape | None) -> Summary:
             raise ValueError(f"in {network.where}: not built yet, so summary needs input_shape")
         network = copy.deepcopy(network)
         for path, layer in network.walk():
-            layer.path = path
+            layer._path = path
         network.declare(input_shape)
     elif input_shape not in (None, network.input_shape):
         raise ValueError(

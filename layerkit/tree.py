@@ -22,7 +22,13 @@ from layerkit.building import (
     map_layers,
     widest_dtype,
 )
-from layerkit.edits import ClosedDict, opened, watch_hyper_parameters
+from layerkit.edits import (
+    ClosedDict,
+    opened,
+    renamed_settled,
+    settled_by_build,
+    watch_hyper_parameters,
+)
 from layerkit.initializers import Initializer
 from layerkit.parameters import Parameterized, is_flag
 from layerkit.seeds import as_seed_sequence, with_plain_seed, with_seed
@@ -47,12 +53,14 @@ class Tree(Parameterized):
     """
 
     # The state of a built layer. Class-level defaults: a subclass needs no super().__init__().
-    path: str = ""
-    name: str = ""
-    input_shape: Shape = None  # type: ignore[assignment]
-    output_shape: Shape = None  # type: ignore[assignment]
-    dtype: np.dtype = None  # type: ignore[assignment]
-    follower_init: Initializer | None = None
+    path: str = settled_by_build("path")
+    name: str = settled_by_build("name")
+    input_shape: Shape = settled_by_build("input_shape")
+    output_shape: Shape = settled_by_build("output_shape")
+    dtype: np.dtype = settled_by_build("dtype")
+    follower_init: Initializer | None = settled_by_build("follower_init")
+    _path = _name = ""
+    _input_shape = _output_shape = _dtype = _follower_init = None
     may_be_stateful: bool = True  # as a part of its container
     needs_input_grad: bool = True
     _trainable = True
@@ -163,7 +171,8 @@ class Tree(Parameterized):
     def _allocate(self, input_shape: Shape, dtype: np.dtype) -> list[Any]:
         layers = []
         for path, layer in self.walk():
-            layer.path, layer.dtype, layer._own_params = path, dtype, None
+            layer._own_params = None
+            layer.path, layer.dtype = path, dtype
             layer.name, layer.follower_init, layer.may_be_stateful = "", None, True
             vars(layer).pop("_shown_params", None)
             vars(layer).pop("_shown_grads", None)
@@ -176,9 +185,13 @@ class Tree(Parameterized):
         """Run ``setup`` and remember the shapes; containers call it on their children."""
         self._forget()
         self._declared, self._own_buffers = {}, {}
-        self.input_shape = tuple(input_shape)
-        self.output_shape = self._checked_shape(self.setup(self.input_shape))
-        return self.output_shape
+        self._input_shape = tuple(input_shape)
+        self._output_shape = self._checked_shape(self.setup(self._input_shape))
+        return self._output_shape
+
+    def take_place(self, name: str, follower_init: Initializer | None) -> None:
+        """Hear from the container that one is in what one is called, and what follows wants."""
+        self._name, self._follower_init = name, follower_init
 
     def _checked_shape(self, output_shape: Any) -> Shape:
         if not isinstance(output_shape, tuple | list):
@@ -215,7 +228,7 @@ class Tree(Parameterized):
                 if name in held:
                     params[name][...] = held[name]
                 start = where.stop
-            layer.path, layer.dtype = path, dtype
+            layer._path, layer._dtype = path, dtype
             layer._own_params, layer._shown_params = params, ClosedDict(params, "params")
             layer._shown_grads = ClosedDict(grads, "grads")
             buffers = {k: np.array(b, dtype) for k, b in layer._own_buffers.items()}
@@ -298,7 +311,13 @@ class Tree(Parameterized):
 
     @flat_params.setter
     def flat_params(self, values: np.ndarray) -> None:  # net.flat_params -= rate * net.flat_grads
-        self._root_vector("flat_params")[...] = values
+        vector, given = self._root_vector("flat_params"), np.asarray(values)
+        if given.dtype.kind not in "fiub" or given.shape not in ((), vector.shape):
+            raise ValueError(
+                f"in {self.where}: flat_params takes {vector.shape} numbers, got "
+                f"{given.shape} of dtype {given.dtype}"
+            )
+        vector[...] = given
 
     @property
     def flat_grads(self) -> np.ndarray:
@@ -385,7 +404,7 @@ class Tree(Parameterized):
         return with_plain_seed(kept)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(with_seed(state))
+        self.__dict__.update(renamed_settled(with_seed(state)))
         if self._own_params is not None:  # views do not survive a copy; new vectors, same values
             self._bind(self.dtype)
 

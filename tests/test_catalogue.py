@@ -147,10 +147,20 @@ def test_html_is_well_formed_and_says_the_verdict_in_words():
     assert "✗ WRONG" in red
 
 
-def test_every_formula_has_balanced_latex():
+def scripts_are_single(latex):
+    """Whether nothing has two indices or two exponents, which MathJax and GitHub refuse."""
+    while "{" in (flat := re.sub(r"\\[a-zA-Z]+ ?|\{[^{}]*\}", "x", latex)):
+        latex = flat
+    return not re.search(r"_x?\w\^?\w?_|\^\w_?\w?\^", flat)
+
+
+def test_every_formula_has_balanced_latex_and_single_scripts():
     for entry in CATALOGUE.values():
         for line in [*entry.lines, *entry.inference_lines]:
             assert braces_match(line.latex), line.latex
+            assert scripts_are_single(line.latex), line.latex
+    assert not scripts_are_single("h_1_{nj}")
+    assert not scripts_are_single("D^{(1)}_{nj}^{2}")
 
 
 @pytest.mark.parametrize(
@@ -177,6 +187,7 @@ def test_every_formula_has_balanced_latex():
         ("x if x > 0 else a", r"\begin{cases} x & \text{if } x > 0 \\ a & \text{else} \end{cases}"),
         ("[i == j] - [u // s == p]", r"\delta_{ij} - [\,\lfloor u / s \rfloor = p\,]"),
         ("(dL/dz[n, j]) * J1[n, j, i]", r"\frac{\partial L}{\partial z_{nj}}\,J^{(1)}_{nji}"),
+        ("h1[n, j]**2 + f1", "h_{1,nj}^{2} + f_1"),
         ("x_hat * gamma + 1e-12", r"\hat{x}\,\gamma + 10^{-12}"),
     ],
 )

@@ -3,18 +3,35 @@
 import os
 import signal
 import threading
+import time
 
-import dask
-import dask.array as da
 import joblib
 import numpy as np
 import pytest
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, KFold
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HalvingRandomSearchCV,
+    KFold,
+    RandomizedSearchCV,
+    cross_val_score,
+)
 
-from layerkit import Dense, MLPClassifier, ReLU, SequentialClassifier
+from layerkit import (
+    Dense,
+    MLPClassifier,
+    MLPRegressor,
+    ReLU,
+    SequentialClassifier,
+    SequentialRegressor,
+    TabularClassifier,
+    TabularRegressor,
+)
 from layerkit.distributed import data_parallel
 
+dask = pytest.importorskip("dask")
+da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
 
 pytestmark = [
@@ -98,22 +115,84 @@ def test_a_killed_worker_is_survived(after, sync_every, client):
     assert history["repeated"].any() or (history["workers"] < 2).any() or after > 5
 
 
-@pytest.mark.parametrize("kind", [GridSearchCV, HalvingGridSearchCV])
-def test_a_search_runs_on_the_workers(kind, client):
-    more = {"random_state": 0} if kind is HalvingGridSearchCV else {}  # draws rows
-    search = kind(
-        SequentialClassifier([("hidden", Dense(8)), ReLU()], max_iter=5, random_state=0),
-        {"layers__hidden__units": [4, 8], "optimizer__learning_rate": [0.01, 0.1]},
-        cv=KFold(3),
-        **more,
-    )
-    alone = search.fit(X, Y).cv_results_["mean_test_score"]
-    with (
-        client.as_current(),
-        joblib.parallel_config(backend="dask", scatter=[X, Y]),
-    ):
-        found = search.fit(X, Y).cv_results_["mean_test_score"]
-    np.testing.assert_array_equal(found, alone)
+SEQUENTIAL = {"layers": [("hidden", Dense(4)), ReLU()], "max_iter": 2}
+MLP = {"hidden_layer_sizes": (4,), "max_iter": 2}
+TABULAR = {"hidden_layer_sizes": (4,), "max_iter": 2, "members": 2}
+MODELS = [
+    (SequentialClassifier, SEQUENTIAL, "layers__hidden__units"),
+    (SequentialRegressor, SEQUENTIAL, "optimizer__learning_rate"),
+    (MLPClassifier, MLP, "alpha"),
+    (MLPRegressor, MLP, "learning_rate_init"),
+    (TabularClassifier, TABULAR, "members"),
+    (TabularRegressor, TABULAR, "learning_rate"),
+]
+VALUES = {"layers__hidden__units": [2, 5], "members": [1, 2]}
+
+
+def scores(kind, model, parameter):
+    """Return what a search, or cross-validation, finds of two values of a parameter."""
+    if kind == "cross_val_score":
+        return cross_val_score(model, X, Y, cv=KFold(3))
+    values = {parameter: VALUES.get(parameter, [0.01, 0.1])}
+    drawn = {} if kind is GridSearchCV else {"random_state": 0}
+    if "Random" in kind.__name__:
+        drawn["n_iter" if kind is RandomizedSearchCV else "n_candidates"] = 2
+    return kind(model, values, cv=KFold(3), **drawn).fit(X, Y).cv_results_["mean_test_score"]
+
+
+SEARCHES = {
+    "grid": GridSearchCV,
+    "randomized": RandomizedSearchCV,
+    "halving grid": HalvingGridSearchCV,
+    "halving random": HalvingRandomSearchCV,
+    "cross_val_score": "cross_val_score",
+}
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize(
+    ("make", "options", "parameter"), MODELS, ids=[model[0].__name__ for model in MODELS]
+)
+def test_every_search_of_every_estimator_runs_on_the_workers(
+    make, options, parameter, search, client
+):
+    model = make(**options, random_state=0)
+    alone = scores(SEARCHES[search], model, parameter)
+    with client.as_current(), joblib.parallel_config(backend="dask", scatter=[X, Y]):
+        found = scores(SEARCHES[search], model, parameter)
+    np.testing.assert_allclose(found, alone, rtol=1e-9)
+    assert np.isfinite(found).all()
+
+
+class Ticking:
+    """A callback that writes down CPU and wall seconds of a fit, and its process."""
+
+    def __call__(self, state):
+        pass
+
+    def before_batch(self, state):
+        if not hasattr(self, "began"):
+            self.began = time.process_time(), time.perf_counter()
+
+    def on_end(self, state):
+        cpu, wall = self.began
+        self.cores = (time.process_time() - cpu) / (time.perf_counter() - wall)
+
+
+def cores_of_a_fit(seed):
+    """Return how many cores a fit has used, one after its kernels were compiled."""
+    rows = np.random.default_rng(seed).standard_normal((20_000, 64)).astype(np.float32)
+    ticking = Ticking()
+    model = MLPClassifier((256, 256), max_iter=3, batch_size=1000, random_state=seed)
+    model.set_callbacks(ticking).fit(rows, rows[:, 0] > 0)
+    return ticking.cores
+
+
+def test_a_fit_on_a_worker_uses_one_core(client):
+    """Products large enough that BLAS and our kernels would take all cores, if they were let."""
+    with client.as_current(), joblib.parallel_config(backend="dask"):
+        cores = joblib.Parallel()(joblib.delayed(cores_of_a_fit)(seed) for seed in range(2))
+    assert max(cores) < 1.2
 
 
 def threads():

@@ -140,6 +140,8 @@ def test_every_layer_and_loss_has_a_page_in_the_catalogue(extensions):
             if name != "Loss":
                 assert all(f"{page}.md" in files for page, _ in named[name])
     assert "WRONG" not in "".join(files.values())
+    for said in ("central differences", "complex step", "Notation"):
+        assert said in files["index.md"]  # how all is verified
 
 
 # ---------------------------------------------------------------- the built site

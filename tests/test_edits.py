@@ -207,6 +207,91 @@ def test_a_hyper_parameter_takes_effect_everywhere_or_is_refused(case: Case, tmp
         assert_one_network(seen)
 
 
+SETTLED = ("input_shape", "output_shape", "dtype", "path", "name", "follower_init")
+
+
+def attributes_of(layer):
+    """Public attributes that are neither methods nor hyper-parameters."""
+    held = [name for name in dir(layer) if not name.startswith("_")]
+    skipped = {*layer.get_params(deep=False), "trainable", "cache"}
+    return [
+        name
+        for name in held
+        if name not in skipped and not callable(getattr(type(layer), name, None))
+    ]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_an_attribute_of_a_built_layer_changes_nothing_or_is_refused(case: Case):
+    """What build gave a layer can be read only; what is left says how it computes, not what."""
+    x, network = case.sample(), case.build()
+    expected = network.infer(x)
+    for path, layer in network.walk():
+        for name in attributes_of(layer):
+            for value in ("other", None, (7,)):
+                before = state_of(network)
+                error = refused_attribute(layer, name, value)
+                if error is not None:
+                    np.testing.assert_equal(state_of(network), before)
+                    continue
+                assert name not in SETTLED, f"{path}.{name} = {value!r} was accepted"
+                np.testing.assert_equal(network.infer(x), expected, err_msg=f"{path}.{name}")
+                vars(layer).pop(name, None)
+
+
+def refused_attribute(layer, name, value):
+    try:
+        setattr(layer, name, value)
+    except (AttributeError, TypeError, ValueError) as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("name", SETTLED)
+@pytest.mark.parametrize("path", ["", "layers.0"], ids=["root", "part"])
+def test_what_build_settles_is_refused_with_the_way_to_do_it(name, path):
+    network = Sequential([Dense(3), ReLU()]).build(4, random_state=0)
+    layer = at(network, path)
+    told = r"names are given in a list" if name == "name" else r"with the same weights"
+    with pytest.raises(
+        AttributeError, match=f"in {layer.where.split('(')[0]}.*: {name} is settled"
+    ):
+        setattr(layer, name, (5,))
+    with pytest.raises(AttributeError, match=told):
+        setattr(layer, name, (5,))
+
+
+def test_the_way_to_do_it_keeps_the_weights():
+    network = Sequential([Dense(3), ReLU(), Dense(1)]).build(4, random_state=0)
+    other = Sequential(network.layers).build((4,), dtype=np.float64)
+    assert other.dtype == np.float64 and network.dtype == np.float32
+    np.testing.assert_array_equal(other.flat_params, network.flat_params)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [None, "1", [], (7.0,), np.zeros(14), np.zeros((15, 1)), np.zeros(15, complex), [None] * 15],
+    ids=["None", "text", "empty", "one", "short", "column", "complex", "objects"],
+)
+def test_flat_params_takes_a_number_for_each(values):
+    network = Dense(3).build(4, random_state=0)
+    before = network.flat_params.copy()
+    with pytest.raises(ValueError, match=r"in Dense\(units=3\): flat_params takes \(15,\) numbers"):
+        network.flat_params = values
+    np.testing.assert_array_equal(network.flat_params, before)
+
+
+@pytest.mark.parametrize("values", [0, np.arange(15), list(range(15)), np.float32(2.5)], ids=str)
+def test_flat_params_are_written_in_place(values):
+    network = Dense(3).build(4, random_state=0)
+    vector = network.flat_params
+    network.flat_params = values
+    np.testing.assert_array_equal(vector, np.broadcast_to(values, 15))
+    network.flat_params *= 2
+    np.testing.assert_array_equal(vector, 2 * np.broadcast_to(values, 15))
+    assert network.flat_params is vector
+
+
 CHANGEABLE = [
     (lambda: Dropout(0.5), "rate", 0.25),
     (lambda: lk.GaussianNoise(0.5), "stddev", 0.25),

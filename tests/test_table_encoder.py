@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+from sklearn.preprocessing import TargetEncoder
 
 from layerkit import TableEncoder
 
@@ -151,3 +152,120 @@ def test_columns_in_another_order_are_named():
     encoder = TableEncoder().fit(frame)
     with pytest.raises(ValueError, match=r"same order.*\n.*Column 1 is 'c', in fit it was 'b'"):
         encoder.transform(frame[["a", "c", "b"]])
+
+
+@pytest.mark.parametrize("unknown", [np.nan, None, pd.NaT, "x", 3.0], ids=repr)
+@pytest.mark.parametrize("later", ["text", 5.0, None, pd.Timestamp("2024-01-01")], ids=repr)
+def test_a_column_that_was_left_out_may_hold_anything(unknown, later):
+    frame = pd.DataFrame({"a": [1.0, 2.0, 4.0], "b": [unknown] * 3})
+    encoder = TableEncoder(clip=None).fit(frame)
+    assert encoder.get_feature_names_out().tolist() == ["a"]
+    found = encoder.transform(frame.assign(b=[later] * 3))
+    np.testing.assert_array_equal(found, encoder.transform(frame))
+    assert TableEncoder().fit(frame[["b"]]).transform(frame[["b"]]).shape == (3, 0)
+
+
+def _berlin():
+    return pd.Series(pd.date_range("2024-03-30 20:00", periods=9, freq="3h", tz="Europe/Berlin"))
+
+
+@pytest.mark.parametrize("as_given", [pd.Series, list], ids=["dtype", "objects"])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "-03:30", "dateutil/Europe/Berlin"])
+def test_times_are_read_on_the_clock_of_the_zone_in_fit(as_given, zone):
+    times = _berlin()
+    frame = pd.DataFrame({"t": as_given(times)}, dtype=object if as_given is list else None)
+    encoder = TableEncoder(clip=None).fit(frame)
+    assert encoder.zones_ == {"t": "Europe/Berlin"}
+    expected = TableEncoder(clip=None).fit_transform(times.dt.tz_localize(None).to_frame("t"))
+    np.testing.assert_array_equal(encoder.transform(frame), expected)
+    moved = times.dt.tz_convert(zone)
+    np.testing.assert_array_equal(encoder.transform(moved.to_frame("t")), expected)
+    np.testing.assert_array_equal(encoder.transform(moved.astype(object).to_frame("t")), expected)
+    again = TableEncoder(clip=None).fit(moved.to_frame("t"))
+    found = again.transform(frame)
+    np.testing.assert_allclose(found, again.transform(moved.to_frame("t")))
+
+
+def test_times_of_day_are_hours():
+    times = [datetime.time(6), datetime.time(18, 30), None, datetime.time(6)]
+    frame = pd.DataFrame({"t": pd.Series(times, dtype=object)})
+    encoder = TableEncoder(clip=None).fit(frame)
+    names = ["t_hour", "t_hour_missing", "t_hour_sin", "t_hour_cos"]
+    assert encoder.get_feature_names_out().tolist() == names
+    assert encoder.transform(frame)[:, 1].tolist() == [0, 0, 1, 0]
+
+
+def test_a_lazy_table_is_refused_with_the_cure():
+    polars = pytest.importorskip("polars")
+    with pytest.raises(TypeError, match=r"needs the rows: X.collect\(\)"):
+        TableEncoder().fit(polars.LazyFrame({"a": [1.0, 2.0]}))
+
+
+def _ids(n_levels=50, n=400, seed=0):
+    """A column of many categories, and their codes, all of them seen often enough."""
+    codes = np.random.default_rng(seed).permutation(np.arange(n) % n_levels)
+    return pd.DataFrame({"id": [f"id {code:03}" for code in codes]}), codes
+
+
+def test_means_of_y_are_those_of_scikit_learn():
+    frame, codes = _ids()
+    y = codes % 7 + np.random.default_rng(1).normal(size=len(codes))
+    encoder = TableEncoder(clip=None, target_means=True).fit(frame, y)
+    assert encoder.get_feature_names_out().tolist() == ["id", "id_mean"]
+    assert (encoder.kinds_, encoder.n_codes_) == (["code", "number"], [51, 0])
+    assert encoder.describe().endswith("50 categories, embedded, with means of y")
+    own = TargetEncoder(target_type="continuous").fit(frame, y)
+    (mean,) = encoder.columns_[0].means
+    expected = (own.transform(frame)[:, 0] - mean.center) * mean.scale
+    np.testing.assert_allclose(encoder.transform(frame)[:, 1], expected)
+    unknown = encoder.transform(pd.DataFrame({"id": ["who", None]}))
+    np.testing.assert_allclose(unknown[:, 1], (y.mean() - mean.center) * mean.scale)
+    clipped = TableEncoder(clip=0.1, target_means=True).fit(frame, y).transform(frame)
+    assert np.abs(clipped[:, 1]).max() < 0.1
+
+
+def test_means_of_rows_to_learn_from_do_not_know_their_own_y():
+    frame, codes = _ids(n_levels=200)  # two rows of each, of which y knows nothing
+    y = np.random.default_rng(1).normal(size=len(codes))
+    encoder = TableEncoder(clip=None, target_means=True)
+    crossed = encoder.fit_transform(frame, y)
+    assert np.corrcoef(encoder.transform(frame)[:, 1], y)[0, 1] > 0.5
+    assert abs(np.corrcoef(crossed[:, 1], y)[0, 1]) < 0.2
+    np.testing.assert_array_equal(crossed, encoder.fit_transform(frame, y))
+
+
+def test_a_mean_for_each_column_of_y():
+    frame, codes = _ids()
+    y = np.column_stack([codes % 3, codes % 5]).astype(float)
+    encoder = TableEncoder(target_means=True).fit(frame, y)
+    assert encoder.get_feature_names_out().tolist() == ["id", "id_mean_0", "id_mean_1"]
+    one = TableEncoder(target_means=True).fit(frame, y[:, 1])
+    np.testing.assert_array_equal(encoder.transform(frame)[:, 2], one.transform(frame)[:, 1])
+
+
+def test_means_where_there_is_nothing_to_average():
+    frame, codes = _ids()
+    constant = TableEncoder(target_means=True).fit(frame, np.ones(len(codes)))
+    assert constant.get_feature_names_out().tolist() == ["id"]
+    few = TableEncoder(target_means=True).fit(frame[:9], codes[:9])
+    assert few.transform(frame[:9]).shape == (9, len(few.kinds_))
+    assert "code" not in few.kinds_
+    short = pd.DataFrame({"a": list("aabbcc")})
+    few = TableEncoder(max_onehot=2, target_means=True).fit(short, np.arange(6.0))
+    assert few.kinds_ == ["code"]
+
+
+@pytest.mark.parametrize(
+    ("options", "y", "message"),
+    [
+        ({"target_means": True}, None, "target_means=True requires y"),
+        ({"target_means": True}, [1.0] * 3, "inconsistent numbers of samples"),
+        ({"target_means": True}, [np.nan] * 400, "y contains NaN"),
+        ({"target_means": True}, ["yes"] * 400, "could not convert string to float"),
+        ({"target_means": 1.5}, None, "target_means must be True or False, got 1.5"),
+    ],
+    ids=["no y", "few", "nan", "text", "no flag"],
+)
+def test_bad_y_for_means_is_refused(options, y, message):
+    with pytest.raises(ValueError, match=message):
+        TableEncoder(**options).fit(_ids()[0], y)

@@ -188,6 +188,25 @@ def test_refit_learns_from_all_rows():
     assert not np.array_equal(plain.predict(X), refitted.predict(X))
 
 
+@pytest.mark.parametrize("refit", [False, True])
+def test_means_of_y_tell_of_many_categories(refit):
+    rng = np.random.default_rng(0)
+    levels, effect = rng.integers(0, 150, 600), rng.normal(size=150)
+    X, y = pd.DataFrame({"id": levels.astype(str)}), effect[levels] + rng.normal(0, 0.3, 600)
+    quick = {"members": 1, "max_iter": 12, "hidden_layer_sizes": (16,), "random_state": 0}
+    for make, target in ((TabularRegressor, y), (TabularClassifier, y > 0)):
+        models = [
+            make(target_means=means, refit=refit, **quick).fit(X[:450], target[:450])
+            for means in (True, False)
+        ]
+        better, worse = (model.score(X[450:], target[450:]) for model in models)
+        assert better > worse
+        names = [list(model.encoder_.get_feature_names_out()) for model in models]
+        assert names == [["id", "id_mean"], ["id"]]
+    three = TabularClassifier(**QUICKEST).fit(X, np.digitize(y, [-0.5, 0.5]))
+    assert three.encoder_.kinds_ == ["code", *["number"] * 3]
+
+
 def test_a_search_reaches_the_parameters():
     X, y = table(60)
     search = GridSearchCV(TabularRegressor(**QUICKEST), {"dropout": [0.0, 0.3]}, cv=2).fit(X, y)
@@ -216,6 +235,7 @@ def test_verbose_prints_lines(capsys):
     "options, message",
     [
         ({"members": 0}, "TabularRegressor: members must be a positive integer, got 0"),
+        ({"target_means": "yes"}, "target_means must be True or False, got 'yes'"),
         ({"max_iter": 1.5}, "max_iter must be a positive integer"),
         ({"hidden_layer_sizes": 5}, "hidden_layer_sizes must be a sequence of positive integers"),
         ({"embedding": "fourier"}, "embedding must be one of periodic, piecewise, none"),

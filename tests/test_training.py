@@ -331,16 +331,6 @@ def test_divergence_stops_names_the_layer_and_keeps_the_last_good_weights(table)
     assert np.isfinite(network.flat_params).all()
 
 
-def test_divergence_by_data_says_that_it_is_the_input(table):
-    X = table[0].copy()
-    X[7, 2] = np.nan
-    network = classifier().build(4, random_state=0, dtype=np.float64)
-    before = network.flat_params.copy()
-    with pytest.warns(DivergenceWarning, match="epoch 1: .*the input itself is not finite"):
-        fit(network, (X, table[1]))
-    np.testing.assert_array_equal(network.flat_params, before)
-
-
 def test_ctrl_c_keeps_what_was_learned(table):
     def interrupt(state):
         if state.epoch == 2:

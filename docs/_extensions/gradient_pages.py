@@ -59,7 +59,7 @@ def sections():
 def introduction():
     """Return what the page of `to_markdown` says before its list: how all is verified."""
     text = catalogue().to_markdown().partition("\n- Linear")[0]
-    return in_myst(text.partition("Each formula\n")[2])
+    return in_myst(re.search(r"Each\s+formula\b.*", text, re.DOTALL)[0])
 
 
 def in_myst(text):
@@ -136,7 +136,7 @@ def index():
     for family, entries in catalogue().families.items():
         links = ", ".join(f"[{entry.name}]({page_name(entry.name)}.md)" for entry in entries)
         yield f"**{family}**: {links}\n"
-    yield f"## How they are verified\n\nEach formula {introduction()}"
+    yield f"## How they are verified\n\n{introduction()}"
     for family, entries in catalogue().families.items():
         yield f"```{{toctree}}\n:hidden:\n:caption: {family}\n"
         for entry in entries:

@@ -111,6 +111,7 @@ TABULAR: dict[str, Rule] = {
     ),
     "embedding": _one_of("periodic", "piecewise", "none"),
     "max_onehot": (lambda v: is_size(v, 2), "an integer >= 2"),
+    "target_means": _FLAG,
     "dropout": _BETA,
     "learning_rate": (lambda v: _is_auto(v) or _between(0, ends="()")(v), "'auto' or > 0"),
     "weight_decay": _NOT_NEGATIVE,

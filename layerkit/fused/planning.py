@@ -86,7 +86,7 @@ def threads_for(network: Layer, n_rows: float = inf) -> AbstractContextManager[N
     (1, 3, 3, 2)
     """
     layers = [layer for _, layer in network.walk()]
-    threaded = kernels.backend() == "numba" and any(layer.threaded for layer in layers)
+    threaded = any(layer.threaded for layer in layers)
     small = n_rows < inf and n_rows * _widest(layers) < ALONE
     return kernels.one_blas_thread() if threaded or small else nullcontext()
 

@@ -14,6 +14,12 @@ from itertools import product
 from typing import Any
 
 _taken = threading.Lock()
+_spared = 1
+
+
+def spared_threads() -> int:
+    """Return how many threads BLAS had before `one_blas_thread` left it one; 1 outside of it."""
+    return _spared
 
 
 @cache
@@ -63,11 +69,13 @@ class one_blas_thread:  # not a generator, which takes half as long again
     """
 
     def __enter__(self) -> None:
+        global _spared
         switches = _switches()
         self._before: list[int] | None = None
         if _taken.acquire(blocking=False):
             try:
                 self._before = [read() for read, _ in switches]
+                _spared = min(self._before, default=1)
                 for _, set_threads in switches:
                     set_threads(1)
             except BaseException:  # Ctrl-C
@@ -79,6 +87,8 @@ class one_blas_thread:  # not a generator, which takes half as long again
             self._end()
 
     def _end(self) -> None:
+        global _spared
+        _spared = 1
         try:
             for (_, set_threads), threads in zip(_switches(), self._before or (), strict=False):
                 set_threads(threads)

@@ -312,7 +312,7 @@ class TransformerEncoderBlock(Layer):
         self.check(is_size(self.units), "units", "a positive integer")
         self._hand_down(input_shape[-1])
         for name, part in self.children():
-            part.name = name
+            part.take_place(name, None)
             part.declare(input_shape)
         return input_shape
 

@@ -72,7 +72,7 @@ class Bidirectional(Layer):
     def setup(self, input_shape: Shape) -> Shape:
         self.check(isinstance(self.layer, Recurrent), "layer", "a SimpleRNN, GRU or LSTM")
         for name, layer in self.children():
-            layer.name, layer.follower_init = name, self.follower_init
+            layer.take_place(name, self.follower_init)
             layer.may_be_stateful = False  # it keeps this in mind when it is edited by itself
             shape = layer.declare(input_shape)
         return (*shape[:-1], 2 * shape[-1])

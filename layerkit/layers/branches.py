@@ -73,7 +73,7 @@ class Residual(Layer):
 
     def setup(self, input_shape: Shape) -> Shape:
         for name, layer in self.children():
-            layer.name, layer.follower_init = name, self.follower_init
+            layer.take_place(name, self.follower_init)
         body = self.body.declare(input_shape)
         around = input_shape if self.shortcut is None else self.shortcut.declare(input_shape)
         if body != around:
@@ -163,7 +163,7 @@ class Concat(Layer):
         self.check(len(self.branches) > 0, "branches", "at least one layer")
         shapes = []
         for i, layer in enumerate(self.branches):
-            layer.name, layer.follower_init = f"branch_{i + 1}", self.follower_init
+            layer.take_place(f"branch_{i + 1}", self.follower_init)
             shapes.append(layer.declare(input_shape))
         rank = len(shapes[0]) + 1
         self.check(
@@ -291,7 +291,7 @@ class Columns(Layer):
         self._positions, widths = [], []
         for i, (columns, layer) in enumerate(self.routes):
             positions = self._resolve(columns, input_shape[0])
-            layer.name, layer.follower_init = f"route_{i + 1}", self.follower_init
+            layer.take_place(f"route_{i + 1}", self.follower_init)
             if self._feature_names:
                 layer.name_features([self._feature_names[p] for p in positions])
             self._positions.append(positions)

@@ -72,9 +72,8 @@ class Sequential(Layer):
     def setup(self, input_shape: Shape) -> Shape:
         chain, names = self.chain, self.names
         for i, (layer, name) in enumerate(zip(chain, names, strict=True)):
-            layer.name = name
             after = (later.weight_init for later in chain[i + 1 :])
-            layer.follower_init = next(filter(None, after), self.follower_init)
+            layer.take_place(name, next(filter(None, after), self.follower_init))
             input_shape = layer.declare(input_shape)
         return input_shape
 
@@ -156,10 +155,10 @@ class Sequential(Layer):
         """Return a chain of some of the layers, sharing their arrays."""
         part = Sequential(_named(self.layers)[key])
         if self.is_built and len(part):
-            part._own_params, part.dtype = {}, self.dtype
-            watch_hyper_parameters(part)
-            part.input_shape = part[0].input_shape
+            part.dtype, part.input_shape = self.dtype, part[0].input_shape
             part.output_shape = part[-1].output_shape
+            part._own_params = {}
+            watch_hyper_parameters(part)
         return part
 
     def _nested(self) -> Iterator[tuple[str, Any]]:

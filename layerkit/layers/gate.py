@@ -70,7 +70,7 @@ class Gate(Layer):
 
     def setup(self, input_shape: Shape) -> Shape:
         for name, layer in self.children():
-            layer.name, layer.follower_init = name, self.follower_init
+            layer.take_place(name, self.follower_init)
         gate = self.gate.declare(input_shape)
         shape = input_shape if self.body is None else self.body.declare(input_shape)
         self._stretched = _stretched(gate, shape)

@@ -72,7 +72,7 @@ class ParametricActivation(Layer):
     def setup(self, input_shape: Shape) -> Shape:
         self.check(in_range(self.rate, 0), "rate", "a finite number >= 0")
         self.check_input(len(input_shape) >= 1, "(n_samples, ..., channels)")
-        self.activation.name, self.activation.follower_init = "activation", self.follower_init
+        self.activation.take_place("activation", self.follower_init)
         given = self.activation.declare(input_shape)
         self.check(
             given == input_shape, "activation", f"a layer that keeps the shape {input_shape}"

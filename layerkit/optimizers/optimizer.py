@@ -179,7 +179,8 @@ class Optimizer(Parameterized):
         The first step after any of them was set calls it.
         """
         for name in ("learning_rate", "weight_decay"):
-            ok = callable(getattr(self, name)) or in_range(getattr(self, name), 0)
+            value = getattr(self, name)
+            ok = in_range(value, 0) or (callable(value) and not isinstance(value, type))
             self.check(ok, name, "a finite number >= 0 or a schedule")
         for name in ("clip_norm", "clip_value"):
             bound = getattr(self, name)

@@ -109,7 +109,8 @@ class Warmup(Schedule):
     steps: int = 100
 
     def __call__(self, step: int) -> float:
-        self.check(callable(self.schedule), "schedule", "a function of the step")
+        ok = callable(self.schedule) and not isinstance(self.schedule, type)
+        self.check(ok, "schedule", "a function of the step")
         self._check_count("steps", 0)
         if step < self.steps:
             return float(self.schedule(0) * (step + 1) / self.steps)

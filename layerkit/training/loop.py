@@ -18,9 +18,10 @@ from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.parameters import check_arguments, if_class, is_flag, is_number, is_size
 from layerkit.seeds import as_seed_sequence
 from layerkit.sequences import numbers
-from layerkit.training.batches import as_batches
+from layerkit.training.batches import ArrayBatches, as_batches, mapping_of
 from layerkit.training.checkpoint import Checkpoint, as_checkpoint
 from layerkit.training.epochs import Epochs
+from layerkit.training.finite import refuse_nonfinite
 from layerkit.training.history import History
 from layerkit.training.ranks import Ranks
 from layerkit.training.run import (
@@ -125,7 +126,9 @@ def train(
     Raises
     ------
     ValueError
-        If the data do not fit together or a parameter is out of range; the network is unchanged.
+        If the data do not fit together, hold numbers that are not finite (rows and columns are
+        named) or a parameter is out of range; the network is unchanged. What a stream of batches
+        holds shows only when it comes: the weights of the last epoch are restored then.
     TypeError
         If loss or optimizer is a class or a name.
     ModelFileError
@@ -213,6 +216,9 @@ def train(
         if layer.stateful:
             batches.check_order(layer.where)
     validation = None if validation_data is None else as_batches(validation_data, 1024)
+    for rows, name in ((batches, "X"), (validation, "X of validation_data")):
+        if isinstance(rows, ArrayBatches) and mapping_of(rows.X) is None:
+            refuse_nonfinite(network, rows.X, name)
     reseeds = random_state is not None
     _make_ready(network, batches, init_seed, noise_seed, reseeds, ranks)
     batches.shape_targets(loss, network)

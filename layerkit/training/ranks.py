@@ -165,7 +165,7 @@ class Ranks:
         Parameters
         ----------
         grads : array
-            Of this rank's rows, divided by their weight; overwritten.
+            Of this rank's rows, divided by their weight, 0 without rows; overwritten.
         loss, weight : float
             Theirs; a rank that has no batch left says that its weight is -1.
 
@@ -185,7 +185,7 @@ class Ranks:
 
         message, n, known = self.message, grads.size, max(weight, 0.0)
         factor = 1.0 if self.parts else known
-        message[:n] = grads * message.dtype.type(factor) if known else 0
+        np.multiply(grads, message.dtype.type(factor), out=message[:n])
         message[n:] = loss * factor, known, weight >= 0, self.interrupted
         self.communicator.Allreduce(MPI.IN_PLACE, message)
         loss, weight, present, interrupted = message[n:].tolist()
@@ -208,7 +208,7 @@ class Ranks:
         waiting = iter(batches)
         while True:
             batch = next(waiting, None)
-            value, weight = (0.0, -1.0) if batch is None else self._backward(run, plan, batch)
+            value, weight = self._backward(run, plan, batch)
             own += max(weight, 0)
             value, weight, more = self.average(network.flat_grads, value, weight)
             if not more:
@@ -234,8 +234,11 @@ class Ranks:
         grads = run.state.network.flat_grads
         return self.average(grads, value, weight)[0], grads
 
-    def _backward(self, run: Run, plan: Any, batch: Batch) -> tuple[float, float]:
+    def _backward(self, run: Run, plan: Any, batch: Batch | None) -> tuple[float, float]:
         """Leave the gradient of a batch in the network; return its loss and weight."""
+        if batch is None:
+            run.state.network.flat_grads.fill(0)
+            return 0.0, -1.0
         x, y, weight, normalizer = batch
         run.begin_batch(x, y, weight)
         known = float(len(y)) if normalizer is None else normalizer
@@ -318,7 +321,8 @@ class PartBatches(ArrayBatches):
         self.ranks = ranks
 
     def _batch(self, rows: Any) -> Batch:
-        rows = np.arange(len(self.y))[rows]
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self.y)))
         x, y, weight, _ = super()._batch(self.ranks.share(rows))
         return x, y, weight, len(rows) * self.mean_weight
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,9 @@ from layerkit.losses import (
 )
 from layerkit.parameters import Parameterized
 from layerkit.schedules import Progress
-from layerkit.sequences import Sequences, as_sequences, numbers
+from layerkit.sequences import Sequences, numbers
 from layerkit.training.batches import ArrayBatches, StreamedBatches
+from layerkit.training.finite import refuse_nonfinite
 from layerkit.training.history import History
 
 Batches = ArrayBatches | StreamedBatches
@@ -187,6 +189,9 @@ class Run:
         else:
             y_pred, y_true, weight = self.ranks.infer_all(self, state.validation)
         found = {"validation_loss": state.loss.forward(y_pred, y_true, weight)}
+        if not isfinite(found["validation_loss"]):
+            for x, *_ in state.validation:
+                refuse_nonfinite(state.network, x, "X of validation_data")
         if self.score:
             if isinstance(y_pred, Sequences) and isinstance(weight, np.ndarray):
                 weight = weight.repeat(y_pred.lengths)
@@ -280,8 +285,7 @@ def joined(parts: Sequence[Any]) -> Any:
 
 def first_nonfinite(network: Layer, x: Any) -> str:
     """Say where, in forward order, the first number that is not finite stands."""
-    if not np.isfinite(x.data if hasattr(x, "tocsr") else numbers(as_sequences(x))).all():
-        return "the input itself is not finite"
+    refuse_nonfinite(network, x, "X of a batch")
     found: list[str] = []
     largest = {"": 0.0}
 

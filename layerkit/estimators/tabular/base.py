@@ -73,6 +73,7 @@ class TabularEstimator(CallbackSupport, BaseEstimator):
     hidden_layer_sizes: Sequence[int] = (256, 256, 256)
     embedding: str = "periodic"
     max_onehot: int = 9
+    target_means: bool = True
     dropout: float = 0.15
     learning_rate: float | str = "auto"
     weight_decay: float = 0.02

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
@@ -71,9 +73,15 @@ class CategoryColumn:
         The categories, in order.
     n_codes : int
         Number of codes, 0 included, if it becomes codes, else 0.
+    means : list of NumberColumn
+        Of what y is on average where the codes are, if that was learned.
+    table : ndarray of shape (n_codes, n_means)
+        These averages.
     """
 
     kind = "category"
+    means: Sequence[NumberColumn] = ()
+    table: np.ndarray
 
     def __init__(self, name: str, values: Values, max_onehot: int) -> None:
         self.name = name
@@ -98,11 +106,31 @@ class CategoryColumn:
         code_of = {level: code for code, level in enumerate(self.levels, 1)}
         return np.fromiter((code_of.get(value, 0) for value in values), np.intp, len(values))
 
-    def features(self, values: Values, clip: float | None) -> np.ndarray:
-        """Return the features, (n_samples, len(names))."""
+    def set_means(self, table: np.ndarray, of_rows: np.ndarray) -> None:
+        """Add what y is on average by code, (n_codes, n_outputs), scaled by that of rows."""
+        width = table.shape[1]
+        names = [f"{self.name}_mean{f'_{k}' if width > 1 else ''}" for k in range(width)]
+        means = list(map(NumberColumn, names, of_rows.T))
+        if all(mean.varies for mean in means):
+            self.means, self.table = means, table
+            self.names, self.kinds = [self.name, *names], ["code", *["number"] * width]
+
+    def scaled_means(self, found: np.ndarray, clip: float | None) -> np.ndarray:
+        """Return means, (n, n_outputs), as numbers are, within ±clip."""
+        pairs = zip(self.means, found.T, strict=True)
+        return np.hstack([mean.features(values, clip) for mean, values in pairs])
+
+    def features(
+        self, values: Values, clip: float | None, means: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the features, (n_samples, len(names)); means in place of those by code."""
         codes = self.codes(values)
         if self.n_codes:
-            return codes[:, np.newaxis].astype(float)
+            coded = codes[:, np.newaxis].astype(float)
+            if not self.means:
+                return coded
+            found = self.table[codes] if means is None else means
+            return np.hstack([coded, self.scaled_means(found, clip)])
         if len(self.levels) == 2:
             return np.array([0.0, -1.0, 1.0])[codes][:, np.newaxis]
         return np.eye(len(self.levels) + 1)[codes, 1 : len(self.names) + 1]
@@ -111,7 +139,9 @@ class CategoryColumn:
         if not self.names:
             return f"left out: all values are {'the same' if self.levels else 'different'}"
         if self.n_codes:
-            return f"{len(self.levels)} categories, embedded"
+            return (
+                f"{len(self.levels)} categories, embedded{', with means of y' * bool(self.means)}"
+            )
         if len(self.levels) == 2:
             return f"-1 for {self.levels[0]!r}, 1 for {self.levels[1]!r}"
         return f"{len(self.levels)} categories, a column each"
@@ -188,8 +218,13 @@ def _parts_of(times: Values) -> dict[str, np.ndarray]:
 # ---------------------------------------------------------------- reading tables
 
 
-def read_table(X: Any) -> tuple[list[str], list[Values]]:
-    """Return names and values of the columns of a DataFrame or of an array with two axes."""
+def read_table(
+    X: Any, zones: Mapping[str, str] | None = None
+) -> tuple[list[str], list[Values], dict[str, str]]:
+    """Return names, values and time zones of the columns of a DataFrame or an array with two axes.
+
+    Times that belong to a zone are read as a clock in ``zones`` shows them, else one in their own.
+    """
     if hasattr(X, "to_pandas"):  # polars, and other tables
         X = X.to_pandas()
     if hasattr(X, "iloc") and hasattr(X, "columns"):
@@ -198,7 +233,13 @@ def read_table(X: Any) -> tuple[list[str], list[Values]]:
     else:
         X = X if hasattr(X, "dtype") else _without_common_dtype(X)
         names, columns = [f"x{i}" for i in range(X.shape[1])], list(X.T)
-    return names, [_read(name, column) for name, column in zip(names, columns, strict=True)]
+    found, values = dict(zones or {}), []
+    for name, column in zip(names, columns, strict=True):
+        zone = found.get(name) or zone_of(column)
+        if zone is not None:
+            found[name] = zone
+        values.append(_read(name, column, zone))
+    return names, values, found
 
 
 def _without_common_dtype(rows: Any) -> np.ndarray:
@@ -207,7 +248,30 @@ def _without_common_dtype(rows: Any) -> np.ndarray:
     return np.array(rows, dtype=object) if array.dtype.kind in "USO" else array
 
 
-def _read(name: str, column: Any) -> Values:
+def zone_of(column: Any) -> str | None:
+    """Return the time zone of a column's times, of the first one among objects; None for none."""
+    zone = getattr(column.dtype, "tz", None)
+    if zone is None and getattr(column.dtype, "kind", "O") == "O":
+        times = (v for v in _listed(column) if isinstance(v, datetime.datetime))
+        zone = next((t.tzinfo for t in times if not is_missing(t) and t.tzinfo), None)
+    if zone is None:
+        return None
+    try:
+        _clock(str(zone))
+    except (ValueError, ZoneInfoNotFoundError):  # it has no name
+        return "UTC"
+    return str(zone)
+
+
+def _clock(zone: str | None) -> datetime.tzinfo | None:
+    """Return what ``str`` of a time zone names, such as Europe/Berlin or UTC+02:00."""
+    if zone is None:
+        return None
+    offset = re.fullmatch(r"(?:UTC)?([+-]\d\d:\d\d)", zone)
+    return datetime.datetime.strptime(offset[1], "%z").tzinfo if offset else ZoneInfo(zone)
+
+
+def _read(name: str, column: Any, zone: str | None) -> Values:
     kind = getattr(column.dtype, "kind", "O")
     if kind == "c":
         raise ValueError(f"Complex data not supported: column {name!r} has dtype {column.dtype}")
@@ -216,7 +280,7 @@ def _read(name: str, column: Any) -> Values:
         column = column.dt.to_timestamp()
         kind = "M"
     if kind == "M" or hasattr(column.dtype, "tz"):
-        return _as_times(column)
+        return _as_times(column, _clock(zone))
     if kind == "m":
         column = column.astype("timedelta64[s]")
         missing = np.isnat(np.asarray(column))
@@ -226,7 +290,7 @@ def _read(name: str, column: Any) -> Values:
     values = [None if is_missing(v) else v for v in _listed(column)]
     if hasattr(column, "cat"):  # categories, though they may be numbers
         return _as_categories(name, [_category(v) for v in values])
-    return _read_objects(name, values)
+    return _read_objects(name, values, _clock(zone))
 
 
 def _listed(column: Any) -> Iterable[Any]:
@@ -239,9 +303,9 @@ def _as_floats(column: Any) -> np.ndarray:
     return np.asarray(column, dtype=np.float64)
 
 
-def _as_times(column: Any) -> np.ndarray:
+def _as_times(column: Any, clock: datetime.tzinfo | None) -> np.ndarray:
     if getattr(column.dtype, "tz", None) is not None:
-        column = column.dt.tz_localize(None)
+        column = column.dt.tz_convert(clock).dt.tz_localize(None)
     return np.asarray(column).astype("M8[s]")
 
 
@@ -255,11 +319,12 @@ def _finite(name: str, numbers: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _read_objects(name: str, values: list[Any]) -> Values:
+def _read_objects(name: str, values: list[Any], clock: datetime.tzinfo | None) -> Values:
     """Return objects as what they all are: numbers, times, durations, or else categories."""
     known = [value for value in values if value is not None]
-    if known and all(isinstance(v, datetime.date) for v in known):
-        return np.array(["NaT" if v is None else _plain_time(v) for v in values], "M8[s]")
+    if known and all(isinstance(v, datetime.date | datetime.time) for v in known):
+        times = ["NaT" if v is None else _plain_time(v, clock) for v in values]
+        return np.array(times, "M8[s]")
     if known and all(isinstance(v, datetime.timedelta) for v in known):
         values = [v if v is None else v.total_seconds() for v in values]
         known = []
@@ -291,8 +356,13 @@ def _category(value: Any) -> Any:
 _PLAIN = (str, bytes, bool, int, float, np.generic)
 
 
-def _plain_time(value: Any) -> Any:
-    return value.replace(tzinfo=None) if isinstance(value, datetime.datetime) else value
+def _plain_time(value: Any, clock: datetime.tzinfo | None) -> Any:
+    """Return a time as the clock shows it; a time without a date is of the first of 1970."""
+    if isinstance(value, datetime.time):
+        value = datetime.datetime.combine(datetime.date(1970, 1, 1), value)
+    if not isinstance(value, datetime.datetime):
+        return value
+    return (value.astimezone(clock) if value.tzinfo else value).replace(tzinfo=None)
 
 
 def is_missing(value: Any) -> bool:

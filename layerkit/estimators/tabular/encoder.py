@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from layerkit.estimators.doc_links import with_page
-from layerkit.estimators.tabular.columns import Column, column_of, read_table
-from layerkit.parameters import is_positive, is_size
+from layerkit.estimators.tabular.columns import CategoryColumn, Column, column_of, read_table
+from layerkit.estimators.tabular.means import cross_fitted, learn_means
+from layerkit.parameters import is_flag, is_positive, is_size
 
 
 @with_page
@@ -26,7 +28,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
                             values are missing the median, and a column that marks them
     two categories          -1 and 1
     up to ``max_onehot``    a column of 0 and 1 for each
-    more categories         a code: 1, 2, … in order, for an `Embedding`
+    more categories         a code: 1, 2, … in order, for an `Embedding`; and where ``target_means``
+                            is true what y is on average there, scaled and clipped as numbers
     dates and times         year, month, weekday and hour, these also as sine and cosine
     ======================  ====================================================================
 
@@ -34,7 +37,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     numbers in a column of objects are numbers. Durations are numbers, in seconds; periods are the
     times when they begin. What is missing or was not there in `fit` is 0 among the categories;
     among codes it shares 0 with those that were seen only once, so that an embedding learns a
-    vector for it. A column whose values are all the same is left out.
+    vector for it. A column whose values are all the same is left out, and may hold anything later.
+    Times that have a zone are parts of what the clocks in it show, also of times that come in
+    another one; a zone without a name counts as UTC.
 
     Parameters
     ----------
@@ -42,6 +47,11 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         Up to so many categories get a column each, at least 2.
     clip : float or None, default=3.0
         Scaled numbers x become ``x / sqrt(1 + (x / clip)²)``, within ±clip; None leaves them.
+    target_means : bool, default=False
+        Beside each code also a number, or several: what y, or each column of it, is on average
+        where the code is, drawn towards the mean of all rows where that is seldom. Of the rows of
+        `fit` themselves, in `fit_transform`, it is the average over other rows, as those of
+        scikit-learn's `TargetEncoder` are, which finds it. Needs y, of numbers, and 10 rows.
 
     Attributes
     ----------
@@ -51,6 +61,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         Of each feature that comes out: "number", "indicator" (0, 1 or -1) or "code".
     n_codes_ : list of int
         For each feature that is a code the number of codes, 0 included; 0 for the others.
+    zones_ : dict of str
+        Time zones, by the names of columns whose times have one.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str
@@ -81,9 +93,14 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
     """
 
-    def __init__(self, *, max_onehot: int = 9, clip: float | None = 3.0) -> None:
+    target_means = False  # of what was pickled before there were any
+
+    def __init__(
+        self, *, max_onehot: int = 9, clip: float | None = 3.0, target_means: bool = False
+    ) -> None:
         self.max_onehot = max_onehot
         self.clip = clip
+        self.target_means = target_means
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Find out what the columns are.
@@ -92,8 +109,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
             The table.
-        y : object, optional
-            Not used.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
+            Numbers, for ``target_means``; else not used.
 
         Returns
         -------
@@ -103,11 +120,12 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a number is infinite or complex, or there are no rows; it names the column.
+            If a number is infinite or complex, or there are no rows; it names the column. If y is
+            needed and is not there, or no numbers.
         TypeError
             If a value is neither a number nor text nor a time; it names the column and row.
         """
-        self.fit_transform(X)
+        self.fit_transform(X, y)
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
@@ -117,20 +135,30 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
             The table.
-        y : object, optional
-            Not used.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
+            Numbers, for ``target_means``; else not used.
 
         Returns
         -------
         features : ndarray of shape (n_samples, n_features_out), float64
-            As `transform` returns them.
+            As `transform` returns them, but for ``target_means``.
         """
         _check(self, is_size(self.max_onehot, least=2), "max_onehot", "an integer >= 2")
         ok = self.clip is None or is_positive(self.clip)
         _check(self, ok, "clip", "None or a positive finite number")
+        _check(self, is_flag(self.target_means), "target_means", "True or False")
         names, values = self._read(X, reset=True)
-        self._learn(names, values)
-        return self._encode(values)
+        numbers = self._numbers(X, y) if self.target_means else None
+        self._learn(names, values, numbers)
+        return self._encode(values, numbers)
+
+    def _numbers(self, X: Any, y: Any) -> np.ndarray:
+        """Return y as columns of numbers."""
+        if y is None:
+            raise ValueError("TableEncoder: target_means=True requires y to be passed")
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        check_consistent_length(X, y)
+        return y.reshape(len(y), -1)
 
     def transform(self, X: Any) -> np.ndarray:
         """Turn a table into numbers.
@@ -158,6 +186,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             raise TypeError(
                 "Sparse data was passed, but TableEncoder takes dense tables: use X.toarray()"
             )
+        if hasattr(X, "collect_schema") and not hasattr(X, "shape"):
+            raise TypeError("A LazyFrame was passed, but TableEncoder needs the rows: X.collect()")
         if not hasattr(X, "shape"):
             X = np.array(X, dtype=object) if np.asarray(X).dtype.kind in "USO" else np.asarray(X)
         if len(X.shape) != 2:
@@ -176,7 +206,10 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             validate_data(self, X, reset=reset, skip_check_array=True)
         except ValueError as error:
             raise ValueError(f"{error}{self._first_difference(X, reset)}") from None
-        return read_table(X)
+        names, values, zones = read_table(X, None if reset else getattr(self, "zones_", None))
+        if reset:
+            self.zones_ = zones
+        return names, values
 
     def _first_difference(self, X: Any, reset: bool) -> str:
         """Say where the columns are in another order, if they are the same."""
@@ -186,18 +219,34 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         i = next(i for i, (a, b) in enumerate(zip(known, given, strict=True)) if a != b)
         return f"Column {i} is {given[i]!r}, in fit it was {known[i]!r}"
 
-    def _learn(self, names: list[str], values: list[np.ndarray]) -> None:
-        """Find out what columns are that have been read."""
+    def _learn(
+        self, names: list[str], values: list[np.ndarray], y: np.ndarray | None = None
+    ) -> None:
+        """Find out what columns are that have been read, and the means of y, of columns."""
         pairs = zip(names, values, strict=True)
         self.columns_ = [column_of(name, v, int(self.max_onehot)) for name, v in pairs]
+        coded = [
+            (column, v)
+            for column, v in zip(self.columns_, values, strict=True)
+            if isinstance(column, CategoryColumn) and column.n_codes
+        ]
+        if y is not None and coded:
+            learn_means([column for column, _ in coded], _codes_of(coded), y)
         self.kinds_ = [kind for column in self.columns_ for kind in column.kinds]
-        sizes = [(column.n_codes, column.names) for column in self.columns_]
-        self.n_codes_ = [n_codes for n_codes, names in sizes for _ in names]
+        pairs_of = [(column, kind) for column in self.columns_ for kind in column.kinds]
+        self.n_codes_ = [column.n_codes * (kind == "code") for column, kind in pairs_of]
 
-    def _encode(self, values: list[np.ndarray]) -> np.ndarray:
-        """Turn columns that have been read into features."""
+    def _encode(self, values: list[np.ndarray], y: np.ndarray | None = None) -> np.ndarray:
+        """Turn columns that have been read into features; with y, as rows to learn from."""
         pairs = zip(self.columns_, values, strict=True)
-        return np.hstack([c.features(_as_fitted(c, found), self.clip) for c, found in pairs])
+        found = [(c, _as_fitted(c, v)) for c, v in pairs if c.names]
+        of_y = [(c, v) for c, v in found if isinstance(c, CategoryColumn) and c.means]
+        own: dict[str, Any] = {}
+        if y is not None and of_y:
+            means = cross_fitted(_codes_of(of_y), y)
+            own = {c.name: {"means": means[:, i]} for i, (c, _) in enumerate(of_y)}
+        parts = [c.features(v, self.clip, **own.get(c.name, {})) for c, v in found]
+        return np.hstack(parts) if parts else np.empty((len(values[0]), 0))
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the features.
@@ -245,7 +294,12 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.input_tags.categorical = True
         tags.input_tags.string = True
+        tags.target_tags.required = self.target_means
         return tags
+
+
+def _codes_of(coded: Sequence[tuple[Any, np.ndarray]]) -> np.ndarray:
+    return np.column_stack([column.codes(values) for column, values in coded])
 
 
 def _as_fitted(column: Column, found: np.ndarray) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from layerkit.estimators.preparing import check_pair, splitting_seed
 from layerkit.estimators.tabular.columns import Values
 from layerkit.estimators.tabular.encoder import TableEncoder
 from layerkit.estimators.tabular.learning import Rows, as_input
+from layerkit.estimators.tabular.means import as_numbers
 from layerkit.estimators.targets import Target
 from layerkit.seeds import as_seed_sequence
 
@@ -61,17 +64,23 @@ class Task:
     held_out: Table
     apart: bool
     given: tuple[Any, Any, Any]  # to `fit`: X, y, sample_weight
+    numbers_of: Callable[[np.ndarray], np.ndarray] | None  # of y, for the encoder's target_means
 
     def rows(self, table: Table) -> Rows:
         """Return a table as the networks take it."""
-        features = self.encoder._encode(table.values)
+        y = None if table is self.held_out or self.numbers_of is None else self.numbers_of(table.y)
+        features = self.encoder._encode(table.values, y)
         return Rows(as_input(features), self.target.encode(table.y), table.weight)
 
 
 def prepare(estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Task:
     """Read and check what `fit` was given, tell what y holds, and fit the encoder."""
     check_pair(X_val, y_val)
-    encoder = TableEncoder(max_onehot=estimator.max_onehot, clip=None)
+    encoder = TableEncoder(
+        max_onehot=estimator.max_onehot, clip=None, target_means=estimator.target_means
+    )
+    classes = is_classifier(estimator)
+    numbers_of = partial(as_numbers, classes=classes) if estimator.target_means else None
     names, values = encoder._read(X, reset=True)
     table = Table(values, *_checked(estimator, X, y, sample_weight))
     target = estimator._target_of(table.y)
@@ -84,7 +93,7 @@ def prepare(estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_va
         learn, held = table.used, None
         held_out = Table(encoder._read(X_val, reset=False)[1], *_checked(estimator, X_val, y_val))
     learning = table.part(learn)
-    encoder._learn(names, learning.values)
+    encoder._learn(names, learning.values, numbers_of(learning.y) if numbers_of else None)
     if not encoder.kinds_:
         raise ValueError(
             f"no column of X tells the {len(learn)} sample(s) to learn from apart: in each all "
@@ -93,7 +102,7 @@ def prepare(estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_va
     estimator._bind(target, learning.y)
     whole = table.part(table.used)
     apart, given = learn is not held, (X, y, sample_weight)
-    return Task(encoder, target, seed, whole, learning, held_out, apart, given)
+    return Task(encoder, target, seed, whole, learning, held_out, apart, given, numbers_of)
 
 
 def _checked(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any]:

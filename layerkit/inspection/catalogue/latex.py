@@ -115,7 +115,7 @@ def _latex(node: ast.AST) -> tuple[str, int]:
         case ast.Attribute(value=value, attr="T"):
             return f"{_within(value, ATOM)}^\\top", POWER
         case ast.Subscript(value=value, slice=places):
-            return f"{_within(value, ATOM)}_{{{_places(places)}}}", ATOM
+            return _indexed(_within(value, ATOM), _places(places)), ATOM
         case ast.List(elts=[condition]):
             return _bracket(condition), ATOM
         case ast.Compare(left=left, ops=ops, comparators=others):
@@ -230,6 +230,13 @@ def _places(places: ast.expr) -> str:
     simple = all(isinstance(index, ast.Name | ast.Constant) for index in indices)
     tight = (expression(index).replace("\\,", " ") for index in indices)  # so are products there
     return ("" if simple else ",\\,").join(tight)
+
+
+def _indexed(text: str, places: str) -> str:
+    """Put indices below, after a number that stands there already: ``h_{1,nj}``."""
+    if numbered := re.fullmatch(r"(\w)_(\d)", text):
+        text, places = numbered[1], f"{numbered[2]},{places}"
+    return f"{text}_{{{places}}}"
 
 
 def _before(node: ast.expr, level: int) -> str:

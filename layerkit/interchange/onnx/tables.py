@@ -171,7 +171,12 @@ def _categories(g: Graph, column: CategoryColumn) -> str:
         **keys,
     )
     if column.n_codes:
-        return g.node("Cast", code, to=TensorProto.FLOAT)
+        coded = _as_float(g, code)
+        if not column.means:
+            return coded
+        scaled = column.scaled_means(column.table, None).clip(-LARGEST, LARGEST)
+        means = g.node("Gather", scaled, g.node("Squeeze", code, np.array([1])), axis=0)
+        return g.node("Concat", coded, means, axis=1)
     if len(column.levels) == 2:
         table = np.array([[0.0], [-1.0], [1.0]])
     else:

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from layerkit.kernels._numpy import winograd
-from layerkit.kernels._numpy.activations import relu
+from layerkit.kernels._numpy.parts import in_parts
 from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_sizes, taps_of
 from layerkit.kernels.dispatch import compiled
 
@@ -45,6 +45,11 @@ CHUNK_BYTES = 2**20
 # is faster to make the images planar, channel after channel, and to copy tap by tap: rows of all
 # the cells that windows see through one tap.
 FEW_CHANNELS = 4
+# OpenBLAS multiplies matrices as they are up to so many multiply-adds; larger ones it copies first,
+# which takes a quarter longer where one has few columns. So many rows are cut into blocks, but not
+# into so short ones that the other matrix would be read too often.
+SMALL_PRODUCT = 10**6
+MIN_ROWS = 64
 # With fewer, Winograd's transforms cost more than the multiplications they save.
 WINOGRAD_CHANNELS = [32, 64]  # on the side with fewer channels, and on the other
 
@@ -67,26 +72,44 @@ def conv2d(
     To rectify is to return ``max(y, 0)``, what a ReLU behind the convolution would give.
     """
     geometry = stride, padding, dilation
-    if rectify:
-        return relu(conv2d(x, kernel, bias, *geometry, groups, algorithm))
     height, width = output_sizes(x.shape[1:3], kernel.shape[:2], *geometry)
     y = np.empty((len(x), height, width, kernel.shape[3]), x.dtype)
-    if _takes_winograd(kernel, geometry, groups, algorithm):
-        winograd.convolve(x, kernel, bias, padding, y)
-        return y
+    convolve = (
+        winograd.convolve if _takes_winograd(kernel, geometry, groups, algorithm) else _direct
+    )
+
+    def task(part: slice) -> None:
+        for done in convolve(x[part], kernel, bias, geometry, groups, y[part]):
+            if rectify:  # while it is in the cache
+                done.clip(0, np.inf, out=done)
+
+    in_parts(task, len(x), y.size * prod(kernel.shape[:3]))
+    return y
+
+
+def _direct(
+    x: np.ndarray,
+    kernel: np.ndarray,
+    bias: np.ndarray | None,
+    geometry: Geometry,
+    groups: int,
+    y: np.ndarray,
+) -> Iterator[np.ndarray]:
+    """Overwrite y with the convolution, and yield the parts of it as they are done."""
     x, groups = _spread(x, kernel, groups)
     # Long rows add faster than short ones, so the bias is added to whole rows of an image.
-    row_bias = None if bias is None else bias[None].repeat(width, axis=0).ravel()
+    row_bias = None if bias is None else np.tile(bias, y.shape[2])
     if _is_depthwise(kernel, groups):
         for chunk, windows in _windows(x, kernel, geometry, 1, prod(x.shape[1:])):
             _depthwise(windows[0], kernel, y[chunk])
             _add(y[chunk], row_bias)
-        return y
+            yield y[chunk]
+        return
     weights = np.ascontiguousarray(_by_output(kernel, groups))
     for chunk, columns in _columns(x, kernel, geometry, groups):
-        np.matmul(columns, weights, out=_by_group(y[chunk], groups))
+        _multiply(columns, weights, _by_group(y[chunk], groups))
         _add(y[chunk], row_bias)
-    return y
+        yield y[chunk]
 
 
 @compiled
@@ -106,19 +129,29 @@ def conv2d_kernel_grad(
     kept from the forward pass they would take kh · kw times the memory of x.
     """
     geometry = stride, padding, dilation
-    if _takes_winograd(out, geometry, groups, algorithm):
-        winograd.kernel_grad(x, grad, padding, out)
-        return
-    x, groups = _spread(x, out, groups)
-    total = np.zeros(out.shape, x.dtype)
-    if _is_depthwise(out, groups):
-        for chunk, windows in _windows(x, out, geometry, 1, prod(x.shape[1:])):
+    winograds = _takes_winograd(out, geometry, groups, algorithm)
+    kernel_grad = winograd.kernel_grad if winograds else _direct_kernel_grad
+
+    def task(part: slice) -> np.ndarray:
+        return kernel_grad(x[part], grad[part], out, geometry, groups)
+
+    out[...] = sum(in_parts(task, len(x), grad.size * prod(out.shape[:3])))
+
+
+def _direct_kernel_grad(
+    x: np.ndarray, grad: np.ndarray, kernel: np.ndarray, geometry: Geometry, groups: int
+) -> np.ndarray:
+    """Return dL/dkernel."""
+    x, groups = _spread(x, kernel, groups)
+    total = np.zeros(kernel.shape, x.dtype)
+    if _is_depthwise(kernel, groups):
+        for chunk, windows in _windows(x, kernel, geometry, 1, prod(x.shape[1:])):
             total += _depthwise_kernel_grad(windows[0], grad[chunk])
-    else:
-        sums = _by_output(total, groups)
-        for chunk, columns in _columns(x, out, geometry, groups):
-            sums += columns.swapaxes(1, 2) @ _by_group(grad[chunk], groups)
-    out[...] = total
+        return total
+    sums = _by_output(total, groups)
+    for chunk, columns in _columns(x, kernel, geometry, groups):
+        _add_product(columns, _by_group(grad[chunk], groups), sums)
+    return total
 
 
 @compiled
@@ -152,7 +185,14 @@ def conv2d_input_grad(
         opposite = (reach - top, reach - bottom), (across - left, across - right)
         flipped = transpose(kernel, groups)[::-1, ::-1]
         return conv2d(grad, flipped, None, stride, opposite, dilation, groups, algorithm)
-    return _scatter(grad, kernel, x_shape, (stride, padding, dilation), groups)
+    geometry = stride, padding, dilation
+    dx = np.empty(x_shape, grad.dtype)
+
+    def task(part: slice) -> None:
+        dx[part] = _scatter(grad[part], kernel, x_shape, geometry, groups)
+
+    in_parts(task, len(grad), grad.size * prod(kernel.shape[:3]))
+    return dx
 
 
 def _scatter(
@@ -170,7 +210,7 @@ def _scatter(
     kh, kw, channels, _ = kernel.shape
     cells, outputs = x_shape[1:3], grad.shape[1:3]
     planar = channels <= FEW_CHANNELS
-    dx = _images(x_shape[:3], groups, channels, grad.dtype, planar)
+    dx = _images((len(grad), *cells), groups, channels, grad.dtype, planar)
     weights = _by_output(kernel, groups)
     product = None
     for chunk in _chunks(len(grad), prod(outputs) * kh * kw * x_shape[3], kernel):
@@ -189,7 +229,7 @@ def _scatter(
         here = dx[:, chunk]
         for i, j, seers, seen in taps_of((kh, kw), *geometry, cells, outputs):
             here[:, *seen] += shares[i, j][:, *seers]
-    return dx.transpose(1, 2, 3, 0, 4).reshape(x_shape)
+    return dx.transpose(1, 2, 3, 0, 4).reshape(len(grad), *x_shape[1:])
 
 
 def _takes_winograd(kernel: np.ndarray, geometry: Geometry, groups: int, algorithm: str) -> bool:
@@ -287,6 +327,40 @@ def _by_output(kernel: np.ndarray, groups: int) -> np.ndarray:
 def _by_group(maps: np.ndarray, groups: int) -> np.ndarray:
     """View (m, h, w, c) as matrices (groups, m * h * w, c / groups)."""
     return maps.reshape(-1, groups, maps.shape[3] // groups).swapaxes(0, 1)
+
+
+def _multiply(columns: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+    """Overwrite ``out`` with ``columns @ weights``, many rows times few columns."""
+    blocks, rest = _blocks(columns, weights.shape[2])
+    if blocks is not None:
+        n_blocks, n_rows = blocks.shape[1:3]
+        done = out[:, : n_blocks * n_rows]
+        np.matmul(blocks, weights[:, None], out=done.reshape(len(out), n_blocks, n_rows, -1))
+        out = out[:, n_blocks * n_rows :]
+    np.matmul(rest, weights, out=out)
+
+
+def _add_product(columns: np.ndarray, grad: np.ndarray, out: np.ndarray) -> None:
+    """Add ``columnsᵀ @ grad``, a sum over many rows."""
+    blocks, rest = _blocks(columns, grad.shape[2])
+    if blocks is not None:
+        n_blocks, n_rows = blocks.shape[1:3]
+        done = grad[:, : n_blocks * n_rows].reshape(len(grad), n_blocks, n_rows, -1)
+        out += (blocks.swapaxes(2, 3) @ done).sum(axis=1)
+        grad = grad[:, n_blocks * n_rows :]
+    out += rest.swapaxes(1, 2) @ grad
+
+
+def _blocks(rows: np.ndarray, n_columns: int) -> tuple[np.ndarray | None, np.ndarray]:
+    """Cut (groups, m, k) rows into (groups, n_blocks, n_rows, k) and a rest (groups, ..., k)."""
+    groups, m, k = rows.shape
+    n_rows = SMALL_PRODUCT // (k * n_columns)
+    if not MIN_ROWS <= n_rows < m:
+        return None, rows
+    n_blocks = m // n_rows
+    return rows[:, : n_blocks * n_rows].reshape(groups, n_blocks, n_rows, k), rows[
+        :, n_blocks * n_rows :
+    ]
 
 
 def _add(y: np.ndarray, row_bias: np.ndarray | None) -> None:

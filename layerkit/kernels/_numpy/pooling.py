@@ -2,18 +2,21 @@
 
 A window has the ``size`` (height, width), and ``argmax`` says which of its cells was the largest.
 ``stride`` and ``padding`` are those of convolutions.
+
+Images are sorted by `Phases`, so few at a time that they stay in the cache while tap after tap
+looks at them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
 
 import numpy as np
 
-from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_size, taps_of
+from layerkit.kernels._numpy.parts import PASS, in_parts
+from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, Phases, output_size
 from layerkit.kernels.dispatch import compiled
 
-# Outputs of so few samples at a time that they stay in the cache while tap after tap looks at them.
-CHUNK_BYTES = 2**19
+CHUNK_BYTES = 2**18
 
 
 @compiled
@@ -24,31 +27,29 @@ def max_pool2d(
 
     Padding never wins, and NaN wins over everything.
     """
-    taps, _, _ = zip(*_spans(x.shape, size, stride, padding), strict=True)
-    shape = *map(len, taps), x.shape[3]
-    y = np.empty((len(x), *shape), x.dtype)
+    counts = _window_counts(x.shape, size, stride, padding, x.dtype)
+    y = np.empty((len(x), *counts.shape[:2], x.shape[3]), x.dtype)
     argmax = np.empty(y.shape, np.min_scalar_type(prod(size) - 1))
-    step = min(max(1, CHUNK_BYTES // max(1, prod(shape) * x.itemsize)), max(1, len(x)))
-    memory = np.empty((step, *shape), x.dtype), np.empty((step, *shape), argmax.dtype)
-    for start in range(0, len(x), step):
-        here = slice(start, start + step)
-        images, largest, first = x[here], y[here], argmax[here]
+
+    def pool(chunk: slice, phases: Phases) -> None:
+        images, largest, first = x[chunk], _rows(y[chunk]), _rows(argmax[chunk])
         if padding != NO_PADDING:
-            largest.fill(-np.inf)
-        first[...] = np.add.outer(taps[0] * size[1], taps[1])[:, :, None]
-        for i, j, seers, seen in taps_of(size, stride, padding, (1, 1), x.shape[1:3], y.shape[1:3]):
-            best, where = largest[seers], first[seers]
-            if i == j == 0:
-                best[...] = images[seen]
-                continue
-            # Copied, because the cells are apart in memory, and two comparisons would meet them so.
-            candidate, improved = (part[: len(images)][seers] for part in memory)
-            candidate[...] = images[seen]
-            # Taps count up, so the last one that improved is the largest of those that did. (A
-            # masked copy of the tap says the same and takes five times longer.)
-            np.multiply(candidate > best, improved.dtype.type(i * size[1] + j), out=improved)
-            np.maximum(where, improved, out=where)
-            np.maximum(best, candidate, out=best)
+            phases.images.fill(-np.inf)
+        phases.write(images)
+        for tap, cells in enumerate(phases.taps(len(images))):
+            np.maximum(cells if tap == 0 else largest, cells, out=largest)
+        if padding != NO_PADDING:
+            phases.images.fill(np.nan)  # equal to nothing, where -inf might be the largest
+            phases.write(images)
+        # The largest stands where so many taps before did not see it.
+        first.fill(0)
+        unseen = np.ones(first.shape, bool)
+        *but_the_last, _ = phases.taps(len(images))
+        for cells in but_the_last:
+            unseen &= cells != largest
+            first += unseen
+
+    _by_phase(pool, x.shape, size, stride, padding, x.dtype)
     return y, argmax
 
 
@@ -63,12 +64,15 @@ def max_pool2d_input_grad(
 ) -> np.ndarray:
     """Return dL/dx: every output's gradient goes to the cell where its maximum stood."""
     dx = np.zeros(x_shape, grad.dtype)
-    for i, j, seers, seen in taps_of(size, stride, padding, (1, 1), x_shape[1:3], grad.shape[1:3]):
-        here = argmax[seers] == i * size[1] + j
-        if _are_disjoint(size, stride):
-            np.multiply(here, grad[seers], out=dx[seen])
-        else:
-            dx[seen] += here * grad[seers]
+
+    def share(chunk: slice, phases: Phases) -> None:
+        given, first = _rows(grad[chunk]), _rows(argmax[chunk])
+        phases.images.fill(0)
+        for tap, cells in enumerate(phases.taps(len(given))):
+            cells += given * (first == tap)
+        phases.read(dx[chunk])
+
+    _by_phase(share, x_shape, size, stride, padding, grad.dtype)
     return dx
 
 
@@ -79,9 +83,17 @@ def avg_pool2d(
     """Return the mean of the real cells of every window: padding does not count."""
     counts = _window_counts(x.shape, size, stride, padding, x.dtype)
     y = np.zeros((len(x), *counts.shape[:2], x.shape[3]), x.dtype)
-    for _, _, seers, seen in taps_of(size, stride, padding, (1, 1), x.shape[1:3], counts.shape[:2]):
-        y[seers] += x[seen]
-    y /= counts
+
+    def pool(chunk: slice, phases: Phases) -> None:
+        means = _rows(y[chunk])
+        if padding != NO_PADDING:
+            phases.images.fill(0)
+        phases.write(x[chunk])
+        for cells in phases.taps(len(means)):
+            means += cells
+        y[chunk] /= counts
+
+    _by_phase(pool, x.shape, size, stride, padding, x.dtype)
     return y
 
 
@@ -94,19 +106,44 @@ def avg_pool2d_input_grad(
     padding: Padding = NO_PADDING,
 ) -> np.ndarray:
     """Return dL/dx: every real cell of a window gets an equal share of its gradient."""
-    shares = grad / _window_counts(x_shape, size, stride, padding, grad.dtype)
+    counts = _window_counts(x_shape, size, stride, padding, grad.dtype)
     dx = np.zeros(x_shape, grad.dtype)
-    for _, _, seers, seen in taps_of(size, stride, padding, (1, 1), x_shape[1:3], grad.shape[1:3]):
-        if _are_disjoint(size, stride):
-            dx[seen] = shares[seers]
-        else:
-            dx[seen] += shares[seers]
+
+    def share(chunk: slice, phases: Phases) -> None:
+        shares = _rows(grad[chunk] / counts)
+        phases.images.fill(0)
+        for cells in phases.taps(len(shares)):
+            cells += shares
+        phases.read(dx[chunk])
+
+    _by_phase(share, x_shape, size, stride, padding, grad.dtype)
     return dx
 
 
-def _are_disjoint(size: Pair, stride: Pair) -> bool:
-    """Whether no cell is in two windows, so that gradients need not be added up."""
-    return size[0] <= stride[0] and size[1] <= stride[1]
+def _by_phase(
+    work: Callable[[slice, Phases], None],
+    x_shape: tuple[int, ...],
+    size: Pair,
+    stride: Pair,
+    padding: Padding,
+    dtype: np.dtype,
+) -> None:
+    """Call ``work(chunk, phases)`` for chunks of a batch, each part of it with memory of its own."""
+    n, *image = x_shape
+    step = max(1, CHUNK_BYTES // (prod(image) * dtype.itemsize))
+
+    def task(part: slice) -> None:
+        most = min(step, part.stop - part.start)
+        phases = Phases((most, *image), size, stride, padding, dtype)  # type: ignore[arg-type]
+        for start in range(part.start, part.stop, step):
+            work(slice(start, min(start + step, part.stop)), phases)
+
+    in_parts(task, n, PASS * prod(x_shape))
+
+
+def _rows(y: np.ndarray) -> np.ndarray:
+    """View outputs as `Phases.taps` has them: (n, oh, ow * channels)."""
+    return y.reshape(*y.shape[:2], -1)
 
 
 def _window_counts(

@@ -71,9 +71,18 @@ def fits(kernel: np.ndarray, stride: Pair, padding: Padding, dilation: Pair, gro
 
 
 def convolve(
-    x: np.ndarray, kernel: np.ndarray, bias: np.ndarray | None, padding: Padding, y: np.ndarray
-) -> None:
-    """Overwrite y with the convolution of x by an r x r kernel."""
+    x: np.ndarray,
+    kernel: np.ndarray,
+    bias: np.ndarray | None,
+    geometry: tuple[Pair, Padding, Pair],
+    groups: int,
+    y: np.ndarray,
+) -> Iterator[np.ndarray]:
+    """Overwrite y with the convolution by an r x r kernel, and yield its parts as they are done.
+
+    Stride, dilation and ``groups`` are 1.
+    """
+    _, padding, _ = geometry
     r, _, c_in, c_out = kernel.shape
     m = N_POINTS + 1 - r
     values = (_squared(of_kernel(r), x.dtype) @ kernel.reshape(r * r, -1)).reshape(-1, c_in, c_out)
@@ -87,11 +96,19 @@ def convolve(
             part[here] = cells[within]
         if bias is not None:
             part += bias
+        yield part
 
 
-def kernel_grad(x: np.ndarray, grad: np.ndarray, padding: Padding, out: np.ndarray) -> None:
-    """Overwrite ``out`` with dL/dkernel, r x r, given ``grad`` = dL/dy."""
-    r, _, c_in, c_out = out.shape
+def kernel_grad(
+    x: np.ndarray,
+    grad: np.ndarray,
+    kernel: np.ndarray,
+    geometry: tuple[Pair, Padding, Pair],
+    groups: int,
+) -> np.ndarray:
+    """Return dL/dkernel, r x r, given ``grad`` = dL/dy; stride, dilation and ``groups`` are 1."""
+    r, _, c_in, c_out = kernel.shape
+    _, padding, _ = geometry
     m = N_POINTS + 1 - r
     evaluated = _squared(of_kernel(m), x.dtype)
     total = np.zeros((N_POINTS**2, c_in, c_out), x.dtype)
@@ -107,7 +124,7 @@ def kernel_grad(x: np.ndarray, grad: np.ndarray, padding: Padding, out: np.ndarr
         columns = grads.reshape(N_POINTS**2, -1, c_out)
         products = np.matmul(inputs.swapaxes(1, 2), columns, out=products)
         total += products
-    out[...] = (_squared(of_output(r), x.dtype) @ total.reshape(N_POINTS**2, -1)).reshape(out.shape)
+    return (_squared(of_output(r), x.dtype) @ total.reshape(N_POINTS**2, -1)).reshape(kernel.shape)
 
 
 def _squared(matrix: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -1,0 +1,60 @@
+"""What y is on average where a column has a category: for columns of many categories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import KFold
+from sklearn.preprocessing import LabelBinarizer, TargetEncoder
+
+from layerkit.estimators.tabular.columns import CategoryColumn
+
+_FEWEST = 10
+"""Rows below which there is nothing to average."""
+
+
+def as_numbers(y: np.ndarray, classes: bool) -> np.ndarray:
+    """Return y as columns of numbers: for each class one that is 1 where y is it, of two one."""
+    columns = y.reshape(len(y), -1)
+    if not classes:
+        return columns.astype(np.float64)
+    binary = [LabelBinarizer().fit_transform(column) for column in columns.T]
+    return np.hstack(binary).astype(np.float64)
+
+
+def learn_means(columns: list[CategoryColumn], codes: np.ndarray, y: np.ndarray) -> None:
+    """Give columns the means of y over their categories, which `TargetEncoder` smoothes.
+
+    Parameters
+    ----------
+    columns : list of CategoryColumn
+        With codes.
+    codes : ndarray of shape (n_samples, len(columns))
+    y : ndarray of shape (n_samples, n_outputs)
+    """
+    if len(y) < _FEWEST or not columns:
+        return
+    encoders = [_encoder().fit(codes, t) for t in y.T]
+    crossed = cross_fitted(codes, y)
+    for i, column in enumerate(columns):
+        table = np.tile([float(e.target_mean_) for e in encoders], (column.n_codes, 1))
+        for k, encoder in enumerate(encoders):
+            table[encoder.categories_[i], k] = encoder.encodings_[i]
+        column.set_means(table, crossed[:, i])
+
+
+def cross_fitted(codes: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return means for the rows that they come from, each over four fifths without its own.
+
+    Over all rows they would tell a network of each row's own y.
+
+    Returns
+    -------
+    means : ndarray of shape (n_samples, n_columns, n_outputs)
+    """
+    return np.stack([_encoder().fit_transform(codes, t) for t in y.T], axis=2)
+
+
+def _encoder() -> Any:
+    return TargetEncoder(target_type="continuous", cv=KFold(5, shuffle=True, random_state=0))
