@@ -128,7 +128,7 @@ def _by_phase(
     padding: Padding,
     dtype: np.dtype,
 ) -> None:
-    """Call ``work(chunk, phases)`` for chunks of a batch, each part of it with memory of its own."""
+    """Call ``work(chunk, phases)`` for chunks of a batch, each part with memory of its own."""
     n, *image = x_shape
     step = max(1, CHUNK_BYTES // (prod(image) * dtype.itemsize))
 
