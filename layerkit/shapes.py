@@ -1,7 +1,7 @@
 """Shapes of samples, and where the parameters of a network lie in its flat vectors."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,23 +23,6 @@ class Slot(NamedTuple):
     decay: float
     trainable: bool
     rate: float = 1.0
-
-
-class Views(dict[str, np.ndarray]):
-    """Arrays by name, to be written into: none can be put in the place of another."""
-
-    def __setitem__(self, name: str, array: np.ndarray) -> None:
-        if array is not self.get(name):  # which Python assigns after ``params["W"] *= 2``
-            self._refuse()
-
-    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(
-            "it does not support item assignment: arrays are written into, as in "
-            "self.grads['W'][...] = value"
-        )
-
-    __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
-    update = pop = popitem = clear = setdefault = _refuse  # type: ignore[assignment]
 
 
 def batch_shape(shape: Shape | None) -> str:

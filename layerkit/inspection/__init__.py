@@ -1,4 +1,4 @@
-"""What makes backprop visible: gradients checked, traced and pictured, networks examined.
+"""Tools that make backpropagation visible: gradient checks, traces, plots, diagnosis.
 
 Check and trace::
 
@@ -12,7 +12,7 @@ Check and trace::
     GradientCatalogue       what it returns
     input_gradient          the gradient of an output or the loss in the input
     gradient_through_time   how much of a gradient is left, step by step back in time
-    attention_weights       what every layer of attention looks at
+    attention_weights       the weights of every attention layer
 
 Examine::
 
@@ -25,17 +25,17 @@ Pictures, each with ``plot()``::
 
     TrainingCurveDisplay    loss and score over the epochs
     GradientFlowDisplay     norm of every layer's gradient over the steps
-    GradientRecorder        the callback that notes these norms
+    GradientRecorder        the callback that records these norms
     GradientThroughTimeDisplay  norm of a gradient at each step before the last
     ActivationDisplay       a histogram of every layer's outputs
     FilterDisplay           kernels of a convolution
-    AttentionDisplay        what each head of attention looks at
+    AttentionDisplay        the attention weights of every head
     SaliencyDisplay         which pixels an output depends on
-    TableDisplay            what became of each column of a table
+    TableDisplay            each column of an encoded table
     DerivativeDisplay       an activation beside its derivative
-    DerivativeErrorDisplay  how wrong numerical derivatives are, by step
+    DerivativeErrorDisplay  errors of numerical derivatives, by step
     LossSurfaceDisplay      the loss on a plane through the weights
-    WeightRecorder          the callback that notes the way there
+    WeightRecorder          the callback that keeps the weights on the way there
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What the attention of a network looks at, layer by layer."""
+"""The attention weights of a network, layer by layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Weights = list[np.ndarray]
 
 
 def attention_weights(network: Layer, x: Any) -> dict[str, Weights]:
-    """Run some rows through a network in inference mode and return all weights of attention.
+    """Run some rows through a network in inference mode and return all attention weights.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Proof of a backward pass: compare it with central differences, in float64 and in both modes."""
+"""Check of a backward pass against central differences, in float64 and in both modes."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ def check_gradients(
     Parameters
     ----------
     layer : Layer
-        A layer or network, built or not; it stays as it is (a copy is checked). A built one is
-        checked at its own parameters, an unbuilt one at random ones.
+        A layer or network; a copy is checked. If it is built, it is checked at its own parameters,
+        otherwise at random ones.
     input_shape : int or tuple of int, optional
         Shape of one sample; needed for an unbuilt layer unless ``x`` is given.
     x : array or list of arrays, optional

@@ -1,4 +1,4 @@
-"""How far back in time a gradient reaches: its norm at every step, on its way through the steps."""
+"""How far back in time a gradient reaches: its norm at every step of a recurrent layer."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from layerkit.sequences import as_sequences
 
 
 def gradient_through_time(network: Layer, x: Any) -> dict[str, np.ndarray]:
-    r"""Send a gradient in at the last step of every row, and measure what arrives before it.
+    r"""Send a gradient in at the last step of every row and measure its norm at the steps before.
 
     .. math:: r_k = \Big( \operatorname{mean}_{\text{rows}} \Big\|
               \frac{\partial h_T}{\partial h_{T-k}}^{\!\top} G \Big\|^2 \Big)^{1/2}
               \Big/ \; (\text{the same for } k = 0), \qquad G \text{ random}
 
-    Below 1 and falling, the gradient vanishes over time; far above 1, it explodes. No loss takes
-    part: it is what the steps do to any gradient, for these inputs.
+    Below 1 and falling, the gradient vanishes over time; far above 1, it explodes. No loss is
+    involved: this is what the steps do to any gradient, for these inputs.
 
     Parameters
     ----------
     network : Layer
-        Built, with recurrent layers in it; it is left as it is.
+        Built, with at least one recurrent layer; it is not changed.
     x : array-like of shape (n_samples, time, n_features) or list of arrays
-        What it is given, in inference mode and from states of zeros.
+        Its input; it runs in inference mode, from states of zeros.
 
     Returns
     -------

@@ -92,55 +92,24 @@ class LBFGS(Parameterized):
         FloatingPointError
             If the loss is not finite at the start or at an iterate.
         """
-        # Late: SciPy takes longer to import than NumPy.
-        from scipy.optimize import OptimizeResult, minimize
+        from scipy.optimize import minimize  # late: it takes longer to import than NumPy
 
         self.validate()
         check_vectors(flat_params, flat_params)
-        trainable = np.zeros(len(flat_params), dtype=bool)
-        decay = np.zeros(len(flat_params))
-        for slot in single_slot(flat_params) if layout is None else layout:
-            trainable[slot.slice] = slot.trainable
-            decay[slot.slice] = self.weight_decay * slot.decay
-        decay = decay[trainable]
-
-        def penalty(w: np.ndarray) -> float:
-            return float(np.sum(decay * w * w)) / 2
-
-        def penalised(w: np.ndarray) -> tuple[float, np.ndarray]:
-            flat_params[trainable] = w
-            loss, grads = fun(flat_params)
-            check_vectors(flat_params, grads)
-            return float(loss) + penalty(w), grads[trainable] + decay * w
-
-        iterate = flat_params[trainable].astype(np.float64)
-
-        def accept(result: Any) -> None:
-            nonlocal iterate
-            if not isfinite(result.fun):  # a comparison with NaN can pass for descent
-                raise FloatingPointError(f"{self!r}: the loss is {result.fun}")
-            iterate = result.x.copy()
-            flat_params[trainable] = iterate
-
-        if not iterate.size:  # an error to SciPy
-            loss, grads = penalised(iterate)
-            message = "CONVERGENCE: NOTHING IS TRAINABLE"
-            counts = {"nit": 0, "nfev": 1, "njev": 1, "status": 0}
-            result = OptimizeResult(
-                x=iterate, fun=loss, jac=grads, success=True, message=message, **counts
-            )
-            accept(result)
-            return result
+        objective = _Objective(self, fun, flat_params, layout)
+        if not objective.iterate.size:
+            return objective.where_it_is()
 
         def after_iteration(intermediate_result: Any) -> None:
-            accept(intermediate_result)
-            if callback is not None and callback(intermediate_result.fun - penalty(iterate)):
+            objective.accept(intermediate_result)
+            loss = intermediate_result.fun - objective.penalty(objective.iterate)
+            if callback is not None and callback(loss):
                 raise StopIteration
 
         try:
             result = minimize(
-                penalised,
-                iterate,
+                objective,
+                objective.iterate,
                 jac=True,
                 method="L-BFGS-B",
                 callback=after_iteration,
@@ -151,9 +120,9 @@ class LBFGS(Parameterized):
                     "maxfun": int(self.max_fun),
                 },
             )
-            accept(result)
+            objective.accept(result)
         finally:
-            flat_params[trainable] = iterate
+            flat_params[objective.trainable] = objective.iterate
         return result
 
     def validate(self) -> None:
@@ -163,3 +132,53 @@ class LBFGS(Parameterized):
             self.check(is_size(value), name, "an integer >= 1")
         for name in ("tol", "weight_decay"):
             self.check(in_range(getattr(self, name), 0), name, "a finite number >= 0")
+
+
+class _Objective:
+    """Loss and weight decay as a function of the trainable parameters, and the last iterate."""
+
+    def __init__(
+        self,
+        optimizer: LBFGS,
+        fun: Callable[[np.ndarray], tuple[float, np.ndarray]],
+        flat_params: np.ndarray,
+        layout: Sequence[Slot] | None,
+    ) -> None:
+        self.optimizer, self.fun, self.flat_params = optimizer, fun, flat_params
+        self.trainable = np.zeros(len(flat_params), dtype=bool)
+        decay = np.zeros(len(flat_params))
+        for slot in single_slot(flat_params) if layout is None else layout:
+            self.trainable[slot.slice] = slot.trainable
+            decay[slot.slice] = optimizer.weight_decay * slot.decay
+        self.decay = decay[self.trainable]
+        self.iterate = flat_params[self.trainable].astype(np.float64)
+
+    def __call__(self, w: np.ndarray) -> tuple[float, np.ndarray]:
+        self.flat_params[self.trainable] = w
+        loss, grads = self.fun(self.flat_params)
+        check_vectors(self.flat_params, grads)
+        return float(loss) + self.penalty(w), grads[self.trainable] + self.decay * w
+
+    def penalty(self, w: np.ndarray) -> float:
+        """Return the weight decay's part of the value."""
+        return float(np.sum(self.decay * w * w)) / 2
+
+    def accept(self, result: Any) -> None:
+        """Go to an iterate, or to the solution."""
+        if not isfinite(result.fun):  # a comparison with NaN can pass for descent
+            raise FloatingPointError(f"{self.optimizer!r}: the loss is {result.fun}")
+        self.iterate = result.x.copy()
+        self.flat_params[self.trainable] = self.iterate
+
+    def where_it_is(self) -> Any:
+        """Return the result where nothing is trainable, which SciPy refuses."""
+        from scipy.optimize import OptimizeResult
+
+        loss, grads = self(self.iterate)
+        message = "CONVERGENCE: NOTHING IS TRAINABLE"
+        counts = {"nit": 0, "nfev": 1, "njev": 1, "status": 0}
+        result = OptimizeResult(
+            x=self.iterate, fun=loss, jac=grads, success=True, message=message, **counts
+        )
+        self.accept(result)
+        return result

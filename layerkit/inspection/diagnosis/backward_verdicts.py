@@ -76,9 +76,9 @@ def _inputs_of_own_layers(e: Evidence) -> Iterator[tuple[Layer, Any]]:
     working = copy.deepcopy(e.network)
     reached: dict[str, Any] = {}
 
-    def note(layer: Layer, direction: str, came: Any, went: Any) -> None:
+    def note(layer: Layer, direction: str, received: Any, returned: Any) -> None:
         if direction == "forward" and layer.path in own:
-            reached[layer.path] = copy.deepcopy(came)
+            reached[layer.path] = copy.deepcopy(received)
 
     X = e.rows.X[: 2 * CHECKED_ROWS]
     with working.observed(note):

@@ -114,6 +114,24 @@ def _entries(layer: Layer, columns: Any) -> list[tuple[Any, Layer]]:
     return [(columns, layer)]
 
 
+def channels_first(e: Evidence) -> Verdict | None:
+    """Images whose channels stand before their rows and columns."""
+    X = e.rows.X
+    shape = X.shape[1:]
+    if len(shape) != 3 or None in shape:
+        return None
+    if shape[0] not in (1, 3, 4) or shape[1] < 8 or shape[2] <= 4:
+        return None
+    return Verdict(
+        "channels first",
+        "inputs",
+        "critical",
+        f"X has shape {X.shape}: {shape[0]} rows of {shape[1]} columns with {shape[2]} channels, "
+        f"as layerkit reads it; more likely {shape[0]} channels of {shape[1]} x {shape[2]} pixels.",
+        "Put the channels last: X = np.ascontiguousarray(np.moveaxis(X, 1, -1)).",
+    )
+
+
 def link_applied_twice(e: Evidence) -> Verdict | None:
     """The network ends in the softmax or sigmoid that the loss applies itself."""
     if e.loss.scores != "logits" or isinstance(e.loss, NegativeLogLikelihood):
@@ -127,8 +145,8 @@ def link_applied_twice(e: Evidence) -> Verdict | None:
     sigmoid = isinstance(last.layer, layers.Sigmoid) or (
         inside
         and not last.layer.params
-        and last.came.count > 0
-        and float(np.min(last.came.low)) < 0
+        and last.input_ranges.count > 0
+        and float(np.min(last.input_ranges.low)) < 0
         and float(outputs.min()) > 0
     )
     if not (isinstance(last.layer, layers.Softmax) or softmax or sigmoid):

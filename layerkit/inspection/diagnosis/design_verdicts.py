@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -74,9 +75,8 @@ def frozen_layers(e: Evidence) -> Verdict | None:
         return None
     if not e.course.losses.size and not all(map(looks_fresh, frozen)):
         return None  # they were trained elsewhere, and the rest has its training before it
-    stays = probes.smooth_end(e.rehearse_as()[0])
-    thawed, broke = e.rehearse_as(_thawed)
-    if broke or stays < LEARNED * e.constant or not probes.smooth_end(thawed) < BETTER * stays:
+    cured = _cured_by(e, _thawed)
+    if cured is None:
         return None
     count = sum(p.size for layer in frozen for p in layer.params.values())
     return Verdict(
@@ -84,12 +84,30 @@ def frozen_layers(e: Evidence) -> Verdict | None:
         e.where(frozen[0].path),
         "critical",
         f"{len(frozen)} layers with {count:,} of {e.network.n_params:,} parameters are frozen "
-        f"({', '.join(layer.path for layer in frozen)}). In a rehearsal of {len(thawed)} steps the "
-        f"loss comes to {stays:.3g} with them and to {probes.smooth_end(thawed):.3g} when they "
-        "are trained too.",
+        f"({', '.join(layer.path for layer in frozen)}). In a rehearsal of {cured.steps} steps the "
+        f"loss comes to {cured.before:.3g} with them and to {cured.after:.3g} when they are "
+        "trained too.",
         f"Set trainable = True on {', '.join(layer.path for layer in frozen[:3])}"
         f"{', …' if len(frozen) > 3 else ''} before training, or load weights that were trained.",
     )
+
+
+class _Cure(NamedTuple):
+    """Final losses of two rehearsals, without and with a change, and the length of the latter."""
+
+    before: float
+    after: float
+    steps: int
+
+
+def _cured_by(e: Evidence, change: Callable[[Layer, Any], None]) -> _Cure | None:
+    """Rehearse training as it is and changed; None unless only the change lets it learn."""
+    before = probes.smooth_end(e.rehearse_as()[0])
+    losses, broke = e.rehearse_as(change)
+    cure = _Cure(before, probes.smooth_end(losses), len(losses))
+    if broke or before < LEARNED * e.constant or not cure.after < BETTER * before:
+        return None
+    return cure
 
 
 def _thawed(network: Layer, optimizer: Any) -> None:
@@ -105,9 +123,8 @@ def clipped_gradient(e: Evidence) -> Verdict | None:
     limits = {name: limit for name, limit in given.items() if limit and limit < CLIPPED * norm}
     if not limits or (e.trained and e.now.training_loss < LEARNED * e.constant):
         return None
-    stays = probes.smooth_end(e.rehearse_as()[0])
-    free, broke = e.rehearse_as(_unclipped)
-    if broke or stays < LEARNED * e.constant or not probes.smooth_end(free) < BETTER * stays:
+    cured = _cured_by(e, _unclipped)
+    if cured is None:
         return None
     name, limit = next(iter(limits.items()))
     return Verdict(
@@ -115,8 +132,8 @@ def clipped_gradient(e: Evidence) -> Verdict | None:
         "optimizer",
         "critical",
         f"The gradient has norm {norm:.3g}, {name}={limit:g} leaves {limit / norm:.1g} of it. In a "
-        f"rehearsal of {len(free)} steps the loss comes to {stays:.3g} with clipping and to "
-        f"{probes.smooth_end(free):.3g} without.",
+        f"rehearsal of {cured.steps} steps the loss comes to {cured.before:.3g} with clipping and "
+        f"to {cured.after:.3g} without.",
         f"Set {name} to about the norm of a usual gradient, {float(f'{norm:.1g}'):g}, or to None.",
     )
 

@@ -15,7 +15,7 @@ from layerkit.inspection.diagnosis.subject import Rows, Subject, rows_of, subjec
 from layerkit.inspection.paths import parameter_spans
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
-from layerkit.parameters import is_size
+from layerkit.parameters import check_arguments, is_size
 from layerkit.sequences import Sequences
 from layerkit.training import History, TrainingState
 
@@ -35,32 +35,32 @@ def health(
 ) -> HealthReport:
     """Measure a network on its data and say what is wrong, why, and what to do.
 
-    Works before training (a network that is not built is built on a copy) and after it; leaves the
-    network, its caches and its streams of noise as they are. Whatever else is known makes more
+    It can be called before training (an unbuilt network is built on a copy) and after it; the
+    network, its caches and its random streams do not change. Further information makes more
     verdicts possible: with an optimizer the learning rate is tried out on a copy, with a history or
-    validation data the fit is judged. An estimator brings all of that.
+    validation data the fit is judged. An estimator provides all of that.
 
     Parameters
     ----------
     network_or_estimator : Layer or estimator
-        Or a Pipeline that ends in such an estimator.
+        A network, an estimator of ours, or a Pipeline that ends in one.
     X, y : array-like
-        The rows it is (to be) trained on, in their original order.
+        The training rows, in their original order.
     loss : Loss or "auto", default="auto"
-        "auto" is the estimator's, else cross-entropy for whole numbers and squared error for
-        others.
+        The loss of training. "auto" is that of the estimator; for a network, cross-entropy if y
+        holds whole numbers, otherwise squared error.
     sample_weight : array-like of shape (n_samples,), optional
-        Those of training.
+        Sample weights of training.
     validation_data : (X, y) or (X, y, sample_weight), optional
-        Rows that are not trained on.
+        Rows that are not used for training.
     history : History, optional
-        What `train` returned.
+        The record that `train` returned.
     optimizer : Optimizer, optional
-        With the learning rate that is (to be) used; not changed.
+        The optimizer of training; it is not changed.
     batch_size : int, optional
-        That of training; BatchNorm is judged by it.
+        Batch size of training, by which BatchNorm is judged.
     max_rows : int, default=10_000
-        Look at no more rows than this, drawn at random.
+        Largest number of rows to use; if there are more, they are drawn at random.
 
     Returns
     -------
@@ -90,20 +90,17 @@ def health(
     >>> first.name, first.layer
     ('inputs not scaled', 'inputs')
     """
-    for name, value, ok, expected in (
+    check_arguments(
         ("loss", loss, loss == "auto" or isinstance(loss, Loss), '"auto" or a layerkit loss'),
         ("max_rows", max_rows, is_size(max_rows), "a positive integer"),
         ("batch_size", batch_size, batch_size is None or is_size(batch_size),
          "None or a positive integer"),
-        ("history", history, history is None or isinstance(history, History),
-         "None or what train returned"),
-        ("optimizer", optimizer, optimizer is None or isinstance(optimizer, Optimizer | LBFGS),
+        ("history", history, isinstance(history, History | None), "None or what train returned"),
+        ("optimizer", optimizer, isinstance(optimizer, Optimizer | LBFGS | None),
          "None or a layerkit optimizer"),
         ("validation_data", validation_data, validation_data is None or _is_data(validation_data),
          "None, (X, y) or (X, y, sample_weight)"),
-    ):  # fmt: skip
-        if not ok:
-            raise ValueError(f"{name} must be {expected}, got {_shortened(value)}")
+    )  # fmt: skip
     subject = subject_of(
         network_or_estimator,
         (X, y, sample_weight),
@@ -125,27 +122,22 @@ def _is_data(data: Any) -> bool:
     return isinstance(data, tuple | list) and len(data) in (2, 3)
 
 
-def _shortened(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) < 80 else f"{shown[:75]} ..."
-
-
 class HealthMonitor:
     """Watch a training run; then say what is wrong, why, and what to do.
 
-    A callback of `train` (and of the estimators' ``set_callbacks``). While training it only keeps
-    what would be gone afterwards: the network as it was before the first step, the loss of every
-    step, up to ``keep_rows`` rows of the data, and in one step of ``every`` how far the weights
-    move. `report` then measures activations and gradients, before and after, on the rows kept, and
-    tries other learning rates on copies where the rate is suspected.
+    A callback of `train` (and of the estimators' ``set_callbacks``). During training it only
+    records what would be lost afterwards: the network before the first step, the loss of every
+    step, up to ``keep_rows`` rows of the data and, once in ``every`` steps, how far the weights
+    move. `report` then measures activations and gradients before and after training on these rows,
+    and tries other learning rates on copies if the rate is suspected.
 
     Parameters
     ----------
     every : int, default=50
-        Watch the update of the first step, and of one step in so many after it. One costs about a
-        copy of the flat vector.
+        Interval, in steps, at which updates are measured, beginning with the first step. Each
+        costs about a copy of the flat vector.
     keep_rows : int, default=1024
-        Of the first epoch.
+        Number of rows of the first epoch to keep.
 
     Attributes
     ----------
@@ -180,9 +172,10 @@ class HealthMonitor:
     """
 
     def __init__(self, every: int = 50, keep_rows: int = 1024) -> None:
-        for name, value in (("every", every), ("keep_rows", keep_rows)):
-            if not is_size(value):
-                raise ValueError(f"{name} must be a positive integer, got {value!r}")
+        check_arguments(
+            ("every", every, is_size(every), "a positive integer"),
+            ("keep_rows", keep_rows, is_size(keep_rows), "a positive integer"),
+        )
         self.every = every
         self.keep_rows = keep_rows
         self._forget()
@@ -266,10 +259,10 @@ class HealthMonitor:
         Parameters
         ----------
         X, y, sample_weight : array-like, optional
-            Rows to examine in place of those that were kept; encoded as `train` got them. In their
-            original order they also show whether y is shifted against X.
+            Rows to examine instead of those kept, encoded as for `train`. In their original order
+            they also show whether y is shifted against X.
         validation_data : (X, y), optional
-            Rows that were not trained on.
+            Rows that were not used for training.
 
         Returns
         -------

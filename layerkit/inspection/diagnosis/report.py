@@ -15,6 +15,7 @@ from layerkit.inspection.diagnosis import (
     backward_verdicts,
     data_verdicts,
     design_verdicts,
+    mode_verdicts,
     signal_verdicts,
     target_verdicts,
     time_verdicts,
@@ -36,7 +37,7 @@ CHECKS: tuple[Callable[[Evidence], Verdict | None], ...] = (
     signal_verdicts.not_finite,
     backward_verdicts.wrong_backward,
     target_verdicts.constant_target,
-    target_verdicts.channels_first,
+    data_verdicts.channels_first,
     data_verdicts.inputs_not_scaled,
     data_verdicts.link_applied_twice,
     target_verdicts.log_probabilities_missing,
@@ -53,11 +54,11 @@ CHECKS: tuple[Callable[[Evidence], Verdict | None], ...] = (
     time_verdicts.through_time,
     time_verdicts.forget_gates,
     data_verdicts.wrong_initial_loss,
-    training_verdicts.batchnorm,
+    mode_verdicts.batchnorm,
     design_verdicts.clipped_gradient,
     design_verdicts.frozen_layers,
     training_verdicts.rate_too_high,
-    training_verdicts.dropout_too_strong,
+    mode_verdicts.dropout_too_strong,
     training_verdicts.rate_too_low,
     target_verdicts.leaked_column,
     target_verdicts.validation_on_another_scale,
@@ -140,8 +141,8 @@ def _row(
     s: LayerStatistics, following: LayerStatistics | None, updates: list[float]
 ) -> dict[str, Any]:
     ratio = math.nan
-    if following is not None and following.arrived.norm > 0:
-        ratio = s.arrived.norm / following.arrived.norm
+    if following is not None and following.grad_output.norm > 0:
+        ratio = s.grad_output.norm / following.grad_output.norm
     return {
         "path": s.path,
         "layer": s.label,

@@ -108,21 +108,21 @@ def vanishing_gradient(e: Evidence) -> Verdict | None:
 
 
 def _vanishing(e: Evidence, snapshot: Snapshot) -> Verdict | None:
-    layers = [s for s in e.learning(snapshot) if s.arrived.norm > 0]
+    layers = [s for s in e.learning(snapshot) if s.grad_output.norm > 0]
     if len(layers) < 3 or not snapshot.finite:
         return None
-    last = layers[-1].arrived.norm
-    weakest = min(layers, key=lambda s: s.arrived.norm)
-    ratio = weakest.arrived.norm / last
+    last = layers[-1].grad_output.norm
+    weakest = min(layers, key=lambda s: s.grad_output.norm)
+    ratio = weakest.grad_output.norm / last
     if not ratio < VANISHED:
         return None
     cause = _shrinking(snapshot, weakest)
     between = snapshot.recorder.layers.index(layers[-1]) - snapshot.recorder.layers.index(weakest)
     evidence = (
         f"For each sample the gradient has norm {last:.2g} at {layers[-1].path} and "
-        f"{weakest.arrived.norm:.2g} here, {ratio:.1g} of it, {between} layers further back."
+        f"{weakest.grad_output.norm:.2g} here, {ratio:.1g} of it, {between} layers further back."
     )
-    factor = cause.left.norm / cause.arrived.norm
+    factor = cause.grad_input.norm / cause.grad_output.norm
     if isinstance(cause.layer, SQUASHING):
         kind = type(cause.layer)
         count = sum(isinstance(s.layer, kind) for s in snapshot.recorder.layers)
@@ -160,23 +160,23 @@ def exploding_gradient(e: Evidence) -> Verdict | None:
 
 
 def _exploding(e: Evidence, snapshot: Snapshot) -> Verdict | None:
-    layers = [s for s in e.learning(snapshot) if s.arrived.norm > 0]
+    layers = [s for s in e.learning(snapshot) if s.grad_output.norm > 0]
     if len(layers) < 3 or snapshot.recorder.origin is not None:
         return None
-    last = layers[-1].arrived.norm
-    strongest = max(layers, key=lambda s: s.arrived.norm)
-    ratio = strongest.arrived.norm / last
+    last = layers[-1].grad_output.norm
+    strongest = max(layers, key=lambda s: s.grad_output.norm)
+    ratio = strongest.grad_output.norm / last
     if not ratio > EXPLODED:
         return None
     inner = layers[1:]
-    growth = [s.left.norm / s.arrived.norm if s.left.count else 0.0 for s in inner]
+    growth = [s.grad_input.norm / s.grad_output.norm if s.grad_input.count else 0.0 for s in inner]
     worst = inner[int(np.argmax(growth))]
     return InitialCause(
         "exploding gradient",
         e.where(strongest.path),
         "critical",
         f"For each sample the gradient has norm {last:.2g} at {layers[-1].path} and "
-        f"{strongest.arrived.norm:.2g} here, {ratio:.2g} times as much; it grows most in "
+        f"{strongest.grad_output.norm:.2g} here, {ratio:.2g} times as much; it grows most in "
         f"{e.where(worst.path)}, {max(growth):.2g} times, whose weights have norm "
         f"{worst.weight_norm:.2g}.",
         "The initial weights are too large: use initializer='auto' (he_uniform before ReLU, "
@@ -191,7 +191,7 @@ def _acquired_unless(from_start: bool) -> type[Verdict]:
 
 def dead_units(e: Evidence) -> Verdict | None:
     """An activation gives one value for every row."""
-    layers = [s for s in e.now.recorder.layers if s.units.count >= 20 and s.dead >= DEAD]
+    layers = [s for s in e.now.recorder.layers if s.output_ranges.count >= 20 and s.dead >= DEAD]
     if not layers:
         return None
     worst = max(layers, key=lambda s: s.dead)
@@ -209,7 +209,7 @@ def dead_units(e: Evidence) -> Verdict | None:
         e.where(worst.path),
         "critical" if worst.dead > 0.9 else "warning",
         f"{int(units.sum())} of {units.size} units ({share(worst.dead)}){before} give "
-        f"{float(np.median(np.atleast_1d(worst.units.high)[units])):.2g} for each of the "
+        f"{float(np.median(np.atleast_1d(worst.output_ranges.high)[units])):.2g} for each of the "
         f"{len(e.rows)} rows, so no gradient passes through them.{bias}",
         f"Build anew with biases at zero and initializer='auto' in {_name(feeding)}; if they died "
         "in training, lower the learning rate; or put BatchNorm() before "
@@ -219,12 +219,12 @@ def dead_units(e: Evidence) -> Verdict | None:
 
 def saturated_units(e: Evidence) -> Verdict | None:
     """A sigmoid or tanh is on its flat parts."""
-    hidden = [s for s in e.now.recorder.layers[:-1] if s.units.constant.size > 1]
+    hidden = [s for s in e.now.recorder.layers[:-1] if s.output_ranges.constant.size > 1]
     known = [s for s in hidden if s.saturated >= SATURATED]
     if not known:
         return None
     worst = max(known, key=lambda s: s.saturated)
-    blocks = worst.saturated > 0.8 and worst.left.norm < 0.1 * worst.arrived.norm
+    blocks = worst.saturated > 0.8 and worst.grad_input.norm < 0.1 * worst.grad_output.norm
     harmless = e.now.training_loss < 0.3 * e.constant or not blocks
     start = e.at_start(worst.path)
     from_start = start is not None and start.saturated >= SATURATED
@@ -233,8 +233,8 @@ def saturated_units(e: Evidence) -> Verdict | None:
     if e.start is None and worst.saturated < 0.7:
         return None
     feeding = _feeding(e.now, worst)
-    slope = worst.left.norm / worst.arrived.norm if worst.arrived.norm else math.nan
-    came, weights = worst.came, ""
+    slope = worst.grad_input.norm / worst.grad_output.norm if worst.grad_output.norm else math.nan
+    inputs, weights = worst.input_ranges, ""
     if feeding is not None:
         weights = f" The weights of {feeding.path} have norm {feeding.weight_norm:.2g}."
     kind = type(worst.layer).__name__
@@ -244,8 +244,8 @@ def saturated_units(e: Evidence) -> Verdict | None:
         e.where(worst.path),
         "critical" if worst.saturated > 0.8 else "warning",
         f"{share(worst.saturated)} of its outputs are below {low:.3g} or above {high:.3g}, where "
-        f"it is flat: its inputs range from {float(np.min(came.low)):.3g} to "
-        f"{float(np.max(came.high)):.3g}, and the gradient leaves with {slope:.2g} of its norm."
+        f"it is flat: its inputs range from {float(np.min(inputs.low)):.3g} to "
+        f"{float(np.max(inputs.high)):.3g}, and the gradient leaves with {slope:.2g} of its norm."
         f"{weights}",
         f"Use initializer='auto' in {_name(feeding)} (Glorot: "
         f"its outputs then have a deviation of about 1), or put BatchNorm() before {worst.path}.",
@@ -258,9 +258,9 @@ def no_gradient(e: Evidence) -> Verdict | None:
     silent = [s for s in learning if s.gradient_squares == 0]
     if not silent or len(silent) == len(learning) == 1:
         return None
-    if not e.now.recorder.layers[-1].arrived.norm > 0 or e.now.recorder.origin is not None:
+    if not e.now.recorder.layers[-1].grad_output.norm > 0 or e.now.recorder.origin is not None:
         return None
-    own = [s for s in silent if s.arrived.norm > 0 and not _all_zero(s)]
+    own = [s for s in silent if s.grad_output.norm > 0 and not _all_zero(s)]
     s = own[-1] if own else silent[-1]
     found = _forgotten(s) if own else _blocked(e, s)
     if found is None:
@@ -273,8 +273,8 @@ def no_gradient(e: Evidence) -> Verdict | None:
 def _forgotten(s: LayerStatistics) -> tuple[str, str]:
     """The layer's own backward leaves the gradient out: evidence and remedy."""
     return (
-        f"A gradient of norm {s.arrived.norm:.2g} arrives at this layer, but the gradient of all "
-        f"its {s.where.stop - s.where.start} parameters is exactly 0 in all {s.n_gradients} "
+        f"A gradient of norm {s.grad_output.norm:.2g} arrives at this layer, but the gradient of "
+        f"all its {s.where.stop - s.where.start} parameters is exactly 0 in all {s.n_gradients} "
         "batches.",
         "Its backward must write it, in place: self.grads[...][...] = ...; "
         f"check_gradients({type(s.layer).__name__}(...), input_shape) shows which is missing.",
@@ -284,11 +284,13 @@ def _forgotten(s: LayerStatistics) -> tuple[str, str]:
 def _blocked(e: Evidence, s: LayerStatistics) -> tuple[str, str] | None:
     """A layer behind it lets no gradient through: evidence and remedy."""
     layers = e.now.recorder.layers
-    blockers = [b for b in layers[layers.index(s) :] if b.arrived.norm > 0 and b.left.norm == 0]
+    blockers = [
+        b for b in layers[layers.index(s) :] if b.grad_output.norm > 0 and b.grad_input.norm == 0
+    ]
     if not blockers or (_all_zero(blockers[0]) and not e.trained):
         return None  # a layer that starts from zeros passes a gradient after its first step
     blocker = blockers[0]
-    if blocker.units.constant.all():
+    if blocker.output_ranges.constant.all():
         remedy = f"Revive {blocker.path}: biases at zero, or LeakyReLU() in its place."
     elif _all_zero(blocker):
         remedy = f"Use initializer='auto' in {blocker.path}: its weights are all zero."
@@ -300,7 +302,7 @@ def _blocked(e: Evidence, s: LayerStatistics) -> tuple[str, str] | None:
         )
     return (
         f"Its {s.where.stop - s.where.start} parameters have a gradient of exactly 0 in all "
-        f"{s.n_gradients} batches: a gradient of norm {blocker.arrived.norm:.2g} arrives at "
+        f"{s.n_gradients} batches: a gradient of norm {blocker.grad_output.norm:.2g} arrives at "
         f"{e.where(blocker.path)} and none leaves it.",
         remedy,
     )
@@ -366,11 +368,11 @@ def _all_zero(s: LayerStatistics) -> bool:
 def _shrinking(snapshot: Snapshot, weakest: LayerStatistics) -> LayerStatistics:
     """The layer after the weakest that makes the gradient smaller than any other."""
     later = snapshot.recorder.layers[snapshot.recorder.layers.index(weakest) + 1 :]
-    known = [s for s in later if s.left.count and s.arrived.norm > 0]
+    known = [s for s in later if s.grad_input.count and s.grad_output.norm > 0]
     squashing = [s for s in known if isinstance(s.layer, SQUASHING)]
-    total = math.prod(s.left.norm / s.arrived.norm for s in squashing)
+    total = math.prod(s.grad_input.norm / s.grad_output.norm for s in squashing)
     candidates = squashing if squashing and total < 0.1 else known
-    return min(candidates, key=lambda s: s.left.norm / s.arrived.norm)
+    return min(candidates, key=lambda s: s.grad_input.norm / s.grad_output.norm)
 
 
 def _feeding(snapshot: Snapshot, s: LayerStatistics) -> LayerStatistics | None:

@@ -104,7 +104,7 @@ class Ranges:
         return np.atleast_1d(self.high == self.low)
 
 
-class Signal:
+class GradientNorm:
     """Size of a gradient on its way back: root of the mean over samples of its squared norm."""
 
     def __init__(self) -> None:
@@ -128,12 +128,12 @@ class LayerStatistics:
     Attributes
     ----------
     output : Moments
-    units, came : Ranges
+    output_ranges, input_ranges : Ranges
         Of the output's units and, where they are the same units, of the input's.
     flat : int
         How many outputs were on the flat parts of a saturating activation.
-    arrived, left : Signal
-        The gradient with respect to the output, and to the input.
+    grad_output, grad_input : GradientNorm
+        Of the gradients with respect to the output and to the input.
     origin : str
         What was not finite here first, although all that came in was; empty if nothing.
     mean_gradient, gradient_squares : array, float
@@ -143,8 +143,8 @@ class LayerStatistics:
     def __init__(self, layer: Layer, where: slice) -> None:
         self.layer, self.where = layer, where
         self.path, self.label = layer.path, layer.label
-        self.output, self.units, self.came = Moments(), Ranges(), Ranges()
-        self.arrived, self.left = Signal(), Signal()
+        self.output, self.output_ranges, self.input_ranges = Moments(), Ranges(), Ranges()
+        self.grad_output, self.grad_input = GradientNorm(), GradientNorm()
         self.flat = 0
         self.origin = ""
         self.flat_range = flat_range(layer)
@@ -160,9 +160,9 @@ class LayerStatistics:
         """Take in what one forward did."""
         before = self.output.not_finite
         self.output.add(y)
-        self.units.add(y)
+        self.output_ranges.add(y)
         if y.shape == x.shape and not self.layer.params:
-            self.came.add(x)
+            self.input_ranges.add(x)
         if self.flat_range is not None:
             low, high = self.flat_range
             self.flat += int(np.count_nonzero(y < low) + np.count_nonzero(y > high))
@@ -170,14 +170,14 @@ class LayerStatistics:
             bad = [name for name, p in self.layer.params.items() if not _finite(p)]
             self.origin = f"parameter {bad[0]}" if bad else "output"
 
-    def backward(self, arrived: np.ndarray, left: np.ndarray | None) -> None:
+    def backward(self, grad_output: np.ndarray, grad_input: np.ndarray | None) -> None:
         """Take in what one backward did."""
-        self.arrived.add(arrived)
-        if left is not None:
-            self.left.add(left)
-        if not self.origin and _finite(arrived):
+        self.grad_output.add(grad_output)
+        if grad_input is not None:
+            self.grad_input.add(grad_input)
+        if not self.origin and _finite(grad_output):
             bad = [name for name, g in self.layer.grads.items() if not _finite(g)]
-            if left is not None and not _finite(left):
+            if grad_input is not None and not _finite(grad_input):
                 self.origin = "gradient of the input"
             elif bad:
                 self.origin = f"gradient of {bad[0]}"
@@ -194,13 +194,14 @@ class LayerStatistics:
     @property
     def constant_units(self) -> np.ndarray:
         """Units that changed on the way in but never on the way out."""
-        constant = self.units.constant
-        return constant & ~self.came.constant if self.came.count else constant & False
+        constant = self.output_ranges.constant
+        varied = ~self.input_ranges.constant if self.input_ranges.count else False
+        return constant & varied
 
     @property
     def dead(self) -> float:
         """Share of units that an activation holds at one value for all data."""
-        if self.flat_range is not None or self.layer.params or not self.units.count:
+        if self.flat_range is not None or self.layer.params or not self.output_ranges.count:
             return 0.0
         return float(np.mean(self.constant_units))
 
@@ -245,15 +246,15 @@ class Recorder:
         self.of = {id(s.layer): s for s in self.layers}
         self.origin: LayerStatistics | None = None
 
-    def __call__(self, layer: Layer, direction: str, came: Any, went: Any) -> None:
+    def __call__(self, layer: Layer, direction: str, received: Any, returned: Any) -> None:
         statistics = self.of.get(id(layer))
         if statistics is None:
             return
         with np.errstate(all="ignore"):
             if direction == "forward":
-                statistics.forward(came, went)
+                statistics.forward(received, returned)
             else:
-                statistics.backward(came, went)
+                statistics.backward(received, returned)
         if statistics.origin and self.origin is None:
             self.origin = statistics
 

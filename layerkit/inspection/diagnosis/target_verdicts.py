@@ -301,25 +301,3 @@ def _missing(
         and not (predicted == value).any()
         and np.mean(likely[actual == value, value]) < max(2 * count / len(actual), UNLIKELY)
     ]
-
-
-def channels_first(e: Evidence) -> Verdict | None:
-    """Images whose channels stand before their rows and columns."""
-    X = e.rows.X
-    shape = X.shape[1:]
-    if (
-        len(shape) != 3
-        or None in shape
-        or shape[0] not in (1, 3, 4)
-        or shape[2] <= 4
-        or shape[1] < 8
-    ):
-        return None
-    return Verdict(
-        "channels first",
-        "inputs",
-        "critical",
-        f"X has shape {X.shape}: {shape[0]} rows of {shape[1]} columns with {shape[2]} channels, "
-        f"as layerkit reads it; more likely {shape[0]} channels of {shape[1]} x {shape[2]} pixels.",
-        "Put the channels last: X = np.ascontiguousarray(np.moveaxis(X, 1, -1)).",
-    )

@@ -1,4 +1,4 @@
-"""The picture of what a batch turns into: a histogram for every layer."""
+"""A histogram of every layer's outputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_COLUMNS = 4
 
 
 class Histogram(NamedTuple):
-    """How the outputs of one layer are distributed; exact zeros and non-finite ones apart."""
+    """Distribution of one layer's outputs; exact zeros and non-finite values are counted apart."""
 
     name: str
     counts: np.ndarray
@@ -76,8 +76,8 @@ class ActivationDisplay(Display):
         x : array-like
             A batch.
         layers : sequence of str, optional
-            Names of the ones to show, by default all that hold no other layers and change the
-            numbers they are given.
+            Names of the layers to show, by default all that contain no other layers and change
+            their input.
         bins : int, default=40
             Number of bars in each histogram.
 

@@ -1,4 +1,4 @@
-"""The picture of what attention looks at."""
+"""A map of the attention weights of every head."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ MOST_COLUMNS = 4
 
 
 class AttentionDisplay(Display):
-    """The weights of attention to one row: a map for each head.
+    """The attention weights of one row of data: a map for each head.
 
-    A line of a map is a step, and shows how much it takes of each step; the numbers of a line add
-    up to 1. A map that is even tells that the head takes the mean of all steps, a single bright
-    column that all look at one; `health` warns of both.
+    Each line of a map belongs to one step and shows how much that step attends to every step; the
+    weights of a line add up to 1. A uniform map means that the head takes the mean of all steps, a
+    single bright column that all steps attend to the same one; `health` warns of both.
 
     Parameters
     ----------
     weights : array of shape (num_heads, time, time)
         What `attention_weights` returned for one layer and one row.
     labels : sequence of str, optional
-        What the steps are, such as words; by default their numbers.
+        Names of the steps, such as words; by default their numbers.
     name : str, default="attention"
         The title.
 
@@ -73,15 +73,15 @@ class AttentionDisplay(Display):
         Parameters
         ----------
         network : Layer
-            Built, with a `MultiHeadAttention` somewhere.
+            Built, with at least one `MultiHeadAttention`.
         x : array of shape (n_samples, time, ...) or rows of unequal length
             Its input.
         layer : str or int, default=0
             Path of the layer, or its position among those with attention.
         row : int, default=0
-            Which row of x.
+            Position of the row in ``x``.
         labels : sequence of str, optional
-            What the steps of this row are.
+            Names of the steps of this row.
 
         Returns
         -------

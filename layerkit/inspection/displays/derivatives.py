@@ -1,4 +1,4 @@
-"""Pictures of derivatives: beside their function, and how wrong a numerical one is."""
+"""A derivative beside its function, and the errors of numerical derivatives."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class DerivativeDisplay(Display):
     x, y, derivative : array of shape (n_points,)
         f and f' on a grid.
     x_numerical, numerical : array of shape (n_checked,)
-        Where f' was found numerically, and what it was.
+        Where f' was evaluated numerically, and the results.
     max_error : float
         Largest difference between the two.
     name : str, default="f"
-        Of the function.
+        Name of the function.
     at : float, default=1.0
-        Where the tangent is drawn whose slope the right panel shows.
+        Point at which the tangent is drawn; the right panel marks its slope.
 
     See Also
     --------
@@ -114,9 +114,9 @@ class DerivativeDisplay(Display):
 
         off = f"off by ≤ {self.max_error:.0e}" if self.max_error else "the same"
         right.plot(self.x, self.derivative, color=BLUE, label="backward")
+        label = f"numerical, {off}"
         right.plot(
-            *(self.x_numerical, self.numerical, "o"),
-            **{"color": VERMILION, "fillstyle": "none", "label": f"numerical, {off}"},
+            self.x_numerical, self.numerical, "o", color=VERMILION, fillstyle="none", label=label
         )
         right.plot(self.at, slope, "o", color=GREEN)
         right.set(title="derivative f'(x)", xlabel="x")
@@ -171,7 +171,7 @@ class DerivativeErrorDisplay(Display):
     auto_steps : mapping of str to float
         The step that ``step="auto"`` takes, which is marked.
     name : str, default="f"
-        Of the function.
+        Name of the function.
 
     See Also
     --------

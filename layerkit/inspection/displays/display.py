@@ -1,4 +1,4 @@
-"""What all displays share: matplotlib on demand, one style, one way to get axes."""
+"""The base of all displays: matplotlib imported on demand, one style, one way to get axes."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ STYLE = {
 
 
 class Display:
-    """Base of all pictures: the constructor takes computed arrays, `plot` draws them.
+    """Base class of all displays: the constructor takes computed arrays, `plot` draws them.
 
-    A subclass writes ``draw(axes)`` and, with more than one panel, ``panels``.
+    A subclass defines ``draw(axes)`` and, with more than one panel, ``panels``.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Display:
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Where to draw; several panels share its place. A new figure if left out.
+            Where to draw; several panels divide it among them. By default a new figure.
 
         Returns
         -------
@@ -96,7 +96,7 @@ class Display:
 
 
 class StepRecorder:
-    """Base of the callbacks of `train` that note something every so many steps."""
+    """Base class of the callbacks of `train` that record something every so many steps."""
 
     def __init__(self, every: int) -> None:
         check_arguments(("every", every, is_size(every), "a positive integer"))
@@ -106,17 +106,17 @@ class StepRecorder:
         """Nothing happens at the end of an epoch."""
 
     def on_batch(self, state: TrainingState) -> None:
-        """Note a step, if it is one of these."""
+        """Record the step if its turn has come."""
         if state.step % self.every == 0:
             self.note(state)
 
     def note(self, state: TrainingState) -> None:
-        """Note the step that was just done; a subclass says what of it."""
+        """Record the step that was just done; a subclass defines what."""
         raise NotImplementedError(f"{type(self).__name__} defines no note")
 
 
 def pyplot(name: str) -> Any:
-    """Import matplotlib now that a picture is asked for."""
+    """Import matplotlib, which only drawing needs."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -126,7 +126,7 @@ def pyplot(name: str) -> Any:
 
 @contextmanager
 def _styled(settings: Any) -> Iterator[None]:
-    """Apply the style, and take back nothing else.
+    """Apply the style, and restore nothing else.
 
     The first figure in a notebook also switches the interactive mode on; ``rc_context`` would
     undo that, and no other figure would be shown any more.

@@ -1,4 +1,4 @@
-"""The picture of a convolution's kernels."""
+"""The kernels of a convolution as images."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ GAP = 0.12
 class FilterDisplay(Display):
     """Kernels of a two-dimensional convolution as small images.
 
-    On one input channel each kernel is an image, orange where it is positive, purple where it is
-    negative; on three channels a colour image, each kernel scaled to its own largest weight. Other
-    kernels show one row a filter, one column an input channel. At most 64 filters and, of more than
-    three channels, the first 8 and 16 filters are drawn.
+    With one input channel each kernel is one image, orange where it is positive and purple where it
+    is negative; with three it is a colour image, scaled to its own largest weight. Otherwise there
+    is a row of images for each filter, with one image for each input channel. At most 64 filters
+    are drawn; with other than one or three channels the first 16 filters and 8 channels.
 
     Parameters
     ----------
     kernels : array of shape (height, width, channels, filters)
-        One or three channels are shown as one image for each filter, else an image for each pair.
+        One or three channels give one image for each filter, otherwise one for each channel.
     name : str, default="kernels"
         The title.
 
@@ -53,7 +53,7 @@ class FilterDisplay(Display):
 
     @classmethod
     def from_layer(cls, layer: Layer, name: str = "") -> FilterDisplay:
-        """Take the ``W`` of a built Conv2D or a relative of it.
+        """Take the ``W`` of a built `Conv2D` or a similar layer.
 
         Parameters
         ----------

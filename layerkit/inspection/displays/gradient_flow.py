@@ -1,4 +1,4 @@
-"""The picture of gradients on their way back: their norm in every layer over time."""
+"""The norm of every layer's gradient over the steps of training."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from layerkit.training import TrainingState
 
 
 class GradientRecorder(StepRecorder):
-    """A callback for `train` that notes the norm of every layer's gradient.
+    """A callback for `train` that records the norm of every layer's gradient.
 
     Parameters
     ----------
     every : int, default=10
-        Record every this many steps. One costs a pass over the gradient vector: on small networks
-        a tenth of a step.
+        Number of steps between two records. A record costs a pass over the gradient vector, on
+        small networks a tenth of a step.
 
     Attributes
     ----------
     layers : list of str
         Names of the layers with parameters, in forward order.
     steps : list of int
-        Optimizer steps done when the norms were taken, from 1.
+        The optimizer steps after which the norms were recorded, from 1.
     norms : list of list of float
         For each of these steps the Euclidean norm of every layer's gradient: all its parameters
         as one vector, before any clipping.
@@ -54,7 +54,7 @@ class GradientRecorder(StepRecorder):
         self._slices: list[slice] = []
 
     def note(self, state: TrainingState) -> None:
-        """Note the norms of the step that was just done."""
+        """Record the norms of the step that was just done."""
         if not self.layers:
             names, spans = layer_names(state.network), parameter_spans(state.network)
             self.layers = [names[path] for path in spans]

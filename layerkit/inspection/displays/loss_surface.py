@@ -1,4 +1,4 @@
-"""The picture of the loss around a network's weights, and of the way there."""
+"""The loss around a network's weights, and the path that training took to them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from layerkit.training import TrainingState
 
 
 class WeightRecorder(StepRecorder):
-    """A callback for `train` that keeps copies of the weights on their way.
+    """A callback for `train` that keeps copies of the weights during training.
 
     Parameters
     ----------
     every : int, default=1
-        Keep them after every this many steps; each copy has the size of the network.
+        Number of steps between two copies; each has the size of the network.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class WeightRecorder(StepRecorder):
         self.weights: list[np.ndarray] = []
 
     def note(self, state: TrainingState) -> None:
-        """Keep the weights after a step."""
+        """Copy the weights after a step."""
         self.weights.append(state.network.flat_params.copy())
 
 
@@ -57,13 +57,13 @@ class LossSurfaceDisplay(Display):
     Parameters
     ----------
     a, b : array of shape (n_a,), (n_b,)
-        Coordinates of the grid; the network is at (0, 0).
+        Coordinates of the grid; the network's weights are at (0, 0).
     losses : array of shape (n_b, n_a)
         Loss at each point of it.
     path : array of shape (n_steps, 2), optional
-        Where the optimizer came along, projected on the plane.
+        The optimizer's path, projected on the plane.
     labels : pair of str, default=("direction 1", "direction 2")
-        Of the two directions.
+        Names of the two directions.
 
     See Also
     --------

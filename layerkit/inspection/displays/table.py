@@ -1,4 +1,4 @@
-"""The picture of a table as a network sees it: a panel for every column."""
+"""A table as the network is given it: a panel for every column."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEITHER = "missing or new"
 
 @dataclass(eq=False, repr=False)
 class TableDisplay(Display):
-    """What became of each column of a table: a histogram of numbers, shares of categories.
+    """Each column of an encoded table: a histogram of numbers, shares of categories.
 
     Parameters
     ----------

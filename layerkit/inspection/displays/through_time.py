@@ -1,4 +1,4 @@
-"""The picture of a gradient on its way back through time."""
+"""The norm of a gradient at every step back in time."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from layerkit.layer import Layer
 
 
 class GradientThroughTimeDisplay(Display):
-    """Norm of a gradient at every step before the one at which it came in, logarithmic.
+    """Norm of a gradient at every step before the last, on a logarithmic scale.
 
-    A line that falls below 1e-3 or so shows where the past ends for a network that is trained with
-    these weights; a line that climbs shows an exploding gradient.
+    Where a line falls below about 1e-3, training with these weights no longer takes the earlier
+    steps into account; a line that climbs shows an exploding gradient.
 
     Parameters
     ----------
@@ -48,9 +48,9 @@ class GradientThroughTimeDisplay(Display):
         Parameters
         ----------
         network : Layer
-            Built; it is left as it is.
+            Built; it is not changed.
         x : array-like of shape (n_samples, time, n_features) or list of arrays
-            What it is given.
+            Its input.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""The picture of a training run: loss, score and learning rate over the epochs."""
+"""A training run: loss, score and learning rate over the epochs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from layerkit.training import History
 
 @dataclass(eq=False, repr=False)
 class TrainingCurveDisplay(Display):
-    """Loss over the epochs, with what the validation data say and the epoch that was kept.
+    """Loss over the epochs, with the validation loss and score and the epoch that was kept.
 
     Parameters
     ----------
     loss : array of shape (n_epochs,)
         Training loss.
     validation_loss, validation_score, learning_rate : array of shape (n_epochs,), optional
-        The score and the learning rate get panels of their own.
+        The score and the learning rate are drawn in panels of their own.
     best_epoch : int, optional
-        Counted from 1; is marked.
+        The epoch to mark, from 1.
 
     See Also
     --------

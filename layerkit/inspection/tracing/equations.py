@@ -241,48 +241,62 @@ def loss_equations(
     """Write out the mean over the samples and its derivative."""
     if not isinstance(loss, Loss) or not is_small(step.y_pred):
         return [], []
-    y_pred = step.y_pred
-    targets = loss.prepare_targets(y_pred, step.y_true)
-    n_samples = len(y_pred)
-    values = loss.value(y_pred, targets).reshape(n_samples, -1)
-    slopes = loss.derivative(y_pred, targets)
-    weights = np.ones(n_samples) if sample_weight is None else np.asarray(sample_weight, float)
-    per_sample = values.mean(axis=1)
+    targets = loss.prepare_targets(step.y_pred, step.y_true)
+    values = loss.value(step.y_pred, targets).reshape(len(step.y_pred), -1)
+    slopes = loss.derivative(step.y_pred, targets)
+    weights = None if sample_weight is None else np.asarray(sample_weight, float)
+    # One value for each output: its formula can be filled in.
+    known = targets if weights is None and values.size == step.y_pred.size else None
+    whole = _mean_loss(step, values, weights, known)
+    return [whole], list(_loss_gradient(step, slopes, values.shape[1], weights, known))
 
-    weighted = sample_weight is not None
-    numbers_known = not weighted and values.shape == (n_samples, y_pred.size // n_samples)
-    terms = [
-        [Factor(entry("w", (s,)), weights[s])] * weighted
-        + [Factor(entry("v", (s,)), per_sample[s])]
-        for s in range(n_samples)
-    ]
+
+def _mean_loss(
+    step: LossStep, values: np.ndarray, weights: np.ndarray | None, known: np.ndarray | None
+) -> Equation:
+    per_sample = values.mean(axis=1)
+    terms = [[*_weight(weights, s), Factor(entry("v", (s,)), v)] for s, v in enumerate(per_sample)]
     whole = sum_of_products("L", terms, step.value)
-    if numbers_known and values.shape[1] == 1:
-        places = list(np.ndindex(y_pred.shape))
-        filled = [_filled_in(step.value_formula, step, place, targets) for place in places]
+    if known is not None and values.shape[1] == 1:
+        places = list(np.ndindex(step.y_pred.shape))
+        filled = [_filled_in(step.value_formula, step, place, known) for place in places]
         if all(filled):
             whole = whole._replace(numbers=" + ".join(filled[:MOST_TERMS]))
-    if n_samples > 1 or weighted:
-        total = number(float(weights.sum()))
-        whole = whole._replace(
-            symbols=f"({whole.symbols}) / {total}", numbers=f"({whole.numbers}) / {total}"
-        )
+    if len(values) == 1 and weights is None:
+        return whole
+    total = number(_total(weights, step))
+    return whole._replace(
+        symbols=f"({whole.symbols}) / {total}", numbers=f"({whole.numbers}) / {total}"
+    )
 
-    backward = []
-    count = number(float(weights.sum()) * values.shape[1])
-    for index in np.ndindex(y_pred.shape):
-        slope = Factor(f"dv/d{entry('y_pred', index)}", slopes[index])
-        factors = [Factor(entry("w", index[:1]), weights[index[0]])] * weighted + [slope]
-        left = f"dL/d{entry('y_pred', index)}"
-        equation = sum_of_products(left, [factors], step.gradient[index])
+
+def _loss_gradient(
+    step: LossStep,
+    slopes: np.ndarray,
+    n_values: int,
+    weights: np.ndarray | None,
+    known: np.ndarray | None,
+) -> Iterator[Equation]:
+    count = number(_total(weights, step) * n_values)
+    for index in np.ndindex(step.y_pred.shape):
+        of = entry("y_pred", index)
+        factors = [*_weight(weights, index[0]), Factor(f"dv/d{of}", slopes[index])]
+        equation = sum_of_products(f"dL/d{of}", [factors], step.gradient[index])
         numbers = equation.numbers
-        if numbers_known:
-            numbers = _filled_in(step.derivative_formula, step, index, targets) or numbers
+        if known is not None:
+            numbers = _filled_in(step.derivative_formula, step, index, known) or numbers
         if count != "1":
             equation = equation._replace(symbols=f"{equation.symbols} / {count}")
             numbers = f"{numbers} / {count}"
-        backward.append(equation._replace(numbers=numbers))
-    return [whole], backward
+        yield equation._replace(numbers=numbers)
+
+
+def _weight(weights: np.ndarray | None, sample: int) -> list[Factor]:
+    return [] if weights is None else [Factor(entry("w", (sample,)), weights[sample])]
+
+
+def _total(weights: np.ndarray | None, step: LossStep) -> float:
+    return float(len(step.y_pred) if weights is None else weights.sum())
 
 
 def _filled_in(formula: str, step: LossStep, index: Index, targets: np.ndarray) -> str:

@@ -134,21 +134,21 @@ class _Passes:
         self.seen: list[dict[str, Any]] = []
         self.last: Any = None
 
-    def __call__(self, layer: Layer, direction: str, came: np.ndarray, went: Any) -> None:
+    def __call__(self, layer: Layer, direction: str, received: np.ndarray, returned: Any) -> None:
         # A method that calls its parent class's is seen twice: the outer one is the layer's.
-        outer = self.last == (layer, direction, id(came))
-        self.last = layer, direction, id(came)
+        outer = self.last == (layer, direction, id(received))
+        self.last = layer, direction, id(received)
         if direction == "forward":
             if outer:
                 self.seen.pop()
-            self.seen.append({"layer": layer, "input": came, "output": went})
+            self.seen.append({"layer": layer, "input": received, "output": returned})
             return
         # The last forward is differentiated first, should a container run a layer several times.
         passes = [p for p in self.seen if p["layer"] is layer and ("grad_output" in p) == outer]
         this = passes[0] if outer else passes[-1]
-        this |= {"grad_output": came, "grad_input": went, "grads": _copied(layer, "grads")}
+        this |= {"grad_output": received, "grad_input": returned, "grads": _copied(layer, "grads")}
         if isinstance(layer, Recurrent):
-            this["time"] = through_time(layer, came)
+            this["time"] = through_time(layer, received)
 
     def steps(self) -> list[LayerStep]:
         """All layers but those that only chain others, with their equations."""

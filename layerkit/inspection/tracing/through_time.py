@@ -108,20 +108,18 @@ def time_equations(layer: Recurrent, step: LayerStep) -> Equations:
     small = is_small(step.input, step.output, *step.params.values())
     if time is None or not small or not is_small(time.values["h"].steps):
         return [], [], []
-    told: _Told = {LSTM: _ToldLSTM, GRU: _ToldGRU, SimpleRNN: _ToldRNN}.get(type(layer), _Told)(
-        layer, step, time
-    )
+    equations = EQUATIONS.get(type(layer), _StepEquations)(layer, step, time)
     places = [(n, t) for n, row in enumerate(time.values["h"]) for t in range(len(row))]
-    forward = [equation for place in places for equation in told.states(place)]
-    backward = [equation for place in places[::-1] for equation in told.gradients(place)]
-    return forward, backward, list(told.sums(places))
+    forward = [equation for place in places for equation in equations.states(place)]
+    backward = [equation for place in places[::-1] for equation in equations.gradients(place)]
+    return forward, backward, list(equations.sums(places))
 
 
 Terms = list[list[Factor]]
 
 
-class _Told:
-    """The numbers of a layer's steps, by their names."""
+class _StepEquations:
+    """The equations of a layer's steps, from their numbers by name."""
 
     def __init__(self, layer: Recurrent, step: LayerStep, time: ThroughTime) -> None:
         self.layer, self.step, self.before = layer, step, time.before
@@ -195,7 +193,7 @@ class _Told:
             yield sum_of_products(f"dL/d{entry('x', (n, t, i))}", terms, grads[n][t, i])
 
 
-class _ToldRNN(_Told):
+class _RNNEquations(_StepEquations):
     def states(self, place: Place) -> Iterator[Equation]:
         f, units = self.layer.activation, range(self.layer.units)  # type: ignore[attr-defined]
         for j in units:
@@ -213,7 +211,7 @@ class _ToldRNN(_Told):
             yield self.equal("dL/da", place, k, [[self.at("dL/dh", place, k), slope]])
 
 
-class _ToldLSTM(_Told):
+class _LSTMEquations(_StepEquations):
     def states(self, place: Place) -> Iterator[Equation]:
         for k in range(self.layer.units):
             i, f, g, o, c = (self.at(name, place, k) for name in "ifgoc")
@@ -235,7 +233,7 @@ class _ToldLSTM(_Told):
             yield self.equal("dL/da", place, 3 * units + k, [[H, _tanh(c), o, _rest(o)]])
 
 
-class _ToldGRU(_Told):
+class _GRUEquations(_StepEquations):
     def states(self, place: Place) -> Iterator[Equation]:
         for k in range(self.layer.units):
             z, n = self.at("z", place, k), self.at("n", place, k)
@@ -265,3 +263,10 @@ def _rest(factor: Factor, squared: bool = False) -> Factor:
 
 def _tanh(factor: Factor) -> Factor:
     return Factor(f"tanh({factor.name})", np.tanh(factor.value))
+
+
+EQUATIONS: dict[type[Recurrent], type[_StepEquations]] = {
+    LSTM: _LSTMEquations,
+    GRU: _GRUEquations,
+    SimpleRNN: _RNNEquations,
+}

@@ -84,8 +84,8 @@ def _transform_back(model: Any, converted: ModelProto) -> None:
 # ---------------------------------------------------------------- thresholds
 
 
-class _Told(ClassifierMixin, BaseEstimator):
-    """A fitted classifier of two classes whose scores are what it is given."""
+class _GivenScore(ClassifierMixin, BaseEstimator):
+    """A fitted classifier of two classes: the score of a row is its first column."""
 
     def __init__(self, classes: np.ndarray) -> None:
         self.classes = self.classes_ = classes
@@ -99,8 +99,8 @@ class _Told(ClassifierMixin, BaseEstimator):
         return X[:, 0]
 
 
-class _Likely(_Told):
-    """One that has probabilities as well."""
+class _GivenProbability(_GivenScore):
+    """The same for probabilities."""
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return the first column as the probability of the second class."""
@@ -143,9 +143,9 @@ def _positive(model: Any, classes: np.ndarray, threshold: float, middle: float) 
     In the middle both classes have the same score: so it is labelled as the one that is asked for
     if that is enough, and as the other one if not.
     """
-    told = copy.copy(model)
-    told.estimator = told.estimator_ = (_Likely if middle else _Told)(classes)
-    is_second = told.predict(np.array([[middle]]))[0] == classes[1]
+    probe = copy.copy(model)
+    probe.estimator = probe.estimator_ = (_GivenProbability if middle else _GivenScore)(classes)
+    is_second = probe.predict(np.array([[middle]]))[0] == classes[1]
     return int(is_second == (middle >= threshold))
 
 

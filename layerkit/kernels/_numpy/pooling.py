@@ -138,7 +138,7 @@ def _by_phase(
     dtype: np.dtype,
     outside: float = 0.0,
 ) -> None:
-    """Call ``work(chunk, phases)`` for chunks of a batch; each part of it has memory of its own."""
+    """Call ``work(chunk, phases)`` for chunks of a batch, each part with memory of its own."""
     n, *image = x_shape
     step = max(1, CHUNK_BYTES // (prod(image) * dtype.itemsize))
 
