@@ -11,8 +11,8 @@ another; it runs every method on three splits of each table, and prints
 
 Rows are appended to a CSV as they come, so that a run that was stopped goes on. LightGBM, CatBoost
 and pytabkit's RealMLP take part where they are installed. ``results/tables.csv`` has what was
-measured on tables of up to 2,000 rows, on splits 1 to 3 (the last two in part), with NumPy's kernels
-on a busy machine: its CPU times are up to twice those of an idle one.
+measured on tables of up to 2,000 rows, on splits 1 to 3 (two of them in part), with NumPy on a busy
+machine: its CPU times are up to twice those of an idle one.
 """
 
 from __future__ import annotations
