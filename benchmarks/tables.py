@@ -1,8 +1,8 @@
 """Tabular estimators beside their peers, all at their defaults, on real tables.
 
 ``python -m benchmarks.tables suite.py`` takes a module with ``TABLES``, the names, and
-``splits(name, seed) -> X_train, y_train, X_test, y_test, task``, the task "reg" or another; it runs
-every method on three splits of each table, and prints
+``splits(name, seed, max_train=None) -> X_train, y_train, X_test, y_test, task``, the task "reg" or
+another; it runs every method on three splits of each table, and prints
 
 - the error (1 - accuracy, or RMSE over the standard deviation of y) and the log loss, normalised
   within a table and split (0 is the best method, 1 the worst) and averaged, with the spread of that
@@ -11,8 +11,8 @@ every method on three splits of each table, and prints
 
 Rows are appended to a CSV as they come, so that a run that was stopped goes on. LightGBM, CatBoost
 and pytabkit's RealMLP take part where they are installed. ``results/tables.csv`` has what was
-measured on tables of up to 2,000 rows, on splits 1 and 2 (in part), with NumPy's kernels on a busy
-machine.
+measured on tables of up to 2,000 rows, on splits 1 to 3 (two of them in part), with NumPy on a busy
+machine: its CPU times are up to twice those of an idle one.
 """
 
 from __future__ import annotations
@@ -212,6 +212,7 @@ def main() -> None:
     parser.add_argument("suite", type=Path, help="a module with TABLES and splits(name, seed)")
     parser.add_argument("--out", type=Path, default=Path("tables.csv"))
     parser.add_argument("--splits", type=int, nargs="*", default=[0, 1, 2], help="seeds of splits")
+    parser.add_argument("--rows", type=int, help="to learn from, at most, in place of the suite's")
     parser.add_argument("--tables", nargs="*")
     parser.add_argument("--methods", nargs="*")
     options = parser.parse_args()
@@ -229,12 +230,13 @@ def main() -> None:
             writer.writerow(COLUMNS)
         for split in options.splits:
             for table in options.tables or suite.TABLES:
+                label = f"{table}, {options.rows} rows" if options.rows else table
                 for name in options.methods or known:
-                    if (table, str(split), name) in done:
+                    if (label, str(split), name) in done:
                         continue
-                    data = suite.splits(table, split)
+                    data = suite.splits(table, split, options.rows)
                     found = measure(known[name](data[-1] == "reg", split), data)
-                    writer.writerow([table, split, name, *found])
+                    writer.writerow([label, split, name, *found])
                     file.flush()
     with options.out.open() as file:
         print(report(list(csv.DictReader(file))))

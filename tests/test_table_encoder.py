@@ -234,6 +234,13 @@ def test_means_of_rows_to_learn_from_do_not_know_their_own_y():
     np.testing.assert_array_equal(crossed, encoder.fit_transform(frame, y))
 
 
+def test_categories_of_many_rows_have_no_means():
+    frame, codes = _ids(n_levels=10, n=600)
+    y = codes.astype(float)
+    assert TableEncoder(target_means=True).fit(frame[:500], y[:500]).kinds_ == ["code", "number"]
+    assert TableEncoder(target_means=True).fit(frame, y).kinds_ == ["code"]
+
+
 def test_a_mean_for_each_column_of_y():
     frame, codes = _ids()
     y = np.column_stack([codes % 3, codes % 5]).astype(float)

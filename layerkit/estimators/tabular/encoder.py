@@ -15,7 +15,7 @@ from layerkit.distributed.collections import each_partition
 from layerkit.estimators.doc_links import with_page
 from layerkit.estimators.partitioned import check_in_memory
 from layerkit.estimators.tabular.columns import CategoryColumn, Column, column_of, read_table
-from layerkit.estimators.tabular.means import cross_fitted, learn_means
+from layerkit.estimators.tabular.means import cross_fitted, learn_means, wants_means
 from layerkit.parameters import is_flag, is_positive, is_size
 from layerkit.sequences import is_collection
 
@@ -51,10 +51,11 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     clip : float or None, default=3.0
         Scaled numbers x become ``x / sqrt(1 + (x / clip)²)``, within ±clip; None leaves them.
     target_means : bool, default=False
-        Beside each code also a number, or several: what y, or each column of it, is on average
-        where the code is, drawn towards the mean of all rows where that is seldom. Of the rows of
-        `fit` themselves, in `fit_transform`, it is the average over other rows, as those of
-        scikit-learn's `TargetEncoder` are, which finds it. Needs y, of numbers, and 10 rows.
+        Beside the codes of columns with fewer than 50 rows to a category also a number, or several:
+        what y, or each column of it, is on average where the code is, drawn towards the mean of all
+        rows where that is seldom. Of the rows of `fit` themselves, in `fit_transform`, it is the
+        average over other rows, as those of scikit-learn's `TargetEncoder` are, which finds it.
+        Needs y, of numbers, and 10 rows.
 
     Attributes
     ----------
@@ -231,13 +232,11 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         """Find out what columns are that have been read, and the means of y, of columns."""
         pairs = zip(names, values, strict=True)
         self.columns_ = [column_of(name, v, int(self.max_onehot)) for name, v in pairs]
-        coded = [
-            (column, v)
-            for column, v in zip(self.columns_, values, strict=True)
-            if isinstance(column, CategoryColumn) and column.n_codes
-        ]
-        if y is not None and coded:
-            learn_means([column for column, _ in coded], _codes_of(coded), y)
+        if y is not None:
+            columns = zip(self.columns_, values, strict=True)
+            seldom: Any = [(c, v) for c, v in columns if wants_means(c, len(y))]
+            if seldom:
+                learn_means([column for column, _ in seldom], _codes_of(seldom), y)
         self.kinds_ = [kind for column in self.columns_ for kind in column.kinds]
         pairs_of = [(column, kind) for column in self.columns_ for kind in column.kinds]
         self.n_codes_ = [column.n_codes * (kind == "code") for column, kind in pairs_of]

@@ -54,9 +54,9 @@ embedding : {"periodic", "piecewise", "none"}, default="periodic"
 max_onehot : int, default=9
     Up to so many categories get an input each, more an embedding; see `TableEncoder`.
 target_means : bool, default=True
-    Beside each embedding, whether the networks see what y is on average where the category is (of
-    classes, how frequent each is); of the rows that they learn from, the average over other rows.
-    Weights of rows do not count in it.
+    Beside the embedding of a column with fewer than 50 rows to a category, whether the networks see
+    what y is on average where the category is (of classes, how frequent each is); of the rows that
+    they learn from, the average over other rows. Weights of rows do not count in it.
 dropout : float, default=0.15
     Rate of dropout after every hidden layer, in [0, 1); it ends at 0.
 learning_rate : "auto" or float, default="auto"

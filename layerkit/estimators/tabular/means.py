@@ -12,6 +12,8 @@ from layerkit.estimators.tabular.columns import CategoryColumn
 
 _FEWEST = 10
 """Rows below which there is nothing to average."""
+_ROWS_OF_A_CATEGORY = 50
+"""With more of them on average an embedding learns by itself what a mean would tell."""
 
 
 def as_numbers(y: np.ndarray, classes: bool) -> np.ndarray:
@@ -23,18 +25,23 @@ def as_numbers(y: np.ndarray, classes: bool) -> np.ndarray:
     return np.hstack(binary).astype(np.float64)
 
 
+def wants_means(column: Any, n_rows: int) -> bool:
+    """Whether a column has many categories, seen seldom each."""
+    if not isinstance(column, CategoryColumn) or n_rows < _FEWEST:
+        return False
+    return n_rows < _ROWS_OF_A_CATEGORY * column.n_codes
+
+
 def learn_means(columns: list[CategoryColumn], codes: np.ndarray, y: np.ndarray) -> None:
     """Give columns the means of y over their categories, which `TargetEncoder` smoothes.
 
     Parameters
     ----------
     columns : list of CategoryColumn
-        With codes.
+        Those that `wants_means` named, at least one.
     codes : ndarray of shape (n_samples, len(columns))
     y : ndarray of shape (n_samples, n_outputs)
     """
-    if len(y) < _FEWEST or not columns:
-        return
     encoders = [_encoder().fit(codes, t) for t in y.T]
     crossed = cross_fitted(codes, y)
     for i, column in enumerate(columns):
