@@ -274,11 +274,12 @@ def _learn(run: Run, batches: Batches, checkpoint: Checkpoint | None) -> None:
     few = state.epochs * len(batches) < _WORTH_A_PROGRAM
     at_once = None if few or run.ranks is not None else Epochs(run, batches)
     while state.epoch < state.epochs and not state.stop:
+        losses = None
         if run.ranks is not None:
-            loss = run.ranks.epoch(run, batches)
-        else:
-            loss = None if at_once is None else at_once.compute()
-        run.end_epoch(_epoch(run, batches) if loss is None else loss)
+            losses = run.ranks.epoch(run, batches)
+        elif at_once is not None:
+            losses = at_once.compute(run.epochs_unseen() if checkpoint is None else 1)
+        run.end_epochs([_epoch(run, batches)] if losses is None else losses)
         if checkpoint is not None:
             checkpoint.end_epoch(run, batches)
 
@@ -335,7 +336,7 @@ def _minimize(run: Run, batches: Batches) -> None:
         return value, network.flat_grads
 
     def iteration(value: float) -> bool:
-        run.end_epoch(value)
+        run.end_epochs([value])
         return state.stop or state.epoch >= state.epochs
 
     state.optimizer.minimize(loss_and_grads, network.flat_params, network.layout, iteration)
