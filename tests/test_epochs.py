@@ -252,6 +252,31 @@ def test_blocks_of_rows_add_up_to_all_rows(weights, monkeypatch):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.parametrize("units", [64, 450], ids=["rows shared", "parameters shared too"])
+def test_threads_share_large_batches(units, monkeypatch, backend):
+    """With the same bits in every run, whoever does which part."""
+
+    def trained(threads, callbacks=()):
+        if backend == "numba":
+            programs = importlib.import_module("layerkit.kernels._numba.epochs")
+            monkeypatch.setattr(programs, "n_threads", lambda: threads)
+        network = Sequential([Dense(units), Tanh(), Dense(units), ReLU(), Dense(3)])
+        network.build(5, random_state=1, dtype=np.float64)
+        data = np.tile(X, (20, 1)), np.tile(LABELS, 20), np.tile(np.maximum(WEIGHTS, 0.1), 20)
+        history = train(
+            network, CategoricalCrossEntropy(), SGD(0.1, momentum=0.9, weight_decay=0.01), data,
+            epochs=2, batch_size=600, callbacks=callbacks, random_state=0,
+        )  # fmt: skip
+        return network.flat_params, network.flat_grads, history["loss"]
+
+    shared = trained(3)
+    for again, ours in zip(trained(3), shared, strict=True):
+        np.testing.assert_array_equal(again, ours)
+    for others in (trained(1), trained(3, [Watching()])):
+        for ours, theirs in zip(shared, others, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
 def test_numpy_has_the_bits_of_training_batch_by_batch():
     with kernels.use("numpy"):
         for loss, optimizer in (("classes", "adam"), ("binary", "adamw"), ("classes", "descent")):

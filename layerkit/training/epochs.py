@@ -165,7 +165,7 @@ class Epochs:
             sizes = [stop - start for start, stop in bounds]
             if min(sizes) < 2 and any(isinstance(layer, BatchNorm) for layer, _, _ in described):
                 return False
-            if not kernels.takes_epochs(network.dtype, max(sizes) * _widest_product(described)):
+            if not kernels.takes_epochs(network.dtype, max(sizes), _widest_product(described)):
                 return False
             self.bounds, self.most = np.array(bounds, np.int64), max(sizes)
             self.normalizers = np.array(sizes) * source.mean_weight

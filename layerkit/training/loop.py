@@ -159,8 +159,9 @@ def train(
 
     Where all is known (a chain of Dense, common activations, Dropout and BatchNorm, a common loss,
     SGD or Adam, rows in memory) and nobody asks to see a batch, one call goes through all batches
-    of an epoch, or with Numba and `LBFGS` computes loss and gradient of all rows. Its results are
-    equal to those up to rounding, and the same in every run.
+    of an epoch (of several, where they are short and nothing can happen between them), or with
+    Numba and `LBFGS` computes loss and gradient of all rows. Its results are equal to those up to
+    rounding, and the same in every run with as many threads.
 
     On several ranks a step is one all-reduce of gradient, loss and weight, and the same step on
     each. Where all ranks give the same rows, each computes its part of every batch of

@@ -17,14 +17,8 @@ from layerkit.kernels._numba.epoch_layers import (
     relu_grad_and_sums,
 )
 from layerkit.kernels._numba.epoch_steps import DECAYS, LOSSES, RULES, gather, penalty
-from layerkit.kernels._numba.programs import (
-    MANY_PARAMETERS,
-    WORTHWHILE,
-    Operation,
-    flushing,
-    run,
-)
-from layerkit.kernels._numba.threads import n_threads, workers
+from layerkit.kernels._numba.programs import Operation, flushing, run
+from layerkit.kernels._numba.threads import PASS, WORTHWHILE, n_threads, workers
 from layerkit.kernels._numba.work_queue import new_queue
 from layerkit.kernels._numpy.epochs import (
     ASIDE,
@@ -45,13 +39,14 @@ from layerkit.kernels._numpy.epochs import (
 )
 from layerkit.kernels.blas import one_blas_thread
 
-ALONE = 2**23  # multiply-adds of a product from which on a second thread is worth its while
-BLOCK = 2**16  # numbers that all layers compute of a block of rows
+BLOCK = 256  # rows
+LARGE = 2**24  # multiply-adds of a product of a block that threads had better cut up
 
 
-def takes_epochs(dtype, multiply_adds):
-    """Where NumPy's BLAS is known and nothing is worth a second thread."""
-    return multiply_adds <= ALONE and addresses(np.dtype(dtype)) is not None
+def takes_epochs(dtype, n_rows, multiply_adds):
+    """Where NumPy's BLAS is known and no product is large."""
+    large = min(n_rows, BLOCK) * multiply_adds > LARGE
+    return not large and addresses(np.dtype(dtype)) is not None
 
 
 def epoch_program(
@@ -60,12 +55,13 @@ def epoch_program(
 ):  # fmt: skip
     threads, n, row_work = 1, n_rows, _work(layers)
     if not {DROPOUT, BATCH_NORM} & set(layers[:, KIND].tolist()):  # each row is for itself
-        threads = max(1, min(n_threads(), n_rows * row_work // WORTHWHILE))
-        n = min(n_rows, max(BLOCK // layers[:, N_OUT].sum(), 128))
+        threads = max(1, min(n_threads(), int(n_rows * row_work / WORTHWHILE)))
+        n = min(n_rows, BLOCK)
         layers = _for_blocks(layers, n_rows, n)
+    sharing = threads if PASS * flat_params.size >= 2 * WORTHWHILE else 1
     programs = _assembled(
         X.dtype, layers.tolist(), numbers.tolist(), loss, of_loss, penalized, rule,
-        _spans(segments.tolist(), threads if flat_params.size >= MANY_PARAMETERS else 1),
+        _spans(segments.tolist(), sharing),
     )  # fmt: skip
     arrays = X, labels, targets, weights, flat_params, flat_grads, running, memory
     grads = np.zeros((threads, flat_params.size), X.dtype)
@@ -80,8 +76,8 @@ def epoch_program(
         gathered = workers(threads) if threads > 1 else nullcontext(_NO_QUEUE)
         with one_blas_thread(), flushing(), gathered as queue:
             return run(
-                queue, threads, row_work, n, *programs, bounds, steps, losses, order, words, drawn,
-                *arrays, blas, *of_parts,
+                queue, threads, sharing, row_work, n, *programs, bounds, steps, losses,
+                order, words, drawn, *arrays, blas, *of_parts,
             )  # fmt: skip
 
     return train

@@ -19,14 +19,11 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
 from layerkit.kernels._numba.compile import FLAGS, inline, jit
+from layerkit.kernels._numba.threads import WORTHWHILE
 from layerkit.kernels._numba.work_queue import share
 
 _SSE = platform.machine().lower() in ("x86_64", "amd64")
-# A part of a batch is worth a thread from so much work on (as the table of a network counts it),
-# and a part of the parameters where there are so many.
-WORTHWHILE = 2**18
-LEAST_ROWS = 16
-MANY_PARAMETERS = 2**15
+LEAST_ROWS = 16  # of a part of a batch
 # All exceptions masked, rounding to nearest, and the bits for subnormal results and operands.
 _FLUSHING = np.uint32(0x1F80 | 1 << 15 | 1 << 6)
 
@@ -185,20 +182,20 @@ _ordered = functools.partial(jit, flags=FLAGS - {"reassoc"})
 
 @_ordered
 def run(
-    queue, threads, row_work, block_rows, of_rows, penalties, rules, bounds, steps, losses,
+    queue, threads, sharing, row_work, block_rows, of_rows, penalties, rules, bounds, steps, losses,
     order, words, drawn, X, labels, targets, weights, params, flat_grads, running, memory, blas,
     scratch, grads, spare, batch_labels, batch_targets, batch_weights,
 ):  # fmt: skip
     """Run programs for batch after batch; stop where a loss is not finite, and return which.
 
-    Parts of the rows of a batch, and then of the parameters, are shared among the threads. Each
-    part has a row of its own of the last six arguments.
+    The rows of a batch are shared among threads, where there is so much work for a row that it is
+    worth their while; then so many of them share the parameters. Each part of a batch has a row of
+    its own of the last six arguments.
     """
     values = np.empty((threads, 1))
-    sharing = threads if params.size >= MANY_PARAMETERS else 1
     for i in range(len(bounds)):
         start, n = bounds[i, 0], bounds[i, 1] - bounds[i, 0]
-        parts = max(1, min(threads, n // LEAST_ROWS, n * row_work // WORTHWHILE))
+        parts = max(1, min(threads, n // LEAST_ROWS, int(n * row_work / WORTHWHILE)))
         fixed = steps[i], order, words, drawn, X, labels, targets, weights, params, running, memory
         done = share(
             queue, parts, _rows, (n,),
