@@ -23,6 +23,7 @@ from layerkit import (
     Identity,
     LeakyReLU,
     Mish,
+    MLPRegressor,
     ReLU,
     Sequential,
     Sigmoid,
@@ -41,6 +42,7 @@ from layerkit.losses import (
 from layerkit.optimizers import LBFGS, SGD, Adam, AdamW
 from layerkit.training import DivergenceWarning, train
 from layerkit.training.epochs import Epochs
+from layerkit.training.run import Run
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((70, 5))
@@ -128,10 +130,10 @@ def calls(monkeypatch):
     """How many epochs were computed at once."""
     seen, compute = [], Epochs.compute
 
-    def counted(self):
-        if (loss := compute(self)) is not None:
-            seen.append(1)
-        return loss
+    def counted(self, most=1):
+        losses = compute(self, most)
+        seen.extend(losses or ())
+        return losses
 
     monkeypatch.setattr(Epochs, "compute", counted)
     return seen
@@ -248,6 +250,31 @@ def test_blocks_of_rows_add_up_to_all_rows(weights, monkeypatch):
         train(network, CategoricalCrossEntropy(), Once(), data, epochs=1)
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("units", [64, 450], ids=["rows shared", "parameters shared too"])
+def test_threads_share_large_batches(units, monkeypatch, backend):
+    """With the same bits in every run, whoever does which part."""
+
+    def trained(threads, callbacks=()):
+        if backend == "numba":
+            programs = importlib.import_module("layerkit.kernels._numba.epochs")
+            monkeypatch.setattr(programs, "n_threads", lambda: threads)
+        network = Sequential([Dense(units), Tanh(), Dense(units), ReLU(), Dense(3)])
+        network.build(5, random_state=1, dtype=np.float64)
+        data = np.tile(X, (20, 1)), np.tile(LABELS, 20), np.tile(np.maximum(WEIGHTS, 0.1), 20)
+        history = train(
+            network, CategoricalCrossEntropy(), SGD(0.1, momentum=0.9, weight_decay=0.01), data,
+            epochs=2, batch_size=600, callbacks=callbacks, random_state=0,
+        )  # fmt: skip
+        return network.flat_params, network.flat_grads, history["loss"]
+
+    shared = trained(3)
+    for again, ours in zip(trained(3), shared, strict=True):
+        np.testing.assert_array_equal(again, ours)
+    for others in (trained(1), trained(3, [Watching()])):
+        for ours, theirs in zip(shared, others, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
 def test_numpy_has_the_bits_of_training_batch_by_batch():
@@ -397,3 +424,66 @@ def test_weights_whose_sum_overflows_are_refused():
     data = X, NUMBERS, np.full(70, 1e307)
     with pytest.raises(ValueError, match="divide them by their maximum"):
         train(network, MeanSquaredError(), SGD(0.1), data, epochs=4, random_state=0)
+
+
+STOPPING = {
+    "converges": {"tol": 0.02, "n_iter_no_change": 3},
+    "runs on": {"max_iter": 23},
+    "unshuffled": {"shuffle": False, "max_iter": 12},
+    "adaptive": {"solver": "sgd", "learning_rate": "adaptive", "tol": 0.05, "n_iter_no_change": 2},
+    "invscaling": {"solver": "sgd", "learning_rate": "invscaling", "max_iter": 9},
+    "diverges": {"solver": "sgd", "learning_rate_init": 8e3, "nesterovs_momentum": False},
+    "validates": {"early_stopping": True, "n_iter_no_change": 2},
+}
+
+
+@pytest.mark.parametrize("options", STOPPING.values(), ids=list(STOPPING))
+@pytest.mark.filterwarnings("ignore")
+def test_epochs_that_go_by_unseen_are_those_that_are_seen(options, calls):
+    def fitted(*callbacks):
+        mlp = MLPRegressor(
+            hidden_layer_sizes=(6,), **{"random_state": 3, "max_iter": 60, **options}
+        )
+        if callbacks:
+            mlp.set_callbacks(*callbacks)
+        mlp.fit(X, 10 * NUMBERS)
+        return np.concatenate([w.ravel() for w in mlp.coefs_]), mlp.history_
+
+    (unseen, history), (seen, of_seen) = fitted(), fitted(lambda state: None)
+    np.testing.assert_array_equal(unseen, seen)
+    for name in ("epoch", "loss", "learning_rate"):
+        np.testing.assert_array_equal(history[name], of_seen[name])
+    assert history.stopped == of_seen.stopped
+
+
+def test_patience_counts_epochs_that_go_by_unseen(monkeypatch):
+    def stopped(seen):
+        if seen:
+            monkeypatch.setattr(Run, "epochs_unseen", lambda self: 1)
+        network = Sequential([Dense(6), ReLU(), Dense(3)]).build(5, random_state=1)
+        history = train(
+            network, CategoricalCrossEntropy(), Adam(0.03), (X, LABELS), epochs=400,
+            patience=3, tol=1e-3, random_state=0,
+        )  # fmt: skip
+        return network.flat_params, len(history), history.stopped
+
+    unseen, seen = stopped(False), stopped(True)
+    np.testing.assert_array_equal(unseen[0], seen[0])
+    assert unseen[1:] == seen[1:]
+    assert 4 < unseen[1] < 400
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_short_epochs_share_a_call(monkeypatch):
+    sizes, compute = [], Epochs.compute
+
+    def counted(self, most=1):
+        losses = compute(self, most)
+        sizes.append(len(losses))
+        return losses
+
+    monkeypatch.setattr(Epochs, "compute", counted)
+    mlp = MLPRegressor(hidden_layer_sizes=(6,), max_iter=40, n_iter_no_change=100, random_state=3)
+    mlp.fit(X, NUMBERS)
+    assert sizes == [40]
+    assert min(mlp.history_["seconds"]) > 0

@@ -93,7 +93,9 @@ class EpochHooks:
         self.fit = estimator._init_callback_context(max_subtasks=epochs)
         self.fit.call_on_fit_task_begin(**self.seen)
         self.epoch: Any = None
-        self.begin_epoch()
+        self.has_listeners = bool(getattr(estimator, "_skl_callbacks", ()))
+        if self.has_listeners:
+            self.begin_epoch()
 
     def begin_epoch(self) -> None:
         """Open the task of the next epoch."""

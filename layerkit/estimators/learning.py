@@ -235,7 +235,7 @@ def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
                 network,
                 optimizer=optimizer,
                 epochs=recipe.epochs,
-                callbacks=[*callbacks, *printing, hooks],
+                callbacks=[*callbacks, *printing, *[hooks] * hooks.has_listeners],
                 random_state=stream(task.seed, recipe.noise_stream, len(task.past)),
                 communicator=task.workers or in_use.get(),
                 **recipe.batches(task, optimizer),

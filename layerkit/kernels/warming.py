@@ -115,7 +115,7 @@ def _recurrent(dtype: DTypeLike) -> None:
 
 def _epochs(dtype: DTypeLike) -> None:
     """Compile what an epoch is made of, for programs of no batches at all."""
-    if not epochs.takes_epochs(dtype, 0):
+    if not epochs.takes_epochs(dtype, 1, 0):
         return
     kinds = (
         epochs.DENSE, epochs.RELU, epochs.DENSE, epochs.TANH, epochs.SIGMOID, epochs.DROPOUT,

@@ -36,6 +36,8 @@ class Table:
         From where to where in the order the batches are.
     mean_weight : float
         What the normalizer of a batch has for each row.
+    state : dict
+        What the next order depends on; settable.
     """
 
     X: Any
@@ -43,6 +45,7 @@ class Table:
     sample_weight: np.ndarray | None
     bounds: list[tuple[int, int]]
     mean_weight: float
+    state: Any
 
     def next_order(self) -> np.ndarray | None:
         """Draw an order of the rows, or return None for the one that they have."""

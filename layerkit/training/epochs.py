@@ -16,9 +16,10 @@ from layerkit.fused.epochs import Table, describe, tabulate
 from layerkit.layers import BatchNorm
 from layerkit.losses.loss import Loss, Tabled
 from layerkit.training.batches import mapping_of, take
-from layerkit.training.run import Batches, Run, first_nonfinite
+from layerkit.training.run import Batches, Run, first_nonfinite, put_back
 
 CHUNK = 1e9  # multiply-adds, some tenths of a second, after which Python may see to Ctrl-C
+SHORT = 2e8  # of epochs that together are so short that more than one may go by unseen
 _FEW = 2**24  # numbers of an input that may be converted as a whole
 _NO_ORDER = np.empty(0, np.int64)
 
@@ -41,18 +42,53 @@ class Epochs:
         self.most = 0  # rows of a batch
         self.rule: tuple[int, np.ndarray | None] = kernels.NO_STEP, None
         self.program: kernels.Program | None = None  # for rows, table and rule
+        self.alone = False  # whether each epoch is a call of its own, as one has diverged
 
-    def compute(self) -> float | None:
-        """Go through all batches; return the mean loss, or None where that is not possible.
+    def compute(self, most: float = 1) -> list[float] | None:
+        """Go through all batches, once or a few times; return the mean loss of each epoch.
+
+        Parameters
+        ----------
+        most : float, default=1
+            Epochs at most.
+
+        Returns
+        -------
+        losses : list of float or None
+            None where that is not possible.
 
         Raises
         ------
         FloatingPointError
-            If a loss or a weight is not finite.
+            If a loss or a weight is not finite, in the first epoch.
         """
         run, source, state = self.run, self.source, self.run.state
         if run.before_batch or run.on_batch or source is None or not self._prepared(source):
             return None
+        epochs = self._short_epochs(most)
+        if epochs == 1:
+            return self._epochs(source, 1)
+        before = state.step, state.optimizer.state, source.state
+        try:
+            return self._epochs(source, epochs)
+        except FloatingPointError:  # once more, to find the epoch and the last good weights
+            put_back(state.network, run.good)
+            state.step, state.optimizer.state, source.state = before
+            self.alone = True
+            return self._epochs(source, 1)
+
+    def _short_epochs(self, most: float) -> int:
+        """How many of so many epochs may go by in one call, none of them seen."""
+        assert self.table is not None
+        table, weights = self.table, self.rows[2]
+        odd = table.normalizing or table.dropping or (weights.size and not weights.all())
+        if self.alone or self.may_change or odd:
+            return 1
+        return int(max(1, min(most, SHORT // (table.work * len(self.rows[0])))))
+
+    def _epochs(self, source: Any, epochs: int) -> list[float] | None:
+        """Go through all batches so many times."""
+        state = self.run.state
         assert self.table is not None and self.params is not None
         network, (X, _, weights) = state.network, self.rows
         rule = state.optimizer.tabled(self.params, network.flat_grads, self.table.layout)
@@ -60,7 +96,8 @@ class Epochs:
             return None
         if self.program is None or rule[0] != self.rule[0] or rule[1] is not self.rule[1]:
             self.rule, self.program = rule, self._program_for(rule)
-        order, bounds, normalizers = source.next_order(), self.bounds, self.normalizers
+        order, bounds = _one_after_the_other(source, self.bounds, epochs)
+        normalizers = np.tile(self.normalizers, epochs)
         if weights.size and not weights.all():
             count = [bool(weights[_rows_of(order, ends)].any()) for ends in bounds]
             bounds, normalizers = bounds[count], normalizers[count]
@@ -80,7 +117,9 @@ class Epochs:
         state.batch = x, take(source.y, rows), weight if weight is None else weight[rows]
         if not np.isfinite(self.params).all():
             raise FloatingPointError(f"weights are not finite, {first_nonfinite(network, x)}")
-        return sum((normalizers * losses).tolist()) / sum(normalizers.tolist())
+        sums = (normalizers * losses).reshape(epochs, -1).tolist()
+        rows_of = normalizers.reshape(epochs, -1).tolist()
+        return [sum(total) / sum(n) for total, n in zip(sums, rows_of, strict=True)]
 
     def value(self) -> float | None:
         """Compute the loss of all rows, and leave its gradient in the network's ``flat_grads``.
@@ -126,7 +165,7 @@ class Epochs:
             sizes = [stop - start for start, stop in bounds]
             if min(sizes) < 2 and any(isinstance(layer, BatchNorm) for layer, _, _ in described):
                 return False
-            if not kernels.takes_epochs(network.dtype, max(sizes) * _widest_product(described)):
+            if not kernels.takes_epochs(network.dtype, max(sizes), _widest_product(described)):
                 return False
             self.bounds, self.most = np.array(bounds, np.int64), max(sizes)
             self.normalizers = np.array(sizes) * source.mean_weight
@@ -216,6 +255,17 @@ class Epochs:
         if self.run.bar is not None:
             self.run.bar.advance(done)
         return done
+
+
+def _one_after_the_other(
+    source: Any, bounds: np.ndarray, epochs: int
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Draw the orders of some epochs, as one, and say where their batches are in it."""
+    orders = [source.next_order() for _ in range(epochs)]
+    if orders[0] is None:
+        return None, np.tile(bounds, (epochs, 1))
+    starts = np.arange(epochs) * len(orders[0])
+    return np.concatenate(orders), (starts[:, None, None] + bounds).reshape(-1, 2)
 
 
 def _widest_product(described: list[Any]) -> int:

@@ -166,8 +166,9 @@ def train(
 
     For a chain of Dense, common activations, Dropout and BatchNorm, with a common loss, SGD or
     Adam, rows in memory and no callback that looks at batches, a single call processes all batches
-    of an epoch; with Numba and `LBFGS`, a single call computes loss and gradient of all rows. The
-    results are the same up to rounding, and identical in every run.
+    of an epoch, or of several short ones where nothing can happen between them; with Numba and
+    `LBFGS`, a single call computes loss and gradient of all rows. The results are the same up to
+    rounding, and identical in every run with as many threads.
 
     On several ranks every step is one all-reduce of gradient, loss and weight, followed by the same
     update on each rank. If all ranks pass the same rows, each computes its part of every batch: the
@@ -297,11 +298,12 @@ def _learn(run: Run, batches: Batches, checkpoint: Checkpoint | None) -> None:
     few = state.epochs * len(batches) < _WORTH_A_PROGRAM
     at_once = None if few or run.ranks is not None else Epochs(run, batches)
     while state.epoch < state.epochs and not state.stop:
+        losses = None
         if run.ranks is not None:
-            loss = run.ranks.epoch(run, batches)
-        else:
-            loss = None if at_once is None else at_once.compute()
-        run.end_epoch(_epoch(run, batches) if loss is None else loss)
+            losses = run.ranks.epoch(run, batches)
+        elif at_once is not None:
+            losses = at_once.compute(run.epochs_unseen() if checkpoint is None else 1)
+        run.end_epochs([_epoch(run, batches)] if losses is None else losses)
         if checkpoint is not None:
             checkpoint.end_epoch(run, batches)
 
@@ -358,7 +360,7 @@ def _minimize(run: Run, batches: Batches) -> None:
         return value, network.flat_grads
 
     def iteration(value: float) -> bool:
-        run.end_epoch(value)
+        run.end_epochs([value])
         return state.stop or state.epoch >= state.epochs
 
     state.optimizer.minimize(loss_and_grads, network.flat_params, network.layout, iteration)

@@ -152,16 +152,33 @@ class Run:
         for on_end in self.on_end:
             on_end(self.state)
 
-    def end_epoch(self, loss: float) -> None:
-        """Record an epoch, keep its weights if they are the best, and call the callbacks."""
+    def epochs_unseen(self) -> float:
+        """How many epochs may go by before anybody has to see the network, 1 at least.
+
+        A callback says so in a method of this name; it is called for each of them in the end.
+        """
+        state = self.state
+        if state.validation is not None or callable(getattr(state.optimizer, "learning_rate", 0.0)):
+            return 1
+        asked = [getattr(callback, "epochs_unseen", lambda: 1)() for callback in self.callbacks]
+        patience = np.inf if self.patience is None else self.patience - self.waited
+        return max(1, min(state.epochs - state.epoch, patience, *asked))
+
+    def end_epochs(self, losses: list[float]) -> None:
+        """Record epochs one by one, the last of which the network is at."""
+        for left, loss in zip(range(len(losses), 0, -1), losses, strict=True):
+            self._end_epoch(loss, left)
+
+    def _end_epoch(self, loss: float, left: int) -> None:
+        """Record one of the epochs left, keep its weights if the best, and call the callbacks."""
         state = self.state
         state.epoch += 1
         row = {"epoch": state.epoch, "loss": loss, **self._validate()}
         row["learning_rate"] = getattr(state.optimizer, "rate", np.nan)
         if self.ranks is not None:
             row |= self.ranks.record()
-        row["seconds"] = time.perf_counter() - self.started
-        self.started = time.perf_counter()
+        row["seconds"] = (time.perf_counter() - self.started) / left
+        self.started += row["seconds"]
         state.history.rows.append(row)
         self.good = self._snapshot()
         self._track(-row[self.monitor] if self.monitor == _GREATER else row[self.monitor])

@@ -133,6 +133,15 @@ class EpochEnd:
     def state(self, state: dict[str, Any]) -> None:
         vars(self.convergence).update(state)
 
+    def epochs_unseen(self) -> float:
+        """How many epochs may go by until training can stop, or the rate change."""
+        mlp = self.estimator
+        if mlp.solver == "sgd" and mlp.learning_rate == "invscaling":
+            return 1
+        if self.patient and mlp.solver != "sgd":
+            return np.inf
+        return mlp.n_iter_no_change - self.convergence.waited + 1
+
     def __call__(self, state: TrainingState) -> None:
         row, rule, mlp = state.history.rows[-1], self.convergence, self.estimator
         is_sgd, adaptive = mlp.solver == "sgd", mlp.learning_rate == "adaptive"

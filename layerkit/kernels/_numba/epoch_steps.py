@@ -20,6 +20,7 @@ from layerkit.kernels._numpy.epochs import (
     MOMENTUM,
     N_IN,
     N_OUT,
+    NO_STEP,
     POISSON_SUM,
     SIGMOID_SUM,
     SOFTMAX_SUM,
@@ -188,6 +189,11 @@ def _segment(row, step, data):
 
 
 @Operation
+def _no_step(start, stop, row, numbers, step, data):
+    return 0.0
+
+
+@Operation
 def _descent(start, stop, row, numbers, step, data):
     p, g, share = _segment(row, step, data)
     if share == 0:
@@ -244,4 +250,10 @@ def _moments(start, stop, row, numbers, step, data):
     return 0.0
 
 
-RULES = {DESCENT: _descent, MOMENTUM: _momentum, VELOCITY: _velocity, MOMENTS: _moments}
+RULES = {
+    NO_STEP: _no_step,
+    DESCENT: _descent,
+    MOMENTUM: _momentum,
+    VELOCITY: _velocity,
+    MOMENTS: _moments,
+}

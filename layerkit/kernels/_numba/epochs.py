@@ -1,7 +1,11 @@
-"""Batches of a whole epoch in one compiled call, on one thread: the program of its operations.
+"""Batches of a whole epoch in one compiled call: the programs of its operations.
 
-Whoever trains leaves networks to others whose products are worth a second thread.
+The rows of a batch are shared among threads where that is worth their while, and gone through in
+blocks that fit into the cache.
 """
+
+from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 
@@ -14,15 +18,20 @@ from layerkit.kernels._numba.epoch_layers import (
 )
 from layerkit.kernels._numba.epoch_steps import DECAYS, LOSSES, RULES, gather, penalty
 from layerkit.kernels._numba.programs import Operation, flushing, run
+from layerkit.kernels._numba.threads import PASS, WORTHWHILE, n_threads, workers
+from layerkit.kernels._numba.work_queue import new_queue
 from layerkit.kernels._numpy.epochs import (
+    ASIDE,
+    BATCH_NORM,
     DENSE,
+    DROPOUT,
     GRAD,
     IDENTITY,
     KIND,
     LAYERS,
     N_IN,
     N_OUT,
-    NO_STEP,
+    PASSED,
     RELU,
     SECOND,
     X,
@@ -30,33 +39,75 @@ from layerkit.kernels._numpy.epochs import (
 )
 from layerkit.kernels.blas import one_blas_thread
 
-ALONE = 2**23  # multiply-adds of a product from which on a second thread is worth its while
+BLOCK = 256  # rows
+LARGE = 2**24  # multiply-adds of a product of a block that threads had better cut up
 
 
-def takes_epochs(dtype, multiply_adds):
-    """Where NumPy's BLAS is known and nothing is worth a second thread."""
-    return multiply_adds <= ALONE and addresses(np.dtype(dtype)) is not None
+def takes_epochs(dtype, n_rows, multiply_adds):
+    """Where NumPy's BLAS is known and no product is large."""
+    large = min(n_rows, BLOCK) * multiply_adds > LARGE
+    return not large and addresses(np.dtype(dtype)) is not None
 
 
 def epoch_program(
     X, labels, targets, weights, layers, numbers, flat_params, flat_grads, running, loss, of_loss,
     penalized, rule, segments, memory, scratch, n_rows,
 ):  # fmt: skip
-    program, operands = _assembled(
+    threads, n, row_work = 1, n_rows, _work(layers)
+    if not {DROPOUT, BATCH_NORM} & set(layers[:, KIND].tolist()):  # each row is for itself
+        threads = max(1, min(n_threads(), int(n_rows * row_work / WORTHWHILE)))
+        n = min(n_rows, BLOCK)
+        layers = _for_blocks(layers, n_rows, n)
+    sharing = threads if PASS * flat_params.size >= 2 * WORTHWHILE else 1
+    programs = _assembled(
         X.dtype, layers.tolist(), numbers.tolist(), loss, of_loss, penalized, rule,
-        segments.tolist(),
+        _spans(segments.tolist(), sharing),
     )  # fmt: skip
-    fixed = (
-        X, labels, targets, weights, flat_params, flat_grads, running, memory, scratch,
-        addresses(X.dtype), np.empty(n_rows, np.int64),
-        np.empty((n_rows, targets.shape[1]), X.dtype), np.empty(n_rows),
+    arrays = X, labels, targets, weights, flat_params, flat_grads, running, memory
+    grads = np.zeros((threads, flat_params.size), X.dtype)
+    of_parts = (
+        np.empty((threads, -(-scratch.size // n_rows) * n), X.dtype), grads, np.empty_like(grads),
+        np.empty((threads, n), np.int64), np.empty((threads, n, targets.shape[1]), X.dtype),
+        np.empty((threads, n)),
     )  # fmt: skip
+    blas = addresses(X.dtype)
 
     def train(order, bounds, words, drawn, steps, losses):
-        with one_blas_thread(), flushing():
-            return run(program, operands, bounds, steps, losses, order, words, drawn, *fixed)
+        gathered = workers(threads) if threads > 1 else nullcontext(_NO_QUEUE)
+        with one_blas_thread(), flushing(), gathered as queue:
+            return run(
+                queue, threads, sharing, row_work, n, *programs, bounds, steps, losses,
+                order, words, drawn, *arrays, blas, *of_parts,
+            )  # fmt: skip
 
     return train
+
+
+_NO_QUEUE = new_queue()  # where nothing is shared
+
+
+def _work(layers: np.ndarray) -> int:
+    """Multiply-adds of a row in a step, roughly; a number in a pass counts for ten."""
+    dense = layers[layers[:, KIND] == DENSE]
+    return int(3 * (dense[:, N_IN] * dense[:, N_OUT]).sum() + 10 * layers[:, N_OUT].sum())
+
+
+def _for_blocks(layers: np.ndarray, n_rows: int, n: int) -> np.ndarray:
+    """Lay out the outputs of blocks of n rows, where they were for batches of so many."""
+    layers, places = layers.copy(), [X, Y, ASIDE, GRAD, PASSED]
+    here = layers[:, places]
+    layers[:, places] = np.where(here < 0, here, here // n_rows * n)
+    return layers
+
+
+def _spans(segments: list[list[int]], parts: int) -> list[list[int]]:
+    """Cut each segment of the parameters into parts; all first parts come first."""
+    spans = []
+    for part in range(parts):
+        for start, stop, decays in segments:
+            ends = [start + (stop - start) * k // parts for k in (part, part + 1)]
+            spans.append([*ends, decays, *[0] * (len(LAYERS) - 3)])
+    return spans
 
 
 def _assembled(
@@ -67,26 +118,32 @@ def _assembled(
     of_loss: tuple[float, float],
     penalized: bool,
     rule: int,
-    segments: list[list[int]],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the program of a step, and the numbers that belong to its rows."""
+    spans: list[list[int]],
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the programs for rows, penalties and steps, and the numbers that belong to them."""
     rows = [(row, n) for row, n in zip(layers, numbers, strict=True) if row[KIND] != IDENTITY]
     forward, backward = _passes(rows)
     ends = [0] * len(LAYERS)
     ends[N_IN], ends[X], ends[N_OUT] = layers[0][N_IN], layers[0][X], layers[-1][N_OUT]
     ends[Y], ends[GRAD] = layers[-1][Y], layers[-1][GRAD]
     nothing = [0.0, 0.0]
-    spans = [[*span, *[0] * (len(LAYERS) - len(span))] for span in segments]
-    program = [
-        (gather, ends, nothing),
-        *forward,
-        (LOSSES[loss], ends, of_loss),
-        *((penalty, span, nothing) for span in spans if penalized and span[DECAYS]),
-        *reversed(backward),
-        *((RULES[rule], span, nothing) for span in spans if rule != NO_STEP),
-    ]
-    addressed = [(operation.address(dtype), *operands) for operation, operands, _ in program]
-    return np.array(addressed, np.int64), np.array([pair for _, _, pair in program])
+    programs = (
+        [
+            (gather, ends, nothing),
+            *forward,
+            (LOSSES[loss], ends, of_loss),
+            *reversed(backward),
+        ],
+        [(penalty, span, nothing) for span in spans if penalized and span[DECAYS]],
+        [(RULES[rule], span, nothing) for span in spans],
+    )
+    return [_addressed(program, dtype) for program in programs]
+
+
+def _addressed(program: list[Any], dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    rows = [(operation.address(dtype), *operands) for operation, operands, _ in program]
+    table = np.array(rows, np.int64).reshape(-1, 1 + len(LAYERS))
+    return table, np.array([pair for _, _, pair in program], float).reshape(-1, 2)
 
 
 Row = tuple[Operation, list[int], list[float]]

@@ -18,9 +18,12 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
-from layerkit.kernels._numba.compile import FLAGS, jit
+from layerkit.kernels._numba.compile import FLAGS, inline, jit
+from layerkit.kernels._numba.threads import WORTHWHILE
+from layerkit.kernels._numba.work_queue import share
 
 _SSE = platform.machine().lower() in ("x86_64", "amd64")
+LEAST_ROWS = 16  # of a part of a batch
 # All exceptions masked, rounding to nearest, and the bits for subnormal results and operands.
 _FLUSHING = np.uint32(0x1F80 | 1 << 15 | 1 << 6)
 
@@ -174,23 +177,95 @@ block: Any = intrinsic(_block)
 
 
 # With sums reordered, the difference of an infinite loss and itself would be 0, and it be finite.
-@functools.partial(jit, flags=FLAGS - {"reassoc"})
+_ordered = functools.partial(jit, flags=FLAGS - {"reassoc"})
+
+
+@_ordered
 def run(
-    program, numbers, bounds, steps, losses, order, words, drawn, X, labels, targets, weights,
-    params, grads, running, memory, scratch, blas, batch_labels, batch_targets, batch_weights,
+    queue, threads, sharing, row_work, block_rows, of_rows, penalties, rules, bounds, steps, losses,
+    order, words, drawn, X, labels, targets, weights, params, flat_grads, running, memory, blas,
+    scratch, grads, spare, batch_labels, batch_targets, batch_weights,
 ):  # fmt: skip
-    """Run a program for batch after batch; stop where a loss is not finite, and return which."""
-    data = Data(
+    """Run programs for batch after batch; stop where a loss is not finite, and return which.
+
+    The rows of a batch are shared among threads, where there is so much work for a row that it is
+    worth their while; then so many of them share the parameters. Each part of a batch has a row of
+    its own of the last six arguments.
+    """
+    values = np.empty((threads, 1))
+    for i in range(len(bounds)):
+        start, n = bounds[i, 0], bounds[i, 1] - bounds[i, 0]
+        parts = max(1, min(threads, n // LEAST_ROWS, int(n * row_work / WORTHWHILE)))
+        fixed = steps[i], order, words, drawn, X, labels, targets, weights, params, running, memory
+        done = share(
+            queue, parts, _rows, (n,),
+            (scratch, grads, spare, batch_labels, batch_targets, batch_weights, values),
+            (start, block_rows, of_rows, fixed, blas),
+        )  # fmt: skip
+        data = _data(
+            fixed, blas, scratch[0], grads[0], batch_labels[0], batch_targets[0], batch_weights[0]
+        )
+        losses[i] = values[:parts].sum() + _follow(penalties, 0, n, steps[i], data)
+        if not done:
+            raise MemoryError("no memory for a part of a batch")
+        if not np.isfinite(losses[i]):
+            return i
+        whole = grads[:parts]
+        share(queue, sharing, _parameters, (len(rules[0]),), (), (rules, whole, steps[i], data))
+    flat_grads[:] = grads[0]
+    return len(bounds)
+
+
+@inline
+def _data(fixed, blas, scratch, grads, batch_labels, batch_targets, batch_weights):
+    _, order, words, drawn, X, labels, targets, weights, params, running, memory = fixed
+    return Data(
         order, words, drawn, X, labels, targets, weights, params, grads, running, memory, scratch,
         blas, batch_labels, batch_targets, batch_weights,
     )  # fmt: skip
-    for i in range(len(bounds)):
-        losses[i] = 0
-        for k in range(len(program)):
-            losses[i] += _call(
-                program[k, 0], bounds[i, 0], bounds[i, 1], program[k, 1:], numbers[k], steps[i],
-                data,
-            )  # fmt: skip
-            if not np.isfinite(losses[i]):
-                return i
-    return len(bounds)
+
+
+@inline
+def _follow(program, start, stop, step, data):
+    """Run a program once; return the sum of its operations, the rest left out if not finite."""
+    table, numbers = program
+    total = 0.0
+    for k in range(len(table)):
+        total += _call(table[k, 0], start, stop, table[k, 1:], numbers[k], step, data)
+        if not np.isfinite(total):
+            break
+    return total
+
+
+@_ordered
+def _rows(
+    first, last, scratch, grads, spare, batch_labels, batch_targets, batch_weights, value,
+    start, block_rows, program, fixed, blas,
+):  # fmt: skip
+    """Compute loss and gradient of some rows of a batch, so many at a time as fit in the cache."""
+    before = _exchange(_FLUSHING)
+    step, total = fixed[0], 0.0
+    for low in range(first, last, block_rows):
+        high = min(low + block_rows, last)
+        into = grads if low == first else spare
+        data = _data(fixed, blas, scratch, into, batch_labels, batch_targets, batch_weights)
+        total += _follow(program, start + low, start + high, step, data)
+        if low > first:
+            for k in range(grads.size):
+                grads[k] += spare[k]
+    value[0] = total
+    _exchange(before)
+
+
+@_ordered
+def _parameters(first, last, program, grads, step, data):
+    """Add the parts of the gradient and follow the optimizer's rule, for some spans."""
+    before = _exchange(_FLUSHING)
+    table, numbers = program
+    for k in range(first, last):
+        low, high = table[k, 1], table[k, 2]
+        for part in range(1, len(grads)):
+            for p in range(low, high):
+                grads[0, p] += grads[part, p]
+        _call(table[k, 0], 0, 0, table[k, 1:], numbers[k], step, data)
+    _exchange(before)

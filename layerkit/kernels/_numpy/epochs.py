@@ -99,15 +99,17 @@ BLOCK = 2**17  # and numbers of a layer's output, where rows of a batch need not
 
 
 @compiled
-def takes_epochs(dtype: DTypeLike, multiply_adds: int) -> bool:
+def takes_epochs(dtype: DTypeLike, n_rows: int, multiply_adds: int) -> bool:
     """Whether `epoch_program` is to be called.
 
     Parameters
     ----------
     dtype : float32 or float64
         Of the network.
+    n_rows : int
+        Of the largest batch.
     multiply_adds : int
-        Of the largest product in a step.
+        Of the largest product, for one row.
 
     Returns
     -------
