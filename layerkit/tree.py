@@ -46,7 +46,8 @@ def _settled_by_build(name: str) -> Any:
             )
         vars(layer)[f"_{name}"] = value
 
-    return property(attrgetter(f"_{name}"), settle)
+    said = f"The {name} that build gives a layer, which can only be read from then on."
+    return property(attrgetter(f"_{name}"), settle, doc=said)
 
 
 def _renamed_settled(state: dict[str, Any]) -> dict[str, Any]:
