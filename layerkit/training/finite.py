@@ -53,7 +53,7 @@ def _all_finite(x: Any) -> bool:
     values = x.data if hasattr(x, "tocsr") else numbers(x)
     if values.dtype.kind != "f":
         return True
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities of both signs
         return isfinite(values.sum()) or bool(np.isfinite(values).all())
 
 
