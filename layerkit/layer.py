@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,27 +14,11 @@ from numpy.typing import ArrayLike
 from layerkit import initializers
 from layerkit.guards import Observer, guard_methods, observed
 from layerkit.initializers import Initializer
+from layerkit.other_libraries import FREEZING, INSTEAD
 from layerkit.parameters import in_range
 from layerkit.shapes import Shape, as_shape, batch_shape
 from layerkit.summary import Summary, summarize
 from layerkit.tree import Declaration, Tree
-
-_FITTING = (
-    "layerkit.train(network, loss, optimizer, (X, y), epochs=10) trains it; "
-    "SequentialClassifier(layers).fit(X, y) is an estimator"
-)
-_FREEZING = "a layer is frozen by layer.trainable = False"
-_EDITING = "Sequential([*network.layers, Dense(2)]).build(input_shape) keeps what is built"
-_WEIGHTS = "the arrays are layer.params, all of a network's are network.flat_params"
-_ELSEWHERE = {
-    **dict.fromkeys(("fit", "compile", "train"), _FITTING),
-    **dict.fromkeys(("predict", "call", "eval"), "network.infer(X) computes outputs"),
-    **dict.fromkeys(("add", "append", "pop", "insert", "extend", "add_module"), _EDITING),
-    **dict.fromkeys(("weight", "bias", "weights", "kernel", "coefs_", "parameters"), _WEIGHTS),
-    **dict.fromkeys(("get_weights", "set_weights", "state_dict", "load_state_dict"), _WEIGHTS),
-    "zero_grad": "backward overwrites the gradients, there is nothing to zero",
-    "to": "build(input_shape, dtype=np.float64) chooses the dtype; layerkit computes on the CPU",
-}
 
 
 class Layer(Tree):
@@ -377,20 +361,22 @@ class Layer(Tree):
 
     # ---------------------------------------------------------------- in use
 
-    def __getattr__(self, name: str) -> Any:
-        """Say of a name that other libraries have what it is here."""
-        if name in _ELSEWHERE:
-            raise AttributeError(f"{type(self).__name__} has no {name}: {_ELSEWHERE[name]}")
-        return object.__getattribute__(self, name)  # raises what it has raised
+    if not TYPE_CHECKING:  # type checkers know what a layer has
+
+        def __getattr__(self, name):
+            """Say of a name from another library what to write instead."""
+            if name in INSTEAD:
+                raise AttributeError(f"{type(self).__name__} has no {name}: {INSTEAD[name]}")
+            return object.__getattribute__(self, name)  # the error of before
 
     @property
     def requires_grad(self) -> bool:
-        """There is none; who sets it would freeze nothing."""
-        raise AttributeError(_FREEZING)
+        """Not an attribute of layers: setting it would freeze nothing, so it is refused."""
+        raise AttributeError(FREEZING)
 
     @requires_grad.setter
     def requires_grad(self, flag: bool) -> None:
-        raise AttributeError(f"in {self.where}: {_FREEZING}")
+        raise AttributeError(f"in {self.where}: {FREEZING}")
 
     @cached_property  # called only while no forward has set the attribute
     def cache(self) -> Any:

@@ -18,7 +18,7 @@ from layerkit.kernels._numba.epoch_layers import (
 )
 from layerkit.kernels._numba.epoch_steps import DECAYS, LOSSES, RULES, gather, penalty
 from layerkit.kernels._numba.programs import Operation, flushing, run
-from layerkit.kernels._numba.threads import PASS, WORTHWHILE, n_threads, workers
+from layerkit.kernels._numba.threads import PASS, WORTHWHILE, workers
 from layerkit.kernels._numba.work_queue import new_queue
 from layerkit.kernels._numpy.epochs import (
     ASIDE,
@@ -37,7 +37,7 @@ from layerkit.kernels._numpy.epochs import (
     X,
     Y,
 )
-from layerkit.kernels.blas import one_blas_thread
+from layerkit.kernels.blas import n_threads, one_blas_thread
 
 BLOCK = 256  # rows
 LARGE = 2**24  # multiply-adds of a product of a block that threads had better cut up
