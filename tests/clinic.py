@@ -78,6 +78,7 @@ class Run:
     batch_size: int = 32
     validation_data: tuple | None = None
     in_order: bool = False  # whether the report gets X and y in their order
+    refused: bool = False  # whether `train` names the fault before it begins
 
     def go(self, callbacks=(), seed=0):
         """Train."""
@@ -110,7 +111,7 @@ class Case:
 def diagnose(case: Case, seed: int, how: str = "monitor"):
     """Train and report: by a monitor that watched, or by `health` afterwards."""
     run = case.make(seed)
-    if how == "before":
+    if how == "before" or run.refused:
         X, y, *weight = run.data
         return health(run.network, X, y, run.loss, optimizer=run.optimizer,
                       batch_size=run.batch_size)  # fmt: skip
@@ -529,7 +530,7 @@ def _clipped_log(seed, loss=ClippedLog):
 def _nan_inputs(seed, filled=False):
     X, y = blobs(seed)
     X[17, 2] = 0 if filled else np.nan
-    return Run(mlp(32), CCE(), Adam(0.01), (X, y))
+    return Run(mlp(32), CCE(), Adam(0.01), (X, y), refused=not filled)
 
 
 def _log_of_zero(seed, log=Log):

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "kernels": set(),
     "parameters": set(),
     "datasets": set(),
+    "other_libraries": set(),
     "seeds": {"parameters"},
     "sequences": set(),
     "shapes": {"parameters"},

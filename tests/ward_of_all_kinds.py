@@ -164,7 +164,7 @@ def huge_series_targets(seed, scaled=False):
 def gap_in_a_series(seed, filled=False):
     X, y = series(seed)
     X[5, 3, 1] = 0 if filled else np.nan
-    return Run(Sequential([LSTM(8), Dense(2)]), CCE(), Adam(0.01), (X, y), 8)
+    return Run(Sequential([LSTM(8), Dense(2)]), CCE(), Adam(0.01), (X, y), 8, refused=not filled)
 
 
 def channels_first(seed, last=False):

@@ -116,7 +116,7 @@ class ArrayBatches(Table):
     def looks_finite(self) -> bool:
         """Whether the sum of X is finite, which tells at once; a memory map is not read for it."""
         X = self.X
-        if mapping_of(X) is not None:
+        if isinstance(X, MappedRows) or mapping_of(X) is not None:
             return True
         values = X if type(X) is np.ndarray else X.data if hasattr(X, "tocsr") else numbers(X)
         with np.errstate(over="ignore"):

@@ -300,7 +300,7 @@ def _learn(run: Run, batches: Batches, checkpoint: Checkpoint | None) -> None:
     while state.epoch < state.epochs and not state.stop:
         losses = None
         if run.ranks is not None:
-            losses = run.ranks.epoch(run, batches)
+            losses = [run.ranks.epoch(run, batches)]
         elif at_once is not None:
             losses = at_once.compute(run.epochs_unseen() if checkpoint is None else 1)
         run.end_epochs([_epoch(run, batches)] if losses is None else losses)
