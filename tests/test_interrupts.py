@@ -233,6 +233,7 @@ def test_the_key_itself():
     import numpy as np, os, signal, threading
     from sklearn.model_selection import cross_val_score
     from layerkit import Dense, SequentialClassifier
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     X = np.random.default_rng(0).normal(size=(2000, 20)); y = (X[:, 0] > 0).astype(int)
     fits = []
     def note(state):
