@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -295,12 +296,9 @@ class Ranks:
             raise
         except BaseException:
             if self.size > 1:
-                traceback.print_exc()
-                print(
-                    f"layerkit: rank {self.rank} of {self.size} failed, so all ranks end",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                ends = f"layerkit: rank {self.rank} of {self.size} failed, so all ranks end"
+                print(f"{traceback.format_exc()}{ends}", file=sys.stderr, flush=True)
+                time.sleep(0.5)  # mpiexec passes on what a rank prints only while the rank runs
                 self.communicator.Abort(1)
             raise
         finally:
