@@ -259,7 +259,7 @@ def test_threads_share_large_batches(units, monkeypatch, backend):
     def trained(threads, callbacks=()):
         if backend == "numba":
             programs = importlib.import_module("layerkit.kernels._numba.epochs")
-            monkeypatch.setattr(programs, "n_threads", lambda: threads)
+            monkeypatch.setattr(programs, "n_processors", lambda: threads)
         network = Sequential([Dense(units), Tanh(), Dense(units), ReLU(), Dense(3)])
         network.build(5, random_state=1, dtype=np.float64)
         data = np.tile(X, (20, 1)), np.tile(LABELS, 20), np.tile(np.maximum(WEIGHTS, 0.1), 20)

@@ -1,5 +1,8 @@
 """NumPy's convolutions and poolings on parts of a batch, on several threads at once."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -15,7 +18,7 @@ ONE = ((1, 1), (1, 1))
 @pytest.fixture
 def three_threads(monkeypatch):
     """BLAS had three, and everything is worth them."""
-    monkeypatch.setattr(parts, "n_threads", lambda: 3)
+    monkeypatch.setattr(parts, "n_processors", lambda: 3)
     monkeypatch.setattr(parts, "spared_threads", lambda: 3)
     monkeypatch.setattr(parts, "WORTHWHILE", 1)
 
@@ -36,7 +39,7 @@ def test_parts_run_on_threads():
 
 
 def test_little_work_is_not_cut(monkeypatch):
-    monkeypatch.setattr(parts, "n_threads", lambda: 3)
+    monkeypatch.setattr(parts, "n_processors", lambda: 3)
     assert parts.in_parts(lambda part: part, 100, parts.WORTHWHILE) == [slice(0, 100)]
 
 
@@ -120,3 +123,33 @@ def test_poolings_in_parts(request):
     request.getfixturevalue("three_threads")
     for ours, expected in zip(pooled(), whole, strict=True):
         np.testing.assert_array_equal(ours, expected)
+
+
+FIT = """
+import numpy as np
+from hashlib import sha256
+from layerkit import Conv2D, Flatten, MLPClassifier, SequentialClassifier, kernels
+rng = np.random.default_rng(0)
+X, y = rng.normal(size=(600, 64)), rng.integers(0, 10, 600)
+perceptron = MLPClassifier((100,), max_iter=3, random_state=0).fit(X, y)
+images = X.reshape(-1, 8, 8, 1).repeat(3, 1).repeat(3, 2)
+layers = [Conv2D(16, 3), Flatten()]
+filters = SequentialClassifier(layers, max_iter=1, batch_size=200, random_state=0).fit(images, y)
+for model in (perceptron, filters)[: 2 if kernels.backend() == "numpy" else 1]:
+    print(sha256(model.network_.flat_params.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("kernels", ["numpy", "numba"])
+def test_a_worker_with_one_thread_learns_the_same_bits(kernels):
+    if kernels == "numba":
+        pytest.importorskip("numba")
+    found = {
+        subprocess.check_output(
+            [sys.executable, "-W", "ignore", "-c", FIT],
+            env={**os.environ, "LAYERKIT_KERNELS": kernels, "OMP_NUM_THREADS": threads},
+            text=True,
+        )
+        for threads in ("1", "2")
+    }
+    assert len(found) == 1

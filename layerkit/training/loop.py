@@ -168,7 +168,7 @@ def train(
     Adam, rows in memory and no callback that looks at batches, a single call processes all batches
     of an epoch, or of several short ones where nothing can happen between them; with Numba and
     `LBFGS`, a single call computes loss and gradient of all rows. The results are the same up to
-    rounding, and identical in every run with as many threads.
+    rounding, and identical in every run on the same processors.
 
     On several ranks every step is one all-reduce of gradient, loss and weight, followed by the same
     update on each rank. If all ranks pass the same rows, each computes its part of every batch: the

@@ -1,7 +1,7 @@
 """Batches of a whole epoch in one compiled call: the programs of its operations.
 
-The rows of a batch are shared among threads where that is worth their while, and gone through in
-blocks that fit into the cache.
+Where that is worth while, the rows of a batch are cut into as many parts as there are processors,
+which threads share; each part is gone through in blocks that fit into the cache.
 """
 
 from contextlib import nullcontext
@@ -37,7 +37,7 @@ from layerkit.kernels._numpy.epochs import (
     X,
     Y,
 )
-from layerkit.kernels.blas import n_threads, one_blas_thread
+from layerkit.kernels.blas import n_processors, one_blas_thread
 
 BLOCK = 256  # rows
 LARGE = 2**24  # multiply-adds of a product of a block that threads had better cut up
@@ -53,30 +53,30 @@ def epoch_program(
     X, labels, targets, weights, layers, numbers, flat_params, flat_grads, running, loss, of_loss,
     penalized, rule, segments, memory, scratch, n_rows,
 ):  # fmt: skip
-    threads, n, row_work = 1, n_rows, _work(layers)
+    parts, n, row_work = 1, n_rows, _work(layers)
     if not {DROPOUT, BATCH_NORM} & set(layers[:, KIND].tolist()):  # each row is for itself
-        threads = max(1, min(n_threads(), int(n_rows * row_work / WORTHWHILE)))
+        parts = max(1, min(n_processors(), int(n_rows * row_work / WORTHWHILE)))
         n = min(n_rows, BLOCK)
         layers = _for_blocks(layers, n_rows, n)
-    sharing = threads if PASS * flat_params.size >= 2 * WORTHWHILE else 1
+    sharing = parts if PASS * flat_params.size >= 2 * WORTHWHILE else 1
     programs = _assembled(
         X.dtype, layers.tolist(), numbers.tolist(), loss, of_loss, penalized, rule,
         _spans(segments.tolist(), sharing),
     )  # fmt: skip
     arrays = X, labels, targets, weights, flat_params, flat_grads, running, memory
-    grads = np.zeros((threads, flat_params.size), X.dtype)
+    grads = np.zeros((parts, flat_params.size), X.dtype)
     of_parts = (
-        np.empty((threads, -(-scratch.size // n_rows) * n), X.dtype), grads, np.empty_like(grads),
-        np.empty((threads, n), np.int64), np.empty((threads, n, targets.shape[1]), X.dtype),
-        np.empty((threads, n)),
+        np.empty((parts, -(-scratch.size // n_rows) * n), X.dtype), grads, np.empty_like(grads),
+        np.empty((parts, n), np.int64), np.empty((parts, n, targets.shape[1]), X.dtype),
+        np.empty((parts, n)),
     )  # fmt: skip
     blas = addresses(X.dtype)
 
     def train(order, bounds, words, drawn, steps, losses):
-        gathered = workers(threads) if threads > 1 else nullcontext(_NO_QUEUE)
+        gathered = workers(parts) if parts > 1 else nullcontext(_NO_QUEUE)
         with one_blas_thread(), flushing(), gathered as queue:
             return run(
-                queue, threads, sharing, row_work, n, *programs, bounds, steps, losses,
+                queue, parts, sharing, row_work, n, *programs, bounds, steps, losses,
                 order, words, drawn, *arrays, blas, *of_parts,
             )  # fmt: skip
 

@@ -13,7 +13,7 @@ from contextvars import copy_context
 from functools import cache
 from typing import Any
 
-from layerkit.kernels.blas import n_threads, one_blas_thread, spared_threads
+from layerkit.kernels.blas import n_processors, n_threads, one_blas_thread, spared_threads
 
 # A part has to last longer than it takes to wake a thread: some 50 µs.
 WORTHWHILE = 2**22  # multiply-adds
@@ -23,7 +23,7 @@ PASS = 12
 
 def in_parts(task: Callable[[slice], Any], n_samples: int, multiply_adds: float) -> list[Any]:
     """Return ``task(part)`` of every part of a batch, which is so much work in all."""
-    n = max(1, min(n_threads(), n_samples, int(multiply_adds / WORTHWHILE)))
+    n = max(1, min(n_processors(), n_samples, int(multiply_adds / WORTHWHILE)))
     bounds = [n_samples * k // n for k in range(n + 1)]
     parts = list(map(slice, bounds, bounds[1:]))
     if n == 1:
