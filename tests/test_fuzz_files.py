@@ -32,7 +32,7 @@ from layerkit.interchange import load, save
 from layerkit.optimizers import Adam
 
 X, Y = np.random.default_rng(0).normal(size=(40, 4)), np.arange(40) % 3
-SECONDS, BYTES = 5.0, 200_000_000
+SECONDS, BYTES = 2.0, 200_000_000
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_large_arrays_of_a_step_leave_their_memory_to_the_next():
     command = [sys.executable, "-c", STEPS]
     pages = 20 * 3 * 9_000_000 // 4096
-    # Once is enough: a machine that is short of memory takes pages away from any process.
-    faults = (int(subprocess.check_output(command, text=True)) for _ in range(8))
-    assert any(few < pages / 20 for few in faults)
+    # The least of a few: a machine that is short of memory takes pages away from any process.
+    faults = min(int(subprocess.check_output(command, text=True)) for _ in range(3))
+    assert faults < pages / 20

@@ -22,7 +22,7 @@ import numpy as np
 from llvmlite.binding import get_host_cpu_features
 
 from layerkit.kernels._numba.blas import add_product, multiply_any
-from layerkit.kernels._numba.compile import contiguous, inline, jit
+from layerkit.kernels._numba.compile import contiguous, inline
 from layerkit.kernels._numba.tile import VECTOR_BYTES, Block, Rows, Start, Target, make_tile
 
 # Sums in 16 of the 32 registers of AVX-512; where there are 16 in all they would not stay there.
@@ -47,26 +47,9 @@ def fixed(matrix: np.ndarray, n_rows: int, transposed: bool = False) -> Fixed:
     width = VECTORS * VECTOR_BYTES // matrix.itemsize
     is_large = HAS_REGISTERS and n_rows > 1 and n_rows * matrix.size > LEAST
     panels = np.empty((p // width if is_large else 0, n, width), matrix.dtype)
-    (_cut_transposed if transposed else _cut)(matrix, panels)
+    for k, panel in enumerate(panels):
+        panel[...] = factor[:, k * width : (k + 1) * width]
     return Fixed(panels, contiguous(factor[:, len(panels) * width :]))
-
-
-@jit
-def _cut(matrix, panels):
-    n_panels, n, width = panels.shape
-    for panel in range(n_panels):
-        for k in range(n):
-            for lane in range(width):
-                panels[panel, k, lane] = matrix[k, panel * width + lane]
-
-
-@jit
-def _cut_transposed(matrix, panels):
-    n_panels, n, width = panels.shape
-    for panel in range(n_panels):
-        for lane in range(width):
-            for k in range(n):
-                panels[panel, k, lane] = matrix[panel * width + lane, k]
 
 
 @inline
