@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 import layerkit as lk
 from layerkit.losses import CategoricalCrossEntropy
-from layerkit.optimizers import LBFGS, Adam
+from layerkit.optimizers import LBFGS, SGD, Adam
 from layerkit.training import train
 
 TABLE = np.random.default_rng(3).normal(size=(40, 4))
@@ -141,3 +141,9 @@ def test_large_numbers_whose_sum_overflows_are_finite():
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         train(network, CategoricalCrossEntropy(), Adam(), (X, CLASSES), epochs=1)
+
+
+def test_infinities_of_both_signs_are_named_without_a_warning_before():
+    X = holed(np.zeros((20, 3)), [(3, 1, np.inf), (4, 2, -np.inf)])
+    with pytest.raises(ValueError, match="row 3 has inf in column 1"), np.errstate(all="raise"):
+        train(dense(), CategoricalCrossEntropy(), SGD(0.1), (X, np.zeros(20, int)), epochs=1)

@@ -119,7 +119,7 @@ class ArrayBatches(Table):
         if isinstance(X, MappedRows) or mapping_of(X) is not None:
             return True
         values = X if type(X) is np.ndarray else X.data if hasattr(X, "tocsr") else numbers(X)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             return values.dtype.kind != "f" or bool(np.isfinite(values.sum()))
 
     def __len__(self) -> int:
