@@ -669,7 +669,9 @@ def test_odd_targets_are_named(kind, name):
 
 @pytest.mark.parametrize("kind", KINDS_OF[3:])
 def test_text_that_is_no_number_is_named_in_its_row(kind):
-    with pytest.raises(ValueError, match=r"y must hold numbers, got .*'b'.* in row 1: number it"):
+    with pytest.raises(
+        ValueError, match=r"y must hold numbers, got .*'b'.* in row 1: number labels"
+    ):
         fit_of(kind, ["1", "b", *map(str, range(10))])
 
 

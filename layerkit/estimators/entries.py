@@ -47,10 +47,16 @@ def check_entries(y: Any, numeric: bool) -> None:
     is_known = _spells_number if numeric else _is_text
     for i, value in ((i, value) for i, row in enumerate(rows) for value in row):
         if not is_known(value):
-            wanted = "numbers" if numeric else "text, or numbers in a dtype of numbers"
-            how = "number it" if numeric else "y.astype(str) makes text of it"
-            kind = type(value).__name__
-            raise ValueError(f"y must hold {wanted}, got {value!r} ({kind}) in row {i}: {how}")
+            got = f"got {value!r} ({type(value).__name__}) in row {i}"
+            if numeric:
+                raise ValueError(
+                    f"y must hold numbers, {got}: number labels, "
+                    "np.unique(y, return_inverse=True)[1]; a classifier does that itself"
+                )
+            raise ValueError(
+                f"Unknown label type: y must hold text, or numbers in a dtype of numbers, {got}: "
+                "y.astype(str) makes text of it"
+            )
 
 
 def _is_missing(value: Any) -> bool:
