@@ -17,7 +17,8 @@ from layerkit.kernels import (
     softmax,
     softplus,
 )
-from layerkit.losses.loss import Loss, Tabled, are_numbers, as_floats
+from layerkit.losses.loss import Loss, as_floats
+from layerkit.losses.tabled import Tabled, are_numbers
 from layerkit.parameters import in_range, is_fraction
 
 
@@ -88,8 +89,6 @@ class BinaryCrossEntropy(Loss):
     def fused(
         self, y_pred: Any, y_true: Any, sample_weight: Any, normalizer: float | None
     ) -> tuple[float, np.ndarray] | None:
-        if type(self) is not BinaryCrossEntropy:
-            return None  # a subclass may have changed the formulas
         predictions, scale = self._checked(y_pred, sample_weight, normalizer)
         targets, w = np.asarray(y_true), np.asarray(self._factor)
         if targets.shape != predictions.shape or targets.dtype.kind not in "fiub" or w.ndim:
@@ -102,8 +101,7 @@ class BinaryCrossEntropy(Loss):
 
     def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
         w = np.asarray(self._factor)
-        known = type(self) is BinaryCrossEntropy and w.ndim == 0
-        if not known or not are_numbers(y_true, n_outputs, dtype):
+        if w.ndim or not are_numbers(y_true, n_outputs, dtype):
             return None
         self.check_params()
         if not ((y_true >= 0) & (y_true <= 1)).all():
@@ -218,8 +216,8 @@ class CategoricalCrossEntropy(Categorical):
         self, y_pred: Any, y_true: Any, sample_weight: Any, normalizer: float | None
     ) -> tuple[float, np.ndarray] | None:
         labels = np.asarray(y_true)
-        if type(self) is not CategoricalCrossEntropy or labels.dtype.kind not in "iub":
-            return None  # a subclass may have changed the formulas
+        if labels.dtype.kind not in "iub":
+            return None
         predictions, scale = self._checked(y_pred, sample_weight, normalizer)
         if predictions.ndim != 2 or labels.shape != scale.shape or predictions.shape[1] < 2:
             return None
@@ -227,9 +225,7 @@ class CategoricalCrossEntropy(Categorical):
         return cross_entropy_of_labels(predictions, labels, scale, float(self.label_smoothing))
 
     def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
-        if type(self) is not CategoricalCrossEntropy or n_outputs < 2:
-            return None
-        if y_true.ndim != 1 or y_true.dtype.kind not in "iub":
+        if n_outputs < 2 or y_true.ndim != 1 or y_true.dtype.kind not in "iub":
             return None
         self.check_params()
         if not ((y_true >= 0) & (y_true < n_outputs)).all():
