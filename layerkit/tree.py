@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from functools import cache, cached_property
+from functools import cached_property
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
@@ -18,7 +18,9 @@ from layerkit.building import (
     check_instances,
     check_root,
     copy_what_is_built,
+    draw,
     fill,
+    keep_what_is_freed,
     map_layers,
     widest_dtype,
 )
@@ -167,9 +169,9 @@ class Tree(Parameterized):
             for layer, layer_seed in zip(layers, init_seed.spawn(len(layers)), strict=True):
                 if id(layer) in kept:
                     fill(layer, kept[id(layer)])
-                    layer._forget_initializers()
                 else:
-                    layer._initialize(layer_seed)
+                    draw(layer, layer_seed)
+                layer._forget_initializers()
             self.reseed(noise_seed)
         except BaseException:  # leave the tree as it was
             for layer, state in before:
@@ -234,7 +236,7 @@ class Tree(Parameterized):
 
         Values that are held already (after unpickling) move into the new vectors.
         """
-        _keep_what_is_freed()
+        keep_what_is_freed()
         tree = list(self.walk())
         size = sum(math.prod(d.shape) for _, layer in tree for d in layer._declared.values())
         flat_params, flat_grads = np.zeros(size, dtype), np.zeros(size, dtype)
@@ -256,25 +258,6 @@ class Tree(Parameterized):
             layer._flat_params = layer._flat_grads = None
             watch_hyper_parameters(layer)
         self._flat_params, self._flat_grads = flat_params, flat_grads
-
-    def _initialize(self, seed: np.random.SeedSequence) -> None:
-        rng = np.random.default_rng(seed)
-        for name, declared in self._declared.items():
-            assert declared.initializer is not None
-            try:
-                value = np.asarray(declared.initializer(declared.shape, rng))
-            except TypeError as error:
-                raise TypeError(
-                    f"in {self.where}: the initializer of {name} must be a function (shape, rng) "
-                    f"-> array, such as initializers.zeros, got {declared.initializer!r}: {error}"
-                ) from error
-            if value.shape != declared.shape:
-                raise ValueError(
-                    f"in {self.where}: the initializer of {name} must return {declared.shape}, "
-                    f"got {value.shape}"
-                )
-            self.params[name][...] = value
-        self._forget_initializers()
 
     def _forget_initializers(self) -> None:
         self._declared = {k: d._replace(initializer=None) for k, d in self._declared.items()}
@@ -462,15 +445,3 @@ class Tree(Parameterized):
         if vector is None:
             raise AttributeError(f"in {self.where}: only the root of a tree has {name}")
         return vector
-
-
-@cache
-def _keep_what_is_freed() -> None:
-    """Let the arrays of one step leave their memory to those of the next.
-
-    glibc returns what is free at the end of its heap, from twice the size of the largest block that
-    was ever freed, and every page that comes anew costs a fault: a small convolutional network met
-    1,200 of them at every step, a tenth of its time. So the largest block that counts, 32 MiB, is
-    freed once, without being touched. Elsewhere this does nothing.
-    """
-    np.empty(2**25 - 2**16, np.uint8)

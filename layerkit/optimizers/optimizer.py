@@ -3,13 +3,20 @@
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from operator import attrgetter, is_
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from layerkit.kernels import backend, plus_decay, shrink
 from layerkit.optimizers.clipping import clipped
-from layerkit.optimizers.pieces import Cut, check_state, check_vectors, cut, read_only, single_slot
+from layerkit.optimizers.pieces import (
+    Prepared,
+    check_state,
+    check_vectors,
+    cut,
+    read_only,
+    single_slot,
+)
 from layerkit.parameters import Parameterized, in_range, is_positive
 from layerkit.schedules import Schedule
 from layerkit.shapes import Slot
@@ -20,23 +27,6 @@ CHUNK = 32_768
 Rate = float | Callable[[int], float]
 Vector = np.ndarray  # float32 or float64, of one axis
 _NO_SETTINGS = {"state", "rate", "memory", "steps_done"}  # properties
-
-
-class Prepared(NamedTuple):
-    """What a step goes through, and what it was found for, since finding it costs time."""
-
-    settings_of: Callable[[Any], tuple[Any, ...]]
-    settings: tuple[Any, ...]  # hyper-parameters, which were valid
-    params: np.ndarray
-    grads: np.ndarray
-    kind: tuple[Any, ...]
-    layout: Sequence[Slot] | None  # a copy: the caller's entries may change
-    chunk: int
-    state: dict[str, Any]
-    cut: Cut
-    scratch: np.ndarray  # for the gradient of a piece with its weight decay
-    matrix: np.ndarray  # all memory: a row for each vector
-    rule: int | None  # of `layerkit.kernels.epoch_program`, which knows it all, or not
 
 
 class Optimizer(Parameterized):

@@ -1,6 +1,6 @@
 """What a step goes through: the trainable parameters, cut into pieces that a rule takes whole."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,23 @@ class Cut(NamedTuple):
     spans: list[Span]  # of these
     decaying: list[tuple[Span, float, float]]  # with their factors on rate and decay
     pieces: list[Piece]
+
+
+class Prepared(NamedTuple):
+    """What a step goes through, and what it was found for, since finding it costs time."""
+
+    settings_of: Callable[[Any], tuple[Any, ...]]
+    settings: tuple[Any, ...]  # hyper-parameters, which were valid
+    params: np.ndarray
+    grads: np.ndarray
+    kind: tuple[Any, ...]
+    layout: Sequence[Slot] | None  # a copy: the caller's entries may change
+    chunk: int
+    state: dict[str, Any]
+    cut: Cut
+    scratch: np.ndarray  # for the gradient of a piece with its weight decay
+    matrix: np.ndarray  # all memory: a row for each vector
+    rule: int | None  # of `layerkit.kernels.epoch_program`, which knows it all, or not
 
 
 def cut(
