@@ -199,12 +199,12 @@ def train(
         ("shuffle", shuffle, is_flag(shuffle), "True or False"),
         ("resume", resume, is_flag(resume), "True or False"),
     )
+    whole = isinstance(optimizer, LBFGS)  # a step takes all data
     _check_object("loss", loss, ("forward", "backward"), "a loss, such as MeanSquaredError()")
-    method = "minimize" if isinstance(optimizer, LBFGS) else "step"
+    method = "minimize" if whole else "step"
     _check_object("optimizer", optimizer, (method,), "an optimizer, such as Adam()")
-    if resume or checkpoint is not None:
-        checkpoint = as_checkpoint(checkpoint, resume)
-    if checkpoint is not None and isinstance(optimizer, LBFGS):
+    checkpoint = as_checkpoint(checkpoint, resume)
+    if checkpoint is not None and whole:
         raise ValueError("checkpoint needs an optimizer that steps in batches, not LBFGS")
     monitor = _choose_monitor(monitor, validation_data is not None, score is not None)
     ranks = communicator
@@ -231,11 +231,17 @@ def train(
     run = Run(state, score, monitor, patience, tol, callbacks, ranks)
     if checkpoint is not None:
         checkpoint.begin(run, batches, resume)
-    run.bind_schedules(1 if isinstance(optimizer, LBFGS) else len(batches))
-    bar = None
+    run.bind_schedules(1 if whole else len(batches))
     if verbose and (ranks is None or ranks.first):
-        bar = run.bar = Progress(state, len(batches))
-        run.observe(bar)
+        run.bar = Progress(state, len(batches))
+        run.observe(run.bar)
+    _learn_until_the_end(run, batches, checkpoint)
+    return state.history
+
+
+def _learn_until_the_end(run: Run, batches: Batches, checkpoint: Checkpoint | None) -> None:
+    """Go through all epochs; however they end, leave a network that is as good as it was."""
+    state, network, ranks = run.state, run.state.network, run.ranks
     network.needs_input_grad = False
     try:
         with threads_for(network), ranks.listening() if ranks else nullcontext():
@@ -255,10 +261,9 @@ def train(
         network.needs_input_grad = True
         network.clear_cache()
         network.reset_state()
-        if bar is not None:
-            bar.close()
+        if run.bar is not None:
+            run.bar.close()
         run.end()
-    return state.history
 
 
 def _check_rows(network: Layer, batches: Any, validation: Any) -> None:

@@ -239,7 +239,7 @@ class Run:
             f"training {state.history.stopped}; the network has the weights {good}. A smaller "
             "learning_rate, clip_norm or scaled inputs usually cure this",
             DivergenceWarning,
-            stacklevel=3,
+            stacklevel=4,  # the caller of train
         )
 
     def restore_best(self) -> None:
