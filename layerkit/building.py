@@ -16,7 +16,7 @@ from layerkit.shapes import Shape, batch_shape
 
 
 class Held(NamedTuple):
-    """What a built layer has before it becomes a part of another network."""
+    """Arrays and input shape of a built layer, before it becomes a part of another network."""
 
     params: Mapping[str, np.ndarray]
     buffers: Mapping[str, np.ndarray]
@@ -24,7 +24,7 @@ class Held(NamedTuple):
 
 
 def check_root(layer: Any, rebuild: bool) -> None:
-    """Refuse to build what is built: a part of a network always, a root unless told to."""
+    """Refuse to rebuild a part of a network, and a root unless ``rebuild`` is set."""
     if layer.is_built and layer._flat_params is None:
         raise RuntimeError(
             f"in {layer.where}: already built, as a part of a network; build that anew, or "
@@ -50,7 +50,7 @@ def check_instances(layers: list[tuple[str, Any]]) -> None:
 
 
 def copy_what_is_built(root: Any) -> dict[int, Held]:
-    """Put copies in place of the built layers inside one that is not; return what they hold."""
+    """Replace the built layers in an unbuilt one by copies; return their arrays."""
     given = {id(layer) for _, layer in root.walk() if layer.is_built}
     _copies_of_built(root)
     held = {}
@@ -132,11 +132,11 @@ def as_dtype(dtype: DTypeLike) -> np.dtype:
 
 @cache
 def keep_what_is_freed() -> None:
-    """Let the arrays of one step leave their memory to those of the next.
+    """Make the C library keep freed memory for the arrays of the next step.
 
-    glibc returns what is free at the end of its heap, from twice the size of the largest block that
-    was ever freed, and every page that comes anew costs a fault: a small convolutional network met
-    1,200 of them at every step, a tenth of its time. So the largest block that counts, 32 MiB, is
-    freed once, without being touched. Elsewhere this does nothing.
+    glibc returns memory at the end of its heap to the system once twice the largest block ever
+    freed is unused. Getting it back costs page faults: 1,200 a step in a small convolutional
+    network, a tenth of its time. So the largest block that counts, 32 MiB, is freed once, without
+    being touched. With other C libraries this does nothing.
     """
     np.empty(2**25 - 2**16, np.uint8)

@@ -58,7 +58,7 @@ def _renamed_settled(state: dict[str, Any]) -> dict[str, Any]:
 
 
 class Declaration(NamedTuple):
-    """What ``add_param`` was told."""
+    """The arguments of ``add_param``."""
 
     shape: Shape
     initializer: Initializer | None
@@ -71,7 +71,7 @@ class Tree(Parameterized):
 
     ``build`` lets every node declare its arrays (``setup``), allocates one vector of parameters and
     one of gradients at the root, hands out views and draws initial values. Copies and pickles bind
-    the views anew. What the arrays are used for, forward and backward, is left to the layer.
+    the views anew. Forward and backward are left to the layer.
     """
 
     # The state of a built layer. Class-level defaults: a subclass needs no super().__init__().
@@ -93,7 +93,7 @@ class Tree(Parameterized):
     _flat_grads: np.ndarray | None = None
     _seed: np.random.SeedSequence | None = None
     _rng: np.random.Generator | None = None
-    _forward_shape: Any = None  # of what the last forward returned
+    _forward_shape: Any = None  # of the last output
     _unpickled: tuple[str, ...] = (
         "_shown_params",
         "_shown_grads",
@@ -204,7 +204,7 @@ class Tree(Parameterized):
         return layers
 
     def declare(self, input_shape: Shape) -> Shape:
-        """Run ``setup`` and remember the shapes; containers call it on their children."""
+        """Run ``setup`` and store the shapes; containers call it on their children."""
         self._forget()
         self._declared, self._own_buffers = {}, {}
         self._input_shape = tuple(input_shape)
@@ -212,7 +212,7 @@ class Tree(Parameterized):
         return self._output_shape
 
     def take_place(self, name: str, follower_init: Initializer | None) -> None:
-        """Hear from the container that one is in what one is called, and what follows wants."""
+        """Receive the name in the container, and the initializer that suits the layers behind."""
         self._name, self._follower_init = name, follower_init
 
     def _checked_shape(self, output_shape: Any) -> Shape:
@@ -288,11 +288,11 @@ class Tree(Parameterized):
         """The layer's place and label, for error messages."""
         return f"{self.path} {self.label}".strip()
 
-    # Every forward and backward reads these, so the getter is one in C.
+    # Every forward and backward reads these: attrgetter is faster than a Python function.
     params = property(attrgetter("_shown_params"), doc="Views of this layer's parameters, by name.")
     grads = property(attrgetter("_shown_grads"), doc="Views of this layer's gradients, by name.")
 
-    # `_bind` replaces these two by the mappings themselves, so they run only before it.
+    # Only used before `_bind`, which stores the mappings under these names.
     @cached_property
     def _shown_params(self) -> Mapping[str, np.ndarray]:
         return MappingProxyType(self._built())
@@ -358,7 +358,7 @@ class Tree(Parameterized):
             layer._forget()
 
     def reset_state(self) -> None:
-        """Forget the states that recurrent layers keep from window to window, in the whole tree.
+        """Reset the states that recurrent layers keep from window to window, in the whole tree.
 
         Layers with ``stateful=True`` keep one; their next forward begins from zeros.
         """
@@ -408,13 +408,13 @@ class Tree(Parameterized):
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        state = vars(self).copy()  # in one piece: a forward in another thread may add to it
+        state = vars(self).copy()  # in one step: a forward in another thread may add to it
         kept = {k: opened(v) for k, v in state.items() if k not in self._unpickled}
         return with_plain_seed(kept)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(_renamed_settled(with_seed(state)))
-        if self._own_params is not None:  # views do not survive a copy; new vectors, same values
+        if self._own_params is not None:  # views do not survive: new vectors, the same values
             self._bind(self.dtype)
 
     def __sklearn_clone__(self) -> Self:

@@ -268,7 +268,7 @@ class Columns(Layer):
 
     @property
     def feature_names(self) -> Sequence[str]:
-        """What `name_features` was told; empty if nothing."""
+        """The names given to `name_features`; empty if there are none."""
         return self._feature_names
 
     def name_features(self, names: Sequence[str]) -> None:
@@ -301,7 +301,7 @@ class Columns(Layer):
 
     @property
     def positions(self) -> list[np.ndarray]:
-        """Columns of each route by their positions, once the layer knows its shapes."""
+        """Positions of the columns of each route, known once the layer has its shapes."""
         return self._positions
 
     def _resolve(self, columns: Any, n_features: int) -> np.ndarray:
@@ -318,7 +318,7 @@ class Columns(Layer):
         return positions
 
     def _without_names(self, columns: Any) -> Any:
-        """Turn names of columns into positions; leave all else as it is."""
+        """Replace names of columns by positions."""
         wanted = [columns] if isinstance(columns, str) else columns
         wanted = wanted.tolist() if hasattr(wanted, "tolist") else wanted  # an Index, a Series
         wanted = list(wanted) if isinstance(wanted, tuple) else wanted
@@ -384,5 +384,5 @@ def _ends(labels: slice) -> tuple[Any, Any]:
 
 
 def _are_numbers(x: Any) -> TypeGuard[np.ndarray]:
-    """Whether every branch may convert them itself: whole numbers above 2^24 are no float32."""
+    """Whether every branch may convert x itself, as float32 cannot hold integers above 2^24."""
     return isinstance(x, np.ndarray) and x.dtype.kind in "iuf"

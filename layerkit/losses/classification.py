@@ -135,7 +135,7 @@ class Categorical(Loss):
     scores = "logits"
 
     def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        """Rows of probabilities, whichever form the targets came in."""
+        """Return rows of probabilities for either form of targets."""
         *positions, k = y_pred.shape
         if not positions or k < 2:
             raise ValueError(
@@ -164,7 +164,7 @@ class Categorical(Loss):
 
 
 def cross_entropy(targets: np.ndarray, log_p: np.ndarray) -> np.ndarray:
-    """-Σ_k t_k log p_k, to which an impossible class that is no target (0 · -inf) adds nothing."""
+    """-Σ_k t_k log p_k, where 0 · -inf (an impossible class that is not the target) is 0."""
     counts = (targets != 0) | (log_p != -np.inf)
     return -np.multiply(targets, log_p, where=counts, out=np.zeros_like(log_p)).sum(axis=-1)
 

@@ -13,7 +13,7 @@ from layerkit.losses.tabled import Tabled
 from layerkit.parameters import Parameterized
 from layerkit.sequences import Sequences, step_values
 
-# Overflow shows in the value of the loss, inf or nan, at which training looks.
+# Overflow makes the loss inf or nan, which training checks.
 _let_nonfinite_pass = np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")
 
 
@@ -264,7 +264,7 @@ class Loss(Parameterized):
             negative or not finite, all weights are zero and no ``normalizer`` is given, or a
             hyper-parameter is invalid.
         """
-        self._pass = self._gradient = None  # if this forward fails, no backward may follow
+        self._pass = self._gradient = None  # if this forward fails, backward must too
         self._rows = y_pred if isinstance(y_pred, Sequences) else None
         if self._rows is not None:
             y_pred, y_true, sample_weight = self.by_step(self._rows, y_true, sample_weight)
@@ -354,7 +354,7 @@ class Loss(Parameterized):
                 f"got shape {values.shape}"
             )
         n_outputs = values.size // n_samples
-        # Three times as fast as mean.
+        # three times as fast as mean
         per_sample = np.add.reduce(values.reshape(n_samples, -1), axis=1, dtype=np.float64)
         per_sample /= n_outputs
         if not all_count:

@@ -36,7 +36,7 @@ from layerkit.training.run import (
     warn_of_double_link,
 )
 
-_WORTH_A_PROGRAM = 3  # steps; to prepare whole epochs takes longer than they save in fewer
+_WORTH_A_PROGRAM = 3  # steps; with fewer, preparing whole epochs costs more than it saves
 _SHOWN = ("loss", "validation_loss", "validation_score")
 
 
@@ -240,7 +240,7 @@ def train(
 
 
 def _learn_until_the_end(run: Run, batches: Batches, checkpoint: Checkpoint | None) -> None:
-    """Go through all epochs; however they end, leave a network that is as good as it was."""
+    """Go through all epochs; restore the best weights and clean up, however they end."""
     state, network, ranks = run.state, run.state.network, run.ranks
     network.needs_input_grad = False
     try:
@@ -253,7 +253,7 @@ def _learn_until_the_end(run: Run, batches: Batches, checkpoint: Checkpoint | No
         raise
     except FloatingPointError as error:
         run.back_to_good_weights(error)
-    except (TypeError, ValueError):  # rows that network or loss refuse
+    except (TypeError, ValueError):  # rows refused by the network or the loss
         put_back(network, run.good)
         raise
     finally:
@@ -267,7 +267,7 @@ def _learn_until_the_end(run: Run, batches: Batches, checkpoint: Checkpoint | No
 
 
 def _check_rows(network: Layer, batches: Any, validation: Any) -> None:
-    """Refuse rows in memory that are not finite; others are seen when they come."""
+    """Refuse rows in memory that are not finite; streamed rows are checked when they come."""
     for rows, name in ((batches, "X"), (validation, "X of validation_data")):
         if isinstance(rows, ArrayBatches) and not rows.looks_finite:
             refuse_nonfinite(network, rows.X, name)
@@ -354,7 +354,7 @@ def _minimize(run: Run, batches: Batches) -> None:
 
     def loss_and_grads(flat_params: np.ndarray) -> tuple[float, np.ndarray]:
         network.flat_params[...] = flat_params
-        network.reseed(noise)  # the same noise each time: a line search needs one function
+        network.reseed(noise)  # the same noise each time, as a line search needs a function
         network.reset_state()
         if run.ranks is not None:
             return run.ranks.loss_and_grads(run, (x, y, weight, normalizer))

@@ -42,7 +42,7 @@ class MappedRows:
 
 
 def mapping_of(X: Any) -> mmap.mmap | None:
-    """The memory map that X is a view of, if it is one that its file alone can fill again."""
+    """Return the memory map that X is a view of, or None if it has changes only in memory."""
     X = X.X if isinstance(X, MappedRows) else X
     while isinstance(X, np.ndarray):
         if isinstance(X, np.memmap) and X.mode == "c":  # changes to it are in memory only
@@ -67,13 +67,13 @@ def take(X: Any, rows: Any) -> Any:
 
 
 def release(mapping: mmap.mmap | None) -> None:
-    """Tell the system that the pages read so far need not stay in this process."""
+    """Tell the system that the pages read so far are no longer needed."""
     if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def chunks(X: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield X in pieces that fit into memory, letting go of each."""
+    """Yield X in pieces that fit into memory, and release each."""
     mapping = mapping_of(X)
     rows = max(1, CHUNK // max(1, int(np.prod(X.shape[1:]))))
     for start in range(0, len(X), rows):
