@@ -13,7 +13,7 @@ import numpy as np
 from layerkit.estimators.streamed import Look, StreamedRows, look
 from layerkit.estimators.weights import class_weights
 from layerkit.sequences import is_collection
-from layerkit.training.memory_maps import MappedRows
+from layerkit.training.batches import MappedRows
 
 
 class PartitionedRows(StreamedRows):

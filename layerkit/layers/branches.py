@@ -18,7 +18,19 @@ from layerkit.sequences import Sequences, numbers
 from layerkit.shapes import Shape
 
 
-class Residual(Layer):
+class Parallel(Layer):
+    """Base of the containers whose layers all read the same input."""
+
+    def name_features(self, names: Sequence[str]) -> None:
+        for _, layer in self.children():
+            layer.name_features(names)
+
+    def adapt(self, x: np.ndarray) -> None:
+        for _, layer in self.children():
+            layer.adapt(x)
+
+
+class Residual(Parallel):
     r"""A block and a way around it, added.
 
     .. math:: y = f(x) + s(x)
@@ -83,10 +95,6 @@ class Residual(Layer):
             )
         return body
 
-    def name_features(self, names: Sequence[str]) -> None:
-        for _, layer in self.children():
-            layer.name_features(names)
-
     def convert_input(self, x: ArrayLike) -> np.ndarray:
         x = self.body.convert_input(x)
         is_added = self.shortcut is None and self.is_built
@@ -102,15 +110,11 @@ class Residual(Layer):
             grad_output if self.shortcut is None else self.shortcut.backward(grad_output)
         )
 
-    def adapt(self, x: np.ndarray) -> None:
-        for _, layer in self.children():
-            layer.adapt(x)
-
     def infer(self, x: np.ndarray) -> np.ndarray:
         return self.body.infer(x) + (x if self.shortcut is None else self.shortcut.infer(x))
 
 
-class Concat(Layer):
+class Concat(Parallel):
     r"""Branches side by side on the same input, joined along one axis.
 
     .. math:: y = [f_1(x), f_2(x), \dots]
@@ -183,10 +187,6 @@ class Concat(Layer):
         self._cuts = np.cumsum([shape[axis] for shape in shapes])
         return (*shapes[0][:axis], int(self._cuts[-1]), *shapes[0][axis + 1 :])
 
-    def name_features(self, names: Sequence[str]) -> None:
-        for layer in self.branches:
-            layer.name_features(names)
-
     def convert_input(self, x: ArrayLike) -> np.ndarray:
         return x if _are_numbers(x) else self.branches[0].convert_input(x)
 
@@ -203,10 +203,6 @@ class Concat(Layer):
         if isinstance(grad_output, Sequences):
             pieces = [grad_output.with_steps(piece) for piece in pieces]
         return reduce(add, [f.backward(g) for f, g in zip(self.branches, pieces, strict=True)])
-
-    def adapt(self, x: np.ndarray) -> None:
-        for layer in self.branches:
-            layer.adapt(x)
 
     def infer(self, x: np.ndarray) -> np.ndarray:
         return _joined([f.infer(x) for f in self.branches], self.axis)

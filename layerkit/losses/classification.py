@@ -230,7 +230,8 @@ class CategoricalCrossEntropy(Categorical):
         self.check_params()
         if not ((y_true >= 0) & (y_true < n_outputs)).all():
             return None
-        return Tabled.of_labels(CROSS_ENTROPY, y_true, dtype, float(self.label_smoothing))
+        numbers, no_targets = (float(self.label_smoothing), 0.0), np.empty((0, 0), dtype)
+        return Tabled(CROSS_ENTROPY, numbers, y_true.astype(np.int64), no_targets)
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         return cross_entropy(y_true, log_softmax(y_pred))

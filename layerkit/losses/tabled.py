@@ -17,11 +17,6 @@ class Tabled(NamedTuple):
     alpha: float | None = None  # of a penalty alpha / (2 normalizer) ||W||², added to the loss
 
     @classmethod
-    def of_labels(cls, code: int, labels: np.ndarray, dtype: Any, number: float) -> Tabled:
-        """Return a loss of classes."""
-        return cls(code, (number, 0.0), labels.astype(np.int64), np.empty((0, 0), dtype))
-
-    @classmethod
     def of_numbers(
         cls, code: int, targets: np.ndarray, dtype: Any, *numbers: float
     ) -> Tabled | None:

@@ -214,11 +214,8 @@ def train(
     init_seed, shuffle_seed, noise_seed = (ranks.same(seed) if ranks else seed).spawn(3)
     rng = np.random.default_rng(shuffle_seed) if shuffle else None
     batches = (ranks.batches if ranks else as_batches)(data, batch_size, rng)
-    for _, layer in network.walk():
-        if layer.stateful:
-            batches.check_order(layer.where)
     validation = None if validation_data is None else as_batches(validation_data, 1024)
-    check = partial(_check_rows, network, batches, validation)
+    check = partial(_check_data, network, batches, validation)
     ranks.agree(check) if ranks else check()
     reseeds = random_state is not None
     _make_ready(network, batches, init_seed, noise_seed, reseeds, ranks)
@@ -266,8 +263,14 @@ def _learn_until_the_end(run: Run, batches: Batches, checkpoint: Checkpoint | No
         run.end()
 
 
-def _check_rows(network: Layer, batches: Any, validation: Any) -> None:
-    """Refuse rows in memory that are not finite; streamed rows are checked when they come."""
+def _check_data(network: Layer, batches: Any, validation: Any) -> None:
+    """Refuse an order that stateful layers cannot follow, and rows in memory that are not finite.
+
+    Streamed rows are checked when they come.
+    """
+    for _, layer in network.walk():
+        if layer.stateful:
+            batches.check_order(layer.where)
     for rows, name in ((batches, "X"), (validation, "X of validation_data")):
         if isinstance(rows, ArrayBatches) and not rows.looks_finite:
             refuse_nonfinite(network, rows.X, name)
