@@ -188,7 +188,6 @@ class StreamedBatches:
         self._targets_for: tuple[Any, Layer] | None = None
 
     def shape_targets(self, loss: Any, network: Layer) -> None:
-        """Give y, where it is a vector, the shape of the network's outputs."""
         self._targets_for = loss, network
 
     @property
@@ -198,7 +197,6 @@ class StreamedBatches:
 
     @property
     def dtype(self) -> np.dtype:
-        """What a network for these data computes in: float64 for float64, else float32."""
         return np.dtype(np.float64 if self._first().dtype == np.float64 else np.float32)
 
     @property
