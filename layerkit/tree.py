@@ -414,7 +414,7 @@ class Tree(Parameterized):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(_renamed_settled(with_seed(state)))
-        if self._own_params is not None:  # views do not survive: new vectors, the same values
+        if self._own_params is not None:  # views do not survive a copy; new vectors, same values
             self._bind(self.dtype)
 
     def __sklearn_clone__(self) -> Self:
