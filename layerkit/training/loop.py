@@ -203,7 +203,8 @@ def train(
     _check_object("loss", loss, ("forward", "backward"), "a loss, such as MeanSquaredError()")
     method = "minimize" if whole else "step"
     _check_object("optimizer", optimizer, (method,), "an optimizer, such as Adam()")
-    checkpoint = as_checkpoint(checkpoint, resume)
+    if resume or checkpoint is not None:
+        checkpoint = as_checkpoint(checkpoint, resume)
     if checkpoint is not None and whole:
         raise ValueError("checkpoint needs an optimizer that steps in batches, not LBFGS")
     monitor = _choose_monitor(monitor, validation_data is not None, score is not None)

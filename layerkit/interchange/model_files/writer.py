@@ -118,14 +118,11 @@ def save(
 
 # Objects that are stored as one node: its kind, and what it holds.
 _STATES: dict[type, tuple[str, Callable[[Any], Any]]] = {
-    slice: ("slice", lambda value: [value.start, value.stop, value.step]),
+    slice: ("slice", lambda s: [s.start, s.stop, s.step]),
     np.dtype: ("dtype", attrgetter("str")),
-    np.random.SeedSequence: (
-        "seed",
-        lambda value: [value.entropy, value.spawn_key, value.n_children_spawned],
-    ),
+    np.random.SeedSequence: ("seed", lambda s: [s.entropy, s.spawn_key, s.n_children_spawned]),
     np.random.Generator: ("generator", attrgetter("bit_generator.state")),
-    np.random.RandomState: ("random_state", lambda value: value.get_state(legacy=False)),
+    np.random.RandomState: ("random_state", lambda s: s.get_state(legacy=False)),
     History: ("history", attrgetter("state")),
 }
 
