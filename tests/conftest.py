@@ -11,9 +11,14 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # or scikit-learn skips its array-API check
 pytest.register_assert_rewrite("contract", "loss_contract")  # show values there too
 
-# A deadline measures the machine's load, not the code. CI draws the same examples every time;
-# everywhere else hypothesis keeps looking for new ones.
-hypothesis.settings.register_profile("layerkit", deadline=None, derandomize="CI" in os.environ)
+# A deadline, and the time that drawing takes, measure the machine's load, not the code. CI draws
+# the same examples every time; everywhere else hypothesis keeps looking for new ones.
+hypothesis.settings.register_profile(
+    "layerkit",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+)
 hypothesis.settings.load_profile("layerkit")
 
 

@@ -57,9 +57,7 @@ def test_there_are_no_more_parts_than_samples_and_one_for_little_work():
 
 def sleep(workers):
     """Wait until they sleep."""
-    deadline = time.monotonic() + 60
     while not all(worker._asleep for worker in workers):
-        assert time.monotonic() < deadline
         time.sleep(0.001)
 
 
@@ -92,9 +90,7 @@ def test_ctrl_c_while_workers_are_woken_leaves_the_queue_to_others(monkeypatch):
 
 def run(program):
     """Run a program in a process of its own, beside these tests."""
-    subprocess.run(
-        [sys.executable, "-c", program], check=True, timeout=120, cwd=os.path.dirname(__file__)
-    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=os.path.dirname(__file__))
 
 
 def test_work_from_several_threads_has_the_same_parts():
