@@ -55,6 +55,7 @@ LAYERS = {
         nn.Bidirectional(nn.GRU(2, return_sequences=True)), shortcut=nn.Dense(4)
     ),
     "concat of last states": lambda: nn.Concat([nn.GRU(2), nn.LastStep(), nn.LSTM(1)]),
+    "pooled": lambda: nn.Sequential([nn.GRU(3, return_sequences=True), nn.GlobalAvgPool1D()]),
     "concat, pooled": lambda: nn.Sequential(
         [
             nn.Concat([nn.LSTM(2, return_sequences=True), nn.MultiHeadAttention(2)]),
