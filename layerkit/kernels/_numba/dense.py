@@ -41,6 +41,8 @@ _NO_QUEUE = new_queue()  # where nothing is shared
 
 def matmul(a, b, out=None):
     """Return the product a b: parts of the rows or the columns of the result, where it is large."""
+    if a.ndim > 2:
+        return matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
     multiply_adds = prod(a.shape) * b.shape[-1]
     blas = addresses(b.dtype) if is_cut_up(multiply_adds) and _are_for_blas(a, b) else None
     if blas is None or (out is not None and not out.flags.carray):
@@ -93,8 +95,9 @@ def is_shared(threads, m, n, p):
 
 @for_dtypes(BOTH, reference)
 def add_row(rows, row):
-    if rows.flags.carray and rows.ndim == 2:
-        in_parts(_add_row, (rows,), (contiguous(row),), multiply_adds=PASS * rows.size)
+    if rows.flags.carray:
+        flat = rows.reshape(-1, row.size)
+        in_parts(_add_row, (flat,), (contiguous(row),), multiply_adds=PASS * rows.size)
     else:
         in_numpy(reference.add_row)(rows, row)
 
