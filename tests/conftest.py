@@ -7,6 +7,8 @@ import hypothesis
 import numpy as np
 import pytest
 
+from layerkit.kernels import dispatch
+
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # or scikit-learn skips its array-API check
 pytest.register_assert_rewrite("contract", "loss_contract")  # show values there too
@@ -33,6 +35,14 @@ def pytest_collection_modifyitems(items):
     addressed = [item.nodeid for item in items if " at 0x" in item.nodeid]
     if addressed:
         raise pytest.UsageError("give these tests ids of their own: " + ", ".join(addressed))
+
+
+@pytest.fixture(autouse=True)
+def same_kernels():
+    """Every test leaves the choice of kernels as it was, or the next one would compute others."""
+    before = dispatch._chosen
+    yield
+    assert dispatch._chosen is before
 
 
 @pytest.fixture
