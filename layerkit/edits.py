@@ -116,6 +116,25 @@ class DefaultedHyperParameter(HyperParameter):
         return self.default if layer is None else vars(layer).get(self.name, self.default)
 
 
+class Constant:
+    """A number in the formula of a layer: one for all of its class, so none can be assigned."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __set_name__(self, kind: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, layer: Any, kind: Any = None) -> Any:
+        return self.value
+
+    def __set__(self, layer: Any, value: Any) -> None:
+        raise AttributeError(
+            f"in {layer.where}: {self.name} = {self.value!r} is a constant of "
+            f"{type(layer).__name__}"
+        )
+
+
 def edit(layer: Any, name: str, value: Any) -> None:
     """Change a hyper-parameter of a built layer, or raise and leave the layer as it was."""
     before = [(inner, vars(inner).copy()) for _, inner in layer.walk()]

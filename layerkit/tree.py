@@ -33,18 +33,31 @@ from layerkit.shapes import Shape, Slot, as_shape
 _ANOTHER = (
     "Sequential(network.layers).build(input_shape, dtype=dtype) is a network with the same weights"
 )
-_HOW_TO_SETTLE = {"name": 'names are given in a list, Sequential([("hidden", Dense(8)), ...])'}
-_SETTLED = ("path", "name", "input_shape", "output_shape", "dtype", "follower_init")
+_NAMED = 'names are given in a list, Sequential([("hidden", Dense(8)), ...])'
+FOLLOWS = "it follows from the hyper-parameters and the shape of the input, make another layer"
 
 
-def _settled_by_build(name: str) -> Any:
-    """An attribute that whoever builds a layer gives it; once it is built it can only be read."""
+def settled_by_build(name: str, instead: str = _ANOTHER) -> Any:
+    """Make an attribute that a layer has from its build, or its ``setup``; then it is only read.
+
+    Parameters
+    ----------
+    name : str
+        What it is called.
+    instead : str
+        What to do instead of assigning it, for the error.
+
+    Returns
+    -------
+    attribute : property
+        For the body of a class.
+    """
 
     def settle(layer: Any, value: Any) -> None:
         if layer._own_params is not None:
             raise AttributeError(
                 f"in {layer.where}: {name} is settled when the network is built, and nobody else "
-                f"would hear of another: {_HOW_TO_SETTLE.get(name, _ANOTHER)}"
+                f"would hear of another: {instead}"
             )
         vars(layer)[f"_{name}"] = value
 
@@ -52,9 +65,10 @@ def _settled_by_build(name: str) -> Any:
     return property(attrgetter(f"_{name}"), settle, doc=said)
 
 
-def _renamed_settled(state: dict[str, Any]) -> dict[str, Any]:
-    """Return what a pickle holds, of a version too that kept these under their bare names."""
-    return {f"_{name}" if name in _SETTLED else name: value for name, value in state.items()}
+def _renamed_settled(kind: type, state: dict[str, Any]) -> dict[str, Any]:
+    """Return what a pickle holds, of a version too that kept what is settled under bare names."""
+    settled = {name for name in state if isinstance(getattr(kind, name, None), property)}
+    return {f"_{name}" if name in settled else name: value for name, value in state.items()}
 
 
 class Declaration(NamedTuple):
@@ -75,12 +89,12 @@ class Tree(Parameterized):
     """
 
     # The state of a built layer. Class-level defaults: a subclass needs no super().__init__().
-    path: str = _settled_by_build("path")
-    name: str = _settled_by_build("name")
-    input_shape: Shape = _settled_by_build("input_shape")
-    output_shape: Shape = _settled_by_build("output_shape")
-    dtype: np.dtype = _settled_by_build("dtype")
-    follower_init: Initializer | None = _settled_by_build("follower_init")
+    path: str = settled_by_build("path")
+    name: str = settled_by_build("name", _NAMED)
+    input_shape: Shape = settled_by_build("input_shape")
+    output_shape: Shape = settled_by_build("output_shape")
+    dtype: np.dtype = settled_by_build("dtype")
+    follower_init: Initializer | None = settled_by_build("follower_init")
     _path = _name = ""
     _input_shape = _output_shape = _dtype = _follower_init = None
     may_be_stateful: bool = True  # as a part of its container
@@ -413,7 +427,7 @@ class Tree(Parameterized):
         return with_plain_seed(kept)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(_renamed_settled(with_seed(state)))
+        self.__dict__.update(_renamed_settled(type(self), with_seed(state)))
         if self._own_params is not None:  # views do not survive a copy; new vectors, same values
             self._bind(self.dtype)
 

@@ -4,6 +4,7 @@ import copy
 import io
 import os
 import pickle
+import re
 import warnings
 from decimal import Decimal
 from fractions import Fraction
@@ -41,11 +42,14 @@ from layerkit import (
     MLPClassifier,
     MLPRegressor,
     ModelFileError,
+    Permute,
     ReLU,
     Residual,
+    SeparableConv2D,
     Sequential,
     SequentialClassifier,
     SequentialRegressor,
+    TabularClassifier,
     TabularRegressor,
 )
 from layerkit.inspection import health
@@ -591,3 +595,159 @@ def test_a_column_of_dates_or_text_is_named_in_fit_and_predict():
                 call()
     with pytest.raises(ValueError, match="X holds dates"):
         clone(model).fit(np.column_stack([DAYS, DAYS]), y)
+
+
+# ---------------------------------------------------------------- what stands in y
+
+NAMES = ["a", "b"] * 6
+
+
+def with_gap(values, gap, **options):
+    return pd.Series([*values[:3], gap, *values[4:-1], gap], **options)
+
+
+GAPS = {
+    "NA in text": with_gap(NAMES, pd.NA, dtype="string"),
+    "NA among objects": with_gap(NAMES, pd.NA, dtype=object),
+    "None among objects": with_gap(NAMES, None, dtype=object),
+    "NaN among objects": with_gap(NAMES, np.nan, dtype=object),
+    "NaN in a category": with_gap(NAMES, None, dtype="category"),
+    "None in a list": with_gap(NAMES, None, dtype=object).tolist(),
+    "NA in an array": with_gap(NAMES, pd.NA, dtype=object).to_numpy(),
+    "NaT among periods": pd.Series(pd.PeriodIndex([*["2020-01"] * 3, "NaT"] * 3, freq="M"))[:12],
+    "NA in a column": pd.DataFrame({"u": NAMES, "v": with_gap(NAMES, pd.NA, dtype="string")}),
+}
+KINDS_OF = [SequentialClassifier, MLPClassifier, TabularClassifier]
+KINDS_OF += [SequentialRegressor, MLPRegressor, TabularRegressor]
+
+
+def fit_of(kind, y):
+    model = kind([Dense(3), ReLU()]) if kind.__name__.startswith("Seq") else kind()
+    return model.set_params(max_iter=1).fit(X[:12], y)
+
+
+@pytest.mark.parametrize("kind", KINDS_OF)
+@pytest.mark.parametrize("name", GAPS)
+def test_missing_targets_are_named_by_their_rows(kind, name):
+    rows = "3 of 12 rows (3, 7, 11)" if "periods" in name else "2 of 12 rows (3, 11)"
+    with pytest.raises(ValueError, match=f"y contains missing values, in {re.escape(rows)}: leave"):
+        fit_of(kind, GAPS[name])
+
+
+def test_of_many_missing_targets_a_few_are_named_and_those_of_steps_too():
+    with pytest.raises(ValueError, match=r"in 12 of 12 rows \(0, 1, 2, 3, 4, \.\.\.\): leave"):
+        fit_of(SequentialClassifier, [None] * 12)
+    rows, labels = [X[:2], X[:3]], [["a", "b"], ["a", None, "b"]]
+    steps = [np.array(row, dtype=object) for row in labels]
+    with pytest.raises(ValueError, match=r"y contains missing values, in 1 of 5 rows \(3\)"):
+        SequentialClassifier([Dense(2)], max_iter=1).fit(rows, steps)
+
+
+ODD = {
+    "periods": (pd.Series(pd.period_range("2020", periods=12, freq="D")), "Period"),
+    "intervals": (pd.Series(pd.interval_range(0, 12)), "Interval"),
+    "bins": (pd.cut(pd.Series(range(12)), 3), "Interval"),
+    "dictionaries": ([{"a": 1}] * 12, "dict"),
+    "objects": ([object()] * 12, "object"),
+    "a column": (
+        pd.DataFrame({"u": range(12), "v": pd.period_range("2020", periods=12)}),
+        "Period",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF)
+@pytest.mark.parametrize("name", ODD)
+def test_odd_targets_are_named(kind, name):
+    y, called = ODD[name]
+    numeric = is_regressor(kind()) if "Seq" not in kind.__name__ else is_regressor(kind([]))
+    wanted = "numbers" if numeric else "text, or numbers in a dtype of numbers"
+    called = called if numeric or name != "a column" else "int"
+    with pytest.raises(ValueError, match=rf"y must hold {wanted}, got .* \({called}\) in row 0: "):
+        fit_of(kind, y)
+
+
+@pytest.mark.parametrize("kind", KINDS_OF[3:])
+def test_text_that_is_no_number_is_named_in_its_row(kind):
+    with pytest.raises(
+        ValueError, match=r"y must hold numbers, got .*'b'.* in row 1: number labels"
+    ):
+        fit_of(kind, ["1", "b", *map(str, range(10))])
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [Decimal(i) for i in range(12)],
+        [Fraction(i, 3) for i in range(12)],
+        pd.Series(range(12), dtype="Int64"),
+        pd.Series(range(12), dtype=object),
+        pd.Series([True, False] * 6, dtype="boolean"),
+    ],
+    ids=["decimals", "fractions", "Int64", "objects", "boolean"],
+)
+def test_numbers_of_other_kinds_are_learned_as_ever(y):
+    for kind in KINDS_OF[3:]:
+        assert np.isfinite(fit_of(kind, y).predict(X[:12])).all()
+
+
+@pytest.mark.parametrize(
+    "y",
+    [NAMES, pd.Series(NAMES, dtype="string"), pd.Series(NAMES, dtype="category"), np.array(NAMES)],
+    ids=["list", "string", "category", "array"],
+)
+def test_text_is_learned_as_ever(y):
+    for kind in KINDS_OF[:3]:
+        assert set(fit_of(kind, y).classes_) == {"a", "b"}
+
+
+# ---------------------------------------------------------------- channels first, where it fits
+
+
+def first_layers(kernel_size):
+    same = {"padding": "same"}
+    return [
+        [Conv2D(4, kernel_size, **same), ReLU(), Flatten()],
+        [Sequential([SeparableConv2D(4, kernel_size, **same)]), ReLU(), Flatten()],
+    ]
+
+
+def told(layers, shape, learn):
+    images = np.random.default_rng(0).normal(size=(8, *shape)).astype(np.float32)
+    labels = np.arange(8) % 2
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if learn == "fit":
+            SequentialClassifier(layers, max_iter=1, random_state=0).fit(images, labels)
+        else:
+            loss, data = CategoricalCrossEntropy(), (images, labels)
+            train(Sequential([*layers, Dense(2)]), loss, Adam(), data, epochs=1)
+    return [str(w.message) for w in caught if "channels last" in str(w.message)]
+
+
+@pytest.mark.parametrize("learn", ["fit", "train"])
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 12, 12)], ids=str)
+@pytest.mark.parametrize("which", [0, 1], ids=["Conv2D", "in a Sequential"])
+def test_channels_first_that_fit_are_warned_of(learn, shape, which):
+    (said,) = told(first_layers(3)[which], shape, learn)
+    assert f"X has samples of shape {shape}" in said and "np.moveaxis(X, 1, -1)" in said
+
+
+@pytest.mark.parametrize(
+    "layers, shape",
+    [
+        (first_layers(3)[0], (8, 8, 3)),
+        (first_layers(3)[0], (8, 8, 1)),
+        (first_layers((1, 3))[0], (1, 12, 12)),  # a signal of one row
+        (first_layers(3)[0], (3, 8, 9)),
+        (first_layers(3)[0], (3, 7, 7)),
+        (first_layers(3)[0], (2, 8, 8)),
+        (first_layers(3)[0], (8, 8, 8)),
+        ([Permute((2, 3, 1)), *first_layers(3)[0]], (3, 8, 8)),
+        ([Flatten()], (3, 8, 8)),
+        ([Conv1D(4, 3), Flatten()], (8, 8)),
+    ],
+    ids=lambda value: str(value) if isinstance(value, tuple) else "",
+)
+def test_what_may_well_be_channels_last_is_not(layers, shape):
+    assert told(layers, shape, "fit") == []

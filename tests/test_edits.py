@@ -224,6 +224,74 @@ def test_what_build_gave_a_layer_can_only_be_read(case: Case):
     np.testing.assert_array_equal(network.infer(x), expected)
 
 
+# What is no part of the function that a layer is: flags of its class, and what passes through it.
+PASSES = {"cache", "state", "trainable", "needs_input_grad", "may_be_stateful", "handed_down_by"}
+ABOUT_THE_CLASS = {
+    "adapts",
+    "gates",
+    "habits",
+    "n_axes",
+    "n_states",
+    "stateful",
+    "stepwise",
+    "takes_sequences",
+    "threaded",
+    "too_many",
+    "weight_init",
+}
+
+
+def attributes_of(layer):
+    """Names of the public data of a layer, beside its hyper-parameters and its class's flags."""
+    found = {name for name in dir(layer) if name[0] != "_"} - PASSES - ABOUT_THE_CLASS
+    found -= layer.get_params(deep=False).keys() | {"flat_params", "flat_grads", "rng", "layout"}
+    found -= {"requires_grad"}
+    return {name for name in found if not callable(getattr(layer, name, len))}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_nothing_that_forward_reads_is_overwritten_without_a_word(case: Case):
+    x, network = case.sample(), case.build()
+    expected, before = network.infer(x), state_of(network)
+    for _, layer in network.walk():
+        for name in attributes_of(layer):
+            for value in (getattr(layer, name), None, 2.0, (7,)):
+                with pytest.raises(AttributeError):
+                    setattr(layer, name, value)
+    np.testing.assert_equal(state_of(network), before)
+    np.testing.assert_array_equal(network.infer(x), expected)
+
+
+FORMULAS = [
+    (lk.SELU(), "ALPHA", r"in SELU\(\): ALPHA = 1\.67.* is a constant of SELU"),
+    (lk.AlphaDropout(0.1), "SATURATION", "SATURATION = -1.75.* is a constant of AlphaDropout"),
+    (lk.DepthwiseConv2D(2), "algorithm", "'direct' is a constant of DepthwiseConv2D"),
+    (Conv2D(3, 2), "geometry", "in Conv2D.*: geometry is settled.*make another layer"),
+    (lk.DepthwiseConv2D(2), "filters", "filters is settled .*make another layer"),
+    (lk.InstanceNorm(), "groups", "groups is settled .*make another layer"),
+    (BatchNorm(), "channels", "channels is settled .*make another layer"),
+    (MaxPool2D(2), "geometry", "geometry is settled .*make another layer"),
+]
+
+
+@pytest.mark.parametrize("layer, name, message", FORMULAS, ids=repr)
+def test_what_a_formula_holds_is_refused_with_its_reason(layer, name, message):
+    layer = clone(layer).build((4, 4, 2), random_state=0)
+    with pytest.raises(AttributeError, match=message):
+        setattr(layer, name, 3)
+
+
+def test_a_pickle_from_before_the_geometry_was_settled_still_opens():
+    layer = Conv2D(3, 2).build((4, 4, 2), random_state=0, dtype=np.float64)
+    x = np.random.default_rng(0).normal(size=(2, 4, 4, 2))
+    old = layer.__getstate__()
+    old["geometry"] = old.pop("_geometry")
+    twin = object.__new__(Conv2D)
+    twin.__setstate__(old)
+    np.testing.assert_array_equal(twin.infer(x), layer.infer(x))
+    assert twin.geometry == layer.geometry and "geometry" not in vars(twin)
+
+
 @pytest.mark.parametrize("name", SETTLED)
 @pytest.mark.parametrize("path", ["", "layers.0"], ids=["root", "part"])
 def test_what_build_settles_is_refused_with_the_way_to_do_it(name, path):

@@ -30,6 +30,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -39,6 +41,7 @@ from layerkit import (
     Dense,
     Dropout,
     Layer,
+    LayerNorm,
     MLPClassifier,
     ReLU,
     Residual,
@@ -52,7 +55,7 @@ from layerkit import initializers as init
 from layerkit.inspection import HealthMonitor, HealthReport, health
 from layerkit.inspection.diagnosis.data_verdicts import InputsNotScaled, LinkAppliedTwice
 from layerkit.inspection.diagnosis.evidence import Acquired, InitialCause, TrainingCause, Verdict
-from layerkit.inspection.diagnosis.probes import best_constant
+from layerkit.inspection.diagnosis.probes import best_constant, linear_explains
 from layerkit.inspection.diagnosis.report import _by_cause, _explained
 from layerkit.inspection.diagnosis.statistics import Moments, Recorder
 from layerkit.inspection.diagnosis.subject import Rows
@@ -487,6 +490,44 @@ def test_a_regressor_with_unscaled_targets():
     X, y = curve(0)
     report = health(SequentialRegressor([Dense(16), ReLU()]), X, 1000 + y.ravel())
     assert names(report)[0] == "wrong initial loss"
+
+
+RESIDUAL_BODIES = {
+    "plain": lambda: [Dense(24), ReLU(), Dense(24)],
+    "rectified": lambda: [Dense(24), ReLU()],
+}
+
+
+@pytest.mark.parametrize("body", RESIDUAL_BODIES)
+@pytest.mark.parametrize("classify", [True, False])
+def test_residual_blocks_that_only_add_are_named_and_a_last_norm_heals_them(body, classify):
+    X, y = blobs(0) if classify else curve(0)
+    blocks = [Residual(Sequential(RESIDUAL_BODIES[body]())) for _ in range(8)]
+    begin, end = [Dense(24), *blocks], Dense(3 if classify else 1)
+    loss = CCE() if classify else MSE()
+    (verdict,) = health(Sequential([*begin, end]), X, y, loss).verdicts
+    assert verdict.name == "residual sum grows"
+    assert "Each of 8 residual blocks adds" in verdict.evidence
+    assert "LayerNorm() or BatchNorm() before the last layer, layers.9" in verdict.remedy
+    assert health(Sequential([*begin, LayerNorm(), end]), X, y, loss).healthy
+
+
+def test_a_last_layer_that_starts_large_is_named_as_before_also_after_residual_blocks():
+    X, y = blobs(0)
+    blocks = [Residual(Sequential([LayerNorm(), Dense(24), ReLU()])) for _ in range(3)]
+    large = Dense(3, initializer=init.normal(stddev=5.0))
+    assert names(health(Sequential([Dense(24), *blocks, large]), X, y))[0] == "wrong initial loss"
+
+
+@pytest.mark.parametrize("n, m", [(12, 3), (40, 5)])
+def test_what_a_line_explains_is_what_it_predicts_of_rows_left_out(n, m):
+    rng = np.random.default_rng(n)
+    X = rng.normal(size=(n, m))
+    y = X @ rng.normal(size=(m, 2)) + rng.normal(size=(n, 2))
+    scaled = StandardScaler().fit_transform(X)
+    left_out = cross_val_predict(Ridge(alpha=1e-3 * n), scaled, y, cv=LeaveOneOut())
+    expected = 1 - np.square(y - left_out).sum() / np.square(y - y.mean(axis=0)).sum()
+    np.testing.assert_allclose(linear_explains(X, y), expected, rtol=1e-6)
 
 
 def test_sparse_rows_weights_streams_and_lbfgs():

@@ -507,3 +507,12 @@ def test_tabular_models_of_one_member_and_of_several(kind, members):
     np.testing.assert_allclose(got.reshape(expected.shape), expected, rtol=2e-4, atol=2e-5)
     if hasattr(model, "predict_proba"):
         assert (found[0] == model.predict(X)).mean() > 0.97
+
+
+def test_nodes_after_the_network_are_not_called_after_its_last_layer():
+    X, y = load_iris(return_X_y=True)
+    nodes = to_onnx(fit(classifier(), X, y)).graph.node
+    of_layers = [node.name.startswith("layers") for node in nodes]
+    assert any(of_layers) and not of_layers[-1]
+    last = max(i for i, inside in enumerate(of_layers) if inside)
+    assert nodes[last].op_type in ("Gemm", "Add")  # of the last Dense: Softmax and labels follow

@@ -363,3 +363,26 @@ def test_no_repr_of_thousands_of_characters():
         with pytest.raises(TypeError) as error:
             refuse(module)
         assert len(str(error.value)) < 300
+
+
+EQUAL_SIDES = [
+    ("Conv", ["x", "C"], [1, 1, 1, 1], {}),
+    ("Conv", ["x", "C"], [1, 2, 1, 2], {}),
+    ("MaxPool", ["x"], [1, 1, 1, 1], {"kernel_shape": [3, 3]}),
+    ("MaxPool", ["x"], [1, 0, 1, 0], {"kernel_shape": [3, 3]}),
+    ("AveragePool", ["x"], [1, 1, 1, 1], {"kernel_shape": [3, 3]}),
+]
+
+
+@pytest.mark.parametrize("op, inputs, pads, more", EQUAL_SIDES)
+def test_padding_that_is_equal_on_both_sides_is_the_layers_own(op, inputs, pads, more):
+    """Where "same" would pad otherwise: no layer of zeros comes before it."""
+    model = model_of([(op, inputs, ["y"], {"pads": pads, "strides": [2, 2], **more})], (4, 8, 8))
+    network = from_onnx(model)
+    assert not any(isinstance(layer, nn.ZeroPad2D) for _, layer in network.walk())
+    (layer,) = [layer for _, layer in network.walk() if hasattr(layer, "padding")]
+    assert np.broadcast_to(layer.padding, 2).tolist() == pads[:2]
+    x = draw(2, 4, 8, 8)
+    (expected,) = reference.ReferenceEvaluator(model).run(None, {"x": x})
+    y = np.moveaxis(network.infer(np.moveaxis(x, 1, -1)), -1, 1)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)

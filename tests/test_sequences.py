@@ -62,6 +62,14 @@ def test_batch_norm_sees_real_steps_only():
     assert_allclose(norm.buffers["running_mean"], 0.1 * np.concatenate(rows).mean(axis=0))
 
 
+@pytest.mark.parametrize("key", [[2, 0], [True, False, True, False], slice(1, 3), 1], ids=str)
+def test_rows_as_scikit_learn_indexes_them(key):
+    """By a tuple: the rows, and an ellipsis for the axes of each."""
+    rows = Sequences(rows_of([3, 1, 4, 2]))
+    key = np.array(key) if isinstance(key, list) else key
+    assert [row.tolist() for row in rows[key, ...]] == [row.tolist() for row in rows[key]]
+
+
 def test_rows_by_position_slice_mask_and_shuffled():
     rows = rows_of()
     x = Sequences(rows)

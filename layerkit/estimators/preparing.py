@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from layerkit.archive import ModelFileError
 from layerkit.distributed.engines import workers_in_use
+from layerkit.estimators.entries import check_entries
 from layerkit.estimators.partitioned import PartitionedRows, all_held_out, held_out
 from layerkit.estimators.rules import is_splitter
 from layerkit.estimators.step_targets import StepClasses, StepTarget
@@ -33,7 +34,7 @@ from layerkit.sequences import (
 )
 from layerkit.shapes import channels_first, fits
 from layerkit.training import Checkpoint, History
-from layerkit.training.batches import MappedRows, check_targets, chunks, mapping_of
+from layerkit.training.batches import MappedRows, chunks, mapping_of
 
 
 @dataclass(frozen=True)
@@ -230,8 +231,7 @@ def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarr
         return X, of_steps.with_steps(steps)  # type: ignore[return-value]
     is_mapped = mapping_of(X) is not None  # then it is checked and converted piece by piece
     recipe = estimator._recipe()
-    if is_regressor(estimator):
-        check_targets(y)
+    check_entries(y, numeric=is_regressor(estimator))
     check_columns(X)
     try:
         checked, y = validate_data(
@@ -302,6 +302,7 @@ def validate_sequences(estimator: Any, X: Sequences, rows: Any, reset: bool) -> 
 
 
 def _targets(estimator: Any, n: int, y: Any) -> np.ndarray:
+    check_entries(y, numeric=is_regressor(estimator))
     rows = np.zeros((n, 1))
     return check_X_y(rows, y, multi_output=True, y_numeric=is_regressor(estimator))[1]
 

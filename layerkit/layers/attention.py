@@ -29,6 +29,7 @@ from layerkit.layers.rectifiers import ReLU
 from layerkit.parameters import is_number, is_size
 from layerkit.sequences import Sequences, as_sequences, numbers, steps_like
 from layerkit.shapes import Shape, batch_shape
+from layerkit.tree import FOLLOWS, settled_by_build
 
 
 class MultiHeadAttention(Layer):
@@ -289,6 +290,8 @@ class TransformerEncoderBlock(Layer):
 
     takes_sequences = True
     weight_init = staticmethod(initializers.glorot_uniform)
+    attention: Residual = settled_by_build("attention", FOLLOWS)
+    feed_forward: Residual = settled_by_build("feed_forward", FOLLOWS)
 
     def __init__(
         self, num_heads: int, units: int, *, rate: float = 0.1, causal: bool = False

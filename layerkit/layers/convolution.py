@@ -24,6 +24,7 @@ from layerkit.layers._windows import check_spatial, slide, slide_back
 from layerkit.parameters import is_flag, is_size
 from layerkit.sequences import Sequences
 from layerkit.shapes import Shape
+from layerkit.tree import FOLLOWS, settled_by_build
 
 ALGORITHMS = ("auto", "direct", "winograd")
 Geometry = tuple[Pair, Padding, Pair, int]  # stride, padding, dilation, groups: for the kernels
@@ -36,8 +37,9 @@ class Convolution(Layer):
     threaded = True
     weight_init = staticmethod(initializers.glorot_uniform)
     filters: int
+    kernel_size: int | Pair
     use_bias: bool
-    geometry: Geometry
+    geometry: Geometry = settled_by_build("geometry", FOLLOWS)
 
     def _add_bias(self) -> None:
         """Declare one bias per filter, if the layer has biases."""

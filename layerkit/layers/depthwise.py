@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import numpy as np
 
 from layerkit import initializers
+from layerkit.edits import Constant
 from layerkit.initializers import Initializer
 from layerkit.kernels import Pair, conv2d, conv2d_input_grad, conv2d_kernel_grad
 from layerkit.layers._windows import check_spatial, slide
 from layerkit.layers.convolution import Conv2D, Convolution, by_group
 from layerkit.parameters import is_size
 from layerkit.shapes import Shape
+from layerkit.tree import FOLLOWS, settled_by_build
 
 
 class DepthwiseConv2D(Conv2D):
@@ -75,7 +78,9 @@ class DepthwiseConv2D(Conv2D):
     [10.0, 100.0]
     """
 
-    algorithm = "direct"  # Winograd saves work in the sum over input channels; here is none
+    filters: int = settled_by_build("filters", FOLLOWS)
+    groups: int = settled_by_build("groups", FOLLOWS)
+    algorithm: Any = Constant("direct")  # Winograd saves work in sums over channels; here is none
 
     def __init__(
         self,

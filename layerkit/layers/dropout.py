@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from layerkit.edits import Constant
 from layerkit.kernels import apply_mask, keep_mask
 from layerkit.layer import Layer
 from layerkit.parameters import is_number
@@ -238,7 +240,7 @@ class AlphaDropout(_RandomMask):
 
     stepwise = True
 
-    SATURATION = -1.7580993408473766  # -λα of SELU
+    SATURATION: Any = Constant(-1.7580993408473766)  # -λα of SELU
 
     def __init__(self, rate: float) -> None:
         super().__init__(rate)

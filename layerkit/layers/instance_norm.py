@@ -6,6 +6,7 @@ import math
 
 from layerkit.layers.normalization import GroupNorm
 from layerkit.shapes import Shape
+from layerkit.tree import FOLLOWS, settled_by_build
 
 
 class InstanceNorm(GroupNorm):
@@ -53,6 +54,8 @@ class InstanceNorm(GroupNorm):
     >>> InstanceNorm().build((2, 2)).forward([[[1.0, -50.0], [3.0, 50.0]]]).round(4).tolist()
     [[[-1.0, -1.0], [1.0, 1.0]]]
     """
+
+    groups: int = settled_by_build("groups", FOLLOWS)
 
     def __init__(self, *, eps: float = 1e-5) -> None:
         self.eps = eps

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from layerkit import initializers
+from layerkit.edits import Constant
 from layerkit.kernels import elu, elu_grad, leaky_relu, leaky_relu_grad, relu, relu_grad
 from layerkit.layer import Layer
 from layerkit.layers.activations import Elementwise, FromOutput
@@ -262,8 +265,8 @@ class SELU(FromOutput):
 
     weight_init = staticmethod(initializers.lecun_normal)
 
-    ALPHA = 1.6732632423543772848170429916717
-    LAMBDA = 1.0507009873554804934193349852946
+    ALPHA: Any = Constant(1.6732632423543772848170429916717)
+    LAMBDA: Any = Constant(1.0507009873554804934193349852946)
 
     def function(self, x: np.ndarray) -> np.ndarray:
         return elu(x, self.ALPHA, self.LAMBDA)

@@ -33,6 +33,7 @@ from layerkit.training.run import (
     adapt,
     first_nonfinite,
     put_back,
+    warn_of_channels_first,
     warn_of_double_link,
 )
 
@@ -224,6 +225,7 @@ def train(
     if validation is not None:
         validation.shape_targets(loss, network)
     warn_of_double_link(network, loss)
+    warn_of_channels_first(network)
 
     state = TrainingState(network, loss, optimizer, epochs, validation=validation)
     run = Run(state, score, monitor, patience, tol, callbacks, ranks)

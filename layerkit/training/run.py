@@ -16,6 +16,7 @@ from layerkit.fused import plan
 from layerkit.fused.planning import Plan
 from layerkit.layer import Layer
 from layerkit.layers import Sequential, Sigmoid, Softmax
+from layerkit.layers.convolution import Convolution
 from layerkit.losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
@@ -338,3 +339,21 @@ def warn_of_double_link(network: Layer, loss: Loss) -> None:
     else:
         return
     warnings.warn(f"the network ends in {last!r}, but the loss is {loss!r}; {advice}", stacklevel=3)
+
+
+def warn_of_channels_first(network: Layer) -> None:
+    """Warn when square images seem to come with their channels first, where a convolution fits."""
+    first, shape = network, network.input_shape
+    while isinstance(first, Sequential) and len(first):
+        first = first[0]
+    if not isinstance(first, Convolution) or len(shape) != 3:
+        return
+    channels, height, width = shape
+    looks_turned = channels in (1, 3) and 8 <= height == width
+    if looks_turned and np.ravel(first.kernel_size)[0] > 1:  # else it may be a signal
+        warnings.warn(
+            f"X has samples of shape {shape}, which {first!r} reads as {channels} x {height} "
+            f"pixels of {width} channels. If they are {height} x {width} pixels of {channels}, put "
+            "the channels last: X = np.ascontiguousarray(np.moveaxis(X, 1, -1))",
+            stacklevel=3,
+        )

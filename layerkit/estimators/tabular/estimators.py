@@ -13,6 +13,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import Tags, check_array
 
 from layerkit.distributed.collections import each_partition
+from layerkit.estimators.entries import check_entries
 from layerkit.estimators.predictors import share_docs
 from layerkit.estimators.tabular.base import TabularEstimator
 from layerkit.estimators.tabular.learning import Member, Rows, temperature_for, tempered
@@ -30,7 +31,6 @@ from layerkit.estimators.weights import class_weights
 from layerkit.kernels import for_work
 from layerkit.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, MeanSquaredError
 from layerkit.sequences import is_collection
-from layerkit.training.batches import check_targets
 
 # What the docstrings of both estimators say alike.
 _DOCS = {
@@ -223,6 +223,7 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):
         return averaged
 
     def _check_y(self, y: Any) -> np.ndarray:
+        check_entries(y, numeric=False)
         y = check_array(
             y.toarray() if hasattr(y, "toarray") else y,
             ensure_2d=False,
@@ -373,7 +374,7 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
         return np.mean(found, axis=0), std
 
     def _check_y(self, y: Any) -> np.ndarray:
-        check_targets(y)
+        check_entries(y, numeric=True)
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", ensure_min_samples=0)
         return as_column(y)
 

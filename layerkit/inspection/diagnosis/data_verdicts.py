@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -20,6 +21,8 @@ FAR_FROM_ZERO = 8.0  # mean of a column over its deviation
 UNEVEN = 1000.0  # between the scales of the largest and the smallest tenth of the columns
 WRONG_LOGITS = 4.0  # times the loss of equal probabilities
 LARGE_LOGITS = 5.0  # root mean square; about 1 as layers are built
+MANY_BLOCKS = 3  # residual ones, each of which adds to what passes by
+GROWN = 3.0  # times the root mean square before the first of them
 FAR_TARGETS = 10.0  # times the loss of the best constant, where zero is no good prediction
 LARGE_VALUES = 40.0  # times the loss of zeros; 20 is common with one column and ReLUs
 SILENT = 0.2  # share of rows without a gradient; a robust loss may give up a few on purpose
@@ -222,6 +225,8 @@ def _confident(e: Evidence, found: float, when: str) -> Verdict | None:
     last, outputs = e.learning(e.start)[-1], e.start.outputs
     if not np.sqrt(np.square(outputs).mean()) > LARGE_LOGITS:
         return None  # it is the loss that punishes small scores hard, such as a squared hinge
+    if (grown := _grown_in_blocks(e, e.start.outputs, last.path)) is not None:
+        return grown
     k = max(outputs.shape[-1], 2)
     log_k = f" (log {k})" if abs(e.zero - math.log(k)) < 0.02 else ""
     return InitialCause(
@@ -244,6 +249,9 @@ def _far_from_targets(e: Evidence, found: float, when: str) -> Verdict | None:
         return None
     if e.start is None and not far:
         return None  # it may have been the first steps that led there
+    grown = None if far else _grown_in_blocks(e, outputs, last.path)
+    if grown is not None:
+        return grown
     if far or outputs.std() < 3 * y.std():
         remedy = (
             "Standardise the targets, for instance with "
@@ -261,6 +269,38 @@ def _far_from_targets(e: Evidence, found: float, when: str) -> Verdict | None:
         f"{outputs.std():.3g}, the targets mean {y.mean():.3g} and deviation {y.std():.3g}.",
         remedy,
     )
+
+
+def _grown_in_blocks(e: Evidence, outputs: np.ndarray, last: str) -> Verdict | None:
+    """Large outputs for which not the last layer is to blame, but blocks that only ever add."""
+    sizes: list[tuple[float, float]] = []
+
+    def look(layer: Layer, direction: str, received: Any, returned: Any) -> None:
+        if isinstance(layer, layers.Residual) and direction == "forward":
+            sizes.append((_rms(numbers(received)), _rms(numbers(returned))))
+
+    network = copy.deepcopy(e.first.network)
+    with network.observed(look):
+        network.forward(e.probed.X)
+    if len(sizes) < MANY_BLOCKS:
+        return None
+    before, after = sizes[0][0], max(returned for _, returned in sizes)
+    if not (after > GROWN * before and _rms(outputs) < GROWN * after):
+        return None
+    return InitialCause(
+        "residual sum grows",
+        "network",
+        "warning",
+        f"Each of {len(sizes)} residual blocks adds to what passes by: its root mean square is "
+        f"{before:.3g} before the first and {after:.3g} at the largest, so that the untrained "
+        f"network's outputs have {_rms(outputs):.3g}.",
+        f"Put LayerNorm() or BatchNorm() before the last layer, {last}; or let each block begin as "
+        "the identity, its last layer with initializer=initializers.zeros.",
+    )
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
 
 
 def rows_misaligned(e: Evidence) -> Verdict | None:

@@ -1,0 +1,77 @@
+"""What stands in y: what is missing there, or neither a number nor text, is named by its row."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from layerkit.training.batches import check_targets
+
+
+def check_entries(y: Any, numeric: bool) -> None:
+    """Refuse values that the checks of scikit-learn let pass, or refuse without saying which.
+
+    Parameters
+    ----------
+    y : array-like
+    numeric : bool
+        Whether they are to be numbers; else they are labels.
+
+    Raises
+    ------
+    ValueError
+        That says what came, in which row.
+    """
+    if numeric:
+        check_targets(y)
+    if hasattr(y, "tocsr") or getattr(getattr(y, "dtype", None), "kind", "O") in "biufc":
+        return
+    try:
+        values = np.asarray(y)
+    except ValueError:  # rows of unequal length, as scikit-learn says
+        return
+    if values.ndim not in (1, 2) or values.dtype.kind not in "OUmM":
+        return
+    rows = values.reshape(len(values), -1)
+    missing = [i for i, row in enumerate(rows) if any(map(_is_missing, row))]
+    if missing:
+        some = ", ".join(map(str, missing[:5])) + ", ..." * (len(missing) > 5)
+        raise ValueError(
+            f"y contains missing values, in {len(missing)} of {len(rows)} rows ({some}): leave "
+            "these rows out of X and y"
+        )
+    if not numeric and values.dtype != object:
+        return
+    is_known = _spells_number if numeric else _is_text
+    for i, value in ((i, value) for i, row in enumerate(rows) for value in row):
+        if not is_known(value):
+            got = f"got {value!r} ({type(value).__name__}) in row {i}"
+            if numeric:
+                raise ValueError(
+                    f"y must hold numbers, {got}: number labels, "
+                    "np.unique(y, return_inverse=True)[1]; a classifier does that itself"
+                )
+            raise ValueError(
+                f"Unknown label type: y must hold text, or numbers in a dtype of numbers, {got}: "
+                "y.astype(str) makes text of it"
+            )
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether it is None, or not equal to itself, as NaN and NaT; of pandas' NA it is not known."""
+    same = value == value
+    known = isinstance(same, bool | np.bool_)
+    return value is None or (np.ndim(same) == 0 and not (known and same))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _spells_number(value: Any) -> bool:
+    with suppress(TypeError, ValueError):
+        float(value)
+        return True
+    return False
