@@ -117,15 +117,15 @@ def read(path: str | os.PathLike | IO[bytes]) -> Any:
             return _read(file)
         except ModelFileError as error:
             raise ModelFileError(f"{name_of(path)}: {error}") from error.__cause__
-        except Exception as error:  # whatever zipfile, json and NumPy say of a broken file
-            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that is a wrong offset
+        except Exception as error:  # raised by zipfile, json and NumPy for a broken file
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a wrong offset
                 raise
             reason = f"not a file of ours, or damaged: {type(error).__name__}: {str(error)[:200]}"
             raise ModelFileError(f"{name_of(path)}: {reason}") from error
 
 
 def name_of(path: Any) -> str:
-    """Return what errors call a file: its path, or what an open one says its name is."""
+    """Return the name of a file for errors: its path, or the name of an open one."""
     if hasattr(path, "read") or hasattr(path, "write"):
         return str(getattr(path, "name", type(path).__name__))
     return os.fsdecode(path)
@@ -144,7 +144,7 @@ def _opened_to_write(path: Any) -> contextlib.AbstractContextManager[IO[bytes]]:
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file that takes the place of ``path`` when all went well."""
     given = os.fspath(path)
-    if path.exists() and not path.is_file():  # a pipe or a device has no place to take
+    if path.exists() and not path.is_file():  # a pipe or a device cannot be replaced
         with open(path, "wb") as file:
             yield file
         return
@@ -166,7 +166,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError) and str(error.filename) == os.fspath(temporary):
-            error.filename = given  # what the user knows of
+            error.filename = given  # name the file that the user knows
         raise
     _sync_folder(path.parent)
 
@@ -374,7 +374,7 @@ class _Reader:
         return Node(kind, self.decode(value, depth))
 
     def array(self, name: str, code: str, shape: list[int], digest: str) -> np.ndarray:
-        """Read a member, once it is sure that it is as large as it must be."""
+        """Read a member after checking that it has the declared size."""
         member = f"{name}.npy"
         if member not in self.unread:
             raise ModelFileError(f"damaged: {member[:100]} is missing")
@@ -406,7 +406,7 @@ def _dtype(code: str, where: str) -> np.dtype:
 
 
 def _native(array: np.ndarray, where: str) -> np.ndarray:
-    """Refuse bytes that are no values, and return the array in this machine's byte order."""
+    """Refuse invalid bytes, and return the array in this machine's byte order."""
     if array.dtype.kind == "U":
         array.tolist()  # raises where bytes are no characters
     if array.dtype.kind == "b" and (array.view(np.uint8) > 1).any():

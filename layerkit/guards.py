@@ -32,14 +32,14 @@ Observer = Callable[[Any, str, np.ndarray, np.ndarray], None]
 
 
 class Passed(NamedTuple):
-    """What a forward was given and returned where that was `Sequences`: how long the rows were."""
+    """Row offsets of a forward on `Sequences`, and the shape of what it returned."""
 
     offsets: np.ndarray
     output: Sequences | Shape
 
 
 def guard_methods(kind: Any) -> None:
-    """Put the guards around what a class of layers defines itself; it owns these methods now."""
+    """Wrap the methods that a class of layers defines itself, and mark it as their owner."""
     own = vars(kind)
     if "forward" in own:
         kind.forward, kind._forward_owner = _guard_forward(own["forward"], kind), kind
@@ -55,7 +55,7 @@ def _guard_forward(forward: Callable, owner: type) -> Callable:
         if self._forward_owner is not owner:
             return forward(self, x, training)
         x = _accept(self, x)
-        self._forward_shape = None  # what `clear_cache` does to each layer, without a call
+        self._forward_shape = None  # as `clear_cache` does, without a call
         self.__dict__.pop("cache", None)
         if type(x) is Sequences:
             return _forward_sequences(self, forward, x, training)
@@ -181,7 +181,7 @@ def _forward_sequences(layer: Any, forward: Callable, x: Sequences, training: bo
     declared = layer.output_shape[1:] if isinstance(y, Sequences) else layer.output_shape
     if shape != (len(x), *declared):
         raise _wrong_output(layer, x, y)
-    # Of the output no more than its shape is kept.
+    # Only the shape of the output is kept.
     output = y.with_steps(_no_memory(y.steps)) if isinstance(y, Sequences) else y.shape
     layer._forward_shape = Passed(x.offsets, output)
     if layer._observer is not None:

@@ -99,7 +99,8 @@ class Layer(Tree):
     takes_sequences: ClassVar[bool] = False
     # Whether each row continues from the state in which the previous batch ended.
     stateful: bool = False
-    _infers_as_its_forward: ClassVar[bool] = False  # infer was written beside a forward
+    # Whether the class that defines `infer` also defines `forward`.
+    _infers_as_its_forward: ClassVar[bool] = False
     _observer: Observer | None = None
     _unpickled = (*Tree._unpickled, "_observer")
 
@@ -109,7 +110,7 @@ class Layer(Tree):
         if "infer" in vars(cls):
             cls._infers_as_its_forward = "forward" in vars(cls)
         elif "forward" in vars(cls) and cls._infers_as_its_forward:
-            cls.infer = Layer.infer  # type: ignore[method-assign]  # not that of another forward
+            cls.infer = Layer.infer  # type: ignore[method-assign]  # the inherited forward changed
 
     # ---------------------------------------------------------------- what a layer defines
 
@@ -361,24 +362,24 @@ class Layer(Tree):
 
     # ---------------------------------------------------------------- in use
 
-    if not TYPE_CHECKING:  # type checkers know what a layer has
+    if not TYPE_CHECKING:  # or type checkers would accept any attribute
 
         def __getattr__(self, name):
-            """Say of a name from another library what to write instead."""
+            """Suggest what to write instead of a name that other libraries have."""
             if name in INSTEAD:
                 raise AttributeError(f"{type(self).__name__} has no {name}: {INSTEAD[name]}")
-            return object.__getattribute__(self, name)  # the error of before
+            return object.__getattribute__(self, name)  # raises the usual error
 
     @property
     def requires_grad(self) -> bool:
-        """Not an attribute of layers: setting it would freeze nothing, so it is refused."""
+        """Refused, as it would freeze nothing: layers have ``trainable``."""
         raise AttributeError(FREEZING)
 
     @requires_grad.setter
     def requires_grad(self, flag: bool) -> None:
         raise AttributeError(f"in {self.where}: {FREEZING}")
 
-    @cached_property  # called only while no forward has set the attribute
+    @cached_property  # only reached before a forward has set the attribute
     def cache(self) -> Any:
         """What the last ``forward`` stored for ``backward``."""
         raise RuntimeError(f"in {self.where}: backward needs a forward before it")

@@ -242,7 +242,7 @@ def steps_like(x: Any, steps: np.ndarray) -> Any:
 
 
 def same_lengths(a: Sequences, b: Sequences) -> bool:
-    """Whether two have rows of the same lengths."""
+    """Whether both have rows of the same lengths."""
     return a.offsets is b.offsets or np.array_equal(a.offsets, b.offsets)
 
 

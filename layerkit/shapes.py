@@ -47,10 +47,10 @@ def channels_first(shape: Shape, expected: Shape | None = None) -> str:
 
 
 def fits(shape: Shape, declared: Shape) -> bool:
-    """Whether an array has the shape that was declared, where None is any size."""
+    """Whether an array has the shape that was declared, where None is any size but 0."""
     return shape == declared or (
         len(shape) == len(declared)
-        and all(d is None or size == d for size, d in zip(shape, declared, strict=True))
+        and all(size == d or (d is None and size) for size, d in zip(shape, declared, strict=True))
     )
 
 

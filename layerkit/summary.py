@@ -84,7 +84,7 @@ class Summary:
 
 
 def _count(row: Row, number: int) -> str:
-    """Leave a container's place empty, so that the column adds up to what is below it."""
+    """Print a number; nothing for a container, so that the column adds up to the total."""
     return "" if row.is_container and not number else f"{number:,}"
 
 

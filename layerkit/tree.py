@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from functools import cache, cached_property
+from functools import cached_property
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
@@ -18,7 +18,9 @@ from layerkit.building import (
     check_instances,
     check_root,
     copy_what_is_built,
+    draw,
     fill,
+    keep_what_is_freed,
     map_layers,
     widest_dtype,
 )
@@ -70,7 +72,7 @@ def _renamed_settled(kind: type, state: dict[str, Any]) -> dict[str, Any]:
 
 
 class Declaration(NamedTuple):
-    """What ``add_param`` was told."""
+    """The arguments of ``add_param``."""
 
     shape: Shape
     initializer: Initializer | None
@@ -83,7 +85,7 @@ class Tree(Parameterized):
 
     ``build`` lets every node declare its arrays (``setup``), allocates one vector of parameters and
     one of gradients at the root, hands out views and draws initial values. Copies and pickles bind
-    the views anew. What the arrays are used for, forward and backward, is left to the layer.
+    the views anew. Forward and backward are left to the layer.
     """
 
     # The state of a built layer. Class-level defaults: a subclass needs no super().__init__().
@@ -105,7 +107,7 @@ class Tree(Parameterized):
     _flat_grads: np.ndarray | None = None
     _seed: np.random.SeedSequence | None = None
     _rng: np.random.Generator | None = None
-    _forward_shape: Any = None  # of what the last forward returned
+    _forward_shape: Any = None  # of the last output
     _unpickled: tuple[str, ...] = (
         "_shown_params",
         "_shown_grads",
@@ -181,9 +183,9 @@ class Tree(Parameterized):
             for layer, layer_seed in zip(layers, init_seed.spawn(len(layers)), strict=True):
                 if id(layer) in kept:
                     fill(layer, kept[id(layer)])
-                    layer._forget_initializers()
                 else:
-                    layer._initialize(layer_seed)
+                    draw(layer, layer_seed)
+                layer._forget_initializers()
             self.reseed(noise_seed)
         except BaseException:  # leave the tree as it was
             for layer, state in before:
@@ -216,7 +218,7 @@ class Tree(Parameterized):
         return layers
 
     def declare(self, input_shape: Shape) -> Shape:
-        """Run ``setup`` and remember the shapes; containers call it on their children."""
+        """Run ``setup`` and store the shapes; containers call it on their children."""
         self._forget()
         self._declared, self._own_buffers = {}, {}
         self._input_shape = tuple(input_shape)
@@ -224,7 +226,7 @@ class Tree(Parameterized):
         return self._output_shape
 
     def take_place(self, name: str, follower_init: Initializer | None) -> None:
-        """Hear from the container that one is in what one is called, and what follows wants."""
+        """Receive the name in the container, and the initializer that suits the layers behind."""
         self._name, self._follower_init = name, follower_init
 
     def _checked_shape(self, output_shape: Any) -> Shape:
@@ -248,7 +250,7 @@ class Tree(Parameterized):
 
         Values that are held already (after unpickling) move into the new vectors.
         """
-        _keep_what_is_freed()
+        keep_what_is_freed()
         tree = list(self.walk())
         size = sum(math.prod(d.shape) for _, layer in tree for d in layer._declared.values())
         flat_params, flat_grads = np.zeros(size, dtype), np.zeros(size, dtype)
@@ -270,25 +272,6 @@ class Tree(Parameterized):
             layer._flat_params = layer._flat_grads = None
             watch_hyper_parameters(layer)
         self._flat_params, self._flat_grads = flat_params, flat_grads
-
-    def _initialize(self, seed: np.random.SeedSequence) -> None:
-        rng = np.random.default_rng(seed)
-        for name, declared in self._declared.items():
-            assert declared.initializer is not None
-            try:
-                value = np.asarray(declared.initializer(declared.shape, rng))
-            except TypeError as error:
-                raise TypeError(
-                    f"in {self.where}: the initializer of {name} must be a function (shape, rng) "
-                    f"-> array, such as initializers.zeros, got {declared.initializer!r}: {error}"
-                ) from error
-            if value.shape != declared.shape:
-                raise ValueError(
-                    f"in {self.where}: the initializer of {name} must return {declared.shape}, "
-                    f"got {value.shape}"
-                )
-            self.params[name][...] = value
-        self._forget_initializers()
 
     def _forget_initializers(self) -> None:
         self._declared = {k: d._replace(initializer=None) for k, d in self._declared.items()}
@@ -319,11 +302,11 @@ class Tree(Parameterized):
         """The layer's place and label, for error messages."""
         return f"{self.path} {self.label}".strip()
 
-    # Every forward and backward reads these, so the getter is one in C.
+    # Every forward and backward reads these: attrgetter is faster than a Python function.
     params = property(attrgetter("_shown_params"), doc="Views of this layer's parameters, by name.")
     grads = property(attrgetter("_shown_grads"), doc="Views of this layer's gradients, by name.")
 
-    # `_bind` replaces these two by the mappings themselves, so they run only before it.
+    # Only used before `_bind`, which stores the mappings under these names.
     @cached_property
     def _shown_params(self) -> Mapping[str, np.ndarray]:
         return MappingProxyType(self._built())
@@ -389,7 +372,7 @@ class Tree(Parameterized):
             layer._forget()
 
     def reset_state(self) -> None:
-        """Forget the states that recurrent layers keep from window to window, in the whole tree.
+        """Reset the states that recurrent layers keep from window to window, in the whole tree.
 
         Layers with ``stateful=True`` keep one; their next forward begins from zeros.
         """
@@ -439,7 +422,7 @@ class Tree(Parameterized):
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        state = vars(self).copy()  # in one piece: a forward in another thread may add to it
+        state = vars(self).copy()  # in one step: a forward in another thread may add to it
         kept = {k: opened(v) for k, v in state.items() if k not in self._unpickled}
         return with_plain_seed(kept)
 
@@ -476,15 +459,3 @@ class Tree(Parameterized):
         if vector is None:
             raise AttributeError(f"in {self.where}: only the root of a tree has {name}")
         return vector
-
-
-@cache
-def _keep_what_is_freed() -> None:
-    """Let the arrays of one step leave their memory to those of the next.
-
-    glibc returns what is free at the end of its heap, from twice the size of the largest block that
-    was ever freed, and every page that comes anew costs a fault: a small convolutional network met
-    1,200 of them at every step, a tenth of its time. So the largest block that counts, 32 MiB, is
-    freed once, without being touched. Elsewhere this does nothing.
-    """
-    np.empty(2**25 - 2**16, np.uint8)

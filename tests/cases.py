@@ -122,6 +122,11 @@ CONVOLUTION = [
         (6, 2),
     ),
     Case("Conv1D grouped", lambda: nn.Conv1D(4, 2, groups=2, use_bias=False), (5, 4)),
+    Case(
+        "Conv1D grouped dilated strided",
+        lambda: nn.Conv1D(4, 3, stride=2, padding="same", dilation=2, groups=2),
+        (7, 4),
+    ),
     Case("Conv2D", lambda: nn.Conv2D(3, 3), (5, 4, 2)),
     Case("Conv2D same", lambda: nn.Conv2D(2, 3, padding="same"), (3, 4, 2)),
     Case(
@@ -156,6 +161,11 @@ CONVOLUTION = [
     ),
     Case("ConvTranspose2D", lambda: nn.ConvTranspose2D(2, 3), (3, 2, 3)),
     Case("ConvTranspose2D strided", lambda: nn.ConvTranspose2D(2, 2, stride=2), (2, 3, 2)),
+    Case(
+        "ConvTranspose2D with more output",
+        lambda: nn.ConvTranspose2D(2, 2, stride=3, output_padding=2),
+        (2, 3, 3),
+    ),
     Case(
         "ConvTranspose2D same strided",
         lambda: nn.ConvTranspose2D(2, 3, stride=2, padding="same"),

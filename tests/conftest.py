@@ -7,13 +7,20 @@ import hypothesis
 import numpy as np
 import pytest
 
+from layerkit.kernels import dispatch
+
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # or scikit-learn skips its array-API check
 pytest.register_assert_rewrite("contract", "loss_contract")  # show values there too
 
-# A deadline measures the machine's load, not the code. CI draws the same examples every time;
-# everywhere else hypothesis keeps looking for new ones.
-hypothesis.settings.register_profile("layerkit", deadline=None, derandomize="CI" in os.environ)
+# A deadline, and the time that drawing takes, measure the machine's load, not the code. CI draws
+# the same examples every time; everywhere else hypothesis keeps looking for new ones.
+hypothesis.settings.register_profile(
+    "layerkit",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+)
 hypothesis.settings.load_profile("layerkit")
 
 
@@ -28,6 +35,14 @@ def pytest_collection_modifyitems(items):
     addressed = [item.nodeid for item in items if " at 0x" in item.nodeid]
     if addressed:
         raise pytest.UsageError("give these tests ids of their own: " + ", ".join(addressed))
+
+
+@pytest.fixture(autouse=True)
+def same_kernels():
+    """Every test leaves the choice of kernels as it was, or the next one would compute others."""
+    before = dispatch._chosen
+    yield
+    assert dispatch._chosen is before
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
-import timeit
 from pathlib import Path
 
 import numpy as np
 import pytest
+from calls import Calls
 from numpy.testing import assert_allclose, assert_array_equal
 
 import layerkit
@@ -427,12 +427,10 @@ def test_dispatch_costs_next_to_nothing():
 
     kernel = dispatch.compiled(nothing)
     with kernels.use("numpy"):
-        kernel(1, 2)
-        times = [
-            min(timeit.repeat(lambda f=f: f(1, 2), number=5000, repeat=20))
-            for f in (kernel, nothing)
-        ]
-    assert (times[0] - times[1]) / 5000 < 2e-6  # 0.2 µs on an idle machine
+        kernel(1, 2)  # finds out which function that is
+        with Calls() as calls:
+            kernel(1, 2)
+    assert calls.count == 3  # the kernel itself, the look whether the work is small, `nothing`
 
 
 def test_both_versions_of_a_kernel_take_the_same_arguments():

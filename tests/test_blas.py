@@ -76,12 +76,12 @@ def test_a_thread_that_comes_second_changes_nothing():
     def stay():
         with one_blas_thread():
             entered.set()
-            leave.wait(10)
+            leave.wait()
 
-    other = threading.Thread(target=stay)
+    other = threading.Thread(target=stay, daemon=True)
     with one_blas_thread():
         other.start()
-        assert entered.wait(10)
+        entered.wait()
         assert threads() == [1] * len(before)
     assert threads() == before
     leave.set()

@@ -8,11 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from calls import Calls
 from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.model_selection import ShuffleSplit
@@ -497,40 +497,55 @@ def test_through_a_link_and_with_the_usual_permissions(tmp_path):
 # ---------------------------------------------------------------- SIGKILL
 
 SCRIPT = """
-import sys, numpy as np
-sys.path.insert(0, sys.argv[3])
+import os, signal, sys, numpy as np
+sys.path.insert(0, sys.argv[1])
 import test_checkpoint as t
-from layerkit.training import Checkpoint
-print("ready", flush=True)
-net, history = t.run(Checkpoint(sys.argv[1], on_error="raise"), resume=True, epochs=t.LONG,
-                     patience=None)
-np.savez(sys.argv[2], params=net.flat_params, loss=history["loss"])
+path, result, epochs, left = *sys.argv[2:4], *map(int, sys.argv[4:])
+
+def call(frame, event, argument):
+    global left
+    left -= event in ("call", "c_call")
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def count(state):  # from the end of its first epoch: what is loaded before that is no training
+    if left > 0:
+        sys.setprofile(call)
+
+net, history = t.run(t.Checkpoint(path, on_error="raise"), resume=True, epochs=epochs,
+                     patience=None, callbacks=[count])
+np.savez(result, params=net.flat_params, loss=history["loss"])
 """
-LONG = 400  # so that no machine is through before the last kill
+
+
+def calls_of_an_epoch(path):
+    """Count the functions that are called in an epoch, most of them for its checkpoint."""
+    counted = []
+    with Calls() as calls:
+        run(path, epochs=3, patience=None, callbacks=[lambda state: counted.append(calls.count)])
+    return counted[2] - counted[1]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 @pytest.mark.parametrize("kills", [3, pytest.param(25, marks=pytest.mark.slow)])
 def test_killed_at_random_moments(kills, tmp_path):
-    """Also while it writes: a good part of the time here is spent on checkpoints."""
+    """Also while it writes. A moment is so many calls: however fast, none is through too soon."""
     path, result = tmp_path / "run.npz", tmp_path / "result.npz"
-    rng, done, epochs = random.Random(kills), 0, [0]
-    while not result.exists():
-        command = [sys.executable, "-c", SCRIPT, path, result, Path(__file__).parent]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE)
-        child.stdout.readline()
-        if done < kills:
-            time.sleep(rng.uniform(0.01, 2.0 / kills))
-            done += child.poll() is None
-            child.send_signal(signal.SIGKILL)
-            child.wait()
-            if path.exists():
-                epochs.append(archive.read(path)["counters"]["epoch"])  # whole, at any moment
-        else:
-            assert child.wait(100) == 0
-        child.stdout.close()
-    assert done == kills and epochs == sorted(epochs)
-    net, history = run(epochs=LONG, patience=None)
+    rng, reached, epochs = random.Random(kills), [0], 3 * kills + 5
+    within = 2 * calls_of_an_epoch(tmp_path / "other.npz")
+    (tmp_path / "other.npz").unlink()
+
+    def child(calls):
+        arguments = Path(__file__).parent, path, result, str(epochs), str(calls)
+        return subprocess.run([sys.executable, "-c", SCRIPT, *arguments]).returncode
+
+    for _ in range(kills):
+        assert child(rng.randrange(1, within)) == -signal.SIGKILL
+        if path.exists():
+            reached.append(archive.read(path)["counters"]["epoch"])  # whole, at any moment
+    assert child(0) == 0
+    assert reached == sorted(reached) and 0 < reached[-1] < epochs
+    net, history = run(epochs=epochs, patience=None)
     found = np.load(result)
     np.testing.assert_array_equal(found["params"], net.flat_params)
     np.testing.assert_array_equal(found["loss"], history["loss"])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerkit import Layer, ReLU, Sequential, check_gradients, initializers
+from layerkit import Layer, ReLU, Sequential, initializers
 from layerkit.layers.convolution import Conv1D, Conv2D, ConvTranspose2D
 from layerkit.layers.depthwise import DepthwiseConv2D, SeparableConv2D
 
@@ -304,61 +304,6 @@ def fresh(layer: Layer) -> Layer:
 
 
 @each_layer
-def test_finite_differences(layer, shape):
-    report = check_gradients(fresh(layer), shape)
-    assert report, str(report)
-
-
-@each_layer
-def test_the_layout_of_the_input_does_not_matter(layer, shape, rng):
-    layer = fresh(layer)
-    x = rng.normal(size=(3, *shape))
-    y, grad_output, grad_input = run(layer, x)
-    expected = layer.flat_grads.copy()
-    for relaid in (np.asfortranarray, lambda a: np.repeat(a, 2, axis=1)[:, ::2]):
-        layer.flat_grads[...] = np.nan
-        other, grad = relaid(x), relaid(grad_output)
-        other.flags.writeable = grad.flags.writeable = False
-        np.testing.assert_allclose(layer.forward(other), y, rtol=0, atol=1e-12)
-        np.testing.assert_allclose(layer.backward(grad), grad_input, rtol=0, atol=1e-12)
-        np.testing.assert_allclose(layer.flat_grads, expected, rtol=0, atol=1e-12)
-
-
-@each_layer
-def test_an_empty_batch_has_zero_gradients(layer, shape):
-    layer = fresh(layer)
-    y, _, grad_input = run(layer, np.empty((0, *shape)))
-    assert y.shape == (0, *layer.output_shape)
-    assert grad_input.shape == (0, *shape)
-    assert not layer.flat_grads.any()
-
-
-@each_layer
-def test_float32_stays_float32_and_agrees(layer, shape, rng):
-    x = rng.normal(size=(3, *shape))
-    exact, grad_output, exact_grad = run(fresh(layer), x)
-    single = fresh(layer).build(shape, dtype=np.float32)
-    single.flat_params[...] = np.random.default_rng(1).normal(size=single.n_params)
-    y = single.forward(x.astype(np.float32))
-    grad_input = single.backward(grad_output.astype(np.float32))
-    assert y.dtype == grad_input.dtype == np.float32
-    np.testing.assert_allclose(y, exact, rtol=0, atol=1e-4)
-    np.testing.assert_allclose(grad_input, exact_grad, rtol=0, atol=1e-4)
-
-
-@each_layer
-def test_parameter_gradients_do_not_need_the_input_gradient(layer, shape, rng):
-    layer = fresh(layer)
-    x = rng.normal(size=(3, *shape))
-    _, grad_output, _ = run(layer, x)
-    expected = layer.flat_grads.copy()
-    layer.flat_grads[...] = np.nan
-    layer.needs_input_grad = False
-    assert layer.backward(grad_output) is None
-    np.testing.assert_array_equal(layer.flat_grads, expected)
-
-
-@each_layer
 def test_biases_start_at_zero_and_do_not_decay(layer, shape):
     layer = fresh(layer).build(shape, random_state=0)
     assert not layer.params["b"].any()
@@ -460,12 +405,3 @@ def test_lists_are_as_good_as_tuples(rng):
     of_lists = Conv2D(3, [3, 2], stride=[2, 1], padding=[1, 0], dilation=[1, 2])
     of_tuples = Conv2D(3, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2))
     np.testing.assert_array_equal(run(of_lists, x)[0], run(of_tuples, x)[0])
-
-
-def test_infer_is_forward_without_a_trace(rng):
-    layer = SeparableConv2D(3, 3, padding="same").build((5, 5, 2), random_state=0)
-    x = rng.normal(size=(2, 5, 5, 2)).astype(np.float32)
-    y = layer.infer(x)
-    with pytest.raises(RuntimeError, match="needs a forward"):
-        layer.backward(y)
-    np.testing.assert_array_equal(y, layer.forward(x))

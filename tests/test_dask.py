@@ -514,9 +514,6 @@ def test_wrong_use_is_refused(client, monkeypatch):
         data_parallel("all", sync_every=3).__enter__()
     with data_parallel(client), pytest.raises(ValueError, match="L-BFGS needs all rows at once"):
         mlp(solver="lbfgs").fit(*data)
-    for given in (data, (X, data[1]), (X, LABELS, collection(WEIGHT)), (X, LABELS, None, *data)):
-        with pytest.raises(TypeError, match=r"TabularClassifier fits tables in memory.*compute"):
-            TabularClassifier().fit(*given)
     with pytest.raises(TypeError, match="TableEncoder fits tables in memory"):
         TableEncoder().fit(data[0])
     with data_parallel(client), pytest.raises(ValueError, match="groups are for arrays"):

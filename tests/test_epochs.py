@@ -32,6 +32,7 @@ from layerkit import (
     Tanh,
     kernels,
 )
+from layerkit.kernels import parts
 from layerkit.losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
@@ -257,9 +258,7 @@ def test_threads_share_large_batches(units, monkeypatch, backend):
     """With the same bits in every run, whoever does which part."""
 
     def trained(threads, callbacks=()):
-        if backend == "numba":
-            programs = importlib.import_module("layerkit.kernels._numba.epochs")
-            monkeypatch.setattr(programs, "n_processors", lambda: threads)
+        monkeypatch.setattr(parts, "n_processors", lambda: threads)
         network = Sequential([Dense(units), Tanh(), Dense(units), ReLU(), Dense(3)])
         network.build(5, random_state=1, dtype=np.float64)
         data = np.tile(X, (20, 1)), np.tile(LABELS, 20), np.tile(np.maximum(WEIGHTS, 0.1), 20)

@@ -4,10 +4,13 @@ import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from layerkit import (
+    ELU,
     Concat,
     Dense,
     Identity,
     LayerNorm,
+    MLPClassifier,
+    MLPRegressor,
     ReLU,
     Residual,
     Sequential,
@@ -55,13 +58,30 @@ MORE_CONFIGURATIONS = [
 for configuration in (*CONFIGURATIONS, *MORE_CONFIGURATIONS):
     configuration.set_params(random_state=0)
 
+# One more, with BatchNorm and dropout, is in test_mlp.py: they see rows, not weights, so that
+# check_sample_weight_equivalence cannot hold of them.
+PERCEPTRONS = [
+    MLPClassifier(max_iter=100),
+    MLPClassifier((8, 4), activation="tanh", solver="lbfgs", alpha=0.1, max_iter=50),
+    MLPRegressor(max_iter=100),
+]
+MORE_PERCEPTRONS = [
+    MLPClassifier((16, 8), activation=[ELU(), "relu"], early_stopping=False, max_iter=60),
+    MLPClassifier(20, solver="sgd", learning_rate="adaptive", learning_rate_init=0.01),
+    MLPClassifier((), solver="lbfgs", alpha=0.1, class_weight="balanced", max_iter=30),
+    MLPRegressor(hidden_layer_sizes=(10, 10), activation="tanh", solver="lbfgs", max_iter=100),
+    MLPRegressor(
+        hidden_layer_sizes=20, solver="sgd", momentum=0.5, learning_rate_init=0.002, verbose=True
+    ),
+]
 
-@parametrize_with_checks(CONFIGURATIONS)
+
+@parametrize_with_checks([*CONFIGURATIONS, *PERCEPTRONS])
 def test_scikit_learn_check(estimator, check):
     check(estimator)
 
 
 @pytest.mark.slow
-@parametrize_with_checks(MORE_CONFIGURATIONS)
+@parametrize_with_checks([*MORE_CONFIGURATIONS, *MORE_PERCEPTRONS])
 def test_scikit_learn_check_of_more(estimator, check):
     check(estimator)

@@ -1,6 +1,7 @@
 """Imports run one way, every name has one home, and `import layerkit` costs NumPy only."""
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -206,6 +207,28 @@ def test_importing_layerkit_costs_numpy_only():
     )
     assert "numpy" in loaded.stdout.split()
     assert not LATE & set(loaded.stdout.split())
+
+
+SMALL_FIT = """
+import sys, warnings
+from {home} import MLPClassifier
+warnings.simplefilter("ignore")
+MLPClassifier(max_iter=2).fit([[0, 1], [1, 0]] * 30, [0, 1] * 30).predict([[0, 1]])
+print(*sys.modules)
+"""
+
+
+def test_a_small_fit_loads_what_it_uses():
+    """Nothing that scikit-learn's own does not, and no room of ours that it never enters."""
+    kernels = {**os.environ, "LAYERKIT_KERNELS": "numpy"}
+    ours, theirs = (
+        set(subprocess.check_output([sys.executable, "-c", code], env=kernels, text=True).split())
+        for code in (SMALL_FIT.format(home=home) for home in ("layerkit", "sklearn.neural_network"))
+    )
+    more = {name for name in ours - theirs if name.partition(".")[0] not in sys.stdlib_module_names}
+    assert {name for name in more if not name.startswith(("layerkit", "sklearn.callback"))} == set()
+    unused = ("demo", "inspection", "interchange", "estimators.sequential", "estimators.tabular")
+    assert not {f"layerkit.{name}" for name in unused} & ours
 
 
 def test_packages_are_there_without_an_import_of_their_own():

@@ -30,5 +30,5 @@ for step in range(4):
 def test_large_arrays_of_a_step_leave_their_memory_to_the_next():
     output = subprocess.check_output([sys.executable, "-c", STEPS], text=True)
     kept = [int(line) for line in output.splitlines()]
-    assert kept[0] > 3 * 9_000_000  # none of it goes back when it is freed ...
-    assert kept == [kept[0]] * 4  # ... and the next step needs no more
+    assert kept[0] > 2 * 9_000_000  # it does not go back when it is freed ...
+    assert max(kept) < kept[0] + 9_000_000  # ... and no later step needs room for one array more

@@ -330,19 +330,6 @@ def read_only(array):
     return array
 
 
-@pytest.mark.parametrize("make", LAYERS[1:], ids=["Layer", "Group", "RMS"])
-@pytest.mark.parametrize("training", [False, True])
-def test_samples_do_not_mix(make, training, rng):
-    """One row gives what it gives in a batch; no row gives nothing."""
-    layer = build(make(), (5, 6, 4), rng)
-    x = rng.standard_normal((5, 6, 4))
-    y = layer.forward(x, training)
-    assert_allclose(layer.forward(x[2:3], training), y[2:3], rtol=1e-12)
-    assert layer.forward(x[:0], training).shape == (0, 6, 4)
-    assert layer.backward(x[:0]).shape == (0, 6, 4)
-    assert not layer.flat_grads.any()
-
-
 # ---------------------------------------------------------------- what is refused
 
 

@@ -7,6 +7,7 @@ from layerkit import Dense, ReLU, Sequential, Sigmoid, Tanh, kernels
 
 pytest.importorskip("numba")
 
+from layerkit.kernels import parts
 from layerkit.kernels._numba import dense, threads
 from layerkit.kernels.blas import libraries
 
@@ -15,8 +16,10 @@ ROWS, N_IN, UNITS = 40, 1500, 200
 
 @pytest.fixture
 def three_threads(monkeypatch):
-    for module in (threads, dense):
-        monkeypatch.setattr(module, "n_threads", lambda: 3)
+    """On three processors."""
+    monkeypatch.setattr(threads, "n_threads", lambda: 3)
+    for module in (parts, dense):
+        monkeypatch.setattr(module, "n_processors", lambda: 3)
     threads._pool.cache_clear()
     yield
     threads._pool.cache_clear()

@@ -1,69 +1,26 @@
 """Rows of unequal length: every row is what it is alone, whatever else is in the batch."""
 
-import copy
 import pickle
 
 import numpy as np
 import pytest
 from errors import error_of
+from lengths import LAYERS, built, rows_of
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 import layerkit.layers as nn
 from layerkit import SequentialClassifier, SequentialRegressor, check_gradients
-from layerkit.interchange import from_pytorch, load, save
+from layerkit.interchange import load, save
 from layerkit.losses import MeanSquaredError
 from layerkit.optimizers import Adam
 from layerkit.sequences import Sequences
 from layerkit.training import train
 
-LENGTHS = [3, 1, 5, 3, 2, 8]
-
-
-def rows_of(lengths=LENGTHS, width=4, seed=0):
-    rng = np.random.default_rng(seed)
-    return [rng.standard_normal((n, width)) for n in lengths]
-
-
-def in_chain(layer):
-    return nn.Sequential([nn.Dense(4), nn.BatchNorm(), nn.ReLU(), nn.Dropout(0.2), layer])
-
-
-LAYERS = {
-    "dense": lambda: nn.Dense(3),
-    "softmax": lambda: nn.Softmax(),
-    "layer norm": lambda: nn.LayerNorm(),
-    "rnn": lambda: nn.SimpleRNN(3),
-    "relu rnn": lambda: nn.SimpleRNN(3, activation="relu", return_sequences=True),
-    "gru": lambda: nn.GRU(3),
-    "gru, all steps": lambda: nn.GRU(3, return_sequences=True),
-    "lstm": lambda: nn.LSTM(3),
-    "lstm, all steps": lambda: nn.LSTM(3, return_sequences=True),
-    "both ways": lambda: nn.Bidirectional(nn.LSTM(3)),
-    "both ways, all steps": lambda: nn.Bidirectional(nn.GRU(3, return_sequences=True)),
-    "last step": lambda: nn.LastStep(),
-    "mean": lambda: nn.GlobalAvgPool1D(),
-    "maximum": lambda: nn.GlobalMaxPool1D(),
-    "attention": lambda: nn.MultiHeadAttention(2),
-    "causal attention": lambda: nn.MultiHeadAttention(1, causal=True, rate=0.25),
-    "sines": lambda: nn.PositionalEncoding(),
-    "places": lambda: nn.PositionalEmbedding(9),
-    "transformer": lambda: nn.TransformerEncoderBlock(2, 5, rate=0.1),
-    "causal transformer": lambda: nn.TransformerEncoderBlock(4, 3, rate=0.0, causal=True),
-    "causal convolution": lambda: nn.Conv1D(3, 3, padding="causal", dilation=2),
-    "convolution": lambda: nn.Conv1D(2, 4, padding="same", groups=2),
-    "dropout of channels": lambda: nn.SpatialDropout2D(0.5),
-    "residual": lambda: nn.Residual(nn.LSTM(4, return_sequences=True)),
-    "concat": lambda: nn.Concat([nn.Dense(2), nn.GRU(3, return_sequences=True)]),
-    "chain": lambda: in_chain(nn.Sequential([nn.LSTM(3, return_sequences=True), nn.LastStep()])),
-}
-
 
 @pytest.fixture(params=LAYERS, ids=str)
 def layer(request):
-    layer = LAYERS[request.param]().build((None, 4), random_state=0, dtype=np.float64)
-    layer.flat_params[...] += 0.1 * np.random.default_rng(1).standard_normal(layer.n_params)
-    return layer
+    return built(request.param)
 
 
 def one(y, i):
@@ -95,33 +52,6 @@ def test_the_gradient_of_a_batch_is_the_sum_over_its_rows(layer):
         summed = summed + layer.flat_grads
         assert_allclose(alone[0], grad_input[i], rtol=1e-9, atol=1e-12)
     assert_allclose(total, summed, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("training", [False, True])
-def test_gradients_are_those_of_finite_differences(layer, training):
-    rows = Sequences(rows_of([3, 1, 4]))
-
-    def loss():
-        layer.reseed(0)
-        return copy.deepcopy(layer).forward(rows, training=training)
-
-    y = loss()
-    r = np.random.default_rng(3).standard_normal((y.steps if isinstance(y, Sequences) else y).shape)
-    layer.reseed(0)
-    layer.forward(rows, training=training)
-    grad_input = layer.backward(y.with_steps(r) if isinstance(y, Sequences) else r)
-    arrays = [(rows.steps, grad_input.steps), (layer.flat_params, layer.flat_grads.copy())]
-    for values, gradient in arrays:
-        if not values.size:
-            continue
-        step = np.random.default_rng(4).standard_normal(values.shape)
-        sides = []
-        for h in (1e-6, -2e-6):
-            values += h * step
-            y = loss()
-            sides.append(((y.steps if isinstance(y, Sequences) else y) * r).sum())
-        values += 1e-6 * step
-        assert_allclose((sides[0] - sides[1]) / 2e-6, (gradient * step).sum(), rtol=1e-6, atol=1e-6)
 
 
 def test_batch_norm_sees_real_steps_only():
@@ -268,36 +198,6 @@ def test_rows_of_ids():
     network = nn.Sequential([nn.Embedding(9, 4), nn.GRU(3)]).build((None,), random_state=0)
     together = network.infer(Sequences([np.array([1, 2, 8]), np.array([3])]))
     assert_allclose(network.infer(np.array([[3]]))[0], together[1], rtol=1e-6)
-
-
-@pytest.mark.parametrize("ways", [1, 2])
-@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
-def test_packed_sequences_of_pytorch_have_the_same_outputs_and_gradients(kind, ways):
-    torch = pytest.importorskip("torch")
-    rows, lengths = rows_of(), LENGTHS
-    module = getattr(torch.nn, kind)(4, 3, batch_first=True, bidirectional=ways == 2).double()
-    network = from_pytorch(module, (8, 4))
-    layer = network[0]
-    x = [torch.tensor(row, requires_grad=True) for row in rows]
-    packed = torch.nn.utils.rnn.pack_sequence(x, enforce_sorted=False)
-    y = torch.nn.utils.rnn.pad_packed_sequence(module(packed)[0], batch_first=True)[0]
-    y = torch.cat([row[:n] for row, n in zip(y, lengths, strict=True)])
-    found = network.forward(rows, training=True)
-    G = np.random.default_rng(5).standard_normal(found.steps.shape)
-    y.backward(torch.tensor(G))
-    grad_input = network.backward(found.with_steps(G))
-    close = {"rtol": 1e-9, "atol": 1e-12}
-    assert_allclose(found.steps, y.detach(), **close)
-    assert_allclose(grad_input.steps, torch.cat([row.grad for row in x]), **close)
-    inner = [layer] if ways == 1 else [way for _, way in layer.children()]
-    for way, suffix in zip(inner, ("", "_reverse"), strict=False):
-        grads = {name: getattr(module, f"{name}_l0{suffix}").grad.numpy() for name in
-                 ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}  # fmt: skip
-        assert_allclose(way.grads["W"], grads["weight_ih"].T, **close)
-        assert_allclose(way.grads["U"], grads["weight_hh"].T, **close)
-        assert_allclose(way.grads["b"], grads["bias_ih"], **close)
-        if kind == "GRU":
-            assert_allclose(way.grads["b_hidden"], grads["bias_hh"][-3:], **close)
 
 
 # ---------------------------------------------------------------- rows as people have them

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("numba")
 
 from layerkit import kernels
+from layerkit.kernels import parts
 from layerkit.kernels._numba import threads, work_queue
 from layerkit.kernels._numba.compile import jit
 
@@ -20,11 +21,17 @@ WORK = 1e9
 
 @pytest.fixture(autouse=True)
 def three(monkeypatch):
-    """Three threads, whatever the machine."""
-    monkeypatch.setattr(threads, "n_threads", lambda: 3)
+    """Three threads on three processors, whatever the machine."""
+    have(3, monkeypatch.setattr)
     threads._pool.cache_clear()
     yield
     threads._pool.cache_clear()
+
+
+def have(n, setattr=setattr):
+    """Let there be so many threads on so many processors."""
+    setattr(threads, "n_threads", lambda: n)
+    setattr(parts, "n_processors", lambda: n)
 
 
 @jit
@@ -50,23 +57,21 @@ def test_parts_cover_the_batch_in_order():
 
 def test_there_are_no_more_parts_than_samples_and_one_for_little_work():
     assert parts_of(2, 2) == [[0, 1], [1, 2]]
-    assert threads.n_parts(10, 100.0) == 1
-    assert threads.n_parts(10, 2.5 * threads.WORTHWHILE) == 2
-    assert threads.n_parts(0, 0.0) == 1
+    assert parts.n_parts(10, 100.0, 1e6) == 1
+    assert parts.n_parts(10, 2.5e6, 1e6) == 2
+    assert parts.n_parts(0, 0.0, 1e6) == 1
 
 
 def sleep(workers):
     """Wait until they sleep."""
-    deadline = time.monotonic() + 60
     while not all(worker._asleep for worker in workers):
-        assert time.monotonic() < deadline
         time.sleep(0.001)
 
 
 def test_parts_run_side_by_side_on_workers_that_were_asleep():
     """Each part waits for the other two: a deadlock, if they ran one after the other."""
     run(
-        "import test_threads as t; t.threads.n_threads = lambda: 3; t.parts_of(6, 3)\n"
+        "import test_threads as t; t.have(3); t.parts_of(6, 3)\n"
         "for _ in range(5):\n"
         "    t.sleep(t.threads._pool()[1])\n"
         "    assert t.parts_of(6, 3, awaited=3) == [[0, 2], [2, 4], [4, 6]]"
@@ -92,9 +97,7 @@ def test_ctrl_c_while_workers_are_woken_leaves_the_queue_to_others(monkeypatch):
 
 def run(program):
     """Run a program in a process of its own, beside these tests."""
-    subprocess.run(
-        [sys.executable, "-c", program], check=True, timeout=120, cwd=os.path.dirname(__file__)
-    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=os.path.dirname(__file__))
 
 
 def test_work_from_several_threads_has_the_same_parts():
@@ -126,7 +129,7 @@ def test_a_part_without_memory_is_an_error_when_all_are_done():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_forked_child_has_a_pool_of_its_own():
     run(
-        "import os, test_threads as t; t.threads.n_threads = lambda: 2\n"
+        "import os, test_threads as t; t.have(2)\n"
         "work = lambda: t.parts_of(4, 2)\n"
         "assert work() == [[0, 2], [2, 4]]\n"
         "child = os.fork()\n"
@@ -137,7 +140,7 @@ def test_a_forked_child_has_a_pool_of_its_own():
 
 def test_a_process_may_end_while_its_workers_look_for_work():
     for _ in range(5):
-        run("import test_threads as t; t.threads.n_threads = lambda: 3; t.parts_of(6, 3)")
+        run("import test_threads as t; t.have(3); t.parts_of(6, 3)")
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="not Linux")
@@ -182,11 +185,12 @@ def passes(backend):
 
 
 def test_kernels_in_parts_agree_with_numpy():
-    for ours, expected in zip(passes("numba"), passes("numpy"), strict=True):
+    ours, theirs = list(passes("numba")), list(passes("numpy"))  # one after the other
+    for found, expected in zip(ours, theirs, strict=True):
         scale = np.abs(expected).max()
-        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5 * scale)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * scale)
 
 
 def test_kernels_in_parts_repeat_themselves():
-    for once, again in zip(passes("numba"), passes("numba"), strict=True):
+    for once, again in zip(list(passes("numba")), list(passes("numba")), strict=True):
         np.testing.assert_array_equal(once, again)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from layerkit import Conv2D, check_gradients, kernels
+from layerkit.kernels import parts
 from layerkit.kernels._numpy.winograd import of_input, of_kernel, of_output
 
 numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="needs Numba")
@@ -173,23 +174,25 @@ def test_what_is_not_finite_shows(backend, algorithm, value):
 @numba
 @pytest.mark.parametrize("algorithm", ["direct", "winograd"])
 @pytest.mark.parametrize("groups", [1, 16])
-def test_threads_change_no_output_and_always_sum_in_the_same_order(monkeypatch, algorithm, groups):
+def test_threads_change_no_bit_and_processors_the_order_of_sums(monkeypatch, algorithm, groups):
     threads = importlib.import_module("layerkit.kernels._numba.threads")
     x, kernel, bias, grad = draw(SHAPES[0], np.float32)
     arrays = x, np.ascontiguousarray(kernel[:, :, : 16 // groups]), bias, grad
     with kernels.use("numba"):
         monkeypatch.setattr(threads, "WORTHWHILE", 1)
         runs = []
-        for n in (1, 2, 2):
-            monkeypatch.setattr(threads, "n_threads", lambda n=n: n)
+        for n_processors, n_threads in ((1, 1), (2, 1), (2, 2)):
+            monkeypatch.setattr(parts, "n_processors", lambda n=n_processors: n)
+            monkeypatch.setattr(threads, "n_threads", lambda n=n_threads: n)
             threads._pool.cache_clear()
             runs.append(results(*arrays, SHAPES[0][-1], algorithm, groups=groups))
         threads._pool.cache_clear()
-    one, two, again = runs
+    whole, by_one, by_two = runs
     for i in (0, 1):
-        np.testing.assert_array_equal(one[i], two[i])
-    np.testing.assert_allclose(one[2], two[2], rtol=0, atol=1e-3)
-    np.testing.assert_array_equal(two[2], again[2])
+        np.testing.assert_array_equal(whole[i], by_one[i])
+    np.testing.assert_allclose(whole[2], by_one[2], rtol=0, atol=1e-3)
+    for ours, theirs in zip(by_two, by_one, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_an_unknown_algorithm_is_refused():

@@ -88,29 +88,19 @@ class Map:
     @cached_property
     def families(self):
         """Return {family: {name: line about it}}."""
-        if self.package == "kernels":  # which are many, and grouped by the file they stand in
-            return self._by_file()
         found = {"The base class": dict(HOMELESS)} if self.package == "layers" else {}
-        for before, paragraph in zip(["", *self._paragraphs], self._paragraphs, strict=False):
+        for before, paragraph in zip(["", *self.paragraphs], self.paragraphs, strict=False):
             for family, rows in self._rows(paragraph).items():
                 found.setdefault(family or heading_in(before), {}).update(rows)
         listed = {name for rows in found.values() for name in rows}
         rest = {name: summary_of(Name(self.package, name)) for name in self.names - listed}
         return found | ({"More": rest} if rest else {})
 
-    def _by_file(self):
-        found = {}
-        for name in sorted(self.names):
-            home = getattr(Name(self.package, name).thing, "__module__", "") or ""
-            family = home.rpartition(".")[2] if home.startswith("layerkit.kernels") else "constants"
-            found.setdefault(family, {})[name] = summary_of(Name(self.package, name))
-        return dict(sorted(found.items()))
-
     @cached_property
     def introduction(self):
         """Return what stands before the first row."""
         kept = []
-        for paragraph in self._paragraphs:
+        for paragraph in self.paragraphs:
             if self._rows(paragraph):
                 break
             kept.append(paragraph)
@@ -121,7 +111,7 @@ class Map:
         return "\n\n".join(kept)
 
     @cached_property
-    def _paragraphs(self):
+    def paragraphs(self):
         return [part.rstrip() for part in self.text.strip("\n").split("\n\n")]
 
     def _rows(self, paragraph):
@@ -166,7 +156,7 @@ def table(rows):
 def package_page(package):
     about = Map(package)
     parts = [title(PACKAGES[package]), f"``layerkit.{package}``: {about.summary}", ""]
-    if about.introduction:
+    if about.introduction and package != "kernels":
         parts += [about.introduction, ""]
     families = {
         family: {
@@ -175,7 +165,7 @@ def package_page(package):
         for family, rows in about.families.items()
     }
     if package == "kernels":
-        parts += [families_in_lines(families)]
+        parts += kernels_in_lines(about)
     else:
         for family, rows in families.items():
             parts += [title(family[0].upper() + family[1:], "-")] if family else []
@@ -185,13 +175,23 @@ def package_page(package):
     return "\n".join([*parts, ""])
 
 
-def families_in_lines(families):
-    """Return a table with a row for each family: names that are many and alike."""
-    lines = [".. list-table::", "   :widths: 24 76", ""]
-    for family, rows in families.items():
-        links = ", ".join(f":doc:`{name.name} <{name.path}>`" for name in rows)
-        lines += [f"   * - {family}", f"     - {links}"]
-    return "\n".join([*lines, ""])
+def kernels_in_lines(about):
+    """Yield the docstring's paragraphs, its rows as tables; names that are many share a row."""
+    names = "|".join(sorted(about.names, key=len, reverse=True))
+    for paragraph in about.paragraphs:
+        rows = re.findall(r"^    (\w+)  +(\S.*)", re.sub(r"\n {8,}", " ", paragraph), re.MULTILINE)
+        if heading_in(paragraph):
+            yield title(heading_in(paragraph), "-")
+        elif not rows:
+            yield re.sub(r"::$", ".", paragraph) + "\n"
+        elif all(name in about.names for name, _ in rows):
+            yield table({Name("kernels", name): line for name, line in rows})
+        else:
+            yield ".. list-table::\n   :widths: 24 76\n"
+            for family, line in rows:
+                linked = re.sub(rf"\b({names})\b", r":doc:`\1 <layerkit.kernels.\1>`", line)
+                yield f"   * - {family}\n     - {linked}"
+            yield ""
 
 
 def index_page():
@@ -321,19 +321,36 @@ def escape_stars(app, what, name, thing, options, lines):
 
 
 def resolve(app, env, node, target):
-    """Find `layerkit.Dense`, or `Dense`, in the home of that name."""
+    """Find `layerkit.Dense`, or `Dense`, in the home of that name; a method; a package."""
     last = node.get("reftarget", "").removeprefix("layerkit.").split("(")[0]
+    if last in PACKAGES:
+        return make_reference(app, node, f"reference/{last}", "", target)
     for name in public_names():
-        if last in (name.name, name.path.removeprefix("layerkit.")) or last == name.path:
-            docname = f"reference/{name.path}"
-            return app.builder and make_reference(app, node, docname, target)
+        if last in (name.name, name.path.removeprefix("layerkit.")):
+            return make_reference(app, node, f"reference/{name.path}", "", target)
+    owner, _, attribute = last.rpartition(".")
+    owners = [owner.rpartition(".")[2], (node.get("py:class") or "").rpartition(".")[2]]
+    for name in public_names():
+        if name.is_class and name.name in owners and hasattr(name.thing, attribute):
+            base = explained_by(name, attribute)
+            anchor = f"{base.path}.{attribute}"
+            known = anchor in env.get_domain("py").objects
+            page = f"reference/{base.path}"
+            return make_reference(app, node, page, anchor if known else "", target)
     return None
 
 
-def make_reference(app, node, docname, content):
+def explained_by(name, attribute):
+    """Return the class on whose page a method stands: the most general one that has it."""
+    public = {id(other.thing): other for other in public_names() if other.is_class}
+    bases = [public[id(base)] for base in name.thing.__mro__ if id(base) in public]
+    return [base for base in bases if hasattr(base.thing, attribute)][-1]
+
+
+def make_reference(app, node, docname, anchor, content):
     from sphinx.util.nodes import make_refnode
 
-    return make_refnode(app.builder, node["refdoc"], docname, "", content)
+    return make_refnode(app.builder, node["refdoc"], docname, anchor, content)
 
 
 def setup(app):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from layerkit.version import __version__
 
 _LOOK = 5  # seconds without a result after which one looks whether there are workers at all
 _PATIENCE = 60  # seconds that those which died have to be there again
+_MERGED = 8  # summaries of partitions that become one at a time
 
 
 @dataclass
@@ -97,23 +100,71 @@ class Partitions:
             raise RuntimeError(f"the cluster of {self.client!r} has no workers")
         return found
 
-    def each(self, function: Callable[[int, Any], Any]) -> list[Any]:
-        """Return what a function makes of the number and the rows of every partition."""
-        return gathered(self.client, self._sent(function))
+    def each(self, function: Callable[..., Any], own: Iterable[Any] | None = None) -> list[Any]:
+        """Return what a function makes of the number and the rows of every partition.
 
-    def change(self, function: Callable[[int, Any], Any]) -> None:
+        ``own`` holds a third argument for each.
+        """
+        return gathered(self.client, self._sent(function, own))
+
+    def change(self, function: Callable[..., Any], own: Iterable[Any] | None = None) -> None:
         """Put what a function makes of every partition in its place, on its worker."""
-        self.futures = self._sent(function)
+        self.futures = self._sent(function, own)
         self.measure()
+
+    def changed(self, function: Callable[..., Any], own: Iterable[Any] | None = None) -> Self:
+        """Return partitions of as many rows that a function makes of these, which stay."""
+        others = copy.copy(self)
+        others.futures = self._sent(function, own)
+        return others
+
+    def merged(
+        self,
+        function: Callable[..., Any],
+        merge: Callable[[list[Any]], Any],
+        own: Iterable[Any] | None = None,
+    ) -> Any:
+        """Return what a function makes of every partition, merged on the workers, as in a tree.
+
+        Neighbours are merged first, so the result does not depend on where they lie. None, where
+        there is nothing to say, is left out.
+        """
+        futures = self._sent(function, own)
+        while len(futures) > 1:
+            few = [futures[i : i + _MERGED] for i in range(0, len(futures), _MERGED)]
+            futures = [self.client.submit(_merge, merge, group, pure=False) for group in few]
+        return gathered(self.client, futures)[0]
+
+    def take(self, function: Callable[[Any, Any, Any], Any], rows: np.ndarray) -> Any:
+        """Return what a function makes of X, y and weight of some rows: an array, row by row."""
+        from distributed.protocol.pickle import dumps
+
+        self.place()
+        blob, (picks, order) = dumps(function), self.split(rows)
+        futures = []
+        for share, pick, own in zip(self.shares, picks, order, strict=True):
+            if len(own):
+                parts = [self.futures[p] for p in share.parts]
+                where = {"workers": [share.worker], "allow_other_workers": True, "pure": False}
+                futures.append(self.client.submit(_taken, blob, parts, pick, **where))
+        found = np.concatenate(gathered(self.client, futures))
+        in_order = np.empty_like(found)
+        in_order[np.concatenate(order)] = found
+        return in_order
+
+    def cut(self, of_rows: np.ndarray) -> list[np.ndarray]:
+        """Cut an array with an entry for every row where the partitions end."""
+        return np.split(of_rows, self.ends[:-1])
 
     def measure(self) -> None:
         """Count the rows."""
         self.lengths = np.array(self.each(_count), np.int64)
         self.ends = np.cumsum(self.lengths)
 
-    def _sent(self, function: Callable[[int, Any], Any]) -> list[Any]:
-        submit = self.client.submit
-        return [submit(function, i, part, pure=False) for i, part in enumerate(self.futures)]
+    def _sent(self, function: Callable[..., Any], own: Iterable[Any] | None = None) -> list[Any]:
+        submit, n = self.client.submit, range(len(self))
+        more = [()] * len(self) if own is None else [(value,) for value in own]
+        return [submit(function, i, self.futures[i], *more[i], pure=False) for i in n]
 
     def find(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the partition of each row, and its place there."""
@@ -301,3 +352,18 @@ def _count(i: int, part: Any) -> int:
 
 def _same(part: Any) -> Any:
     return part
+
+
+def _merge(merge: Callable[[list[Any]], Any], group: list[Any]) -> Any:
+    found = [part for part in group if part is not None]
+    return merge(found) if found else None
+
+
+def _taken(blob: bytes, parts: list[Any], pick: tuple[np.ndarray, np.ndarray]) -> Any:
+    positions, places = pick
+    rows = []
+    for p in np.unique(positions):
+        own = places[positions == p]
+        rows.append([None if values is None else values[own] for values in parts[p]])
+    joined = (None if v[0] is None else np.concatenate(v) for v in zip(*rows, strict=True))
+    return pickle.loads(blob)(*joined)

@@ -1,4 +1,4 @@
-"""From a task to a fitted network: one way for all estimators, and what is particular to each."""
+"""From a task to a fitted network: shared by all estimators, with hooks for what differs."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Recipe:
                 self.estimator.check(ok(getattr(self.estimator, name)), name, expected)
 
     def check_structure(self) -> None:
-        """Refuse to go on with a network that the parameters no longer describe."""
+        """Refuse to continue with a network that the parameters no longer describe."""
         for name, built_for in self.estimator._built_for.items():
             value = getattr(self.estimator, name)
             if built_for not in (_written(value), repr(value)):  # version 0.1.0 stored the repr
@@ -153,7 +153,7 @@ class Recipe:
 
     @property
     def keeps_state(self) -> bool:
-        """Whether the optimizer goes on with its state, and keeps it for a later call."""
+        """Whether the optimizer continues from its state, and keeps it for a later call."""
         return self.keep
 
     def auto_batch(self, n_rows: int) -> int:
@@ -198,10 +198,10 @@ class Recipe:
         return target.score_of_known(y, raw, weight)
 
     def finish(self, task: Task, optimizer: Any, history: History) -> None:
-        """Do what is left to do with the optimizer and the record."""
+        """Finish the optimizer and the record."""
 
     def warn(self, optimizer: Any, history: History) -> None:
-        """Warn of what the user should know; two calls below the method that `fit` calls."""
+        """Warn the user; called two frames below the method that `fit` calls."""
 
     def log_proba(self, target: Any, raw: np.ndarray) -> Any:
         """Return logarithms of the class probabilities."""
@@ -249,7 +249,7 @@ def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
                 raise
         else:
             hooks.close()
-    task.target.loss = copy.copy(task.target.loss)  # without what its last forward held
+    task.target.loss = copy.copy(task.target.loss)  # without the data of its last forward
     recipe.finish(task, optimizer, history)
     if not recipe.keeps_state and isinstance(optimizer, Optimizer):
         optimizer.reset()
@@ -261,7 +261,7 @@ def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
 
 
 def _optimizer(task: Task, recipe: Recipe) -> Optimizer | LBFGS:
-    """Return an optimizer, with the state of the one before where it goes on with that."""
+    """Return an optimizer, with the previous state where training is continued."""
     optimizer = recipe.optimizer()
     goes_on = recipe.keeps_state and not task.fresh and isinstance(optimizer, Optimizer)
     if goes_on and type(optimizer) is type(recipe.estimator.optimizer_):
@@ -269,7 +269,7 @@ def _optimizer(task: Task, recipe: Recipe) -> Optimizer | LBFGS:
     return optimizer
 
 
-# What a step costs in Python, in multiply-adds of the time that it takes: about 0.3 ms.
+# The overhead of a step in Python, about 0.3 ms, as multiply-adds that take as long.
 _STEP = 6e6
 
 
@@ -301,7 +301,7 @@ def _validating(task: Task, recipe: Recipe) -> dict[str, Any]:
 
 
 def _written(value: Any) -> str:
-    """Write a parameter so that 5, (5,) and [np.int64(5)] are the same, as they mean the same."""
+    """Write a parameter such that 5, (5,) and [np.int64(5)], which mean the same, look the same."""
     if isinstance(value, list | tuple | range | np.ndarray):
         items = [_written(item) for item in value]
         return items[0] if len(items) == 1 else f"[{', '.join(items)}]"

@@ -16,21 +16,18 @@ from layerkit.sequences import is_collection
 from layerkit.training.batches import MappedRows
 
 
-class PartitionedRows(StreamedRows):
-    """Partitions that were looked at once, each by the worker that has it.
-
-    Parameters
-    ----------
-    workers : layerkit.distributed.workers.Workers
-    given : tuple
-        X, y and sample_weight (or None): Dask collections.
-    estimator : NetworkEstimator
-    validate, classify, fresh
-        As of `StreamedRows`.
+class PlacedRows:
+    """What `layerkit.distributed.workers.Workers` asks of rows of partitions.
 
     Attributes
     ----------
     partitions : layerkit.distributed.partitions.Partitions
+    X : array
+        Some rows, or one.
+    n_rows : int
+        To learn from.
+    mean_weight : float
+        Theirs.
     table : Table or None
         The batches, by numbers of rows.
     chosen : ndarray of int or None
@@ -39,42 +36,13 @@ class PartitionedRows(StreamedRows):
         After how many steps workers average, once that is chosen.
     """
 
-    def __init__(
-        self,
-        workers: Any,
-        given: tuple[Any, Any, Any],
-        estimator: Any,
-        validate: Callable[..., Any],
-        classify: bool,
-        fresh: bool,
-    ) -> None:
-        from layerkit.distributed.partitions import Partitions
-
-        self.workers, self.estimator = workers, estimator
-        self.partitions = Partitions(workers.client, *given)
-        self.weighted = given[2] is not None
-        self.table: Any = None
-        self.chosen: np.ndarray | None = None
-        self.sync_every: int | None = None
-        super().__init__((), partial(validate, estimator), classify, fresh)
-
-    def _looks(self, fresh: bool, classify: bool) -> Iterator[Look]:
-        if not self.partitions.lengths.any():
-            raise ValueError("X has no rows: all its partitions are empty")
-        validate = self.validate
-        X, y = next(row for row in self.partitions.each(_first_row) if row is not None)
-        validate(X, y, reset=fresh)  # the client's estimator learns the names of the columns
-        self.validate = partial(validate.func, _slim(self.estimator))  # type: ignore[attr-defined]
-        found = self.partitions.each(partial(_look, self.validate, classify))
-        return (one for one in found if one is not None)
-
-    def weigh(self, class_weight: Any) -> None:
-        """Settle the weights of classes and rows; rows of weight 0 go."""
-        super().weigh(class_weight)
-        if self.weighted or class_weight is not None:
-            self.partitions.change(partial(_weighted, self._factors, self.tallies[0].labels))
-
-    # ---------------------------------------------------------------- rows and batches
+    partitions: Any
+    X: Any
+    n_rows: int
+    mean_weight = 1.0
+    table: Any = None
+    chosen: np.ndarray | None = None
+    sync_every: int | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -92,7 +60,7 @@ class PartitionedRows(StreamedRows):
 
     @property
     def sample(self) -> Any:
-        """One row."""
+        """Some rows, or one."""
         return self.X
 
     @property
@@ -103,6 +71,50 @@ class PartitionedRows(StreamedRows):
     @state.setter
     def state(self, state: Any) -> None:
         self.table.state, self.sync_every = state["table"], state["sync_every"]
+
+
+class PartitionedRows(PlacedRows, StreamedRows):
+    """Partitions that were looked at once, each by the worker that has it.
+
+    Parameters
+    ----------
+    workers : layerkit.distributed.workers.Workers
+    given : tuple
+        X, y and sample_weight (or None): Dask collections.
+    estimator : NetworkEstimator
+    validate, classify, fresh
+        As of `StreamedRows`.
+    """
+
+    def __init__(
+        self,
+        workers: Any,
+        given: tuple[Any, Any, Any],
+        estimator: Any,
+        validate: Callable[..., Any],
+        classify: bool,
+        fresh: bool,
+    ) -> None:
+        from layerkit.distributed.partitions import Partitions
+
+        self.workers, self.estimator = workers, estimator
+        self.partitions = Partitions(workers.client, *given)
+        self.weighted = given[2] is not None
+        super().__init__((), partial(validate, estimator), classify, fresh)
+
+    def _looks(self, fresh: bool, classify: bool) -> Iterator[Look]:
+        validate = self.validate
+        X, y = first_row(self.partitions)
+        validate(X, y, reset=fresh)  # the client's estimator learns the names of the columns
+        self.validate = partial(validate.func, slim(self.estimator))  # type: ignore[attr-defined]
+        found = self.partitions.each(partial(_look, self.validate, classify))
+        return (one for one in found if one is not None)
+
+    def weigh(self, class_weight: Any) -> None:
+        """Settle the weights of classes and rows; rows of weight 0 go."""
+        super().weigh(class_weight)
+        if self.weighted or class_weight is not None:
+            self.partitions.change(partial(_weighted, self._factors, self.tallies[0].labels))
 
     # ---------------------------------------------------------------- validation
 
@@ -124,7 +136,7 @@ class PartitionedRows(StreamedRows):
 class HeldOutRows(MappedRows):
     """Some rows of partitions, to be evaluated where they lie."""
 
-    def __init__(self, source: PartitionedRows, rows: np.ndarray) -> None:
+    def __init__(self, source: PlacedRows, rows: np.ndarray) -> None:
         self.source, self.partitions, self.rows = source, source.partitions, rows
         self.X, self.shape = None, (len(rows), *source.X.shape[1:])  # type: ignore[assignment]
         self.dtype, self.ndim = source.X.dtype, source.X.ndim
@@ -159,13 +171,21 @@ def check_in_memory(estimator: Any, *given: Any) -> None:
         )
 
 
-def _slim(estimator: Any) -> Any:
+def slim(estimator: Any) -> Any:
     """Return an estimator to check rows with, without what it has learned and its callbacks."""
     slim = copy.copy(estimator)
     kept = {*estimator.get_params(deep=False), "n_features_in_", "feature_names_in_"}
     for name in set(vars(slim)) - kept:
         delattr(slim, name)
     return slim
+
+
+def first_row(partitions: Any) -> tuple[Any, np.ndarray]:
+    """Return a row of X and one of y, of the first partition that has some."""
+    found = [row for row in partitions.each(_first_row) if row is not None]
+    if not found:
+        raise ValueError("X has no rows: all its partitions are empty")
+    return found[0]
 
 
 def _first_row(i: int, part: Any) -> Any:

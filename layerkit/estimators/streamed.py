@@ -82,9 +82,7 @@ class StreamedRows:
         if self.n_batches == 0:
             raise ValueError("X gave no batches")
         if classify:
-            n = max(len(tally.labels) for tally in self.tallies)
-            every = np.column_stack([np.resize(tally.labels, n) for tally in self.tallies])
-            self.y = every[:, 0] if self.y.ndim == 1 else every
+            self.y = every_label(self.tallies, self.y.ndim)
 
     def _looks(self, fresh: bool, classify: bool) -> Iterator[Look]:
         for X, y, weight in self._checked(fresh, classify):
@@ -216,14 +214,26 @@ class Tally:
         self.rows, self.weights = np.bincount(index, rows), np.bincount(index, weights)
 
 
+def every_label(tallies: list[Tally], ndim: int) -> np.ndarray:
+    """Return y, of so many axes, in which every label of every output is."""
+    n = max(len(tally.labels) for tally in tallies)
+    every = np.column_stack([np.resize(tally.labels, n) for tally in tallies])
+    return every[:, 0] if ndim == 1 else every
+
+
+def tallies_of(y: np.ndarray, weight: np.ndarray | None) -> list[Tally]:
+    """Count the labels of every column."""
+    columns = y.reshape(len(y), -1).T
+    tallies = [Tally() for _ in columns]
+    for tally, column in zip(tallies, columns, strict=True):
+        tally.count(column, weight)
+    return tallies
+
+
 Look = tuple[Any, np.ndarray, list[Tally]]
 """One row of X, one of y, and what was counted of each output."""
 
 
 def look(X: Any, y: np.ndarray, weight: np.ndarray | None, classify: bool) -> Look:
     """Count the labels of a batch; of numbers, the rows."""
-    columns = y.reshape(len(y), -1).T if classify else [np.zeros(len(y))]
-    tallies = [Tally() for _ in columns]
-    for tally, column in zip(tallies, columns, strict=True):
-        tally.count(column, weight)
-    return X[:1].copy(), y[:1].copy(), tallies
+    return X[:1].copy(), y[:1].copy(), tallies_of(y if classify else np.zeros(len(y)), weight)

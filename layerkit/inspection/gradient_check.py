@@ -168,7 +168,7 @@ def check_gradients(
     for mode in (False, True) if training is None else (bool(training),):
         evaluate = _Evaluation(network, x, training=mode)
         direction = rng.standard_normal(_repeatable(evaluate, layer).shape)
-        network.flat_grads.fill(np.nan)  # what backward forgets to write must not look like a zero
+        network.flat_grads.fill(np.nan)  # so that a gradient which is not written is noticed
         grad_input = numbers(network.backward(evaluate.like_output(direction)))
         params, grads = network.flat_params, network.flat_grads.copy()
         arrays = {

@@ -1,7 +1,7 @@
-"""How a record comes to its text and its HTML without knowing either.
+"""Text and HTML of records, which know neither.
 
-A renderer registers itself for the class of record that it shows, with ``@as_text.register`` and
-the like; the package of the two imports it.
+A renderer registers itself for a class of records, with ``@as_text.register`` and the like; the
+package of both imports it.
 """
 
 from functools import singledispatch

@@ -14,22 +14,14 @@ from functools import cache
 from itertools import product
 from typing import Any
 
+from layerkit.kernels.parts import n_processors
+
 
 @cache
 def n_threads() -> int:
     """Return how many threads to use: ``OMP_NUM_THREADS``, or the processors that we may use."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return int(wanted) if wanted.isdecimal() and int(wanted) else n_processors()
-
-
-@cache
-def n_processors() -> int:
-    """Return how many processors we may use, which decides into how many parts batches are cut.
-
-    It is the same in the workers of a search, which have fewer threads: so are their results.
-    """
-    ours = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(ours(0)) if ours else os.cpu_count() or 1
 
 
 _taken = threading.Lock()

@@ -253,7 +253,7 @@ class HardTanh(FromOutput):
     """
 
     weight_init = staticmethod(initializers.glorot_uniform)
-    low, high = -1.0, 1.0  # of a pickle that was made before they could be chosen
+    low, high = -1.0, 1.0  # for pickles from before they were parameters
 
     def __init__(self, low: float = -1.0, high: float = 1.0) -> None:
         self.low = low

@@ -18,7 +18,19 @@ from layerkit.sequences import Sequences, numbers
 from layerkit.shapes import Shape
 
 
-class Residual(Layer):
+class Parallel(Layer):
+    """Base of the containers whose layers all read the same input."""
+
+    def name_features(self, names: Sequence[str]) -> None:
+        for _, layer in self.children():
+            layer.name_features(names)
+
+    def adapt(self, x: np.ndarray) -> None:
+        for _, layer in self.children():
+            layer.adapt(x)
+
+
+class Residual(Parallel):
     r"""A block and a way around it, added.
 
     .. math:: y = f(x) + s(x)
@@ -83,10 +95,6 @@ class Residual(Layer):
             )
         return body
 
-    def name_features(self, names: Sequence[str]) -> None:
-        for _, layer in self.children():
-            layer.name_features(names)
-
     def convert_input(self, x: ArrayLike) -> np.ndarray:
         x = self.body.convert_input(x)
         is_added = self.shortcut is None and self.is_built
@@ -102,15 +110,11 @@ class Residual(Layer):
             grad_output if self.shortcut is None else self.shortcut.backward(grad_output)
         )
 
-    def adapt(self, x: np.ndarray) -> None:
-        for _, layer in self.children():
-            layer.adapt(x)
-
     def infer(self, x: np.ndarray) -> np.ndarray:
         return self.body.infer(x) + (x if self.shortcut is None else self.shortcut.infer(x))
 
 
-class Concat(Layer):
+class Concat(Parallel):
     r"""Branches side by side on the same input, joined along one axis.
 
     .. math:: y = [f_1(x), f_2(x), \dots]
@@ -183,10 +187,6 @@ class Concat(Layer):
         self._cuts = np.cumsum([shape[axis] for shape in shapes])
         return (*shapes[0][:axis], int(self._cuts[-1]), *shapes[0][axis + 1 :])
 
-    def name_features(self, names: Sequence[str]) -> None:
-        for layer in self.branches:
-            layer.name_features(names)
-
     def convert_input(self, x: ArrayLike) -> np.ndarray:
         return x if _are_numbers(x) else self.branches[0].convert_input(x)
 
@@ -203,10 +203,6 @@ class Concat(Layer):
         if isinstance(grad_output, Sequences):
             pieces = [grad_output.with_steps(piece) for piece in pieces]
         return reduce(add, [f.backward(g) for f, g in zip(self.branches, pieces, strict=True)])
-
-    def adapt(self, x: np.ndarray) -> None:
-        for layer in self.branches:
-            layer.adapt(x)
 
     def infer(self, x: np.ndarray) -> np.ndarray:
         return _joined([f.infer(x) for f in self.branches], self.axis)
@@ -268,7 +264,7 @@ class Columns(Layer):
 
     @property
     def feature_names(self) -> Sequence[str]:
-        """What `name_features` was told; empty if nothing."""
+        """The names given to `name_features`; empty if there are none."""
         return self._feature_names
 
     def name_features(self, names: Sequence[str]) -> None:
@@ -301,7 +297,7 @@ class Columns(Layer):
 
     @property
     def positions(self) -> list[np.ndarray]:
-        """Columns of each route by their positions, once the layer knows its shapes."""
+        """Positions of the columns of each route, known once the layer has its shapes."""
         return self._positions
 
     def _resolve(self, columns: Any, n_features: int) -> np.ndarray:
@@ -318,7 +314,7 @@ class Columns(Layer):
         return positions
 
     def _without_names(self, columns: Any) -> Any:
-        """Turn names of columns into positions; leave all else as it is."""
+        """Replace names of columns by positions."""
         wanted = [columns] if isinstance(columns, str) else columns
         wanted = wanted.tolist() if hasattr(wanted, "tolist") else wanted  # an Index, a Series
         wanted = list(wanted) if isinstance(wanted, tuple) else wanted
@@ -384,5 +380,5 @@ def _ends(labels: slice) -> tuple[Any, Any]:
 
 
 def _are_numbers(x: Any) -> TypeGuard[np.ndarray]:
-    """Whether every branch may convert them itself: whole numbers above 2^24 are no float32."""
+    """Whether every branch may convert x itself, as float32 cannot hold integers above 2^24."""
     return isinstance(x, np.ndarray) and x.dtype.kind in "iuf"

@@ -167,13 +167,13 @@ class Sequential(Layer):
 
 
 def check_list(name: str, given: Any, of: str = "layers") -> None:
-    """Refuse what is no list in the parameter ``name``, which must be one of ``of``."""
+    """Raise unless the parameter ``name`` is a list of ``of``."""
     if not np.iterable(given) or isinstance(given, str | dict | Iterator):
         raise TypeError(f"{name} must be a list of {of}, got {given!r}{if_class(given)}")
 
 
 def check_layers(owner: Layer | None = None, /, **layers: Any) -> None:
-    """Refuse what is not a layer, by the name of the argument and of the class that has it."""
+    """Raise unless all are layers, naming the argument and its class."""
     of = "" if owner is None else f"{type(owner).__name__}: "
     for name, layer in layers.items():
         if not isinstance(layer, Layer):
@@ -225,6 +225,6 @@ def _named(layers: Sequence[Any]) -> list[tuple[str, Layer]]:
 
 
 def snake_case(name: str) -> str:
-    """Turn the name of a class into that of a layer: ``BatchNorm`` into ``batch_norm``."""
+    """Turn a class name into a layer name: ``BatchNorm`` into ``batch_norm``."""
     words = r"(?<=[a-z])(?=[A-Z][a-z]|[A-Z]{3,}$)|(?<=[A-Z])(?=[A-Z][a-z]{2})"
     return re.sub(words, "_", name).lower()

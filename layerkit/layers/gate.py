@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.layer import Layer
+from layerkit.layers.branches import Parallel
 from layerkit.layers.containers import check_layers
 from layerkit.shapes import Shape
 
 
-class Gate(Layer):
+class Gate(Parallel):
     r"""A block and a gate on the same input, multiplied.
 
     .. math:: y = f(x) \odot g(x)
@@ -81,10 +80,6 @@ class Gate(Layer):
                 "number for each channel"
             )
         return shape
-
-    def name_features(self, names: Sequence[str]) -> None:
-        for _, layer in self.children():
-            layer.name_features(names)
 
     def convert_input(self, x: ArrayLike) -> np.ndarray:
         x = self.gate.convert_input(x)

@@ -195,7 +195,7 @@ class Mish(SelfGated):
     gated = staticmethod(mish)
 
     def gate(self, x: np.ndarray) -> np.ndarray:
-        e = np.exp(x.clip(-np.inf, 20))  # beyond 20 the gate is 1 to the last bit
+        e = np.exp(x.clip(-np.inf, 20))  # beyond 20 the gate rounds to 1
         n = e * (e + 2)
         return n / (n + 2)
 

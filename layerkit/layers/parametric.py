@@ -66,7 +66,7 @@ class ParametricActivation(Layer):
 
     @property
     def weight_init(self) -> initializers.Initializer | None:  # type: ignore[override]
-        """What a layer right before it should start from."""
+        """Initializer for a layer right before it."""
         return self.activation.weight_init
 
     def setup(self, input_shape: Shape) -> Shape:

@@ -165,7 +165,7 @@ def _reach(x: np.ndarray) -> int:
 
 
 def _plus_place(x: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Add to every step the row of a table that is its place's."""
+    """Add to every step the row of the table at its position."""
     if isinstance(x, Sequences):
         return x.with_steps(x.steps + table[x.places])  # type: ignore[return-value]
     return x + table[: x.shape[1]]

@@ -259,7 +259,7 @@ class UpSample2D(Layer):
     [[7.0, 7.25, 7.75, 8.0]]
     """
 
-    interpolation = "nearest"  # of a pickle that was made before it could be chosen
+    interpolation = "nearest"  # for pickles from before it was a parameter
 
     def __init__(self, size: int | Pair, *, interpolation: str = "nearest") -> None:
         self.size = size

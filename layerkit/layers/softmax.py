@@ -21,7 +21,7 @@ class _AlongAxis(Layer):
 
     @property
     def stepwise(self) -> bool:  # type: ignore[override]
-        """Whether no other step has a part in the result: not where the axis is that of time."""
+        """Whether each step is computed by itself: not if the axis is that of time."""
         return self.axis == -1
 
     def setup(self, input_shape: Shape) -> Shape:

@@ -17,7 +17,8 @@ from layerkit.kernels import (
     softmax,
     softplus,
 )
-from layerkit.losses.loss import Loss, Tabled, are_numbers, as_floats
+from layerkit.losses.loss import Loss, as_floats
+from layerkit.losses.tabled import Tabled, are_numbers
 from layerkit.parameters import in_range, is_fraction
 
 
@@ -88,8 +89,6 @@ class BinaryCrossEntropy(Loss):
     def fused(
         self, y_pred: Any, y_true: Any, sample_weight: Any, normalizer: float | None
     ) -> tuple[float, np.ndarray] | None:
-        if type(self) is not BinaryCrossEntropy:
-            return None  # a subclass may have changed the formulas
         predictions, scale = self._checked(y_pred, sample_weight, normalizer)
         targets, w = np.asarray(y_true), np.asarray(self._factor)
         if targets.shape != predictions.shape or targets.dtype.kind not in "fiub" or w.ndim:
@@ -102,8 +101,7 @@ class BinaryCrossEntropy(Loss):
 
     def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
         w = np.asarray(self._factor)
-        known = type(self) is BinaryCrossEntropy and w.ndim == 0
-        if not known or not are_numbers(y_true, n_outputs, dtype):
+        if w.ndim or not are_numbers(y_true, n_outputs, dtype):
             return None
         self.check_params()
         if not ((y_true >= 0) & (y_true <= 1)).all():
@@ -137,7 +135,7 @@ class Categorical(Loss):
     scores = "logits"
 
     def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-        """Rows of probabilities, whichever form the targets came in."""
+        """Return rows of probabilities for either form of targets."""
         *positions, k = y_pred.shape
         if not positions or k < 2:
             raise ValueError(
@@ -166,7 +164,7 @@ class Categorical(Loss):
 
 
 def cross_entropy(targets: np.ndarray, log_p: np.ndarray) -> np.ndarray:
-    """-Σ_k t_k log p_k, to which an impossible class that is no target (0 · -inf) adds nothing."""
+    """-Σ_k t_k log p_k, where 0 · -inf (an impossible class that is not the target) is 0."""
     counts = (targets != 0) | (log_p != -np.inf)
     return -np.multiply(targets, log_p, where=counts, out=np.zeros_like(log_p)).sum(axis=-1)
 
@@ -218,8 +216,8 @@ class CategoricalCrossEntropy(Categorical):
         self, y_pred: Any, y_true: Any, sample_weight: Any, normalizer: float | None
     ) -> tuple[float, np.ndarray] | None:
         labels = np.asarray(y_true)
-        if type(self) is not CategoricalCrossEntropy or labels.dtype.kind not in "iub":
-            return None  # a subclass may have changed the formulas
+        if labels.dtype.kind not in "iub":
+            return None
         predictions, scale = self._checked(y_pred, sample_weight, normalizer)
         if predictions.ndim != 2 or labels.shape != scale.shape or predictions.shape[1] < 2:
             return None
@@ -227,14 +225,13 @@ class CategoricalCrossEntropy(Categorical):
         return cross_entropy_of_labels(predictions, labels, scale, float(self.label_smoothing))
 
     def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
-        if type(self) is not CategoricalCrossEntropy or n_outputs < 2:
-            return None
-        if y_true.ndim != 1 or y_true.dtype.kind not in "iub":
+        if n_outputs < 2 or y_true.ndim != 1 or y_true.dtype.kind not in "iub":
             return None
         self.check_params()
         if not ((y_true >= 0) & (y_true < n_outputs)).all():
             return None
-        return Tabled.of_labels(CROSS_ENTROPY, y_true, dtype, float(self.label_smoothing))
+        numbers, no_targets = (float(self.label_smoothing), 0.0), np.empty((0, 0), dtype)
+        return Tabled(CROSS_ENTROPY, numbers, y_true.astype(np.int64), no_targets)
 
     def value(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         return cross_entropy(y_true, log_softmax(y_pred))

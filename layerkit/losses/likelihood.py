@@ -12,7 +12,7 @@ from layerkit.parameters import is_number
 class LogMean(Loss):
     """Base of losses whose ``y_pred`` is the logarithm of a positive mean.
 
-    The power of the mean that is the variance, `Tweedie`'s ``power``, says which targets there are.
+    The variance is a power of the mean (`Tweedie`'s ``power``), which decides the valid targets.
     """
 
     _variance_power: float

@@ -4,43 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isfinite
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from layerkit.losses.tabled import Tabled
 from layerkit.parameters import Parameterized
 from layerkit.sequences import Sequences, step_values
 
-# Overflow shows in the value of the loss, inf or nan, at which training looks.
+# Overflow makes the loss inf or nan, which training checks.
 _let_nonfinite_pass = np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")
-
-
-class Tabled(NamedTuple):
-    """A loss as `layerkit.kernels.epoch_program` knows it, with all targets of a training run."""
-
-    code: int
-    numbers: tuple[float, float]
-    labels: np.ndarray
-    targets: np.ndarray
-    alpha: float | None = None  # of a penalty alpha / (2 normalizer) ||W||², added to the loss
-
-    @classmethod
-    def of_labels(cls, code: int, labels: np.ndarray, dtype: Any, number: float) -> Tabled:
-        """Return a loss of classes."""
-        return cls(code, (number, 0.0), labels.astype(np.int64), np.empty((0, 0), dtype))
-
-    @classmethod
-    def of_numbers(
-        cls, code: int, targets: np.ndarray, dtype: Any, *numbers: float
-    ) -> Tabled | None:
-        """Return a loss of outputs, each with its target; None where one is not finite."""
-        first, second = (*numbers, 0.0, 0.0)[:2]
-        with np.errstate(over="ignore"):
-            targets = np.require(targets.astype(dtype, copy=False), requirements=["C", "W"])
-        if not np.isfinite(targets).all():
-            return None
-        return cls(code, (first, second), np.empty(0, np.int64), targets)
 
 
 class Loss(Parameterized):
@@ -108,9 +82,18 @@ class Loss(Parameterized):
     # (the largest, or the sign, decides), or None if the loss is not for classification.
     scores: ClassVar[str | None] = None
 
+    # Whether `fused` and `tabled` also serve subclasses, which may have other formulas.
+    subclasses_share_kernels: ClassVar[bool] = False
+
     _pass: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
     _gradient: np.ndarray | None = None
     _rows: Sequences | None = None  # predictions of the last forward, if these were sequences
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not cls.subclasses_share_kernels:
+            for name in {"fused", "tabled"} - vars(cls).keys():
+                setattr(cls, name, vars(Loss)[name])
 
     # ---------------------------------------------------------------- what a loss defines
 
@@ -281,7 +264,7 @@ class Loss(Parameterized):
             negative or not finite, all weights are zero and no ``normalizer`` is given, or a
             hyper-parameter is invalid.
         """
-        self._pass = self._gradient = None  # if this forward fails, no backward may follow
+        self._pass = self._gradient = None  # if this forward fails, backward must too
         self._rows = y_pred if isinstance(y_pred, Sequences) else None
         if self._rows is not None:
             y_pred, y_true, sample_weight = self.by_step(self._rows, y_true, sample_weight)
@@ -371,9 +354,8 @@ class Loss(Parameterized):
                 f"got shape {values.shape}"
             )
         n_outputs = values.size // n_samples
-        # Three times as fast as mean.
         per_sample = np.add.reduce(values.reshape(n_samples, -1), axis=1, dtype=np.float64)
-        per_sample /= n_outputs
+        per_sample /= n_outputs  # three times as fast as mean
         if not all_count:
             per_sample[scale == 0] = 0  # even where it overflowed
         loss = float(scale @ per_sample)
@@ -459,13 +441,6 @@ class Loss(Parameterized):
     def __getstate__(self) -> dict[str, Any]:
         passing = ("_pass", "_gradient", "_rows")
         return {name: value for name, value in vars(self).items() if name not in passing}
-
-
-def are_numbers(y_true: np.ndarray, n_outputs: int, dtype: Any) -> bool:
-    """Whether every sample has one target for each output, all finite in the given dtype."""
-    fits = y_true.ndim == 2 and y_true.shape[1] == n_outputs and y_true.dtype.kind in "fiub"
-    with np.errstate(over="ignore"):
-        return fits and bool(np.isfinite(y_true.astype(dtype, copy=False)).all())
 
 
 def as_floats(y_pred: ArrayLike) -> np.ndarray:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from layerkit.kernels import ABSOLUTE_ERROR, HUBER, SQUARED_ERROR
-from layerkit.losses.loss import Loss, Tabled, are_numbers
+from layerkit.losses.loss import Loss
+from layerkit.losses.tabled import Tabled, are_numbers
 from layerkit.parameters import is_positive
 
 
@@ -32,7 +33,7 @@ class MeanSquaredError(Loss):
     """
 
     def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
-        if type(self) is not MeanSquaredError or not are_numbers(y_true, n_outputs, dtype):
+        if not are_numbers(y_true, n_outputs, dtype):
             return None
         return Tabled.of_numbers(SQUARED_ERROR, y_true, dtype, 1 / n_outputs)
 
@@ -65,7 +66,7 @@ class MeanAbsoluteError(Loss):
     """
 
     def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
-        if type(self) is not MeanAbsoluteError or not are_numbers(y_true, n_outputs, dtype):
+        if not are_numbers(y_true, n_outputs, dtype):
             return None
         return Tabled.of_numbers(ABSOLUTE_ERROR, y_true, dtype)
 
@@ -117,7 +118,7 @@ class Huber(Loss):
         self.check(is_positive(self.delta), "delta", "a positive number")
 
     def tabled(self, y_true: np.ndarray, n_outputs: int, dtype: Any) -> Tabled | None:
-        if type(self) is not Huber or not are_numbers(y_true, n_outputs, dtype):
+        if not are_numbers(y_true, n_outputs, dtype):
             return None
         self.check_params()
         return Tabled.of_numbers(HUBER, y_true, dtype, float(self.delta))

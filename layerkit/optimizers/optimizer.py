@@ -3,13 +3,20 @@
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from operator import attrgetter, is_
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from layerkit.kernels import backend, plus_decay, shrink
 from layerkit.optimizers.clipping import clipped
-from layerkit.optimizers.pieces import Cut, check_state, check_vectors, cut, read_only, single_slot
+from layerkit.optimizers.pieces import (
+    Prepared,
+    check_state,
+    check_vectors,
+    cut,
+    read_only,
+    single_slot,
+)
 from layerkit.parameters import Parameterized, in_range, is_positive
 from layerkit.schedules import Schedule
 from layerkit.shapes import Slot
@@ -20,23 +27,6 @@ CHUNK = 32_768
 Rate = float | Callable[[int], float]
 Vector = np.ndarray  # float32 or float64, of one axis
 _NO_SETTINGS = {"state", "rate", "memory", "steps_done"}  # properties
-
-
-class Prepared(NamedTuple):
-    """What a step goes through, and what it was found for, since finding it costs time."""
-
-    settings_of: Callable[[Any], tuple[Any, ...]]
-    settings: tuple[Any, ...]  # hyper-parameters, which were valid
-    params: np.ndarray
-    grads: np.ndarray
-    kind: tuple[Any, ...]
-    layout: Sequence[Slot] | None  # a copy: the caller's entries may change
-    chunk: int
-    state: dict[str, Any]
-    cut: Cut
-    scratch: np.ndarray  # for the gradient of a piece with its weight decay
-    matrix: np.ndarray  # all memory: a row for each vector
-    rule: int | None  # of `layerkit.kernels.epoch_program`, which knows it all, or not
 
 
 class Optimizer(Parameterized):
@@ -115,7 +105,7 @@ class Optimizer(Parameterized):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         owner = next(base for base in cls.__mro__ if "update" in vars(base))
-        cls.update_decays = vars(owner).get("update_decays", False)  # whoever states the rule says
+        cls.update_decays = vars(owner).get("update_decays", False)  # said beside `update`
         cls.coefficients = vars(owner).get("coefficients", Optimizer.coefficients)  # type: ignore[method-assign]
 
     def __init__(
@@ -219,7 +209,7 @@ class Optimizer(Parameterized):
         if self.clip_value is not None or self.clip_norm is not None:
             grads = clipped(self, flat_grads, found.cut.spans)
         if found is not self._pieces:
-            self._pieces, self._state = found, found.state  # from here on nothing is refused
+            self._pieces, self._state = found, found.state  # all checks have passed
 
         ages = found.state["ages"]
         if decay and self.decoupled and not self.update_decays:
@@ -329,7 +319,7 @@ class Optimizer(Parameterized):
         return 0 if self._state is None else self._state["t"]
 
     def _now(self, value: Rate, steps: int = 0) -> float:
-        """Return a number, or what a schedule says for the next step, or for one after it."""
+        """Return a number, or the value of a schedule at the next step or ``steps`` after it."""
         if not callable(value):
             return float(value)
         t = self.steps_done + steps
@@ -385,8 +375,8 @@ class Optimizer(Parameterized):
     def _prepared(
         self, params: np.ndarray, grads: np.ndarray, layout: Sequence[Slot] | None
     ) -> Prepared:
-        """Return the pieces of a step, those of the step before where they still hold."""
-        # Compiled rules have no temporaries, and are cut up among the processors.
+        """Return the pieces of a step: those of the step before if they are still valid."""
+        # Compiled rules have no temporaries, and split the pieces among the processors.
         chunk = CHUNK * 128 if backend() == "numba" else CHUNK
         found = self._pieces
         if (
@@ -408,7 +398,7 @@ class Optimizer(Parameterized):
         return found._replace(settings=settings, rule=rule)
 
     def _kind(self) -> tuple[Any, ...]:
-        """What of the settings decides about the pieces."""
+        """Return the settings on which the pieces depend."""
         decays = callable(self.weight_decay) or self.weight_decay > 0
         return self.memory, decays, self.decoupled, self.update_decays
 
@@ -437,14 +427,14 @@ class Optimizer(Parameterized):
         return Prepared(*made_for, state, of_vector, scratch, matrix, rule)
 
     def _settings(self) -> list[str]:
-        """Names of what the user may have set; also those that only the class has a value for."""
+        """Return the names of all settings, also those that only have a value on the class."""
         kinds = [kind for kind in type(self).__mro__ if issubclass(kind, Optimizer)]
         on_class = {n for kind in kinds for n, v in vars(kind).items() if not callable(v)}
         own = {"decoupled", *vars(self), *self._defaults(), *on_class} - _NO_SETTINGS
         return sorted(n for n in own if not n.startswith("_") and hasattr(self, n))
 
     def _state_for(self, params: np.ndarray, n_slots: int) -> dict[str, Any]:
-        """The state, new before the first step, else checked to belong to this vector."""
+        """Return the state: new before the first step, otherwise checked against this vector."""
         state: dict[str, Any] = self._state or {"t": 0, "ages": [0] * n_slots}
         check_state(self, state, params, n_slots)
         for name in self.memory:

@@ -1,6 +1,6 @@
-"""What a step goes through: the trainable parameters, cut into pieces that a rule takes whole."""
+"""The trainable parameters, cut into the pieces to which an update rule is applied."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class Piece(NamedTuple):
-    """Neighbouring trainable parameters of one kind, and what belongs to them."""
+    """Neighbouring trainable parameters with the same settings, their gradient and memory."""
 
     here: slice
     params: np.ndarray
@@ -25,12 +25,29 @@ class Piece(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """What of a vector is trainable."""
+    """The trainable parts of a vector."""
 
     trainable: list[int]  # slots
     spans: list[Span]  # of these
     decaying: list[tuple[Span, float, float]]  # with their factors on rate and decay
     pieces: list[Piece]
+
+
+class Prepared(NamedTuple):
+    """The pieces of a step, kept for the next step, and what they depend on."""
+
+    settings_of: Callable[[Any], tuple[Any, ...]]
+    settings: tuple[Any, ...]  # hyper-parameters, which were validated
+    params: np.ndarray
+    grads: np.ndarray
+    kind: tuple[Any, ...]
+    layout: Sequence[Slot] | None  # a copy: the caller's entries may change
+    chunk: int
+    state: dict[str, Any]
+    cut: Cut
+    scratch: np.ndarray  # for the gradient of a piece with its weight decay
+    matrix: np.ndarray  # all memory: a row for each vector
+    rule: int | None  # of `layerkit.kernels.epoch_program`; None if it does not know the settings
 
 
 def cut(
@@ -44,7 +61,7 @@ def cut(
 ) -> Cut:
     """Cut what is trainable into pieces of one age, rate and decay, no longer than ``chunk``.
 
-    What decays is a piece ``apart`` from what does not, where the rule applies the decay itself.
+    Where the rule applies the decay itself, ``apart``, what decays is a piece of its own.
     """
     trainable = [i for i, slot in enumerate(slots) if slot.trainable]
     # what does not decay may share a piece with what does, where spans tell them apart

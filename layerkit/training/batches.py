@@ -26,7 +26,7 @@ FEW_ROWS = 64  # each may bring in up to a megabyte of neighbours
 
 
 class Table:
-    """Base of rows in memory that come in batches.
+    """Base class of tables whose rows come in batches.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class ArrayBatches(Table):
         self.bounds = list(zip(starts, [*starts[1:], n_rows], strict=True))
 
     def shape_targets(self, loss: Any, network: Layer) -> None:
-        """Let y have the shape that the network's outputs have, where it is a vector."""
+        """Give y, where it is a vector, the shape of the network's outputs."""
         self.y = as_targets(self.y, loss, network)
 
     @property
@@ -109,12 +109,12 @@ class ArrayBatches(Table):
 
     @property
     def sample(self) -> Any:
-        """Some ten thousand rows, evenly spaced."""
+        """About ten thousand rows, evenly spaced."""
         return take(self.X, slice(None, None, max(self.X.shape[0] // 10_000, 1)))
 
     @property
     def looks_finite(self) -> bool:
-        """Whether the sum of X is finite, which tells at once; a memory map is not read for it."""
+        """Whether the sum of X is finite, a quick check; memory maps are not read for it."""
         X = self.X
         if isinstance(X, MappedRows) or mapping_of(X) is not None:
             return True
@@ -142,12 +142,12 @@ class ArrayBatches(Table):
 
     @property
     def fingerprint(self) -> str:
-        """Tells these data from others: a digest of y and of some rows of X."""
+        """A digest of y and of some rows of X, by which a checkpoint recognises the data."""
         return fingerprint(self.X, self.y)
 
     @property
     def state(self) -> dict[str, Any]:
-        """Where the stream of orders stands, for a checkpoint; settable."""
+        """State of the generator that draws the orders, for a checkpoint; settable."""
         return {} if self.rng is None else {"rng": self.rng.bit_generator.state}
 
     @state.setter
@@ -156,7 +156,7 @@ class ArrayBatches(Table):
             self.rng.bit_generator.state = state["rng"]
 
     def check_order(self, stateful: str) -> None:
-        """Refuse batches that a layer cannot go on from, one after the other."""
+        """Refuse batches between which a stateful layer cannot carry its state."""
         sizes = {stop - start for start, stop in self.bounds}
         if self.rng is not None:
             reason = "shuffled rows do not go on from one another; use shuffle=False"
@@ -188,7 +188,6 @@ class StreamedBatches:
         self._targets_for: tuple[Any, Layer] | None = None
 
     def shape_targets(self, loss: Any, network: Layer) -> None:
-        """Let y have the shape that the network's outputs have, where it is a vector."""
         self._targets_for = loss, network
 
     @property
@@ -198,7 +197,6 @@ class StreamedBatches:
 
     @property
     def dtype(self) -> np.dtype:
-        """What a network for these data computes in: float64 for float64, else float32."""
         return np.dtype(np.float64 if self._first().dtype == np.float64 else np.float32)
 
     @property
@@ -239,7 +237,7 @@ class StreamedBatches:
             )
 
     def check_order(self, stateful: str) -> None:
-        """Take them as they come: their order is the user's."""
+        """Accept them: their order is the user's."""
 
     @property
     def table(self) -> Table | None:
@@ -253,7 +251,7 @@ class StreamedBatches:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the batches themselves remember from epoch to epoch, if anything; settable."""
+        """State of the batches themselves, if they have one; settable."""
         state = getattr(self.batches, "state", None)
         return state if isinstance(state, dict) else {}
 
@@ -263,12 +261,12 @@ class StreamedBatches:
             self.batches.state = state  # type: ignore[attr-defined]
 
     def everything(self) -> Batch:
-        """Refuse: a stream has no end to wait for."""
+        """Refuse: a stream cannot be held in memory."""
         raise ValueError("LBFGS needs all rows at once: pass data as (X, y), not as batches")
 
 
 def check_targets(y: Any) -> None:
-    """Refuse what a loss would misread: dates and spans of time, which are integers, and complex.
+    """Refuse targets that a cast would misread: dates, time spans and complex numbers.
 
     Parameters
     ----------
@@ -296,7 +294,7 @@ def check_targets(y: Any) -> None:
 
 
 def _check_numbers(y: Any) -> None:
-    """Refuse targets that are no numbers, though a cast might make some of them: "1", a Period."""
+    """Refuse targets that are not numbers, even if a cast would accept them: "1", a Period."""
     if y.dtype.kind in "biufcmM":
         return
     odd = [value for value in numbers(y).flat if not isinstance(value, _NUMBERS)]
@@ -309,7 +307,7 @@ def _check_numbers(y: Any) -> None:
 
 
 def as_targets(y: np.ndarray, loss: Any, network: Layer) -> np.ndarray:
-    """Give a vector of targets the axis that a network with one output has."""
+    """Give a vector of targets the second axis of a network with one output."""
     single = network.output_shape == (1,) and y.ndim == 1 and isinstance(loss, Loss)
     labels = isinstance(loss, Categorical) and not isinstance(loss, Focal)
     return y[:, np.newaxis] if single and not labels else y
@@ -318,7 +316,7 @@ def as_targets(y: np.ndarray, loss: Any, network: Layer) -> np.ndarray:
 def as_batches(
     data: Any, batch_size: int, rng: np.random.Generator | None = None
 ) -> ArrayBatches | StreamedBatches:
-    """Tell arrays from a stream of batches."""
+    """Return batches of arrays, or of a stream of batches."""
     if isinstance(data, tuple) and len(data) in (2, 3) and not isinstance(data[0], tuple):
         X, y, sample_weight = (*data, None)[:3]
         return ArrayBatches(X, y, sample_weight, batch_size, rng)
@@ -332,7 +330,7 @@ def as_batches(
 
 
 def fingerprint(X: Any, y: np.ndarray) -> str:
-    """Digest of y and of 64 rows of X, which is not read as a whole."""
+    """Return a digest of y and of 64 rows of X, which is not read as a whole."""
     sample = X[np.linspace(0, X.shape[0] - 1, 64).astype(int)]
     digest = hashlib.sha256(repr((X.shape, X.dtype, y.shape, y.dtype)).encode())
     for array in (numbers(y), sample.data if hasattr(sample, "tocsr") else numbers(sample)):
@@ -369,17 +367,15 @@ def _checked(X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any, Any]:
     n_rows = X.shape[0]
     if y.ndim == 0 or len(y) != n_rows:
         raise ValueError(f"y must have one row for each of the {n_rows} rows of X, got {y.shape}")
-    if sample_weight is None:
-        return X, y, None
     weight: Any = None if of_steps is None else step_values(X, sample_weight, "sample_weight")
-    if weight is None:
+    if weight is None and sample_weight is not None:
         weight = np.asarray(sample_weight, dtype=np.float64)
-    if weight.shape != (n_rows,) and not isinstance(weight, Sequences):
-        raise ValueError(
-            f"sample_weight must have one weight for each of the {n_rows} rows of X, "
-            f"got {weight.shape}"
-        )
-    if not np.isfinite(numbers(weight)).all() or (numbers(weight) < 0).any():
+        if weight.shape != (n_rows,):
+            raise ValueError(
+                f"sample_weight must have one weight for each of the {n_rows} rows of X, "
+                f"got {weight.shape}"
+            )
+    if weight is not None and not ((numbers(weight) >= 0) & np.isfinite(numbers(weight))).all():
         raise ValueError("sample_weight must be finite and not negative")
     return X, y, weight
 
@@ -414,7 +410,7 @@ class MappedRows:
 
 
 def mapping_of(X: Any) -> mmap.mmap | None:
-    """The memory map that X is a view of, if it is one that its file alone can fill again."""
+    """Return the memory map that X is a view of, or None if it has changes only in memory."""
     X = X.X if isinstance(X, MappedRows) else X
     while isinstance(X, np.ndarray):
         if isinstance(X, np.memmap) and X.mode == "c":  # changes to it are in memory only
@@ -439,13 +435,13 @@ def take(X: Any, rows: Any) -> Any:
 
 
 def release(mapping: mmap.mmap | None) -> None:
-    """Tell the system that the pages read so far need not stay in this process."""
+    """Tell the system that the pages read so far are no longer needed."""
     if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def chunks(X: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield X in pieces that fit into memory, letting go of each."""
+    """Yield X in pieces that fit into memory, and release each."""
     mapping = mapping_of(X)
     rows = max(1, CHUNK // max(1, int(np.prod(X.shape[1:]))))
     for start in range(0, len(X), rows):

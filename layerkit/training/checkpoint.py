@@ -1,4 +1,4 @@
-"""Checkpoints: a training run on the disk, from which it goes on as if nothing had happened."""
+"""Checkpoints: the state of a training run in a file, from which it can be resumed exactly."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class Checkpoint:
         return tree
 
     def _fingerprint(self, run: Run, batches: Batches) -> dict[str, Any]:
-        """What must be the same for a run to go on."""
+        """What must be the same for a run to be resumed."""
         network = run.state.network
         return {
             "network": [[slot.path, list(slot.shape)] for slot in network.layout],
@@ -212,7 +212,7 @@ class Checkpoint:
             self._put_back(tree, run, batches)
         except ModelFileError:
             raise
-        except Exception as error:  # a file of ours lacks nothing, a forged one may
+        except Exception as error:  # only a forged file lacks something
             raise ModelFileError(f"{self.path}: {type(error).__name__}: {error}") from error
 
     def _check(self, tree: Any, run: Run, batches: Batches) -> None:
@@ -235,7 +235,7 @@ class Checkpoint:
         for (_, layer), stream in zip(network.walk(), own(tree["streams"]), strict=True):
             layer.rng.bit_generator.state = stream
         given = tree["settings"]["given"]
-        if given == self._settings:  # else they were changed on purpose
+        if given == self._settings:  # otherwise they were changed on purpose
             _set_settings(run, tree["settings"]["now"])
             run.plan = plan(network)  # other layers may be frozen now
         state.optimizer.state = tree["optimizer"]

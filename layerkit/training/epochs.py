@@ -14,7 +14,8 @@ import numpy as np
 from layerkit import kernels
 from layerkit.fused.epochs import Table, describe, tabulate
 from layerkit.layers import BatchNorm
-from layerkit.losses.loss import Loss, Tabled
+from layerkit.losses.loss import Loss
+from layerkit.losses.tabled import Tabled
 from layerkit.training.batches import mapping_of, take
 from layerkit.training.run import Batches, Run, first_nonfinite, put_back
 

@@ -50,7 +50,7 @@ class History:
         return np.array([row.get(column, np.nan) for row in self.rows])
 
     def __iter__(self) -> Iterator[dict[str, float]]:
-        return iter(self.rows)  # which `pandas.DataFrame(history)` makes a table of
+        return iter(self.rows)  # so that `pandas.DataFrame(history)` works
 
     def then(self, later: History) -> History:
         """Join two records.

@@ -37,7 +37,7 @@ from layerkit.training.run import (
     warn_of_double_link,
 )
 
-_WORTH_A_PROGRAM = 3  # steps; to prepare whole epochs takes longer than they save in fewer
+_WORTH_A_PROGRAM = 3  # steps; with fewer, preparing whole epochs costs more than it saves
 _SHOWN = ("loss", "validation_loss", "validation_score")
 
 
@@ -200,12 +200,13 @@ def train(
         ("shuffle", shuffle, is_flag(shuffle), "True or False"),
         ("resume", resume, is_flag(resume), "True or False"),
     )
+    whole = isinstance(optimizer, LBFGS)  # a step takes all data
     _check_object("loss", loss, ("forward", "backward"), "a loss, such as MeanSquaredError()")
-    method = "minimize" if isinstance(optimizer, LBFGS) else "step"
+    method = "minimize" if whole else "step"
     _check_object("optimizer", optimizer, (method,), "an optimizer, such as Adam()")
     if resume or checkpoint is not None:
         checkpoint = as_checkpoint(checkpoint, resume)
-    if checkpoint is not None and isinstance(optimizer, LBFGS):
+    if checkpoint is not None and whole:
         raise ValueError("checkpoint needs an optimizer that steps in batches, not LBFGS")
     monitor = _choose_monitor(monitor, validation_data is not None, score is not None)
     ranks = communicator
@@ -215,11 +216,8 @@ def train(
     init_seed, shuffle_seed, noise_seed = (ranks.same(seed) if ranks else seed).spawn(3)
     rng = np.random.default_rng(shuffle_seed) if shuffle else None
     batches = (ranks.batches if ranks else as_batches)(data, batch_size, rng)
-    for _, layer in network.walk():
-        if layer.stateful:
-            batches.check_order(layer.where)
     validation = None if validation_data is None else as_batches(validation_data, 1024)
-    check = partial(_check_rows, network, batches, validation)
+    check = partial(_check_data, network, batches, validation)
     ranks.agree(check) if ranks else check()
     reseeds = random_state is not None
     _make_ready(network, batches, init_seed, noise_seed, reseeds, ranks)
@@ -233,11 +231,17 @@ def train(
     run = Run(state, score, monitor, patience, tol, callbacks, ranks)
     if checkpoint is not None:
         checkpoint.begin(run, batches, resume)
-    run.bind_schedules(1 if isinstance(optimizer, LBFGS) else len(batches))
-    bar = None
+    run.bind_schedules(1 if whole else len(batches))
     if verbose and (ranks is None or ranks.first):
-        bar = run.bar = Progress(state, len(batches))
-        run.observe(bar)
+        run.bar = Progress(state, len(batches))
+        run.observe(run.bar)
+    _learn_until_the_end(run, batches, checkpoint)
+    return state.history
+
+
+def _learn_until_the_end(run: Run, batches: Batches, checkpoint: Checkpoint | None) -> None:
+    """Go through all epochs; restore the best weights and clean up, however they end."""
+    state, network, ranks = run.state, run.state.network, run.ranks
     network.needs_input_grad = False
     try:
         with threads_for(network), ranks.listening() if ranks else nullcontext():
@@ -249,7 +253,7 @@ def train(
         raise
     except FloatingPointError as error:
         run.back_to_good_weights(error)
-    except (TypeError, ValueError):  # rows that network or loss refuse
+    except (TypeError, ValueError):  # rows refused by the network or the loss
         put_back(network, run.good)
         raise
     finally:
@@ -257,14 +261,19 @@ def train(
         network.needs_input_grad = True
         network.clear_cache()
         network.reset_state()
-        if bar is not None:
-            bar.close()
+        if run.bar is not None:
+            run.bar.close()
         run.end()
-    return state.history
 
 
-def _check_rows(network: Layer, batches: Any, validation: Any) -> None:
-    """Refuse rows in memory that are not finite; others are seen when they come."""
+def _check_data(network: Layer, batches: Any, validation: Any) -> None:
+    """Refuse an order that stateful layers cannot follow, and rows in memory that are not finite.
+
+    Streamed rows are checked when they come.
+    """
+    for _, layer in network.walk():
+        if layer.stateful:
+            batches.check_order(layer.where)
     for rows, name in ((batches, "X"), (validation, "X of validation_data")):
         if isinstance(rows, ArrayBatches) and not rows.looks_finite:
             refuse_nonfinite(network, rows.X, name)
@@ -351,7 +360,7 @@ def _minimize(run: Run, batches: Batches) -> None:
 
     def loss_and_grads(flat_params: np.ndarray) -> tuple[float, np.ndarray]:
         network.flat_params[...] = flat_params
-        network.reseed(noise)  # the same noise each time: a line search needs one function
+        network.reseed(noise)  # the same noise each time, as a line search needs a function
         network.reset_state()
         if run.ranks is not None:
             return run.ranks.loss_and_grads(run, (x, y, weight, normalizer))

@@ -100,7 +100,7 @@ class Run:
         self.before_batch: list[Callable[[TrainingState], Any]] = []
         self.on_batch: list[Callable[[TrainingState], Any]] = []
         self.on_end: list[Callable[[TrainingState], Any]] = []
-        self.bar: Any = None  # that shows how many batches are done
+        self.bar: Any = None  # a progress bar over batches
         self.observe(*callbacks)
         self.started = time.perf_counter()
         self.best, self.waited = np.inf, 0
@@ -127,13 +127,13 @@ class Run:
             schedule.bind(state.epochs * batches, start=done - state.step)
 
     def plan_for(self, network: Layer) -> Plan:
-        """Return the plan, a new one where a callback has put another network in its place."""
+        """Return the plan: a new one if a callback has replaced the network."""
         if self.plan.network is not network:
             self.plan = plan(network)
         return self.plan
 
     def observe(self, *callbacks: Any) -> None:
-        """Call these from now on, after those there are."""
+        """Add callbacks, called after the existing ones."""
         self.callbacks += callbacks
         for moment in ("before_batch", "on_batch", "on_end"):
             called = [getattr(c, moment) for c in callbacks if hasattr(c, moment)]
@@ -154,7 +154,7 @@ class Run:
             on_end(self.state)
 
     def epochs_unseen(self) -> float:
-        """How many epochs may go by before anybody has to see the network, 1 at least.
+        """How many epochs may pass before a callback has to see the network, at least 1.
 
         A callback says so in a method of this name; it is called for each of them in the end.
         """
@@ -166,7 +166,7 @@ class Run:
         return max(1, min(state.epochs - state.epoch, patience, *asked))
 
     def end_epochs(self, losses: list[float]) -> None:
-        """Record epochs one by one, the last of which the network is at."""
+        """Record epochs one by one; the network is at the last of them."""
         for left, loss in zip(range(len(losses), 0, -1), losses, strict=True):
             self._end_epoch(loss, left)
 
@@ -191,7 +191,7 @@ class Run:
             state.history.stopped = "a callback asked for it"
 
     def _snapshot(self) -> Weights:
-        """As `snapshot`, looking for buffers only where the network was built since."""
+        """As `snapshot`, but look for buffers only if the network was rebuilt."""
         network = self.state.network
         if self.changing[0] is not network.flat_params:
             self.changing = network.flat_params, buffers_of(network)
@@ -240,7 +240,7 @@ class Run:
             f"training {state.history.stopped}; the network has the weights {good}. A smaller "
             "learning_rate, clip_norm or scaled inputs usually cure this",
             DivergenceWarning,
-            stacklevel=3,
+            stacklevel=4,  # the caller of train
         )
 
     def restore_best(self) -> None:
@@ -256,7 +256,7 @@ def _schedules_of(*owners: Any) -> list[Progress]:
 
 
 def adapt(network: Layer, rows: Any) -> None:
-    """Let the layers of a new network that wish so choose initial values by rows of the data."""
+    """Let the layers of a new network choose initial values from rows of the data."""
     if any(layer.adapts for _, layer in network.walk()):
         network.adapt(network.convert_input(rows))
 
@@ -275,7 +275,7 @@ def put_back(network: Layer, weights: Weights) -> None:
 
 @contextmanager
 def put_back_on_error(network: Layer) -> Iterator[None]:
-    """Train a network inside; if anything raises, a callback say, it is as it was before."""
+    """Restore the network if the training inside raises, for instance in a callback."""
     before = snapshot(network)
     try:
         yield

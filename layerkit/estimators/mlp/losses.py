@@ -19,7 +19,7 @@ from layerkit.kernels import (
 )
 from layerkit.layer import Layer
 from layerkit.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, Poisson
-from layerkit.losses.loss import Tabled, are_numbers
+from layerkit.losses.tabled import Tabled, are_numbers
 from layerkit.optimizers import Optimizer
 
 Both = tuple[np.ndarray, np.ndarray]
@@ -39,6 +39,7 @@ class Canonical(Loss):
     # What `layerkit.kernels.epoch_program` calls the loss, whose number is `number`.
     code: ClassVar[int]
     number = 0.5
+    subclasses_share_kernels = True  # they call `value_and_derivative`
 
     def value_and_derivative(self, y_pred: np.ndarray, y_true: np.ndarray) -> Both:
         """Both formulas."""

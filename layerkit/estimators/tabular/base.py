@@ -22,7 +22,6 @@ from layerkit.estimators.callbacks import (
     with_callbacks,
 )
 from layerkit.estimators.doc_links import with_page
-from layerkit.estimators.partitioned import check_in_memory
 from layerkit.estimators.preparing import stream
 from layerkit.estimators.rules import TABULAR
 from layerkit.estimators.tabular.learning import (
@@ -33,7 +32,9 @@ from layerkit.estimators.tabular.learning import (
     raw_outputs,
 )
 from layerkit.estimators.tabular.networks import network_for, optimizer_for
+from layerkit.estimators.tabular.partitioned import prepare_partitions
 from layerkit.estimators.tabular.preparing import Task, prepare
+from layerkit.estimators.tabular.scaled import Seen
 from layerkit.estimators.tabular.scores import NegativeLoss, ScorerOfRaw
 from layerkit.estimators.targets import Target
 from layerkit.kernels import for_work
@@ -41,6 +42,7 @@ from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.parameters import if_class
 from layerkit.seeds import with_plain_seed, with_seed
+from layerkit.sequences import is_collection
 from layerkit.training import History, TrainingState
 
 Trained = list[tuple[Layer, History]]
@@ -133,7 +135,8 @@ class TabularEstimator(CallbackSupport, BaseEstimator):
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
-            Numbers, categories, dates; with missing values.
+            Numbers, categories, dates; with missing values. A Dask DataFrame or array is learned
+            from where its partitions lie: see Notes.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Labels or numbers.
         sample_weight : array-like of shape (n_samples,), optional
@@ -151,12 +154,27 @@ class TabularEstimator(CallbackSupport, BaseEstimator):
         ValueError
             If a parameter is out of range or the data do not fit; it says which, and what came.
         TypeError
-            If a value in X is neither a number nor text nor a time.
+            If a value in X is neither a number nor text nor a time; if X is a Dask collection and
+            y is not, or the other way round.
+
+        Notes
+        -----
+        Of Dask collections X, y and sample_weight are cut into the same partitions, which the
+        workers of the client that was made last read, or of `layerkit.distributed.data_parallel`,
+        which also sets how often they average. What the encoder knows of the columns is found in
+        one pass over the partitions, by summaries that are merged on the workers: counts of
+        categories, and of numbers counts of distinct values while a column has at most 4,096 of
+        them, so that it is the encoder of a table in memory. The quartiles of columns with more are
+        those of 4,096 points: with P partitions their ranks are right to (2 + log8 P) / 8,192 of
+        the rows. Labels come to the client, as small integers, which holds out the rows that it
+        would in memory; predictions for these rows come after every epoch, and some 10,000 rows
+        choose initial values. Members learn one after another, each on all workers; ``n_jobs`` has
+        no effect. X_val and y_val may be collections too, or in memory.
         """
         self._check()
-        check_in_memory(self, X, y, sample_weight, X_val, y_val)
+        given = X, y, sample_weight, X_val, y_val
         with for_work(0):  # there is nothing to compute yet
-            task = prepare(self, X, y, sample_weight, X_val, y_val)
+            task = (prepare_partitions if is_collection(X) else prepare)(self, *given)
         return self._learn(task)
 
     @with_callbacks
@@ -219,10 +237,12 @@ class TabularEstimator(CallbackSupport, BaseEstimator):
         """Return what chooses the best epoch, a function of targets, raw outputs and weights."""
         if self.monitor is None:
             return NegativeLoss(self._judging_loss(task.target))
-        return ScorerOfRaw(get_scorer(self.monitor), task.target, task.held_out.y)
+        return ScorerOfRaw(get_scorer(self.monitor), task.target, task.held_out_y)
 
     def _train(self, members: list[Member], rows: Rows, held_out: Rows | None) -> Iterator[Any]:
         """Train members; what becomes of them comes one by one, in their order."""
+        if rows.workers is not None:
+            return (learn_member(member, rows, held_out) for member in members)
         learn = delayed(learn_member)
         parallel = Parallel(n_jobs=self.n_jobs, return_as="generator")
         return iter(parallel(learn(member, rows, held_out) for member in members))
@@ -277,8 +297,8 @@ class TabularEstimator(CallbackSupport, BaseEstimator):
         """Return the weights of rows, those of their classes included."""
         return weight
 
-    def _bind(self, target: Target, y: np.ndarray) -> None:
-        """Settle the loss and the shape of the output."""
+    def _bind(self, target: Target, seen: Seen | None) -> None:
+        """Settle the loss and the shape of the output; of numbers it was seen where they lie."""
         raise NotImplementedError
 
     def _judging_loss(self, target: Target) -> Loss:

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -31,15 +31,19 @@ class NumberColumn:
     kind = "number"
     n_codes = 0
 
-    def __init__(self, name: str, values: Values) -> None:
+    def __init__(self, name: str, quantiles: Sequence[float], missing: bool) -> None:
         self.name = name
-        missing = np.isnan(values)
-        known = values[~missing]
-        self.center, self.scale = _center_and_scale(known)
+        self.center, self.scale = _center_and_scale(*quantiles) if len(quantiles) else (0.0, 0.0)
         self.varies = self.scale > 0
-        self.has_missing = bool(missing.any() and known.size)
+        self.has_missing = missing and len(quantiles) > 0
         self.names = [name] * self.varies + [f"{name}_missing"] * self.has_missing
         self.kinds = ["number"] * self.varies + ["indicator"] * self.has_missing
+
+    @classmethod
+    def of(cls, name: str, values: Values) -> Self:
+        """Return what becomes of these values."""
+        missing = np.isnan(values)
+        return cls(name, quantiles_of(values[~missing]), bool(missing.any()))
 
     def features(self, values: Values, clip: float | None) -> np.ndarray:
         """Return the features, (n_samples, len(names)), the numbers within ±clip."""
@@ -83,14 +87,14 @@ class CategoryColumn:
     means: Sequence[NumberColumn] = ()
     table: np.ndarray
 
-    def __init__(self, name: str, values: Values, max_onehot: int) -> None:
+    def __init__(
+        self, name: str, counts: Mapping[Any, int], has_missing: bool, max_onehot: int
+    ) -> None:
         self.name = name
-        counts = Counter(value for value in values if value is not None)
         n = len(counts)
         if n > max_onehot:
-            counts = Counter({level: count for level, count in counts.items() if count > 1})
+            counts = {level: count for level, count in counts.items() if count > 1}
         self.levels = sorted(counts, key=lambda level: (str(type(level)), level))
-        has_missing = any(value is None for value in values)
         self.n_codes = len(self.levels) + 1 if n > max_onehot else 0
         if self.n_codes:
             self.names = [name] if self.levels else []
@@ -101,16 +105,22 @@ class CategoryColumn:
             self.names = [f"{name}_{level}" for level in self.levels] * (n > 1 or has_missing)
         self.kinds = ["code" if self.n_codes else "indicator"] * len(self.names)
 
+    @classmethod
+    def of(cls, name: str, values: Values, max_onehot: int) -> Self:
+        """Return what becomes of these values."""
+        counts = Counter(value for value in values if value is not None)
+        return cls(name, counts, counts.total() < len(values), max_onehot)
+
     def codes(self, values: Values) -> np.ndarray:
         """Return 1, 2, … for the levels in order, 0 for what is missing or unknown."""
         code_of = {level: code for code, level in enumerate(self.levels, 1)}
         return np.fromiter((code_of.get(value, 0) for value in values), np.intp, len(values))
 
-    def set_means(self, table: np.ndarray, of_rows: np.ndarray) -> None:
-        """Add what y is on average by code, (n_codes, n_outputs), scaled by that of rows."""
+    def set_means(self, table: np.ndarray, quantiles: Sequence[Sequence[float]]) -> None:
+        """Add what y is on average by code, (n_codes, n_outputs), scaled by those of rows."""
         width = table.shape[1]
         names = [f"{self.name}_mean{f'_{k}' if width > 1 else ''}" for k in range(width)]
-        means = list(map(NumberColumn, names, of_rows.T))
+        means = [NumberColumn(*pair, False) for pair in zip(names, quantiles, strict=True)]
         if all(mean.varies for mean in means):
             self.means, self.table = means, table
             self.names, self.kinds = [self.name, *names], ["code", *["number"] * width]
@@ -153,20 +163,24 @@ class DateColumn:
     kind = "date"
     n_codes = 0
 
-    def __init__(self, name: str, values: Values) -> None:
+    def __init__(self, name: str, columns: Iterable[NumberColumn]) -> None:
         self.name = name
-        parts = _parts_of(values)
-        self.columns = [NumberColumn(f"{name}_{part}", numbers) for part, numbers in parts.items()]
-        self.columns = [column for column in self.columns if column.varies]
+        self.columns = [column for column in columns if column.varies]
         for column in self.columns[1:]:  # one indicator for all
             column.has_missing, column.names = False, column.names[:1]
         starts = [column.name for column in self.columns]
         self.names = [n for column in self.columns for n in column.names]
         self.kinds = ["number" if n in starts else "indicator" for n in self.names]
 
+    @classmethod
+    def of(cls, name: str, values: Values) -> Self:
+        """Return what becomes of these values."""
+        parts = parts_of(values)
+        return cls(name, [NumberColumn.of(f"{name}_{part}", v) for part, v in parts.items()])
+
     def features(self, values: Values, clip: float | None) -> np.ndarray:
         """Return the features, (n_samples, len(names)), the numbers within ±clip."""
-        parts = _parts_of(values)
+        parts = parts_of(values)
         cut = len(self.name) + 1
         found = [column.features(parts[column.name[cut:]], clip) for column in self.columns]
         return np.hstack(found) if found else np.empty((len(values), 0))
@@ -182,23 +196,30 @@ Column = NumberColumn | CategoryColumn | DateColumn
 def column_of(name: str, values: Values, max_onehot: int) -> Column:
     """Return what becomes of a column."""
     if values.dtype.kind == "f":
-        return NumberColumn(name, values)
+        return NumberColumn.of(name, values)
     if values.dtype.kind == "M":
-        return DateColumn(name, values)
-    return CategoryColumn(name, values, max_onehot)
+        return DateColumn.of(name, values)
+    return CategoryColumn.of(name, values, max_onehot)
 
 
-def _center_and_scale(known: np.ndarray) -> tuple[float, float]:
+def quantiles_of(known: np.ndarray) -> Sequence[float]:
+    """Return the smallest number, the three quartiles and the largest; nothing of nothing."""
+    return [known.min(), *np.quantile(known, QUARTILES), known.max()] if known.size else []
+
+
+QUARTILES = (0.25, 0.5, 0.75)
+
+
+def _center_and_scale(
+    smallest: float, low: float, center: float, high: float, largest: float
+) -> tuple[float, float]:
     """Return the median and 1 over the distance of the quartiles, or of half the range, or 0."""
-    if not known.size:
-        return 0.0, 0.0
-    low, center, high = np.quantile(known, [0.25, 0.5, 0.75])
-    spread = high - low or (known.max() - known.min()) / 2
+    spread = high - low or (largest - smallest) / 2
     scale = 1 / spread if spread > 0 else 0.0
     return float(center), float(scale) if np.isfinite(scale) else 0.0
 
 
-def _parts_of(times: Values) -> dict[str, np.ndarray]:
+def parts_of(times: Values) -> dict[str, np.ndarray]:
     """Return the parts of times, in float64 with NaN."""
     missing = np.isnat(times)
     times = np.where(missing, np.datetime64(0, "s"), times)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from layerkit.distributed.collections import each_partition
 from layerkit.estimators.doc_links import with_page
 from layerkit.estimators.partitioned import check_in_memory
-from layerkit.estimators.tabular.columns import CategoryColumn, Column, column_of, read_table
+from layerkit.estimators.tabular.columns import CategoryColumn, column_of, read_table
 from layerkit.estimators.tabular.means import cross_fitted, learn_means, wants_means
 from layerkit.parameters import is_flag, is_positive, is_size
 from layerkit.sequences import is_collection
@@ -155,7 +156,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         names, values = self._read(X, reset=True)
         numbers = self._numbers(X, y) if self.target_means else None
         self._learn(names, values, numbers)
-        return self._encode(values, numbers)
+        return self._encode(values, None if numbers is None else partial(cross_fitted, y=numbers))
 
     def _numbers(self, X: Any, y: Any) -> np.ndarray:
         """Return y as columns of numbers."""
@@ -189,6 +190,14 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         return self._encode(self._read(X, reset=False)[1])
 
     def _read(self, X: Any, reset: bool) -> tuple[list[str], list[np.ndarray]]:
+        X = self._checked(X, reset)
+        names, values, zones = read_table(X, None if reset else getattr(self, "zones_", None))
+        if reset:
+            self.zones_ = zones
+        return names, values
+
+    def _checked(self, X: Any, reset: bool) -> Any:
+        """Return what has a shape and columns, the known ones unless ``reset``."""
         if issparse(X):
             raise TypeError(
                 "Sparse data was passed, but TableEncoder takes dense tables: use X.toarray()"
@@ -213,10 +222,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             validate_data(self, X, reset=reset, skip_check_array=True)
         except ValueError as error:
             raise ValueError(f"{error}{self._first_difference(X, reset)}") from None
-        names, values, zones = read_table(X, None if reset else getattr(self, "zones_", None))
-        if reset:
-            self.zones_ = zones
-        return names, values
+        return X
 
     def _first_difference(self, X: Any, reset: bool) -> str:
         """Say where the columns are in another order, if they are the same."""
@@ -237,18 +243,28 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             seldom: Any = [(c, v) for c, v in columns if wants_means(c, len(y))]
             if seldom:
                 learn_means([column for column, _ in seldom], _codes_of(seldom), y)
+        self._list_features()
+
+    def _list_features(self) -> None:
+        """Say what the features are, once the columns are known."""
         self.kinds_ = [kind for column in self.columns_ for kind in column.kinds]
         pairs_of = [(column, kind) for column in self.columns_ for kind in column.kinds]
         self.n_codes_ = [column.n_codes * (kind == "code") for column, kind in pairs_of]
 
-    def _encode(self, values: list[np.ndarray], y: np.ndarray | None = None) -> np.ndarray:
-        """Turn columns that have been read into features; with y, as rows to learn from."""
+    def _encode(
+        self, values: list[np.ndarray], means_of: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> np.ndarray:
+        """Turn columns that have been read into features.
+
+        Of rows to learn from ``means_of`` makes means, as `cross_fitted`, of the codes of the
+        columns that have some.
+        """
         pairs = zip(self.columns_, values, strict=True)
-        found = [(c, _as_fitted(c, v)) for c, v in pairs if c.names]
+        found = [(c, as_fitted(c.name, c.kind, v)) for c, v in pairs if c.names]
         of_y = [(c, v) for c, v in found if isinstance(c, CategoryColumn) and c.means]
         own: dict[str, Any] = {}
-        if y is not None and of_y:
-            means = cross_fitted(_codes_of(of_y), y)
+        if means_of is not None and of_y:
+            means = means_of(_codes_of(of_y))
             own = {c.name: {"means": means[:, i]} for i, (c, _) in enumerate(of_y)}
         parts = [c.features(v, self.clip, **own.get(c.name, {})) for c, v in found]
         return np.hstack(parts) if parts else np.empty((len(values[0]), 0))
@@ -307,27 +323,30 @@ def _codes_of(coded: Sequence[tuple[Any, np.ndarray]]) -> np.ndarray:
     return np.column_stack([column.codes(values) for column, values in coded])
 
 
-def _as_fitted(column: Column, found: np.ndarray) -> np.ndarray:
+KINDS = {"f": "number", "M": "date", "O": "category"}
+"""What a column is, by the dtype of what was read of it."""
+
+
+def as_fitted(name: str, wanted: str, found: np.ndarray) -> np.ndarray:
     """Return values as the kind of column that `fit` saw takes them, or raise."""
-    kinds = {"f": "number", "M": "date", "O": "category"}
-    kind = kinds[found.dtype.kind]
-    if kind == column.kind:
+    kind = KINDS[found.dtype.kind]
+    if kind == wanted:
         return found
-    if kind != "category" and column.kind == "category":  # a level may be a number
+    if kind != "category" and wanted == "category":  # a level may be a number
         missing = np.isnan(found) if kind == "number" else np.isnat(found)
         values = np.empty(len(found), dtype=object)
         values[:] = [None if m else v for m, v in zip(missing, found.tolist(), strict=True)]
         return values
     empty = np.isnan(found).all() if kind == "number" else all(v is None for v in found)
     if kind != "date" and empty:  # no value says what it is
-        return np.full(len(found), np.nan if column.kind == "number" else np.datetime64("NaT", "s"))
+        return np.full(len(found), np.nan if wanted == "number" else np.datetime64("NaT", "s"))
     raise ValueError(
-        f"column {column.name!r} held {_PLURAL[column.kind]} in fit and holds {_PLURAL[kind]} now, "
+        f"column {name!r} held {PLURAL[wanted]} in fit and holds {PLURAL[kind]} now, "
         f"such as {_example(found)!r}"
     )
 
 
-_PLURAL = {"number": "numbers", "date": "dates", "category": "categories"}
+PLURAL = {"number": "numbers", "date": "dates", "category": "categories"}
 
 
 def _example(found: np.ndarray) -> Any:

@@ -16,16 +16,9 @@ from layerkit.distributed.collections import each_partition
 from layerkit.estimators.entries import check_entries
 from layerkit.estimators.predictors import share_docs
 from layerkit.estimators.tabular.base import TabularEstimator
-from layerkit.estimators.tabular.learning import (
-    LinearPart,
-    Member,
-    Rows,
-    raw_outputs,
-    temperature_for,
-    tempered,
-)
+from layerkit.estimators.tabular.learning import Member, Rows, temperature_for, tempered
 from layerkit.estimators.tabular.preparing import Task
-from layerkit.estimators.tabular.scaled import ScaledNumbers
+from layerkit.estimators.tabular.scaled import ScaledNumbers, Seen
 from layerkit.estimators.targets import (
     ClassTarget,
     Labels,
@@ -253,7 +246,7 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):
         kind = BinaryCrossEntropy if isinstance(target, Multilabel) else CategoricalCrossEntropy
         return kind(label_smoothing=label_smoothing)
 
-    def _bind(self, target: Target, y: np.ndarray) -> None:
+    def _bind(self, target: Target, seen: Seen | None) -> None:
         loss = self._loss(target, float(self.label_smoothing))
         target.bind(loss, target.shapes(loss)[0])
 
@@ -272,7 +265,7 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):
         }
         several = isinstance(target, Labels) and len(target.classes) > 1
         if self.calibrate and several and held_out is not None:
-            raw = [raw_outputs(network, held_out.X) for network in networks]
+            raw = [held_out.raw_outputs(network) for network in networks]
             averaged = _averaged(target, raw)
             found["temperature_"] = temperature_for(averaged, held_out.y, held_out.weight)
         return found
@@ -388,19 +381,19 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
     def _target_of(self, y: np.ndarray) -> Target:
         return ScaledNumbers(y)
 
-    def _bind(self, target: Any, y: np.ndarray) -> None:
+    def _bind(self, target: Any, seen: Any) -> None:
         loss = MeanSquaredError() if self.loss is None else copy.deepcopy(self.loss)
         target.check_loss(loss)
         loss.check_params()
         target.bind(loss, target.shapes(loss)[0])
-        target.scale_by(y)
+        target.scale_by(seen)
 
     def _members(self, task: Task, rows: Rows) -> list[Member]:
         members = super()._members(task, rows)
         columns = [i for i, kind in enumerate(task.encoder.kinds_) if kind != "code"]
         is_squared = isinstance(task.target.loss, MeanSquaredError)
         if self.linear is not False and columns and is_squared:
-            linear = LinearPart.of(columns, rows)
+            linear = rows.linear_part(columns)
             for member in members[:: 2 if self.linear == "auto" else 1]:
                 member.linear = linear
         return members
@@ -414,7 +407,7 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
         others = [i for i in every if members[i].linear is None]
         if held_out is None or not linear or not others:
             return {"kept_": every}
-        raw = [raw_outputs(network, held_out.X) for network in networks]
+        raw = [held_out.raw_outputs(network) for network in networks]
 
         def error(kept: list[int]) -> float:
             mean = np.mean([raw[i] for i in kept], axis=0)

@@ -40,11 +40,28 @@ class Rows:
     X: np.ndarray
     y: np.ndarray
     weight: np.ndarray | None
+    workers = None  # of Dask, that have them
 
     @property
     def data(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """What `train` takes."""
         return self.X, self.y, self.weight
+
+    def linear_part(self, columns: list[int]) -> LinearPart:
+        """Return a ridge regression of the targets on some columns."""
+        return LinearPart.of(columns, self)
+
+    def residual(self, linear: LinearPart) -> Rows:
+        """Return the rows with what is left to learn as targets, scaled to unit variance."""
+        return replace(self, y=linear.residual(self.X, self.y))
+
+    def linear_outputs(self, linear: LinearPart) -> np.ndarray:
+        """Return what a linear part predicts."""
+        return linear.predict(self.X)
+
+    def raw_outputs(self, network: Layer) -> np.ndarray:
+        """Return a network's outputs, in float64."""
+        return raw_outputs(network, self.X)
 
 
 @dataclass
@@ -77,8 +94,8 @@ def learn_member(member: Member, rows: Rows, validation: Rows | None) -> tuple[L
         if linear is None:
             return network, _train(member, rows, validation, score, noise_seed)
         if validation is not None:
-            left, score = linear.residual(validation), linear.scored(score, validation)
-        history = _train(member, linear.residual(rows), left, score, noise_seed)
+            left, score = validation.residual(linear), linear.scored(score, validation)
+        history = _train(member, rows.residual(linear), left, score, noise_seed)
         return linear.around(network), history
 
 
@@ -96,6 +113,7 @@ def _train(member: Member, rows: Rows, validation: Rows | None, score: Score, se
         batch_size=member.batch_size,
         callbacks=[*member.callbacks, *stopping],
         random_state=seed,
+        communicator=rows.workers,
         **held,
     )
     member.network.clear_cache()
@@ -108,6 +126,10 @@ class _StopAt:
 
     def __call__(self, state: TrainingState) -> None:
         state.stop = state.stop or state.epoch >= self.epoch
+
+
+PENALTIES = np.logspace(-2, 4, 13)
+"""Of the ridge regressions that are tried."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +146,7 @@ class LinearPart:
         """Fit it; the penalty is chosen by leaving out each row once."""
         X, y = rows.X[:, columns].astype(np.float64), rows.y.astype(np.float64)
         scale = np.maximum(X.std(axis=0), 1e-12)
-        ridge = RidgeCV(np.logspace(-2, 4, 13)).fit(X / scale, y, sample_weight=rows.weight)
+        ridge = RidgeCV(PENALTIES).fit(X / scale, y, sample_weight=rows.weight)
         W = ridge.coef_.reshape(y.shape[1], len(columns)).T / scale[:, np.newaxis]
         residual = y - X @ W - ridge.intercept_
         spread = np.maximum(residual.std(axis=0), 1e-6)
@@ -134,14 +156,13 @@ class LinearPart:
         """Return the linear part."""
         return X[:, self.columns].astype(np.float64) @ self.W + self.b
 
-    def residual(self, rows: Rows) -> Rows:
-        """Return the rows with what is left to learn as targets, scaled to unit variance."""
-        left = (rows.y - self.predict(rows.X)) / self.spread
-        return replace(rows, y=left.astype(rows.y.dtype))
+    def residual(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return what is left of the targets, scaled to unit variance."""
+        return ((y - self.predict(X)) / self.spread).astype(y.dtype)
 
     def scored(self, score: Score, rows: Rows) -> Score:
         """Return a score of a network of the residual that asks ``score`` about the targets."""
-        base = self.predict(rows.X)
+        base = rows.linear_outputs(self)
         return lambda _, raw, weight: score(rows.y, base + self.spread * raw, weight)
 
     def around(self, network: Layer) -> Layer:

@@ -8,20 +8,25 @@ import numpy as np
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import LabelBinarizer, TargetEncoder
 
-from layerkit.estimators.tabular.columns import CategoryColumn
+from layerkit.estimators.tabular.columns import CategoryColumn, quantiles_of
 
+FOLDS = 5
 _FEWEST = 10
 """Rows below which there is nothing to average."""
 _ROWS_OF_A_CATEGORY = 50
 """With more of them on average an embedding learns by itself what a mean would tell."""
 
 
-def as_numbers(y: np.ndarray, classes: bool) -> np.ndarray:
-    """Return y as columns of numbers: for each class one that is 1 where y is it, of two one."""
+def as_numbers(y: np.ndarray, labels: list[np.ndarray] | None) -> np.ndarray:
+    """Return y as columns of numbers: for each class one that is 1 where y is it, of two one.
+
+    ``labels`` are the classes of each column, None where y holds numbers.
+    """
     columns = y.reshape(len(y), -1)
-    if not classes:
+    if labels is None:
         return columns.astype(np.float64)
-    binary = [LabelBinarizer().fit_transform(column) for column in columns.T]
+    pairs = zip(labels, columns.T, strict=True)
+    binary = [LabelBinarizer().fit(known).transform(column) for known, column in pairs]
     return np.hstack(binary).astype(np.float64)
 
 
@@ -48,7 +53,7 @@ def learn_means(columns: list[CategoryColumn], codes: np.ndarray, y: np.ndarray)
         table = np.tile([float(e.target_mean_) for e in encoders], (column.n_codes, 1))
         for k, encoder in enumerate(encoders):
             table[encoder.categories_[i], k] = encoder.encodings_[i]
-        column.set_means(table, crossed[:, i])
+        column.set_means(table, [quantiles_of(mean) for mean in crossed[:, i].T])
 
 
 def cross_fitted(codes: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -63,5 +68,17 @@ def cross_fitted(codes: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.stack([_encoder().fit_transform(codes, t) for t in y.T], axis=2)
 
 
+def folds_of(n_rows: int) -> np.ndarray:
+    """Return the fold, 0 to `FOLDS` - 1, of which each row is."""
+    folds = np.empty(n_rows, np.int8)
+    for fold, (_, rows) in enumerate(_folds().split(np.broadcast_to(0, (n_rows, 1)))):
+        folds[rows] = fold
+    return folds
+
+
+def _folds() -> KFold:
+    return KFold(FOLDS, shuffle=True, random_state=0)
+
+
 def _encoder() -> Any:
-    return TargetEncoder(target_type="continuous", cv=KFold(5, shuffle=True, random_state=0))
+    return TargetEncoder(target_type="continuous", cv=_folds())

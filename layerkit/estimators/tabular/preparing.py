@@ -17,9 +17,11 @@ from layerkit.estimators.preparing import check_pair, splitting_seed
 from layerkit.estimators.tabular.columns import Values
 from layerkit.estimators.tabular.encoder import TableEncoder
 from layerkit.estimators.tabular.learning import Rows, as_input
-from layerkit.estimators.tabular.means import as_numbers
+from layerkit.estimators.tabular.means import as_numbers, cross_fitted
+from layerkit.estimators.tabular.scaled import Seen
 from layerkit.estimators.targets import Target
 from layerkit.seeds import as_seed_sequence
+from layerkit.sequences import refuse_collection
 
 # With fewer rows than these all are learned from, and held out too.
 _FEWEST_TO_SPLIT = 10
@@ -66,46 +68,71 @@ class Task:
     given: tuple[Any, Any, Any]  # to `fit`: X, y, sample_weight
     numbers_of: Callable[[np.ndarray], np.ndarray] | None  # of y, for the encoder's target_means
 
+    @property
+    def held_out_y(self) -> np.ndarray:
+        """The y of the rows that are held out, as it was given."""
+        return self.held_out.y
+
     def rows(self, table: Table) -> Rows:
         """Return a table as the networks take it."""
-        y = None if table is self.held_out or self.numbers_of is None else self.numbers_of(table.y)
-        features = self.encoder._encode(table.values, y)
+        means_of = None
+        if table is not self.held_out and self.numbers_of is not None:
+            means_of = partial(cross_fitted, y=self.numbers_of(table.y))
+        features = self.encoder._encode(table.values, means_of)
         return Rows(as_input(features), self.target.encode(table.y), table.weight)
 
 
 def prepare(estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Task:
     """Read and check what `fit` was given, tell what y holds, and fit the encoder."""
     check_pair(X_val, y_val)
-    encoder = TableEncoder(
-        max_onehot=estimator.max_onehot, clip=None, target_means=estimator.target_means
-    )
-    classes = is_classifier(estimator)
-    numbers_of = partial(as_numbers, classes=classes) if estimator.target_means else None
+    for values, name in ((y, "y"), (sample_weight, "sample_weight"), (X_val, "X_val")):
+        refuse_collection(values, name)
+    refuse_collection(y_val, "y_val")
+    encoder = encoder_for(estimator)
     names, values = encoder._read(X, reset=True)
-    table = Table(values, *_checked(estimator, X, y, sample_weight))
+    table = Table(values, *checked(estimator, X, y, sample_weight))
     target = estimator._target_of(table.y)
+    numbers_of = numbers_for(estimator, target)
     table = replace(table, weight=estimator._weighted(target, table.y, table.weight))
     seed = as_seed_sequence(estimator.random_state)
     if X_val is None:
-        learn, held = _split(estimator, X, y, table, seed)
+        learn, held = split(estimator, X, y, table, seed)
         held_out = table.part(held)
     else:
         learn, held = table.used, None
-        held_out = Table(encoder._read(X_val, reset=False)[1], *_checked(estimator, X_val, y_val))
+        held_out = Table(encoder._read(X_val, reset=False)[1], *checked(estimator, X_val, y_val))
     learning = table.part(learn)
     encoder._learn(names, learning.values, numbers_of(learning.y) if numbers_of else None)
-    if not encoder.kinds_:
-        raise ValueError(
-            f"no column of X tells the {len(learn)} sample(s) to learn from apart: in each all "
-            "values are the same, or categories that occur once"
-        )
-    estimator._bind(target, learning.y)
+    check_features(encoder, len(learn))
+    estimator._bind(target, None if is_classifier(estimator) else Seen.of(learning.y))
     whole = table.part(table.used)
     apart, given = learn is not held, (X, y, sample_weight)
     return Task(encoder, target, seed, whole, learning, held_out, apart, given, numbers_of)
 
 
-def _checked(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any]:
+def encoder_for(estimator: Any) -> TableEncoder:
+    """Return the encoder that an estimator's parameters ask for."""
+    means = estimator.target_means
+    return TableEncoder(max_onehot=estimator.max_onehot, clip=None, target_means=means)
+
+
+def numbers_for(estimator: Any, target: Any) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return what makes numbers of y for the encoder's target_means, if they are wanted."""
+    if not estimator.target_means:
+        return None
+    return partial(as_numbers, labels=target.labels if is_classifier(estimator) else None)
+
+
+def check_features(encoder: TableEncoder, n_rows: int) -> None:
+    """Refuse a table of which nothing is left."""
+    if not encoder.kinds_:
+        raise ValueError(
+            f"no column of X tells the {n_rows} sample(s) to learn from apart: in each all "
+            "values are the same, or categories that occur once"
+        )
+
+
+def checked(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any]:
     """Return y and the weights of rows as arrays."""
     if y is None:
         name = type(estimator).__name__
@@ -118,7 +145,7 @@ def _checked(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> tuple
     return y, _check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
 
 
-def _split(estimator: Any, X: Any, y: Any, table: Table, seed: np.random.SeedSequence) -> Any:
+def split(estimator: Any, X: Any, y: Any, table: Table, seed: np.random.SeedSequence) -> Any:
     """Return positions to learn from and to hold out; the same array if there are too few."""
     used, cv = table.used, estimator.cv
     if cv is not None:

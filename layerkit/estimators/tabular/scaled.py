@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple, Self
+
 import numpy as np
 
 from layerkit.estimators.targets import Numbers
@@ -20,16 +22,14 @@ class ScaledNumbers(Numbers):
         What is subtracted and divided by, and the smallest and largest number seen.
     """
 
-    def scale_by(self, y: np.ndarray) -> None:
-        """Find out where the numbers lie; the loss is known."""
-        rows = Numbers.encode(self, y).astype(np.float64)
-        n_outputs = rows.shape[1]
-        self.low, self.high = rows.min(axis=0), rows.max(axis=0)
-        self.center, self.scale = np.zeros(n_outputs), np.ones(n_outputs)
+    def scale_by(self, seen: Seen) -> None:
+        """Settle what lies between outputs and numbers; the loss is known."""
+        self.low, self.high, mean, std = seen
+        self.center, self.scale = np.zeros(len(mean)), np.ones(len(mean))
         if self.link == "exp":
-            self.scale = _or_one(rows.mean(axis=0))
+            self.scale = _or_one(mean)
         elif self.link != "sigmoid":
-            self.center, self.scale = rows.mean(axis=0), _or_one(rows.std(axis=0))
+            self.center, self.scale = mean, _or_one(std)
 
     def encode(self, y: np.ndarray) -> np.ndarray:
         rows = super().encode(y)
@@ -46,6 +46,21 @@ class ScaledNumbers(Numbers):
     def std(self, raw: np.ndarray) -> np.ndarray:
         found = super().std(raw)
         return found * (self.scale[0] if self.is_vector else self.scale)
+
+
+class Seen(NamedTuple):
+    """Where numbers lie, in each column: (n_outputs,) each."""
+
+    low: np.ndarray
+    high: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def of(cls, y: np.ndarray) -> Self:
+        """Look at the numbers."""
+        rows = y.reshape(len(y), -1).astype(np.float64)
+        return cls(rows.min(axis=0), rows.max(axis=0), rows.mean(axis=0), rows.std(axis=0))
 
 
 def _or_one(scale: np.ndarray) -> np.ndarray:

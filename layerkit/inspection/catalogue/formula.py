@@ -141,11 +141,7 @@ class Formula:
 
     def _ranges(self, names: Mapping[str, Any], shape: Shape | None) -> dict[str, int]:
         """How far every index runs: the axis on the left, a bound, or the axes on the right."""
-        reductions: list[ast.expr] = []
-        for node in ast.walk(self.right):
-            match node:
-                case ast.Call(func=ast.Subscript(value=ast.Name(id=how), slice=over)):
-                    reductions += elements(over) if how in REDUCTIONS else []
+        reductions = list(self._reductions())
         ranges: dict[str, int] = {}
         for index, size in zip(self.indices, shape or (), strict=False):
             if isinstance(index, ast.Name) and index.id not in names:
@@ -170,6 +166,13 @@ class Formula:
                 if ranges[name] < 0:
                     raise ValueError(f"nothing says how far {name!r} runs in {self.text!r}")
         return ranges
+
+    def _reductions(self) -> Iterator[ast.expr]:
+        """Yield the indices over which sums and the like run."""
+        for node in ast.walk(self.right):
+            match node:
+                case ast.Call(func=ast.Subscript(value=ast.Name(id=how), slice=over)):
+                    yield from elements(over) if how in REDUCTIONS else []
 
     def _axes(self, index: str, names: Mapping[str, Any]) -> Iterator[int]:
         """Sizes of all axes on which a bare index stands."""

@@ -18,6 +18,7 @@ LETTERS = {
     "lam": r"\lambda",
     "mu": r"\mu",
     "negative_slope": "a",
+    "omega": r"\omega",
     "phi": r"\varphi",
     "Phi": r"\Phi",
     "running_mean": r"\mu_{\mathrm{run}}",

@@ -71,9 +71,9 @@ class LayerEntry(Entry):
                 buffer[...] += 0.5 * rng.random(buffer.shape)
         return layer
 
-    def inputs(self, n_samples: int = 3) -> np.ndarray:
+    def inputs(self) -> np.ndarray:
         """Return the input at which formulas are verified, kinks included."""
-        rng, shape = np.random.default_rng(2), (n_samples, *self.input_shape)
+        rng, shape = np.random.default_rng(2), (3, *self.input_shape)
         if self.is_function:
             kinks = [np.full((1, *self.input_shape), float(kink)) for kink in self.kinks]
             return np.concatenate([rng.uniform(-6, 6, (12, *self.input_shape)), *kinks])

@@ -1,4 +1,4 @@
-"""Whether layers and losses of the user's own have a backward that fits their forward."""
+"""Verdicts on the backward of layers and losses that the user has written."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ OURS = {
 
 
 class Finding(NamedTuple):
-    """What is wrong with a backward, and what may have been meant."""
+    """What is wrong with a backward, and the likely correction."""
 
     evidence: str
     guess: str = ""
 
 
 def wrong_backward(e: Evidence) -> Verdict | None:
-    """A backward of the user's own that is not the slope of its forward."""
+    """A backward written by the user that is not the derivative of its forward."""
     if e.first.recorder.origin is not None:
         return None
     if type(e.loss) not in OURS and (found := _wrong_loss(e)):
@@ -167,7 +167,7 @@ def _not_written(layer: Layer, x: Any) -> Finding | None:
     from_zero, from_one = (_gradients(layer, x, before) for before in (0, 1))
     written = {name: from_one[name] == from_zero[name] for name in from_zero}
     if not any(found.any() for found in from_zero.values()):
-        return None  # another verdict's: there is no gradient at all
+        return None  # no gradient at all: another verdict
     for name, same in written.items():
         array, kept = f"self.grads[{name!r}]", int(np.sum(~same))
         if kept and np.allclose(from_one[name] - 1, from_zero[name]) and from_zero[name].any():
@@ -196,13 +196,13 @@ def _gradients(layer: Layer, x: Any, before: float) -> dict[str, np.ndarray]:
 
 
 def _like(y: Any) -> Any:
-    """Return a gradient for an output: random, and the same each time."""
+    """Return a random gradient for an output, the same each time."""
     values = np.random.default_rng(0).standard_normal(numbers(y).shape).astype(y.dtype)
     return y.with_steps(values) if hasattr(y, "with_steps") else values
 
 
 def _changes_what_it_gets(layer: Layer, x: Any) -> tuple[Layer, str] | None:
-    """Whether forward or backward writes into the array that it is given."""
+    """Whether forward or backward writes into its argument."""
     working, given = copy.deepcopy(layer).reseed(0), copy.deepcopy(x)
     y = working.forward(given, training=True)
     if not np.array_equal(numbers(given), numbers(x), equal_nan=True):

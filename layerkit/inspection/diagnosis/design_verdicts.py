@@ -1,4 +1,4 @@
-"""Verdicts on how the network and its training are put together, whatever the data are."""
+"""Verdicts on the design of the network and its training, whatever the data are."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ BETTER = 0.75  # times the loss of a rehearsal without the fault
 
 
 def no_activation(e: Evidence) -> Verdict | None:
-    """Several layers with weights and nothing between them that bends: one linear map."""
+    """Several layers with weights and nothing nonlinear between them: one linear map."""
     learning = e.learning(e.now)
     if len(learning) < 2 or not e.now.finite or not _is_affine(e.network, e.rows.X):
         return None
     targets = probes.target_matrix(e.loss, e.probed.y)
     straight = probes.linear_explains(e.probed.X, targets)
     if not e.neighbours_explain > straight + BENT:
-        return None  # there is nothing to bend for
+        return None  # a linear map is enough
     names = ", ".join(f"{s.path} {type(s.layer).__name__}" for s in learning)
     return Verdict(
         "no activation",
@@ -49,7 +49,7 @@ def no_activation(e: Evidence) -> Verdict | None:
 def _is_affine(network: Layer, X: Any) -> bool:
     """Whether sums of rows give sums of outputs, up to rounding."""
     if any(isinstance(layer, layers.Embedding) for _, layer in network.walk()):
-        return False  # it takes codes, of which there are no sums
+        return False  # it takes codes, which cannot be added
     X = X[: 2 * CHECKED_ROWS]
     X = X.toarray() if hasattr(X, "tocsr") else X
     if isinstance(X, Sequences) or X.dtype.kind != "f" or len(X) < 2:
@@ -62,7 +62,7 @@ def _is_affine(network: Layer, X: Any) -> bool:
     parts = fa - nothing, fb - nothing
     size = max(np.abs(part).max() for part in parts)
     if not size > VARIES * max(np.abs(part).max() for part in (fa, fb, both, nothing)):
-        return False  # next to nothing of the rows comes out: there is nothing to add up
+        return False  # the outputs hardly depend on the rows
     rounding = AFFINE if network.dtype == np.float64 else 1e-3
     return bool(np.abs(parts[0] + parts[1] - (both - nothing)).max() <= rounding * size)
 
@@ -74,7 +74,7 @@ def frozen_layers(e: Evidence) -> Verdict | None:
     if not frozen or not e.now.finite or e.now.loss < LEARNED * e.constant:
         return None
     if not e.course.losses.size and not all(map(looks_fresh, frozen)):
-        return None  # they were trained elsewhere, and the rest has its training before it
+        return None  # pretrained layers, and the rest is not trained yet
     cured = _cured_by(e, _thawed)
     if cured is None:
         return None
@@ -115,7 +115,7 @@ def _thawed(network: Layer, optimizer: Any) -> None:
 
 
 def clipped_gradient(e: Evidence) -> Verdict | None:
-    """Clipping that leaves next to nothing of every gradient."""
+    """Clipping that removes nearly all of every gradient."""
     if e.optimizer is None or not e.now.finite or e.course.diverged:
         return None
     norm = math.sqrt(sum(s.gradient_norm**2 for s in e.learning(e.first)))

@@ -1,4 +1,4 @@
-"""All that the verdicts are drawn from; what costs more is found out when it is asked for."""
+"""What the verdicts are based on; costly measurements are made when they are first needed."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ class Verdict(NamedTuple):
 
 
 class Acquired(Verdict):
-    """What a layer was not, as far as is known, before training."""
+    """A fault that, as far as is known, a layer did not have before training."""
 
 
 class InitialCause(Verdict):
-    """A fault from the start that makes training harm a layer."""
+    """A fault of the untrained network that lets training harm a layer."""
 
 
 class TrainingCause(Verdict):
-    """A fault of training that makes it harm a layer."""
+    """A fault of the training that harms a layer."""
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Course:
 
     @property
     def diverged(self) -> bool:
-        """Whether numbers that are not finite ended it."""
+        """Whether training ended with numbers that are not finite."""
         return self.stopped.startswith("diverged")
 
     def column(self, name: str) -> np.ndarray:
@@ -96,8 +96,8 @@ class Course:
 class Evidence:
     """A subject with what was measured of it.
 
-    ``beginning`` is the network as it was before the first step, if somebody kept it; ``course`` is
-    None if the network was not trained, as far as anybody knows.
+    ``beginning`` is the network before its first step, if a copy was kept; ``course`` is None if
+    nothing is known of a training.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Evidence:
 
     @property
     def first(self) -> Snapshot:
-        """The earliest that is known."""
+        """The earliest snapshot."""
         return self.start or self.now
 
     @property
@@ -171,7 +171,7 @@ class Evidence:
 
     @functools.cached_property
     def probed(self) -> Rows:
-        """Few enough rows for comparing each with each."""
+        """Rows for comparisons of each with each, which must be few."""
         return self.rows.some(PROBED_ROWS)
 
     @functools.cached_property
@@ -182,7 +182,7 @@ class Evidence:
 
     @functools.cached_property
     def surprise(self) -> float:
-        """How far from chance X and y of the probed rows are related."""
+        """How many deviations above chance X and y of the probed rows are related."""
         return probes.surprise(self.probed.X, probes.target_matrix(self.loss, self.probed.y))
 
     @functools.cached_property
@@ -201,7 +201,7 @@ class Evidence:
     def rehearse_as(
         self, change: Callable[[Layer, Any], None] | None = None
     ) -> tuple[np.ndarray, str]:
-        """A longer one, with the copies of network and optimizer changed before they begin."""
+        """As `rehearse`, but longer, with changed copies of the network and the optimizer."""
         return self._rehearse(1.0, 4 * REHEARSED_STEPS, change)
 
     def _rehearse(
@@ -211,8 +211,8 @@ class Evidence:
         change: Callable[[Layer, Any], None] | None = None,
     ) -> tuple[np.ndarray, str]:
         steps = min(self.course.steps or most, most)
-        optimizer = self.optimizer or Adam()  # where nobody said, the usual one
-        rows = max(self.batch_size, 2)  # BatchNorm takes no single one
+        optimizer = self.optimizer or Adam()  # the usual one, if none is known
+        rows = max(self.batch_size, 2)  # BatchNorm needs two
         return probes.rehearse(
             self._fresh, self.loss, optimizer, self.rows, factor, steps, rows, change
         )
@@ -227,7 +227,7 @@ class Evidence:
         fresh = copy.deepcopy(self.network)
         fresh.build(fresh.input_shape, random_state=0, dtype=fresh.dtype, rebuild=True)
         for (_, old), (_, new) in zip(self.network.walk(), fresh.walk(), strict=True):
-            if not old.trainable:  # what is frozen was so before
+            if not old.trainable:  # frozen layers did not change
                 for kept, drawn in ((old.params, new.params), (old.buffers, new.buffers)):
                     for name in kept:
                         drawn[name][...] = kept[name]
@@ -235,7 +235,7 @@ class Evidence:
 
     @functools.cached_property
     def anew(self) -> Snapshot:
-        """What is measured of a network like this one before its first step."""
+        """Measurements of a network like this one before its first step."""
         return measure(self._fresh, self.loss, self.rows, max(self.batch_size, 32))
 
     @property
@@ -278,6 +278,6 @@ def _without_bad(rows: Rows) -> tuple[np.ndarray, np.ndarray, Rows]:
 
 
 def share(part: Any) -> str:
-    """Print a share so that nearly all and nearly none are told from all and none."""
+    """Format a share such that 99.9% does not look like all, nor 0.1% like none."""
     part = float(part)
     return f"{part:.1%}" if 0 < part < 0.01 or 0.99 < part < 1 else f"{part:.0%}"

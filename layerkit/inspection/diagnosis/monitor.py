@@ -187,24 +187,24 @@ class HealthMonitor:
         self.state: TrainingState | None = None
         self._batches: list[tuple[Any, ...]] = []
         self._n_rows, self._batch_rows = 0, 0
-        self._last: Any = None  # the batch at hand, unless it is kept
-        self._before: np.ndarray | None = None  # the weights before a step that is watched
+        self._last: Any = None  # the current batch, unless it is kept
+        self._before: np.ndarray | None = None  # the weights before a step that is measured
 
     # ---------------------------------------------------------------- while training
 
     def before_batch(self, state: TrainingState) -> None:
-        """Keep the batch while rows are wanted, and the weights if their update is."""
+        """Keep the batch while rows are needed, and the weights if their update is measured."""
         if state is not self.state:
             self._begin(state)
         self._last = state.batch
-        if self._n_rows < self.keep_rows and state.epoch == 0:  # later they would come again
+        if self._n_rows < self.keep_rows and state.epoch == 0:  # later epochs repeat them
             self._keep(state.batch)
             self._last = None
         if len(self.losses) % self.every == 0:
             self._before = state.network.flat_params.copy()
 
     def on_batch(self, state: TrainingState) -> None:
-        """Note the loss, and the update if it is watched."""
+        """Record the loss, and the update if it is measured."""
         self.losses.append(state.batch_loss)
         if self._before is not None:
             self.steps.append(len(self.losses))
@@ -212,12 +212,12 @@ class HealthMonitor:
             self._before = None
 
     def __call__(self, state: TrainingState) -> None:
-        """Note the loss of an epoch where there are no steps (L-BFGS)."""
+        """Record the loss of an epoch where there are no steps (L-BFGS)."""
         if not state.step:
             self.losses.append(float(state.history["loss"][-1]))
 
     def on_end(self, state: TrainingState) -> None:
-        """Keep the batch that broke training, if one did."""
+        """Keep the batch at which training diverged, if it did."""
         if state.history.stopped.startswith("diverged") and self._last is not None:
             self._keep(self._last)
         self._last = self._before = None

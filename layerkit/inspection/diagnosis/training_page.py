@@ -29,9 +29,13 @@ HEAD = """<!DOCTYPE html>
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light dark; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: auto; padding: 1rem;
-  overflow-x: auto; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: auto; padding: 1rem; }}
+table {{ display: block; overflow-x: auto; }}
 td, th {{ padding: 0.1rem 0.6rem; }}
+@media (max-width: 40rem) {{ /* what was found, with its badge, evidence and remedy below it */
+  table:has(small) thead {{ display: none; }}
+  table:has(small) td {{ display: block; }}
+}}
 </style>
 </head>
 <body>

@@ -30,7 +30,7 @@ class Overfitting(Verdict):
 
 
 def rate_too_high(e: Evidence) -> Verdict | None:
-    """Steps so long that the loss does not fall; shorter ones let it."""
+    """Steps so long that the loss does not fall, while with shorter ones it does."""
     if e.optimizer is None:
         return _exploded(e)
     if e.first.recorder.origin is not None:
@@ -141,7 +141,7 @@ def rate_too_low(e: Evidence) -> Verdict | None:
 
 
 def _fails(e: Evidence, better: float) -> bool:
-    """Whether a rehearsal with the rate as it is stays behind: else the rate is not to blame."""
+    """Whether a rehearsal with the given rate does worse: otherwise the rate is not the cause."""
     trial, broke = e.rehearse(1.0)
     return bool(broke) or not probes.smooth_end(trial) < 1.3 * better
 
@@ -157,9 +157,9 @@ def _update(e: Evidence) -> str:
 
 
 def one_class(e: Evidence, caused: bool = False) -> Verdict | None:
-    """The network gives every row the same class, which is frequent or favoured by a bias or not.
+    """The network predicts one class for every row, with or without a known cause.
 
-    ``caused`` says which of the two is looked for.
+    ``caused``: look for a collapse that class frequencies or a bias explain, or for another.
     """
     if not e.trained or e.loss.scores is None or not np.isfinite(e.now.outputs).all():
         return None
@@ -197,7 +197,7 @@ def one_class(e: Evidence, caused: bool = False) -> Verdict | None:
 
 
 def overfitting(e: Evidence) -> Verdict | None:
-    """What is learned of the training rows does not hold for others."""
+    """What is learned from the training rows does not hold for others."""
     return _validation_rises(e) or _validation_stays_behind(e) or _by_heart(e)
 
 
@@ -308,7 +308,7 @@ def underfitting(e: Evidence) -> Verdict | None:
 
 
 def _larger(e: Evidence, width: int) -> str:
-    """A network that is large enough: it was tried where that is cheap, on a table."""
+    """Recommend a larger network; on a table, where that is cheap, after trying it."""
     wide = max(64, 8 * width)
     one: tuple[int, ...] = (wide,)
     two = (wide, wide)

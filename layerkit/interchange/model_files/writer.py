@@ -7,7 +7,8 @@ import dataclasses
 import functools
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from types import FunctionType
 from typing import IO, Any
 
@@ -115,6 +116,17 @@ def save(
     )
 
 
+# Objects that are stored as one node: its kind, and what it holds.
+_STATES: dict[type, tuple[str, Callable[[Any], Any]]] = {
+    slice: ("slice", lambda s: [s.start, s.stop, s.step]),
+    np.dtype: ("dtype", attrgetter("str")),
+    np.random.SeedSequence: ("seed", lambda s: [s.entropy, s.spawn_key, s.n_children_spawned]),
+    np.random.Generator: ("generator", attrgetter("bit_generator.state")),
+    np.random.RandomState: ("random_state", lambda s: s.get_state(legacy=False)),
+    History: ("history", attrgetter("state")),
+}
+
+
 class Writer:
     """Turns a model into a tree.
 
@@ -137,20 +149,11 @@ class Writer:
             return {key: self.encode(item, f"{where}[{key!r}]") for key, item in value.items()}
         if value is None or isinstance(value, bool | int | float | str | np.generic | np.ndarray):
             return value
-        if isinstance(value, slice):
-            return Node("slice", [value.start, value.stop, value.step])
-        if isinstance(value, np.dtype):
-            return Node("dtype", value.str)
+        for kind, (name, state_of) in _STATES.items():
+            if isinstance(value, kind):
+                return Node(name, state_of(value))
         if isinstance(value, type) and issubclass(value, np.generic):
             return Node("type", np.dtype(value).str)
-        if isinstance(value, np.random.SeedSequence):
-            return Node("seed", [value.entropy, value.spawn_key, value.n_children_spawned])
-        if isinstance(value, np.random.Generator):
-            return Node("generator", value.bit_generator.state)
-        if isinstance(value, np.random.RandomState):
-            return Node("random_state", value.get_state(legacy=False))
-        if isinstance(value, History):
-            return Node("history", value.state)
         if isinstance(value, functools.partial):
             parts = [value.func, list(value.args), value.keywords]
             return Node("partial", self.encode(parts, where))

@@ -275,12 +275,12 @@ def _layer_norm(node: Node) -> Trail:
     if node.op == "LayerNormalization":
         kind = nn.LayerNorm
         given["beta"] = np.zeros(1) if node.input(2) is None else node.constant(2)
-    arrays = {name: _spread(values, shape, rest) for name, values in given.items()}
+    arrays = {name: _spread(values, rest) for name, values in given.items()}
     flat = trail.reshaped((*shape[: axis - 1], math.prod(rest)))
     return flat.then(kind(eps=_eps(node)), **arrays).reshaped(shape).in_order(first)
 
 
-def _spread(values: np.ndarray, shape: Shape, rest: Shape) -> np.ndarray:
+def _spread(values: np.ndarray, rest: Shape) -> np.ndarray:
     """Return one value for each that is normalized together."""
     plain = np.reshape(values, values.shape[max(values.ndim - len(rest), 0) :])
     demand(plain.size == values.size, "scales that are the same everywhere")

@@ -229,17 +229,11 @@ class _Reader:
         inputs = [self.values.get(name) if name else None for name in node.input]
         read: list[Any] = [value for i, value in zip(node.input, inputs, strict=True) if i]
         if node.op_type == "Shape" and isinstance(read[0], Trail | Turned):
-            # 0: any number of samples or steps
-            sizes = np.array([n or 0 for n in read[0].model_sizes(self.n_samples)])
-            limits = {a.name: a.i for a in node.attribute}
-            self.of_shapes.add(node.output[0])
-            return [sizes[limits.get("start") : limits.get("end")]]
+            return [self._sizes(node, read[0])]
         if all(isinstance(value, np.ndarray) for value in read):
             return self._computed(node)
-        if node.op_type in activations.OPERATORS:
-            trail = self._activation(node)
-            if trail is not None:
-                return [trail]
+        if node.op_type in activations.OPERATORS and (trail := self._activation(node)):
+            return [trail]
         if node.op_type == "Gather" and isinstance(inputs[0], np.ndarray):
             inputs[1] = self._index(node, len(inputs[0]))
         missing = [i for i, value in zip(node.input, inputs, strict=True) if i and value is None]
@@ -249,12 +243,18 @@ class _Reader:
             raise ValueError(f"it gives no tensor: say output={node.input[0]!r}, which it reads")
         if node.op_type not in READERS:
             raise ValueError("no layer does this")
-        if node.op_type == "Reshape" and _ends_in_groups(inputs[0]):
-            trail = self._spelt_out(node)
-            if trail is not None:
-                return [trail]
+        in_groups = node.op_type == "Reshape" and _ends_in_groups(inputs[0])
+        if in_groups and (trail := self._spelt_out(node)):
+            return [trail]
         found = READERS[node.op_type](operators.Node(node, inputs, self.opset, self.n_samples))
         return list(found) if type(found) in (list, tuple) else [found]
+
+    def _sizes(self, node: NodeProto, tensor: Trail | Turned) -> np.ndarray:
+        """Return the sizes of a tensor, 0 for any number of samples or steps."""
+        sizes = np.array([n or 0 for n in tensor.model_sizes(self.n_samples)])
+        limits = {a.name: a.i for a in node.attribute}
+        self.of_shapes.add(node.output[0])
+        return sizes[limits.get("start") : limits.get("end")]
 
     def _computed(self, node: NodeProto) -> list[Any]:
         """Compute an operator on constants."""

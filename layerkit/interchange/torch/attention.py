@@ -35,7 +35,6 @@ class SelfAttention(tnn.Module):
         self.attention, self.causal = attention, causal
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what x attends to."""
         mask = later_steps(x) if self.causal else None
         return self.attention(x, x, x, attn_mask=mask, need_weights=False)[0]
 
@@ -48,7 +47,6 @@ class Causal(tnn.Module):
         self.layer = layer
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the layer makes of x."""
         return self.layer(x, src_mask=later_steps(x))
 
 
@@ -60,7 +58,6 @@ class PlusPlaces(tnn.Module):
         self.table = tnn.Parameter(table)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x with its places."""
         return x + self.table[: x.shape[1]]
 
 
@@ -68,7 +65,6 @@ class PlusSines(tnn.Module):
     """Add to every step the sines of its place."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x with its places."""
         return x + torch.tensor(sines(*x.shape[1:], np.dtype(np.float64))).to(x)
 
 

@@ -24,7 +24,6 @@ class Residual(nn.Module):
         self.body, self.shortcut = body, shortcut
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return body(x) + shortcut(x)."""
         return self.body(x) + self.shortcut(x)
 
 
@@ -36,7 +35,6 @@ class Gate(nn.Module):
         self.gate, self.body = gate, body
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return body(x) * gate(x)."""
         return self.body(x) * self.gate(x)
 
 
@@ -48,7 +46,6 @@ class Concat(nn.Module):
         self.branches, self.dim = nn.ModuleList(branches), dim
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the branches give, side by side."""
         return torch.cat([branch(x) for branch in self.branches], self.dim)
 
 
@@ -61,7 +58,6 @@ class Columns(nn.Module):
         self.modules_of = nn.ModuleList([module for _, module in routes])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the modules make of their columns, side by side."""
         routes = zip(self.columns, self.modules_of, strict=True)
         return torch.cat([module(x[:, columns]).flatten(1) for columns, module in routes], 1)
 
@@ -74,7 +70,6 @@ class Permute(nn.Module):
         self.axes = tuple(map(int, axes))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x with its axes reordered."""
         return x.permute(0, *self.axes)
 
 
@@ -86,7 +81,6 @@ class Reshape(nn.Module):
         self.shape = tuple(map(int, shape))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x reshaped."""
         return x.reshape(len(x), *self.shape)
 
 
@@ -98,7 +92,6 @@ class Maxout(nn.Linear):
         self.pieces = pieces
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the maximum over the pieces."""
         z = super().forward(x)
         return z.unflatten(-1, (self.pieces, -1)).amax(-2)
 
@@ -111,7 +104,6 @@ class GaussianNoise(nn.Module):
         self.stddev = stddev
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x, in training with noise."""
         return x + self.stddev * torch.randn_like(x) if self.training else x
 
 
@@ -153,7 +145,6 @@ class Index(nn.Embedding):
     """An embedding that takes its integers as floats too, as a table has them."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the rows of the weight."""
         return super().forward(x.long())
 
 
@@ -192,6 +183,5 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         self.cut = tuple(map(int, cut))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        """Return what is left."""
         y = super().forward(x)
         return y[:, :, : y.shape[2] - self.cut[0], : y.shape[3] - self.cut[1]]

@@ -42,7 +42,6 @@ class LastStep(tnn.Module):
     """The last step of a sequence."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return it."""
         return x[:, -1]
 
 

@@ -32,7 +32,6 @@ class Scale(OwnArrays):
     """One factor for every feature."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return s x."""
         return self.s * x
 
 
@@ -40,7 +39,6 @@ class SmoothClip(OwnArrays):
     """A clip without corners."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x / sqrt(1 + (x / limit)²)."""
         return x / (1 + (x / self.options["limit"]) ** 2).sqrt()
 
 
@@ -48,7 +46,6 @@ class NTKDense(OwnArrays):
     """An affine map with its scale in the formula."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x W / sqrt(n) + b."""
         return x @ self.W / math.sqrt(len(self.W)) + self.b
 
 
@@ -56,7 +53,6 @@ class PeriodicEmbedding(OwnArrays):
     """Each number as itself and a mixture of its cosines."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the embedding."""
         x = x.unsqueeze(-1)
         c = torch.cos(2 * math.pi * self.omega * x + self.phi)
         return torch.cat([x, torch.einsum("njh,jhe->nje", c, self.W) + self.b], dim=-1)
@@ -66,7 +62,6 @@ class PiecewiseLinearEmbedding(OwnArrays):
     """Each number by how far it reaches into its bins."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the embedding."""
         x = x.unsqueeze(-1)
         t = ((x - self.low) * self.inverse).clamp(0, 1)
         return torch.einsum("njk,jke->nje", t, self.W) + x * self.v + self.b
@@ -76,7 +71,6 @@ class BatchEnsemble(OwnArrays):
     """Affine maps that share W."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return (x r) W s + b for every member."""
         x = x.unsqueeze(1) if len(self.trained_on) == 1 else x
         return (x * self.r) @ self.W * self.s + self.b
 
@@ -90,7 +84,6 @@ class ParametricActivation(tnn.Module):
         self.a = tnn.Parameter(tensor(layer.params["a"]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x + a (f(x) - x)."""
         return x + self.a * (self.activation(x) - x)
 
 

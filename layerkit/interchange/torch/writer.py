@@ -76,9 +76,14 @@ def write_network(network: Layer) -> tnn.Module:
 
 _ON_PLACES = (nn.Conv1D, nn.MaxPool1D, nn.AvgPool1D, nn.GlobalAvgPool1D, nn.GlobalMaxPool1D)
 
+_ON_FEATURES = (
+    *(nn.Dense, nn.Maxout, nn.LayerNorm, nn.RMSNorm, nn.SimpleRNN, nn.GRU, nn.LSTM),
+    *(nn.MultiHeadAttention, nn.PositionalEncoding, nn.PositionalEmbedding),
+)
+
 
 def _wants_channels_first(network: Layer) -> bool:
-    told = (*_ON_PLACES, nn.Dense, nn.LayerNorm, nn.RMSNorm, nn.Maxout)
+    told = (*_ON_PLACES, *_ON_FEATURES)
     first = next((layer for _, layer in network.walk() if isinstance(layer, told)), None)
     return isinstance(first, _ON_PLACES)
 

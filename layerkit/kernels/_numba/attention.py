@@ -12,10 +12,11 @@ from layerkit.kernels._numba import exponential
 from layerkit.kernels._numba.activations import largest_of
 from layerkit.kernels._numba.blas import addresses, multiply_any
 from layerkit.kernels._numba.compile import SINGLE, contiguous, for_dtypes, inline, jit
-from layerkit.kernels._numba.threads import PASS, in_parts
+from layerkit.kernels._numba.threads import in_parts
 from layerkit.kernels._numpy import attention as reference
 from layerkit.kernels.blas import one_blas_thread
 from layerkit.kernels.dispatch import in_numpy
+from layerkit.kernels.parts import PASS
 
 # So many weights are there at a time: 128 KB of them, and as much of their gradient.
 TILE = 2**15

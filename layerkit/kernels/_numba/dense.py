@@ -22,12 +22,13 @@ from layerkit.kernels._numba.blas import (
     multiply_transposed,
 )
 from layerkit.kernels._numba.compile import BOTH, contiguous, copied, for_dtypes, inline, jit
-from layerkit.kernels._numba.threads import PASS, WORTHWHILE, in_parts, n_parts, workers
+from layerkit.kernels._numba.threads import WORTHWHILE, in_parts, workers
 from layerkit.kernels._numba.work_queue import new_queue, share
 from layerkit.kernels._numpy import dense as reference
 from layerkit.kernels._numpy.dense import RELU, SIGMOID, TANH
-from layerkit.kernels.blas import n_threads, one_blas_thread
+from layerkit.kernels.blas import one_blas_thread
 from layerkit.kernels.dispatch import in_numpy
+from layerkit.kernels.parts import PASS, n_parts, n_processors
 
 # Multiply-adds of a part; OpenBLAS takes one thread for fewer than twice as many.
 LEAST = 131072
@@ -41,21 +42,23 @@ _NO_QUEUE = new_queue()  # where nothing is shared
 
 def matmul(a, b, out=None):
     """Return the product a b: parts of the rows or the columns of the result, where it is large."""
+    if a.ndim > 2:
+        return matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
     multiply_adds = prod(a.shape) * b.shape[-1]
     blas = addresses(b.dtype) if is_cut_up(multiply_adds) and _are_for_blas(a, b) else None
     if blas is None or (out is not None and not out.flags.carray):
         return in_numpy(reference.matmul)(a, b, out)
     if out is None:
         out = np.empty((len(a), b.shape[1]), a.dtype)
-    threads = n_threads()
-    with one_blas_thread(), workers(threads) as queue:
-        multiply_in_parts(queue, threads, blas, a, b, out)
+    processors = n_processors()
+    with one_blas_thread(), workers(processors) as queue:
+        multiply_in_parts(queue, processors, blas, a, b, out)
     return out
 
 
 def is_cut_up(multiply_adds: float) -> bool:
-    """Whether a product is worth a second thread."""
-    return multiply_adds >= 2 * LEAST and n_threads() > 1
+    """Whether a product is worth a second processor."""
+    return multiply_adds >= 2 * LEAST and n_processors() > 1
 
 
 def _are_for_blas(a: Any, b: np.ndarray) -> bool:
@@ -69,11 +72,11 @@ def _is_for_blas(a: Any) -> bool:
 
 
 @jit
-def multiply_in_parts(queue, threads, blas, a, b, out):
-    """Overwrite ``out`` with a b, as many rows or columns at a time as a thread gets."""
+def multiply_in_parts(queue, processors, blas, a, b, out):
+    """Overwrite ``out`` with a b, as many rows or columns at a time as a part has."""
     m, n, p = a.shape[0], a.shape[1], b.shape[1]
-    by_row = m >= ROWS * threads
-    parts = min(threads, m if by_row else p, max(1, m * n * p // LEAST))
+    by_row = m >= ROWS * processors
+    parts = min(processors, m if by_row else p, max(1, m * n * p // LEAST))
     share(queue, parts, _multiply, (m if by_row else p,), (), (blas, a, b, out, by_row))
 
 
@@ -86,15 +89,16 @@ def _multiply(start, stop, blas, a, b, out, by_row):
 
 
 @inline
-def is_shared(threads, m, n, p):
+def is_shared(processors, m, n, p):
     """What `is_cut_up` and `_are_for_blas` say, in compiled code."""
-    return threads > 1 and m * n * p >= 2 * LEAST and min(m, n, p) > 1
+    return processors > 1 and m * n * p >= 2 * LEAST and min(m, n, p) > 1
 
 
 @for_dtypes(BOTH, reference)
 def add_row(rows, row):
-    if rows.flags.carray and rows.ndim == 2:
-        in_parts(_add_row, (rows,), (contiguous(row),), multiply_adds=PASS * rows.size)
+    if rows.flags.carray:
+        flat = rows.reshape(-1, row.size)
+        in_parts(_add_row, (flat,), (contiguous(row),), multiply_adds=PASS * rows.size)
     else:
         in_numpy(reference.add_row)(rows, row)
 
@@ -112,18 +116,18 @@ def sum_rows(rows, out):
     if not out.flags.carray:
         in_numpy(reference.sum_rows)(rows, out)
         return
-    threads = n_parts(len(rows), PASS * rows.size)
-    if threads == 1:
+    parts = n_parts(len(rows), PASS * rows.size, WORTHWHILE)
+    if parts == 1:
         _sum_rows(contiguous(rows), out)
         return
-    with workers(threads) as queue:
-        sum_rows_in_parts(queue, threads, contiguous(rows), out)
+    with workers(parts) as queue:
+        sum_rows_in_parts(queue, parts, contiguous(rows), out)
 
 
 @jit
-def sum_rows_in_parts(queue, threads, rows, out):
+def sum_rows_in_parts(queue, processors, rows, out):
     """Overwrite ``out`` with the sums of as many parts as are worthwhile, in their order."""
-    parts = max(1, min(threads, len(rows), int(PASS * rows.size / WORTHWHILE)))
+    parts = max(1, min(processors, len(rows), int(PASS * rows.size / WORTHWHILE)))
     if parts == 1:
         _total(rows, out)
         return
@@ -187,9 +191,9 @@ def perceptron(x, flat_params, run, hidden, y):
         return False
     if not _is_cut_up(run, len(x), flat_params.size):
         return _forward(_NO_QUEUE, 1, blas, x, flat_params, run, hidden, y)
-    threads = n_threads()
-    with one_blas_thread(), workers(threads) as queue:
-        return _forward(queue, threads, blas, x, flat_params, run, hidden, y)
+    processors = n_processors()
+    with one_blas_thread(), workers(processors) as queue:
+        return _forward(queue, processors, blas, x, flat_params, run, hidden, y)
 
 
 def _is_cut_up(run: np.ndarray, n_rows: int, n_params: int) -> bool:
@@ -207,7 +211,7 @@ def _largest(run):
 
 
 @jit
-def _forward(queue, threads, blas, x, flat_params, run, hidden, y):
+def _forward(queue, processors, blas, x, flat_params, run, hidden, y):
     for n_in, _, _, _, activation in run:
         if n_in == 1 or (x.itemsize == 8 and activation > RELU):
             return False
@@ -217,12 +221,12 @@ def _forward(queue, threads, blas, x, flat_params, run, hidden, y):
         stop = start + len(x) * units
         out = y if k == last else hidden[start:stop].reshape(len(x), units)
         weights = flat_params[W : W + n_in * units].reshape(n_in, units)
-        if is_shared(threads, len(x), n_in, units):
-            multiply_in_parts(queue, threads, blas, x, weights, out)
+        if is_shared(processors, len(x), n_in, units):
+            multiply_in_parts(queue, processors, blas, x, weights, out)
         else:
             multiply(blas, x, weights, out)
         bias = flat_params[b : b + units] if b >= 0 else flat_params[:0]
-        parts = _passes(threads, out.size)
+        parts = _passes(processors, out.size)
         share(queue, parts, _finish, (out,), (), (bias, activation))
         x, start = out, stop
     return True
@@ -235,9 +239,9 @@ _sigmoid, _sigmoid_grad = copied(activations.sigmoid_loop), copied(activations.s
 
 
 @inline
-def _passes(threads, size):
+def _passes(processors, size):
     """Into how many parts a pass over so many numbers is cut."""
-    return min(threads, max(1, int(PASS * size / WORTHWHILE)))
+    return min(processors, max(1, int(PASS * size / WORTHWHILE)))
 
 
 @jit
@@ -264,16 +268,18 @@ def perceptron_grad(grad, x, flat_params, run, hidden, y, flat_grads, grad_input
     if not _is_cut_up(run, len(x), flat_params.size):
         _backward(_NO_QUEUE, 1, blas, contiguous(grad), *arguments)
         return
-    threads = n_threads()
-    with one_blas_thread(), workers(threads) as queue:
-        _backward(queue, threads, blas, contiguous(grad), *arguments)
+    processors = n_processors()
+    with one_blas_thread(), workers(processors) as queue:
+        _backward(queue, processors, blas, contiguous(grad), *arguments)
 
 
 _sum_in_parts = copied(sum_rows_in_parts)
 
 
 @jit
-def _backward(queue, threads, blas, grad, x, flat_params, run, hidden, y, flat_grads, grad_input):
+def _backward(
+    queue, processors, blas, grad, x, flat_params, run, hidden, y, flat_grads, grad_input
+):
     n_rows, stop = len(x), hidden.size
     for k in range(len(run) - 1, -1, -1):
         n_in, units, W, b, activation = run[k]
@@ -282,23 +288,23 @@ def _backward(queue, threads, blas, grad, x, flat_params, run, hidden, y, flat_g
         if activation:
             local = np.empty_like(grad)
             of_y, of_grad, of_local = y.reshape(-1), grad.reshape(-1), local.reshape(-1)
-            parts = _passes(threads, grad.size)
+            parts = _passes(processors, grad.size)
             share(queue, parts, _local, (of_y, of_grad, of_local), (), (activation,))
             grad = local
         end = W + n_in * units
         weights = flat_params[W:end].reshape(n_in, units)
         of_weights = flat_grads[W:end].reshape(n_in, units)
-        shared = is_shared(threads, n_rows, n_in, units)
+        shared = is_shared(processors, n_rows, n_in, units)
         if shared:
-            multiply_in_parts(queue, threads, blas, inputs.T, grad, of_weights)
+            multiply_in_parts(queue, processors, blas, inputs.T, grad, of_weights)
         else:
             multiply_transposed(blas, inputs, grad, of_weights)
         if b >= 0:
-            _sum_in_parts(queue, threads, grad, flat_grads[b : b + units])
+            _sum_in_parts(queue, processors, grad, flat_grads[b : b + units])
         if k or grad_input.size:
             passed = np.empty((n_rows, n_in), grad.dtype) if k else grad_input
             if shared:
-                multiply_in_parts(queue, threads, blas, grad, weights.T, passed)
+                multiply_in_parts(queue, processors, blas, grad, weights.T, passed)
             else:
                 multiply_by_transpose(blas, grad, weights, passed)
             grad = passed

@@ -21,7 +21,7 @@ import numpy as np
 
 from layerkit.kernels._numba import activations
 from layerkit.kernels._numba.compile import contiguous, copied, inline, jit
-from layerkit.kernels._numba.threads import in_parts, n_parts
+from layerkit.kernels._numba.threads import WORTHWHILE, in_parts
 from layerkit.kernels._numba.tile import (
     ROWS,
     VECTOR_BYTES,
@@ -35,6 +35,7 @@ from layerkit.kernels._numba.tile import (
     tile,
 )
 from layerkit.kernels._numba.windows import Blocks, Plan, blocks, plan
+from layerkit.kernels.parts import n_parts
 
 # The kernel gradient sums over so many pixels before it moves on to the next tile, and so keeps
 # what it reads in the first cache. Small images are taken several at a time.
@@ -283,7 +284,8 @@ def kernel_grad(x, grad, geometry, out):
     groups = 1 if channels.by_channel else channels.groups
     lanes = channels.blocks.n_vectors * VECTOR_BYTES // x.itemsize
     work = grad.size * kh * kw * c_in
-    totals = np.zeros((n_parts(len(x), work), groups * len(layout.offsets) * lanes), x.dtype)
+    parts = n_parts(len(x), work, WORTHWHILE)
+    totals = np.zeros((parts, groups * len(layout.offsets) * lanes), x.dtype)
     in_parts(
         reduce,
         (flat(x), flat(grad)),

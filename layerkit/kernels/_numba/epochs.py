@@ -18,7 +18,7 @@ from layerkit.kernels._numba.epoch_layers import (
 )
 from layerkit.kernels._numba.epoch_steps import DECAYS, LOSSES, RULES, gather, penalty
 from layerkit.kernels._numba.programs import Operation, flushing, run
-from layerkit.kernels._numba.threads import PASS, WORTHWHILE, workers
+from layerkit.kernels._numba.threads import WORTHWHILE, workers
 from layerkit.kernels._numba.work_queue import new_queue
 from layerkit.kernels._numpy.epochs import (
     ASIDE,
@@ -37,7 +37,8 @@ from layerkit.kernels._numpy.epochs import (
     X,
     Y,
 )
-from layerkit.kernels.blas import n_processors, one_blas_thread
+from layerkit.kernels.blas import one_blas_thread
+from layerkit.kernels.parts import PASS, n_parts
 
 BLOCK = 256  # rows
 LARGE = 2**24  # multiply-adds of a product of a block that threads had better cut up
@@ -55,7 +56,7 @@ def epoch_program(
 ):  # fmt: skip
     parts, n, row_work = 1, n_rows, _work(layers)
     if not {DROPOUT, BATCH_NORM} & set(layers[:, KIND].tolist()):  # each row is for itself
-        parts = max(1, min(n_processors(), int(n_rows * row_work / WORTHWHILE)))
+        parts = n_parts(n_rows, n_rows * row_work, WORTHWHILE)
         n = min(n_rows, BLOCK)
         layers = _for_blocks(layers, n_rows, n)
     sharing = parts if PASS * flat_params.size >= 2 * WORTHWHILE else 1

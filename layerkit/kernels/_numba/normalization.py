@@ -25,8 +25,9 @@ variances", Stanford STAN-CS-79-773, 1979.
 import numpy as np
 
 from layerkit.kernels._numba.compile import BOTH, contiguous, for_dtypes, inline, jit
-from layerkit.kernels._numba.threads import PASS, in_parts, n_parts
+from layerkit.kernels._numba.threads import WORTHWHILE, in_parts
 from layerkit.kernels._numpy import normalization as reference
+from layerkit.kernels.parts import PASS, n_parts
 
 BLOCK = 16384  # numbers that stay in the second-level cache
 LANES = 512  # that an inner loop runs over, of several rows where channels are few
@@ -37,7 +38,7 @@ def batch_norm(x, gamma, beta, eps):
     channels = x.shape[-1]
     y = np.empty(x.shape, x.dtype)
     cells, work = contiguous(x).reshape(-1, channels), PASS * x.size
-    means, squares = np.zeros((2, n_parts(len(cells), work), channels))
+    means, squares = np.zeros((2, n_parts(len(cells), work, WORTHWHILE), channels))
     in_parts(_moments, (cells,), each=(means, squares), multiply_adds=work)
     mean, inv_std, var, scale, shift = _statistics(
         means, squares, cells, contiguous(gamma), contiguous(beta), eps
@@ -202,7 +203,7 @@ def _slopes(grad, mean, inv_std, gamma, grad_gamma, grad_beta):
 def _channel_sums(grad, x, mean, grad_gamma, grad_beta):
     """Overwrite the sums of grad (x - mean) and of grad over the rows."""
     work = PASS * grad.size
-    parts = n_parts(len(grad), work)
+    parts = n_parts(len(grad), work, WORTHWHILE)
     of_products, of_grad = _sums(grad_gamma, parts), _sums(grad_beta, parts)
     in_parts(_sums_of_part, (grad, x), (mean,), each=(of_products, of_grad), multiply_adds=work)
     if parts > 1:

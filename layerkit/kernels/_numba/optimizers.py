@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 
 from layerkit.kernels._numba.compile import FLAGS, inline, jit
-from layerkit.kernels._numba.threads import PASS, WORTHWHILE, element_by_element
+from layerkit.kernels._numba.threads import WORTHWHILE, element_by_element
+from layerkit.kernels.parts import PASS
 
 
 def in_pieces(loop: Callable[..., None]) -> Callable[..., None]:

@@ -27,6 +27,8 @@ from layerkit.kernels._numba.tile import VECTOR_BYTES, Block, Rows, Start, Targe
 
 # Sums in 16 of the 32 registers of AVX-512; where there are 16 in all they would not stay there.
 ROWS, VECTORS = 4, 4
+# Rows of a panel at a time: 16 KB, which stay in the first cache while all rows of a pass by.
+DEPTH = 128
 LEAST = 2**20
 HAS_REGISTERS = get_host_cpu_features().get("avx512vl", False)
 
@@ -60,20 +62,21 @@ def add_product_by(blas, a, b, out):
         add_product(blas, a, b.rest, out)
         return
     m, p = out.shape
-    along = np.arange(n)
+    along = np.arange(DEPTH)
     # A tile that is not full does its last row over again.
     rows = np.minimum(np.arange(m + ROWS), m - 1)
     rows_of_a, rows_of_out = rows * n, rows * p
     from_a, to, panels = a.reshape(-1), out.reshape(-1), b.panels.reshape(-1)
     for panel in range(n_panels):
-        block = Block(panels, panel * n * width, width)
-        for row in range(0, m, ROWS):
-            _tile(
-                n,
-                Rows(from_a, 0, rows_of_a, row, along, 0),
-                block,
-                Target(to, panel * width, rows_of_out, row),
-                Start(to, -1),
-            )
+        for first in range(0, n, DEPTH):
+            block = Block(panels, (panel * n + first) * width, width)
+            for row in range(0, m, ROWS):
+                _tile(
+                    min(DEPTH, n - first),
+                    Rows(from_a, first, rows_of_a, row, along, 0),
+                    block,
+                    Target(to, panel * width, rows_of_out, row),
+                    Start(to, -1),
+                )
     if b.rest.size:
         multiply_any(blas, a, b.rest, out[:, n_panels * width :], 1.0, 1.0)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from layerkit.kernels._numba.compile import BOTH, contiguous, for_dtypes, inline, jit
-from layerkit.kernels._numba.threads import PASS, in_parts
+from layerkit.kernels._numba.threads import in_parts
 from layerkit.kernels._numpy import pooling as reference
 from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, output_sizes
 from layerkit.kernels.dispatch import in_numpy
+from layerkit.kernels.parts import PASS
 
 MOST_TAPS = 256  # taps are kept in 8 bits; a larger window runs in NumPy
 

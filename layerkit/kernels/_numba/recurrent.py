@@ -18,10 +18,11 @@ from layerkit.kernels._numba.compile import contiguous, inline, jit
 from layerkit.kernels._numba.dense import is_cut_up
 from layerkit.kernels._numba.double_exponential import sigmoid, tanh
 from layerkit.kernels._numba.panels import add_product_by, fixed
-from layerkit.kernels._numba.threads import PASS, in_parts, n_parts
+from layerkit.kernels._numba.threads import WORTHWHILE, in_parts
 from layerkit.kernels._numpy import recurrent as reference
 from layerkit.kernels.blas import one_blas_thread
 from layerkit.kernels.dispatch import in_numpy
+from layerkit.kernels.parts import PASS, n_parts
 
 
 def _by_rows(
@@ -32,7 +33,7 @@ def _by_rows(
     if n_steps == 0:
         return
     work = n_steps * (U.size + PASS * max(U.shape))
-    parts = n_parts(int(sizes[0]), work)
+    parts = n_parts(int(sizes[0]), work, WORTHWHILE)
     bounds = _bounds(sizes, parts)
     alone = one_blas_thread() if is_cut_up(int(sizes[0]) * U.size) else nullcontext()
     with alone:

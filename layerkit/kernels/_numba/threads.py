@@ -1,4 +1,4 @@
-"""A batch cut into parts, one for each processor.
+"""A batch cut into parts that compiled code works on at the same time.
 
 Compiled kernels run without Python's global lock, so plain threads do, and they do no harm to
 processes that fork or to callers that are threads themselves. The parts are always the same, and
@@ -34,11 +34,10 @@ import numpy as np
 from layerkit.kernels._numba.compile import jit
 from layerkit.kernels._numba.work_queue import new_queue, serve, share
 from layerkit.kernels.blas import n_threads
+from layerkit.kernels.parts import PASS, n_parts
 
 # A part has to last longer than it takes to share the work.
 WORTHWHILE = 1e6  # multiply-adds
-# What a pass over memory costs for each number, in multiply-adds that run in registers.
-PASS = 12
 # How often an idle worker looks at the queue before it falls asleep: for some 0.6 ms, longer than a
 # training step takes from one kernel to the next.
 LOOKS = 1000
@@ -132,11 +131,6 @@ class workers:  # not a generator, which takes twice as long
             self._free.release()
 
 
-def n_parts(n_samples: int, multiply_adds: float) -> int:
-    """Return into how many parts a batch is cut, which is so much work in all."""
-    return max(1, min(n_threads(), n_samples, int(multiply_adds / WORTHWHILE)))
-
-
 def in_parts(
     kernel: Callable[..., None],
     cut: tuple[np.ndarray, ...],
@@ -166,7 +160,7 @@ def in_parts(
         If a kernel got no memory for what it keeps while it runs.
     """
     n_samples = len(cut[0])
-    parts = n_parts(n_samples, multiply_adds)
+    parts = n_parts(n_samples, multiply_adds, WORTHWHILE)
     if parts == 1:
         kernel(*cut, *(rows[0] for rows in each), *whole)
         return

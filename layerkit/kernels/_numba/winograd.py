@@ -13,7 +13,7 @@ import numpy as np
 from layerkit.kernels._numba import activations
 from layerkit.kernels._numba.compile import contiguous, copied, inline, jit
 from layerkit.kernels._numba.direct import flat, pad
-from layerkit.kernels._numba.threads import in_parts, n_parts
+from layerkit.kernels._numba.threads import WORTHWHILE, in_parts
 from layerkit.kernels._numba.tile import (
     NARROW,
     ROWS,
@@ -34,6 +34,7 @@ from layerkit.kernels._numba.transforms import (
 )
 from layerkit.kernels._numba.windows import blocks, frame
 from layerkit.kernels._numpy.winograd import N_POINTS
+from layerkit.kernels.parts import n_parts
 
 LANES = 8  # of a vector, in float32: channels there must be at least
 TILES = 24  # at a time: a multiple of ROWS
@@ -256,7 +257,7 @@ def kernel_grad(x, grad, padding, out):
     depth = -(-c_in // ROWS) * ROWS
     size = POINTS * depth * cut.n_vectors * VECTOR_BYTES // x.itemsize
     work = POINTS * len(x) * down * across * c_in * c_out
-    totals = np.zeros((n_parts(len(x), work), size), x.dtype)
+    totals = np.zeros((n_parts(len(x), work, WORTHWHILE), size), x.dtype)
     in_parts(
         reduce,
         (flat(x), flat(grad)),

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from layerkit.kernels._numpy import winograd
-from layerkit.kernels._numpy.parts import in_parts
+from layerkit.kernels._numpy.threads import in_parts
 from layerkit.kernels._numpy.windows import (
     NO_PADDING,
     Padding,

@@ -12,9 +12,10 @@ from math import prod
 
 import numpy as np
 
-from layerkit.kernels._numpy.parts import PASS, in_parts
+from layerkit.kernels._numpy.threads import in_parts
 from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, Phases, output_size
 from layerkit.kernels.dispatch import compiled
+from layerkit.kernels.parts import PASS
 
 CHUNK_BYTES = 2**19
 

@@ -1,9 +1,9 @@
 """A batch cut into parts that NumPy works on at the same time.
 
 NumPy lets go of Python's lock inside its loops, so plain threads do. They are as many as BLAS had
-before `one_blas_thread` left it one: who limits BLAS's threads limits these. Into which parts a
-batch is cut depends on none of this, and whoever adds up results does so in their order: the same
-bits whether threads were free or not.
+before `one_blas_thread` left it one: who limits BLAS's threads limits these. The parts depend on
+none of this, and whoever adds up results does so in their order: the same bits whether threads were
+free or not.
 """
 
 import os
@@ -13,17 +13,16 @@ from contextvars import copy_context
 from functools import cache
 from typing import Any
 
-from layerkit.kernels.blas import n_processors, n_threads, one_blas_thread, spared_threads
+from layerkit.kernels.blas import n_threads, one_blas_thread, spared_threads
+from layerkit.kernels.parts import n_parts
 
 # A part has to last longer than it takes to wake a thread: some 50 µs.
 WORTHWHILE = 2**22  # multiply-adds
-# What a pass over memory costs for each number, in multiply-adds of a matrix product.
-PASS = 12
 
 
 def in_parts(task: Callable[[slice], Any], n_samples: int, multiply_adds: float) -> list[Any]:
     """Return ``task(part)`` of every part of a batch, which is so much work in all."""
-    n = max(1, min(n_processors(), n_samples, int(multiply_adds / WORTHWHILE)))
+    n = n_parts(n_samples, multiply_adds, WORTHWHILE)
     bounds = [n_samples * k // n for k in range(n + 1)]
     parts = list(map(slice, bounds, bounds[1:]))
     if n == 1:
