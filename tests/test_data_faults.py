@@ -126,13 +126,14 @@ def test_what_is_not_finite_passes_as_before_and_float64_holds_it():
     assert np.isfinite(wide.infer(LARGE)).all()
 
 
+@pytest.mark.parametrize("epochs", [1, 20])  # the latter are computed at once where they can be
 @pytest.mark.parametrize("at", [3, 50])  # in the first batch, in a later one
-def test_training_stops_before_it_learns_nonsense(at):
+def test_training_stops_before_it_learns_nonsense(at, epochs):
     net, rows = network(1), X.copy()
     rows[at] = 1e39
     before = net.flat_params.copy()
     with pytest.raises(ValueError, match=TOO_LARGE):
-        train(net, MeanSquaredError(), Adam(), (rows, X[:, 0]), epochs=1, shuffle=False)
+        train(net, MeanSquaredError(), Adam(), (rows, X[:, 0]), epochs=epochs, shuffle=False)
     np.testing.assert_array_equal(net.flat_params, before)
 
 

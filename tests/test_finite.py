@@ -7,9 +7,9 @@ import pytest
 from scipy.sparse import csr_array
 
 import layerkit as lk
-from layerkit.losses import CategoricalCrossEntropy
+from layerkit.losses import CategoricalCrossEntropy, MeanSquaredError
 from layerkit.optimizers import LBFGS, SGD, Adam
-from layerkit.training import train
+from layerkit.training import DivergenceWarning, train
 
 TABLE = np.random.default_rng(3).normal(size=(40, 4))
 IMAGES = np.random.default_rng(3).normal(size=(40, 5, 5, 1)).astype(np.float32)
@@ -147,3 +147,31 @@ def test_infinities_of_both_signs_are_named_without_a_warning_before():
     X = holed(np.zeros((20, 3)), [(3, 1, np.inf), (4, 2, -np.inf)])
     with pytest.raises(ValueError, match="row 3 has inf in column 1"), np.errstate(all="raise"):
         train(dense(), CategoricalCrossEntropy(), SGD(0.1), (X, np.zeros(20, int)), epochs=1)
+
+
+def halves(X, y):
+    return [(X[:48], y[:48]), (X[48:], y[48:])]
+
+
+@pytest.mark.parametrize(
+    "batch_size, data",
+    [(32, None), (48, None), (None, halves)],
+    ids=["an epoch at once", "batch by batch", "a stream"],
+)
+def test_weights_that_the_last_step_made_infinite_are_taken_back_in_that_epoch(batch_size, data):
+    """All losses are finite: only the weights show it."""
+    X, y = np.zeros((96, 2), np.float32), np.zeros((96, 1))
+    X[-1], y[-1] = 1, 1e3
+    net = lk.Sequential([lk.Dense(1)]).build(2, random_state=0)
+    before = net.flat_params.copy()
+    given = (X, y) if data is None else data(X, y)
+    options = {} if batch_size is None else {"batch_size": batch_size}
+    with (
+        np.errstate(over="ignore"),
+        pytest.warns(DivergenceWarning, match="epoch 1: weights are not finite"),
+    ):
+        history = train(
+            net, MeanSquaredError(), SGD(3e38), given, epochs=1, shuffle=False, **options
+        )
+    np.testing.assert_array_equal(net.flat_params, before)
+    assert history.stopped.startswith("diverged")
