@@ -184,8 +184,10 @@ def report(rows: list[dict[str, Any]]) -> str:
         cells.setdefault((row["table"], row["split"]), {})[row["method"]] = values
     names = sorted({row["method"] for row in rows})
     complete = {cell: found for cell, found in cells.items() if len(found) == len(names)}
+    partial = [f"{table} {split}" for table, split in cells if (table, split) not in complete]
     lines = [
-        f"{len(complete)} tables and splits",
+        f"{len(complete)} tables and splits{'; not by all methods: ' * bool(partial)}"
+        + ", ".join(partial),
         f"{'':24}{'error':>14}{'log loss':>16}{'cpu':>8}",
     ]
     for name in names:
@@ -239,7 +241,8 @@ def main() -> None:
                     writer.writerow([label, split, name, *found])
                     file.flush()
     with options.out.open() as file:
-        print(report(list(csv.DictReader(file))))
+        rows = list(csv.DictReader(file))
+    print(report([row for row in rows if row["method"] in (options.methods or known)]))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from sklearn.utils import Tags, check_array
 from layerkit.distributed.collections import each_partition
 from layerkit.estimators.predictors import share_docs
 from layerkit.estimators.tabular.base import TabularEstimator
+from layerkit.estimators.tabular.columns import is_missing
 from layerkit.estimators.tabular.learning import (
     LinearPart,
     Member,
@@ -230,14 +231,26 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):
         return averaged
 
     def _check_y(self, y: Any) -> np.ndarray:
+        y = y.toarray() if hasattr(y, "toarray") else _of_numpy_dtype(y)
+        self._refuse_missing(y)
         y = check_array(
-            y.toarray() if hasattr(y, "toarray") else y,
+            y,
             ensure_2d=False,
             dtype=None,
             input_name="y",
             ensure_min_samples=0,
         )
         return as_column(y)
+
+    def _refuse_missing(self, y: Any) -> None:
+        labels = np.asarray(y)
+        if labels.dtype == object and labels.ndim:
+            missing = [any(map(is_missing, row)) for row in labels.reshape(len(labels), -1)]
+            if any(missing):
+                raise ValueError(
+                    f"{type(self).__name__}: y is missing in row {missing.index(True)}: every row "
+                    "needs a label"
+                )
 
     def _target_of(self, y: np.ndarray) -> Target:
         return class_target(y)
@@ -280,6 +293,12 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _of_numpy_dtype(y: Any) -> Any:
+    """Return y of a nullable dtype, if nothing is missing, as the numbers or booleans it holds."""
+    numpy_dtype = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
+    return y if numpy_dtype is None or y.isna().any() else y.to_numpy(dtype=numpy_dtype)
 
 
 def _averaged(target: ClassTarget, raw: list[np.ndarray]) -> Any:

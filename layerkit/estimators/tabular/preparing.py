@@ -88,10 +88,8 @@ def prepare(estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_va
     seed = as_seed_sequence(estimator.random_state)
     if X_val is None:
         learn, held = _split(estimator, X, y, table, seed)
-        held_out = table.part(held)
     else:
         learn, held = table.used, None
-        held_out = Table(encoder._read(X_val, reset=False)[1], *_checked(estimator, X_val, y_val))
     learning = table.part(learn)
     encoder._learn(names, learning.values, numbers_of(learning.y) if numbers_of else None)
     if not encoder.kinds_:
@@ -99,6 +97,10 @@ def prepare(estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_va
             f"no column of X tells the {len(learn)} sample(s) to learn from apart: in each all "
             "values are the same, or categories that occur once"
         )
+    if X_val is None:
+        held_out = table.part(held)
+    else:
+        held_out = Table(encoder._read(X_val, reset=False)[1], *_checked(estimator, X_val, y_val))
     estimator._bind(target, learning.y)
     whole = table.part(table.used)
     apart, given = learn is not held, (X, y, sample_weight)
