@@ -189,26 +189,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         return self._encode(self._read(X, reset=False)[1])
 
     def _read(self, X: Any, reset: bool) -> tuple[list[str], list[np.ndarray]]:
-        if issparse(X):
-            raise TypeError(
-                "Sparse data was passed, but TableEncoder takes dense tables: use X.toarray()"
-            )
-        if hasattr(X, "collect_schema") and not hasattr(X, "shape"):
-            raise TypeError("A LazyFrame was passed, but TableEncoder needs the rows: X.collect()")
-        if not hasattr(X, "shape"):
-            X = _as_array(X)
-        if len(X.shape) != 2:
-            raise ValueError(
-                f"Expected 2D array, got {len(X.shape)}D array of shape {tuple(X.shape)} instead. "
-                "Reshape your data: array.reshape(-1, 1) if it has a single feature, "
-                "array.reshape(1, -1) if it is a single sample"
-            )
-        if 0 in X.shape:
-            lacking = "sample" if X.shape[0] == 0 else "feature"
-            raise ValueError(
-                f"Found array with 0 {lacking}(s) (shape={tuple(X.shape)}) while a minimum of 1 is "
-                "required."
-            )
+        """Return names and values of the columns, having checked that there are such as in fit."""
+        X = _as_table(X)
         try:
             validate_data(self, X, reset=reset, skip_check_array=True)
         except ValueError as error:
@@ -314,6 +296,31 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         tags.input_tags.string = True
         tags.target_tags.required = self.target_means
         return tags
+
+
+def _as_table(X: Any) -> Any:
+    """Return X as something with two axes and columns, or raise."""
+    if issparse(X):
+        raise TypeError(
+            "Sparse data was passed, but TableEncoder takes dense tables: use X.toarray()"
+        )
+    if hasattr(X, "collect_schema") and not hasattr(X, "shape"):
+        raise TypeError("A LazyFrame was passed, but TableEncoder needs the rows: X.collect()")
+    if not hasattr(X, "shape"):
+        X = _as_array(X)
+    if len(X.shape) != 2:
+        raise ValueError(
+            f"Expected 2D array, got {len(X.shape)}D array of shape {tuple(X.shape)} instead. "
+            "Reshape your data: array.reshape(-1, 1) if it has a single feature, "
+            "array.reshape(1, -1) if it is a single sample"
+        )
+    if 0 in X.shape:
+        lacking = "sample" if X.shape[0] == 0 else "feature"
+        raise ValueError(
+            f"Found array with 0 {lacking}(s) (shape={tuple(X.shape)}) while a minimum of 1 is "
+            "required."
+        )
+    return X
 
 
 def _as_array(rows: Any) -> np.ndarray:
