@@ -9,10 +9,13 @@ another; it runs every method on three splits of each table, and prints
   average over the splits;
 - the CPU seconds of a fit, in one thread.
 
-Rows are appended to a CSV as they come, so that a run that was stopped goes on. LightGBM, CatBoost
-and pytabkit's RealMLP take part where they are installed. ``results/tables.csv`` has what was
-measured on tables of up to 2,000 rows, on splits 1 to 3 (two of them in part), with NumPy on a busy
-machine: its CPU times are up to twice those of an idle one.
+Rows are appended to a CSV as they come, so that a run that was stopped goes on; without a suite
+nothing is measured, and the CSV is reported as it stands. ``--methods`` chooses whom to compare:
+the report counts the tables and splits that all of them have been run on, and names the others.
+LightGBM, CatBoost and pytabkit's RealMLP take part where they are installed. ``results/tables.csv``
+has what was measured on tables of up to 2,000 rows, on splits 1 to 3 (not yet by every method on
+every table), with NumPy beside other work: its CPU times are a rough figure, up to twice those of
+an idle machine.
 """
 
 from __future__ import annotations
@@ -184,8 +187,10 @@ def report(rows: list[dict[str, Any]]) -> str:
         cells.setdefault((row["table"], row["split"]), {})[row["method"]] = values
     names = sorted({row["method"] for row in rows})
     complete = {cell: found for cell, found in cells.items() if len(found) == len(names)}
+    partial = [f"{table} {split}" for table, split in cells if (table, split) not in complete]
     lines = [
-        f"{len(complete)} tables and splits",
+        f"{len(complete)} tables and splits{'; not by all methods: ' * bool(partial)}"
+        + ", ".join(partial),
         f"{'':24}{'error':>14}{'log loss':>16}{'cpu':>8}",
     ]
     for name in names:
@@ -200,22 +205,15 @@ def report(rows: list[dict[str, Any]]) -> str:
                 share = (found[name][column] - low) / (high - low or 1)
                 of_split.setdefault(split, []).append(share)
             means = [np.mean(shares) for shares in of_split.values()]
-            texts.append(f"{np.mean(means):.3f} ± {np.std(means):.3f}" if means else "-")
+            mean = np.mean(np.concatenate(list(of_split.values()) or [[np.nan]]))
+            texts.append(f"{mean:.3f} ± {np.std(means):.3f}" if means else "-")
         cpu = np.mean([found[name]["cpu"] for found in complete.values()]) if complete else np.nan
         lines.append(f"{name:24}{texts[0]:>14}{texts[1]:>16}{cpu:8.1f}")
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Run what is missing in the CSV, then report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("suite", type=Path, help="a module with TABLES and splits(name, seed)")
-    parser.add_argument("--out", type=Path, default=Path("tables.csv"))
-    parser.add_argument("--splits", type=int, nargs="*", default=[0, 1, 2], help="seeds of splits")
-    parser.add_argument("--rows", type=int, help="to learn from, at most, in place of the suite's")
-    parser.add_argument("--tables", nargs="*")
-    parser.add_argument("--methods", nargs="*")
-    options = parser.parse_args()
+def run(options: argparse.Namespace) -> None:
+    """Append what is missing in the CSV, row by row."""
     spec = importlib.util.spec_from_file_location("suite", options.suite)
     assert spec is not None and spec.loader is not None
     suite = importlib.util.module_from_spec(spec)
@@ -238,8 +236,25 @@ def main() -> None:
                     found = measure(known[name](data[-1] == "reg", split), data)
                     writer.writerow([label, split, name, *found])
                     file.flush()
+
+
+def main() -> None:
+    """Run what is missing in the CSV, then report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    suite_help = "a module with TABLES and splits(name, seed); without one, report only"
+    parser.add_argument("suite", type=Path, nargs="?", help=suite_help)
+    parser.add_argument("--out", type=Path, default=Path("tables.csv"))
+    parser.add_argument("--splits", type=int, nargs="*", default=[0, 1, 2], help="seeds of splits")
+    parser.add_argument("--rows", type=int, help="to learn from, at most, in place of the suite's")
+    parser.add_argument("--tables", nargs="*")
+    parser.add_argument("--methods", nargs="*")
+    options = parser.parse_args()
+    if options.suite is not None:
+        run(options)
     with options.out.open() as file:
-        print(report(list(csv.DictReader(file))))
+        rows = list(csv.DictReader(file))
+    chosen = options.methods or {row["method"] for row in rows}
+    print(report([row for row in rows if row["method"] in chosen]))
 
 
 if __name__ == "__main__":

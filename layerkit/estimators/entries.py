@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def check_entries(y: Any, numeric: bool) -> None:
     if values.ndim not in (1, 2) or values.dtype.kind not in "OUmM":
         return
     rows = values.reshape(len(values), -1)
-    missing = [i for i, row in enumerate(rows) if any(map(_is_missing, row))]
+    missing = [i for i, row in enumerate(rows) if any(map(is_missing, row))]
     if missing:
         some = ", ".join(map(str, missing[:5])) + ", ..." * (len(missing) > 5)
         raise ValueError(
@@ -59,11 +60,12 @@ def check_entries(y: Any, numeric: bool) -> None:
             )
 
 
-def _is_missing(value: Any) -> bool:
-    """Whether it is None, or not equal to itself, as NaN and NaT; of pandas' NA it is not known."""
-    same = value == value
-    known = isinstance(same, bool | np.bool_)
-    return value is None or (np.ndim(same) == 0 and not (known and same))
+def is_missing(value: Any) -> bool:
+    """Whether it stands for nothing: None, and what is not equal to itself, NaN, NaT, pandas' NA."""
+    if value is None or (isinstance(value, Decimal) and value.is_nan()):  # sNaN compares to nothing
+        return True
+    same = value == value  # of NA neither true nor false
+    return np.ndim(same) == 0 and not (isinstance(same, bool | np.bool_) and same)
 
 
 def _is_text(value: Any) -> bool:

@@ -7,10 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from numbers import Real
 from typing import Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
+
+from layerkit.estimators.entries import is_missing
 
 Values = np.ndarray
 """The values of one column: float64 with NaN, datetime64[s] with NaT, or objects with None."""
@@ -215,8 +218,8 @@ def _center_and_scale(
 ) -> tuple[float, float]:
     """Return the median and 1 over the distance of the quartiles, or of half the range, or 0."""
     spread = high - low or (largest - smallest) / 2
-    scale = 1 / spread if spread > 0 else 0.0
-    return float(center), float(scale) if np.isfinite(scale) else 0.0
+    scale = 1 / spread if spread >= np.finfo(np.float64).tiny else 0.0
+    return float(center), float(scale)
 
 
 def parts_of(times: Values) -> dict[str, np.ndarray]:
@@ -250,30 +253,38 @@ def read_table(
         X = X.to_pandas()
     if hasattr(X, "iloc") and hasattr(X, "columns"):
         names = [str(name) for name in X.columns]
-        columns = [X.iloc[:, i] for i in range(X.shape[1])]
+        columns = [_of_numpy(X.iloc[:, i]) for i in range(X.shape[1])]
     else:
-        X = X if hasattr(X, "dtype") else _without_common_dtype(X)
+        X = _unmasked(X) if isinstance(X, np.ma.MaskedArray) else np.asarray(X)
         names, columns = [f"x{i}" for i in range(X.shape[1])], list(X.T)
     found, values = dict(zones or {}), []
     for name, column in zip(names, columns, strict=True):
         zone = found.get(name) or zone_of(column)
         if zone is not None:
             found[name] = zone
-        values.append(_read(name, column, zone))
+        values.append(_values_of(name, column, zone))
     return names, values, found
 
 
-def _without_common_dtype(rows: Any) -> np.ndarray:
-    """Return nested lists as an array in which numbers beside text stay numbers."""
-    array = np.asarray(rows)
-    return np.array(rows, dtype=object) if array.dtype.kind in "USO" else array
+def _of_numpy(column: Any) -> Any:
+    """Return a column of Arrow's types as one of NumPy's and pandas' own, of which all is known."""
+    if hasattr(column.dtype, "pyarrow_dtype"):
+        return column.array.__arrow_array__().to_pandas()
+    return column
+
+
+def _unmasked(X: np.ma.MaskedArray) -> np.ndarray:
+    """Return an array in which what is masked is missing."""
+    found = X.data.copy() if X.dtype.kind in "mM" else X.data.astype(object)
+    found[np.ma.getmaskarray(X)] = None  # which is NaT among times
+    return found
 
 
 def zone_of(column: Any) -> str | None:
     """Return the time zone of a column's times, of the first one among objects; None for none."""
     zone = getattr(column.dtype, "tz", None)
     if zone is None and getattr(column.dtype, "kind", "O") == "O":
-        times = (v for v in _listed(column) if isinstance(v, datetime.datetime))
+        times = (v for v in column.tolist() if isinstance(v, datetime.datetime))
         zone = next((t.tzinfo for t in times if not is_missing(t) and t.tzinfo), None)
     if zone is None:
         return None
@@ -292,30 +303,24 @@ def _clock(zone: str | None) -> datetime.tzinfo | None:
     return datetime.datetime.strptime(offset[1], "%z").tzinfo if offset else ZoneInfo(zone)
 
 
-def _read(name: str, column: Any, zone: str | None) -> Values:
+def _values_of(name: str, column: Any, zone: str | None) -> Values:
+    """Return the values of a column by what its dtype says, or what its objects are."""
     kind = getattr(column.dtype, "kind", "O")
     if kind == "c":
         raise ValueError(f"Complex data not supported: column {name!r} has dtype {column.dtype}")
-    is_bool = kind == "b" or str(column.dtype) == "boolean"
     if hasattr(column.dtype, "freq"):  # periods
         column = column.dt.to_timestamp()
         kind = "M"
     if kind == "M" or hasattr(column.dtype, "tz"):
         return _as_times(column, _clock(zone))
     if kind == "m":
-        column = column.astype("timedelta64[s]")
-        missing = np.isnat(np.asarray(column))
-        return np.where(missing, np.nan, np.asarray(column).astype(float))
-    if kind in "iuf" and not is_bool:
+        return np.asarray(column) / np.timedelta64(1, "s")
+    if kind in "iuf":
         return _finite(name, _as_floats(column))
-    values = [None if is_missing(v) else v for v in _listed(column)]
+    values = [None if is_missing(v) else _plain(v) for v in column.tolist()]
     if hasattr(column, "cat"):  # categories, though they may be numbers
         return _as_categories(name, [_category(v) for v in values])
     return _read_objects(name, values, _clock(zone))
-
-
-def _listed(column: Any) -> Iterable[Any]:
-    return column.tolist() if hasattr(column, "tolist") else list(column)
 
 
 def _as_floats(column: Any) -> np.ndarray:
@@ -349,12 +354,17 @@ def _read_objects(name: str, values: list[Any], clock: datetime.tzinfo | None) -
     if known and all(isinstance(v, datetime.timedelta) for v in known):
         values = [v if v is None else v.total_seconds() for v in values]
         known = []
-    if all(isinstance(v, _NUMBERS) and not isinstance(v, bool) for v in known):
-        return _finite(name, np.array([np.nan if v is None else v for v in values], np.float64))
+    if all(isinstance(v, Real | Decimal) and not isinstance(v, bool) for v in known):
+        return _finite(name, np.array([np.nan if v is None else _float(v) for v in values]))
     return _as_categories(name, values)
 
 
-_NUMBERS = (int, float, np.number, Decimal)
+def _float(number: Any) -> float:
+    """Return any real number in float64, infinite where that is too small for it."""
+    try:
+        return float(number)
+    except OverflowError:
+        return np.inf
 
 
 def _as_categories(name: str, values: list[Any]) -> Values:
@@ -365,7 +375,7 @@ def _as_categories(name: str, values: list[Any]) -> Values:
                 f"{value!r} of type {type(value).__name__}"
             )
     found = np.empty(len(values), dtype=object)
-    found[:] = [value.item() if isinstance(value, np.generic) else value for value in values]
+    found[:] = values
     return found
 
 
@@ -377,6 +387,13 @@ def _category(value: Any) -> Any:
 _PLAIN = (str, bytes, bool, int, float, np.generic)
 
 
+def _plain(value: Any) -> Any:
+    """Return a value of NumPy's as one of Python's."""
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return value.astype(f"{value.dtype.kind}8[us]").item()
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _plain_time(value: Any, clock: datetime.tzinfo | None) -> Any:
     """Return a time as the clock shows it; a time without a date is of the first of 1970."""
     if isinstance(value, datetime.time):
@@ -384,12 +401,3 @@ def _plain_time(value: Any, clock: datetime.tzinfo | None) -> Any:
     if not isinstance(value, datetime.datetime):
         return value
     return (value.astimezone(clock) if value.tzinfo else value).replace(tzinfo=None)
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a value of a column of objects stands for none: None, NaN, NaT, pandas.NA."""
-    if value is None:
-        return True
-    if type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float | np.floating) and value != value

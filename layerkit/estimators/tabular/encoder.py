@@ -190,47 +190,42 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         return self._encode(self._read(X, reset=False)[1])
 
     def _read(self, X: Any, reset: bool) -> tuple[list[str], list[np.ndarray]]:
+        """Return names and values of the columns, having checked that there are such as in fit."""
         X = self._checked(X, reset)
         names, values, zones = read_table(X, None if reset else getattr(self, "zones_", None))
         if reset:
             self.zones_ = zones
+        elif hasattr(self, "columns_") and not hasattr(self, "feature_names_in_"):
+            self._check_names(names)
         return names, values
 
     def _checked(self, X: Any, reset: bool) -> Any:
-        """Return what has a shape and columns, the known ones unless ``reset``."""
-        if issparse(X):
-            raise TypeError(
-                "Sparse data was passed, but TableEncoder takes dense tables: use X.toarray()"
-            )
-        if hasattr(X, "collect_schema") and not hasattr(X, "shape"):
-            raise TypeError("A LazyFrame was passed, but TableEncoder needs the rows: X.collect()")
-        if not hasattr(X, "shape"):
-            X = np.array(X, dtype=object) if np.asarray(X).dtype.kind in "USO" else np.asarray(X)
-        if len(X.shape) != 2:
-            raise ValueError(
-                f"Expected 2D array, got {len(X.shape)}D array of shape {tuple(X.shape)} instead. "
-                "Reshape your data: array.reshape(-1, 1) if it has a single feature, "
-                "array.reshape(1, -1) if it is a single sample"
-            )
-        if 0 in X.shape:
-            lacking = "sample" if X.shape[0] == 0 else "feature"
-            raise ValueError(
-                f"Found array with 0 {lacking}(s) (shape={tuple(X.shape)}) while a minimum of 1 is "
-                "required."
-            )
+        """Return what has two axes and columns, those of fit unless ``reset``."""
+        X = _as_table(X)
         try:
             validate_data(self, X, reset=reset, skip_check_array=True)
         except ValueError as error:
-            raise ValueError(f"{error}{self._first_difference(X, reset)}") from None
+            where = "" if reset else self._first_difference(list(getattr(X, "columns", ())))
+            raise ValueError(f"{error}{where}") from None
         return X
 
-    def _first_difference(self, X: Any, reset: bool) -> str:
-        """Say where the columns are in another order, if they are the same."""
-        known, given = getattr(self, "feature_names_in_", ()), list(getattr(X, "columns", ()))
-        if reset or not len(known) or sorted(known) != sorted(map(str, given)):
+    def _check_names(self, names: list[str]) -> None:
+        """Refuse other columns where the names are no text: scikit-learn looks at text alone."""
+        known = [column.name for column in self.columns_]
+        numbered = _are_positions(known) or _are_positions(names)
+        if names == known or (numbered and sorted(names) != sorted(known)):
+            return
+        where = self._first_difference(names)
+        raise ValueError(f"The columns of X should be those of fit, in their order.\n{where}")
+
+    def _first_difference(self, given: list[Any]) -> str:
+        """Say where columns are others, if they are as many."""
+        known = [column.name for column in getattr(self, "columns_", ())]
+        if len(known) != len(given):
             return ""
-        i = next(i for i, (a, b) in enumerate(zip(known, given, strict=True)) if a != b)
-        return f"Column {i} is {given[i]!r}, in fit it was {known[i]!r}"
+        pairs = enumerate(zip(known, given, strict=True))
+        different = (f"Column {i} is {b!r}, in fit it was {a!r}" for i, (a, b) in pairs if a != b)
+        return next(different, "")
 
     def _learn(
         self, names: list[str], values: list[np.ndarray], y: np.ndarray | None = None
@@ -261,12 +256,12 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         """
         pairs = zip(self.columns_, values, strict=True)
         found = [(c, as_fitted(c.name, c.kind, v)) for c, v in pairs if c.names]
-        of_y = [(c, v) for c, v in found if isinstance(c, CategoryColumn) and c.means]
-        own: dict[str, Any] = {}
+        of_y = [i for i, (c, _) in enumerate(found) if isinstance(c, CategoryColumn) and c.means]
+        own: dict[int, Any] = {}  # means of the rows to learn from, by positions: names may repeat
         if means_of is not None and of_y:
-            means = means_of(_codes_of(of_y))
-            own = {c.name: {"means": means[:, i]} for i, (c, _) in enumerate(of_y)}
-        parts = [c.features(v, self.clip, **own.get(c.name, {})) for c, v in found]
+            means = means_of(_codes_of([found[i] for i in of_y]))
+            own = {i: {"means": means[:, k]} for k, i in enumerate(of_y)}
+        parts = [c.features(v, self.clip, **own.get(i, {})) for i, (c, v) in enumerate(found)]
         return np.hstack(parts) if parts else np.empty((len(values[0]), 0))
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -317,6 +312,53 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         tags.input_tags.string = True
         tags.target_tags.required = self.target_means
         return tags
+
+
+def _as_table(X: Any) -> Any:
+    """Return X as something with two axes and columns, or raise."""
+    if issparse(X):
+        raise TypeError(
+            "Sparse data was passed, but TableEncoder takes dense tables: use X.toarray()"
+        )
+    if hasattr(X, "collect_schema") and not hasattr(X, "shape"):
+        raise TypeError("A LazyFrame was passed, but TableEncoder needs the rows: X.collect()")
+    if not hasattr(X, "shape"):
+        X = _as_array(X)
+    if len(X.shape) != 2:
+        raise ValueError(
+            f"Expected 2D array, got {len(X.shape)}D array of shape {tuple(X.shape)} instead. "
+            "Reshape your data: array.reshape(-1, 1) if it has a single feature, "
+            "array.reshape(1, -1) if it is a single sample"
+        )
+    if 0 in X.shape:
+        lacking = "sample" if X.shape[0] == 0 else "feature"
+        raise ValueError(
+            f"Found array with 0 {lacking}(s) (shape={tuple(X.shape)}) while a minimum of 1 is "
+            "required."
+        )
+    return X
+
+
+def _as_array(rows: Any) -> np.ndarray:
+    """Return nested lists as an array in which numbers beside text stay numbers."""
+    if isinstance(rows, list | tuple) and all(isinstance(row, list | tuple) for row in rows):
+        lengths = list(map(len, rows))
+        i = next((i for i, length in enumerate(lengths) if length != lengths[0]), 0)
+        if i:
+            raise ValueError(
+                f"the rows of X should be of one length: row 0 has {lengths[0]} values, row {i} "
+                f"has {lengths[i]}"
+            )
+    try:
+        array = np.asarray(rows)
+    except ValueError:  # a list beside numbers
+        return np.array(rows, dtype=object)
+    return np.array(rows, dtype=object) if array.dtype.kind in "USO" else array
+
+
+def _are_positions(names: list[str]) -> bool:
+    """Whether columns have the names that they get where they have none."""
+    return names in ([str(i) for i in range(len(names))], [f"x{i}" for i in range(len(names))])
 
 
 def _codes_of(coded: Sequence[tuple[Any, np.ndarray]]) -> np.ndarray:

@@ -16,7 +16,12 @@ from layerkit.distributed.collections import each_partition
 from layerkit.estimators.entries import check_entries
 from layerkit.estimators.predictors import share_docs
 from layerkit.estimators.tabular.base import TabularEstimator
-from layerkit.estimators.tabular.learning import Member, Rows, temperature_for, tempered
+from layerkit.estimators.tabular.learning import (
+    Member,
+    Rows,
+    temperature_for,
+    tempered,
+)
 from layerkit.estimators.tabular.preparing import Task
 from layerkit.estimators.tabular.scaled import ScaledNumbers, Seen
 from layerkit.estimators.targets import (
@@ -224,8 +229,9 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):
 
     def _check_y(self, y: Any) -> np.ndarray:
         check_entries(y, numeric=False)
+        y = y.toarray() if hasattr(y, "toarray") else _of_numpy_dtype(y)
         y = check_array(
-            y.toarray() if hasattr(y, "toarray") else y,
+            y,
             ensure_2d=False,
             dtype=None,
             input_name="y",
@@ -274,6 +280,12 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _of_numpy_dtype(y: Any) -> Any:
+    """Return y of a nullable dtype, if nothing is missing, as the numbers or booleans it holds."""
+    numpy_dtype = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
+    return y if numpy_dtype is None or y.isna().any() else y.to_numpy(dtype=numpy_dtype)
 
 
 def _averaged(target: ClassTarget, raw: list[np.ndarray]) -> Any:

@@ -97,13 +97,15 @@ def prepare(estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_va
     seed = as_seed_sequence(estimator.random_state)
     if X_val is None:
         learn, held = split(estimator, X, y, table, seed)
-        held_out = table.part(held)
     else:
         learn, held = table.used, None
-        held_out = Table(encoder._read(X_val, reset=False)[1], *checked(estimator, X_val, y_val))
     learning = table.part(learn)
     encoder._learn(names, learning.values, numbers_of(learning.y) if numbers_of else None)
     check_features(encoder, len(learn))
+    if X_val is None:
+        held_out = table.part(held)
+    else:
+        held_out = Table(encoder._read(X_val, reset=False)[1], *checked(estimator, X_val, y_val))
     estimator._bind(target, None if is_classifier(estimator) else Seen.of(learning.y))
     whole = table.part(table.used)
     apart, given = learn is not held, (X, y, sample_weight)

@@ -131,7 +131,11 @@ def leaky_relu_grad(grad: np.ndarray, y: np.ndarray, slope: float) -> np.ndarray
 @compiled
 def elu(x: np.ndarray, alpha: float, scale: float) -> np.ndarray:
     """Scale times x where x > 0, else scale alpha (exp(x) - 1)."""
-    return scale * (x.clip(0, np.inf) + alpha * _expm1(x.clip(-np.inf, 0)))
+    y = _expm1(x.clip(-np.inf, 0))
+    y *= alpha
+    y += x.clip(0, np.inf)
+    y *= scale
+    return y
 
 
 @quietly
@@ -142,15 +146,25 @@ def _expm1(x: np.ndarray) -> np.ndarray:
     """
     if x.dtype != np.float32:
         return np.expm1(x)
-    t = np.tanh(0.5 * x)
-    return 2 * t / (1 - t)
+    t = 0.5 * x
+    np.tanh(t, out=t)
+    rest = 1 - t
+    t *= 2
+    t /= rest
+    return t
 
 
 @compiled
 def elu_grad(grad: np.ndarray, y: np.ndarray, alpha: float, scale: float) -> np.ndarray:
     """Scale grad where y > 0, else (y + scale alpha) grad."""
     positive = (y > 0).astype(y.dtype)
-    return grad * (scale * positive + (y.clip(-np.inf, 0) + scale * alpha) * (1 - positive))
+    slope = y.clip(-np.inf, 0)
+    slope += scale * alpha
+    slope *= 1 - positive
+    positive *= scale
+    slope += positive
+    slope *= grad
+    return slope
 
 
 @compiled
