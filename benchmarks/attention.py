@@ -21,12 +21,14 @@ def workloads() -> list[Workload]:
     rows = []
     for training, group in ((True, "forward + backward"), (False, "inference")):
         for kind, causal in (("attention", False), ("attention", True), ("transformer", False)):
+            work = f"{kind} causal" if causal else kind
             for steps, batch in STEPS:
-                name = f"{kind}{' causal' * causal}, {batch} rows of {steps} steps"
+                name = f"{batch} rows of {steps} steps"
                 options = {"steps": steps, "batch": batch, "causal": causal, "training": training}
-                rows.append(Workload(group, name, kind, options))
+                rows.append(Workload(f"{work}, {group}", name, kind, options))
         ragged = {"steps": 256, "batch": 16, "training": training, "ragged": True}
-        rows.append(Workload(group, "attention, 16 rows of 16 to 256 steps", "attention", ragged))
+        name = "16 rows of 16 to 256 steps"
+        rows.append(Workload(f"attention ragged, {group}", name, "attention", ragged))
     return rows
 
 

@@ -118,15 +118,16 @@ def rows(path: Path) -> dict[tuple[str, ...], tuple[float, float]]:
 
 
 def summary(known: dict[tuple[str, ...], tuple[float, float]]) -> str:
-    """Geometric mean, least and largest ratio of each group and width, as a Markdown table."""
-    ratios: dict[tuple[str, str, str], list[float]] = {}
+    """PyTorch's time over ours as a Markdown table: of each group its mean, least and largest."""
+    groups: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for (kernels, _, group, workload), (_, ratio) in known.items():
-        ratios.setdefault((kernels, group, workload.split(",")[0]), []).append(ratio)
-    lines = ["| kernels | work | | mean | least | most |", "|---|---|---|---|---|---|"]
-    for key, found in ratios.items():
-        mean = np.exp(np.mean(np.log(found)))
-        cells = *key, *(f"{x:.2f}" for x in (mean, min(found), max(found)))
-        lines.append("| " + " | ".join(cells) + " |")
+        groups.setdefault((kernels, group), []).append((ratio, workload))
+    lines = ["| kernels | work | rows | mean | least | most |", "|---|---|---|---|---|---|"]
+    for (kernels, group), found in groups.items():
+        mean = np.exp(np.mean([np.log(ratio) for ratio, _ in found]))
+        (least, where), (most, _) = min(found), max(found)
+        cells = f"{mean:.1f} | {least:.1f} ({where}) | {most:.1f}"
+        lines.append(f"| {kernels} | {group} | {len(found)} | {cells} |")
     return "\n".join(lines)
 
 

@@ -203,6 +203,7 @@ def assert_rows_close(actual, expected, **close):
         assert_allclose(row, same, **close)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYERS)
 def test_an_onnx_model_takes_rows_one_by_one(name):
     runtime = pytest.importorskip("onnxruntime")
@@ -218,6 +219,7 @@ def test_an_onnx_model_takes_rows_one_by_one(name):
 CHANNELS_FIRST = ("mean", "maximum", "causal convolution", "convolution", "dropout of channels")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in LAYERS if name not in CHANNELS_FIRST])
 def test_a_module_of_pytorch_takes_rows_one_by_one(name):
     torch = pytest.importorskip("torch")
