@@ -328,18 +328,3 @@ def test_a_table_is_not_gathered_either(two):
     assert sum(two.run(sent).values()) < size / 4
     # the rows, and in their place features as large
     assert max(two.run(most_allocated).values()) < size + 200
-
-
-def test_a_killed_worker_is_survived_by_a_table(client):
-    x, y = da.from_array(X, chunks=(100, 5)), da.from_array(Y, chunks=100)
-    options = {"members": 2, "max_iter": 3, "hidden_layer_sizes": (8,), "batch_size": 80}
-    found = []
-    for callbacks in ((), (KillWorker(client, 3),)):
-        client.wait_for_workers(2, timeout=300)
-        model = TabularClassifier(dropout=0.0, random_state=0, **options).set_callbacks(*callbacks)
-        with data_parallel(client, sync_every=1):
-            found.append(model.fit(x, y))
-    alone, disturbed = found
-    np.testing.assert_allclose(
-        disturbed.predict_proba(X), alone.predict_proba(X), rtol=1e-4, atol=1e-5
-    )
