@@ -309,7 +309,7 @@ def test_a_late_worker_is_used_from_the_next_epoch_and_a_lost_one_is_not_missed(
             if state.epoch in (1, 3):
                 n_workers = 2 if state.epoch == 1 else 1
                 cluster.scale(n_workers)
-                until = time.monotonic() + 30
+                until = time.monotonic() + 300
                 while len(client.nthreads()) != n_workers and time.monotonic() < until:
                     time.sleep(0.05)
 

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ SCRIPT = Path(__file__).with_name("ranks_script.py")
 
 needs_mpi = pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec: pip install mpi4py mpich")
 slow = pytest.mark.slow
+PATIENCE = 600  # seconds after which ranks hang, however busy the machine is
 
 
 def run(task, folder, n_ranks):
@@ -31,7 +31,7 @@ def run(task, folder, n_ranks):
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}
     env["LAYERKIT_KERNELS"] = "numpy"
     return subprocess.run(
-        command, env=env, text=True, capture_output=True, timeout=240, check=False
+        command, env=env, text=True, capture_output=True, timeout=PATIENCE, check=False
     )
 
 
@@ -86,9 +86,8 @@ def test_data_that_do_not_fit_on_one_rank_stop_all_with_its_number(tmp_path):
 
 @needs_mpi
 def test_an_error_on_one_rank_ends_all(tmp_path):
-    began = time.monotonic()
     done = run("fails", tmp_path, 2)
-    assert done.returncode != 0 and time.monotonic() - began < 120
+    assert done.returncode != 0
     said = done.stdout + done.stderr
     assert "OSError: the disk of this rank is full" in said
     assert "rank 1 of 2 failed, so all ranks end" in said
@@ -122,7 +121,7 @@ def test_the_examples_of_the_guide_run(which, tmp_path):
     command = [MPIEXEC, "-n", "2", sys.executable, "script.py"]
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}
     said = subprocess.run(
-        command, cwd=tmp_path, env=env, text=True, capture_output=True, timeout=240, check=True
+        command, cwd=tmp_path, env=env, text=True, capture_output=True, timeout=PATIENCE, check=True
     )
     assert float(said.stdout) > 0.8
 

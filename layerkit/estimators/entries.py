@@ -61,8 +61,8 @@ def check_entries(y: Any, numeric: bool) -> None:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether it stands for nothing: None, and what is not equal to itself, NaN, NaT, pandas' NA."""
-    if value is None or (isinstance(value, Decimal) and value.is_nan()):  # sNaN compares to nothing
+    """Whether it is None, or not equal to itself: NaN, NaT, pandas' NA."""
+    if value is None or (isinstance(value, Decimal) and value.is_nan()):  # sNaN has no ==
         return True
     same = value == value  # of NA neither true nor false
     return np.ndim(same) == 0 and not (isinstance(same, bool | np.bool_) and same)

@@ -12,7 +12,6 @@ import numpy as np
 
 from layerkit.estimators.streamed import Look, StreamedRows, look
 from layerkit.estimators.weights import class_weights
-from layerkit.sequences import is_collection
 from layerkit.training.batches import MappedRows
 
 
@@ -158,17 +157,6 @@ def held_out(task: Any, choose: Callable[[Any], Any]) -> Any:
 def all_held_out(rows: PartitionedRows) -> tuple[HeldOutRows, np.ndarray, None]:
     """Return collections that were given as X_val and y_val, as validation data."""
     return HeldOutRows(rows, np.arange(int(rows.partitions.lengths.sum()))), rows.labels()[0], None
-
-
-def check_in_memory(estimator: Any, *given: Any) -> None:
-    """Refuse Dask collections where there is no way for them."""
-    if any(map(is_collection, given)):
-        name = type(estimator).__name__
-        raise TypeError(
-            f"{name} fits tables in memory, not Dask collections: give X.compute(), or a sample of "
-            "it (X.sample(frac=0.1).compute()); SequentialClassifier and SequentialRegressor take "
-            "the numbers that TableEncoder().fit(sample).transform(X) makes of all of it"
-        )
 
 
 def slim(estimator: Any) -> Any:

@@ -8,12 +8,13 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
-from sklearn.metrics import get_scorer
+from sklearn.base import BaseEstimator, is_classifier
+from sklearn.metrics import accuracy_score, get_scorer, r2_score
 from sklearn.utils import Tags
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
+from layerkit.distributed.collections import computed
 from layerkit.estimators.callbacks import (
     CallbackSupport,
     MemberHooks,
@@ -42,7 +43,7 @@ from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.parameters import if_class
 from layerkit.seeds import with_plain_seed, with_seed
-from layerkit.sequences import is_collection
+from layerkit.sequences import is_collection, refuse_collection
 from layerkit.training import History, TrainingState
 
 Trained = list[tuple[Layer, History]]
@@ -62,6 +63,35 @@ class Printing:
             line = f"{self.which}, epoch {state.epoch}/{state.epochs}: loss {row['loss']:.4g}"
             score = row.get("validation_score")
             print(line if score is None else f"{line}, held-out score {score:.4g}")
+
+
+class CollectionScore:
+    """A score that takes Dask collections too; comes before scikit-learn's own."""
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy of predicted classes, or R² of predicted numbers.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            With the columns of `fit`. Of a Dask collection only predictions come to the client.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their true labels or numbers.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            At most 1.
+        """
+        if not is_collection(X):
+            refuse_collection(y, "y")
+            refuse_collection(sample_weight, "sample_weight")
+            return super().score(X, y, sample_weight)  # type: ignore[misc]
+        y_pred, y, sample_weight = computed(self.predict(X), y, sample_weight)  # type: ignore[attr-defined]
+        score = accuracy_score if is_classifier(self) else r2_score
+        return float(score(y, y_pred, sample_weight=sample_weight))
 
 
 @with_page

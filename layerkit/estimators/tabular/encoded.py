@@ -67,7 +67,7 @@ class EncodedTable:
         columns: list[Any] = self.encoder.columns_
         self.seldom = [j for j, c in enumerate(columns) if wants_means(c, len(rows))]
         if self.seldom:
-            sums, self.of_rows = self._sums(_folds(self.raw, rows)), rows
+            sums, self.of_rows = self._sums(_cut(self.raw, rows, folds_of(len(rows)))), rows
             means = FoldedMeans.of(sums, self.center)
             self.means = means.teach([columns[j] for j in self.seldom], sums)
             self.seldom = [j for j in self.seldom if columns[j].means]
@@ -80,7 +80,8 @@ class EncodedTable:
 
     def rows(self, numbers: np.ndarray) -> TableRows:
         """Return rows to learn from; others that lie there are encoded as rows to predict."""
-        folds, means = _folds(self.raw, numbers), self.means
+        folds = _cut(self.raw, numbers, folds_of(len(numbers)) if self.seldom else 0)
+        means = self.means
         if self.seldom and numbers is not self.of_rows:
             means = FoldedMeans.of(self._sums(folds), self.center)
         encode = partial(_encoded, self.reader, self.target, means)
@@ -89,14 +90,14 @@ class EncodedTable:
 
 def _places(partitions: Any, rows: np.ndarray) -> list[np.ndarray]:
     """Return the places of some rows in each partition."""
-    return [np.flatnonzero(fold >= 0) for fold in _folds(partitions, rows)]
+    return [np.flatnonzero(own >= 0) for own in _cut(partitions, rows, 0)]
 
 
-def _folds(partitions: Any, rows: np.ndarray) -> list[np.ndarray]:
-    """Return the fold of each row of each partition, -1 of those that are not learned from."""
-    folds = np.full(partitions.ends[-1], -1, np.int8)
-    folds[rows] = folds_of(len(rows))
-    return partitions.cut(folds)
+def _cut(partitions: Any, rows: np.ndarray, values: Any) -> list[np.ndarray]:
+    """Return, for the rows of each partition, the value of those that count, -1 for others."""
+    marks = np.full(partitions.ends[-1], -1, np.int8)
+    marks[rows] = values
+    return partitions.cut(marks)
 
 
 def _summary(reader: Reader, classes: bool, i: int, part: Any, places: np.ndarray) -> Any:

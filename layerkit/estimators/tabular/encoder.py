@@ -14,7 +14,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from layerkit.distributed.collections import each_partition
 from layerkit.estimators.doc_links import with_page
-from layerkit.estimators.partitioned import check_in_memory
 from layerkit.estimators.tabular.columns import CategoryColumn, column_of, read_table
 from layerkit.estimators.tabular.means import cross_fitted, learn_means, wants_means
 from layerkit.parameters import is_flag, is_positive, is_size
@@ -148,7 +147,12 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         features : ndarray of shape (n_samples, n_features_out), float64
             As `transform` returns them, but for ``target_means``.
         """
-        check_in_memory(self, X)
+        if is_collection(X):
+            raise TypeError(
+                "TableEncoder fits tables in memory, not Dask collections: give X.compute(), or a "
+                "sample of it (X.sample(frac=0.1).compute()); TabularClassifier and "
+                "TabularRegressor learn from all of it where it lies"
+            )
         _check(self, is_size(self.max_onehot, least=2), "max_onehot", "an integer >= 2")
         ok = self.clip is None or is_positive(self.clip)
         _check(self, ok, "clip", "None or a positive finite number")

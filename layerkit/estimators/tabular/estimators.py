@@ -15,13 +15,8 @@ from sklearn.utils import Tags, check_array
 from layerkit.distributed.collections import each_partition
 from layerkit.estimators.entries import check_entries
 from layerkit.estimators.predictors import share_docs
-from layerkit.estimators.tabular.base import TabularEstimator
-from layerkit.estimators.tabular.learning import (
-    Member,
-    Rows,
-    temperature_for,
-    tempered,
-)
+from layerkit.estimators.tabular.base import CollectionScore, TabularEstimator
+from layerkit.estimators.tabular.learning import Member, Rows, temperature_for, tempered
 from layerkit.estimators.tabular.preparing import Task
 from layerkit.estimators.tabular.scaled import ScaledNumbers, Seen
 from layerkit.estimators.targets import (
@@ -108,7 +103,7 @@ parameter, several members are averaged.
 
 @share_docs(_DOCS)
 @dataclass(eq=False, repr=False)
-class TabularClassifier(ClassifierMixin, TabularEstimator):
+class TabularClassifier(CollectionScore, ClassifierMixin, TabularEstimator):
     """Classifier of tables as they are: numbers, categories, dates, missing values.
 
     y may hold two classes, several, a multilabel indicator, or several columns of classes each.
@@ -303,7 +298,7 @@ def _log_of_mean(log_proba: Sequence[np.ndarray]) -> np.ndarray:
 
 @share_docs(_DOCS)
 @dataclass(eq=False, repr=False)
-class TabularRegressor(RegressorMixin, TabularEstimator):
+class TabularRegressor(CollectionScore, RegressorMixin, TabularEstimator):
     """Regressor of tables as they are: numbers, categories, dates, missing values.
 
     y may have one column or several.

@@ -65,9 +65,9 @@ def prepare_partitions(
     names = encoder._read(first_row(raw)[0], reset=True)[0]
     reader, target = surveyed(estimator, encoder, names, raw)
     seed = as_seed_sequence(estimator.random_state)
-    known, used = known_of(raw, reader, target, estimator.cv is not None or bool(estimator.monitor))
-    whole = Table([], known, used).used
-    learn, held = whole, None
+    plain = estimator.cv is not None or estimator.monitor is not None
+    known, used = known_of(raw, reader, target, plain)
+    learn = held = whole = Table([], known, used).used
     if X_val is None:
         nothing = np.broadcast_to(np.int8(0), (len(known), 1))
         learn, held = split(estimator, nothing, known, Table([], known, used), seed)
@@ -86,9 +86,7 @@ def prepare_partitions(
         whole=partial(table.rows, whole) if estimator.refit else None,
     )
     if X_val is None:
-        return replace(
-            task, held_out=HeldOutTable(learning, np.asarray(held)), held_out_y=known[held]
-        )
+        return replace(task, held_out=HeldOutTable(learning, held), held_out_y=known[held])
     if not is_collection(X_val):
         y_val, _ = checked(estimator, X_val, y_val)
         features = as_input(encoder._encode(encoder._read(X_val, reset=False)[1]))
@@ -97,4 +95,4 @@ def prepare_partitions(
     unweighted = replace(reader, factors=None)
     known, _ = known_of(others, unweighted, target, True)
     rows = EncodedTable(workers, others, unweighted, target, None).rows(np.arange(len(known)))
-    return replace(task, held_out=HeldOutTable(rows, rows.chosen), held_out_y=known)
+    return replace(task, held_out=HeldOutTable(rows, np.arange(len(known))), held_out_y=known)
