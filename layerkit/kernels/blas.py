@@ -14,6 +14,10 @@ from functools import cache
 from itertools import product
 from typing import Any
 
+# Multiply-adds of a product below which to wake a second thread costs more than it saves; where
+# another process keeps a core busy, the first would wait for it a hundred times as long.
+ALONE = 2**22
+
 
 @cache
 def n_threads() -> int:
