@@ -7,6 +7,7 @@ from layerkit import Dense, ReLU, Sequential, Sigmoid, Tanh, kernels
 
 pytest.importorskip("numba")
 
+from layerkit.fused import plan
 from layerkit.kernels import parts
 from layerkit.kernels._numba import dense, threads
 from layerkit.kernels.blas import libraries
@@ -56,6 +57,22 @@ def test_only_large_products_are_cut_and_blas_has_one_thread_meanwhile(three_thr
         kernels.matmul(x, W)
     assert cuts == [(ROWS, UNITS, 3, *[1] * len(before))]
     assert blas_threads() == before
+
+
+def test_no_worker_is_woken_for_a_product_that_is_done_before_it_is_awake(
+    three_threads, monkeypatch
+):
+    woken = []
+    monkeypatch.setattr(dense, "workers", woken.append)
+    x, grad = noise(100, 30), noise(100, 3, seed=1)
+    network = Sequential([Dense(100), ReLU(), Dense(3)]).build(30, random_state=0)
+    with kernels.use("numba"):
+        fast = plan(network)
+        found = fast.forward(x, training=True), fast.backward(grad), network.flat_grads.copy()
+        expected = network.forward(x, training=True), network.backward(grad), network.flat_grads
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not woken
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from layerkit import kernels
 from layerkit.guards import accept_gradient
+from layerkit.kernels import ALONE
 from layerkit.layer import Layer
 from layerkit.layers import (
     Columns,
@@ -51,11 +52,6 @@ _CONTENTS: dict[type[Layer], tuple[str, ...]] = {
     Columns: ("routes",),
 }  # where containers hold their layers; a subclass may have a forward of its own
 _MANY_ROWS = 4096  # at inference; then holding all hidden outputs costs more than a call saves
-
-
-# Multiply-adds of a product below which to wake a second thread costs more than it saves; where
-# another process keeps a core busy, the first would wait for it a hundred times as long.
-ALONE = 2**22
 
 
 def threads_for(network: Layer, n_rows: float = inf) -> AbstractContextManager[None]:

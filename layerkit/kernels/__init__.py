@@ -13,6 +13,7 @@ Which of the two::
     for_work              a ``with`` block in which the work's size decides
     warmup                compile ahead of time
     one_blas_thread       a ``with`` block in which matrix products use one thread
+    ALONE                 multiply-adds below which a product had better do so
 
 Kernels, by family, and ``…_grad``: the gradient of the output times the derivative. What their
 arguments are stands with each, or once for a family, at the head of its file in ``_numpy``::
@@ -167,7 +168,7 @@ from layerkit.kernels._numpy.recurrent import (
     simple_rnn_grad,
 )
 from layerkit.kernels._numpy.windows import Padding, Pair, output_size
-from layerkit.kernels.blas import one_blas_thread
+from layerkit.kernels.blas import ALONE, one_blas_thread
 from layerkit.kernels.dispatch import backend, for_work, use
 from layerkit.kernels.warming import warmup
 

@@ -16,6 +16,10 @@ from typing import Any
 
 from layerkit.kernels.parts import n_processors
 
+# Multiply-adds of a product below which to wake a second thread costs more than it saves; where
+# another process keeps a core busy, the first would wait for it a hundred times as long.
+ALONE = 2**22
+
 
 @cache
 def n_threads() -> int:

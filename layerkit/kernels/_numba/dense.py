@@ -1,13 +1,14 @@
 """Matrix products, biases and tables of rows, and runs of Dense layers; NumPy's say what they do.
 
-Products are cut up among the processors, by our own threads. BLAS has threads too, but its idle
-ones go on spinning for a tenth of a second, and kernels that follow on threads of ours then run at
-half their speed. So BLAS gets one thread for a product that it would cut up, and we cut it up.
+Large products are cut up among the processors, by our own threads. BLAS has threads too, but its
+idle ones go on spinning for a tenth of a second, and kernels that follow on threads of ours then
+run at half their speed. So BLAS gets one thread for a product that it would cut up.
 
 Passes over rows are compiled as NumPy starts an inner loop for each row, which costs more than
 adding 64 numbers.
 """
 
+from contextlib import nullcontext
 from math import prod
 from typing import Any
 
@@ -26,12 +27,14 @@ from layerkit.kernels._numba.threads import WORTHWHILE, in_parts, workers
 from layerkit.kernels._numba.work_queue import new_queue, share
 from layerkit.kernels._numpy import dense as reference
 from layerkit.kernels._numpy.dense import RELU, SIGMOID, TANH
-from layerkit.kernels.blas import one_blas_thread
+from layerkit.kernels.blas import ALONE, one_blas_thread
 from layerkit.kernels.dispatch import in_numpy
 from layerkit.kernels.parts import PASS, n_parts, n_processors
 
-# Multiply-adds of a part; OpenBLAS takes one thread for fewer than twice as many.
-LEAST = 131072
+# Multiply-adds of a product for which OpenBLAS takes a second thread, if it may.
+THREADED = 2**18
+# And of a part of one that is cut up.
+LEAST = 2**17
 # Parts of the rows read b as it lies in memory, and take 0.7 to 1 of the time of parts of the
 # columns; but each makes b ready for BLAS's innermost loop, which has to pay for itself.
 ROWS = 16
@@ -45,20 +48,18 @@ def matmul(a, b, out=None):
     if a.ndim > 2:
         return matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
     multiply_adds = prod(a.shape) * b.shape[-1]
-    blas = addresses(b.dtype) if is_cut_up(multiply_adds) and _are_for_blas(a, b) else None
+    blas = addresses(b.dtype) if multiply_adds >= THREADED and _are_for_blas(a, b) else None
     if blas is None or (out is not None and not out.flags.carray):
         return in_numpy(reference.matmul)(a, b, out)
+    processors = n_processors()
+    if multiply_adds < ALONE or processors == 1:
+        with one_blas_thread():
+            return in_numpy(reference.matmul)(a, b, out)
     if out is None:
         out = np.empty((len(a), b.shape[1]), a.dtype)
-    processors = n_processors()
     with one_blas_thread(), workers(processors) as queue:
         multiply_in_parts(queue, processors, blas, a, b, out)
     return out
-
-
-def is_cut_up(multiply_adds: float) -> bool:
-    """Whether a product is worth a second processor."""
-    return multiply_adds >= 2 * LEAST and n_processors() > 1
 
 
 def _are_for_blas(a: Any, b: np.ndarray) -> bool:
@@ -90,8 +91,8 @@ def _multiply(start, stop, blas, a, b, out, by_row):
 
 @inline
 def is_shared(processors, m, n, p):
-    """What `is_cut_up` and `_are_for_blas` say, in compiled code."""
-    return processors > 1 and m * n * p >= 2 * LEAST and min(m, n, p) > 1
+    """Whether `matmul` cuts a product up, in compiled code."""
+    return processors > 1 and m * n * p >= ALONE and min(m, n, p) > 1
 
 
 @for_dtypes(BOTH, reference)
@@ -189,25 +190,28 @@ def perceptron(x, flat_params, run, hidden, y):
     blas = addresses(x.dtype)
     if blas is None:
         return False
-    if not _is_cut_up(run, len(x), flat_params.size):
-        return _forward(_NO_QUEUE, 1, blas, x, flat_params, run, hidden, y)
-    processors = n_processors()
-    with one_blas_thread(), workers(processors) as queue:
-        return _forward(queue, processors, blas, x, flat_params, run, hidden, y)
+    return _in_threads(_forward, blas, x, flat_params, run, hidden, y)
 
 
-def _is_cut_up(run: np.ndarray, n_rows: int, n_params: int) -> bool:
-    """Whether a product of the run is; that a small network has none is seen at once."""
-    return is_cut_up(n_rows * n_params) and is_cut_up(n_rows * _largest(run))
+def _in_threads(
+    kernel: Any, blas: Any, x: np.ndarray, flat_params: np.ndarray, run: Any, *others: Any
+) -> Any:
+    """Call a kernel of a run with the threads that are worth while; a small network has one."""
+    if len(x) * flat_params.size < THREADED:
+        return kernel(_NO_QUEUE, 1, blas, x, flat_params, run, *others)
+    processors = n_processors() if _is_worth_threads(run, len(x)) else 1
+    gathered = workers(processors) if processors > 1 else nullcontext(_NO_QUEUE)
+    with one_blas_thread(), gathered as queue:
+        return kernel(queue, processors, blas, x, flat_params, run, *others)
 
 
 @jit
-def _largest(run):
-    """Size of the largest matrix of weights."""
-    largest = 0
+def _is_worth_threads(run, n_rows):
+    """Whether a product of the run or a pass over an output is."""
     for n_in, units, _, _, _ in run:
-        largest = max(largest, n_in * units)
-    return largest
+        if n_rows * n_in * units >= ALONE or PASS * n_rows * units >= 2 * WORTHWHILE:
+            return True
+    return False
 
 
 @jit
@@ -260,17 +264,14 @@ def _finish(out, bias, activation):
 
 def perceptron_grad(grad, x, flat_params, run, hidden, y, flat_grads, grad_input):
     """Overwrite the run's part of ``flat_grads``, and ``grad_input`` unless it is empty."""
-    arguments = x, flat_params, run, hidden, y, flat_grads, grad_input
     blas = addresses(x.dtype)
     if blas is None:  # then the forward ran in NumPy, before the kernels were exchanged
-        in_numpy(reference.perceptron_grad)(grad, *arguments)
+        in_numpy(reference.perceptron_grad)(
+            grad, x, flat_params, run, hidden, y, flat_grads, grad_input
+        )
         return
-    if not _is_cut_up(run, len(x), flat_params.size):
-        _backward(_NO_QUEUE, 1, blas, contiguous(grad), *arguments)
-        return
-    processors = n_processors()
-    with one_blas_thread(), workers(processors) as queue:
-        _backward(queue, processors, blas, contiguous(grad), *arguments)
+    others = contiguous(grad), hidden, y, flat_grads, grad_input
+    _in_threads(_backward, blas, x, flat_params, run, *others)
 
 
 _sum_in_parts = copied(sum_rows_in_parts)
@@ -278,7 +279,7 @@ _sum_in_parts = copied(sum_rows_in_parts)
 
 @jit
 def _backward(
-    queue, processors, blas, grad, x, flat_params, run, hidden, y, flat_grads, grad_input
+    queue, processors, blas, x, flat_params, run, grad, hidden, y, flat_grads, grad_input
 ):
     n_rows, stop = len(x), hidden.size
     for k in range(len(run) - 1, -1, -1):

@@ -205,14 +205,18 @@ def run(
         data = _data(
             fixed, blas, scratch[0], grads[0], batch_labels[0], batch_targets[0], batch_weights[0]
         )
-        losses[i] = values[:parts].sum() + _follow(penalties, 0, n, steps[i], data)
+        total = 0.0
+        for part in range(parts):
+            total += values[part, 0]
+        losses[i] = total + _follow(penalties, 0, n, steps[i], data)
         if not done:
             raise MemoryError("no memory for a part of a batch")
         if not np.isfinite(losses[i]):
             return i
         whole = grads[:parts]
         share(queue, sharing, _parameters, (len(rules[0]),), (), (rules, whole, steps[i], data))
-    flat_grads[:] = grads[0]
+    for k in range(flat_grads.size):  # a slice would compile a message on shapes, for a second
+        flat_grads[k] = grads[0, k]
     return len(bounds)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from layerkit.kernels._numba.blas import addresses
 from layerkit.kernels._numba.compile import contiguous, inline, jit
-from layerkit.kernels._numba.dense import is_cut_up
+from layerkit.kernels._numba.dense import THREADED
 from layerkit.kernels._numba.double_exponential import sigmoid, tanh
 from layerkit.kernels._numba.panels import add_product_by, fixed
 from layerkit.kernels._numba.threads import WORTHWHILE, in_parts
@@ -35,7 +35,7 @@ def _by_rows(
     work = n_steps * (U.size + PASS * max(U.shape))
     parts = n_parts(int(sizes[0]), work, WORTHWHILE)
     bounds = _bounds(sizes, parts)
-    alone = one_blas_thread() if is_cut_up(int(sizes[0]) * U.size) else nullcontext()
+    alone = one_blas_thread() if int(sizes[0]) * U.size >= THREADED else nullcontext()
     with alone:
         factor = fixed(contiguous(U), int(sizes[0]) // parts, transposed)
         whole = addresses(U.dtype), factor, _places(sizes), *map(contiguous, arrays)
