@@ -320,6 +320,13 @@ def escape_stars(app, what, name, thing, options, lines):
     lines[:] = [re.sub(r"(?<=, )\*(?=\w+_shape)", r"\\*", line) for line in lines]
 
 
+def plain_defaults(app, what, name, thing, options, signature, returns):
+    """Write ``numpy.float32`` for the class, and dots for what a dataclass makes anew."""
+    if signature is None:
+        return None
+    return re.sub(r"<class '([\w.]+)'>", r"\1", signature).replace("<factory>", "..."), returns
+
+
 def resolve(app, env, node, target):
     """Find `layerkit.Dense`, or `Dense`, in the home of that name; a method; a package."""
     last = node.get("reftarget", "").removeprefix("layerkit.").split("(")[0]
@@ -356,5 +363,6 @@ def make_reference(app, node, docname, anchor, content):
 def setup(app):
     app.connect("builder-inited", generate)
     app.connect("autodoc-process-docstring", escape_stars, priority=1)  # before numpydoc
+    app.connect("autodoc-process-signature", plain_defaults)
     app.connect("missing-reference", resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
