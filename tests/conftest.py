@@ -11,9 +11,8 @@ from layerkit.kernels import dispatch
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # or scikit-learn skips its array-API check
-pytest.register_assert_rewrite(
-    "contract_of_passes", "contract_of_objects", "loss_contract"
-)  # show values there too
+# Show values there too.
+pytest.register_assert_rewrite("contract_of_passes", "contract_of_objects", "loss_contract")
 
 # A deadline, and the time that drawing takes, measure the machine's load, not the code. CI draws
 # the same examples every time; everywhere else hypothesis keeps looking for new ones.
