@@ -377,3 +377,14 @@ def test_a_channel_is_dropped_from_all_steps_of_a_row():
         assert (row == row[0]).all() and set(np.unique(row)) <= {0.0, 2.0}
         assert_array_equal(grad, 2 * row)
     assert (layer.forward(rows).steps == 1).all()
+
+
+@pytest.mark.parametrize(
+    "shape, causal, pairs",
+    [((6, 4), False, 36), ((6, 4), True, 21), ((1, 4), False, 1), ((None, 4), False, 1)],
+    ids=str,
+)
+def test_products_are_counted_by_steps_and_by_pairs_of_steps_that_meet(shape, causal, pairs):
+    layer = nn.MultiHeadAttention(2, causal=causal).build(shape)
+    steps = shape[0] or 1  # where their number is open, of one
+    assert layer.multiply_adds() == 4 * steps * 4**2 + 2 * pairs * 4

@@ -318,3 +318,21 @@ def test_a_bare_recurrent_module_gives_all_its_steps(kind, num_layers, both):
     with torch.no_grad():
         expected = module(x)[0].numpy()
     np.testing.assert_allclose(network.infer(x.numpy()), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: tnn.Linear(6, 3),
+        lambda: tnn.Sequential(tnn.Linear(6, 4), tnn.ReLU(), tnn.Linear(4, 2)),
+        lambda: tnn.Sequential(tnn.Tanh(), tnn.Linear(6, 2), tnn.Flatten()),
+    ],
+    ids=["Linear", "two", "flattened"],
+)
+def test_a_linear_of_the_last_of_three_axes_takes_them_as_they_are(made):
+    """It fits in no other order: the axes are no channels, height and width."""
+    module = seeded(made)
+    x = np.random.default_rng(0).normal(size=(3, 4, 5, 6)).astype(np.float32)
+    network = from_pytorch(module, input_shape=(4, 5, 6))
+    assert network.input_shape == (4, 5, 6)
+    assert_equal_to_a_millionth(network.infer(x), predict(module, x))

@@ -31,14 +31,18 @@ def _problems():
 
 
 PROBLEMS = {name: rest for name, *rest in _problems()}
-SOLVERS = {
+SOLVERS = {  # every parameter of a solver somewhere with a value of its own
     "sgd": {"solver": "sgd", "momentum": 0},
-    "momentum": {"solver": "sgd", "nesterovs_momentum": False, "learning_rate_init": 0.01},
+    "momentum": {
+        "solver": "sgd", "momentum": 0.6, "nesterovs_momentum": False, "learning_rate_init": 0.01
+    },
     "nesterov": {"solver": "sgd", "learning_rate_init": 0.01},
-    "invscaling": {"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.1},
-    "adam": {"solver": "adam", "epsilon": 1e-3},
+    "invscaling": {
+        "solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.1, "power_t": 0.3
+    },
+    "adam": {"solver": "adam", "beta_1": 0.7, "beta_2": 0.95, "epsilon": 1e-3},
     "lbfgs": {"solver": "lbfgs", "max_iter": 5},
-}
+}  # fmt: skip
 
 
 def pair(problem, **params):
