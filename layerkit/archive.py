@@ -120,7 +120,7 @@ def read(path: str | os.PathLike | IO[bytes]) -> Any:
         except Exception as error:  # raised by zipfile, json and NumPy for a broken file
             if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a wrong offset
                 raise
-            reason = f"not a file of ours, or damaged: {type(error).__name__}: {str(error)[:200]}"
+            reason = f"not a layerkit file, or damaged: {type(error).__name__}: {str(error)[:200]}"
             raise ModelFileError(f"{name_of(path)}: {reason}") from error
 
 
@@ -269,11 +269,11 @@ def _read(file: IO[bytes]) -> Any:
         if len(set(names)) != len(names):
             raise ModelFileError("damaged: a member stands in it twice")
         if any(member.compress_type != 0 or member.flag_bits & 1 for member in members):
-            raise ModelFileError("not a file of ours: a member is compressed or encrypted")
+            raise ModelFileError("not a layerkit file: a member is compressed or encrypted")
         if sum(member.file_size for member in members) > size:
             raise ModelFileError("damaged: its members are larger than the file")
         if TREE not in names:
-            raise ModelFileError(f"not a file of ours, it has no {TREE}")
+            raise ModelFileError(f"not a layerkit file, it has no {TREE}")
         if archive.getinfo(TREE).file_size > LARGEST_TREE:
             raise ModelFileError(f"its {TREE} is larger than {LARGEST_TREE} bytes")
         text = archive.read(TREE)
@@ -294,10 +294,10 @@ def _check_end(file: IO[bytes]) -> int:
     end = file.read()
     locator, record = end[:20], end[20:42]
     if len(end) != 42 + length or record[:4] != b"PK\5\6" or not end[42:].startswith(SEAL):
-        raise ModelFileError("not a file of ours, or cut off")
+        raise ModelFileError("not a layerkit file, or cut off")
     n_members = int.from_bytes(record[10:12], "little")
     if n_members > MOST_MEMBERS or (locator[:4] == b"PK\6\7" and size < 2**31 - 2**24):
-        raise ModelFileError("not a file of ours: it claims too many members")
+        raise ModelFileError("not a layerkit file: it claims too many members")
     file.seek(0)
     return size
 

@@ -12,8 +12,11 @@ INSTEAD = {
     **dict.fromkeys(("fit", "compile", "train"), _FITTING),
     **dict.fromkeys(("predict", "call", "eval"), "network.infer(X) computes outputs"),
     **dict.fromkeys(("add", "append", "pop", "insert", "extend", "add_module"), _EDITING),
-    **dict.fromkeys(("weight", "bias", "weights", "kernel", "coefs_", "parameters"), _WEIGHTS),
+    **dict.fromkeys(
+        ("W", "b", "weight", "bias", "weights", "kernel", "coefs_", "parameters"), _WEIGHTS
+    ),
     **dict.fromkeys(("get_weights", "set_weights", "state_dict", "load_state_dict"), _WEIGHTS),
+    "save": "layerkit.interchange.save(network, path) writes a file",
     "zero_grad": "backward overwrites the gradients, there is nothing to zero",
     "to": "build(input_shape, dtype=np.float64) chooses the dtype; layerkit computes on the CPU",
 }

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -199,6 +199,12 @@ def if_class(value: Any) -> str:
     """What to add to an error where a class of ours came in place of an object."""
     is_class = isinstance(value, type) and issubclass(value, Parameterized)
     return f": that is the class, write {value.__name__}(...)" if is_class else ""
+
+
+def check_object(name: str, value: Any, methods: Sequence[str], expected: str) -> None:
+    """Raise a TypeError unless the value is an object with these methods."""
+    if isinstance(value, type) or not all(hasattr(value, method) for method in methods):
+        raise TypeError(f"{name} must be {expected}, got {value!r}{if_class(value)}")
 
 
 def check_arguments(*checks: tuple[str, Any, bool, str], of: str = "") -> None:

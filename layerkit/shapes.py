@@ -62,7 +62,7 @@ def size_of(shape: Shape) -> int:
 def as_shape(input_shape: int | Shape) -> Shape:
     """Return the shape of one sample as a tuple of positive integers; the first may be None."""
     shape = tuple(input_shape) if np.iterable(input_shape) else (input_shape,)
-    is_open = np.iterable(input_shape) and shape[:1] == (None,)
+    is_open = np.iterable(input_shape) and len(shape) > 0 and shape[0] is None
     if not all(is_size(n) for n in shape[is_open:]):
         raise ValueError(
             f"input_shape must hold positive integers, without the batch axis, got {input_shape!r}"

@@ -298,7 +298,7 @@ def test_estimators_go_on_with_the_same_data_only(make, what, tmp_path):
     other_X, other_y = X.copy(), y.copy()
     OTHER_DATA[what](other_X, other_y)
     assert not (np.array_equal(X, other_X) and np.array_equal(y, other_y))
-    with pytest.raises(ModelFileError, match=r"belongs to another run, its \w+ is"):
+    with pytest.raises(ModelFileError, match=r"belongs to another run, with \w+ "):
         more.fit(other_X, other_y, checkpoint=path, resume=True)
     assert path.read_bytes() == before and not hasattr(more, "network_")
     assert len(more.fit(X, y, checkpoint=path, resume=True).loss_curve_) == 3
@@ -314,7 +314,7 @@ def test_a_splitter_must_hold_out_the_same_rows(tmp_path):
     path = tmp_path / "fit.npz"
     model(0).fit(X, Y, checkpoint=path)
     model(0).fit(X, Y, checkpoint=path, resume=True)
-    with pytest.raises(ModelFileError, match="its data is") as refused:
+    with pytest.raises(ModelFileError, match="with data ") as refused:
         model().fit(X, Y, checkpoint=path, resume=True)
     (note,) = refused.value.__notes__
     assert note.startswith("early_stopping=ShuffleSplit(")
@@ -377,11 +377,11 @@ def test_another_run(tmp_path):
     other_path = tmp_path / "other.npz"
     run(path, epochs=1)
     run(other_path, epochs=1, validation_data=None)
-    with pytest.raises(ModelFileError, match="its optimizer is Adam, not SGD"):
+    with pytest.raises(ModelFileError, match="with optimizer Adam, not SGD"):
         run(path, resume=True, optimizer=SGD())
     other = Sequential([Dense(3)]).build(6, random_state=0)
     before = other.flat_params.copy()
-    with pytest.raises(ModelFileError, match="belongs to another run, its network is"):
+    with pytest.raises(ModelFileError, match="belongs to another run, with network "):
         train(
             other,
             CategoricalCrossEntropy(),
@@ -392,7 +392,7 @@ def test_another_run(tmp_path):
             resume=True,
         )
     np.testing.assert_array_equal(other.flat_params, before)
-    with pytest.raises(ModelFileError, match="belongs to another run, its data is"):
+    with pytest.raises(ModelFileError, match="belongs to another run, with data "):
         train(
             network(),
             CategoricalCrossEntropy(),
@@ -407,7 +407,7 @@ def test_another_run(tmp_path):
     with pytest.raises(ModelFileError, match="a checkpoint of train"):
         MLPClassifier().fit(X, Y, checkpoint=path, resume=True)
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ModelFileError, match=r"run\.npz: not a file of ours, or cut off"):
+    with pytest.raises(ModelFileError, match=r"run\.npz: not a layerkit file, or cut off"):
         run(path, resume=True)
 
 

@@ -365,7 +365,7 @@ def test_an_open_file_that_will_not_do_is_named(tmp_path):
         pytest.raises(TypeError, match=r"net\.txt must.*'wb'"),
     ):
         save(network(1), file)
-    with pytest.raises(ModelFileError, match=r"^BytesIO: not a file of ours"):
+    with pytest.raises(ModelFileError, match=r"^BytesIO: not a layerkit file"):
         load(io.BytesIO(b"nothing"))
 
 
@@ -671,7 +671,7 @@ def test_odd_targets_are_named(kind, name):
 @pytest.mark.parametrize("kind", KINDS_OF[3:])
 def test_text_that_is_no_number_is_named_in_its_row(kind):
     with pytest.raises(
-        ValueError, match=r"y must hold numbers, got .*'b'.* in row 1: number labels"
+        ValueError, match=r"y must hold numbers, got .*'b'.* in row 1: turn labels into numbers"
     ):
         fit_of(kind, ["1", "b", *map(str, range(10))])
 

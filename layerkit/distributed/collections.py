@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
@@ -46,7 +47,9 @@ def computed(*collections: Any) -> Any:
     """
     import dask
 
-    return dask.compute(*collections)
+    with warnings.catch_warnings():  # of arrays beside tables, which nobody can change
+        warnings.filterwarnings("ignore", message="Computing mixed collections")
+        return dask.compute(*collections)
 
 
 class _Item:

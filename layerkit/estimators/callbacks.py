@@ -45,9 +45,11 @@ def as_fit_callbacks(callbacks: Iterable[Any]) -> list[Any]:
     for given in callbacks:
         follows = isinstance(given, callback.FitCallback) or callable(given)
         if not follows or isinstance(given, type):
+            listed = isinstance(given, list | tuple)
+            hint = ": give each by itself, set_callbacks(first, second)" if listed else ""
             raise TypeError(
                 "callbacks must be instances that follow scikit-learn's FitCallback protocol, "
-                f"or callables that take a TrainingState, got {given!r}"
+                f"or callables that take a TrainingState, got {given!r}{hint}"
             )
     return [c if isinstance(c, callback.FitCallback) else PlainCallback(c) for c in callbacks]
 

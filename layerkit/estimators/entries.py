@@ -48,10 +48,11 @@ def check_entries(y: Any, numeric: bool) -> None:
     is_known = _spells_number if numeric else _is_text
     for i, value in ((i, value) for i, row in enumerate(rows) for value in row):
         if not is_known(value):
-            got = f"got {value!r} ({type(value).__name__}) in row {i}"
+            shown = str(value) if isinstance(value, str) else value  # not np.str_(...)
+            got = f"got {shown!r} ({type(shown).__name__}) in row {i}"
             if numeric:
                 raise ValueError(
-                    f"y must hold numbers, {got}: number labels, "
+                    f"y must hold numbers, {got}: turn labels into numbers, "
                     "np.unique(y, return_inverse=True)[1]; a classifier does that itself"
                 )
             raise ValueError(

@@ -60,7 +60,8 @@ class Target:
         shapes = self.shapes(loss)
         if output_shape not in shapes:
             wanted = " or ".join(batch_shape(shape) for shape in shapes)
-            hint = "; end `layers` in Flatten or a global pooling" if len(output_shape) > 1 else ""
+            end = "LastStep" if None in output_shape else "Flatten"  # of rows of any length
+            hint = f"; end `layers` in {end} or a global pooling" if len(output_shape) > 1 else ""
             if len(output_shape) == 2:
                 hint += ", or give X and y as lists of arrays for a target of every step"
             raise ValueError(

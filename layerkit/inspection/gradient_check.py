@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from layerkit.layer import Layer
 from layerkit.losses import Loss
+from layerkit.parameters import check_object
 from layerkit.seeds import as_seed_sequence
 from layerkit.sequences import Sequences, as_sequences, numbers
 from layerkit.shapes import Shape
@@ -146,8 +147,11 @@ def check_gradients(
     Raises
     ------
     ValueError
-        If ``forward`` gives two results for one input, no shape is known, or there is nothing to
-        differentiate: integer input and no parameters.
+        If ``forward`` gives two results for one input, it or ``backward`` changes the array that
+        it is given, no shape is known, or there is nothing to differentiate: integer input and no
+        parameters.
+    TypeError
+        If ``layer`` is no layer.
 
     Examples
     --------
@@ -156,6 +160,7 @@ def check_gradients(
     >>> bool(report), len(report.comparisons)
     (True, 10)
     """
+    check_object("layer", layer, ("forward", "walk"), "a layer or network")
     rng = np.random.default_rng(as_seed_sequence(random_state))
     network = _in_float64(layer, input_shape, x, rng)
     if x is None:
@@ -169,13 +174,15 @@ def check_gradients(
         evaluate = _Evaluation(network, x, training=mode)
         direction = rng.standard_normal(_repeatable(evaluate, layer).shape)
         network.flat_grads.fill(np.nan)  # so that a gradient which is not written is noticed
-        grad_input = numbers(network.backward(evaluate.like_output(direction)))
+        grad_output = direction.copy()
+        grad_input = numbers(network.backward(evaluate.like_output(grad_output))).copy()
+        _unchanged(layer, "backward", "grad_output", grad_output, direction)
         params, grads = network.flat_params, network.flat_grads.copy()
         arrays = {
             s.path: (params[s.slice].reshape(s.shape), grads[s.slice]) for s in network.layout
         }
         if check_input and x.dtype.kind == "f":
-            arrays = {"input": (numbers(x), np.array(grad_input)), **arrays}
+            arrays = {"input": (numbers(x), grad_input), **arrays}
         for name, (values, gradient) in arrays.items():
             if values.size:
                 found = _compare(evaluate, direction, values, gradient, max_coordinates, rng)
@@ -265,6 +272,7 @@ def _in_float64(layer: Layer, input_shape: Any, x: Any, rng: np.random.Generator
 class _Evaluation:
     """The network's output at its current input and parameters, the same noise every time."""
 
+    given: Any
     output: Any
 
     def __init__(self, network: Layer, x: Any, training: bool) -> None:
@@ -278,7 +286,8 @@ class _Evaluation:
         self.network.reseed(0)
         self.network.reset_state()
         # A copy: the output of Identity or Reshape is its input, which the comparison perturbs.
-        self.output = self.network.forward(self.x.copy(), training=self.training)
+        self.given = self.x.copy()
+        self.output = self.network.forward(self.given, training=self.training)
         return numbers(self.output)
 
     def like_output(self, values: np.ndarray) -> Any:
@@ -287,9 +296,19 @@ class _Evaluation:
         return rows.with_steps(values) if isinstance(rows, Sequences) else values
 
 
-def _repeatable(evaluate: Callable[[], np.ndarray], layer: Layer) -> np.ndarray:
+def _unchanged(layer: Layer, method: str, name: str, array: np.ndarray, before: Any) -> None:
+    """Refuse a layer that writes into an array of its caller, such as the user's X."""
+    if not np.array_equal(array, before, equal_nan=True):
+        raise ValueError(
+            f"in {layer.where}: {method} changes {name}, the array that it is given; it must "
+            f"compute a new one, such as {name} * 2 in place of {name} *= 2"
+        )
+
+
+def _repeatable(evaluate: _Evaluation, layer: Layer) -> np.ndarray:
     """Return the output; refuse one that changes by itself, against which no slope can be held."""
-    output = evaluate()
+    output = evaluate().copy()
+    _unchanged(layer, "forward", "x", numbers(evaluate.given), numbers(evaluate.x))
     if not np.array_equal(output, evaluate(), equal_nan=True):
         raise ValueError(
             f"in {layer.where}: forward gave two results for one input; noise must come from "

@@ -96,6 +96,10 @@ class Optimizer(Parameterized):
         "lr": "write learning_rate",
         "params": "step(flat_params, flat_grads) is given the parameters, train the network",
     }
+    learning_rate: Rate = 0.01  # these four, so that a subclass need not have all
+    weight_decay: Rate = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
     rate_parameter: ClassVar[str] = "learning_rate"
     decoupled: ClassVar[bool] = False
     update_decays: ClassVar[bool] = False

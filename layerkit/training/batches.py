@@ -314,17 +314,17 @@ def as_targets(y: np.ndarray, loss: Any, network: Layer) -> np.ndarray:
 
 
 def as_batches(
-    data: Any, batch_size: int, rng: np.random.Generator | None = None
+    data: Any, batch_size: int, rng: np.random.Generator | None = None, name: str = "data"
 ) -> ArrayBatches | StreamedBatches:
     """Return batches of arrays, or of a stream of batches."""
     if isinstance(data, tuple) and len(data) in (2, 3) and not isinstance(data[0], tuple):
         X, y, sample_weight = (*data, None)[:3]
         return ArrayBatches(X, y, sample_weight, batch_size, rng)
-    refuse_collection(data, "data")
+    refuse_collection(data, name)
     if isinstance(data, Iterable) and not hasattr(data, "dtype"):
         return StreamedBatches(data)
     raise ValueError(
-        "data must be (X, y), (X, y, sample_weight) or an iterable of such batches, "
+        f"{name} must be (X, y), (X, y, sample_weight) or an iterable of such batches, "
         f"got {_described(data)}"
     )
 

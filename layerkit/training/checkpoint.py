@@ -220,7 +220,7 @@ class Checkpoint:
             then = tree["for"].get(name)
             if then != now:
                 raise ModelFileError(
-                    f"{self.path} belongs to another run, its {name} is {then}, not {now}; "
+                    f"{self.path} belongs to another run, with {name} {then}, not {now}; "
                     "resume=False begins anew and replaces it"
                 )
 

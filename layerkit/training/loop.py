@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from math import isfinite
@@ -16,7 +16,7 @@ from layerkit.fused import threads_for
 from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
-from layerkit.parameters import check_arguments, if_class, is_flag, is_number, is_size
+from layerkit.parameters import check_arguments, check_object, is_flag, is_number, is_size
 from layerkit.seeds import as_seed_sequence
 from layerkit.sequences import numbers
 from layerkit.training.batches import ArrayBatches, as_batches
@@ -201,9 +201,10 @@ def train(
         ("resume", resume, is_flag(resume), "True or False"),
     )
     whole = isinstance(optimizer, LBFGS)  # a step takes all data
-    _check_object("loss", loss, ("forward", "backward"), "a loss, such as MeanSquaredError()")
+    check_object("loss", loss, ("forward", "backward"), "a loss, such as MeanSquaredError()")
     method = "minimize" if whole else "step"
-    _check_object("optimizer", optimizer, (method,), "an optimizer, such as Adam()")
+    check_object("optimizer", optimizer, (method,), "an optimizer, such as Adam()")
+    callbacks = _checked_callbacks(callbacks)
     if resume or checkpoint is not None:
         checkpoint = as_checkpoint(checkpoint, resume)
     if checkpoint is not None and whole:
@@ -216,7 +217,11 @@ def train(
     init_seed, shuffle_seed, noise_seed = (ranks.same(seed) if ranks else seed).spawn(3)
     rng = np.random.default_rng(shuffle_seed) if shuffle else None
     batches = (ranks.batches if ranks else as_batches)(data, batch_size, rng)
-    validation = None if validation_data is None else as_batches(validation_data, 1024)
+    validation = (
+        None
+        if validation_data is None
+        else as_batches(validation_data, 1024, name="validation_data")
+    )
     check = partial(_check_data, network, batches, validation)
     ranks.agree(check) if ranks else check()
     reseeds = random_state is not None
@@ -417,6 +422,14 @@ def _choose_monitor(monitor: str | None, validated: bool, scored: bool) -> str:
     return monitor or recorded[0]
 
 
-def _check_object(name: str, value: Any, methods: Sequence[str], expected: str) -> None:
-    if isinstance(value, type) or not all(hasattr(value, method) for method in methods):
-        raise TypeError(f"{name} must be {expected}, got {value!r}{if_class(value)}")
+def _checked_callbacks(callbacks: Any) -> list[Any]:
+    if not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks must be a list of callables, got {callbacks!r}")
+    callbacks = list(callbacks)
+    for given in callbacks:
+        if isinstance(given, type) or not callable(given):
+            hint = f": write {given.__name__}(...)" if isinstance(given, type) else ""
+            raise TypeError(
+                f"callbacks must be callables that take a TrainingState, got {given!r}{hint}"
+            )
+    return callbacks

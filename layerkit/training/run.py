@@ -43,7 +43,7 @@ class DivergenceWarning(RuntimeWarning):
     """Training ran into numbers that are not finite and stopped at the last good weights."""
 
 
-@dataclass
+@dataclass(slots=True)  # a stop that is misspelt must not pass in silence
 class TrainingState:
     """What a callback sees, and may change.
 
@@ -71,10 +71,10 @@ class TrainingState:
     epochs: int
     epoch: int = 0
     step: int = 0
-    batch: Any = None
+    batch: Any = field(default=None, repr=False)
     batch_loss: float = np.nan
-    validation: Batches | None = None
-    history: History = field(default_factory=History)
+    validation: Batches | None = field(default=None, repr=False)
+    history: History = field(default_factory=History, repr=False)
     stop: bool = False
 
 

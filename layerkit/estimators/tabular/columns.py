@@ -152,9 +152,8 @@ class CategoryColumn:
         if not self.names:
             return f"left out: all values are {'the same' if self.levels else 'different'}"
         if self.n_codes:
-            return (
-                f"{len(self.levels)} categories, embedded{', with means of y' * bool(self.means)}"
-            )
+            counted = "1 category" if len(self.levels) == 1 else f"{len(self.levels)} categories"
+            return f"{counted}, embedded{', with means of y' * bool(self.means)}"
         if len(self.levels) == 2:
             return f"-1 for {self.levels[0]!r}, 1 for {self.levels[1]!r}"
         return f"{len(self.levels)} categories, a column each"

@@ -77,8 +77,8 @@ def subject_of(
         source, data, validation = _last_step(source, data, validation)
     if not hasattr(source, "train_arguments"):
         raise TypeError(
-            "network_or_estimator must be a layerkit network, one of its estimators or a Pipeline "
-            f"that ends in one, got {source!r}"
+            "network_or_estimator must be a layerkit network, an MLP or Sequential estimator, or a "
+            f"Pipeline that ends in one, got {source!r}"
         )
     estimator = copy.deepcopy(source)
     arguments = estimator.train_arguments(*data, validation_data=validation)

@@ -81,6 +81,11 @@ class TrainingCurveDisplay(Display):
         display : TrainingCurveDisplay
             To be drawn by `plot`.
         """
+        if hasattr(estimator, "histories_"):
+            raise ValueError(
+                f"{type(estimator).__name__} has a history for each member; draw one, with "
+                "from_history(estimator.histories_[0])"
+            )
         if not hasattr(estimator, "history_"):
             raise ValueError(
                 f"{type(estimator).__name__} has no history_: fit it first (and pass the "

@@ -23,6 +23,7 @@ from layerkit.layers import Sequential
 from layerkit.layers.recurrent import Recurrent
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
+from layerkit.parameters import check_object
 from layerkit.sequences import Sequences, as_sequences, numbers
 
 
@@ -95,6 +96,8 @@ def trace(
     dL/dx1 = dL/dz dz/dx1 = (-1.8) × 0.5 = -0.9
     dL/dx2 = dL/dz dz/dx2 = (-1.8) × (-0.25) = 0.45
     """
+    check_object("network", network, ("forward", "walk"), "a layer or network")
+    check_object("loss", loss, ("forward", "backward"), "a loss, such as MeanSquaredError()")
     if isinstance(optimizer, LBFGS):
         raise ValueError("trace shows one step from one gradient, which LBFGS does not take")
     original, loss = network, copy.copy(loss)

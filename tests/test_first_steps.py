@@ -1,0 +1,141 @@
+"""What newcomers write first: each mistake is named, and nothing passes in silence."""
+
+import numpy as np
+import pytest
+
+from layerkit import GRU, LSTM, Dense, Layer, Sequential, SequentialClassifier, check_gradients
+from layerkit.inspection import GradientRecorder, TrainingCurveDisplay, trace
+from layerkit.losses import MeanSquaredError
+from layerkit.optimizers import SGD, Optimizer
+from layerkit.training import train
+
+X, Y = np.ones((4, 3)), np.zeros((4, 1))
+
+
+class Forwards(Layer):
+    """Writes into x."""
+
+    def forward(self, x, training=False):
+        x *= 2
+        return x
+
+    def backward(self, grad_output):
+        return grad_output * 2
+
+
+class Backwards(Layer):
+    """Writes into the gradient of its output."""
+
+    def forward(self, x, training=False):
+        return x * 2
+
+    def backward(self, grad_output):
+        grad_output *= 2
+        return grad_output
+
+
+@pytest.mark.parametrize("layer", [Forwards(), Backwards()], ids=["forward", "backward"])
+@pytest.mark.parametrize("within", [False, True], ids=["alone", "in a network"])
+def test_writing_into_the_callers_array_is_named(layer, within):
+    checked = Sequential([layer]) if within else layer
+    with pytest.raises(ValueError, match=f"{type(layer).__name__.lower()[:-1]} changes"):
+        check_gradients(checked, input_shape=(3,))
+
+
+@pytest.mark.parametrize("layer", [Dense, np.tanh, MeanSquaredError()], ids=["class", "f", "loss"])
+def test_check_gradients_wants_a_layer(layer):
+    with pytest.raises(TypeError, match="layer must be a layer or network, got"):
+        check_gradients(layer, input_shape=3)
+
+
+def test_check_gradients_wants_a_shape_where_rows_came():
+    with pytest.raises(ValueError, match="input_shape must hold positive integers"):
+        check_gradients(Dense(2), X)
+
+
+@pytest.mark.parametrize("loss", [MeanSquaredError, "mean_squared_error", None], ids=str)
+def test_trace_wants_a_loss(loss):
+    with pytest.raises(TypeError, match="loss must be a loss, such as"):
+        trace(Dense(1).build(3), X, Y, loss)
+
+
+def run(**options):
+    arguments = {"optimizer": SGD(0.1), "epochs": 1} | options
+    return train(Sequential([Dense(1)]), MeanSquaredError(), data=(X, Y), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        (GradientRecorder(), "callbacks must be a list of callables, got"),
+        ([GradientRecorder], r"GradientRecorder'>: write GradientRecorder"),
+        (["print"], "callbacks must be callables that take a TrainingState, got 'print'"),
+    ],
+    ids=["one", "class", "name"],
+)
+def test_train_names_wrong_callbacks(callbacks, message):
+    with pytest.raises(TypeError, match=message):
+        run(callbacks=callbacks)
+
+
+def test_a_generator_of_callbacks_is_called():
+    seen = []
+    run(callbacks=(call for call in [lambda state: seen.append(state.epoch)]))
+    assert seen == [1]
+
+
+def test_set_callbacks_says_that_it_takes_them_one_by_one():
+    with pytest.raises(TypeError, match=r"give each by itself, set_callbacks\(first, second\)"):
+        SequentialClassifier([Dense(2)]).set_callbacks([print])
+
+
+def test_a_misspelt_stop_is_refused_and_the_state_is_short():
+    def stop(state):
+        assert len(repr(state)) < 300
+        state.stop_training = True
+
+    with pytest.raises(AttributeError, match="no attribute 'stop_training'"):
+        run(callbacks=[stop])
+
+
+@pytest.mark.parametrize("given", [X, 0.2], ids=["X", "share"])
+def test_wrong_validation_data_is_called_so(given):
+    with pytest.raises(ValueError, match=r"^validation_data must be \(X, y\)"):
+        run(validation_data=given)
+
+
+class Sign(Optimizer):
+    """A rule whose constructor stores its own parameters only, as a layer's does."""
+
+    def __init__(self, learning_rate=0.1):
+        self.learning_rate = learning_rate
+
+    def update(self, p, g, rate, t):
+        p -= rate * np.sign(g)
+
+
+def test_an_optimizer_needs_no_parameters_but_its_own():
+    assert Sign().get_params() == {"learning_rate": 0.1}
+    params = np.array([1.0, 2.0])
+    Sign().step(params, np.array([5.0, -0.1]))
+    assert params.tolist() == [0.9, 2.1]
+    run(optimizer=Sign())
+
+
+def test_stacked_recurrent_layers_say_what_the_first_needs():
+    with pytest.raises(ValueError, match="a recurrent layer before it needs return_sequences=True"):
+        Sequential([LSTM(4), GRU(4)]).build((None, 2))
+
+
+def test_rows_of_any_length_are_not_sent_to_flatten():
+    rows = [np.ones((n, 2)) for n in (2, 3, 2, 3)]
+    with pytest.raises(ValueError, match="end `layers` in LastStep or a global pooling"):
+        SequentialClassifier([Dense(3)]).fit(rows, [0, 1, 0, 1])
+
+
+def test_members_have_histories():
+    class Members:
+        histories_ = ()
+
+    with pytest.raises(ValueError, match=r"from_history\(estimator.histories_\[0\]\)"):
+        TrainingCurveDisplay.from_estimator(Members())
