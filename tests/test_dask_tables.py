@@ -176,6 +176,16 @@ def test_unequal_partitions_of_arrays_whose_rows_are_on_one_worker_only(client):
     np.testing.assert_allclose(many.predict_proba(X), one.predict_proba(X), rtol=1e-4, atol=1e-4)
 
 
+def test_integers_beside_text_of_another_partition_are_the_same_categories(client):
+    key = np.array([2**53 + i % 5 for i in range(N)], object)
+    key[:30] = "none"
+    table = TABLE[["size"]].assign(key=key, few=[7] * 90 + ["none"] * 60 + [7, 8] * 45)
+    one = regressor(max_iter=1).fit(table, NUMBERS)
+    with data_parallel(client, sync_every=1), dask.config.set({"dataframe.convert-string": False}):
+        many = regressor(max_iter=1).fit(frame(table), column(NUMBERS))
+    assert_same(many, one, table)
+
+
 @pytest.mark.parametrize("n", [3, 8])
 def test_few_rows_are_learned_from_and_held_out(n, client):
     few = TABLE[:n]
@@ -269,7 +279,11 @@ REFUSED = {
         ValueError,
         "partition 1: .*NaN",
     ),
-    "text as numbers": (lambda: (frame(TABLE), column(LABELS)), ValueError, "could not convert"),
+    "text as numbers": (
+        lambda: (frame(TABLE), column(LABELS)),
+        ValueError,
+        r"partition \d: y must hold numbers, got '\w+' \(str\) in row 0",
+    ),
     "kinds": (dates_and_numbers, ValueError, "column 'x1' holds dates and numbers"),
     "no rows": (lambda: (frame(TABLE[:0], 1), column(NUMBERS[:0], 1)), ValueError, "no rows"),
     "weights of zero": (

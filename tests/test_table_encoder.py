@@ -147,6 +147,15 @@ def test_what_columns_of_pandas_are_read_as():
     )
 
 
+@pytest.mark.parametrize("dtype", ["O", np.int64, "Int64"], ids=str)
+def test_integers_are_the_categories_that_they_were_beside_text(dtype):
+    """Also those that float64 cannot tell apart, where there is no text beside them any more."""
+    levels = [2**53, 2**53 + 1, 2**53 + 2, "none"]
+    encoder = TableEncoder().fit(pd.DataFrame({"key": levels}))
+    found = encoder.transform(pd.DataFrame({"key": pd.Series(levels[:3], dtype=dtype)}))
+    assert found.tolist() == np.eye(4)[:3].tolist()
+
+
 def test_columns_in_another_order_are_named():
     frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 5.0], "c": [1.0, 0.0]})
     encoder = TableEncoder().fit(frame)

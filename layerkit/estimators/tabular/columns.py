@@ -242,11 +242,12 @@ def parts_of(times: Values) -> dict[str, np.ndarray]:
 
 
 def read_table(
-    X: Any, zones: Mapping[str, str] | None = None
+    X: Any, zones: Mapping[str, str] | None = None, kinds: Sequence[str] | None = None
 ) -> tuple[list[str], list[Values], dict[str, str]]:
     """Return names, values and time zones of the columns of a DataFrame or an array with two axes.
 
     Times that belong to a zone are read as a clock in ``zones`` shows them, else one in their own.
+    Integers where ``kinds`` has categories stay what they are, and so any number among objects.
     """
     if hasattr(X, "to_pandas"):  # polars, and other tables
         X = X.to_pandas()
@@ -257,11 +258,11 @@ def read_table(
         X = _unmasked(X) if isinstance(X, np.ma.MaskedArray) else np.asarray(X)
         names, columns = [f"x{i}" for i in range(X.shape[1])], list(X.T)
     found, values = dict(zones or {}), []
-    for name, column in zip(names, columns, strict=True):
+    for name, column, kind in zip(names, columns, kinds or [""] * len(names), strict=True):
         zone = found.get(name) or zone_of(column)
         if zone is not None:
             found[name] = zone
-        values.append(_values_of(name, column, zone))
+        values.append(_values_of(name, column, zone, kind == "category"))
     return names, values, found
 
 
@@ -302,7 +303,7 @@ def _clock(zone: str | None) -> datetime.tzinfo | None:
     return datetime.datetime.strptime(offset[1], "%z").tzinfo if offset else ZoneInfo(zone)
 
 
-def _values_of(name: str, column: Any, zone: str | None) -> Values:
+def _values_of(name: str, column: Any, zone: str | None, coded: bool) -> Values:
     """Return the values of a column by what its dtype says, or what its objects are."""
     kind = getattr(column.dtype, "kind", "O")
     if kind == "c":
@@ -314,12 +315,12 @@ def _values_of(name: str, column: Any, zone: str | None) -> Values:
         return _as_times(column, _clock(zone))
     if kind == "m":
         return np.asarray(column) / np.timedelta64(1, "s")
-    if kind in "iuf":
+    if kind == "f" or (kind in "iu" and not coded):
         return _finite(name, _as_floats(column))
     values = [None if is_missing(v) else _plain(v) for v in column.tolist()]
     if hasattr(column, "cat"):  # categories, though they may be numbers
         return _as_categories(name, [_category(v) for v in values])
-    return _read_objects(name, values, _clock(zone))
+    return _read_objects(name, values, _clock(zone), coded)
 
 
 def _as_floats(column: Any) -> np.ndarray:
@@ -344,7 +345,9 @@ def _finite(name: str, numbers: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _read_objects(name: str, values: list[Any], clock: datetime.tzinfo | None) -> Values:
+def _read_objects(
+    name: str, values: list[Any], clock: datetime.tzinfo | None, coded: bool
+) -> Values:
     """Return objects as what they all are: numbers, times, durations, or else categories."""
     known = [value for value in values if value is not None]
     if known and all(isinstance(v, datetime.date | datetime.time) for v in known):
@@ -353,7 +356,8 @@ def _read_objects(name: str, values: list[Any], clock: datetime.tzinfo | None) -
     if known and all(isinstance(v, datetime.timedelta) for v in known):
         values = [v if v is None else v.total_seconds() for v in values]
         known = []
-    if all(isinstance(v, Real | Decimal) and not isinstance(v, bool) for v in known):
+    numeric = all(isinstance(v, Real | Decimal) and not isinstance(v, bool) for v in known)
+    if numeric and not coded:
         return _finite(name, np.array([np.nan if v is None else _float(v) for v in values]))
     return _as_categories(name, values)
 

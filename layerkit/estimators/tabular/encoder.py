@@ -193,10 +193,15 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             return each_partition(self.transform, X, np.nan)
         return self._encode(self._read(X, reset=False)[1])
 
-    def _read(self, X: Any, reset: bool) -> tuple[list[str], list[np.ndarray]]:
+    def _read(
+        self, X: Any, reset: bool, kinds: Sequence[str] | None = None
+    ) -> tuple[list[str], list[np.ndarray]]:
         """Return names and values of the columns, having checked that there are such as in fit."""
         X = self._checked(X, reset)
-        names, values, zones = read_table(X, None if reset else getattr(self, "zones_", None))
+        if not reset and kinds is None:
+            kinds = [column.kind for column in self.columns_]
+        known = None if reset else getattr(self, "zones_", None)
+        names, values, zones = read_table(X, known, kinds)
         if reset:
             self.zones_ = zones
         elif hasattr(self, "columns_") and not hasattr(self, "feature_names_in_"):

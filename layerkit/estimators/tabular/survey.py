@@ -33,7 +33,7 @@ class Reader:
     def __call__(self, i: int, part: Any) -> Table:
         """Return values by column, y and weights."""
         with naming(i):
-            names, values = self.encoder._read(part[0], reset=False)
+            names, values = self.encoder._read(part[0], reset=False, kinds=self.kinds)
             triples = zip(names, self.kinds, values, strict=True)
             values = [as_fitted(name, kind, v) for name, kind, v in triples]
         return Table(values, *self.targets(i, part))
