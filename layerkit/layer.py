@@ -299,6 +299,8 @@ class Layer(Tree):
             raise TypeError(
                 f"in {self.where}: the shape of {name!r} must be a tuple, got {shape!r}"
             )
+        if None in shape:
+            self.check_input(False, "steps that have features, (n_samples, time, n_features)")
         if not callable(initializer):
             raise TypeError(
                 f"in {self.where}: the initializer of {name!r} must be a function (shape, rng) -> "

@@ -455,7 +455,11 @@ WRONG = {
         ValueError,
         "X has no rows",
     ),
-    "a label missing": (missing_label, ValueError, "partition 1: Input .*contains NaN"),
+    "a label missing": (
+        missing_label,
+        ValueError,
+        "partition 1: y contains missing values, in 1 of",
+    ),
     "delayed": (
         lambda: (dask.delayed(X), collection(LABELS)),
         TypeError,

@@ -3,8 +3,31 @@
 import numpy as np
 import pytest
 
-from layerkit import GRU, LSTM, Dense, Layer, Sequential, SequentialClassifier, check_gradients
-from layerkit.inspection import GradientRecorder, TrainingCurveDisplay, trace
+from layerkit import (
+    GRU,
+    LSTM,
+    BatchNorm,
+    Dense,
+    Layer,
+    LayerNorm,
+    PReLU,
+    RMSNorm,
+    Scale,
+    Sequential,
+    SequentialClassifier,
+    check_gradients,
+)
+from layerkit.inspection import (
+    ActivationDisplay,
+    AttentionDisplay,
+    FilterDisplay,
+    GradientRecorder,
+    GradientThroughTimeDisplay,
+    LossSurfaceDisplay,
+    SaliencyDisplay,
+    TrainingCurveDisplay,
+    trace,
+)
 from layerkit.losses import MeanSquaredError
 from layerkit.optimizers import SGD, Optimizer
 from layerkit.training import train
@@ -139,3 +162,42 @@ def test_members_have_histories():
 
     with pytest.raises(ValueError, match=r"from_history\(estimator.histories_\[0\]\)"):
         TrainingCurveDisplay.from_estimator(Members())
+
+
+SEEN = {
+    "activations": lambda given: ActivationDisplay.from_network(given, X),
+    "filters": lambda given: FilterDisplay.from_network(given),
+    "attention": lambda given: AttentionDisplay.from_network(given, X),
+    "saliency": lambda given: SaliencyDisplay.from_network(given, X),
+    "time": lambda given: GradientThroughTimeDisplay.from_network(given, X),
+    "surface": lambda given: LossSurfaceDisplay.from_network(given, X, Y, MeanSquaredError()),
+    "trace": lambda given: trace(given, X, Y, MeanSquaredError()),
+}
+
+
+@pytest.mark.parametrize("see", SEEN)
+def test_an_estimator_where_its_network_is_wanted(see):
+    model = SequentialClassifier([Dense(2)], max_iter=1).fit(X, [0, 1, 0, 1])
+    with pytest.raises(
+        TypeError, match=r"network must be a layer or network, .*: give its network_"
+    ):
+        SEEN[see](model)
+
+
+@pytest.mark.parametrize(
+    "layer", [Dense(2), BatchNorm(), LayerNorm(), RMSNorm(), PReLU(), Scale()], ids=repr
+)
+def test_rows_of_numbers_have_no_features(layer):
+    rows = [np.ones(n) for n in (2, 3)]
+    with pytest.raises(
+        ValueError, match=r"expects steps that have features.*got \(n_samples, time\)"
+    ):
+        SequentialClassifier([layer, LSTM(2)]).fit(rows, [0, 1])
+
+
+@pytest.mark.parametrize("params", [[1.0], None, {}], ids=str)
+def test_step_wants_vectors(params):
+    with pytest.raises(
+        TypeError, match=r"flat_params must be an array, such as network.flat_params"
+    ):
+        SGD(0.1).step(params, params)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from layerkit.inspection.paths import check_network
 from layerkit.layer import Layer
 from layerkit.layers import MultiHeadAttention
 from layerkit.sequences import Sequences, as_sequences
@@ -44,6 +45,7 @@ def attention_weights(network: Layer, x: Any) -> dict[str, Weights]:
     >>> [(path, [A.shape for A in rows]) for path, rows in weights.items()]
     [('layers.0.attention.body.layers.1', [(2, 3, 3), (2, 5, 5)])]
     """
+    check_network(network)
     twin, rows = copy.deepcopy(network), as_sequences(x)
     attention = {
         id(layer): path for path, layer in twin.walk() if isinstance(layer, MultiHeadAttention)

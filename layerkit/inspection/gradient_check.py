@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from layerkit.inspection.paths import check_network
 from layerkit.layer import Layer
 from layerkit.losses import Loss
-from layerkit.parameters import check_object
 from layerkit.seeds import as_seed_sequence
 from layerkit.sequences import Sequences, as_sequences, numbers
 from layerkit.shapes import Shape
@@ -160,7 +160,7 @@ def check_gradients(
     >>> bool(report), len(report.comparisons)
     (True, 10)
     """
-    check_object("layer", layer, ("forward", "walk"), "a layer or network")
+    check_network(layer, "layer")
     rng = np.random.default_rng(as_seed_sequence(random_state))
     network = _in_float64(layer, input_shape, x, rng)
     if x is None:

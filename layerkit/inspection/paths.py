@@ -1,6 +1,17 @@
 """What lies at a path: the readable name of a layer, and its part of the flat vectors."""
 
+from typing import Any
+
 from layerkit.layer import Layer
+from layerkit.parameters import if_class
+
+
+def check_network(network: Any, name: str = "network") -> None:
+    """Raise a TypeError unless it is a layer; an estimator's is its ``network_``."""
+    if not isinstance(network, Layer):
+        within = ": give its network_" if hasattr(network, "network_") else ""
+        hint = within or if_class(network)
+        raise TypeError(f"{name} must be a layer or network, got {network!r}{hint}")
 
 
 def layer_names(network: Layer) -> dict[str, str]:

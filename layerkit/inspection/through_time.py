@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.inspection.paths import layer_names
+from layerkit.inspection.paths import check_network, layer_names
 from layerkit.layer import Layer
 from layerkit.layers.recurrent import Recurrent
 from layerkit.sequences import as_sequences
@@ -56,6 +56,7 @@ def gradient_through_time(network: Layer, x: Any) -> dict[str, np.ndarray]:
     >>> gradient_through_time(layer, [[[1.0], [1.0], [1.0]]])["simplernn"].tolist()
     [1.0, 0.5, 0.25]
     """
+    check_network(network)
     working = copy.deepcopy(network)
     names = layer_names(working)
     found = [(names[path], layer) for path, layer in working.walk() if isinstance(layer, Recurrent)]

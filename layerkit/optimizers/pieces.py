@@ -123,6 +123,8 @@ def read_only(vector: np.ndarray) -> np.ndarray:
 def check_vectors(params: np.ndarray, grads: np.ndarray) -> None:
     """Refuse what is not a writeable vector and a gradient of the same size and dtype."""
     for name, vector in (("flat_params", params), ("flat_grads", grads)):
+        if not isinstance(vector, np.ndarray):
+            raise TypeError(f"{name} must be an array, such as network.{name}, got {vector!r}")
         if vector.ndim != 1 or vector.dtype not in _FLOATS:
             raise ValueError(
                 f"{name} must be a vector of float32 or float64, got shape {vector.shape} "

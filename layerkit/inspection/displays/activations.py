@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from layerkit.inspection.displays.display import BLUE, Display
-from layerkit.inspection.paths import layer_names
+from layerkit.inspection.paths import check_network, layer_names
 from layerkit.layer import Layer
 
 MOST_COLUMNS = 4
@@ -86,6 +86,7 @@ class ActivationDisplay(Display):
         display : ActivationDisplay
             To be drawn by `plot`.
         """
+        check_network(network)
         twin = copy.deepcopy(network)
         by_path = layer_names(twin)
         names = {layer: by_path[path] for path, layer in twin.walk()}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.inspection.displays.display import Display
-from layerkit.inspection.paths import layer_names
+from layerkit.inspection.paths import check_network, layer_names
 from layerkit.layer import Layer
 
 MOST_FILTERS, MOST_CHANNELS = 64, 8
@@ -86,6 +86,7 @@ class FilterDisplay(Display):
         display : FilterDisplay
             To be drawn by `plot`.
         """
+        check_network(network)
         names = layer_names(network)
         for path, layer in network.walk():
             if "W" in layer.params and layer.params["W"].ndim == 4:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.inspection.displays.display import VERMILION, Display, StepRecorder
+from layerkit.inspection.paths import check_network
 from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.parameters import is_size
@@ -154,6 +155,7 @@ class LossSurfaceDisplay(Display):
         """
         if not is_size(n, least=2):
             raise ValueError(f"n must be an integer of at least 2, got {n!r}")
+        check_network(network)
         center = network.flat_params.astype(np.float64)
         moves = None if path is None else np.asarray(path, dtype=np.float64) - center
         kind = directions if isinstance(directions, str) else "given"

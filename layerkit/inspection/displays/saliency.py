@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.inspection.displays.display import Display
+from layerkit.inspection.paths import check_network
 from layerkit.layer import Layer
 from layerkit.losses import Loss
 
@@ -57,6 +58,7 @@ def input_gradient(
     >>> input_gradient(layer, [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]], targets=[0, 1]).tolist()
     [[1.0, 3.0, 5.0], [2.0, 4.0, 6.0]]
     """
+    check_network(network)
     network = copy.deepcopy(network)
     network.needs_input_grad = True
     y = network.forward(np.asarray(x))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from layerkit.inspection.catalogue import in_one_line
-from layerkit.inspection.paths import layer_names
+from layerkit.inspection.paths import check_network, layer_names
 from layerkit.inspection.tracing.equations import (
     equations_of,
     is_neuron,
@@ -96,7 +96,7 @@ def trace(
     dL/dx1 = dL/dz dz/dx1 = (-1.8) × 0.5 = -0.9
     dL/dx2 = dL/dz dz/dx2 = (-1.8) × (-0.25) = 0.45
     """
-    check_object("network", network, ("forward", "walk"), "a layer or network")
+    check_network(network)
     check_object("loss", loss, ("forward", "backward"), "a loss, such as MeanSquaredError()")
     if isinstance(optimizer, LBFGS):
         raise ValueError("trace shows one step from one gradient, which LBFGS does not take")
