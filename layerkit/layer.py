@@ -292,7 +292,7 @@ class Layer(Tree):
             Factor on the learning rate, at least 0, for an array that should learn faster or slower
             than the rest.
         """
-        assert isinstance(self._declared, dict), "add_param belongs into setup"
+        self._check_open("add_param")
         if name in self._declared or name in self._own_buffers:
             raise ValueError(f"in {self.where}: {name!r} is declared twice")
         if not isinstance(shape, tuple | list):
@@ -312,7 +312,7 @@ class Layer(Tree):
                     f"in {self.where}: {factor} of {name} must be a finite number >= 0, "
                     f"got {value!r}"
                 )
-        self._declared[name] = Declaration(tuple(shape), initializer, decay, rate)
+        self._declared[name] = Declaration(tuple(shape), initializer, decay, rate)  # type: ignore[index]
 
     def add_buffer(self, name: str, array: np.ndarray) -> None:
         """Declare an array that is saved but never optimised: ``buffers[name]``.
@@ -324,10 +324,18 @@ class Layer(Tree):
         array : array-like
             Initial values; they are copied.
         """
-        assert isinstance(self._own_buffers, dict), "add_buffer belongs into setup"
+        self._check_open("add_buffer")
         if name in self._declared or name in self._own_buffers:
             raise ValueError(f"in {self.where}: {name!r} is declared twice")
-        self._own_buffers[name] = np.array(array)
+        self._own_buffers[name] = np.array(array)  # type: ignore[index]
+
+    def _check_open(self, method: str) -> None:
+        """Refuse declarations outside of setup: there the arrays are made already, or never."""
+        if self.is_built or not isinstance(self._declared, dict):
+            raise TypeError(
+                f"in {self.where}: {method} belongs into setup, which build calls before it makes "
+                "the arrays"
+            )
 
     def check(self, ok: bool, name: str, expected: str) -> None:
         """Raise a ValueError unless ``ok``, saying what the hyper-parameter ``name`` must be."""

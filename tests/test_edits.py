@@ -907,3 +907,23 @@ def test_the_arrays_of_a_layer_stay_in_their_mapping(change, kind):
     with pytest.raises(TypeError, match=f"{kind} does not support item assignment"):
         change(getattr(layer, kind))
     assert list(getattr(layer, kind)) == ["W", "b"]
+
+
+@pytest.mark.parametrize("built", [False, True], ids=["not built", "built"])
+@pytest.mark.parametrize(
+    "method, arguments",
+    [("add_param", ("more", (2,), initializers.zeros)), ("add_buffer", ("more", np.zeros(2)))],
+    ids=["add_param", "add_buffer"],
+)
+def test_arrays_are_declared_in_setup_only(method, arguments, built, tmp_path):
+    """Else a file would hold what no layer declares once it is read."""
+    network = Sequential([Dense(3)])
+    if built:
+        network.build(4, random_state=0)
+    with pytest.raises(TypeError, match=f"{method} belongs into setup, which build calls"):
+        getattr(network[0], method)(*arguments)
+    if not built:
+        network.build(4, random_state=0)
+    lk.interchange.save(network, tmp_path / "model")
+    found = lk.interchange.load(tmp_path / "model").infer(np.eye(4))
+    np.testing.assert_array_equal(found, network.infer(np.eye(4)))
