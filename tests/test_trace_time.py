@@ -228,12 +228,6 @@ def test_targets_of_steps_are_traced_as_the_loss_counts_them():
     assert own.y_true.shape == (3, 1) and own.gradient.tolist() == [[1], [1], [1]]
 
 
-def test_no_steps_no_time():
-    layer = nn.LSTM(2, return_sequences=True).build((None, 3), random_state=0)
-    step = trace(layer, np.zeros((2, 0, 3)), np.zeros((2, 0, 2)), AllSums()).steps[0]
-    assert step.time is None and "through time" not in str(step)
-
-
 class AllSums:
     """Somebody's own loss."""
 

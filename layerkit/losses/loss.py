@@ -92,8 +92,9 @@ class Loss(Parameterized):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not cls.subclasses_share_kernels:
-            for name in {"fused", "tabled"} - vars(cls).keys():
-                setattr(cls, name, vars(Loss)[name])
+            for name in ("fused", "tabled"):
+                if name not in vars(cls):
+                    setattr(cls, name, vars(Loss)[name])
 
     # ---------------------------------------------------------------- what a loss defines
 
