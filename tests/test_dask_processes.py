@@ -128,6 +128,25 @@ def test_a_killed_worker_is_survived(after, sync_every, client):
     assert history["repeated"].any() or (history["workers"] < 2).any() or after > 5
 
 
+def test_the_death_of_all_workers_at_once_is_survived():
+    with cluster(2) as two, distributed.Client(two, set_as_default=False) as client:
+        wanted = fit(client)
+        client.wait_for_workers(2, timeout=300)
+        pids = client.run(os.getpid).values()
+        steps = []
+
+        def kill_all(state):
+            steps.append(state.step)
+            if len(steps) == 2:
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
+
+        found = fit(client, callback=kill_all)
+    np.testing.assert_allclose(
+        found.network_.flat_params, wanted.network_.flat_params, rtol=0, atol=1e-12
+    )
+
+
 def kill_in(phase, client, monkeypatch):
     """Let a worker be killed when a fit is in a phase, once."""
     home, name = {

@@ -281,6 +281,7 @@ def gathered(client: Any, futures: list[Any]) -> list[Any]:
                 pass
         except TimeoutError:
             if client.nthreads():
+                client.run_on_scheduler(_run_anywhere)
                 seen = time.monotonic()
             elif time.monotonic() - seen > _PATIENCE:
                 raise RuntimeError(
@@ -288,6 +289,16 @@ def gathered(client: Any, futures: list[Any]) -> list[Any]:
                 ) from None
         else:
             return client.gather(futures)
+
+
+def _run_anywhere(dask_scheduler: Any) -> None:
+    """Let tasks that no worker may run run on any, where others are allowed.
+
+    Dask does not do it by itself where all workers died before there were new ones.
+    """
+    waiting = [task.key for task in dask_scheduler.unrunnable if task.loose_restrictions]
+    dask_scheduler.set_restrictions(dict.fromkeys(waiting))
+    dask_scheduler.transitions(dict.fromkeys(waiting, "processing"), stimulus_id="run anywhere")
 
 
 def check_version(of_client: str) -> None:
