@@ -154,7 +154,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
 
     References
     ----------
-    Y. LeCun, C. Cortes, C. Burges. The MNIST database of handwritten digits.
+    LeCun, Cortes, Burges. The MNIST database of handwritten digits.
 
     Examples
     --------

@@ -61,7 +61,7 @@ def settled_by_build(name: str, instead: str = _ANOTHER) -> Any:
             )
         vars(layer)[f"_{name}"] = value
 
-    said = f"The {name} that build gives a layer, which can only be read from then on."
+    said = f"``{name}``, which ``build`` sets; from then on it can only be read."
     return property(attrgetter(f"_{name}"), settle, doc=said)
 
 

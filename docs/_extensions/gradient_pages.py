@@ -67,8 +67,20 @@ def in_myst(text):
     return re.sub(r"^```math$", "```{math}", text, flags=re.MULTILINE)
 
 
+def broken(formula):
+    """Return a formula that is wider than the page with a line for every term."""
+    if len(formula) < 170 or r"\begin" in formula:
+        return formula
+    depth, found = 0, ""
+    for part in re.split(r"([()\[\]{}]| [+-] )", formula):
+        depth += (part in list("([{")) - (part in list(")]}"))
+        is_between_terms = part in (" + ", " - ") and depth == 0
+        found += rf" \\ & \quad {{}}{part}" if is_between_terms else part
+    return found
+
+
 def block(lines):
-    rows = " \\\\\n".join(line.latex for line in lines)
+    rows = " \\\\\n".join(broken(line.latex) for line in lines)
     return f"```{{math}}\n\\begin{{aligned}}\n{rows}\n\\end{{aligned}}\n```\n"
 
 

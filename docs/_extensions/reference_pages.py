@@ -58,7 +58,8 @@ class Name(NamedTuple):
 
     @property
     def importable_from_the_top(self):
-        return self.name in importlib.import_module("layerkit").__all__
+        top = importlib.import_module("layerkit")
+        return self.name in top.__all__ and getattr(top, self.name) is self.thing
 
 
 @cache

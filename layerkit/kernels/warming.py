@@ -21,7 +21,7 @@ from layerkit.kernels._numpy import (
 from layerkit.kernels.dispatch import backend
 
 
-def warmup(dtype: DTypeLike = np.float32) -> None:
+def warmup(dtype: DTypeLike = "float32") -> None:
     """Call the kernels of common networks once, on tiny arrays, and compile what epochs consist of.
 
     What Numba compiles it keeps on disk, so this takes long only once on a machine: in the image of
@@ -29,7 +29,7 @@ def warmup(dtype: DTypeLike = np.float32) -> None:
 
     Parameters
     ----------
-    dtype : float32 or float64, default=float32
+    dtype : float32 or float64, default="float32"
         Of the networks to come.
     """
     if backend() == "numba":

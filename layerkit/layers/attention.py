@@ -167,7 +167,7 @@ class MultiHeadAttention(Layer):
         return keep, 1 / probability
 
     def weights(self, x: np.ndarray) -> list[np.ndarray]:
-        """Return A, which step looks at which: to be looked at itself.
+        """Return A: how much each step looks at each, itself included.
 
         Parameters
         ----------

@@ -239,7 +239,7 @@ class Conv1D(_GroupedConvolution):
     Raises
     ------
     ValueError
-        As `Conv2D`.
+        As in `Conv2D`.
 
     Notes
     -----

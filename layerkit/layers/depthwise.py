@@ -47,7 +47,7 @@ class DepthwiseConv2D(Conv2D):
     Raises
     ------
     ValueError
-        As `Conv2D`.
+        As in `Conv2D`.
 
     Notes
     -----
@@ -141,7 +141,7 @@ class SeparableConv2D(Convolution):
     Raises
     ------
     ValueError
-        As `Conv2D`.
+        As in `Conv2D`.
 
     Notes
     -----

@@ -170,8 +170,9 @@ class Mish(SelfGated):
     r"""A smooth relative of SiLU with a sharper gate.
 
     .. math:: y = x \tanh(\operatorname{softplus}(x)), \qquad
-              f'(x) = s + x \, (1 - s^2) \, \sigma(x), \quad
-              s = \tanh(\log(1 + e^x)) = \frac{n}{n + 2}, \quad n = e^x (e^x + 2)
+              f'(x) = s + x \, (1 - s^2) \, \sigma(x)
+
+    .. math:: s = \tanh(\log(1 + e^x)) = \frac{n}{n + 2}, \quad n = e^x (e^x + 2)
 
     Notes
     -----

@@ -181,7 +181,7 @@ class SimpleRNN(Recurrent):
     units : int
         Size of the state, at least 1.
     activation : {"tanh", "relu"}, default="tanh"
-        f.
+        The function f.
     return_sequences : bool, default=False
         Whether to return the state of every step or that of the last one of each row.
     stateful : bool, default=False
@@ -341,10 +341,10 @@ class LSTM(Recurrent):
 class GRU(Recurrent):
     r"""Gated recurrent unit: a gate mixes the state and a candidate, another resets the state.
 
-    .. math::
-        r, z = \sigma(\cdot) \text{ of their parts of } x_t W + h_{t-1} U + b, \qquad
-        n = \tanh\big(x_t W_n + b_n + r (h_{t-1} U_n + b_h)\big), \qquad
-        h_t = (1 - z) n + z h_{t-1}
+    .. math:: r, z = \sigma(\cdot) \text{ of their parts of } x_t W + h_{t-1} U + b
+
+    .. math:: n = \tanh\big(x_t W_n + b_n + r (h_{t-1} U_n + b_h)\big), \qquad
+              h_t = (1 - z) n + z h_{t-1}
 
     Parameters
     ----------

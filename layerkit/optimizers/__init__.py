@@ -1,4 +1,4 @@
-"""Optimizers: update rules on two flat vectors, ``optimizer.step(flat_params, flat_grads)``.
+"""Update rules on two flat vectors, ``optimizer.step(flat_params, flat_grads)``.
 
 Formulas and defaults are PyTorch's, so that steps agree to rounding.
 

@@ -20,7 +20,7 @@ from layerkit.parameters import are_betas, in_range, is_positive
 class Adam(Optimizer):
     """Adaptive moments: ``p ← p - rate m̂ / (sqrt(v̂) + eps)``.
 
-    with ``m̂`` and ``v̂`` the bias-corrected moving averages of the gradient g and of g²::
+    ``m̂`` and ``v̂`` are the bias-corrected moving averages of the gradient g and of g²::
 
         m ← beta1 m + (1 - beta1) g          m̂ = m / (1 - beta1^t)
         v ← beta2 v + (1 - beta2) g²         v̂ = v / (1 - beta2^t)
@@ -47,6 +47,7 @@ class Adam(Optimizer):
     --------
     The first step has the length of the rate, whatever the gradient.
 
+    >>> import numpy as np
     >>> params = np.array([1.0, -2.0])
     >>> Adam(learning_rate=0.1).step(params, np.array([30.0, -0.5]))
     >>> params.round(6).tolist()
@@ -104,6 +105,7 @@ class AdamW(Adam):
 
     Examples
     --------
+    >>> import numpy as np
     >>> params = np.array([1.0])
     >>> AdamW(learning_rate=0.1, weight_decay=0.5).step(params, np.array([3.0]))
     >>> round(float(params[0]), 6)
@@ -154,6 +156,7 @@ class NAdam(Adam):
 
     Examples
     --------
+    >>> import numpy as np
     >>> params = np.array([1.0])
     >>> NAdam(learning_rate=0.1, betas=(0.5, 0.5)).step(params, np.array([3.0]))
     >>> round(float(params[0]), 3)
@@ -216,6 +219,7 @@ class RAdam(Adam):
 
     Examples
     --------
+    >>> import numpy as np
     >>> params = np.array([1.0])
     >>> RAdam(learning_rate=0.1).step(params, np.array([3.0]))
     >>> round(float(params[0]), 6)
@@ -261,6 +265,7 @@ class Adamax(Adam):
 
     Examples
     --------
+    >>> import numpy as np
     >>> params = np.array([1.0, -2.0])
     >>> Adamax(learning_rate=0.1).step(params, np.array([30.0, -0.5]))
     >>> params.round(6).tolist()

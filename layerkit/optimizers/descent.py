@@ -150,9 +150,9 @@ class Rprop(Optimizer):
     learning_rate : float or callable, default=0.01
         The first step size; a schedule's later rates have no effect.
     etas : pair of float, default=(0.5, 1.2)
-        shrink in (0, 1) and grow > 1.
+        Shrink, in (0, 1), and grow, above 1.
     step_sizes : pair of float, default=(1e-6, 50.0)
-        smallest and largest, ``0 < smallest <= largest``.
+        Smallest and largest, ``0 < smallest <= largest``.
     weight_decay : float, default=0.0
         L2 penalty, added to the gradient; see `Optimizer`.
     clip_norm, clip_value : float, optional

@@ -41,6 +41,7 @@ class LBFGS(Parameterized):
 
     Examples
     --------
+    >>> import numpy as np
     >>> params = np.zeros(2)
     >>> def loss_and_grads(params):
     ...     error = params - [3.0, -1.0]

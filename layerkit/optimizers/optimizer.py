@@ -77,6 +77,7 @@ class Optimizer(Parameterized):
     A rule of your own. `p` is changed in place, `g` is read-only; NumPy scalars among the
     hyper-parameters would turn float32 into float64, hence ``float``.
 
+    >>> import numpy as np
     >>> class SignDescent(Optimizer):
     ...     def __init__(self, learning_rate=0.1, momentum=0.5, clip_norm=None):
     ...         super().__init__(learning_rate, clip_norm=clip_norm)

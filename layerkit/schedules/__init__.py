@@ -1,4 +1,4 @@
-"""Schedules: the learning rate as a function ``step -> rate``.
+"""The learning rate as a function ``step -> rate``.
 
 ``step`` counts the optimizer's steps (batches, not epochs) from 0: the rate of the very first one
 is ``schedule(0)``. Every optimizer takes a schedule as its ``learning_rate``, or any function of

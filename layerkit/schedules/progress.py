@@ -17,7 +17,7 @@ class Progress(Schedule):
 
     Examples
     --------
-    >>> from layerkit.schedules.progress import Progress
+    >>> from layerkit.schedules import Progress
     >>> class Ramp(Progress):
     ...     def __init__(self, peak=0.01):
     ...         self.peak = peak
@@ -26,8 +26,8 @@ class Progress(Schedule):
     ...         return done
     >>> schedule = Ramp(0.8)
     >>> schedule.bind(steps=4)
-    >>> [schedule(step) for step in range(6)]
-    [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 0.8]
+    >>> [round(schedule(step), 3) for step in range(6)]
+    [0.0, 0.2, 0.4, 0.6, 0.8, 0.8]
     """
 
     peak: float
@@ -78,8 +78,8 @@ class Progress(Schedule):
 class CosLog(Progress):
     """Cosine cycles that become longer: ``peak (1 - cos(2 pi log2(1 + (2^cycles - 1) t))) / 2``.
 
-    with t in [0, 1] the completed fraction of the run. It starts at 0, ends at 0, and each of its
-    cycles is twice as long as the one before.
+    Here t in [0, 1] is the completed fraction of the run. The curve starts at 0, ends at 0, and
+    each of its cycles is twice as long as the one before.
 
     Parameters
     ----------

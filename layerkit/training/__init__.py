@@ -1,4 +1,4 @@
-"""Training: batches, the loop, its record, and checkpoints to go on from.
+"""Batches, the loop, its record, and checkpoints to go on from.
 
 A network that is in no estimator is trained by `train`::
 

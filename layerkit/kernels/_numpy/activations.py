@@ -111,7 +111,7 @@ def relu(x: np.ndarray) -> np.ndarray:
 
 @compiled
 def relu_grad(grad: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Grad [y > 0]."""
+    """``grad [y > 0]``."""
     return grad * (y > 0)
 
 
@@ -123,14 +123,14 @@ def leaky_relu(x: np.ndarray, slope: float) -> np.ndarray:
 
 @compiled
 def leaky_relu_grad(grad: np.ndarray, y: np.ndarray, slope: float) -> np.ndarray:
-    """Grad where y > 0, else slope grad."""
+    """``grad`` where y > 0, else ``slope grad``."""
     positive = (y > 0).astype(y.dtype)
     return grad * (positive + slope * (1 - positive))
 
 
 @compiled
 def elu(x: np.ndarray, alpha: float, scale: float) -> np.ndarray:
-    """Scale times x where x > 0, else scale alpha (exp(x) - 1)."""
+    """``scale x`` where x > 0, else ``scale alpha (exp(x) - 1)``."""
     y = _expm1(x.clip(-np.inf, 0))
     y *= alpha
     y += x.clip(0, np.inf)
@@ -156,7 +156,7 @@ def _expm1(x: np.ndarray) -> np.ndarray:
 
 @compiled
 def elu_grad(grad: np.ndarray, y: np.ndarray, alpha: float, scale: float) -> np.ndarray:
-    """Scale grad where y > 0, else (y + scale alpha) grad."""
+    """``scale grad`` where y > 0, else ``(y + scale alpha) grad``."""
     positive = (y > 0).astype(y.dtype)
     slope = y.clip(-np.inf, 0)
     slope += scale * alpha
@@ -169,7 +169,7 @@ def elu_grad(grad: np.ndarray, y: np.ndarray, alpha: float, scale: float) -> np.
 
 @compiled
 def sigmoid_grad(grad: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Grad y (1 - y)."""
+    """``grad y (1 - y)``."""
     return grad * (y * (1 - y))
 
 
@@ -181,13 +181,13 @@ def tanh(x: np.ndarray) -> np.ndarray:
 
 @compiled
 def tanh_grad(grad: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Grad (1 - y²)."""
+    """``grad (1 - y²)``."""
     return grad * (1 - y * y)
 
 
 @compiled
 def softplus_grad(grad: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Grad / (1 + exp(-x))."""
+    """``grad / (1 + exp(-x))``."""
     return grad * sigmoid(x)
 
 
@@ -222,7 +222,7 @@ def _normal_gate(x: np.ndarray) -> np.ndarray:
 
 @compiled
 def gelu_grad(grad: np.ndarray, x: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """Grad (s + x exp(-x² / 2) / sqrt(2 π))."""
+    """``grad (s + x exp(-x² / 2) / sqrt(2 π))``."""
     return grad * (s + x * (np.exp(-0.5 * x * x) / _SQRT_2_PI))
 
 
@@ -235,7 +235,7 @@ def silu(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @compiled
 def silu_grad(grad: np.ndarray, x: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """Grad (s + x s (1 - s))."""
+    """``grad (s + x s (1 - s))``."""
     return grad * (s + x * s * (1 - s))
 
 
@@ -250,5 +250,5 @@ def mish(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @compiled
 def mish_grad(grad: np.ndarray, x: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """Grad (s + x (1 - s²) sigmoid(x))."""
+    """``grad (s + x (1 - s²) sigmoid(x))``."""
     return grad * (s + x * (1 - s * s) * sigmoid(x))

@@ -66,7 +66,7 @@ def _squash(gates: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> None:
 
 @compiled
 def simple_rnn(z: np.ndarray, U: np.ndarray, h: np.ndarray, sizes: np.ndarray, relu: bool) -> None:
-    """h_t = f(z_t + h_{t-1} U), f = max(·, 0) if ``relu``, else tanh."""
+    """``h_t = f(z_t + h_{t-1} U)``, f = max(·, 0) if ``relu``, else tanh."""
     for now, before, after in places(sizes):
         a = h[before] @ U
         a += z[now]
@@ -80,7 +80,7 @@ def simple_rnn(z: np.ndarray, U: np.ndarray, h: np.ndarray, sizes: np.ndarray, r
 def simple_rnn_grad(
     grad: np.ndarray, h: np.ndarray, U: np.ndarray, sizes: np.ndarray, relu: bool
 ) -> np.ndarray:
-    """Return D_t = H_t f'(z_t), with H_t = G_t + D_{t+1} Uᵀ."""
+    """Return ``D_t = H_t f'(z_t)``, with ``H_t = G_t + D_{t+1} Uᵀ``."""
     y = h[len(h) - sizes.sum() :]
     D = (y > 0).astype(y.dtype) if relu else 1 - y * y
     U_T = np.ascontiguousarray(U.T)
@@ -94,7 +94,7 @@ def simple_rnn_grad(
 def lstm(
     z: np.ndarray, U: np.ndarray, h: np.ndarray, c: np.ndarray, sizes: np.ndarray
 ) -> np.ndarray:
-    """c_t = f c_{t-1} + i g, h_t = o tanh c_t; return tanh c of all steps."""
+    """``c_t = f c_{t-1} + i g``, ``h_t = o tanh c_t``; return tanh c of all steps."""
     u = h.shape[1]
     tanh_c = np.empty((len(z), u), z.dtype)
     scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], z.dtype), u)
@@ -120,9 +120,15 @@ def lstm_grad(
     U: np.ndarray,
     sizes: np.ndarray,
 ) -> np.ndarray:
-    """Return D_t, given H_t = G_t + D_{t+1} Uᵀ and C_t = H_t o (1 - tanh² c_t) + C_{t+1} f_{t+1}.
+    """Return D_t, of x W + b, from the last step to the first.
 
-    D_t = [C_t g i (1 - i), C_t c_{t-1} f (1 - f), C_t i (1 - g²), H_t tanh c_t o (1 - o)].
+    With H and C the gradients of state and cell::
+
+        H_t = G_t + D_{t+1} Uᵀ
+        C_t = H_t o (1 - tanh² c_t) + C_{t+1} f_{t+1}
+        D_t = [C_t g i (1 - i), C_t c_{t-1} f (1 - f), C_t i (1 - g²), H_t tanh c_t o (1 - o)]
+
+    The gates i, f, g and o are those of step t.
     """
     u = tanh_c.shape[1]
     i, f, g, o = np.split(gates, 4, axis=1)
@@ -148,7 +154,7 @@ def lstm_grad(
 def gru(
     z: np.ndarray, U: np.ndarray, b_hidden: np.ndarray, h: np.ndarray, sizes: np.ndarray
 ) -> np.ndarray:
-    """h_t = (1 - z) n + z h_{t-1}, n = tanh(a_n + r q); return q = h_{t-1} U_n + b_h."""
+    """``h_t = (1 - z) n + z h_{t-1}``, n = tanh(a_n + r q); return ``q = h_{t-1} U_n + b_h``."""
     u = h.shape[1]
     candidate = np.empty((len(z), u), z.dtype)
     half = z.dtype.type(0.5)
@@ -177,10 +183,15 @@ def gru_grad(
     U: np.ndarray,
     sizes: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return D_t, of x W + b, and E_t, of h U, given H_t = G_t + z_{t+1} H_{t+1} + E_{t+1} Uᵀ.
+    """Return D_t, of x W + b, and E_t, of h U, from the last step to the first.
 
-    With N = H_t (1 - z)(1 - n²) they are D_t = [N q r (1 - r), H_t (h_{t-1} - n) z (1 - z), N], and
-    E_t the same but for r N in its last part.
+    With H the gradient of the state::
+
+        H_t = G_t + z_{t+1} H_{t+1} + E_{t+1} Uᵀ
+        N = H_t (1 - z) (1 - n²)
+        D_t = [N q r (1 - r), H_t (h_{t-1} - n) z (1 - z), N]
+
+    E_t is the same but for r N in its last part.
     """
     u = candidate.shape[1]
     r, z, n = np.split(gates, 3, axis=1)
