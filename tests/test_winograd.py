@@ -175,11 +175,13 @@ def test_what_is_not_finite_shows(backend, algorithm, value):
 @pytest.mark.parametrize("algorithm", ["direct", "winograd"])
 @pytest.mark.parametrize("groups", [1, 16])
 def test_threads_change_no_bit_and_processors_the_order_of_sums(monkeypatch, algorithm, groups):
-    threads = importlib.import_module("layerkit.kernels._numba.threads")
+    home = "layerkit.kernels._numba"
+    threads = importlib.import_module(f"{home}.threads")
     x, kernel, bias, grad = draw(SHAPES[0], np.float32)
     arrays = x, np.ascontiguousarray(kernel[:, :, : 16 // groups]), bias, grad
     with kernels.use("numba"):
-        monkeypatch.setattr(threads, "WORTHWHILE", 1)
+        for module in ("threads", "direct", "winograd"):
+            monkeypatch.setattr(f"{home}.{module}.WORTHWHILE", 1)
         runs = []
         for n_processors, n_threads in ((1, 1), (2, 1), (2, 2)):
             monkeypatch.setattr(parts, "n_processors", lambda n=n_processors: n)

@@ -150,7 +150,7 @@ def in_parts(
     whole : tuple
         Every part gets these as they are.
     each : tuple of arrays
-        A part gets its row of these, one for each of `n_parts`, for its sums.
+        A part gets its row of these, for its sums: there are as many parts as rows, `n_parts`.
     multiply_adds : float
         How much work the whole batch is.
 
@@ -160,7 +160,7 @@ def in_parts(
         If a kernel got no memory for what it keeps while it runs.
     """
     n_samples = len(cut[0])
-    parts = n_parts(n_samples, multiply_adds, WORTHWHILE)
+    parts = len(each[0]) if each else n_parts(n_samples, multiply_adds, WORTHWHILE)
     if parts == 1:
         kernel(*cut, *(rows[0] for rows in each), *whole)
         return
