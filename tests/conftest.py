@@ -50,3 +50,16 @@ def same_kernels():
 def rng():
     """A seeded generator, fresh for each test."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def client():
+    """A Dask client with two workers, threads of this process."""
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client

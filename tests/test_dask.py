@@ -54,17 +54,6 @@ def collection(array, cuts=CUTS):
     return da.from_array(array, chunks=(cuts, *array.shape[1:]))
 
 
-@pytest.fixture(scope="module")
-def client():
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
-
-
 def classifier(**options):
     known = {"max_iter": 2, "batch_size": 60, "random_state": 0, "n_iter_no_change": None}
     return SequentialClassifier([Dense(6), Tanh()], **known | options)

@@ -48,17 +48,6 @@ WEIGHT = rng.random(N) * (np.arange(N) % 7 > 0)
 TWO = np.column_stack([LABELS == "low", TABLE["flag"]]).astype(int)
 
 
-@pytest.fixture(scope="module")
-def client():
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
-
-
 def frame(table, npartitions=3):
     return dd.from_pandas(table, npartitions=npartitions)
 
