@@ -396,6 +396,15 @@ def test_use_switches_and_a_with_block_switches_back():
     assert kernels.backend() == before
 
 
+def test_a_switch_reaches_kernels_that_have_run_before(monkeypatch):
+    monkeypatch.setattr(dispatch, "twin", lambda reference: lambda x: "compiled")
+    x = np.ones(2)
+    for backend in ("numpy", "numba", "numpy"):
+        with kernels.use(backend):
+            found = kernels.relu(x)
+        assert isinstance(found, np.ndarray) == (backend == "numpy")
+
+
 def test_an_unknown_backend_is_refused_and_nothing_changes():
     before = kernels.backend()
     with pytest.raises(ValueError, match='backend must be "numpy" or "numba", got \'cuda\''):

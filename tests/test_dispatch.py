@@ -90,6 +90,28 @@ def test_a_convolution_is_the_same_whoever_computes_it(geometry, dtype, backend,
                 assert abs(np.vdot(x.astype(float), dx) - inner) < accuracy * size_of_it
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("c_in", "c_out", "pays"),
+    [
+        (32, 64, True), (64, 32, True), (64, 64, True), (31, 64, False), (64, 31, False),
+        (32, 63, False), (63, 32, False), (8, 200, False), (200, 8, False),
+    ],
+)  # fmt: skip
+def test_winograds_algorithm_is_taken_where_it_pays(c_in, c_out, pays, dtype, monkeypatch):
+    asked, fits = [], convolution.winograd.fits
+    monkeypatch.setattr(
+        convolution.winograd, "fits", lambda *geometry: asked.append(fits(*geometry)) or asked[-1]
+    )
+    x, kernel = np.ones((1, 4, 4, c_in), dtype), np.ones((3, 3, c_in, c_out), dtype)
+    expected = [True] if pays and dtype == np.float32 else []
+    with kernels.use("numpy"):
+        y = kernels.conv2d(x, kernel)
+        assert asked == expected
+        kernels.conv2d_kernel_grad(x, y, np.empty_like(kernel))
+        assert asked == 2 * expected
+
+
 @pytest.mark.parametrize("at", [-1, 0, 1])
 @pytest.mark.parametrize("channels", [2, 6])
 def test_parts_of_a_batch_are_put_together(channels, at, monkeypatch, rng):

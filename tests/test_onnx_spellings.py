@@ -386,3 +386,22 @@ def test_padding_that_is_equal_on_both_sides_is_the_layers_own(op, inputs, pads,
     (expected,) = reference.ReferenceEvaluator(model).run(None, {"x": x})
     y = np.moveaxis(network.infer(np.moveaxis(x, 1, -1)), -1, 1)
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        ("Mul", ["x", "gamma"], ["y"], {}),
+        ("Mul", ["x", "half"], ["y"], {}),
+        ("Div", ["x", "gamma"], ["y"], {}),
+        ("Add", ["x", "beta"], ["y"], {}),
+        ("Sub", ["x", "beta"], ["y"], {}),
+    ],
+    ids=lambda node: " ".join([node[0], node[1][1]]),
+)
+def test_constants_of_a_formula_are_not_trained(node):
+    network = from_onnx(model_of([node], (4,)))
+    x, before = draw(6, 4), network.infer(np.eye(4))
+    network.backward(np.ones_like(network.forward(x + 3, training=True)))
+    assert [slot for slot in network.layout if slot.trainable] == []
+    np.testing.assert_array_equal(network.infer(np.eye(4)), before)
