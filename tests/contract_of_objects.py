@@ -227,6 +227,15 @@ def check_rebuild_must_be_asked_for(case: Case) -> None:
     assert_views_cover_vectors(layer)
 
 
+def check_unbuilt_says_so(case: Case) -> None:
+    """Without parameters a layer works at once; with them it names itself, not one within it."""
+    layer, x = case.make(), case.sample()
+    if case.build().n_params:
+        message = error_of(RuntimeError, layer.forward, x)
+        assert message == f"in {layer.where}: not built yet; call build(input_shape) first"
+    assert not layer.is_built
+
+
 def check_failed_build_changes_nothing(case: Case) -> None:
     """A layer further down the chain refuses: this one stays unbuilt, or built as it was."""
     unbuilt, built = case.make(), case.build()

@@ -165,6 +165,7 @@ RECTIFIED = (1, 1), ((0, 0), (0, 0)), (1, 1), 1, "auto", True  # what follows a 
 def others(rng, dtype):
     x = numbers(rng, (300, 7), dtype)
     weights = rng.random(300) * (rng.random(300) > 0.2)
+    images, kernel = numbers(rng, (5, 6, 10, 4), dtype), numbers(rng, (3, 3, 7, 4), dtype)
     return [
         ("sigmoid", (5 * x,)),
         ("softplus", (5 * x,)),
@@ -196,6 +197,8 @@ def others(rng, dtype):
             (x.ravel(), x.ravel()[::-1].copy(), 0.1, np.array([[0, 9], [50, 700]]), 0 * x.ravel()),
         ),
         ("moving_average", (x.ravel(), x.ravel()[::-1].copy(), 0.9)),
+        ("conv2d_input_grad", (images, kernel, (5, 8, 12, 7))),
+        ("conv2d_kernel_grad", (numbers(rng, (5, 8, 12, 7), dtype), images, np.empty_like(kernel))),
     ]
 
 
@@ -237,7 +240,10 @@ CASES = [
     *recurrent([2, 2], 4, True)[:2],
     *recurrent([1] * 4, 3, True),
     *recurrent([90] * 9 + [40] * 6 + [3] * 20, 32, False),  # in parts
-    *(lambda rng, dtype, i=i: others(rng, dtype)[i] for i in range(13)),
+    *(
+        lambda rng, dtype, i=i: others(rng, dtype)[i]
+        for i in range(len(others(np.random.default_rng(0), np.float64)))
+    ),
 ]
 
 
@@ -267,7 +273,8 @@ def test_compiled_kernels_equal_those_in_numpy(case, dtype, rng):
         )
 
 
-IN_PLACE = ("_step", "moving_average", "add_row", "sum_rows")
+IN_PLACE = ("_step", "moving_average", "add_row", "sum_rows", "add_rows_at", "conv2d_kernel_grad")
+IN_PLACE += ("shrink", "plus_decay")
 IN_PLACE += tuple(kind + end for kind in ("simple_rnn", "lstm", "gru") for end in ("", "_grad"))
 
 
@@ -389,6 +396,15 @@ def test_use_switches_and_a_with_block_switches_back():
     assert kernels.backend() == before
 
 
+def test_a_switch_reaches_kernels_that_have_run_before(monkeypatch):
+    monkeypatch.setattr(dispatch, "twin", lambda reference: lambda x: "compiled")
+    x = np.ones(2)
+    for backend in ("numpy", "numba", "numpy"):
+        with kernels.use(backend):
+            found = kernels.relu(x)
+        assert isinstance(found, np.ndarray) == (backend == "numpy")
+
+
 def test_an_unknown_backend_is_refused_and_nothing_changes():
     before = kernels.backend()
     with pytest.raises(ValueError, match='backend must be "numpy" or "numba", got \'cuda\''):
@@ -433,19 +449,24 @@ def test_dispatch_costs_next_to_nothing():
     assert calls.count == 3  # the kernel itself, the look whether the work is small, `nothing`
 
 
-def test_both_versions_of_a_kernel_take_the_same_arguments():
-    checked = 0
-    for name in kernels.__all__:
-        kernel = getattr(kernels, name)
-        if getattr(kernel, "__code__", None) is not dispatch.compiled(run).__code__:
-            continue  # in NumPy only
-        compiled = dispatch.twin(dispatch.in_numpy(kernel))
-        compiled = getattr(compiled, "py_func", compiled)
-        assert [*inspect.signature(compiled).parameters] == [
-            *inspect.signature(kernel).parameters
-        ], name
-        checked += 1
-    assert checked > 55
+COMPILED = [
+    name
+    for name in kernels.__all__
+    if getattr(getattr(kernels, name), "__code__", None) is dispatch.compiled(run).__code__
+]
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_both_versions_of_a_kernel_take_the_same_arguments(name):
+    kernel = getattr(kernels, name)
+    compiled = dispatch.twin(dispatch.in_numpy(kernel))
+    compiled = getattr(compiled, "py_func", compiled)
+    assert [*inspect.signature(compiled).parameters] == [*inspect.signature(kernel).parameters]
+
+
+def test_every_compiled_kernel_is_in_the_table():
+    of_networks = {"perceptron", "perceptron_grad", "epoch_program", "takes_epochs"}
+    assert set(COMPILED) - {title(case) for case in CASES} == of_networks  # whose files sweep them
 
 
 # ---------------------------------------------------------------- the cache on disk

@@ -1,14 +1,20 @@
 """No public name without a row in the table that proves it."""
 
 import importlib
+import inspect
 import pkgutil
 
 import loss_cases
 import optimizer_cases
+import pytest
 from cases import CASES
 
 import layerkit
-from layerkit import Layer, layers, losses, optimizers
+from layerkit import Layer, layers, losses, optimizers, schedules
+from layerkit.inspection.displays.display import Display, StepRecorder
+from layerkit.layers.activations import Elementwise, FromOutput
+from layerkit.layers.gated import SelfGated
+from layerkit.schedules.progress import Progress
 
 
 def test_every_layer_has_a_row_of_its_own():
@@ -45,3 +51,29 @@ def test_every_layer_is_exported():
         if not kind.__name__.startswith("_") and not kind.__subclasses__()
     }
     assert written <= set(layers.__all__) <= set(layerkit.__all__)
+
+
+LEFT_OPEN = [
+    (Layer, "forward"),
+    (Layer, "backward"),
+    (Elementwise, "function"),
+    (Elementwise, "derivative"),
+    (FromOutput, "derivative_from_output"),
+    (SelfGated, "gate"),
+    (SelfGated, "gate_derivative"),
+    (losses.Loss, "value"),
+    (losses.Loss, "derivative"),
+    (optimizers.Optimizer, "update"),
+    (schedules.Schedule, "__call__"),
+    (Progress, "shape"),
+    (Display, "draw"),
+    (StepRecorder, "note"),
+]
+
+
+@pytest.mark.parametrize(("base", "method"), LEFT_OPEN, ids=lambda v: getattr(v, "__name__", v))
+def test_what_a_base_class_leaves_open_is_named_where_it_is_missing(base, method):
+    left = getattr(base, method)
+    arguments = len(inspect.signature(left).parameters) - 1
+    with pytest.raises(NotImplementedError, match=f"^Mine .*{method}"):
+        left(object.__new__(type("Mine", (base,), {})), *[None] * arguments)

@@ -1,14 +1,33 @@
 """Kernels choose among algorithms by size: on both sides of every border the result is the same."""
 
 import importlib.util
+import warnings
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
-from layerkit import Dense, LogSoftmax, ReLU, Sequential, Tanh, kernels
+from layerkit import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Flatten,
+    LogSoftmax,
+    MLPClassifier,
+    ReLU,
+    Sequential,
+    SequentialClassifier,
+    Tanh,
+    kernels,
+)
+from layerkit.estimators import predicting
+from layerkit.fused import planning
 from layerkit.fused.planning import plan
-from layerkit.kernels._numpy import convolution, pooling
+from layerkit.kernels._numpy import convolution, epoch_steps, epochs, pooling
 from layerkit.kernels._numpy.windows import output_sizes
+from layerkit.optimizers import SGD
+from layerkit.training import epochs as training_epochs
+from layerkit.training import loop
 
 numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="needs Numba")
 compiled = pytest.param("numba", marks=[numba, pytest.mark.slow])  # it takes long to compile all
@@ -90,6 +109,28 @@ def test_a_convolution_is_the_same_whoever_computes_it(geometry, dtype, backend,
                 assert abs(np.vdot(x.astype(float), dx) - inner) < accuracy * size_of_it
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("c_in", "c_out", "pays"),
+    [
+        (32, 64, True), (64, 32, True), (64, 64, True), (31, 64, False), (64, 31, False),
+        (32, 63, False), (63, 32, False), (8, 200, False), (200, 8, False),
+    ],
+)  # fmt: skip
+def test_winograds_algorithm_is_taken_where_it_pays(c_in, c_out, pays, dtype, monkeypatch):
+    asked, fits = [], convolution.winograd.fits
+    monkeypatch.setattr(
+        convolution.winograd, "fits", lambda *geometry: asked.append(fits(*geometry)) or asked[-1]
+    )
+    x, kernel = np.ones((1, 4, 4, c_in), dtype), np.ones((3, 3, c_in, c_out), dtype)
+    expected = [True] if pays and dtype == np.float32 else []
+    with kernels.use("numpy"):
+        y = kernels.conv2d(x, kernel)
+        assert asked == expected
+        kernels.conv2d_kernel_grad(x, y, np.empty_like(kernel))
+        assert asked == 2 * expected
+
+
 @pytest.mark.parametrize("at", [-1, 0, 1])
 @pytest.mark.parametrize("channels", [2, 6])
 def test_parts_of_a_batch_are_put_together(channels, at, monkeypatch, rng):
@@ -156,3 +197,49 @@ def test_a_plan_infers_what_the_layers_do_however_many_rows(rows, backend, rng):
             expected = layer.infer(expected)
         np.testing.assert_allclose(planned.infer(x), expected, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(planned.forward(x), expected, rtol=1e-5, atol=1e-6)
+
+
+# How much is done at a time, and from how much on something else is done: never what comes out.
+SIZES = {
+    (convolution, "CHUNK_BYTES"): [1, 2000],
+    (convolution, "FEW_CHANNELS"): [0, 100],
+    (convolution, "MIN_ROWS"): [1, 10**9],
+    (convolution, "SMALL_PRODUCT"): [500, 3000],
+    (epochs, "PIECE"): [1, 7, 100],
+    (epoch_steps, "_FEW"): [0, 100],
+    (planning, "_MANY_ROWS"): [1, 3],
+    (predicting, "_BATCH_ROWS"): [1, 7],
+    (loop, "_WORTH_A_PROGRAM"): [0, 10**9],
+    (training_epochs, "_FEW"): [0],
+}
+
+
+def learned_by(kind):
+    """Probabilities of a short training, which every size above has a part in."""
+    rng = np.random.default_rng(0)
+    images, y = rng.standard_normal((30, 6, 6, 2)), np.arange(30) % 3
+    how = {"batch_size": 7, "random_state": 0, "max_iter": 3}
+    if kind == "images":
+        layers = [Conv2D(5, 3, padding=1), BatchNorm(), ReLU(), Conv2D(3, 2), Flatten()]
+        rule = SGD(0.05, momentum=0.9, weight_decay=0.01)
+        model = SequentialClassifier(layers, optimizer=rule, **how)
+    else:
+        model = MLPClassifier((9,), alpha=0.1, **how)
+        images = images.reshape(30, 72)
+        y = np.arange(30) % 10 if kind == "many classes" else y
+    with kernels.use("numpy"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(images, y).predict_proba(images)
+
+
+@pytest.fixture(scope="module", params=["images", "few classes", "many classes"])
+def trained(request):
+    return request.param, learned_by(request.param)
+
+
+@pytest.mark.parametrize("module, name", SIZES, ids=lambda v: v if isinstance(v, str) else "")
+def test_a_size_changes_nothing_but_the_time(module, name, trained, monkeypatch):
+    kind, expected = trained
+    for size in SIZES[module, name]:
+        monkeypatch.setattr(module, name, size)
+        np.testing.assert_allclose(learned_by(kind), expected, rtol=1e-4, atol=1e-5)

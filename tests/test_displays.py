@@ -1,11 +1,13 @@
 """Displays show the numbers they were given, labelled; nothing is drawn before ``plot``."""
 
+import re
 import subprocess
 import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from layerkit import (
     GELU,
@@ -27,11 +29,13 @@ from layerkit import (
 )
 from layerkit.inspection import (
     ActivationDisplay,
+    AttentionDisplay,
     DerivativeDisplay,
     DerivativeErrorDisplay,
     FilterDisplay,
     GradientFlowDisplay,
     GradientRecorder,
+    GradientThroughTimeDisplay,
     LossSurfaceDisplay,
     SaliencyDisplay,
     TrainingCurveDisplay,
@@ -570,3 +574,84 @@ def test_loss_surface_leaves_gaps_where_the_loss_is_not_finite():
     losses = [[np.inf, 1.0, 2.0], [np.nan, 2.0, 3.0], [1.0, 2.0, 100.0]]
     display = LossSurfaceDisplay([0, 1, 2], [0, 1, 2], losses).plot()
     assert_nothing_clipped(display.figure_)
+
+
+# -------------------------------------------------------------------------- words
+
+EPOCHS = [
+    {"epoch": i, "loss": 1 / i, "validation_loss": 2 / i, "validation_score": i, "learning_rate": 1}
+    for i in (1, 2, 3)
+]
+PLANE = [-1, 0, 1]
+# All that stands in a figure, but for the numbers at its ticks.
+WORDS = {
+    "training curve": (
+        lambda: TrainingCurveDisplay.from_history(History(EPOCHS), learning_rate=True),
+        {"epoch", "learning rate", "loss", "training", "validation", "validation score"},
+    ),
+    "gradient flow": (
+        lambda: GradientFlowDisplay([1, 2], [[1, 2], [3, 4]], ["a", "b"]),
+        {"a", "b", "layer, first to last", "norm of the gradient", "optimizer step"},
+    ),
+    "through time": (
+        lambda: GradientThroughTimeDisplay({"rnn": np.array([1, 2, 4])}),
+        {"norm of the gradient", "rnn", "steps before the last"},
+    ),
+    "derivative": (
+        lambda: DerivativeDisplay([0, 1], [0, 2], [2, 2], [0.5], [2], 1e-9, "g", 3.0),
+        {
+            "backward",
+            "derivative f'(x)",
+            "g: f(x)",
+            "numerical, off by ≤ 1e-09",
+            "slope 2 at x = 3",
+            "x",
+        },
+    ),
+    "derivative error": (
+        lambda: DerivativeErrorDisplay([1e-3, 1e-2], {"central": [1e-7, 1e-5]}, {"central": 1e-3}),
+        {
+            "central",
+            "numerical derivative of f",
+            "relative error",
+            "step h",
+            'step="auto"',
+            "truncation →",
+            "← rounding",
+        },
+    ),
+    "activations": (
+        lambda: ActivationDisplay.from_network(
+            Sequential([Dense(2), ReLU()]).build(2, random_state=0), np.eye(2)
+        ),
+        {"0.49 ± 0.62\nzero: 50.0%", "dense_1", "output", "relu_1"},
+    ),
+    "filters": (
+        lambda: FilterDisplay(np.ones((2, 2, 4, 3))),
+        {"filter", "input channel", "kernels: 3 kernels, 2 × 2", "weight"},
+    ),
+    "saliency": (
+        lambda: SaliencyDisplay(*np.ones((2, 2, 3, 3, 1)), titles=["a", "b"]),
+        {"a", "b", "image", "saliency", "|gradient|\nof its largest"},
+    ),
+    "loss surface": (
+        lambda: LossSurfaceDisplay(PLANE, PLANE, np.eye(3), path=[[1, 1], [0, 0]]),
+        {"direction 1", "direction 2", "loss", "network", "path", "start"},
+    ),
+    "attention": (
+        lambda: AttentionDisplay(np.stack([np.eye(3)] * 2)),
+        {"attention", "head 0", "head 1", "is looked at", "step", "weight"},
+    ),
+}
+
+
+def words(figure):
+    figure.canvas.draw()
+    texts = {text.get_text() for text in figure.findobj(Text)}
+    return {text for text in texts if re.search("[a-zA-Z]", text) and "mathdefault" not in text}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_what_is_written_in_a_figure(name):
+    make, expected = WORDS[name]
+    assert words(make().plot().figure_) == expected

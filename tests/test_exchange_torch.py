@@ -6,6 +6,7 @@ from cases import CASES
 from closeness import assert_equal_to_a_millionth
 
 import layerkit.layers as nn
+from layerkit import initializers
 from layerkit.interchange import from_pytorch, to_pytorch
 
 torch = pytest.importorskip("torch")
@@ -40,6 +41,20 @@ def test_a_layer_there_and_back(case):
         np.testing.assert_allclose(back.infer(x), network.infer(x), rtol=1e-9, atol=1e-12)
     else:  # modules without parameters do not say their dtype
         assert_equal_to_a_millionth(back.infer(x), network.infer(x))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_follows_a_layer_finds_its_numbers_in_place(case):
+    """Flattened, they say whether the writer knew the shape and order of what it had written."""
+    layer = case.build()
+    if None in layer.output_shape:
+        pytest.skip("rows of any number of steps have no flat form")
+    behind = nn.Dense(1, use_bias=False, initializer=initializers.orthogonal)
+    network = nn.Sequential([layer, nn.Flatten(), behind][:: 1 if layer.output_shape[1:] else 2])
+    network = network.build(case.input_shape, rebuild=True, random_state=0, dtype=np.float64)
+    x, first = case.sample(4), has_channels_first(layer)
+    found = run(to_pytorch(network), x, first)
+    np.testing.assert_allclose(found, network.infer(x), rtol=1e-9, atol=1e-12)
 
 
 def modules():

@@ -727,6 +727,24 @@ def test_rows_that_are_not_finite_are_counted_in_every_form(make, rows, bad):
     assert re.search(rf"\b{len(rows)} of 200 rows", verdict.evidence), verdict
 
 
+@pytest.mark.parametrize(
+    "columns, shown",
+    [
+        ([1], "column 1)"),
+        ([0, 4], "columns 0, 4)"),
+        ([0, 1, 2, 3, 5], "columns 0, 1, 2, 3, 5)"),
+        ([0, 1, 2, 3, 5, 6], "columns 0, 1, 2, 3, 5, …)"),
+    ],
+    ids=["one", "two", "five", "six"],
+)
+def test_columns_that_are_not_finite_are_named_five_at_most(columns, shown):
+    X = np.random.default_rng(0).normal(size=(50, 7))
+    X[3, columns] = np.nan
+    loss = CategoricalCrossEntropy()
+    report = health(Sequential([Dense(2)]), X, np.arange(50) % 2, loss=loss)
+    assert f"first in row 3, in {shown}" in report.verdicts[0].evidence
+
+
 @pytest.mark.parametrize("size, taken", [(1, False), (2, True), (3, True), (4, False)])
 def test_validation_data_is_a_pair_or_has_weights_too(size, taken):
     X = np.random.default_rng(0).normal(size=(60, 3))

@@ -207,3 +207,71 @@ def test_initializers(make, parameter):
     for value in [*NOT_NUMBERS, *[-2.0] * (parameter in ("high", "stddev"))]:
         with pytest.raises(ValueError, match=rf"{parameter} .*must be"):
             make(value)((2, 2), np.random.default_rng(0))
+
+
+# ---------------------------------------------------------------- what is just allowed
+
+ALMOST_1 = float(np.nextafter(1, 0))
+EDGES = [
+    (NOT_SIZES, [1, np.int64(1)]),
+    (NOT_PAIRS, [1]),
+    (NOT_COUNTS, [0, np.int8(1)]),
+    (NOT_FLAGS, [True, np.False_]),
+    (NEGATIVE, [0, 0.0, 1e-12, np.float32(1)]),
+    (NOT_POSITIVE, [1e-12, 1]),
+    (NOT_BOUNDS, [1e-12, 1]),
+    (NOT_FRACTIONS, [0, 1, 1.0, np.float32(0.5)]),
+    (NOT_BELOW_1, [0, 0.0, ALMOST_1]),
+    (NOT_BETAS, [(0, 0), [0.5, ALMOST_1]]),
+]
+ABSTRACT = [("Optimizer", parameter) for parameter in OF_OPTIMIZERS]
+ALONE_NOT_ALLOWED = [("PositionalEmbedding", "max_length"), ("SGD", "nesterov"), *ABSTRACT]
+ALONE_NOT_ALLOWED += [("OneCycle", "steps")]  # at least 2
+
+
+def taken_by_layers(name, parameter, value):
+    case = next(case for case in CASES if type(case.make()) is getattr(nn, name))
+    options = case.make().get_params(deep=False) | {parameter: value}
+    getattr(nn, name)(**options).build(case.input_shape)
+
+
+def taken_by_losses(name, parameter, value):
+    data = LOSS_DATA.get(name, ([[0.3], [0.2]], [[1.0], [1.0]]))
+    getattr(losses, name)(**{parameter: value}).forward(*data)
+
+
+def taken_by_optimizers(name, parameter, value):
+    optimizer = getattr(optimizers, name)(**{parameter: value})
+    if name == "LBFGS":
+        optimizer.minimize(lambda p: (p @ p, 2 * p), np.ones(3))
+    else:
+        optimizer.step(np.ones(3), np.ones(3))
+
+
+def taken_by_schedules(name, parameter, value):
+    needed = {"schedule": schedules.Constant(0.1)} if name == "Warmup" else {}
+    schedule = getattr(schedules, name)(**needed | {parameter: value})
+    if isinstance(schedule, schedules.Progress):
+        schedule.bind(steps=10)
+    assert schedule(0) >= 0
+
+
+@pytest.mark.parametrize(
+    ("taken", "name", "parameter", "edges"),
+    [
+        (taken, *row.values[:2], edges)
+        for taken, *of in [
+            (taken_by_layers, LAYERS, nn, OF_LAYERS),
+            (taken_by_losses, losses.__all__, losses, OF_LOSSES),
+            (taken_by_optimizers, optimizers.__all__, optimizers, OF_OPTIMIZERS),
+            (taken_by_schedules, schedules.__all__, schedules, OF_SCHEDULES),
+        ]
+        for row in rows(*of)
+        for wrong, edges in EDGES
+        if row.values[2] is wrong and row.values[:2] not in ALONE_NOT_ALLOWED
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_just_allowed_is_taken(taken, name, parameter, edges):
+    for value in edges:
+        taken(name, parameter, value)

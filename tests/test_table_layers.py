@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+from cases import CASES
 
 from layerkit import (
     BatchEnsemble,
     Columns,
     Dense,
     Embedding,
+    Flatten,
     Identity,
+    Layer,
     NTKDense,
     ParametricActivation,
     PeriodicEmbedding,
@@ -83,6 +86,24 @@ def test_whoever_trains_adapts_new_networks_only():
     assert seen == [(500, X[:, 0].mean()), (500, X[:, 1:3].mean())]
     train(network, MeanSquaredError(), SGD(0.0), (X, X[:, :1]), **how)
     assert len(seen) == 2
+
+
+LEAVES = [case for case in CASES if type(case.make()).children is Layer.children]
+
+
+@pytest.mark.parametrize("case", LEAVES, ids=str)
+def test_a_layer_that_adapts_says_so_and_training_begins_with_it(case, monkeypatch):
+    layer, seen = case.make(), []
+    adapt = type(layer).adapt
+    assert layer.adapts == (adapt is not Layer.adapt)
+    if layer.adapts:
+        monkeypatch.setattr(
+            type(layer), "adapt", lambda self, x: seen.append(len(x)) or adapt(self, x)
+        )
+        network = Sequential([layer, Flatten(), Dense(1)])
+        data = case.sample(20), np.ones((20, 1))
+        train(network, MeanSquaredError(), SGD(0.0), data, epochs=2, random_state=0)
+        assert seen == [20]
 
 
 def test_the_limit_of_a_smooth_clip():

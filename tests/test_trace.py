@@ -22,6 +22,7 @@ from layerkit import (
     Sequential,
     Sigmoid,
     Softmax,
+    layers,
     losses,
 )
 from layerkit.inspection import gradient_catalogue, trace
@@ -466,3 +467,27 @@ def test_concat_and_binary_loss_print():
     network = Sequential([Concat([Dense(1), Dense(1)]), Dense(1)]).build(2, random_state=0)
     text = str(trace(network, [[1.0, 2.0]], [[1.0]], BinaryCrossEntropy()))
     assert "concat_1.branch_1  Dense(units=1)" in text and "predicted = [[" in text
+
+
+WITH_A_TWIN = {
+    "AvgPool1D": "AvgPool2D",
+    "MaxPool1D": "MaxPool2D",
+    "GlobalAvgPool1D": "GlobalAvgPool2D",
+    "Conv1D": "Conv2D",
+    "SimpleRNN": "LSTM",
+    "Flatten": "Reshape",
+    "Permute": "Reshape",
+    "Dropout": "SpatialDropout2D",
+}
+
+
+@pytest.mark.parametrize("name", WITH_A_TWIN)
+def test_layers_of_one_kind_have_the_same_line(name):
+    (line,) = in_one_line(getattr(layers, name))
+    assert (line,) == in_one_line(getattr(layers, WITH_A_TWIN[name]))
+
+
+@pytest.mark.parametrize("name", [name for name in losses.__all__ if name != "Loss"])
+def test_a_loss_has_a_line_for_its_value_and_one_for_its_derivative(name):
+    lines = in_one_line(getattr(losses, name))
+    assert len(lines) == 2 and not any("y_pred[" in line for line in lines)
