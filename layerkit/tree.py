@@ -143,8 +143,8 @@ class Tree(Parameterized):
         Notes
         -----
         Layers already built, such as those of a trained network, are kept: copies of them go in,
-        with weights, running statistics and frozen state; their own network does not change. So a network gets a new head by
-        ``Sequential([*network.layers[:-1], Dense(2)]).build(network.input_shape)``.
+        with weights, running statistics and frozen state; their own network does not change. So
+        ``Sequential([*network.layers[:-1], Dense(2)]).build(network.input_shape)`` has a new head.
         """
         check_root(self, rebuild)
         check_instances(list(self.walk()))
