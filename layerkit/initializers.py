@@ -33,6 +33,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import prod, sqrt
 from typing import TypeVar
 
@@ -316,3 +317,15 @@ def _fans(shape: Shape) -> tuple[int, int]:
 def _uniform_of_variance(variance: float, shape: Shape, rng: np.random.Generator) -> np.ndarray:
     limit = sqrt(3 * variance)
     return rng.uniform(-limit, limit, shape)
+
+
+def by_group(initializer: Initializer, groups: int) -> Initializer:
+    """Draw each group of the last axis by itself: its fans are then those of the group."""
+    return initializer if groups == 1 else partial(_draw_groups, initializer, groups)
+
+
+def _draw_groups(
+    initializer: Initializer, groups: int, shape: Shape, rng: np.random.Generator
+) -> np.ndarray:
+    one = (*shape[:-1], shape[-1] // groups)
+    return np.concatenate([initializer(one, rng) for _ in range(groups)], axis=-1)
