@@ -384,7 +384,9 @@ class Optimizer(Parameterized):
         ----------
         other : Optimizer
         """
-        mine, theirs = (vars(each).keys() - {"_state", "_pieces"} for each in (self, other))
+        mine, theirs = (
+            (vars(each).keys() - {"_state", "_pieces"}, each.memory) for each in (self, other)
+        )
         if other._pieces is None or mine != theirs or isinstance(self.learning_rate, Schedule):
             self.state = other.state
         else:
