@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from layerkit.archive import ModelFileError
 from layerkit.distributed.engines import workers_in_use
-from layerkit.estimators.entries import check_entries
+from layerkit.estimators.entries import check_entries, pass_as_they_are
 from layerkit.estimators.partitioned import PartitionedRows, all_held_out, held_out
 from layerkit.estimators.rules import is_splitter
 from layerkit.estimators.step_targets import StepClasses, StepTarget
@@ -22,7 +22,6 @@ from layerkit.estimators.streamed import StreamedRows, are_batches
 from layerkit.estimators.targets import ClassTarget, Numbers, Target, as_column, class_target
 from layerkit.estimators.weights import class_weights
 from layerkit.layer import Layer
-from layerkit.optimizers import LBFGS
 from layerkit.seeds import as_seed_sequence
 from layerkit.sequences import (
     Sequences,
@@ -194,7 +193,7 @@ def _survey(
     for name, value in (("sample_weight", sample_weight), ("groups", groups)):
         if value is not None:
             raise ValueError(f"{name} is for arrays; batches are (X, y, sample_weight)")
-    if isinstance(estimator._recipe().optimizer(), LBFGS):
+    if estimator._recipe().takes_all_rows():
         raise ValueError("L-BFGS needs all rows at once: give X and y as arrays, not as batches")
     rows = StreamedRows(batches, partial(validate, estimator), is_classifier(estimator), fresh)
     rows.weigh(estimator.class_weight if is_classifier(estimator) else None)
@@ -207,7 +206,7 @@ def _survey_partitions(
     """Look at all partitions once, where they lie."""
     if groups is not None:
         raise ValueError("groups are for arrays in memory, not for Dask collections")
-    if isinstance(estimator._recipe().optimizer(), LBFGS):
+    if estimator._recipe().takes_all_rows():
         raise ValueError(
             "L-BFGS needs all rows at once, not Dask collections: choose an optimizer that steps "
             "in batches, such as 'adam'"
@@ -221,6 +220,8 @@ def _survey_partitions(
 
 def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
     """Return X and y as scikit-learn's checks pass them, y of one column as a vector."""
+    if not reset and pass_as_they_are(estimator, X, y):
+        return X, y
     rows, X = X, as_sequences(X) if reset else as_fitted(estimator, X)
     if isinstance(X, Sequences):
         X = validate_sequences(estimator, X, rows, reset)
