@@ -267,9 +267,10 @@ def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
 def _optimizer(task: Task, recipe: Recipe) -> Optimizer | LBFGS:
     """Return an optimizer, with the previous state where training is continued."""
     optimizer = recipe.optimizer()
-    goes_on = recipe.keeps_state and not task.fresh and isinstance(optimizer, Optimizer)
-    if goes_on and type(optimizer) is type(recipe.estimator.optimizer_):
-        optimizer.follow(recipe.estimator.optimizer_)  # type: ignore[union-attr]
+    if recipe.keeps_state and not task.fresh and isinstance(optimizer, Optimizer):
+        last: Any = recipe.estimator.optimizer_
+        if type(last) is type(optimizer):
+            optimizer.follow(last)
     return optimizer
 
 

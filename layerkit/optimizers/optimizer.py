@@ -383,6 +383,7 @@ class Optimizer(Parameterized):
         Parameters
         ----------
         other : Optimizer
+            Of the same class.
         """
         mine, theirs = (
             (vars(each).keys() - {"_state", "_pieces"}, each.memory) for each in (self, other)
