@@ -469,6 +469,30 @@ def test_every_compiled_kernel_is_in_the_table():
     assert set(COMPILED) - {title(case) for case in CASES} == of_networks  # whose files sweep them
 
 
+IN_THE_TABLE = {title(case) for case in CASES} - {"matmul"}  # which is, from a million products on
+
+
+@pytest.mark.parametrize("name", [name for name in COMPILED if name in IN_THE_TABLE])
+def test_a_compiled_kernel_does_not_leave_the_work_to_numpy(name, rng):
+    """Some rows it may leave: for float32 and usual shapes it is there."""
+    from layerkit.kernels._numba.blas import addresses
+
+    if addresses(np.dtype(np.float32)) is None:
+        pytest.skip("the matrix products of this NumPy cannot be called by kernels")
+    code, entered = dispatch.in_numpy(getattr(kernels, name)).__code__, []
+    calls = [case(rng, np.float32)[1] for case in CASES if title(case) == name]
+    for arguments in calls:
+        seen = set()
+        before = sys.getprofile()
+        sys.setprofile(lambda frame, *_, seen=seen: seen.add(frame.f_code))
+        try:
+            run(name, arguments, "numba")
+        finally:
+            sys.setprofile(before)
+        entered.append(code in seen)
+    assert not all(entered)
+
+
 # ---------------------------------------------------------------- the cache on disk
 
 ONE_KERNEL = """

@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 from collections import Counter
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -59,6 +60,7 @@ from layerkit.inspection.diagnosis.probes import best_constant, linear_explains
 from layerkit.inspection.diagnosis.report import _by_cause, _explained
 from layerkit.inspection.diagnosis.statistics import Moments, Recorder
 from layerkit.inspection.diagnosis.subject import Rows
+from layerkit.inspection.diagnosis.training_verdicts import rate_too_high
 from layerkit.losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
@@ -760,3 +762,37 @@ def test_validation_data_is_a_pair_or_has_weights_too(size, taken):
     else:
         with pytest.raises(ValueError, match=r"validation_data must be None, \(X, y\) or"):
             call()
+
+
+@pytest.mark.parametrize(
+    "course, now, slower, is_named",
+    [
+        ([1.0, 4.0, 1.5], 1.5, 0.5, True),
+        ([1.0, 4.0, 1.5], 1.5, 1.2, False),  # little better
+        ([1.0, 4.0, 1.5], 0.5, 0.5, False),  # what is there now is the best of its epochs
+        ([1.0, 4.0, 0.5], 1.5, 0.5, False),
+        ([1.0, 1.0, 1.0], 1.0, 0.2, True),
+        ([1.0, 1.0, 0.6], 0.6, 0.2, False),  # it fell
+        ([1.0, 2.9, 0.6], 0.6, 0.2, False),
+        ([1.0, 3.1, 0.6], 0.6, 0.2, True),
+    ],
+    ids=str,
+)
+def test_a_rate_is_too_high_where_a_slower_one_beats_the_end_and_what_is_there(
+    course, now, slower, is_named
+):
+    first, peak, end = course
+    losses = np.array([first, peak, *[end] * 20])
+    rehearsals = {1.0: end}
+    evidence = SimpleNamespace(
+        optimizer=SGD(0.1),
+        rate=0.1,
+        first=SimpleNamespace(recorder=SimpleNamespace(origin=None), training_loss=first),
+        start=SimpleNamespace(training_loss=first),
+        trained=True,
+        constant=1.0,
+        course=SimpleNamespace(losses=losses, diverged=False, stopped="", updates={}),
+        now=SimpleNamespace(training_loss=now),
+        rehearse=lambda factor: (np.full(10, rehearsals.get(factor, slower)), ""),
+    )
+    assert (rate_too_high(evidence) is not None) == is_named
