@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -360,7 +361,9 @@ def hold_out(estimator: Any, task: Task, X_val: Any, y_val: Any) -> Task:
         if is_collection(X_val):
             rows = _survey_partitions(estimator, X_val, y_val, None, None, fresh=False)
             return replace(task, validation=all_held_out(rows))
-        return replace(task, validation=(*validate(estimator, X_val, y_val, reset=False), None))
+        with blaming_validation():
+            rows = validate(estimator, X_val, y_val, reset=False)
+        return replace(task, validation=(*rows, None))
     recipe = estimator._recipe()
     if not (is_splitter(stopping) or (stopping and recipe.stops_early())):
         return task
@@ -374,6 +377,16 @@ def hold_out(estimator: Any, task: Task, X_val: Any, y_val: Any) -> Task:
     learn, validate_on = _chosen(recipe, stopping, task)
     held = task.rows(validate_on).weighted("held-out rows")
     return replace(task.rows(learn).weighted("rows"), validation=(held.X, held.y, held.weight))
+
+
+@contextmanager
+def blaming_validation() -> Iterator[None]:
+    """Say in errors about X and y that they are X_val and y_val."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"X_val and y_val: {error}") from error
 
 
 def check_pair(X_val: Any, y_val: Any) -> None:
