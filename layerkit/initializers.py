@@ -87,6 +87,7 @@ def zeros(shape: Shape, rng: np.random.Generator) -> np.ndarray:
 
     Examples
     --------
+    >>> import numpy as np
     >>> zeros((2,), np.random.default_rng(0)).tolist()
     [0.0, 0.0]
     """
@@ -99,6 +100,7 @@ def ones(shape: Shape, rng: np.random.Generator) -> np.ndarray:
 
     Examples
     --------
+    >>> import numpy as np
     >>> ones((2,), np.random.default_rng(0)).tolist()
     [1.0, 1.0]
     """
@@ -118,6 +120,7 @@ class constant:
 
     Examples
     --------
+    >>> import numpy as np
     >>> constant(0.25)
     constant(value=0.25)
     >>> constant(0.25)((2,), np.random.default_rng(0)).tolist()
@@ -145,6 +148,7 @@ class uniform:
 
     Examples
     --------
+    >>> import numpy as np
     >>> bool(np.ptp(uniform(-1, 1)((1000,), np.random.default_rng(0))) > 1.9)
     True
     """
@@ -198,6 +202,7 @@ def glorot_uniform(shape: Shape, rng: np.random.Generator) -> np.ndarray:
 
     Examples
     --------
+    >>> import numpy as np
     >>> weights = glorot_uniform((300, 300), np.random.default_rng(0))
     >>> weights.shape, bool(abs(weights).max() <= 0.1)
     ((300, 300), True)
@@ -212,6 +217,7 @@ def glorot_normal(shape: Shape, rng: np.random.Generator) -> np.ndarray:
 
     Examples
     --------
+    >>> import numpy as np
     >>> round(float(glorot_normal((300, 500), np.random.default_rng(0)).std()), 3)
     0.05
     """
@@ -232,6 +238,7 @@ def he_uniform(shape: Shape, rng: np.random.Generator) -> np.ndarray:
 
     Examples
     --------
+    >>> import numpy as np
     >>> weights = he_uniform((600, 10), np.random.default_rng(0))
     >>> weights.shape, bool(abs(weights).max() <= 0.1)
     ((600, 10), True)
@@ -245,6 +252,7 @@ def he_normal(shape: Shape, rng: np.random.Generator) -> np.ndarray:
 
     Examples
     --------
+    >>> import numpy as np
     >>> round(float(he_normal((800, 100), np.random.default_rng(0)).std()), 3)
     0.05
     """
@@ -262,6 +270,7 @@ def lecun_normal(shape: Shape, rng: np.random.Generator) -> np.ndarray:
 
     Examples
     --------
+    >>> import numpy as np
     >>> round(float(lecun_normal((400, 100), np.random.default_rng(0)).std()), 3)
     0.05
     """
@@ -296,6 +305,7 @@ def orthogonal(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> np.
 
     Examples
     --------
+    >>> import numpy as np
     >>> q = orthogonal((5, 3), np.random.default_rng(0))
     >>> bool(np.allclose(q.T @ q, np.eye(3)))
     True

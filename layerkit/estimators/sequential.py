@@ -108,23 +108,7 @@ class SequentialEstimator(NetworkEstimator):
         return twin
 
     def set_params(self, **params: Any) -> Self:
-        """Set hyper-parameters, also nested ones; ``optimizer__learning_rate`` of a named one too.
-
-        Parameters
-        ----------
-        **params : object
-            New values by name.
-
-        Returns
-        -------
-        self : object
-            The same object.
-
-        Raises
-        ------
-        ValueError
-            If a name is unknown; it lists the valid ones, and nothing has been set.
-        """
+        """Set hyper-parameters, also nested ones, such as ``optimizer__learning_rate``."""
         optimizer = params.get("optimizer", self.optimizer)
         nested = any(name.startswith("optimizer__") for name in params)
         if nested and isinstance(optimizer, str) and optimizer in OPTIMIZERS:
