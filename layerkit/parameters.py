@@ -72,7 +72,7 @@ class Parameterized:
 
     @classmethod
     def _check_arguments(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        signature = inspect.signature(cls)
+        signature = cls.__signature__
         try:
             signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -89,7 +89,7 @@ class Parameterized:
     @classmethod
     def _defaults(cls) -> dict[str, Any]:
         """Each constructor argument with its default (`inspect.Parameter.empty` if it has none)."""
-        arguments = inspect.signature(cls).parameters.values()
+        arguments = cls.__signature__.parameters.values()
         if any(argument.kind in _VARIADIC for argument in arguments):
             raise TypeError(
                 f"{cls.__name__}.__init__ must name its hyper-parameters, without * or **"

@@ -168,6 +168,8 @@ class Sequential(Layer):
 
 def check_list(name: str, given: Any, of: str = "layers") -> None:
     """Raise unless the parameter ``name`` is a list of ``of``."""
+    if isinstance(given, list | tuple):
+        return
     if not np.iterable(given) or isinstance(given, str | dict | Iterator):
         raise TypeError(f"{name} must be a list of {of}, got {given!r}{if_class(given)}")
 

@@ -242,15 +242,15 @@ class MLPRecipe(Recipe):
 
     def attributes(self, task: Task, history: History) -> dict[str, Any]:
         fitted = super().attributes(task, history)
-        rows = fitted["history_"].rows
-        scores = [row["validation_score"] for row in rows if "validation_score" in row]
-        validated = len(history) > 0 and "validation_score" in history.rows[-1]
-        losses = [row["loss"] for row in rows]
+        rows, losses = fitted["history_"].rows, fitted["loss_curve_"]
+        scores = None
+        if len(history) > 0 and "validation_score" in history.rows[-1]:
+            scores = [row["validation_score"] for row in rows if "validation_score" in row]
         return fitted | {
             "loss_": losses[-1] if losses else np.nan,
-            "best_loss_": None if validated else min(losses, default=np.nan),
-            "validation_scores_": scores if validated else None,
-            "best_validation_score_": self.rule.best_score if validated else None,
+            "best_loss_": min(losses, default=np.nan) if scores is None else None,
+            "validation_scores_": scores,
+            "best_validation_score_": None if scores is None else self.rule.best_score,
             "n_iter_": len(history),
             "t_": self.rule.t,
             "n_layers_": len(self.sizes()) + 2,
