@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.measure import Timing
 
-PEERS = ("torch", "sklearn")
+PEERS = {"torch": "PyTorch", "jax": "JAX", "sklearn": "scikit-learn"}
 BARE = "products"
 """The side that does the matrix products of the work, and Adam's memory traffic: the limit."""
 SIDES = (*PEERS, BARE)
@@ -17,8 +17,9 @@ SIDES = (*PEERS, BARE)
 def header() -> str:
     """First line of the table: times are milliseconds, ratios are peer's time over ours."""
     return (
-        f"{'':<52}{'ours, ms':>10}  {'PyTorch / ours':>22}  {'scikit-learn / ours':>22}"
-        f"  {'of matmul rate':>14}  {'ours / limit':>15}"
+        f"{'':<52}{'ours, ms':>10}"
+        + "".join(f"  {f'{peer} / ours':>22}" for peer in PEERS.values())
+        + f"  {'of matmul rate':>14}  {'ours / limit':>15}"
     )
 
 
@@ -35,8 +36,9 @@ def line(timing: Timing, rate: float) -> str:
     ours = 1e3 * timing.median("layerkit")
     bare = f"{1 / timing.ratio(BARE)[1]:.2f}" if BARE in timing.seconds else ""
     return (
-        f"  {timing.workload.name:<50}{ours:10.3f}  {cells[0]:>22}  {cells[1]:>22}"
-        f"  {share:>14}  {bare:>15}"
+        f"  {timing.workload.name:<50}{ours:10.3f}"
+        + "".join(f"  {cell:>22}" for cell in cells)
+        + f"  {share:>14}  {bare:>15}"
     )
 
 
@@ -47,7 +49,8 @@ def _share(timing: Timing, rate: float) -> float:
 
 def groups(timings: Iterable[Timing]) -> str:
     """Geometric mean and worst ratio of every group."""
-    lines = [f"{'geometric mean (worst) of the ratios':<62}  {'PyTorch':>22}  {'scikit-learn':>22}"]
+    heads = "".join(f"  {peer:>22}" for peer in PEERS.values())
+    lines = [f"{'geometric mean (worst) of the ratios':<62}{heads}"]
     by_group: dict[str, list[Timing]] = {}
     for timing in timings:
         by_group.setdefault(timing.workload.group, []).append(timing)
@@ -57,7 +60,7 @@ def groups(timings: Iterable[Timing]) -> str:
             ratios = [t.ratio(peer)[1] for t in members if peer in t.seconds]
             mean = np.exp(np.mean(np.log(ratios))) if ratios else np.nan
             cells.append(f"{mean:.2f} ({min(ratios):.2f})" if ratios else "")
-        lines.append(f"  {group:<50}{'':10}  {cells[0]:>22}  {cells[1]:>22}")
+        lines.append(f"  {group:<50}{'':10}" + "".join(f"  {cell:>22}" for cell in cells))
     return "\n".join(lines)
 
 
@@ -79,15 +82,14 @@ def draw(timings: list[Timing], path: Path, title: str) -> None:
     from matplotlib import pyplot
 
     figure, ax = pyplot.subplots(figsize=(9, 1.2 + 0.24 * len(timings)), layout="constrained")
-    colours = {"torch": "#D55E00", "sklearn": "#0072B2"}
-    names = {"torch": "PyTorch", "sklearn": "scikit-learn"}
-    for peer, offset in (("torch", 0.18), ("sklearn", -0.18)):
+    colours = {"torch": "#D55E00", "jax": "#009E73", "sklearn": "#0072B2"}
+    for peer, offset in (("torch", 0.25), ("jax", 0.0), ("sklearn", -0.25)):
         rows = [i for i, timing in enumerate(timings) if peer in timing.seconds]
         if not rows:
             continue
         low, middle, high = np.array([timings[i].ratio(peer) for i in rows]).T
         y = -np.array(rows) + offset
-        ax.barh(y, middle - 1, 0.34, left=1, color=colours[peer], label=names[peer])
+        ax.barh(y, middle - 1, 0.24, left=1, color=colours[peer], label=PEERS[peer])
         ax.hlines(y, low, high, color="black", linewidth=0.8)
     ax.axvline(1, color="black", linewidth=1)
     ax.set_xscale("log")

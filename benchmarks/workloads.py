@@ -34,7 +34,8 @@ def mlp(
     options: dict[str, Any] = {"sizes": sizes, "batch": batch}
     if by_heart:
         options["by_heart"], name = True, f"{name}, known by heart"
-    return Workload(group, name, kind, options, ("torch", "sklearn", "products"), products)
+    jax = ("jax",) if kind == "mlp_step" else ()
+    return Workload(group, name, kind, options, ("torch", *jax, "sklearn", "products"), products)
 
 
 def conv(
@@ -101,16 +102,24 @@ OPTIMIZERS = (
 )
 
 SMALL, MIDDLE, LARGE = (20, 64, 64, 2), (784, 256, 128, 10), (784, 1024, 1024, 10)
+WIDE = (1000, 900, 900, 5)
+
+
+def network_step(name: str, kind: str, **options: Any) -> Workload:
+    """One row of a training step of a network that is no perceptron."""
+    return Workload("training step", name, kind, options, ("torch", "jax"))
+
 
 WORKLOADS: tuple[Workload, ...] = (
     *(mlp("training step", "mlp_step", SMALL, batch) for batch in (32,)),
     *(mlp("training step", "mlp_step", MIDDLE, batch) for batch in (32, 128, 512)),
     mlp("training step", "mlp_step", LARGE, 128),
+    mlp("training step", "mlp_step", WIDE, 150),
     mlp("training step, overfitted", "mlp_step", SMALL, 32, by_heart=True),
     mlp("training step, overfitted", "mlp_step", MIDDLE, 128, by_heart=True),
     mlp("training step, overfitted", "mlp_step", LARGE, 128, by_heart=True),
-    Workload("training step", "CNN 28x28, batch 64", "cnn_step", {"batch": 64}),
-    Workload("training step", "residual CNN 32x32x3, batch 64", "resnet_step", {"batch": 64}),
+    network_step("CNN 28x28, batch 64", "cnn_step", batch=64),
+    network_step("residual CNN 32x32x3, batch 64", "resnet_step", batch=64),
     *(mlp("inference", "mlp_infer", SMALL, batch) for batch in (1, 32)),
     *(mlp("inference", "mlp_infer", MIDDLE, batch) for batch in (1, 32, 512)),
     mlp("inference", "mlp_infer", LARGE, 128),

@@ -37,6 +37,7 @@ extensions = [
     "reference_pages",
 ]
 exclude_patterns = ["_build", "GRADIENTS.md", "**/.ipynb_checkpoints"]
+smartquotes = False  # "auto" in a sentence is what one types
 default_role = "py:obj"  # a name between single backticks in a docstring
 toc_object_entries = False
 add_module_names = False

@@ -49,6 +49,16 @@ def check_instances(layers: list[tuple[str, Any]]) -> None:
         places[id(layer)] = path
 
 
+def check_shape(layer: Any, output_shape: Any) -> Shape:
+    """Return what a layer's ``setup`` returned as a tuple, or refuse it."""
+    if not isinstance(output_shape, tuple | list):
+        raise TypeError(
+            f"in {layer.where}: setup must return the shape of the output without the batch "
+            f"axis, a tuple such as input_shape, got {output_shape!r}: end it with a return"
+        )
+    return tuple(output_shape)
+
+
 def copy_what_is_built(root: Any) -> dict[int, Held]:
     """Replace the built layers in an unbuilt one by copies; return their arrays."""
     given = {id(layer) for _, layer in root.walk() if layer.is_built}

@@ -11,6 +11,8 @@ of what is built.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, NoReturn
 
@@ -135,13 +137,30 @@ class Constant:
         )
 
 
+def renamed_settled(kind: type, state: dict[str, Any]) -> dict[str, Any]:
+    """Return what a pickle holds, of a version too that kept what is settled under bare names."""
+    settled = {name for name in state if isinstance(getattr(kind, name, None), property)}
+    return {f"_{name}" if name in settled else name: value for name, value in state.items()}
+
+
+@contextmanager
+def restoring(root: Any) -> Iterator[list[tuple[Any, dict[str, Any]]]]:
+    """Give every layer of a tree with its state, and put these back where something is raised."""
+    before = [(layer, vars(layer).copy()) for _, layer in root.walk()]
+    try:
+        yield before
+    except BaseException:
+        for layer, state in before:
+            layer.__dict__ = state
+        raise
+
+
 def edit(layer: Any, name: str, value: Any) -> None:
     """Change a hyper-parameter of a built layer, or raise and leave the layer as it was."""
-    before = [(inner, vars(inner).copy()) for _, inner in layer.walk()]
     where, owner = layer.where, vars(layer).get("handed_down_by")
     if owner:
         raise TypeError(f"in {where}: a part of {owner}, which makes it: set {name} there")
-    try:
+    with restoring(layer) as before:
         vars(layer)[name] = closed(value)
         if [id(inner) for _, inner in layer.walk()] != [id(inner) for inner, _ in before]:
             raise TypeError(f"in {where}: {_PARTS}")
@@ -155,10 +174,6 @@ def edit(layer: Any, name: str, value: Any) -> None:
                 f"for {name}={value!r} make another network, of sklearn.base.clone(network) for "
                 "instance, which is not built and draws new weights when it is"
             )
-    except BaseException:
-        for inner, state in before:
-            inner.__dict__ = state
-        raise
     for inner, state in before:
         vars(inner).update({held: state[held] for held in _HELD})
 

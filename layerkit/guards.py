@@ -119,8 +119,10 @@ def _guard_infer(infer: Callable) -> Callable:
 
 def _accept(layer: Any, x: Any) -> Any:
     """Return the input as an array that fits, or raise."""
-    if type(x) is np.ndarray and x.dtype == layer._dtype and x.shape[1:] == layer._input_shape:
-        return x
+    if type(x) is np.ndarray and x.dtype == layer._dtype:
+        shape, expected = x.shape[1:], layer._input_shape
+        if shape == expected or (expected and fits(shape, expected)):
+            return x
     x = as_sequences(x)
     if isinstance(x, Sequences):
         return _accept_sequences(layer, x)

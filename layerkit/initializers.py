@@ -33,6 +33,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import prod, sqrt
 from typing import TypeVar
 
@@ -86,6 +87,7 @@ def zeros(shape: Shape, rng: np.random.Generator) -> np.ndarray:
 
     Examples
     --------
+    >>> import numpy as np
     >>> zeros((2,), np.random.default_rng(0)).tolist()
     [0.0, 0.0]
     """
@@ -98,6 +100,7 @@ def ones(shape: Shape, rng: np.random.Generator) -> np.ndarray:
 
     Examples
     --------
+    >>> import numpy as np
     >>> ones((2,), np.random.default_rng(0)).tolist()
     [1.0, 1.0]
     """
@@ -117,6 +120,7 @@ class constant:
 
     Examples
     --------
+    >>> import numpy as np
     >>> constant(0.25)
     constant(value=0.25)
     >>> constant(0.25)((2,), np.random.default_rng(0)).tolist()
@@ -144,6 +148,7 @@ class uniform:
 
     Examples
     --------
+    >>> import numpy as np
     >>> bool(np.ptp(uniform(-1, 1)((1000,), np.random.default_rng(0))) > 1.9)
     True
     """
@@ -197,6 +202,7 @@ def glorot_uniform(shape: Shape, rng: np.random.Generator) -> np.ndarray:
 
     Examples
     --------
+    >>> import numpy as np
     >>> weights = glorot_uniform((300, 300), np.random.default_rng(0))
     >>> weights.shape, bool(abs(weights).max() <= 0.1)
     ((300, 300), True)
@@ -211,6 +217,7 @@ def glorot_normal(shape: Shape, rng: np.random.Generator) -> np.ndarray:
 
     Examples
     --------
+    >>> import numpy as np
     >>> round(float(glorot_normal((300, 500), np.random.default_rng(0)).std()), 3)
     0.05
     """
@@ -231,6 +238,7 @@ def he_uniform(shape: Shape, rng: np.random.Generator) -> np.ndarray:
 
     Examples
     --------
+    >>> import numpy as np
     >>> weights = he_uniform((600, 10), np.random.default_rng(0))
     >>> weights.shape, bool(abs(weights).max() <= 0.1)
     ((600, 10), True)
@@ -244,6 +252,7 @@ def he_normal(shape: Shape, rng: np.random.Generator) -> np.ndarray:
 
     Examples
     --------
+    >>> import numpy as np
     >>> round(float(he_normal((800, 100), np.random.default_rng(0)).std()), 3)
     0.05
     """
@@ -261,6 +270,7 @@ def lecun_normal(shape: Shape, rng: np.random.Generator) -> np.ndarray:
 
     Examples
     --------
+    >>> import numpy as np
     >>> round(float(lecun_normal((400, 100), np.random.default_rng(0)).std()), 3)
     0.05
     """
@@ -295,6 +305,7 @@ def orthogonal(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> np.
 
     Examples
     --------
+    >>> import numpy as np
     >>> q = orthogonal((5, 3), np.random.default_rng(0))
     >>> bool(np.allclose(q.T @ q, np.eye(3)))
     True
@@ -316,3 +327,15 @@ def _fans(shape: Shape) -> tuple[int, int]:
 def _uniform_of_variance(variance: float, shape: Shape, rng: np.random.Generator) -> np.ndarray:
     limit = sqrt(3 * variance)
     return rng.uniform(-limit, limit, shape)
+
+
+def by_group(initializer: Initializer, groups: int) -> Initializer:
+    """Draw each group of the last axis by itself: its fans are then those of the group."""
+    return initializer if groups == 1 else partial(_draw_groups, initializer, groups)
+
+
+def _draw_groups(
+    initializer: Initializer, groups: int, shape: Shape, rng: np.random.Generator
+) -> np.ndarray:
+    one = (*shape[:-1], shape[-1] // groups)
+    return np.concatenate([initializer(one, rng) for _ in range(groups)], axis=-1)

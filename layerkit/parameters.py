@@ -2,12 +2,13 @@
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar
 
 import numpy as np
 
+P, R = ParamSpec("P"), TypeVar("R")
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -199,6 +200,26 @@ def if_class(value: Any) -> str:
     """What to add to an error where a class of ours came in place of an object."""
     is_class = isinstance(value, type) and issubclass(value, Parameterized)
     return f": that is the class, write {value.__name__}(...)" if is_class else ""
+
+
+def written_as(line: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a function so that arguments that do not fit are answered with the line to write."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        name = function.__qualname__.removesuffix(".__init__")
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{name}: {error}; write {line}") from None
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
 
 
 def check_object(name: str, value: Any, methods: Sequence[str], expected: str) -> None:

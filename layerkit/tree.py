@@ -17,6 +17,7 @@ from layerkit.building import (
     as_dtype,
     check_instances,
     check_root,
+    check_shape,
     copy_what_is_built,
     draw,
     fill,
@@ -24,7 +25,7 @@ from layerkit.building import (
     map_layers,
     widest_dtype,
 )
-from layerkit.edits import ClosedDict, opened, watch_hyper_parameters
+from layerkit.edits import ClosedDict, opened, renamed_settled, restoring, watch_hyper_parameters
 from layerkit.initializers import Initializer
 from layerkit.parameters import Parameterized, is_flag
 from layerkit.seeds import as_seed_sequence, with_plain_seed, with_seed
@@ -34,24 +35,11 @@ _ANOTHER = (
     "Sequential(network.layers).build(input_shape, dtype=dtype) is a network with the same weights"
 )
 _NAMED = 'names are given in a list, Sequential([("hidden", Dense(8)), ...])'
-FOLLOWS = "it follows from the hyper-parameters and the shape of the input, make another layer"
+_FOLLOWS = "it follows from the hyper-parameters and the shape of the input, make another layer"
 
 
-def settled_by_build(name: str, instead: str = _ANOTHER) -> Any:
-    """Make an attribute that a layer has from its build, or its ``setup``; then it is only read.
-
-    Parameters
-    ----------
-    name : str
-        What it is called.
-    instead : str
-        What to do instead of assigning it, for the error.
-
-    Returns
-    -------
-    attribute : property
-        For the body of a class.
-    """
+def settled_by_build(name: str, instead: str = _FOLLOWS) -> Any:
+    """Make an attribute that ``build`` or ``setup`` sets; then it can only be read."""
 
     def settle(layer: Any, value: Any) -> None:
         if layer._own_params is not None:
@@ -63,12 +51,6 @@ def settled_by_build(name: str, instead: str = _ANOTHER) -> Any:
 
     said = f"``{name}``, which ``build`` sets; from then on it can only be read."
     return property(attrgetter(f"_{name}"), settle, doc=said)
-
-
-def _renamed_settled(kind: type, state: dict[str, Any]) -> dict[str, Any]:
-    """Return what a pickle holds, of a version too that kept what is settled under bare names."""
-    settled = {name for name in state if isinstance(getattr(kind, name, None), property)}
-    return {f"_{name}" if name in settled else name: value for name, value in state.items()}
 
 
 class Declaration(NamedTuple):
@@ -89,12 +71,12 @@ class Tree(Parameterized):
     """
 
     # The state of a built layer. Class-level defaults: a subclass needs no super().__init__().
-    path: str = settled_by_build("path")
+    path: str = settled_by_build("path", _ANOTHER)
     name: str = settled_by_build("name", _NAMED)
-    input_shape: Shape = settled_by_build("input_shape")
-    output_shape: Shape = settled_by_build("output_shape")
-    dtype: np.dtype = settled_by_build("dtype")
-    follower_init: Initializer | None = settled_by_build("follower_init")
+    input_shape: Shape = settled_by_build("input_shape", _ANOTHER)
+    output_shape: Shape = settled_by_build("output_shape", _ANOTHER)
+    dtype: np.dtype = settled_by_build("dtype", _ANOTHER)
+    follower_init: Initializer | None = settled_by_build("follower_init", _ANOTHER)
     _path = _name = ""
     _input_shape = _output_shape = _dtype = _follower_init = None
     may_be_stateful: bool = True  # as a part of its container
@@ -109,12 +91,8 @@ class Tree(Parameterized):
     _rng: np.random.Generator | None = None
     _forward_shape: Any = None  # of the last output
     _unpickled: tuple[str, ...] = (
-        "_shown_params",
-        "_shown_grads",
-        "_flat_params",
-        "_flat_grads",
-        "cache",
-        "_forward_shape",
+        *("_shown_params", "_shown_grads", "_flat_params", "_flat_grads"),
+        *("cache", "_forward_shape"),
     )
 
     def setup(self, input_shape: Shape) -> Shape:
@@ -164,15 +142,13 @@ class Tree(Parameterized):
 
         Notes
         -----
-        Layers that are already built, such as those of a trained network, are kept: copies of them
-        go in, with weights, running statistics and frozen state, and the network that they come
-        from does not change. So a network gets a new head by
-        ``Sequential([*network.layers[:-1], Dense(2)]).build(network.input_shape)``.
+        Layers already built, such as those of a trained network, are kept: copies of them go in,
+        with weights, running statistics and frozen state; their own network does not change. So
+        ``Sequential([*network.layers[:-1], Dense(2)]).build(network.input_shape)`` has a new head.
         """
         check_root(self, rebuild)
         check_instances(list(self.walk()))
-        before = [(layer, vars(layer).copy()) for _, layer in self.walk()]
-        try:
+        with restoring(self):
             held = {} if self.is_built else copy_what_is_built(self)
             kept = {} if rebuild else held
             if isinstance(dtype, str) and dtype == "auto":
@@ -187,10 +163,6 @@ class Tree(Parameterized):
                     draw(layer, layer_seed)
                 layer._forget_initializers()
             self.reseed(noise_seed)
-        except BaseException:  # leave the tree as it was
-            for layer, state in before:
-                layer.__dict__ = state
-            raise
         return self
 
     def adopt(self, input_shape: Shape, dtype: DTypeLike, flat_params: np.ndarray) -> Self:
@@ -222,20 +194,12 @@ class Tree(Parameterized):
         self._forget()
         self._declared, self._own_buffers = {}, {}
         self._input_shape = tuple(input_shape)
-        self._output_shape = self._checked_shape(self.setup(self._input_shape))
+        self._output_shape = check_shape(self, self.setup(self._input_shape))
         return self._output_shape
 
     def take_place(self, name: str, follower_init: Initializer | None) -> None:
         """Receive the name in the container, and the initializer that suits the layers behind."""
         self._name, self._follower_init = name, follower_init
-
-    def _checked_shape(self, output_shape: Any) -> Shape:
-        if not isinstance(output_shape, tuple | list):
-            raise TypeError(
-                f"in {self.where}: setup must return the shape of the output without the batch "
-                f"axis, a tuple such as input_shape, got {output_shape!r}: end it with a return"
-            )
-        return tuple(output_shape)
 
     def _declare_unbuilt(self, input_shape: Shape) -> None:
         """Let a layer without parameters (ReLU, MaxPool2D, …) work at once, for any shape."""
@@ -372,10 +336,7 @@ class Tree(Parameterized):
             layer._forget()
 
     def reset_state(self) -> None:
-        """Reset the states that recurrent layers keep from window to window, in the whole tree.
-
-        Layers with ``stateful=True`` keep one; their next forward begins from zeros.
-        """
+        """Set to zero what layers with ``stateful=True`` keep from window to window."""
         for _, layer in self.children():
             layer.reset_state()
 
@@ -389,9 +350,7 @@ class Tree(Parameterized):
         for _, layer in self.walk():
             layer._trainable = bool(flag)
 
-    trainable = property(
-        attrgetter("_trainable"), _freeze_or_thaw, doc="False while the layer is frozen."
-    )
+    trainable = property(attrgetter("_trainable"), _freeze_or_thaw, doc="False while it is frozen.")
 
     @property
     def is_built(self) -> bool:
@@ -427,7 +386,7 @@ class Tree(Parameterized):
         return with_plain_seed(kept)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(_renamed_settled(type(self), with_seed(state)))
+        self.__dict__.update(renamed_settled(type(self), with_seed(state)))
         if self._own_params is not None:  # views do not survive a copy; new vectors, same values
             self._bind(self.dtype)
 
@@ -440,9 +399,8 @@ class Tree(Parameterized):
 
         if self.is_built and not self.trainable:
             return copy.deepcopy(self)
-        twin = type(self)(
-            **{k: clone(v, safe=False) for k, v in self.get_params(deep=False).items()}
-        )
+        params = {k: clone(v, safe=False) for k, v in self.get_params(deep=False).items()}
+        twin = type(self)(**params)
         twin._trainable = self._trainable
         return twin
 

@@ -636,6 +636,10 @@ def _decayed(seed, decay=15.0):
                flat_digits(seed), 15)  # fmt: skip
 
 
+def _decayed_curve(seed, decay=100.0):
+    return Run(mlp(24, out=1), MSE(), AdamW(0.01, weight_decay=decay), curve(seed), 20)
+
+
 AUTO = {"initializer": "auto"}
 SAID = {  # by what a cure changes, what the remedy says
     "act": ("Replace the hidden Sigmoid() by ReLU()",),
@@ -719,7 +723,8 @@ SICK = [
         ("overfitting", _overfitted_regression, {"more": True}),
         ("underfitting", _linear_on_rings, {"hidden": (64,)}),
         ("underfitting", _one_unit, {"width": 64}),
-        ("underfitting", _decayed, {"decay": 1e-4}),
+        ("weight decay too strong", _decayed, {"decay": 1e-4}),
+        ("weight decay too strong", _decayed_curve, {"decay": 1e-4}),
     ]
 ]  # a learning rate is cured by the one that the report names
 

@@ -117,13 +117,16 @@ def test_every_package_of_the_map_is_in_the_reference(extensions):
     assert packages == set(reference.PACKAGES)
 
 
-def test_every_public_name_has_a_page_and_a_line_in_the_table_of_its_package(extensions):
+def test_every_public_name_has_a_line_in_the_table_of_its_package_and_a_page(extensions):
     reference = importlib.import_module("reference_pages")
     files = reference.files()
     for package in ("", *reference.PACKAGES):
         module = importlib.import_module(f"layerkit.{package}".rstrip("."))
         homes = [package, *reference.PACKAGES] if not package else [package]
         for name in module.__all__:
+            if not reference.Name(package, name).is_documented:  # a number, an alias of types
+                assert f"``{name}" in files[f"{package}.rst"]
+                continue
             paths = [".".join(filter(None, ("layerkit", home, name))) for home in homes]
             path = next((path for path in paths if f"{path}.rst" in files), None)
             assert path, f"{name} of {module.__name__} has no page"

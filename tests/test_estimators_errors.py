@@ -206,6 +206,27 @@ DATA = {
         lambda: fitted(class_weight="balanced").partial_fit(X, Y), "class_weight='balanced' needs"),
     "partial_fit with other columns": (
         lambda: fitted().partial_fit(X[:, :3], Y), "X has 3 features, but SequentialClassifier is"),
+    "partial_fit with NaN": (
+        lambda: fitted().partial_fit(np.where(X > 6, np.nan, X), Y), "Input X contains NaN"),
+    "partial_fit with infinity": (
+        lambda: fitted().partial_fit(np.where(X > 6, np.inf, X), Y), "Input X contains infinity"),
+    "partial_fit with NaN for a label": (
+        lambda: fitted().partial_fit(X, np.where(Y == 1, np.nan, Y)), "Input y contains NaN"),
+    "partial_fit with NaN for a target": (
+        lambda: regressor().fit(X, Y).partial_fit(X, np.where(Y == 1, np.nan, Y)),
+        "Input y contains NaN"),
+    "partial_fit with fewer labels": (
+        lambda: fitted().partial_fit(X, Y[:9]), "inconsistent numbers of samples: [150, 9]"),
+    "partial_fit with no rows": (
+        lambda: fitted().partial_fit(X[:0], Y[:0]), "Found array with 0 sample(s)"),
+    "partial_fit with complex targets": (
+        lambda: regressor().fit(X, Y).partial_fit(X, Y * 1j), "Complex data not supported"),
+    "partial_fit with other columns than names": (
+        lambda: classifier().fit(pd.DataFrame(X, columns=list("abcd")), Y).partial_fit(
+            pd.DataFrame(X, columns=list("abdc")), Y),
+        "Feature names must be in the same order"),
+    "X_val of a network that was": (
+        lambda: fitted(n_iter_no_change=2).fit(X[:, :3], Y, X_val=X, y_val=Y), "X has 4 features"),
     "partial_fit with another number of labels": (
         lambda: classifier().fit(X, MULTILABEL).partial_fit(X, MULTILABEL[:, [0, 1, 1]]),
         "y must be a multilabel indicator of 0 and 1 with 2 columns, got multilabel-indicator of"),

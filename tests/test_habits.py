@@ -1,10 +1,13 @@
 """What people bring from other libraries, and data that are no numbers, meet a clear sentence."""
 
+import inspect
+import pickle
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.compose import make_column_selector
 from sklearn.model_selection import GridSearchCV
 
@@ -12,15 +15,19 @@ from layerkit import (
     Columns,
     Conv2D,
     Dense,
+    Embedding,
+    Flatten,
     Layer,
     MLPRegressor,
     ReLU,
     Sequential,
     SequentialClassifier,
     SequentialRegressor,
+    TabularRegressor,
     initializers,
     schedules,
 )
+from layerkit.inspection import TrainingCurveDisplay, check_gradients
 from layerkit.losses import CategoricalCrossEntropy, MeanSquaredError
 from layerkit.optimizers import LBFGS, Adam
 from layerkit.training import train
@@ -333,3 +340,97 @@ def test_a_class_is_no_schedule(name, kind):
     with pytest.raises(ValueError, match=f"{name} must be a finite number >= 0 or a schedule"):
         optimizer.step(params, np.ones(3))
     assert params.tolist() == [1, 1, 1]
+
+
+# ---------------------------------------------------------------- first steps that go wrong
+
+LINE = re.escape("train(network, loss, optimizer, (X, y), epochs=10)")
+LOSS, RULE = MeanSquaredError(), Adam()
+DISORDER = {
+    "X, y apart": lambda: train(network(), LOSS, RULE, X, Y),
+    "X, y apart, with epochs": lambda: train(network(), LOSS, RULE, X, Y, epochs=1),
+    "no loss": lambda: train(network(), X, Y, epochs=1),
+    "no epochs": lambda: train(network(), LOSS, RULE, (X, Y)),
+    "n_epochs": lambda: train(network(), LOSS, RULE, (X, Y), n_epochs=1),
+    "lr": lambda: train(network(), LOSS, RULE, (X, Y), epochs=1, lr=0.1),
+    "data first": lambda: train((X, Y), network(), LOSS, RULE, epochs=1),
+    "data second": lambda: train(network(), (X, Y), LOSS, RULE, epochs=1),
+    "loss first": lambda: train(LOSS, network(), RULE, (X, Y), epochs=1),
+    "optimizer before loss": lambda: train(network(), RULE, LOSS, (X, Y), epochs=1),
+    "data before optimizer": lambda: train(network(), LOSS, (X, Y), RULE, epochs=1),
+}
+
+
+@pytest.mark.parametrize("disorder", DISORDER)
+def test_train_in_a_wrong_order_gets_the_line_to_write(disorder):
+    with pytest.raises(TypeError, match=LINE):
+        DISORDER[disorder]()
+
+
+@pytest.mark.parametrize("make", [SequentialClassifier, SequentialRegressor])
+def test_an_estimator_without_layers_gets_the_line_to_write(make):
+    line = re.escape(f"{make.__name__}: missing a required argument: 'layers'; write "
+                     f"{make.__name__}([Dense(64), ReLU()])")  # fmt: skip
+    with pytest.raises(TypeError, match=line):
+        make()
+    assert clone(make([Dense(4)], max_iter=3)).max_iter == 3
+    assert pickle.loads(pickle.dumps(make([Dense(4)], max_iter=3))).max_iter == 3
+    assert next(iter(inspect.signature(make).parameters)) == "layers"
+
+
+VALIDATION = {
+    "gaps": (np.full((9, 3), np.nan), Y[:9, 0], "contains NaN"),
+    "columns": (X[:9, :2], Y[:9, 0], "2 features"),
+    "rows": (X[:9], Y[:8, 0], "[Ii]nconsistent"),
+    "text": (np.full((9, 3), "a"), Y[:9, 0], "strings|no numbers|numeric"),
+    "gaps in y": (X[:9], np.full(9, np.nan), "y contains NaN"),
+}
+
+
+@pytest.mark.parametrize("kind", VALIDATION)
+@pytest.mark.parametrize("make", [lambda: SequentialRegressor([Dense(4)]), TabularRegressor],
+                         ids=["Sequential", "Tabular"])  # fmt: skip
+def test_errors_in_validation_data_say_so(make, kind):
+    X_val, y_val, message = VALIDATION[kind]
+    if make is TabularRegressor and kind in ("gaps", "text"):
+        pytest.skip("a table may have gaps and text")
+    with pytest.raises(ValueError, match=f"X_val and y_val: .*({message})"):
+        make().fit(X, Y[:, 0], X_val=X_val, y_val=y_val)
+
+
+def test_a_frozen_network_is_not_trained_in_silence():
+    net = network()
+    net.trainable = False
+    with pytest.warns(UserWarning, match="all 2 layers that have parameters are frozen") as seen:
+        train(net, LOSS, RULE, (X, Y), epochs=1)
+    assert seen[0].filename == __file__
+    net[0].trainable = True
+    train(net, LOSS, RULE, (X, Y), epochs=1)
+
+
+def test_codes_are_asked_for_where_numbers_came():
+    net = Sequential([Embedding(10, 3), Flatten(), Dense(2)])
+    with pytest.raises(ValueError, match=r"whole numbers.*check_gradients some of them, x=codes"):
+        check_gradients(net, (4,))
+    assert check_gradients(net, x=RNG.integers(10, size=(5, 4)))
+
+
+def test_a_display_that_is_given_a_record_names_the_method():
+    history = History([{"epoch": 1, "loss": 0.5}])
+    with pytest.raises(TypeError, match=r"write TrainingCurveDisplay.from_history\(history\)"):
+        TrainingCurveDisplay(history)
+    model = SequentialRegressor([Dense(4)], max_iter=1, n_iter_no_change=None).fit(X, Y[:, 0])
+    for make in (TrainingCurveDisplay, TrainingCurveDisplay.from_history):
+        with pytest.raises(TypeError, match=r"TrainingCurveDisplay.from_estimator\(estimator\)"):
+            make(model)
+
+
+@pytest.mark.parametrize("verbose", [-1, 1.5, "yes", None])
+def test_verbose_is_a_flag(verbose):
+    for use in (
+        lambda: train(network(), LOSS, RULE, (X, Y), epochs=1, verbose=verbose),
+        lambda: SequentialRegressor([Dense(4)], verbose=verbose).fit(X, Y[:, 0]),
+        lambda: MLPRegressor(verbose=verbose).fit(X, Y[:, 0]),
+    ):
+        with pytest.raises(ValueError, match="verbose must be True"):
+            use()

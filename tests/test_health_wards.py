@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from clinic import CCE, MSE, Case, Run, blobs, curve, diagnose, flat_digits, mlp, rings, split
-from ward_of_all_kinds import HEALTHY
+from ward_of_all_kinds import HEALTHY as WELL
 from ward_of_all_kinds import SICK as KINDS
 from ward_of_backwards import SICK as WRONG
+from ward_of_usual_data import HEALTHY as USUAL
+from ward_of_usual_data import SICK as SIZES
 from wards import SICK as FAULTS
 
 from layerkit import (
@@ -26,8 +28,9 @@ from layerkit.optimizers import SGD, Adam
 from layerkit.training import DivergenceWarning, train
 
 SEED = 3000  # the thresholds were chosen with 2000
-SICK = FAULTS + WRONG + KINDS
-MORE = {case.name for case in WRONG + KINDS}
+SICK = FAULTS + WRONG + KINDS + SIZES
+HEALTHY = WELL + USUAL
+MORE = {case.name for case in WRONG + KINDS + SIZES}
 
 slow = pytest.mark.slow
 

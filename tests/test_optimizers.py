@@ -527,6 +527,45 @@ def test_continues_bit_identically(case, options, how, tmp_path):
     np.testing.assert_array_equal(run(other, halfway, grads[13:], LAYOUT), uninterrupted)
 
 
+@pytest.mark.parametrize("frozen", [0, 9])
+@every_case
+def test_to_follow_another_is_to_take_a_copy_of_its_state(case, frozen):
+    params, grads = problem()
+    layout = slots((N - frozen, True, True), (frozen, False, False))
+    expected = run(whole := case.make(), params, grads, layout)
+    first, second, g = case.make(), case.make(), np.empty(N)
+    for g[:] in grads[:9]:
+        first.step(params, g, layout)
+    before = first.state
+    second.follow(first)
+    for g[:] in grads[9:]:
+        second.step(params, g, layout)
+    np.testing.assert_array_equal(params, expected)
+    np.testing.assert_equal(second.state, whole.state)
+    np.testing.assert_equal(first.state, before)
+    second.follow(case.make())
+    assert second.state == {}
+
+
+def test_who_follows_has_settings_of_its_own():
+    params, grads = np.ones(N), np.ones(N)
+    first = SGD(momentum=0.9)
+    first.step(params, grads)
+    found = []
+    for how in (SGD.follow, lambda follower, first: setattr(follower, "state", first.state)):
+        follower, after = SGD(0.5, momentum=0.8, weight_decay=0.1), params.copy()
+        how(follower, first)
+        follower.step(after, grads)
+        found.append(after)
+    np.testing.assert_array_equal(*found)
+    wrong = SGD(momentum=2.0)
+    wrong.follow(first)
+    with pytest.raises(ValueError, match="momentum must be"):
+        wrong.step(params, grads)
+    with pytest.raises(ValueError, match="a state has the entries ages, t, got ages, t, velocity"):
+        SGD(0.5).follow(first)
+
+
 def test_state_is_a_copy_with_plain_entries():
     params, grads = problem()
     optimizer = Adam()

@@ -423,6 +423,23 @@ class Tasks:
             assert np.isfinite(fitted_estimator.predict(X)).all()
 
 
+def test_blas_has_one_thread_while_members_learn():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+
+    def threads(*_):
+        libraries = threadpoolctl.threadpool_info()
+        return [lib["num_threads"] for lib in libraries if lib["user_api"] == "blas"]
+
+    X, y = table(60)
+    seen = []
+    model = TabularRegressor(**QUICKEST).set_callbacks(lambda state: seen.append(threads()))
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = threads()
+        model.fit(X, y).predict(X)
+        assert threads() == before
+    assert seen and all(n == 1 for found in seen for n in found)
+
+
 def test_a_callback_that_raises_leaves_the_model_as_it_was():
     X, y = table(40)
     model = TabularRegressor(**QUICKEST).fit(X, y)

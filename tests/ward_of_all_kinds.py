@@ -549,7 +549,7 @@ SICK = [
         ("overfitting", outputs_by_heart, {"more": True}),
         ("overfitting", by_heart_unseen, {"epochs": 2}),
         ("underfitting", one_unit_for_three, {"width": 64}),
-        ("underfitting", decayed_series, {"decay": 1e-4}),
+        ("weight decay too strong", decayed_series, {"decay": 1e-4}),
         ("collapsed to one class", rare_label, {"balanced": True}),
         ("class never predicted", unheard_shape, {"weight": 1.0}),
         ("validation data on another scale", raw_series_held_out, SCALED),

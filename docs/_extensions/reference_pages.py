@@ -1,4 +1,4 @@
-"""A page for every public name, and a table of names for every package.
+"""A page for every public class and function, and a table of names for every package.
 
 What is public is in ``__all__``; the families and the line about each name are in the docstrings
 of the packages, where a test keeps them complete. This file only lays out.
@@ -8,8 +8,8 @@ import importlib
 import inspect
 import re
 from functools import cache, cached_property
+from operator import attrgetter
 from pathlib import Path
-from textwrap import shorten, wrap
 from typing import NamedTuple
 
 from written import write
@@ -60,6 +60,14 @@ class Name(NamedTuple):
     def importable_from_the_top(self):
         top = importlib.import_module("layerkit")
         return self.name in top.__all__ and getattr(top, self.name) is self.thing
+
+    @property
+    def link(self):
+        """Return a link to its page; a number or an alias of types has none, but its value."""
+        if self.is_documented:
+            return f":doc:`{self.name} <{self.path}>`"
+        value = re.sub(r"[a-z.]+\.", "", f"{self.name} = {self.thing}")
+        return f"``{value if len(value) < 60 else self.name}``"
 
 
 @cache
@@ -134,7 +142,7 @@ def heading_in(paragraph):
 def summary_of(name):
     """Return the first line of its docstring, or its value."""
     if not name.is_documented:
-        return f"``{name.thing}``"
+        return name.link
     return inspect.getdoc(name.thing).partition("\n")[0].rstrip(".")
 
 
@@ -150,7 +158,7 @@ def table(rows):
     lines = [".. list-table::", "   :class: names", "   :widths: 30 70", ""]
     for name, about in rows.items():
         about = about.replace("|", "\\|")  # no substitution
-        lines += [f"   * - :doc:`{name.name} <{name.path}>`", f"     - {about}"]
+        lines += [f"   * - {name.link}", f"     - {about}"]
     return "\n".join([*lines, ""])
 
 
@@ -172,7 +180,8 @@ def package_page(package):
             parts += [title(family[0].upper() + family[1:], "-")] if family else []
             parts += [table(rows)]
     parts += [".. toctree::", "   :hidden:", ""]
-    parts += [f"   {name.name} <{name.path}>" for rows in families.values() for name in rows]
+    listed = [name for rows in families.values() for name in rows if name.is_documented]
+    parts += [f"   {name.name} <{name.path}>" for name in listed]
     return "\n".join([*parts, ""])
 
 
@@ -190,7 +199,7 @@ def kernels_in_lines(about):
         else:
             yield ".. list-table::\n   :widths: 24 76\n"
             for family, line in rows:
-                linked = re.sub(rf"\b({names})\b", r":doc:`\1 <layerkit.kernels.\1>`", line)
+                linked = re.sub(rf"\b({names})\b", lambda m: Name("kernels", m[1]).link, line)
                 yield f"   * - {family}\n     - {linked}"
             yield ""
 
@@ -198,9 +207,9 @@ def kernels_in_lines(about):
 def index_page():
     parts = [
         title("API reference"),
-        "Every public name has a page here: what it computes, its parameters, shapes, formulas, "
-        "an example. Layers, estimators and what checks gradients can be imported from "
-        "``layerkit`` itself, everything from its package.",
+        "Every public class and function has a page here: what it computes, its parameters, "
+        "shapes, formulas, an example. Layers, estimators and what checks gradients can be "
+        "imported from ``layerkit`` itself, everything from its package.",
         "",
         ".. list-table::",
         "   :class: names",
@@ -236,27 +245,17 @@ def facts(name, catalogue):
     home = "layerkit" if name.importable_from_the_top else f"layerkit.{name.package}"
     found = [f"``from {home} import {name.name}``"]
     found += [f":doc:`{label} </gradients/{page}>`" for page, label in catalogue]
-    if name.is_documented:
-        file, link = defined_in(name.thing)
-        found.append("defined in |source|")
-    line = " · ".join(found)
-    replaced = (
-        f'\n.. |source| raw:: html\n\n   <a href="{link}">{file}</a>\n'
-        if name.is_documented
-        else ""
-    )
-    return f".. container:: facts\n\n   {line}\n{replaced}"
+    line = " · ".join([*found, "defined in |source|"])
+    file, link = defined_in(name.thing)
+    replaced = f'.. |source| raw:: html\n\n   <a href="{link}">{file}</a>\n'
+    return f".. container:: facts\n\n   {line}\n\n{replaced}"
 
 
 def page(name, catalogue=()):
     parts = [title(name.name), facts(name, catalogue)]
     module = name.path.rpartition(".")[0]
     parts.append(f".. currentmodule:: {module}\n")
-    if not name.is_documented:
-        value = shorten(f"{name.name} = {name.thing}", 700, placeholder=" …")
-        parts += ["::\n", *(f"    {line}" for line in wrap(value, 88)), ""]
-        parts += [f":doc:`{PACKAGES[name.package]} <{name.package}>` says what it is for.\n"]
-    elif not name.is_class:
+    if not name.is_class:
         parts.append(f".. autofunction:: {name.name}\n")
     else:
         parts.append(f".. autoclass:: {name.name}\n")
@@ -303,7 +302,7 @@ def files():
     pages = {"index.rst": index_page()}
     pages |= {f"{package}.rst": package_page(package) for package in PACKAGES}
     catalogue = pages_of()
-    for name in public_names():
+    for name in filter(attrgetter("is_documented"), public_names()):
         entries = catalogue.get(name.name, ()) if name.package in ("layers", "losses") else ()
         pages[f"{name.path}.rst"] = page(name, entries)
     return pages
@@ -335,7 +334,8 @@ def resolve(app, env, node, target):
         return make_reference(app, node, f"reference/{last}", "", target)
     for name in public_names():
         if last in (name.name, name.path.removeprefix("layerkit.")):
-            return make_reference(app, node, f"reference/{name.path}", "", target)
+            page = name.path if name.is_documented else name.package
+            return make_reference(app, node, f"reference/{page}", "", target)
     owner, _, attribute = last.rpartition(".")
     owners = [owner.rpartition(".")[2], (node.get("py:class") or "").rpartition(".")[2]]
     for name in public_names():

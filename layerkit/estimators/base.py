@@ -26,7 +26,6 @@ from layerkit.fused import work_of
 from layerkit.kernels import for_work
 from layerkit.layer import Layer
 from layerkit.layers import Identity
-from layerkit.optimizers import LBFGS
 from layerkit.parameters import Parameterized, if_class, is_size
 from layerkit.seeds import with_plain_seed, with_seed
 from layerkit.sequences import Sequences, is_collection
@@ -38,7 +37,7 @@ Result = TypeVar("Result")
 
 def learns_in_batches(estimator: NetworkEstimator) -> bool:
     """Whether there is a partial_fit, for ``available_if``."""
-    if isinstance(estimator._recipe().optimizer(), LBFGS):
+    if estimator._recipe().takes_all_rows():
         raise AttributeError("partial_fit needs an optimizer that steps in batches, not LBFGS")
     return True
 

@@ -78,6 +78,10 @@ class Recipe:
         """Return an optimizer of our own, without state."""
         raise NotImplementedError
 
+    def takes_all_rows(self) -> bool:
+        """Whether a step takes all rows at once, as one of L-BFGS does."""
+        return isinstance(self.optimizer(), LBFGS)
+
     def takes_sparse_rows(self) -> bool:
         """Whether the network begins with a layer for them, as Dense is."""
         return True
@@ -263,9 +267,10 @@ def learn(task: Task, recipe: Recipe) -> tuple[dict[str, Any], History]:
 def _optimizer(task: Task, recipe: Recipe) -> Optimizer | LBFGS:
     """Return an optimizer, with the previous state where training is continued."""
     optimizer = recipe.optimizer()
-    goes_on = recipe.keeps_state and not task.fresh and isinstance(optimizer, Optimizer)
-    if goes_on and type(optimizer) is type(recipe.estimator.optimizer_):
-        optimizer.state = recipe.estimator.optimizer_.state  # type: ignore[union-attr]
+    if recipe.keeps_state and not task.fresh and isinstance(optimizer, Optimizer):
+        last: Any = recipe.estimator.optimizer_
+        if type(last) is type(optimizer):
+            optimizer.follow(last)
     return optimizer
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from layerkit.estimators.entries import are_plain_rows
 from layerkit.estimators.preparing import (
     as_fitted,
     blame_column,
@@ -63,7 +63,6 @@ def checked_rows(estimator: Any, X: Any) -> Any:
     return checked
 
 
-@np.errstate(over="ignore", invalid="ignore")
 def _passing(estimator: Any, X: Any) -> np.ndarray | None:
     """Return the numbers of rows that scikit-learn's checks would leave as they are.
 
@@ -74,15 +73,7 @@ def _passing(estimator: Any, X: Any) -> np.ndarray | None:
         if not hasattr(X, "to_numpy") or list(getattr(X, "columns", ())) != names.tolist():
             return None
         X = X.to_numpy()
-    passes = (
-        type(X) is np.ndarray
-        and X.dtype in (np.float32, np.float64)
-        and hasattr(estimator, "network_")
-        and X.shape[1:] == estimator.network_.input_shape
-        and 0 < X.size <= _BATCH_ELEMENTS
-        and math.isfinite(X.sum())
-    )
-    return X if passes else None
+    return X if are_plain_rows(estimator, X) else None
 
 
 def plan_of(estimator: Any) -> Plan:

@@ -64,11 +64,6 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
             The fitted estimator.
         """
         self._check_classes(y, classes)
-        if isinstance(self.class_weight, str):
-            raise ValueError(
-                "class_weight='balanced' needs all of y; with partial_fit give a dict of weights, "
-                f"got {self.class_weight!r}"
-            )
         return self._partial_fit(X, y, sample_weight, classes)
 
     def _check_classes(self, y: Any, classes: Any) -> None:
@@ -85,6 +80,11 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
                     f"classes={classes!r} is not the same as on the first call to partial_fit, "
                     f"which was {self.classes_!r}"
                 )
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                "class_weight='balanced' needs all of y; with partial_fit give a dict of weights, "
+                f"got {self.class_weight!r}"
+            )
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict the class of every row, in every output.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from layerkit.archive import ModelFileError
 from layerkit.distributed.engines import workers_in_use
-from layerkit.estimators.entries import check_entries
+from layerkit.estimators.entries import check_entries, pass_as_they_are
 from layerkit.estimators.partitioned import PartitionedRows, all_held_out, held_out
 from layerkit.estimators.rules import is_splitter
 from layerkit.estimators.step_targets import StepClasses, StepTarget
@@ -22,7 +23,6 @@ from layerkit.estimators.streamed import StreamedRows, are_batches
 from layerkit.estimators.targets import ClassTarget, Numbers, Target, as_column, class_target
 from layerkit.estimators.weights import class_weights
 from layerkit.layer import Layer
-from layerkit.optimizers import LBFGS
 from layerkit.seeds import as_seed_sequence
 from layerkit.sequences import (
     Sequences,
@@ -194,7 +194,7 @@ def _survey(
     for name, value in (("sample_weight", sample_weight), ("groups", groups)):
         if value is not None:
             raise ValueError(f"{name} is for arrays; batches are (X, y, sample_weight)")
-    if isinstance(estimator._recipe().optimizer(), LBFGS):
+    if estimator._recipe().takes_all_rows():
         raise ValueError("L-BFGS needs all rows at once: give X and y as arrays, not as batches")
     rows = StreamedRows(batches, partial(validate, estimator), is_classifier(estimator), fresh)
     rows.weigh(estimator.class_weight if is_classifier(estimator) else None)
@@ -207,7 +207,7 @@ def _survey_partitions(
     """Look at all partitions once, where they lie."""
     if groups is not None:
         raise ValueError("groups are for arrays in memory, not for Dask collections")
-    if isinstance(estimator._recipe().optimizer(), LBFGS):
+    if estimator._recipe().takes_all_rows():
         raise ValueError(
             "L-BFGS needs all rows at once, not Dask collections: choose an optimizer that steps "
             "in batches, such as 'adam'"
@@ -221,6 +221,8 @@ def _survey_partitions(
 
 def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
     """Return X and y as scikit-learn's checks pass them, y of one column as a vector."""
+    if not reset and pass_as_they_are(estimator, X, y):
+        return X, y
     rows, X = X, as_sequences(X) if reset else as_fitted(estimator, X)
     if isinstance(X, Sequences):
         X = validate_sequences(estimator, X, rows, reset)
@@ -359,7 +361,9 @@ def hold_out(estimator: Any, task: Task, X_val: Any, y_val: Any) -> Task:
         if is_collection(X_val):
             rows = _survey_partitions(estimator, X_val, y_val, None, None, fresh=False)
             return replace(task, validation=all_held_out(rows))
-        return replace(task, validation=(*validate(estimator, X_val, y_val, reset=False), None))
+        with blaming_validation():
+            rows = validate(estimator, X_val, y_val, reset=False)
+        return replace(task, validation=(*rows, None))
     recipe = estimator._recipe()
     if not (is_splitter(stopping) or (stopping and recipe.stops_early())):
         return task
@@ -373,6 +377,16 @@ def hold_out(estimator: Any, task: Task, X_val: Any, y_val: Any) -> Task:
     learn, validate_on = _chosen(recipe, stopping, task)
     held = task.rows(validate_on).weighted("held-out rows")
     return replace(task.rows(learn).weighted("rows"), validation=(held.X, held.y, held.weight))
+
+
+@contextmanager
+def blaming_validation() -> Iterator[None]:
+    """Say in errors about X and y that they are X_val and y_val."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"X_val and y_val: {error}") from error
 
 
 def check_pair(X_val: Any, y_val: Any) -> None:

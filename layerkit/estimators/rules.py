@@ -68,6 +68,7 @@ def _one_of(*names: str) -> Rule:
 
 _COUNT: Rule = (is_size, "a positive integer")
 _FLAG: Rule = (is_flag, "True or False")
+_SHOWN: Rule = (lambda v: is_flag(v) or is_size(v, 0), "True or False")
 _INT_OR_FLAG: Rule = (lambda v: is_flag(v) or isinstance(v, int), "True or False")
 _NOT_NEGATIVE: Rule = (_between(0), "a finite number >= 0")
 _POSITIVE: Rule = (_between(0, ends="()"), "a finite number > 0")
@@ -94,7 +95,7 @@ SEQUENTIAL: dict[str, Rule] = {
     "validation_fraction": (_between(0, 1, "()"), "between 0 and 1, exclusive"),
     "shuffle": _INT_OR_FLAG,
     "warm_start": _INT_OR_FLAG,
-    "verbose": _INT_OR_FLAG,
+    "verbose": _SHOWN,
     "layers": (
         lambda v: isinstance(v, Layer | list | tuple),
         "a Layer or a list of layers or (name, layer) pairs",
@@ -130,7 +131,7 @@ TABULAR: dict[str, Rule] = {
         "None, a splitter or an iterable of (train, test)",
     ),
     "refit": _FLAG,
-    "verbose": _INT_OR_FLAG,
+    "verbose": _SHOWN,
 }
 
 MLP: dict[str, Rule] = {
@@ -146,7 +147,7 @@ MLP: dict[str, Rule] = {
     "learning_rate_init": _POSITIVE,
     "power_t": _NOT_NEGATIVE,
     "shuffle": _FLAG,
-    "verbose": (lambda v: is_flag(v) or is_size(v, 0), "True, False or an integer >= 0"),
+    "verbose": (_SHOWN[0], "True, False or an integer >= 0"),
     "warm_start": _FLAG,
     "momentum": (_between(0, 1, "[]"), "in [0, 1]"),
     "nesterovs_momentum": _FLAG,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from layerkit.layer import Layer
 from layerkit.layers import Sequential
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
+from layerkit.parameters import written_as
 
 # Parts that the docstrings of both estimators share.
 _DOCS = {
@@ -107,23 +108,7 @@ class SequentialEstimator(NetworkEstimator):
         return twin
 
     def set_params(self, **params: Any) -> Self:
-        """Set hyper-parameters, also nested ones; ``optimizer__learning_rate`` of a named one too.
-
-        Parameters
-        ----------
-        **params : object
-            New values by name.
-
-        Returns
-        -------
-        self : object
-            The same object.
-
-        Raises
-        ------
-        ValueError
-            If a name is unknown; it lists the valid ones, and nothing has been set.
-        """
+        """Set hyper-parameters, also nested ones, such as ``optimizer__learning_rate``."""
         optimizer = params.get("optimizer", self.optimizer)
         nested = any(name.startswith("optimizer__") for name in params)
         if nested and isinstance(optimizer, str) and optimizer in OPTIMIZERS:
@@ -145,7 +130,18 @@ class SequentialEstimator(NetworkEstimator):
             self.layers = chain.layers
 
 
+T = TypeVar("T")
+
+
+def _asking_for_layers(kind: type[T]) -> type[T]:
+    """Answer a call without layers by the line to write."""
+    line = f"{kind.__name__}([Dense(64), ReLU()])"
+    kind.__init__ = written_as(line)(kind.__init__)  # type: ignore[misc]
+    return kind
+
+
 @share_docs(_DOCS)
+@_asking_for_layers
 @dataclass(eq=False, repr=False)
 class SequentialClassifier(NetworkClassifier, SequentialEstimator):
     """Classifier made of layers.
@@ -276,6 +272,7 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
 
 
 @share_docs(_DOCS)
+@_asking_for_layers
 @dataclass(eq=False, repr=False)
 class SequentialRegressor(NetworkRegressor, SequentialEstimator):
     """Regressor made of layers.

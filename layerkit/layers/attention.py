@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from layerkit import initializers
+from layerkit.initializers import by_group
 from layerkit.kernels import (
     add_row,
     attention,
@@ -21,7 +22,6 @@ from layerkit.layer import Layer
 from layerkit.layers._windows import check_spatial
 from layerkit.layers.branches import Residual
 from layerkit.layers.containers import Sequential
-from layerkit.layers.convolution import by_group
 from layerkit.layers.dense import Dense
 from layerkit.layers.dropout import Dropout
 from layerkit.layers.normalization import LayerNorm
@@ -29,7 +29,7 @@ from layerkit.layers.rectifiers import ReLU
 from layerkit.parameters import is_number, is_size
 from layerkit.sequences import Sequences, as_sequences, numbers, steps_like
 from layerkit.shapes import Shape, batch_shape
-from layerkit.tree import FOLLOWS, settled_by_build
+from layerkit.tree import settled_by_build
 
 
 class MultiHeadAttention(Layer):
@@ -290,8 +290,8 @@ class TransformerEncoderBlock(Layer):
 
     takes_sequences = True
     weight_init = staticmethod(initializers.glorot_uniform)
-    attention: Residual = settled_by_build("attention", FOLLOWS)
-    feed_forward: Residual = settled_by_build("feed_forward", FOLLOWS)
+    attention: Residual = settled_by_build("attention")
+    feed_forward: Residual = settled_by_build("feed_forward")
 
     def __init__(
         self, num_heads: int, units: int, *, rate: float = 0.1, causal: bool = False

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from layerkit import initializers
-from layerkit.initializers import Initializer
+from layerkit.initializers import Initializer, by_group
 from layerkit.kernels import (
     Padding,
     Pair,
@@ -24,7 +23,7 @@ from layerkit.layers._windows import check_spatial, slide, slide_back
 from layerkit.parameters import is_flag, is_size
 from layerkit.sequences import Sequences
 from layerkit.shapes import Shape
-from layerkit.tree import FOLLOWS, settled_by_build
+from layerkit.tree import settled_by_build
 
 ALGORITHMS = ("auto", "direct", "winograd")
 Geometry = tuple[Pair, Padding, Pair, int]  # stride, padding, dilation, groups: for the kernels
@@ -39,7 +38,7 @@ class Convolution(Layer):
     filters: int
     kernel_size: int | Pair
     use_bias: bool
-    geometry: Geometry = settled_by_build("geometry", FOLLOWS)
+    geometry: Geometry = settled_by_build("geometry")
 
     def _add_bias(self) -> None:
         """Declare one bias per filter, if the layer has biases."""
@@ -71,8 +70,7 @@ class _GroupedConvolution(Convolution):
 
     def setup(self, input_shape: Shape) -> Shape:
         check_spatial(self, input_shape, self.n_axes)
-        *spatial, channels = input_shape
-        filters, groups = self.filters, self.groups
+        filters, groups, channels = self.filters, self.groups, input_shape[-1]
         self.check(is_size(filters), "filters", "a positive integer")
         self.check(
             is_size(groups) and channels % groups == 0 and filters % groups == 0,
@@ -80,8 +78,8 @@ class _GroupedConvolution(Convolution):
             f"a positive integer that divides {channels} channels and {filters} filters",
         )
         causal = self.n_axes == 1  # of the axes of an image none has a direction
-        spatial = [1 if n is None else n for n in spatial]  # of rows of any length one step
-        windows = slide(self, tuple(spatial), "kernel_size", "stride", "dilation", causal)
+        spatial = tuple(1 if n is None else n for n in input_shape[:-1])  # one step of any number
+        windows = slide(self, spatial, "kernel_size", "stride", "dilation", causal)
         self.geometry = (windows.stride, windows.padding, windows.dilation, groups)
         shape = (*windows.size[-self.n_axes :], channels // groups, filters)
         self.add_param("W", shape, by_group(self.resolve_initializer(), groups))
@@ -126,9 +124,9 @@ class Conv2D(_GroupedConvolution):
         starts at zero.
     algorithm : {"auto", "direct", "winograd"}, default="auto"
         "direct" sums as written above. "winograd" needs 4 times fewer multiplications for 3 x 3
-        kernels and 2.8 times fewer for 5 x 5, at the price of relative errors of about 1e-5 in
-        float32; it requires stride and dilation 1, one group and a padding smaller than the kernel,
-        and is direct elsewhere. "auto" uses it in float32 where it is faster, never in float64.
+        kernels and 2.8 times fewer for 5 x 5, with relative errors of about 1e-5 in float32, for
+        stride and dilation 1, one group and a padding smaller than the kernel; elsewhere it is
+        direct. "auto" uses it in float32 where it is faster, never in float64.
 
     Raises
     ------
@@ -171,7 +169,6 @@ class Conv2D(_GroupedConvolution):
     """
 
     algorithm: str = "auto"
-
     n_axes = 2
 
     def setup(self, input_shape: Shape) -> Shape:
@@ -224,9 +221,8 @@ class Conv1D(_GroupedConvolution):
     stride : int, default=1
         Steps from one position of the kernel to the next, at least 1.
     padding : {"valid", "same", "causal"} or int, default="valid"
-        Zeros before and after the sequence; "same" gives ``ceil(time / stride)`` outputs. So does
-        "causal", which puts all ``dilation (k - 1)`` zeros in front: no output depends on a later
-        step.
+        Zeros around the sequence. "same" and "causal" give ``ceil(time / stride)`` outputs;
+        "causal" puts all the zeros in front, so that none depends on a later step.
     dilation : int, default=1
         Distance between neighbouring weights of the kernel, at least 1.
     groups : int, default=1
@@ -358,8 +354,7 @@ class ConvTranspose2D(Convolution):
     ``(kh, kw, channels, filters)`` and ``b`` ``(filters,)``, which is exempt from weight decay. A
     kernel size that is a multiple of the stride avoids checkerboard patterns (Odena et al., 2016).
 
-    Backward, with G the gradient of the output and u, v as above: the roles of forward and backward
-    in `Conv2D` are exchanged.
+    Backward, with G the gradient of the output and u, v as above, is the forward of `Conv2D`:
 
     .. math:: \frac{\partial L}{\partial x_{npqc}} = \sum_{ijf} W_{ijcf} G_{nuvf}, \quad
         \frac{\partial L}{\partial W_{ijcf}} = \sum_{npq} x_{npqc} G_{nuvf}, \quad
@@ -422,15 +417,3 @@ class ConvTranspose2D(Convolution):
         """One product for every input and every weight it is multiplied with."""
         kh, kw, _, filters = self._declared["W"].shape
         return math.prod(self.input_shape) * kh * kw * filters
-
-
-def by_group(initializer: Initializer, groups: int) -> Initializer:
-    """Draw each group as the convolution of its own that it is: its fans are those of the group."""
-    return initializer if groups == 1 else partial(_draw_groups, initializer, groups)
-
-
-def _draw_groups(
-    initializer: Initializer, groups: int, shape: Shape, rng: np.random.Generator
-) -> np.ndarray:
-    one = (*shape[:-1], shape[-1] // groups)
-    return np.concatenate([initializer(one, rng) for _ in range(groups)], axis=-1)

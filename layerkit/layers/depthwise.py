@@ -10,13 +10,13 @@ import numpy as np
 
 from layerkit import initializers
 from layerkit.edits import Constant
-from layerkit.initializers import Initializer
+from layerkit.initializers import Initializer, by_group
 from layerkit.kernels import Pair, conv2d, conv2d_input_grad, conv2d_kernel_grad
 from layerkit.layers._windows import check_spatial, slide
-from layerkit.layers.convolution import Conv2D, Convolution, by_group
+from layerkit.layers.convolution import Conv2D, Convolution
 from layerkit.parameters import is_size
 from layerkit.shapes import Shape
-from layerkit.tree import FOLLOWS, settled_by_build
+from layerkit.tree import settled_by_build
 
 
 class DepthwiseConv2D(Conv2D):
@@ -78,8 +78,8 @@ class DepthwiseConv2D(Conv2D):
     [10.0, 100.0]
     """
 
-    filters: int = settled_by_build("filters", FOLLOWS)
-    groups: int = settled_by_build("groups", FOLLOWS)
+    filters: int = settled_by_build("filters")
+    groups: int = settled_by_build("groups")
     algorithm: Any = Constant("direct")  # Winograd saves work in sums over channels; here is none
 
     def __init__(

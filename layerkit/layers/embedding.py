@@ -11,6 +11,11 @@ from layerkit.layer import Layer
 from layerkit.parameters import is_size
 from layerkit.shapes import Shape
 
+_CODES = (
+    ": it looks up codes of categories, whole numbers such as those of "
+    "sklearn.preprocessing.OrdinalEncoder; give check_gradients some of them, x=codes"
+)
+
 
 class Embedding(Layer):
     r"""A learned vector for every integer: a table looked up by row.
@@ -96,6 +101,7 @@ class Embedding(Layer):
             raise ValueError(
                 f"in {self.where}: expects integers from 0 to {self.num_embeddings - 1}, "
                 f"got {x[place]} at {[int(i) for i in place]}"
+                f"{_CODES if index[place] != x[place] else ''}"
             )
         return index
 

@@ -6,7 +6,7 @@ import math
 
 from layerkit.layers.normalization import GroupNorm
 from layerkit.shapes import Shape
-from layerkit.tree import FOLLOWS, settled_by_build
+from layerkit.tree import settled_by_build
 
 
 class InstanceNorm(GroupNorm):
@@ -55,7 +55,7 @@ class InstanceNorm(GroupNorm):
     [[[-1.0, -1.0], [1.0, 1.0]]]
     """
 
-    groups: int = settled_by_build("groups", FOLLOWS)
+    groups: int = settled_by_build("groups")
 
     def __init__(self, *, eps: float = 1e-5) -> None:
         self.eps = eps

@@ -39,7 +39,7 @@ from layerkit.kernels import (
 from layerkit.layer import Layer
 from layerkit.parameters import is_fraction, is_positive, is_size
 from layerkit.shapes import Shape
-from layerkit.tree import FOLLOWS, settled_by_build
+from layerkit.tree import settled_by_build
 
 
 class PerChannel(Layer):
@@ -50,7 +50,7 @@ class PerChannel(Layer):
         "GroupNorm(4)"
     )
     eps: float
-    channels: int = settled_by_build("channels", FOLLOWS)
+    channels: int = settled_by_build("channels")
 
     def setup(self, input_shape: Shape) -> Shape:
         self.check_input(len(input_shape) >= 1, "(n_samples, ..., channels)")

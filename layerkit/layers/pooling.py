@@ -17,7 +17,7 @@ from layerkit.kernels import (
 from layerkit.layer import Layer
 from layerkit.layers._windows import as_images, check_spatial, slide
 from layerkit.shapes import Shape
-from layerkit.tree import FOLLOWS, settled_by_build
+from layerkit.tree import settled_by_build
 
 
 @dataclass(eq=False, repr=False)  # for its __init__, which stores the hyper-parameters
@@ -30,7 +30,7 @@ class _Pool(Layer):
     padding: str | int | Pair = "valid"
 
     n_axes: ClassVar[int]
-    geometry = settled_by_build("geometry", FOLLOWS)
+    geometry = settled_by_build("geometry")
 
     def setup(self, input_shape: Shape) -> Shape:
         check_spatial(self, input_shape, self.n_axes)

@@ -374,6 +374,26 @@ class Optimizer(Parameterized):
             self._state = {name: np.array(own[name]) for name in self.memory}
             self._state |= {"t": int(own["t"]), "ages": [int(age) for age in own["ages"]]}
 
+    def follow(self, other: "Optimizer") -> None:
+        """Continue from the state of another optimizer of this class, which keeps its own.
+
+        The same as ``self.state = other.state``, but with what the other has prepared for its next
+        step: of small networks that takes longer than a step.
+
+        Parameters
+        ----------
+        other : Optimizer
+            Of the same class.
+        """
+        mine, theirs = (
+            (vars(each).keys() - {"_state", "_pieces"}, each.memory) for each in (self, other)
+        )
+        if other._pieces is None or mine != theirs or isinstance(self.learning_rate, Schedule):
+            self.state = other.state
+        else:
+            self._pieces = other._pieces.twin(self.memory)
+            self._state = self._pieces.state
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_pieces"}
 

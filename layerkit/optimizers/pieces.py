@@ -49,6 +49,21 @@ class Prepared(NamedTuple):
     matrix: np.ndarray  # all memory: a row for each vector
     rule: int | None  # of `layerkit.kernels.epoch_program`; None if it does not know the settings
 
+    def twin(self, names: Sequence[str]) -> "Prepared":
+        """Return the same with a copy of the state, whose vectors have these names."""
+        matrix = self.matrix.copy()
+        memory = dict(zip(names, matrix, strict=True))
+        pieces = [
+            piece._replace(memory={name: memory[name][piece.here] for name in names})
+            for piece in self.cut.pieces
+        ]
+        return self._replace(
+            state=self.state | memory | {"ages": self.state["ages"].copy()},
+            cut=self.cut._replace(pieces=pieces),
+            scratch=np.empty_like(self.scratch),
+            matrix=matrix,
+        )
+
 
 def cut(
     params: np.ndarray,

@@ -59,6 +59,7 @@ class ArrayBatches(Table):
 
     Examples
     --------
+    >>> import numpy as np
     >>> batches = ArrayBatches(np.zeros((7, 2)), np.arange(7), None, batch_size=3)
     >>> [y.tolist() for _, y, _, _ in batches]
     [[0, 1, 2], [3, 4, 5, 6]]
@@ -390,6 +391,7 @@ class MappedRows:
 
     Examples
     --------
+    >>> import numpy as np
     >>> rows = MappedRows(np.arange(10).reshape(5, 2), np.array([0, 3, 4]))
     >>> rows.shape, rows[1:].tolist()
     ((3, 2), [[6, 7], [8, 9]])

@@ -150,7 +150,7 @@ class Checkpoint:
                 f"no checkpoint after epoch {state.epoch}, training goes on: cannot write "
                 f"{self.path}: {error}",
                 CheckpointWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         self._last = self._now(run)
 

@@ -16,7 +16,14 @@ from layerkit.fused import threads_for
 from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
-from layerkit.parameters import check_arguments, check_object, is_flag, is_number, is_size
+from layerkit.parameters import (
+    check_arguments,
+    check_object,
+    is_flag,
+    is_number,
+    is_size,
+    written_as,
+)
 from layerkit.seeds import as_seed_sequence
 from layerkit.sequences import numbers
 from layerkit.training.batches import ArrayBatches, as_batches
@@ -35,12 +42,17 @@ from layerkit.training.run import (
     put_back,
     warn_of_channels_first,
     warn_of_double_link,
+    warn_of_nothing_to_learn,
 )
 
 _WORTH_A_PROGRAM = 3  # steps; with fewer, preparing whole epochs costs more than it saves
 _SHOWN = ("loss", "validation_loss", "validation_score")
 
 
+_LINE = "train(network, loss, optimizer, (X, y), epochs=10)"
+
+
+@written_as(_LINE)
 def train(
     network: Layer,
     loss: Loss,
@@ -132,7 +144,8 @@ def train(
         named) or a parameter is out of range; the network is unchanged. What a stream of batches
         holds shows only when it comes: the weights of the last epoch are restored then.
     TypeError
-        If loss or optimizer is a class or a name.
+        If an argument is missing, or network, loss or optimizer is a class, a name or in the wrong
+        place: it shows the line to write.
     ModelFileError
         If ``resume`` finds a checkpoint that is damaged or of another run.
     KeyboardInterrupt
@@ -141,6 +154,8 @@ def train(
 
     Warns
     -----
+    UserWarning
+        If every layer with parameters is frozen.
     DivergenceWarning
         If a loss or a weight is no longer finite; it names the epoch and the first layer where this
         happened. Training stops and the weights of the last good epoch are restored.
@@ -199,11 +214,16 @@ def train(
         ("tol", tol, is_number(tol) and tol >= 0, "a finite number >= 0"),
         ("shuffle", shuffle, is_flag(shuffle), "True or False"),
         ("resume", resume, is_flag(resume), "True or False"),
+        ("verbose", verbose, is_flag(verbose) or is_size(verbose, 0), "True or False"),
     )
     whole = isinstance(optimizer, LBFGS)  # a step takes all data
-    check_object("loss", loss, ("forward", "backward"), "a loss, such as MeanSquaredError()")
+    expected = f"{{}}, as in {_LINE}"
+    check_object("network", network, ("walk", "build"), expected.format("a network"))
+    check_object(
+        "loss", loss, ("forward", "backward"), expected.format("a loss, such as MeanSquaredError()")
+    )
     method = "minimize" if whole else "step"
-    check_object("optimizer", optimizer, (method,), "an optimizer, such as Adam()")
+    check_object("optimizer", optimizer, (method,), expected.format("an optimizer, such as Adam()"))
     callbacks = _checked_callbacks(callbacks)
     if resume or checkpoint is not None:
         checkpoint = as_checkpoint(checkpoint, resume)
@@ -231,6 +251,7 @@ def train(
         validation.shape_targets(loss, network)
     warn_of_double_link(network, loss)
     warn_of_channels_first(network)
+    warn_of_nothing_to_learn(network)
 
     state = TrainingState(network, loss, optimizer, epochs, validation=validation)
     run = Run(state, score, monitor, patience, tol, callbacks, ranks)

@@ -240,7 +240,7 @@ class Run:
             f"training {state.history.stopped}; the network has the weights {good}. A smaller "
             "learning_rate, clip_norm or scaled inputs usually cure this",
             DivergenceWarning,
-            stacklevel=4,  # the caller of train
+            stacklevel=5,  # the caller of train
         )
 
     def restore_best(self) -> None:
@@ -338,7 +338,7 @@ def warn_of_double_link(network: Layer, loss: Loss) -> None:
         advice = "it takes log-probabilities: use LogSoftmax"
     else:
         return
-    warnings.warn(f"the network ends in {last!r}, but the loss is {loss!r}; {advice}", stacklevel=3)
+    warnings.warn(f"the network ends in {last!r}, but the loss is {loss!r}; {advice}", stacklevel=4)
 
 
 def warn_of_channels_first(network: Layer) -> None:
@@ -355,5 +355,16 @@ def warn_of_channels_first(network: Layer) -> None:
             f"X has samples of shape {shape}, which {first!r} reads as {channels} x {height} "
             f"pixels of {width} channels. If they are {height} x {width} pixels of {channels}, put "
             "the channels last: X = np.ascontiguousarray(np.moveaxis(X, 1, -1))",
-            stacklevel=3,
+            stacklevel=4,
+        )
+
+
+def warn_of_nothing_to_learn(network: Layer) -> None:
+    """Warn when every layer that has parameters is frozen."""
+    layers = [layer for _, layer in network.walk() if layer.params]
+    if layers and not any(layer.trainable for layer in layers):
+        warnings.warn(
+            f"nothing is learned: all {len(layers)} layers that have parameters are frozen. Set "
+            "trainable = True on those that should learn, layer by layer",
+            stacklevel=4,  # the caller of train
         )

@@ -168,4 +168,5 @@ class MLPClassifier(NetworkClassifier):
         self : object
             The estimator, having learned.
         """
-        return super().partial_fit(X, y, classes, sample_weight)
+        self._check_classes(y, classes)
+        return self._partial_fit(X, y, sample_weight, classes)

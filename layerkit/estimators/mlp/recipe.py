@@ -108,6 +108,9 @@ class MLPRecipe(Recipe):
         betas = (mlp.beta_1, mlp.beta_2)
         return PaperAdam(mlp.learning_rate_init, betas=betas, eps=mlp.epsilon)
 
+    def takes_all_rows(self) -> bool:
+        return bool(self.estimator.solver == "lbfgs")
+
     def auto_dtype(self, dtype: np.dtype) -> Any:
         return np.float32 if dtype == np.float32 else np.float64
 
@@ -147,7 +150,7 @@ class MLPRecipe(Recipe):
         return np.random.RandomState(np.random.MT19937(stream(seed, *key)))
 
     def stops_early(self) -> bool:
-        return self.estimator.solver != "lbfgs"
+        return not self.takes_all_rows()
 
     def split(self, task: Task) -> Any:
         rng: Any = task.rng

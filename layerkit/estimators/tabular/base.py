@@ -101,7 +101,7 @@ class TabularEstimator(CallbackSupport, BaseEstimator):
 
     _: KW_ONLY
     members: int = 4
-    max_iter: int = 104
+    max_iter: int = 80
     hidden_layer_sizes: Sequence[int] = (256, 256, 256)
     embedding: str = "periodic"
     max_onehot: int = 9
@@ -124,7 +124,7 @@ class TabularEstimator(CallbackSupport, BaseEstimator):
 
     @classmethod
     def single(cls, **params: Any) -> Self:
-        """Return the estimator with one member: 192 epochs, the default has 416 in all.
+        """Return the estimator with one member: 144 epochs, the default has 320 in all.
 
         Parameters
         ----------
@@ -136,7 +136,7 @@ class TabularEstimator(CallbackSupport, BaseEstimator):
         estimator : TabularClassifier or TabularRegressor
             Not fitted.
         """
-        return cls(**{"members": 1, "max_iter": 192} | params)
+        return cls(**{"members": 1, "max_iter": 144} | params)
 
     @classmethod
     def quick(cls, **params: Any) -> Self:

@@ -37,7 +37,7 @@ _DOCS = {
     "parameters": """
 members : int, default=4
     Networks whose predictions are averaged.
-max_iter : int, default=104
+max_iter : int, default=80
     Epochs of each member.
 hidden_layer_sizes : sequence of int, default=(256, 256, 256)
     Units of the hidden layers.

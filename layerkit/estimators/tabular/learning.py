@@ -11,7 +11,7 @@ from sklearn.linear_model import RidgeCV
 
 from layerkit.estimators.tabular.networks import with_linear_part
 from layerkit.fused import work_of
-from layerkit.kernels import for_work
+from layerkit.kernels import for_work, one_blas_thread
 from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.optimizers import Optimizer
@@ -85,11 +85,15 @@ class Member:
 
 
 def learn_member(member: Member, rows: Rows, validation: Rows | None) -> tuple[Layer, History]:
-    """Train a network; return it, with the linear part if there is one, and the record."""
+    """Train a network; return it, with the linear part if there is one, and the record.
+
+    BLAS has one thread: a batch is so small that a second one saves little, and between products it
+    waits at full speed. Other processors are for other members.
+    """
     init_seed, noise_seed = member.seed.spawn(2)
     network = member.network.build(rows.X.shape[1:], init_seed, dtype=np.float32)
     linear, score, left = member.linear, member.score, validation
-    with for_work(3 * member.epochs * work_of(network, rows.X)):
+    with for_work(3 * member.epochs * work_of(network, rows.X)), one_blas_thread():
         adapt(network, rows.X)
         if linear is None:
             return network, _train(member, rows, validation, score, noise_seed)
@@ -176,7 +180,7 @@ def raw_outputs(network: Layer, X: np.ndarray) -> np.ndarray:
     A block's size chooses the kernels too, whatever the number of blocks.
     """
     parts = []
-    with for_work(BLOCK * work_of(network, X[:1])):
+    with for_work(BLOCK * work_of(network, X[:1])), one_blas_thread():
         for start in range(0, len(X), BLOCK):
             block = X[start : start + BLOCK]
             padded = np.concatenate([block, np.zeros((BLOCK - len(block), X.shape[1]), X.dtype)])

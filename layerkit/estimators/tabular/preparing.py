@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _check_sample_weight
 
-from layerkit.estimators.preparing import check_pair, splitting_seed
+from layerkit.estimators.preparing import blaming_validation, check_pair, splitting_seed
 from layerkit.estimators.tabular.columns import Values
 from layerkit.estimators.tabular.encoder import TableEncoder
 from layerkit.estimators.tabular.learning import Rows, as_input
@@ -105,7 +105,9 @@ def prepare(estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_va
     if X_val is None:
         held_out = table.part(held)
     else:
-        held_out = Table(encoder._read(X_val, reset=False)[1], *checked(estimator, X_val, y_val))
+        with blaming_validation():
+            read = encoder._read(X_val, reset=False)[1]
+            held_out = Table(read, *checked(estimator, X_val, y_val))
     estimator._bind(target, None if is_classifier(estimator) else Seen.of(learning.y))
     whole = table.part(table.used)
     apart, given = learn is not held, (X, y, sample_weight)

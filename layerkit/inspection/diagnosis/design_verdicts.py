@@ -10,7 +10,13 @@ import numpy as np
 
 from layerkit import layers
 from layerkit.inspection.diagnosis import probes
-from layerkit.inspection.diagnosis.evidence import Evidence, Verdict, looks_fresh, share
+from layerkit.inspection.diagnosis.evidence import (
+    Evidence,
+    TrainingCause,
+    Verdict,
+    looks_fresh,
+    share,
+)
 from layerkit.layer import Layer
 from layerkit.sequences import Sequences, numbers
 
@@ -19,6 +25,7 @@ AFFINE = 1e-5  # of what the rows change in the outputs, in float64
 STRETCH = 10.0  # of the rows, so that what bends does so clearly
 VARIES = 0.02
 BENT = 0.1  # of the variance of y: what neighbours explain and no linear model does
+STRONG_DECAY = 0.02
 CLIPPED = 0.01  # of the gradient's norm, from which clipping is suspected
 LEARNED = 0.4  # of the loss of the best constant: then nothing holds it back
 BETTER = 0.75  # times the loss of a rehearsal without the fault
@@ -102,7 +109,8 @@ class _Cure(NamedTuple):
 
 def _cured_by(e: Evidence, change: Callable[[Layer, Any], None]) -> _Cure | None:
     """Rehearse training as it is and changed; None unless only the change lets it learn."""
-    before = probes.smooth_end(e.rehearse_as()[0])
+    losses, broke = e.rehearse_as()
+    before = math.inf if broke else probes.smooth_end(losses)
     losses, broke = e.rehearse_as(change)
     cure = _Cure(before, probes.smooth_end(losses), len(losses))
     if broke or before < LEARNED * e.constant or not cure.after < BETTER * before:
@@ -140,3 +148,31 @@ def clipped_gradient(e: Evidence) -> Verdict | None:
 
 def _unclipped(network: Layer, optimizer: Any) -> None:
     optimizer.clip_norm = optimizer.clip_value = None
+
+
+def weight_decay_too_strong(e: Evidence) -> Verdict | None:
+    """Weight decay that takes from the weights what they learn."""
+    if e.optimizer is None or not e.first.finite:
+        return None
+    decay = e.optimizer.weight_decay
+    decay = float(decay(0) if callable(decay) else decay)
+    if decay <= STRONG_DECAY or (e.trained and e.now.training_loss < LEARNED * e.constant):
+        return None
+    cured = _cured_by(e, _undecayed)
+    if cured is None:
+        return None
+    came = f"comes to {cured.before:.3g}" if math.isfinite(cured.before) else "breaks off"
+    return TrainingCause(
+        "weight decay too strong",
+        "optimizer",
+        "critical",
+        f"weight_decay={decay:g} takes from the weights what they learn: in a rehearsal of "
+        f"{cured.steps} steps the loss {came} with it and comes to {cured.after:.3g} without; a "
+        f"constant prediction has {e.constant:.3g}.",
+        f"Lower weight_decay from {decay:g} to 1e-4 (of an MLP estimator it is alpha, divided by "
+        "the rows of a batch).",
+    )
+
+
+def _undecayed(network: Layer, optimizer: Any) -> None:
+    optimizer.weight_decay = 0.0

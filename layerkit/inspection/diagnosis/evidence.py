@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -192,6 +193,12 @@ class Evidence:
 
     # ---------------------------------------------------------------- training
 
+    @property
+    def steps(self) -> int:
+        """Steps that were counted, or those of the epochs; 0 if nobody knows."""
+        epochs, size = len(self.course.losses), self.subject.batch_size
+        return self.course.steps or (epochs * math.ceil(len(self.rows) / size) if size else 0)
+
     def rehearse(self, factor: float) -> tuple[np.ndarray, str]:
         """Losses of a short training from the beginning with the learning rate times a factor."""
         if factor not in self._rehearsals:
@@ -199,33 +206,36 @@ class Evidence:
         return self._rehearsals[factor]
 
     def rehearse_as(
-        self, change: Callable[[Layer, Any], None] | None = None
+        self, change: Callable[[Layer, Any], None] | None = None, rows: Rows | None = None
     ) -> tuple[np.ndarray, str]:
-        """As `rehearse`, but longer, with changed copies of the network and the optimizer."""
-        return self._rehearse(1.0, 4 * REHEARSED_STEPS, change)
+        """As `rehearse`, but longer; with changed copies of both, or with other rows."""
+        return self._rehearse(1.0, 4 * REHEARSED_STEPS, change, rows)
 
     def _rehearse(
         self,
         factor: float,
         most: int = REHEARSED_STEPS,
         change: Callable[[Layer, Any], None] | None = None,
+        rows: Rows | None = None,
     ) -> tuple[np.ndarray, str]:
         steps = min(self.course.steps or most, most)
         optimizer = self.optimizer or Adam()  # the usual one, if none is known
-        rows = max(self.batch_size, 2)  # BatchNorm needs two
+        size = max(self.batch_size, 2)  # BatchNorm needs two
         return probes.rehearse(
-            self._fresh, self.loss, optimizer, self.rows, factor, steps, rows, change
+            self._fresh, self.loss, optimizer, rows or self.rows, factor, steps, size, change
         )
 
     @functools.cached_property
     def _fresh(self) -> Layer:
         """The network before its first step, or one like it."""
-        losses = self.course.losses
-        stood_still = losses.size > 1 and np.ptp(losses) < 0.05 * np.max(losses)
-        if self.beginning is not None or stood_still:
-            return self.beginning or self.network
-        fresh = copy.deepcopy(self.network)
+        if self.beginning is not None:
+            return self.beginning
+        losses, fresh = self.course.losses, copy.deepcopy(self.network)
         fresh.build(fresh.input_shape, random_state=0, dtype=fresh.dtype, rebuild=True)
+        stood_still = losses.size > 1 and np.ptp(losses) < 0.05 * np.max(losses)
+        kept, drawn = (np.linalg.norm(network.flat_params) for network in (self.network, fresh))
+        if stood_still and not kept < 0.1 * drawn:  # or its weights are what decay has left
+            return self.network
         for (_, old), (_, new) in zip(self.network.walk(), fresh.walk(), strict=True):
             if not old.trainable:  # frozen layers did not change
                 for kept, drawn in ((old.params, new.params), (old.buffers, new.buffers)):

@@ -44,6 +44,7 @@ CHECKS: tuple[Callable[[Evidence], Verdict | None], ...] = (
     target_verdicts.outputs_out_of_reach,
     data_verdicts.loss_without_gradient,
     target_verdicts.targets_not_scaled,
+    design_verdicts.weight_decay_too_strong,
     signal_verdicts.identical_units,
     signal_verdicts.saturated_units,
     signal_verdicts.exploding_gradient,

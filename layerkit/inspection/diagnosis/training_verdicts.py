@@ -8,11 +8,17 @@ import numpy as np
 
 from layerkit.inspection.diagnosis import probes
 from layerkit.inspection.diagnosis.data_verdicts import FEW_ROWS, RELATED
-from layerkit.inspection.diagnosis.evidence import Evidence, TrainingCause, Verdict, share
+from layerkit.inspection.diagnosis.evidence import (
+    REHEARSED_STEPS,
+    Evidence,
+    TrainingCause,
+    Verdict,
+    share,
+)
 from layerkit.inspection.diagnosis.target_verdicts import WEIGHT_THE_CLASSES
 
-STRONG_DECAY = 0.02
 ONE_CLASS = 0.99
+AT_REST = 0.99  # times the loss before
 LARGE_BIAS = 0.5
 LEARNED_BY_HEART = 0.9  # of the variance of y, by a network that may know no more than its rows
 LEARNED = 0.4  # times the loss of a constant: below it no network underfits
@@ -123,21 +129,36 @@ def rate_too_low(e: Evidence) -> Verdict | None:
         reached = e.now.training_loss
         if not reached > 0.75 * min(beginning, 1.5 * e.constant) or reached > 1.05 * beginning:
             return None
+        if 0 < e.steps < REHEARSED_STEPS and reached < AT_REST * beginning:
+            return None  # it has only just begun, and moves
     else:
         reached = probes.smooth_end(e.rehearse(1.0)[0])
         resting = probes.smooth_end(e.rehearse(0.0)[0])  # the same batches, and no step
-        if e.rehearse(1.0)[1] or not abs(reached / resting - 1) < 0.01:
+        if e.rehearse(1.0)[1] or not abs(reached / resting - 1) < 1 - AT_REST:
             return None
-    trials = {factor: e.rehearse(factor) for factor in (10.0, 100.0, 1e3, 1e4)}
-    factor, better = _best(trials)
+    factor, better = _best(_longer_steps(e))
     if not better < (0.6 if e.trained else 0.8) * reached or not _fails(e, better):
         return None
+    if e.trained and reached < 0.4 * beginning and better > 0.6 * e.constant:
+        return None  # the shares of the classes are learned, and longer steps learn no more
     if e.trained:
         steps = f" of {e.course.steps} steps" if e.course.steps else ""
         what = f"Training{steps} moved the loss from {beginning:.3g} to {reached:.3g} only."
     else:
         what = f"A rehearsal of {len(e.rehearse(1.0)[0])} steps leaves the loss at {reached:.3g}."
     return _other_rate(Verdict, e, "learning rate too low", what, factor)
+
+
+def _longer_steps(e: Evidence) -> dict[float, tuple[np.ndarray, str]]:
+    """Rehearsals with ever larger rates, beyond a factor of 10,000 while the loss hardly moves."""
+    resting = probes.smooth_end(e.rehearse(0.0)[0])
+    trials = {factor: e.rehearse(factor) for factor in (10.0, 100.0, 1e3, 1e4)}
+    for factor in (1e5, 1e6, 1e7, 1e8):
+        losses, broke = trials[factor / 10]
+        if broke or not 0.5 < probes.smooth_end(losses) / resting < 1.1:
+            break
+        trials[factor] = e.rehearse(factor)
+    return trials
 
 
 def _fails(e: Evidence, better: float) -> bool:
@@ -276,34 +297,29 @@ def _size(e: Evidence) -> str:
 def underfitting(e: Evidence) -> Verdict | None:
     """Training has come to rest although there is more to learn."""
     losses = e.course.losses
-    if not e.trained or losses.size < 6 or len(e.rows) < 30 or not e.now.finite:
+    if not e.trained or losses.size < 6 or 0 < e.steps < 20 or len(e.rows) < 30 or not e.now.finite:
         return None
-    own = e.network_explains
+    own = max(e.network_explains, 0.0)  # NaN stays NaN
     third = losses.size // 3
     middle, end = np.median(losses[third : 2 * third]), np.median(losses[2 * third :])
     simple = e.neighbours_explain
     if end < 0.9 * middle or end < LEARNED * e.constant:
         return None
-    decay = float(getattr(e.optimizer, "weight_decay", 0.0) or 0.0)
     if math.isnan(own) or own > 0.8 or (e.surprise < RELATED and simple < 0.5):
         return None
-    if simple < own + 0.2 and not (decay > STRONG_DECAY and own < 0.05):
+    if simple < own + 0.2:
         return None
     hidden = e.learning(e.now)[:-1]
     width = max((s.layer.output_shape[-1] for s in hidden), default=0)
-    if decay > STRONG_DECAY:
-        remedy = f"Lower weight_decay from {decay:g} to 1e-4: it keeps the weights small."
-    else:
-        remedy = _larger(e, width)
     return Verdict(
         "underfitting",
         "network",
         "warning",
         f"The loss has come to {end:.3g} ({middle:.3g} in the middle third of training); the "
-        f"network explains {share(max(own, 0))} of the variance of y on its own training rows, "
+        f"network explains {share(own)} of the variance of y on its own training rows, "
         f"but the {probes.NEIGHBOURS} nearest neighbours of a row explain {share(simple)}. "
         f"{_size(e)}",
-        remedy,
+        _larger(e, width),
     )
 
 

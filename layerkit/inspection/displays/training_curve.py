@@ -42,6 +42,14 @@ class TrainingCurveDisplay(Display):
     learning_rate: ArrayLike | None = None
     best_epoch: int | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.loss, History) or hasattr(self.loss, "history_"):
+            source = "history" if isinstance(self.loss, History) else "estimator"
+            raise TypeError(
+                f"loss must be an array of numbers, got a {type(self.loss).__name__}: write "
+                f"TrainingCurveDisplay.from_{source}({source})"
+            )
+
     @classmethod
     def from_history(cls, history: History, learning_rate: bool = False) -> TrainingCurveDisplay:
         """Take the columns of a record.
@@ -58,6 +66,11 @@ class TrainingCurveDisplay(Display):
         display : TrainingCurveDisplay
             To be drawn by `plot`.
         """
+        if not isinstance(history, History):
+            raise TypeError(
+                f"history must be what train returned, got a {type(history).__name__}; of an "
+                "estimator write TrainingCurveDisplay.from_estimator(estimator)"
+            )
         if not len(history):
             raise ValueError("the history has no epochs to show")
         names = ["loss", "validation_loss", "validation_score"]

@@ -81,8 +81,7 @@ def _layer(trace: BackpropTrace, step: LayerStep) -> str:
     before = trace.steps[: trace.steps.index(step)]
     same = {"x": _made_by(before, step.input), "G": _sent_by(trace, step)}
     title = f"{escape(step.name)} <code>{escape(step.label)}</code>"
-    captions = {"G": "G = dL/dy"}
-    return _section(step.name, title, step.values, step.gradients, same, captions)
+    return _section(step.name, title, step.values, step.gradients, same)
 
 
 def _loss(trace: BackpropTrace) -> str:
@@ -90,7 +89,7 @@ def _loss(trace: BackpropTrace) -> str:
     forward = {**loss.values, "L": np.array([loss.value])}
     same = {"y_pred": _made_by(trace.steps, loss.y_pred)}
     title = f"loss <code>{escape(loss.label)}</code>"
-    return _section(LOSS, title, forward, {"dL/dy_pred": loss.gradient}, same, {})
+    return _section(LOSS, title, forward, {"dL/dy_pred": loss.gradient}, same)
 
 
 def _made_by(steps: list[LayerStep], array: np.ndarray) -> str:
@@ -113,22 +112,18 @@ def _section(
     forward: dict[str, np.ndarray],
     backward: dict[str, np.ndarray],
     same: dict[str, str],
-    captions: dict[str, str],
 ) -> str:
     sides = []
     for heading_, arrays in (("forward ↓", forward), ("backward ↑", backward)):
         tables = "".join(
-            _table(name, key, array, captions.get(key, key), same.get(key, ""), backward)
-            for key, array in arrays.items()
+            _table(name, key, array, same.get(key, ""), backward) for key, array in arrays.items()
         )
         sides.append(f'<div class="side" data-name="{heading_}">{tables}</div>')
     both = f'<div class="sides">{"".join(sides)}</div>'
     return f'<section class="layer"><h2>{title}</h2>{both}</section>'
 
 
-def _table(
-    layer: str, name: str, array: np.ndarray, caption: str, same: str, gradients: Iterable[str]
-) -> str:
+def _table(layer: str, name: str, array: np.ndarray, same: str, gradients: Iterable[str]) -> str:
     """Return an array of few numbers as cells that know their names, a row for each last axis."""
     if not is_small(array) or not array.size:
         return f"<div><code>{escape(array_text(name, array))}</code></div>"
@@ -144,7 +139,8 @@ def _table(
         said = " ".join(f'data-{key}="{escape(value)}"' for key, value in data.items())
         title = f'tabindex="0" title="{escape(name + place)}"'
         rows.append(f"<td {title} {said}>{_value(array[index])}</td>")
-    return f"<table><caption>{escape(caption)}</caption>{''.join(rows)}</tr></table>"
+    caption = "G = dL/dy" if name == "G" else escape(name)
+    return f"<table><caption>{caption}</caption>{''.join(rows)}</tr></table>"
 
 
 def _value(entry: Any) -> str:
@@ -160,18 +156,18 @@ def _forward(trace: BackpropTrace) -> Iterator[Line]:
         yield from _lines(step, where, "forward", step.forward, {"y": step.output})
     where = "the loss"
     for equation in trace.loss.forward or [Equation("L", "", "", trace.loss.value)]:
-        sources = _cells(LOSS, ["y_pred", "y_true"], [trace.loss.y_pred, trace.loss.y_true])
+        sources = _cells(LOSS, {"y_pred": trace.loss.y_pred, "y_true": trace.loss.y_true})
         yield Line(where, "forward", str(equation), [f"{LOSS} L[0]"], sources)
 
 
 def _backward(trace: BackpropTrace) -> Iterator[Line]:
-    where, gradient = "back from the loss", {"dL/dy_pred": trace.loss.gradient}
+    where = "back from the loss"
     for equation in trace.loss.backward:
         target = _names(LOSS, equation.left, False)
         sources = [name.replace("dL/dy_pred", y) for name in target for y in ("y_pred", "y_true")]
         yield Line(where, "backward", str(equation), target, sources)
     if not trace.loss.backward:
-        yield _whole(LOSS, where, "backward", gradient, [])
+        yield _whole(LOSS, where, "backward", "dL/dy_pred", trace.loss.gradient)
     for step in reversed(trace.steps):
         where = f"backward through {step.name}"
         locals_ = {"f'(x)": step.local.values} if step.local.elementwise else {}
@@ -197,23 +193,20 @@ def _lines(
         yield Line(where, direction, str(equation), target, sources)
     for name, array in arrays.items():
         if f"{step.name} {name}" not in made and is_small(array):
-            came = ("x", step.input) if direction == "forward" else ("G", step.grad_output)
-            sources = _cells(step.name, [came[0]], [came[1]])
-            yield _whole(step.name, where, direction, {name: array}, sources)
+            came = {"x": step.input} if direction == "forward" else {"G": step.grad_output}
+            line = _whole(step.name, where, direction, name, array)
+            yield line._replace(sources=_cells(step.name, came))
 
 
-def _whole(
-    layer: str, where: str, direction: str, arrays: dict[str, np.ndarray], sources: list[str]
-) -> Line:
-    """Return a line for arrays that are not written out number by number."""
-    text = "; ".join(array_text(name, array) for name, array in arrays.items())
-    return Line(where, direction, text, _cells(layer, [*arrays], [*arrays.values()]), sources)
+def _whole(layer: str, where: str, direction: str, name: str, array: np.ndarray) -> Line:
+    """Return a line for an array that is not written out number by number."""
+    return Line(where, direction, array_text(name, array), _cells(layer, {name: array}), [])
 
 
-def _cells(layer: str, names: list[str], arrays: list[np.ndarray]) -> list[str]:
+def _cells(layer: str, arrays: dict[str, np.ndarray]) -> list[str]:
     return [
         f"{layer} {name}[{', '.join(map(str, index))}]"
-        for name, array in zip(names, arrays, strict=True)
+        for name, array in arrays.items()
         if is_small(array)
         for index in np.ndindex(array.shape)
     ]

@@ -35,9 +35,6 @@ from layerkit.kernels.parts import PASS, n_parts, n_processors
 THREADED = 2**18
 # And of a part of one that is cut up.
 LEAST = 2**17
-# Parts of the rows read b as it lies in memory, and take 0.7 to 1 of the time of parts of the
-# columns; but each makes b ready for BLAS's innermost loop, which has to pay for itself.
-ROWS = 16
 # So many rows are added up before they join the total: then 10,000 rows lose no digits.
 BLOCK = 128
 _NO_QUEUE = new_queue()  # where nothing is shared
@@ -74,9 +71,13 @@ def _is_for_blas(a: Any) -> bool:
 
 @jit
 def multiply_in_parts(queue, processors, blas, a, b, out):
-    """Overwrite ``out`` with a b, as many rows or columns at a time as a part has."""
+    """Overwrite ``out`` with a b, as many rows or columns at a time as a part has.
+
+    The longer side is cut. For each part BLAS lays out all of the other factor for its innermost
+    loop: of the larger one, twice, that would take up to 1.4 times as long as the whole product.
+    """
     m, n, p = a.shape[0], a.shape[1], b.shape[1]
-    by_row = m >= ROWS * processors
+    by_row = m >= p
     parts = min(processors, m if by_row else p, max(1, m * n * p // LEAST))
     share(queue, parts, _multiply, (m if by_row else p,), (), (blas, a, b, out, by_row))
 

@@ -48,16 +48,21 @@ def _places(sizes: np.ndarray) -> np.ndarray:
     >>> _places(np.array([3, 2])).tolist()
     [[0, 0, 3, 3], [3, 3, 6, 2]]
     """
-    starts = sizes.cumsum() - sizes
-    after = sizes[0] + starts
-    before = np.append(0, after[:-1])
-    return np.stack([starts, before, after, sizes], axis=1)
+    found = np.zeros((len(sizes), 4), np.int64)
+    starts, before, after, size = found.T
+    size[:] = sizes
+    sizes[:-1].cumsum(out=starts[1:])
+    np.add(starts, sizes[0], out=after)
+    before[1:] = after[:-1]
+    return found
 
 
 def _bounds(sizes: np.ndarray, parts: int) -> np.ndarray:
     """Return the first row of each part and the one after its last."""
-    ends = np.linspace(0, sizes[0], parts + 1).astype(np.int64)
-    if parts > 1 and sizes[-1] < sizes[0]:
+    if parts == 1:
+        return np.array([[0, sizes[0]]])
+    ends = np.arange(parts + 1) * sizes[0] // parts
+    if sizes[-1] < sizes[0]:
         lengths = np.searchsorted(-sizes, -np.arange(sizes[0]))  # of each row, the longest first
         done = lengths.cumsum()
         ends[1:-1] = np.searchsorted(done, done[-1] * np.arange(1, parts) / parts) + 1

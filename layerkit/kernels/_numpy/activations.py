@@ -35,6 +35,7 @@ quietly = np.errstate(under="ignore", over="ignore")
 def sigmoid(x: NDArray) -> NDArray:
     """1 / (1 + exp(-x)).
 
+    >>> import numpy as np
     >>> sigmoid(np.array([-1e4, 0.0, 1e4])).tolist()
     [0.0, 0.5, 1.0]
     """
@@ -46,6 +47,7 @@ def sigmoid(x: NDArray) -> NDArray:
 def softplus(x: NDArray) -> NDArray:
     """log(1 + exp(x)).
 
+    >>> import numpy as np
     >>> softplus(np.array([-1e4, 0.0, 1e4])).round(4).tolist()
     [0.0, 0.6931, 10000.0]
     """
@@ -69,6 +71,7 @@ def log1p(x: NDArray) -> NDArray:
 def log_sigmoid(x: NDArray) -> NDArray:
     """log(sigmoid(x)) = -softplus(-x).
 
+    >>> import numpy as np
     >>> log_sigmoid(np.array([-1e4, 0.0])).round(4).tolist()
     [-10000.0, -0.6931]
     """
@@ -80,6 +83,7 @@ def log_sigmoid(x: NDArray) -> NDArray:
 def softmax(x: NDArray, axis: int = -1) -> NDArray:
     """exp(x_i) / sum_j exp(x_j) along ``axis``.
 
+    >>> import numpy as np
     >>> softmax(np.array([-1e4, 1e4, 1e4])).tolist()
     [0.0, 0.5, 0.5]
     """
@@ -92,6 +96,7 @@ def softmax(x: NDArray, axis: int = -1) -> NDArray:
 def log_softmax(x: NDArray, axis: int = -1) -> NDArray:
     """x_i - log(sum_j exp(x_j)) along ``axis``.
 
+    >>> import numpy as np
     >>> log_softmax(np.array([0.0, 50.0])).tolist()
     [-50.0, -1.9287498479639178e-22]
     """

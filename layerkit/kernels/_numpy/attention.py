@@ -49,6 +49,7 @@ def attention(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return y, and log Σ exp of the scores that each step gives to those that it sees.
 
+    >>> import numpy as np
     >>> q = k = np.zeros((2, 1)); v = np.array([[1.0], [3.0]])
     >>> attention(np.hstack([q, k, v]), np.array([2]), 1, causal=False)[0].tolist()
     [[2.0], [2.0]]

@@ -24,6 +24,7 @@ def keep_mask(
     must use the probability that was drawn with. The same generator gives the same mask on every
     platform, whatever the dtype of the array that is masked.
 
+    >>> import numpy as np
     >>> rng = np.random.Generator(np.random.SFC64(0))
     >>> mask, probability = keep_mask(rng, 0.25, (1000, 1000))
     >>> probability, round(float(mask.mean()), 2)
