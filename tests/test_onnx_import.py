@@ -462,6 +462,8 @@ def test_a_gemm_adds_one_row(C):
         ("ConvTranspose", "K", {"auto_pad": "SAME_LOWER", "strides": [3, 1]}, 17),
         ("ConvTranspose", "K", {"pads": [1, 2, 1, 1], "strides": [2, 2]}, 17),
         ("ConvTranspose", "K", {"output_padding": [1, 0], "strides": [2, 2]}, 17),
+        ("ConvTranspose", "K", {"output_shape": [11, 13], "strides": [2, 2]}, 17),
+        ("ConvTranspose", "K", {"output_shape": [12, 14], "strides": [2, 2]}, 17),
         ("Conv", "L", {"auto_pad": "SAME_LOWER", "strides": [2, 2]}, 17),
         ("Conv", "L", {"auto_pad": "SAME_UPPER"}, 17),
         (
