@@ -15,6 +15,7 @@ from layerkit import (
     Columns,
     Conv2D,
     Dense,
+    Dropout,
     Embedding,
     Flatten,
     Layer,
@@ -445,16 +446,18 @@ SPELLINGS = [
     (MLPClassifier, {"lr": 0.1}, "write learning_rate_init"),
     (MLPClassifier, {"callbacks": []}, "set_callbacks"),
     (MLPRegressor, {"epochs": 3}, "write max_iter"),
+    (Dense, {"bias": False}, "write use_bias"),
+    (Conv2D, {"strides": 2}, "write stride"),
+    (Dropout, {"p": 0.3}, "write rate"),
 ]
 
 
 @pytest.mark.parametrize(("make", "params", "told"), SPELLINGS, ids=str)
 def test_arguments_of_other_libraries_say_what_to_write(make, params, told):
-    layers = [] if make in (MLPClassifier, MLPRegressor) else [[Dense(4)]]
-    with pytest.raises(
-        TypeError, match=f"unexpected keyword argument '{next(iter(params))}'.*{told}"
-    ):
-        make(*layers, **params)
+    needed = {Dense: (4,), Conv2D: (4, 3), SequentialClassifier: ([],), SequentialRegressor: ([],)}
+    (name,) = params
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'.*{told}"):
+        make(*needed.get(make, ()), **params)
 
 
 def test_layers_are_given_in_a_list():
