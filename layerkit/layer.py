@@ -86,6 +86,13 @@ class Layer(Tree):
         "name": 'names are given in a list: Sequential([("hidden", Dense(8)), ...])',
         "trainable": "it is an attribute: layer.trainable = False",
         "inplace": "layers never change the array they are given",
+        **dict.fromkeys(
+            ("in_features", "out_features", "in_channels", "out_channels"),
+            "build counts the inputs: PyTorch's Linear(4, 8) is Dense(8)",
+        ),
+        "bias": "write use_bias",
+        "strides": "write stride",
+        "p": "write rate",
     }
     # Initializer for a Dense or convolution before this layer; None leaves it to the layer after.
     weight_init: ClassVar[Any] = None

@@ -15,9 +15,11 @@ from layerkit import (
     Columns,
     Conv2D,
     Dense,
+    Dropout,
     Embedding,
     Flatten,
     Layer,
+    MLPClassifier,
     MLPRegressor,
     ReLU,
     Sequential,
@@ -434,3 +436,46 @@ def test_verbose_is_a_flag(verbose):
     ):
         with pytest.raises(ValueError, match="verbose must be True"):
             use()
+
+
+SPELLINGS = [
+    (SequentialClassifier, {"lr": 0.1}, r"write optimizer=Adam\(learning_rate=\.\.\.\)"),
+    (SequentialClassifier, {"epochs": 3}, "write max_iter"),
+    (SequentialRegressor, {"hidden_layer_sizes": (8,)}, r"write layers=\[Dense\(64\), ReLU\(\)\]"),
+    (SequentialRegressor, {"n_jobs": 2}, "in the search or the cross-validation"),
+    (MLPClassifier, {"lr": 0.1}, "write learning_rate_init"),
+    (MLPClassifier, {"callbacks": []}, "set_callbacks"),
+    (MLPRegressor, {"epochs": 3}, "write max_iter"),
+    (Dense, {"bias": False}, "write use_bias"),
+    (Conv2D, {"strides": 2}, "write stride"),
+    (Dropout, {"p": 0.3}, "write rate"),
+]
+
+
+@pytest.mark.parametrize(("make", "params", "told"), SPELLINGS, ids=str)
+def test_arguments_of_other_libraries_say_what_to_write(make, params, told):
+    needed = {Dense: (4,), Conv2D: (4, 3), SequentialClassifier: ([],), SequentialRegressor: ([],)}
+    (name,) = params
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'.*{told}"):
+        make(*needed.get(make, ()), **params)
+
+
+def test_layers_are_given_in_a_list():
+    with pytest.raises(TypeError, match=r"put the layers into a list, such as \[Dense\(64\), ReLU"):
+        SequentialClassifier(Dense(4), ReLU())
+
+
+@pytest.mark.parametrize(
+    ("weight", "told"),
+    [
+        (-np.ones(40), "not negative, got numbers from -1 to -1"),
+        (np.full(40, np.nan), "must be finite .* got numbers from nan"),
+        (np.zeros(40), "zero for all rows"),
+        (np.ones((40, 1)), r"one weight for each of the 40 rows of X, got \(40, 1\)"),
+        ("balanced", "must be numbers, one for each row, got 'balanced'.*compute_sample_weight"),
+    ],
+    ids=["negative", "NaN", "zero", "2-D", "a name"],
+)
+def test_weights_of_train_are_one_number_a_row(weight, told):
+    with pytest.raises(ValueError, match=f"sample_weight .*{told}"):
+        train(network(), LOSS, RULE, (X, Y, weight), epochs=1)

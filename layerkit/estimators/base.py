@@ -65,6 +65,15 @@ class NetworkEstimator(
     # Under metadata routing a splitter's groups are for a cross-validation around the fit, as with
     # estimators that know none; ``set_fit_request(groups=True)`` lets them in.
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": False}
+    habits = dict.fromkeys(("epochs", "n_epochs", "num_epochs"), "write max_iter") | {
+        "patience": "write n_iter_no_change",
+        "callbacks": "pass them to set_callbacks",
+        "validation_data": "give them to fit, X_val and y_val",
+        "validation_split": "write early_stopping=True and validation_fraction",
+        "device": "everything is computed on processors",
+        "metrics": "score them by sklearn.model_selection.cross_validate(scoring=...)",
+        "n_jobs": "set it in the search or the cross-validation around this estimator",
+    }
     _recipe_of: ClassVar[type[Recipe]]
     set_callbacks = set_callbacks
 

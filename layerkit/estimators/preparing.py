@@ -362,8 +362,8 @@ def hold_out(estimator: Any, task: Task, X_val: Any, y_val: Any) -> Task:
             rows = _survey_partitions(estimator, X_val, y_val, None, None, fresh=False)
             return replace(task, validation=all_held_out(rows))
         with blaming_validation():
-            rows = validate(estimator, X_val, y_val, reset=False)
-        return replace(task, validation=(*rows, None))
+            given_rows = validate(estimator, X_val, y_val, reset=False)
+        return replace(task, validation=(*given_rows, None))
     recipe = estimator._recipe()
     if not (is_splitter(stopping) or (stopping and recipe.stops_early())):
         return task

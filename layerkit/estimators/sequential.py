@@ -91,6 +91,17 @@ data `refit` trains on all rows for ``best_iter_`` epochs; `transform` gives hid
 class SequentialEstimator(NetworkEstimator):
     """What the two public estimators share: parameters of layers, ``layers__dense_1__units``."""
 
+    habits = NetworkEstimator.habits | {
+        **dict.fromkeys(
+            ("lr", "learning_rate", "learning_rate_init"),
+            "write optimizer=Adam(learning_rate=...)",
+        ),
+        "weight_decay": "write optimizer=AdamW(weight_decay=...)",
+        "dropout": "put Dropout(rate) among the layers",
+        "activation": "put it among the layers, such as ReLU()",
+        "hidden_layer_sizes": "write layers=[Dense(64), ReLU()]",
+    }
+    too_many = "put the layers into a list, such as [Dense(64), ReLU()]"
     _recipe_of = SequentialRecipe
     optimizer: str | Optimizer | LBFGS
 
@@ -136,7 +147,7 @@ T = TypeVar("T")
 def _asking_for_layers(kind: type[T]) -> type[T]:
     """Answer a call without layers by the line to write."""
     line = f"{kind.__name__}([Dense(64), ReLU()])"
-    kind.__init__ = written_as(line)(kind.__init__)  # type: ignore[misc]
+    kind.__init__ = written_as(line)(kind.__init__)  # type: ignore[method-assign]
     return kind
 
 

@@ -76,6 +76,7 @@ class MLPClassifier(NetworkClassifier):
     """
 
     _recipe_of = MLPRecipe
+    habits = Perceptron.habits
     coefs_, intercepts_ = Perceptron.coefs_, Perceptron.intercepts_
     adopt = Perceptron.adopt
 

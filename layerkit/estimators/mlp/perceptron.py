@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from layerkit.estimators.base import NetworkEstimator
 from layerkit.estimators.mlp.epochs import Convergence
 from layerkit.estimators.mlp.recipe import dense_layers
 from layerkit.estimators.preparing import prepare
@@ -155,6 +156,13 @@ def _views_property(name: str, parameter: str, what: str) -> Any:
 
 class Perceptron:
     """Attributes and a method that `MLPClassifier` and `MLPRegressor` take from here."""
+
+    habits = NetworkEstimator.habits | {
+        "lr": "write learning_rate_init",
+        "weight_decay": "write alpha",
+        "layers": "write hidden_layer_sizes, or take SequentialClassifier or SequentialRegressor",
+        "optimizer": "write solver",
+    }
 
     coefs_ = _views_property("coefs_", "W", "Weight matrices ``(n_in, n_out)``")
     intercepts_ = _views_property("intercepts_", "b", "Bias vectors ``(n_out,)``")

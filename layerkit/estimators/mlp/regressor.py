@@ -65,6 +65,7 @@ class MLPRegressor(NetworkRegressor):
     """
 
     _recipe_of = MLPRecipe
+    habits = Perceptron.habits
     coefs_, intercepts_ = Perceptron.coefs_, Perceptron.intercepts_
     adopt = Perceptron.adopt
 

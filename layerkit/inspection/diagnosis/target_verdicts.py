@@ -180,14 +180,12 @@ def _held_back(e: Evidence) -> str:
     scaled = probes.smooth_end(losses) / constant
     raw, gone = e.rehearse_as()
     found = np.inf if gone else probes.smooth_end(raw) / e.constant
-    if e.trained and e.now.finite:
-        found = min(found, e.now.loss / e.constant)
     if broke or not found > HELD_BACK * scaled:
         return ""
-    came = f"it is {found:.2g} times that now" if np.isfinite(found) else "with these it breaks off"
+    came = f"to {found:.2g} times with these" if np.isfinite(found) else "with these it breaks off"
     return (
-        f" In a rehearsal of {len(losses)} steps with standardised targets the loss comes to "
-        f"{scaled:.2g} times that of a constant; {came}."
+        f" In a rehearsal of {len(losses)} steps the loss comes to {scaled:.2g} times that of a "
+        f"constant with standardised targets, {came}."
     )
 
 
