@@ -85,15 +85,61 @@ def is_attention(layer):
     return isinstance(layer, nn.MultiHeadAttention)
 
 
-@pytest.mark.parametrize("name", ["causal attention", "block", "sines", "places"])
-def test_to_onnx_for_any_number_of_steps(name):
+@pytest.mark.parametrize("name", ["causal attention", "block", "sines", "places", "network"])
+def test_onnx_for_any_number_of_steps(name):
     onnxruntime = pytest.importorskip("onnxruntime")
     network = BLOCKS[name]().build((None, 4), random_state=0)
-    session = onnxruntime.InferenceSession(to_onnx(network).SerializeToString())
+    model = to_onnx(network)
+    session, back = onnxruntime.InferenceSession(model.SerializeToString()), from_onnx(model)
+    assert back.input_shape == (None, 4)
     for time in (1, 3, 7):
         x = np.random.default_rng(0).standard_normal((2, time, 4)).astype(np.float32)
         (y,) = session.run(None, {"X": x})
         assert_allclose(y, network.infer(x), rtol=1e-5, atol=1e-6)
+        assert_allclose(back.infer(x), network.infer(x), rtol=1e-5, atol=1e-6)
+        of_one_length = from_onnx(model, input_shape=(time, 4))
+        assert_allclose(of_one_length.infer(x), network.infer(x), rtol=1e-5, atol=1e-6)
+
+
+def test_rows_of_ids_of_any_length_come_back_from_onnx():
+    pytest.importorskip("onnx")
+    parts = [nn.Embedding(5, 4), nn.PositionalEncoding(), nn.LastStep()]
+    network = nn.Sequential(parts).build((None,), random_state=0)
+    back = from_onnx(to_onnx(network))
+    assert back.input_shape == (None,)
+    assert list(map(repr, back)) == list(map(repr, network))
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("time", [None, 6])
+def test_a_causal_convolution_comes_back_from_onnx_as_one(dilation, time):
+    pytest.importorskip("onnx")
+    layer = nn.Conv1D(4, 3, padding="causal", dilation=dilation)
+    network = nn.Sequential([layer]).build((time, 2), random_state=0)
+    back = from_onnx(to_onnx(network))
+    assert list(map(repr, back)) == [repr(layer)]
+    assert_array_equal(back.flat_params, network.flat_params)
+
+
+@pytest.mark.parametrize("change", ["rows of the batch", "another rate", "from step 1 on"])
+def test_what_only_looks_like_places_is_refused(change):
+    onnx = pytest.importorskip("onnx")
+    layer = nn.PositionalEncoding() if "rate" in change else nn.PositionalEmbedding(7)
+    model = to_onnx(layer.build((None, 4), random_state=0))
+    arrays = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    kind, wanted = {
+        "rows of the batch": ("Gather", 1),
+        "another rate": ("Mul", 1),
+        "from step 1 on": ("Slice", 1),
+    }[change]
+    (node,) = [n for n in model.graph.node if n.op_type == kind]
+    changed = {"rows of the batch": 0, "another rate": 2, "from step 1 on": 1}[change]
+    array = arrays[node.input[wanted]]
+    new = array * changed if kind == "Mul" else np.full_like(array, changed)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(new, "new"))
+    node.input[wanted] = "new"
+    with pytest.raises(ValueError, match="Add"):
+        from_onnx(model)
 
 
 def test_modules_of_pytorchs_users():

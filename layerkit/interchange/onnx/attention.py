@@ -67,11 +67,20 @@ def _encoding(g: Graph, layer: Any, x: Value) -> Value:
     time, d = layer.input_shape
     if time is not None:
         return g.like(x, "Add", x, sines(time, d, np.dtype(np.float32)))
-    rate, quarter = 10000.0 ** (-2 * (np.arange(d) // 2) / d), np.pi / 2 * (np.arange(d) % 2)
+    rate, quarter = _angles(d)
     places = g.node("Range", np.array(0), _time(g, x), np.array(1))
     column = g.node("Unsqueeze", g.node("Cast", places, to=1), np.array([1]))
-    angle = g.node("Add", g.node("Mul", column, rate), quarter)  # sin(a + π/2) = cos a
+    angle = g.node("Add", g.node("Mul", column, rate), quarter)
     return g.like(x, "Add", x, g.node("Sin", angle))
+
+
+def _angles(d: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far each sine turns from step to step, and where it begins: sin(a + π/2) = cos a.
+
+    >>> [part.tolist() for part in _angles(2)]
+    [[1.0, 1.0], [0.0, 1.5707963267948966]]
+    """
+    return 10000.0 ** (-2 * (np.arange(d) // 2) / d), np.pi / 2 * (np.arange(d) % 2)
 
 
 @emits(nn.PositionalEmbedding)
@@ -102,13 +111,51 @@ ONLY_SO = (
 
 
 def gathered(nodes: Sequence[NodeProto], constants: Mapping[str, Any]) -> list[NodeProto]:
-    """Name the nodes that add a table of places."""
+    """Name the nodes that add a table of places, as many rows of one as there are steps, or sines.
+
+    Sines without a table are those of `PositionalEncoding` for any number of steps.
+    """
+    makers = {name: node for node in nodes for name in node.output}
     return [
-        helper.make_node(PLACES, node.input, node.output)
-        if node.op_type == "Add" and any(_is_table(constants.get(name)) for name in node.input)
-        else node
-        for node in nodes
+        _as_places(node, makers, constants) if node.op_type == "Add" else node for node in nodes
     ]
+
+
+def _as_places(
+    node: NodeProto, makers: Mapping[str, NodeProto], constants: Mapping[str, Any]
+) -> NodeProto:
+    if any(_is_table(constants.get(name)) for name in node.input):
+        return helper.make_node(PLACES, node.input, node.output)
+
+    def above(name: str, *operators: str) -> list[str]:
+        """Return the inputs of the last of these operators on the way up, none if others come."""
+        inputs = [name]
+        for operator in operators:
+            maker = makers.get(inputs[0])
+            if maker is None or maker.op_type != operator:
+                return []
+            inputs = list(maker.input)
+        return inputs
+
+    def counts_steps(size: str, x: str) -> bool:
+        gathered = above(size, "Gather")
+        return bool(gathered) and above(gathered[0], "Shape") == [x] and holds(gathered[1], 1)
+
+    def holds(name: str, number: int) -> bool:
+        return name in constants and np.array_equal(np.ravel(constants[name]), [number])
+
+    for x, added in (node.input, node.input[::-1]):
+        match above(added, "Slice"):
+            case [table, start, end] if _is_table(constants.get(table)) and holds(start, 0):
+                if counts_steps((above(end, "Unsqueeze") or [end])[0], x):
+                    return helper.make_node(PLACES, [x, table], node.output, cut=1)
+        column = above(added, "Sin", "Add", "Mul", "Unsqueeze", "Cast", "Range")
+        if column and counts_steps(column[1], x):
+            names = above(added, "Sin", "Add", "Mul")[1], above(added, "Sin", "Add")[1]
+            found = [constants.get(name, np.empty(0)) for name in names]
+            if all(map(np.array_equal, found, map(np.float32, _angles(found[0].size)))):
+                return helper.make_node(PLACES, [x], node.output)
+    return node
 
 
 def _is_table(array: Any) -> bool:
@@ -251,7 +298,11 @@ class _Matrices:
 @reads(PLACES)
 def _read_places(node: Any) -> Trail:
     """Read a table that is added to every sequence: sines, or else learned."""
+    if len(node.inputs) == 1:
+        return node.trail().with_channels_last().then(nn.PositionalEncoding())
     trail, table = node.inputs if isinstance(node.inputs[0], Trail) else node.inputs[::-1]
+    if node.get("cut", 0):
+        return node.trail().with_channels_last().then(nn.PositionalEmbedding(len(table)), W=table)
     if not isinstance(trail, Trail) or trail.shape != table.shape or trail.channels_first:
         node.op = "Add"
         return operators.READERS["Add"](node)

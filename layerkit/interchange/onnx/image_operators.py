@@ -61,6 +61,11 @@ def padded(
         return trail, same
     if all(start == end for start, end in sides):
         return trail, make(padding=one(start for start, _ in sides))
+    if node.op == "Conv" and n == 1:
+        causal: Any = make(padding="causal")
+        causal.declare(trail.shape)
+        if sides == [tuple(map(int, of_same(causal)[-1]))]:
+            return trail, causal
     demand(node.op == "Conv", "the same padding on both sides, or one cell more at the end")
     return trail.zero_padded(sides), make(padding="valid")
 

@@ -148,8 +148,9 @@ class _Reader:
         if input_shape is not None:
             self._check_shape(source, input_shape, (*sizes[1:], *sizes[:1]) if first else sizes)
             return input_shape, first
-        if len(sizes) == 2 and sizes[0] < 1 <= sizes[1] and not first and _OF_STEPS & reading:
-            return (None, sizes[1]), first  # rows of any number of steps
+        of_steps = self.is_ours or (len(sizes) == 2 and not first and _OF_STEPS & reading)
+        if of_steps and len(sizes) in (1, 2) and sizes[0] < 1 and all(n > 0 for n in sizes[1:]):
+            return (None, *sizes[1:]), first  # rows of any number of steps
         if not dims or any(n < 1 for n in sizes):
             raise ValueError(
                 f"input_shape is needed, as the input {source.name!r} has sizes left open: of one "
