@@ -15,6 +15,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from layerkit import TableEncoder, TabularClassifier, TabularRegressor
+from layerkit.estimators.tabular.learning import temperature_for, tempered
 from layerkit.inspection import TableDisplay
 from layerkit.interchange import load, save, to_onnx
 from layerkit.losses import GaussianNLL, Hinge, Poisson, Quantile
@@ -421,6 +422,29 @@ class Tasks:
         if fitted_estimator is not None:
             self.members.append(len(fitted_estimator.networks_))
             assert np.isfinite(fitted_estimator.predict(X)).all()
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["rows", "rows and weights"])
+@pytest.mark.parametrize("T", [0.5, 1.0, 2.0])
+def test_the_temperature_is_found_by_many_rows(T, weighted):
+    rng = np.random.default_rng(0)
+    raw = rng.normal(size=(20_000, 3))
+    y = (raw / T + rng.gumbel(size=raw.shape)).argmax(axis=1)
+    weight = None
+    if weighted:  # rows of weight 0 are no rows
+        weight, y = np.repeat([1.0, 0.0], 10_000), np.where(np.arange(20_000) < 10_000, y, 0)
+    assert temperature_for(tempered(raw, 1), y, weight) == pytest.approx(T, rel=0.07)
+
+
+@pytest.mark.parametrize("n_rows", [1, 5, 80])
+def test_few_rows_that_are_right_do_not_make_everything_certain(n_rows):
+    rng = np.random.default_rng(0)
+    log_proba, y = tempered(rng.normal([3, 0], 0.1, (n_rows, 2)), 1), np.zeros(n_rows, int)
+    few = temperature_for(log_proba, y, None)
+    assert 0.3 < few < 1
+    padded = np.concatenate([log_proba, log_proba]), np.concatenate([y, 1 - y])
+    assert temperature_for(*padded, np.repeat([1, 0], n_rows)) == few
+    assert temperature_for(log_proba[:, ::-1], y, None) > 1, "all of them are wrong"
 
 
 def test_blas_has_one_thread_while_members_learn():

@@ -114,8 +114,9 @@ class TabularClassifier(CollectionScore, ClassifierMixin, TabularEstimator):
     label_smoothing : float, default=0.1
         Of the loss that is learned from, in [0, 1). The best epoch is chosen without.
     calibrate : bool, default=True
-        Divide the logarithms of the averaged probabilities by one number, a temperature, for which
-        the log loss of the held-out rows is least.
+        Divide the logarithms of the averaged probabilities by one number, a temperature T, for
+        which the log loss of the held-out rows is least. Of few rows it stays near 1: to the sum of
+        their losses comes ``2 (log T)²``, so that rows which are all right do not make T 0.
     class_weight : None, "balanced", dict or list of dict, default=None
         Factors on the sample weights, as in `SequentialClassifier`.
 

@@ -188,14 +188,25 @@ def raw_outputs(network: Layer, X: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
+TEMPERATURES = 0.5
+"""Standard deviation of log T, before any row was seen."""
+
+
 def temperature_for(log_proba: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:
-    """Return the T for which ``softmax(log_proba / T)`` has the least log loss on these rows."""
+    """Return the likeliest T of ``softmax(log_proba / T)``, given the classes of these rows.
+
+    That minimizes the sum of their log losses and ``(log T / TEMPERATURES)² / 2``: beforehand log T
+    is normal around 0. By their log losses alone few rows, all of them right, would have T at 0,
+    and the first row that is wrong would cost any amount.
+    """
     rows = np.arange(len(y))
+    n_rows = len(y) if weight is None else np.count_nonzero(weight)
 
-    def log_loss(T: float) -> float:
-        return -float(np.average(tempered(log_proba, T)[rows, y], weights=weight))
+    def loss(T: float) -> float:
+        log_loss = -float(np.average(tempered(log_proba, T)[rows, y], weights=weight))
+        return n_rows * log_loss + (np.log(T) / TEMPERATURES) ** 2 / 2
 
-    return float(min(np.logspace(-1, 1, 81), key=log_loss))
+    return float(min(np.logspace(-1, 1, 81), key=loss))
 
 
 def tempered(log_proba: np.ndarray, T: float) -> np.ndarray:
