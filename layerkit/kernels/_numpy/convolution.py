@@ -31,19 +31,17 @@ from math import prod
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from layerkit.kernels._numpy import winograd
+from layerkit.kernels._numpy import depthwise, winograd
 from layerkit.kernels._numpy.threads import in_parts
 from layerkit.kernels._numpy.windows import (
     NO_PADDING,
+    Geometry,
     Padding,
     Pair,
-    Phases,
     output_sizes,
     taps_of,
 )
 from layerkit.kernels.dispatch import compiled
-
-Geometry = tuple[Pair, Padding, Pair]  # stride, padding and dilation
 
 # Windows are copied out of so few samples at a time that the copy is still in the cache when the
 # matrix product reads it.
@@ -103,12 +101,13 @@ def _direct(
     y: np.ndarray,
 ) -> Iterator[np.ndarray]:
     """Overwrite y with the convolution, and yield the parts of it as they are done."""
-    x, groups = _spread(x, kernel, groups)
+    x, groups = depthwise.spread(x, kernel, groups)
     # Long rows add faster than short ones, so the bias is added to whole rows of an image.
     row_bias = None if bias is None else np.tile(bias, y.shape[2])
-    if _is_depthwise(kernel, groups):
-        for chunk, phases in _phases(x, kernel, geometry):
-            _depthwise(phases, kernel, y[chunk])
+    if depthwise.applies(kernel, groups):
+        chunks = _chunks(len(x), prod(x.shape[1:]), kernel)
+        for chunk, phases in depthwise.by_phase(x, kernel, geometry, chunks):
+            depthwise.convolve(phases, kernel, y[chunk])
             _add(y[chunk], row_bias)
             yield y[chunk]
         return
@@ -149,11 +148,12 @@ def _direct_kernel_grad(
     x: np.ndarray, grad: np.ndarray, kernel: np.ndarray, geometry: Geometry, groups: int
 ) -> np.ndarray:
     """Return dL/dkernel."""
-    x, groups = _spread(x, kernel, groups)
+    x, groups = depthwise.spread(x, kernel, groups)
     total = np.zeros(kernel.shape, x.dtype)
-    if _is_depthwise(kernel, groups):
-        for chunk, phases in _phases(x, kernel, geometry):
-            total += _depthwise_kernel_grad(phases, grad[chunk], kernel)
+    if depthwise.applies(kernel, groups):
+        chunks = _chunks(len(x), prod(x.shape[1:]), kernel)
+        for chunk, phases in depthwise.by_phase(x, kernel, geometry, chunks):
+            total += depthwise.kernel_grad(phases, grad[chunk], kernel)
         return total
     sums = _by_output(total, groups)
     for chunk, columns in _columns(x, kernel, geometry, groups):
@@ -178,15 +178,16 @@ def conv2d_input_grad(
     ``Σ_t grad[(i + p - t d) / s] w[t]ᵀ`` over the taps for which that o exists.
     """
     kh, kw, channels, c_out = kernel.shape
-    if channels == 1 and 1 < groups < c_out:  # the channels that _spread repeats
+    if channels == 1 and 1 < groups < c_out:  # the channels that `depthwise.spread` repeats
         repeated = (*x_shape[:3], c_out)
         dx = conv2d_input_grad(grad, kernel, repeated, stride, padding, dilation, c_out, algorithm)
         return dx.reshape(*x_shape, c_out // groups).sum(axis=-1)
 
-    if tuple(dilation) == (1, 1) != tuple(stride) and _is_depthwise(kernel, groups):
+    if tuple(dilation) == (1, 1) != tuple(stride) and depthwise.applies(kernel, groups):
         return _input_grad_by_phase(grad, kernel, x_shape, stride, padding, groups)
     dense = 2 * prod(grad.shape[1:3]) > prod(x_shape[1:3])
-    if stride == (1, 1) and dense and (channels > FEW_CHANNELS or _is_depthwise(kernel, groups)):
+    wide = channels > FEW_CHANNELS or depthwise.applies(kernel, groups)
+    if stride == (1, 1) and dense and wide:
         # Gather. With t' = k - 1 - t, o = i + t' d - (d (k - 1) - p): a convolution again, of the
         # gradient with the flipped kernel, padded to where the outermost windows still touch x.
         (top, bottom), (left, right) = padding
@@ -412,54 +413,3 @@ def transpose(kernel: np.ndarray, groups: int) -> np.ndarray:
     kh, kw, channels, c_out = kernel.shape
     grouped = kernel.reshape(kh, kw, channels, groups, c_out // groups)
     return grouped.transpose(0, 1, 4, 3, 2).reshape(kh, kw, c_out // groups, groups * channels)
-
-
-def _is_depthwise(kernel: np.ndarray, groups: int) -> bool:
-    return kernel.shape[2] == 1 and 1 < groups == kernel.shape[3]
-
-
-def _spread(x: np.ndarray, kernel: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
-    """Give each output of a depthwise kernel its own copy of the input channel that it reads."""
-    _, _, channels, c_out = kernel.shape
-    if channels == 1 and 1 < groups < c_out:
-        return np.repeat(x, c_out // groups, axis=3), c_out
-    return x, groups
-
-
-def _phases(
-    x: np.ndarray, kernel: np.ndarray, geometry: Geometry
-) -> Iterator[tuple[slice, Phases]]:
-    """Yield parts of a batch, and them by phase, in memory that all parts share."""
-    stride, padding, dilation = geometry
-    chunks = list(_chunks(len(x), prod(x.shape[1:]), kernel))
-    shape = len(x[chunks[0]]) if chunks else 0, *x.shape[1:]
-    phases = Phases(shape, kernel.shape[:2], stride, padding, x.dtype, dilation)
-    for chunk in chunks:
-        phases.write(x[chunk])
-        yield chunk, phases
-
-
-def _depthwise(phases: Phases, kernel: np.ndarray, y: np.ndarray) -> None:
-    """Overwrite y with the depthwise convolution of images by phase.
-
-    Output o of a channel is a sum over few taps, ``y[o] = Σ_t x[o s + t d - p] w[t]``, and no
-    matrix product. So einsum multiplies and adds whole rows, the kernel being repeated along them,
-    and windows are never copied.
-    """
-    n, height, width, c = y.shape
-    kh, kw = kernel.shape[:2]
-    repeated = np.tile(kernel.reshape(kh, kw, c), width)
-    rows = y.reshape(n, height, width * c)
-    for taps, cells in phases.windows(n):
-        if taps.start == 0:
-            np.einsum("nhijr,ijr->nhr", cells, repeated[:, taps], out=rows)
-        else:
-            rows += np.einsum("nhijr,ijr->nhr", cells, repeated[:, taps])
-
-
-def _depthwise_kernel_grad(phases: Phases, grad: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Return dL/dkernel (kh, kw, 1, c) of a depthwise convolution, given ``grad`` = dL/dy."""
-    n, height, width, c = grad.shape
-    rows = grad.reshape(n, height, width * c)
-    sums = [np.einsum("nhr,nhr->r", cells, rows) for cells in phases.taps(n)]
-    return np.reshape(sums, (-1, width, c)).sum(axis=1).reshape(kernel.shape)

@@ -20,6 +20,7 @@ from numpy.lib.stride_tricks import as_strided
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
 NO_PADDING: Padding = ((0, 0), (0, 0))
+Geometry = tuple[Pair, Padding, Pair]  # stride, padding and dilation
 
 
 def output_size(n: int, size: int, stride: int, padding: Pair, dilation: int = 1) -> int:
