@@ -32,8 +32,9 @@ every_option = pytest.mark.parametrize(
 
 @pytest.fixture(autouse=True)
 def several_pieces(monkeypatch):
-    """Let the small vectors below span pieces, the last of them an odd one."""
+    """Let the small vectors below span pieces and blocks, the last of them odd ones."""
     monkeypatch.setattr("layerkit.optimizers.optimizer.CHUNK", 17)
+    monkeypatch.setattr("layerkit.kernels._numpy.optimizers.BLOCK", 5)
 
 
 def problem(dtype=np.float64, seed=0):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layerkit.kernels import backend, plus_decay, shrink
+from layerkit.kernels import plus_decay, shrink
 from layerkit.optimizers.clipping import clipped
 from layerkit.optimizers.pieces import (
     Prepared,
@@ -21,9 +21,10 @@ from layerkit.parameters import Parameterized, in_range, is_positive
 from layerkit.schedules import Schedule
 from layerkit.shapes import Slot
 
-# Elements handled at a time: the parameters, the gradient, two moments and some temporaries of this
-# length stay in a core's cache while the rule passes over them a dozen times.
-CHUNK = 32_768
+# Elements handed to a rule at a time: many, since the kernels split them among the processors and
+# go through blocks that stay in the cache; but the temporaries of a rule without such a kernel, and
+# of coupled weight decay, are no longer.
+CHUNK = 2**22
 Rate = float | Callable[[int], float]
 Vector = np.ndarray  # float32 or float64, of one axis
 _NO_SETTINGS = {"state", "rate", "memory", "steps_done"}  # properties
@@ -401,23 +402,20 @@ class Optimizer(Parameterized):
         self, params: np.ndarray, grads: np.ndarray, layout: Sequence[Slot] | None
     ) -> Prepared:
         """Return the pieces of a step: those of the step before if they are still valid."""
-        # Compiled rules have no temporaries, and split the pieces among the processors.
-        chunk = CHUNK * 128 if backend() == "numba" else CHUNK
         found = self._pieces
         if (
             found is None
             or found.params is not params
             or found.grads is not grads
-            or found.chunk != chunk
             or found.layout != layout
         ):
-            return self._find_pieces(params, grads, copy(layout), chunk)
+            return self._find_pieces(params, grads, copy(layout))
         settings = found.settings_of(self)
         if all(map(is_, settings, found.settings)):
             return found
         kind = self._kind()
         if kind != found.kind:
-            return self._find_pieces(params, grads, found.layout, chunk)
+            return self._find_pieces(params, grads, found.layout)
         self.validate()
         rule = self._rule(found.layout or (), found.state["ages"])
         return found._replace(settings=settings, rule=rule)
@@ -428,9 +426,9 @@ class Optimizer(Parameterized):
         return self.memory, decays, self.decoupled, self.update_decays
 
     def _find_pieces(
-        self, params: np.ndarray, grads: np.ndarray, layout: Sequence[Slot] | None, chunk: int
+        self, params: np.ndarray, grads: np.ndarray, layout: Sequence[Slot] | None
     ) -> Prepared:
-        """Cut what is trainable into pieces no longer than ``chunk``, having checked everything."""
+        """Cut what is trainable into pieces no longer than `CHUNK`, having checked everything."""
         self.validate()
         check_vectors(params, grads)
         slots = single_slot(params) if layout is None else layout
@@ -442,11 +440,11 @@ class Optimizer(Parameterized):
         decays = callable(self.weight_decay) or self.weight_decay > 0
         apart = decays and self.decoupled and self.update_decays
         memory = {name: state[name] for name in self.memory}
-        of_vector = cut(params, grads, memory, slots, state["ages"], chunk, apart)
+        of_vector = cut(params, grads, memory, slots, state["ages"], CHUNK, apart)
         coupled = decays and not self.decoupled
         longest = max((p.grads.size for p in of_vector.pieces), default=0) if coupled else 0
         settings_of = attrgetter(*self._settings())
-        made_for = settings_of, settings_of(self), params, grads, self._kind(), layout, chunk
+        made_for = settings_of, settings_of(self), params, grads, self._kind(), layout
         scratch = np.empty(longest, params.dtype)
         rule = self._rule(slots, state["ages"])
         return Prepared(*made_for, state, of_vector, scratch, matrix, rule)

@@ -42,7 +42,6 @@ class Prepared(NamedTuple):
     grads: np.ndarray
     kind: tuple[Any, ...]
     layout: Sequence[Slot] | None  # a copy: the caller's entries may change
-    chunk: int
     state: dict[str, Any]
     cut: Cut
     scratch: np.ndarray  # for the gradient of a piece with its weight decay

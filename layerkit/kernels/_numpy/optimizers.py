@@ -1,7 +1,8 @@
 """Update rules on equally long vectors: parameters and memory change in place, `grads` is kept.
 
-The optimizer hands them pieces that fit a core's cache. Long rules write one temporary again and
-again, which saves up to a fifth of the time; short ones are as fast as one writes them.
+Rules go through blocks that fit a core's cache, on several threads where there are many. Long rules
+write one temporary again and again, which saves up to a fifth of the time; short ones are as fast
+as one writes them.
 
 Arguments::
 
@@ -22,11 +23,35 @@ Arguments::
     decay, spans          weight decay, and the (start, stop) of what decays
 """
 
+import functools
+from collections.abc import Callable
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
+from layerkit.kernels._numpy.threads import in_parts
 from layerkit.kernels.dispatch import compiled, in_numpy
+from layerkit.kernels.parts import PASS
+
+BLOCK = 32_768
+PASSES = 2  # over a block, of the shortest rule
+
+
+def _in_blocks(rule: Callable[..., None]) -> Callable[..., None]:
+    """Make a rule pass over block after block of its vectors."""
+
+    @functools.wraps(rule)
+    def by_blocks(params: np.ndarray, *args: Any, **numbers: Any) -> None:
+        def task(part: slice) -> None:
+            for start in range(part.start, part.stop, BLOCK):
+                here = slice(start, min(start + BLOCK, part.stop))
+                of_block = [arg[here] if isinstance(arg, np.ndarray) else arg for arg in args]
+                rule(params[here], *of_block, **numbers)
+
+        in_parts(task, params.size, PASS * PASSES * params.size)
+
+    return by_blocks
 
 
 @compiled
@@ -48,6 +73,7 @@ _average, _shrink = in_numpy(moving_average), in_numpy(shrink)
 
 
 @compiled
+@_in_blocks
 def sgd_step(
     params: np.ndarray,
     grads: np.ndarray,
@@ -92,6 +118,7 @@ def adam_step(
 
 
 @compiled
+@_in_blocks
 def moments_step(
     params: np.ndarray,
     grads: np.ndarray,
@@ -122,6 +149,7 @@ def moments_step(
 
 
 @compiled
+@_in_blocks
 def adamax_step(
     params: np.ndarray,
     grads: np.ndarray,
@@ -144,6 +172,7 @@ def adamax_step(
 
 
 @compiled
+@_in_blocks
 def adagrad_step(
     params: np.ndarray, grads: np.ndarray, v: np.ndarray, rate: float, eps: float
 ) -> None:
@@ -158,6 +187,7 @@ def adagrad_step(
 
 
 @compiled
+@_in_blocks
 def rmsprop_step(
     params: np.ndarray,
     grads: np.ndarray,
@@ -187,6 +217,7 @@ def rmsprop_step(
 
 
 @compiled
+@_in_blocks
 def adadelta_step(
     params: np.ndarray,
     grads: np.ndarray,
@@ -211,6 +242,7 @@ def adadelta_step(
 
 
 @compiled
+@_in_blocks
 def lion_step(
     params: np.ndarray,
     grads: np.ndarray,
@@ -230,6 +262,7 @@ def lion_step(
 
 
 @compiled
+@_in_blocks
 def rprop_step(
     params: np.ndarray,
     grads: np.ndarray,

@@ -13,7 +13,14 @@ from math import prod
 import numpy as np
 
 from layerkit.kernels._numpy.threads import in_parts
-from layerkit.kernels._numpy.windows import NO_PADDING, Padding, Pair, Phases, output_size
+from layerkit.kernels._numpy.windows import (
+    NO_PADDING,
+    Padding,
+    Pair,
+    Phases,
+    output_size,
+    taps_of,
+)
 from layerkit.kernels.dispatch import compiled
 from layerkit.kernels.parts import PASS
 
@@ -43,15 +50,19 @@ def max_pool2d(
             phases.write(images)
         # The largest stands where so many taps before did not see it.
         first.fill(0)
-        unseen = np.ones(first.shape, bool)
+        unseen, differs = np.ones(first.shape, bool), np.empty(first.shape, bool)
         *but_the_last, _ = phases.taps(len(images))
         for cells in but_the_last:
-            unseen &= cells != largest
-            first += unseen
+            np.not_equal(cells, largest, out=differs)
+            np.logical_and(unseen, differs, out=unseen)
+            np.add(first, unseen.view(np.uint8), out=first)  # bool would be converted first
         if hidden:
             phases.images.fill(-np.inf)
 
-    _by_phase(pool, x.shape, size, stride, padding, x.dtype, outside=-np.inf)
+    def phases(n: int) -> Phases:
+        return Phases((n, *x.shape[1:]), size, stride, padding, x.dtype, outside=-np.inf)
+
+    _by_phase(pool, phases, x, y.size * prod(size))
     return y, argmax
 
 
@@ -70,16 +81,20 @@ def max_pool2d_input_grad(
 
     def share(chunk: slice, phases: Phases) -> None:
         given, first = _rows(grad[chunk]), _rows(argmax[chunk])
+        here, shares = np.empty(given.shape, bool), np.empty(given.shape, given.dtype)
         if overlapping:
             phases.images.fill(0)
         for tap, cells in enumerate(phases.taps(len(given))):
+            np.equal(first, tap, out=here)
+            np.multiply(given, here, out=shares if overlapping else cells)
             if overlapping:
-                cells += given * (first == tap)
-            else:
-                np.multiply(given, first == tap, out=cells)
+                np.add(cells, shares, out=cells)
         phases.read(dx[chunk])
 
-    _by_phase(share, x_shape, size, stride, padding, grad.dtype)
+    def phases(n: int) -> Phases:
+        return Phases((n, *x_shape[1:]), size, stride, padding, grad.dtype)
+
+    _by_phase(share, phases, dx, grad.size * prod(size))
     return dx
 
 
@@ -89,16 +104,21 @@ def avg_pool2d(
 ) -> np.ndarray:
     """Return the mean of the real cells of every window: padding does not count."""
     counts = _window_counts(x.shape, size, stride, padding, x.dtype)
-    y = np.zeros((len(x), *counts.shape[:2], x.shape[3]), x.dtype)
+    y = np.empty((len(x), *counts.shape[:2], x.shape[3]), x.dtype)
+    new = np.empty if padding == NO_PADDING else np.zeros  # which some outputs see
+    by_rows, phases = _one_axis_each(x.shape, size, stride, padding, x.dtype)
 
     def pool(chunk: slice, phases: Phases) -> None:
-        means = _rows(y[chunk])
-        phases.write(x[chunk])
-        for cells in phases.taps(len(means)):
-            means += cells
+        images, means = x[chunk], _rows(y[chunk])
+        sums = new((len(images), y.shape[1], *x.shape[2:]), x.dtype)
+        for tap, (seers, seen) in enumerate(by_rows):
+            _give(sums[seers], images[seen], add=tap > 0)
+        phases.write(sums)
+        for tap, cells in enumerate(phases.taps(len(images))):
+            _give(means, cells, add=tap > 0)
         y[chunk] /= counts
 
-    _by_phase(pool, x.shape, size, stride, padding, x.dtype)
+    _by_phase(pool, phases, x, y.size * sum(size))
     return y
 
 
@@ -113,43 +133,64 @@ def avg_pool2d_input_grad(
     """Return dL/dx: every real cell of a window gets an equal share of its gradient."""
     counts = _window_counts(x_shape, size, stride, padding, grad.dtype)
     dx = np.zeros(x_shape, grad.dtype)
-    overlapping = size[0] > stride[0] or size[1] > stride[1]
+    by_rows, phases = _one_axis_each(x_shape, size, stride, padding, grad.dtype)
 
     def share(chunk: slice, phases: Phases) -> None:
         shares = _rows(grad[chunk] / counts)
-        if overlapping:
+        if size[1] > stride[1]:
             phases.images.fill(0)
         for cells in phases.taps(len(shares)):
-            if overlapping:
-                cells += shares
-            else:
-                cells[...] = shares
-        phases.read(dx[chunk])
+            _give(cells, shares, add=size[1] > stride[1])
+        of_rows = np.zeros((len(shares), grad.shape[1], *x_shape[2:]), grad.dtype)
+        phases.read(of_rows)
+        for seers, seen in by_rows:
+            _give(dx[chunk][seen], of_rows[seers], add=size[0] > stride[0])
 
-    _by_phase(share, x_shape, size, stride, padding, grad.dtype)
+    _by_phase(share, phases, dx, grad.size * sum(size))
     return dx
+
+
+def _give(cells: np.ndarray, shares: np.ndarray, add: bool) -> None:
+    if add:
+        cells += shares
+    else:
+        cells[...] = shares
+
+
+def _one_axis_each(
+    x_shape: tuple[int, ...], size: Pair, stride: Pair, padding: Padding, dtype: np.dtype
+) -> tuple[list[tuple[tuple[slice, ...], tuple[slice, ...]]], Callable[[int], Phases]]:
+    """A sum over windows is one over rows, whole ones, and then one over few columns.
+
+    Return which rows of outputs see which rows of cells, tap by tap, and what sorts the columns of
+    n images of these rows.
+    """
+    _, h, w, channels = x_shape
+    height = output_size(h, size[0], stride[0], padding[0])
+    down = (size[0], 1), (stride[0], 1), (padding[0], (0, 0)), (1, 1)
+    across = (1, size[1]), (1, stride[1]), ((0, 0), padding[1])
+    taps = [(seers, seen) for *_, seers, seen in taps_of(*down, (h, w), (height, w))]
+    return taps, lambda n: Phases((n, height, w, channels), *across, dtype)
 
 
 def _by_phase(
     work: Callable[[slice, Phases], None],
-    x_shape: tuple[int, ...],
-    size: Pair,
-    stride: Pair,
-    padding: Padding,
-    dtype: np.dtype,
-    outside: float = 0.0,
+    phases: Callable[[int], Phases],
+    x: np.ndarray,
+    seen: int,
 ) -> None:
-    """Call ``work(chunk, phases)`` for chunks of a batch, each part with memory of its own."""
-    n, *image = x_shape
-    step = max(1, CHUNK_BYTES // (prod(image) * dtype.itemsize))
+    """Call ``work(chunk, phases(n))`` for chunks of n images, each part with memory of its own.
+
+    Through all taps together so many cells are ``seen``.
+    """
+    step = max(1, CHUNK_BYTES // (prod(x.shape[1:]) * x.itemsize))
 
     def task(part: slice) -> None:
-        most = min(step, part.stop - part.start)
-        phases = Phases((most, *image), size, stride, padding, dtype, outside=outside)
+        own = phases(min(step, part.stop - part.start))
         for start in range(part.start, part.stop, step):
-            work(slice(start, min(start + step, part.stop)), phases)
+            work(slice(start, min(start + step, part.stop)), own)
 
-    in_parts(task, n, PASS * prod(x_shape))
+    in_parts(task, len(x), PASS * (x.size + seen))
 
 
 def _rows(y: np.ndarray) -> np.ndarray:
