@@ -105,7 +105,8 @@ def test_an_input_shape_may_be_a_number():
 
 def test_what_the_modules_say_needs_no_input_shape():
     assert from_pytorch(tnn.Sequential(tnn.Linear(5, 2))).input_shape == (5,)
-    with pytest.raises(ValueError, match="input_shape is needed"):
+    assert from_pytorch(tnn.GRU(5, 2, batch_first=True)).input_shape == (None, 5)
+    with pytest.raises(ValueError, match=r"input_shape is needed.*, or \(None, 12\) for sequences"):
         from_pytorch(tnn.Sequential(tnn.Conv2d(1, 2, 3)))
 
 

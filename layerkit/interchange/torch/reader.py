@@ -112,18 +112,20 @@ def _shown(module: tnn.Module, path: str) -> str:
     return f"{path} {type(module).__name__}({module.extra_repr()})"
 
 
-def _guess_shape(module: tnn.Module) -> Shape:
+def _guess_shape(module: tnn.Module) -> tuple[Any, ...]:
     """Shape of the input, where the first module with a say has it written on it."""
     for child in module.modules():
         if isinstance(child, tnn.Linear):
             return (child.in_features,)
         if isinstance(child, tnn.BatchNorm1d):
             return (child.num_features,)
+        if isinstance(child, tnn.RNNBase):
+            return (None, child.input_size)
         if isinstance(child, (tnn.Flatten, *_WITH_CHANNELS_FIRST, *_WITH_CHANNELS_LAST)):
             break
     raise ValueError(
         "input_shape is needed, as the modules do not say it: of one sample, channels last, such "
-        "as (28, 28, 1)"
+        "as (28, 28, 1), or (None, 12) for sequences of 12 features"
     )
 
 
