@@ -150,6 +150,12 @@ def test_stacked_recurrent_layers_say_what_the_first_needs():
         Sequential([LSTM(4), GRU(4)]).build((None, 2))
 
 
+def test_steps_of_one_number_each_say_what_they_lack():
+    rows = [np.arange(n, dtype=float) for n in (2, 3, 2, 3)]
+    with pytest.raises(ValueError, match=r"need an axis for it, x\[\.\.\., np\.newaxis\]"):
+        SequentialClassifier([LSTM(2)]).fit(rows, [0, 1, 0, 1])
+
+
 def test_rows_of_any_length_are_not_sent_to_flatten():
     rows = [np.ones((n, 2)) for n in (2, 3, 2, 3)]
     with pytest.raises(ValueError, match="end `layers` in LastStep or a global pooling"):

@@ -76,8 +76,10 @@ class Recurrent(Layer):
             self.check(is_flag(getattr(self, name)), name, "True or False")
         within = "False within Bidirectional: what comes later ends with the row"
         self.check(self.may_be_stateful or not self.stateful, "stateful", within)
-        hint = "; a recurrent layer before it needs return_sequences=True"
-        hint *= len(input_shape) == 1
+        hint = (
+            "; a recurrent layer before it needs return_sequences=True, and steps of one number "
+            "each need an axis for it, x[..., np.newaxis]"
+        ) * (len(input_shape) == 1)
         self.check_input(len(input_shape) == 2, "sequences (n_samples, time, n_features)", hint)
         columns = self.gates * self.units
         self.add_param("W", (input_shape[1], columns), self._per_gate(initializers.glorot_uniform))
