@@ -80,6 +80,9 @@ class ClosedDict(dict):
             how = f"declare it with self.add_{told.format(name)} in setup"
         raise TypeError(f"{self.kind} does not support item assignment: {how}")
 
+    def __missing__(self, name: Any) -> NoReturn:
+        raise KeyError(f"{name!r} is not among the {self.kind}, which are {list(self)}")
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         return dict, (dict(self),)  # a copy is anybody's
 

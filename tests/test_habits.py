@@ -72,6 +72,11 @@ def test_an_estimator_says_how_to_write_a_class(params):
         SequentialClassifier([Dense(4)], **params).fit(X, LABELS)
 
 
+def test_a_number_among_layers_gets_the_line_to_write():
+    with pytest.raises(TypeError, match=r"got 64: a layer is an object, such as Dense\(64\)"):
+        SequentialClassifier([64, 32]).fit(X, LABELS)
+
+
 def test_a_name_among_layers_gets_the_line_to_write():
     with pytest.raises(TypeError, match=r"got 'relu': a layer is an object, such as ReLU\(\)"):
         Sequential([Dense(4), "relu"]).build(3)
@@ -252,6 +257,12 @@ def test_a_slip_in_a_layer_of_ones_own_gets_the_line_to_write(slip):
     right.backward(right.forward(X))
 
 
+@pytest.mark.parametrize("held", ["params", "grads"])
+def test_an_array_by_another_name_says_which_there_are(held):
+    with pytest.raises(KeyError, match=f"'weight' is not among the {held}, which are .*'W', 'b'"):
+        getattr(Dense(2).build(3), held)["weight"]
+
+
 def test_views_are_mappings_that_can_be_read_in_every_way():
     layer = Gain().build(3)
     assert list(layer.params) == ["g"] and "g" in layer.grads
@@ -398,6 +409,11 @@ def test_errors_in_validation_data_say_so(make, kind):
         pytest.skip("a table may have gaps and text")
     with pytest.raises(ValueError, match=f"X_val and y_val: .*({message})"):
         make().fit(X, Y[:, 0], X_val=X_val, y_val=y_val)
+
+
+def test_labels_of_validation_data_that_are_new_are_not_blamed_on_y():
+    with pytest.raises(ValueError, match=r"X_val and y_val: y has the new classes \[7\]"):
+        SequentialClassifier([Dense(4)]).fit(X, LABELS, X_val=X[:3], y_val=[0, 1, 7])
 
 
 def test_a_frozen_network_is_not_trained_in_silence():

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from layerkit.building import widest_dtype
 from layerkit.estimators.callbacks import EpochHooks, own_callbacks
-from layerkit.estimators.preparing import Task, splitting_seed, stream
+from layerkit.estimators.preparing import Task, blaming_validation, splitting_seed, stream
 from layerkit.estimators.rules import Rule
 from layerkit.estimators.targets import ClassTarget, Labels, Target
 from layerkit.fused import threads_for, work_of
@@ -298,8 +298,10 @@ def _validating(task: Task, recipe: Recipe) -> dict[str, Any]:
     if task.validation is None:
         return {}
     X, y, sample_weight = task.validation
+    with blaming_validation():
+        encoded = task.target.encode(y)
     return {
-        "validation_data": (X, task.target.encode(y), sample_weight),
+        "validation_data": (X, encoded, sample_weight),
         "score": lambda _, raw, weight: recipe.score(task.target, y, raw, weight),
         "monitor": recipe.monitor,
     }

@@ -200,6 +200,8 @@ def _shown(entry: Any) -> str:
 def _hint(entry: Any) -> str:
     if isinstance(entry, str):
         return ": a layer is an object, such as ReLU()"
+    if isinstance(entry, int):
+        return f": a layer is an object, such as Dense({entry})"
     return ": put them in Sequential([...])" if isinstance(entry, list) else if_class(entry)
 
 
