@@ -15,8 +15,8 @@ What does is the loop over the steps, in `layerkit.kernels`. Their order is that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -59,6 +59,18 @@ class Recurrent(Layer):
     next forward goes on from if ``stateful``: the last h (and c) of each row, None for zeros.
     """
 
+    habits: ClassVar[Mapping[str, str]] = {
+        **Layer.habits,
+        "activation": "SimpleRNN has activation; an LSTM's and a GRU's are those of the formula",
+        "bidirectional": "write Bidirectional(LSTM(8))",
+        "go_backwards": "write Bidirectional(LSTM(8)), which reads both ways",
+        "hidden_size": "write units",
+        "num_layers": "write a layer for each: LSTM(8, return_sequences=True), GRU(8)",
+        **dict.fromkeys(
+            ("mask_zero", "mask"),
+            "rows that differ in length are a list of arrays, one for each row",
+        ),
+    }
     too_many = "PyTorch's LSTM(4, 8) is LSTM(8): build counts the inputs"
     takes_sequences = True
     weight_init = staticmethod(initializers.glorot_uniform)
