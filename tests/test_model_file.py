@@ -211,6 +211,8 @@ def test_arguments(path):
     save(Dense(2), path)
     with pytest.raises(TypeError, match="custom_layers must be classes or functions, got 'Dense'"):
         load(path, custom_layers=["Dense"])
+    with pytest.raises(TypeError, match=r"custom_layers must be a list of .*; write \[Swish\]"):
+        load(path, custom_layers=Swish)
     with pytest.raises(ValueError, match="two different Swish"):
         load(path, custom_layers=[Swish, type("Swish", (Layer,), {})])
     with pytest.raises(ModelFileError, match="saved without an optimizer"):

@@ -62,6 +62,11 @@ class Registry:
 
     def __init__(self, custom: Iterable[Any] = ()) -> None:
         self.custom: dict[str, Any] = {}
+        if not isinstance(custom, Iterable):
+            raise TypeError(
+                f"custom_layers must be a list of classes and functions, got {custom!r}; "
+                f"write [{getattr(custom, '__name__', '...')}]"
+            )
         for named in custom:
             name = getattr(named, "__name__", None)
             if not callable(named) or name is None:
