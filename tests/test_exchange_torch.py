@@ -6,7 +6,7 @@ from cases import CASES
 from closeness import assert_equal_to_a_millionth
 
 import layerkit.layers as nn
-from layerkit import initializers
+from layerkit import SequentialRegressor, initializers
 from layerkit.interchange import from_pytorch, to_pytorch
 
 torch = pytest.importorskip("torch")
@@ -146,5 +146,8 @@ def test_what_cannot_be_mapped_is_named():
         to_pytorch(nn.Sequential([nn.Dense(2), Doubled()]).build(3))
     with pytest.raises(TypeError, match="network must be a layer, got 3"):
         to_pytorch(3)
+    model = SequentialRegressor([nn.Dense(2)], max_iter=1).fit([[1.0], [2.0]], [1.0, 2.0])
+    with pytest.raises(TypeError, match=r"network must be a layer, got Seq.*: give its network_"):
+        to_pytorch(model)
     with pytest.raises(RuntimeError, match="not built yet"):
         to_pytorch(nn.Dense(2))

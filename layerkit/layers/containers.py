@@ -202,6 +202,8 @@ def _hint(entry: Any) -> str:
         return ": a layer is an object, such as ReLU()"
     if isinstance(entry, int):
         return f": a layer is an object, such as Dense({entry})"
+    if hasattr(entry, "network_"):
+        return ": give its network_"
     return ": put them in Sequential([...])" if isinstance(entry, list) else if_class(entry)
 
 
