@@ -117,6 +117,8 @@ def test_columns_of_another_kind_are_refused_by_name():
         ValueError, match=r"'age' held numbers in fit and holds categories now.*'ol"
     ):
         encoder.transform(frame.assign(age=["old", "young"]))
+    with pytest.raises(ValueError, match=r"dates .*'2001-0.*: pandas\.to_datetime\(X\['born'\]\)"):
+        encoder.transform(frame.assign(born="2001-02-03"))
     with pytest.raises(ValueError, match="'born' held dates in fit and holds numbers now"):
         encoder.transform(frame.assign(born=[1.0, 2.0]))
     assert np.isfinite(encoder.transform(frame.assign(age=None, born=None))).all()

@@ -391,9 +391,10 @@ def as_fitted(name: str, wanted: str, found: np.ndarray) -> np.ndarray:
     empty = np.isnan(found).all() if kind == "number" else all(v is None for v in found)
     if kind != "date" and empty:  # no value says what it is
         return np.full(len(found), np.nan if wanted == "number" else np.datetime64("NaT", "s"))
+    cure = f": pandas.to_datetime(X[{name!r}])" if (wanted, kind) == ("date", "category") else ""
     raise ValueError(
         f"column {name!r} held {PLURAL[wanted]} in fit and holds {PLURAL[kind]} now, "
-        f"such as {_example(found)!r}"
+        f"such as {_example(found)!r}{cure}"
     )
 
 
