@@ -25,6 +25,7 @@ from layerkit import (
     Sequential,
     SequentialClassifier,
     SequentialRegressor,
+    TabularClassifier,
     TabularRegressor,
     initializers,
     schedules,
@@ -411,9 +412,15 @@ def test_errors_in_validation_data_say_so(make, kind):
         make().fit(X, Y[:, 0], X_val=X_val, y_val=y_val)
 
 
-def test_labels_of_validation_data_that_are_new_are_not_blamed_on_y():
+@pytest.mark.parametrize("kind", ["Sequential", "MLP", "Tabular"])
+def test_labels_of_validation_data_that_are_new_are_not_blamed_on_y(kind):
+    model = {
+        "Sequential": SequentialClassifier([Dense(4)]),
+        "MLP": MLPClassifier((4,)),
+        "Tabular": TabularClassifier.quick(),
+    }[kind]
     with pytest.raises(ValueError, match=r"X_val and y_val: y has the new classes \[7\]"):
-        SequentialClassifier([Dense(4)]).fit(X, LABELS, X_val=X[:3], y_val=[0, 1, 7])
+        model.fit(X, LABELS, X_val=X[:3], y_val=[0, 1, 7])
 
 
 def test_a_frozen_network_is_not_trained_in_silence():

@@ -109,6 +109,9 @@ def prepare(estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_va
             read = encoder._read(X_val, reset=False)[1]
             held_out = Table(read, *checked(estimator, X_val, y_val))
     estimator._bind(target, None if is_classifier(estimator) else Seen.of(learning.y))
+    if X_val is not None:
+        with blaming_validation():
+            target.encode(held_out.y)
     whole = table.part(table.used)
     apart, given = learn is not held, (X, y, sample_weight)
     return Task(encoder, target, seed, whole, learning, held_out, apart, given, numbers_of)
