@@ -143,7 +143,7 @@ def test_what_only_looks_like_places_is_refused(change):
     new = array * changed if kind == "Mul" else np.full_like(array, changed)
     model.graph.initializer.append(onnx.numpy_helper.from_array(new, "new"))
     node.input[wanted] = "new"
-    with pytest.raises(ValueError, match="Add|Mul"):
+    with pytest.raises(ValueError, match=r"Add|Mul"):
         from_onnx(model)
 
 
