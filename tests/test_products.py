@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from layerkit import Dense, ReLU, Sequential, Sigmoid, Tanh, kernels
+from layerkit import Dense, ReLU, Sequential, Sigmoid, Tanh, kernels, optimizers
 
 pytest.importorskip("numba")
 
 from layerkit.fused import plan
 from layerkit.kernels import parts
-from layerkit.kernels._numba import dense, threads
+from layerkit.kernels._numba import dense, flushing, threads
 from layerkit.kernels.blas import libraries
 
 ROWS, N_IN, UNITS = 40, 1500, 200
@@ -119,3 +119,32 @@ def test_nan_passes_through_every_part(three_threads):
     with kernels.use("numba"):
         found = np.isnan(kernels.matmul(x, W))
     assert found[3].all() and found.sum() == UNITS
+
+
+@pytest.mark.skipif(not flushing._SSE, reason="only SSE's control word is known")
+@pytest.mark.parametrize("kind", [optimizers.Adam, optimizers.RMSProp])
+@pytest.mark.parametrize("n", [100, 2**18])
+def test_optimizers_take_subnormal_numbers_for_zero_in_all_threads(three_threads, kind, n):
+    rule = kind()
+    params, grads = np.zeros(n, np.float32), np.full(n, 1e-40, np.float32)
+    with kernels.use("numba"):
+        for _ in range(20):
+            rule.step(params, grads)
+    kept = [value for value in rule.state.values() if np.shape(value) == (n,)]
+    assert kept and not params.any() and not any(value.any() for value in kept)
+    assert np.float32(1e-40) * np.float32(1) > 0  # the caller's own arithmetic is as before
+
+
+@pytest.mark.skipif(not flushing._SSE, reason="only SSE's control word is known")
+def test_a_part_is_done_under_the_callers_control_word(three_threads):
+    x = np.full((64, 2**14), 1e-40, np.float32)
+    with kernels.use("numba"):
+        for _ in range(20):  # after a task that flushed, no worker may go on flushing
+            with flushing.flushing():
+                kernels.sgd_step(
+                    np.zeros(2**18, np.float32), x.ravel()[: 2**18], None, 1.0, 0.0, False
+                )
+            assert (kernels.relu(x) == x).all()
+            total = x.copy()
+            kernels.add_row(total, x[0])
+            assert (total > 0).all()

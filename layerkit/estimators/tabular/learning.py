@@ -200,11 +200,11 @@ def temperature_for(log_proba: np.ndarray, y: np.ndarray, weight: np.ndarray | N
     and the first row that is wrong would cost any amount.
     """
     rows = np.arange(len(y))
-    n_rows = len(y) if weight is None else np.count_nonzero(weight)
+    weight = np.ones(len(y)) if weight is None else weight
 
     def loss(T: float) -> float:
-        log_loss = -float(np.average(tempered(log_proba, T)[rows, y], weights=weight))
-        return n_rows * log_loss + (np.log(T) / TEMPERATURES) ** 2 / 2
+        log_losses = -tempered(log_proba, T)[rows, y]
+        return float(weight @ log_losses) + (np.log(T) / TEMPERATURES) ** 2 / 2
 
     return float(min(np.logspace(-1, 1, 81), key=loss))
 

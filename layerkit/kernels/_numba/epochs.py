@@ -17,7 +17,8 @@ from layerkit.kernels._numba.epoch_layers import (
     relu_grad_and_sums,
 )
 from layerkit.kernels._numba.epoch_steps import DECAYS, LOSSES, RULES, gather, penalty
-from layerkit.kernels._numba.programs import Operation, flushing, run
+from layerkit.kernels._numba.flushing import flushing
+from layerkit.kernels._numba.programs import Operation, run
 from layerkit.kernels._numba.threads import WORTHWHILE, workers
 from layerkit.kernels._numba.work_queue import new_queue
 from layerkit.kernels._numpy.epochs import (

@@ -1,7 +1,8 @@
 """Update rules in one pass over parameters, gradient and memory, nothing stored in between.
 
 A rule is bound by memory: Adam's reads four vectors and writes three. Numbers are cast to the
-dtype of the vectors first, or float32 would be computed in float64, at half the speed.
+dtype of the vectors first, or float32 would be computed in float64, at half the speed. Subnormal
+numbers are 0, here as in whole epochs.
 """
 
 import functools
@@ -10,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from layerkit.kernels._numba.compile import FLAGS, inline, jit
+from layerkit.kernels._numba.flushing import flushing
 from layerkit.kernels._numba.threads import WORTHWHILE, element_by_element
 from layerkit.kernels.parts import PASS
 
@@ -19,11 +21,12 @@ def in_pieces(loop: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(loop)
     def step(params: np.ndarray, *others: np.ndarray | float) -> None:
-        if PASS * params.size < 2 * WORTHWHILE:  # not worth a second thread
-            loop(params, *others)
-            return
-        vectors = [a for a in others if isinstance(a, np.ndarray)]
-        element_by_element(loop, params, *vectors, numbers=others[len(vectors) :])
+        with flushing():
+            if PASS * params.size < 2 * WORTHWHILE:  # not worth a second thread
+                loop(params, *others)
+                return
+            vectors = [a for a in others if isinstance(a, np.ndarray)]
+            element_by_element(loop, params, *vectors, numbers=others[len(vectors) :])
 
     return step
 

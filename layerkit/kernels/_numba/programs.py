@@ -6,13 +6,11 @@ by address: each is compiled on its own, when a program first contains it.
 """
 
 import functools
-import platform
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -22,10 +20,7 @@ from layerkit.kernels._numba.compile import FLAGS, inline, jit
 from layerkit.kernels._numba.threads import WORTHWHILE
 from layerkit.kernels._numba.work_queue import share
 
-_SSE = platform.machine().lower() in ("x86_64", "amd64")
 LEAST_ROWS = 16  # of a part of a batch
-# All exceptions masked, rounding to nearest, and the bits for subnormal results and operands.
-_FLUSHING = np.uint32(0x1F80 | 1 << 15 | 1 << 6)
 
 
 class Data(NamedTuple):
@@ -104,51 +99,6 @@ def _call(typing, address, *arguments):  # type: ignore[no-untyped-def]
         return number
 
     return signature, generate
-
-
-def _generate_exchange(typing, word):  # type: ignore[no-untyped-def]
-    """Set the control word of the vector unit, where that is SSE's, and return the one before."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        if not _SSE:
-            return args[0]
-        held = cgutils.alloca_once(builder, ir.IntType(32))
-        place = builder.bitcast(held, cgutils.voidptr_t)
-        kind = ir.FunctionType(ir.VoidType(), [place.type])
-        read, write = (
-            cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.sse.{name}mxcsr")
-            for name in ("st", "ld")
-        )
-        builder.call(read, [place])
-        before = builder.load(held)
-        builder.store(args[0], held)
-        builder.call(write, [place])
-        return before
-
-    return types.uint32(types.uint32), generate
-
-
-_exchange: Any = intrinsic(_generate_exchange)
-
-
-@jit
-def exchange(word):
-    """Set the control word of this thread, and return the one before."""
-    return _exchange(word)
-
-
-class flushing:
-    """Within a ``with`` block, numbers too small to be normal are 0 for compiled code and BLAS.
-
-    A network that knows its data by heart has gradients whose squares are subnormal; arithmetic
-    with these takes ten times as long, and what they add to a sum is lost in rounding.
-    """
-
-    def __enter__(self) -> None:
-        self._before = np.uint32(exchange(_FLUSHING))
-
-    def __exit__(self, *error: object) -> None:
-        exchange(self._before)
 
 
 def _block(typing, vector, place, *shape):  # type: ignore[no-untyped-def]
@@ -247,7 +197,6 @@ def _rows(
     start, block_rows, program, fixed, blas,
 ):  # fmt: skip
     """Compute loss and gradient of some rows of a batch, so many at a time as fit in the cache."""
-    before = _exchange(_FLUSHING)
     step, total = fixed[0], 0.0
     for low in range(first, last, block_rows):
         high = min(low + block_rows, last)
@@ -258,13 +207,11 @@ def _rows(
             for k in range(grads.size):
                 grads[k] += spare[k]
     value[0] = total
-    _exchange(before)
 
 
 @_ordered
 def _parameters(first, last, program, grads, step, data):
     """Add the parts of the gradient and follow the optimizer's rule, for some spans."""
-    before = _exchange(_FLUSHING)
     table, numbers = program
     for k in range(first, last):
         low, high = table[k, 1], table[k, 2]
@@ -272,4 +219,3 @@ def _parameters(first, last, program, grads, step, data):
             for p in range(low, high):
                 grads[0, p] += grads[part, p]
         _call(table[k, 0], 0, 0, table[k, 1:], numbers[k], step, data)
-    _exchange(before)

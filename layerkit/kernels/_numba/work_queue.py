@@ -7,6 +7,9 @@ are open. Whoever is free takes the next one, the caller too; it returns when al
 that finds nothing for a while falls asleep, and nobody waits for one who sleeps: the caller does
 its parts itself.
 
+A part is done under the control word of the thread that called, whoever does it: what is flushed to
+zero must not depend on who was free.
+
 Taking a part is an atomic exchange of the number of open parts, so that no part is done twice. Code
 and arguments are read after it: they cannot change before the part is done.
 """
@@ -21,11 +24,12 @@ from numba.core import cgutils
 from numba.np.arrayobj import populate_array
 
 from layerkit.kernels._numba.compile import inline, jit
+from layerkit.kernels._numba.flushing import control_word, set_control_word
 
 intrinsic: Any = extending.intrinsic  # without the typing context, it takes one argument less
 
 # Words of a queue, those that several threads write each in a cache line of its own.
-OPEN, DONE, FAILED, CODE, ARGUMENTS, PARTS = 0, 8, 16, 24, 25, 26
+OPEN, DONE, FAILED, CODE, ARGUMENTS, PARTS, MODE = 0, 8, 16, 24, 25, 26, 27
 SIZE = 32
 
 _WORD = ir.IntType(64)
@@ -49,7 +53,7 @@ def _complete(queue, parts, code, arguments):
     if parts == 1:
         return not _call(code, arguments, 0)
     queue[CODE], queue[ARGUMENTS], queue[PARTS] = code, arguments, parts
-    queue[DONE], queue[FAILED] = 0, 0
+    queue[DONE], queue[FAILED], queue[MODE] = 0, 0, control_word()
     atomic_add(queue, OPEN, parts)
     _work(queue)
     while atomic_read(queue, DONE) < parts:
@@ -76,6 +80,7 @@ def _work(queue):
             return done
         if not _exchange(queue, OPEN, n, n - 1):
             continue
+        set_control_word(np.uint32(queue[MODE]))
         if _call(queue[CODE], queue[ARGUMENTS], queue[PARTS] - n):
             queue[FAILED] = 1
         atomic_add(queue, DONE, 1)

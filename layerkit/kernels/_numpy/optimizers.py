@@ -49,7 +49,10 @@ def _in_blocks(rule: Callable[..., None]) -> Callable[..., None]:
                 of_block = [arg[here] if isinstance(arg, np.ndarray) else arg for arg in args]
                 rule(params[here], *of_block, **numbers)
 
-        in_parts(task, params.size, PASS * PASSES * params.size)
+        if params.size <= BLOCK:
+            rule(params, *args, **numbers)
+        else:
+            in_parts(task, params.size, PASS * PASSES * params.size)
 
     return by_blocks
 
