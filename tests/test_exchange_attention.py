@@ -121,25 +121,41 @@ def test_a_causal_convolution_comes_back_from_onnx_as_one(dilation, time):
     assert_array_equal(back.flat_params, network.flat_params)
 
 
-@pytest.mark.parametrize("change", ["rows of the batch", "another rate", "from step 1 on"])
+NO_PLACES = {
+    "rows of the batch": (nn.PositionalEmbedding, "Gather", 1, 0),
+    "another rate": (nn.PositionalEncoding, "Mul", 1, 2),
+    "from step 1 on": (nn.PositionalEmbedding, "Slice", 1, 1),
+    "sines from step 1 on": (nn.PositionalEncoding, "Range", 0, 1),
+    "every other step": (nn.PositionalEncoding, "Range", 2, 2),
+    "along the features": (nn.PositionalEncoding, "Unsqueeze", 1, 0),
+}
+
+
+@pytest.mark.parametrize("change", NO_PLACES)
 def test_what_only_looks_like_places_is_refused(change):
     onnx = pytest.importorskip("onnx")
-    layer = nn.PositionalEncoding() if "rate" in change else nn.PositionalEmbedding(7)
+    kind_of_layer, kind, wanted, changed = NO_PLACES[change]
+    layer = kind_of_layer(7) if kind_of_layer is nn.PositionalEmbedding else kind_of_layer()
     model = to_onnx(layer.build((None, 4), random_state=0))
     arrays = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
-    kind, wanted = {
-        "rows of the batch": ("Gather", 1),
-        "another rate": ("Mul", 1),
-        "from step 1 on": ("Slice", 1),
-    }[change]
     (node,) = [n for n in model.graph.node if n.op_type == kind]
-    changed = {"rows of the batch": 0, "another rate": 2, "from step 1 on": 1}[change]
     array = arrays[node.input[wanted]]
     new = array * changed if kind == "Mul" else np.full_like(array, changed)
     model.graph.initializer.append(onnx.numpy_helper.from_array(new, "new"))
     node.input[wanted] = "new"
-    with pytest.raises(ValueError, match="Add"):
+    with pytest.raises(ValueError, match=r"Add|Mul"):
         from_onnx(model)
+
+
+def test_sines_that_are_one_for_all_features_are_refused():
+    onnx = pytest.importorskip("onnx")
+    one, many = (to_onnx(nn.PositionalEncoding().build((None, d))) for d in (1, 4))
+    del one.graph.input[:], one.graph.output[:]
+    one.graph.input.extend(many.graph.input)
+    one.graph.output.extend(many.graph.output)
+    onnx.checker.check_model(one)
+    with pytest.raises(ValueError, match="sines of 1"):
+        from_onnx(one)
 
 
 def test_modules_of_pytorchs_users():

@@ -42,6 +42,13 @@ def friedman(seed, scale=True):
     return scaled(X), (scaled(y) if scale else y)[:, None]
 
 
+def noisy_line(seed):
+    """Draw numbers of which no network explains a third."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(400, 6))
+    return X, (X.sum(axis=1) * 15 + 60 * rng.normal(size=400) + 150)[:, None]
+
+
 def stripes(seed, n=240):
     """Draw images with lying or standing stripes."""
     rng = np.random.default_rng(seed)
@@ -188,6 +195,7 @@ HEALTHY = [
         "targets of tens": lambda s: Run(
             mlp(32, out=1), MSE(), Adam(0.01), friedman(s, scale=False), 40
         ),
+        "noise of tens": lambda s: Run(mlp(12, out=1), MSE(), Adam(0.02), noisy_line(s), 400),
         "some decay": lambda s: Run(mlp(32), CCE(), AdamW(0.01, weight_decay=0.1), wine(s), 20),
         "circles": lambda s: Run(mlp(16, out=2, act=Tanh), CCE(), Adam(0.02), circles(s), 25),
         "stripes": lambda s: Run(cnn(), CCE(), Adam(0.005), stripes(s), 8),

@@ -178,6 +178,8 @@ def _held_back(e: Evidence) -> str:
     constant = probes.best_constant(e.loss, rows, e.network.output_shape)
     losses, broke = e.rehearse_as(rows=rows)
     scaled = probes.smooth_end(losses) / constant
+    if e.trained and e.now.training_loss <= scaled * e.constant:
+        return ""  # it took longer, but got there
     raw, gone = e.rehearse_as()
     found = np.inf if gone else probes.smooth_end(raw) / e.constant
     if broke or not found > HELD_BACK * scaled:

@@ -149,12 +149,15 @@ def _as_places(
             case [table, start, end] if _is_table(constants.get(table)) and holds(start, 0):
                 if counts_steps((above(end, "Unsqueeze") or [end])[0], x):
                     return helper.make_node(PLACES, [x, table], node.output, cut=1)
-        column = above(added, "Sin", "Add", "Mul", "Unsqueeze", "Cast", "Range")
-        if column and counts_steps(column[1], x):
-            names = above(added, "Sin", "Add", "Mul")[1], above(added, "Sin", "Add")[1]
-            found = [constants.get(name, np.empty(0)) for name in names]
-            if all(map(np.array_equal, found, map(np.float32, _angles(found[0].size)))):
-                return helper.make_node(PLACES, [x], node.output)
+        axis = above(added, "Sin", "Add", "Mul", "Unsqueeze")[1:]
+        match above(added, "Sin", "Add", "Mul", "Unsqueeze", "Cast", "Range"):
+            case [first, end, step] if counts_steps(end, x) and all(holds(a, 1) for a in axis):
+                names = above(added, "Sin", "Add", "Mul")[1], above(added, "Sin", "Add")[1]
+                found = [constants[name] for name in names if name in constants]
+                if len(found) == 2 and holds(first, 0) and holds(step, 1):
+                    d = found[0].size
+                    if all(map(np.array_equal, found, map(np.float32, _angles(d)))):
+                        return helper.make_node(PLACES, [x], node.output, features=d)
     return node
 
 
@@ -299,7 +302,11 @@ class _Matrices:
 def _read_places(node: Any) -> Trail:
     """Read a table that is added to every sequence: sines, or else learned."""
     if len(node.inputs) == 1:
-        return node.trail().with_channels_last().then(nn.PositionalEncoding())
+        trail, d = node.trail().with_channels_last(), node.get("features", 0)
+        operators.demand(
+            trail.shape[-1] == d, f"sines of {trail.shape[-1]} features, not sines of {d}"
+        )
+        return trail.then(nn.PositionalEncoding())
     trail, table = node.inputs if isinstance(node.inputs[0], Trail) else node.inputs[::-1]
     if node.get("cut", 0):
         return node.trail().with_channels_last().then(nn.PositionalEmbedding(len(table)), W=table)
