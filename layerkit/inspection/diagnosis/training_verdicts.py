@@ -329,8 +329,11 @@ def _larger(e: Evidence, width: int) -> str:
     one: tuple[int, ...] = (wide,)
     two = (wide, wide)
     if not width:
-        text = {one: "Add a hidden layer, Dense(64), ReLU(), before the output: it is a linear map "
-                     "now."}  # fmt: skip
+        frozen = [
+            layer.path for _, layer in e.network.walk() if layer.params and not layer.trainable
+        ]
+        now = f"{frozen[-1]} before it is frozen" if frozen else "it is a linear map now"
+        text = {one: f"Add a hidden layer, Dense(64), ReLU(), before the output: {now}."}
     else:
         text = {one: f"Use more units (the widest hidden layer has {width}: try {wide})."}
     text[two] = f"Use two hidden layers: Dense({wide}), ReLU(), Dense({wide}), ReLU()."
