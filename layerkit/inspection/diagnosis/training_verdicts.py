@@ -329,9 +329,8 @@ def _larger(e: Evidence, width: int) -> str:
     one: tuple[int, ...] = (wide,)
     two = (wide, wide)
     if not width:
-        frozen = [
-            layer.path for _, layer in e.network.walk() if layer.params and not layer.trainable
-        ]
+        every = [layer for _, layer in e.network.walk() if layer.params]
+        frozen = [layer.path for layer in every if not layer.trainable]
         now = f"{frozen[-1]} before it is frozen" if frozen else "it is a linear map now"
         text = {one: f"Add a hidden layer, Dense(64), ReLU(), before the output: {now}."}
     else:
