@@ -533,6 +533,19 @@ def test_a_part_of_a_shape():
     assert network.output_shape == (2, 6)
 
 
+@pytest.mark.parametrize("longer", ["starts", "ends", "axes", "steps"])
+def test_a_slice_has_all_of_each_axis(longer):
+    given = {"starts": [0], "ends": [3], "axes": [1], "steps": [1]}
+
+    def sliced(given):
+        constants = [(name, np.array(values)) for name, values in given.items()]
+        return from_onnx(graph([("Slice", ["x", *given], ["y"], {})], constants))
+
+    assert sliced(given).output_shape == (3,)
+    with pytest.raises(ValueError, match="in Slice 'y'"):
+        sliced(given | {longer: given[longer] * 2})
+
+
 def test_errors_of_the_arguments():
     model = graph([("Relu", ["x"], ["y"], {})], shape=("n", "m"))
     with pytest.raises(ValueError, match="input_shape is needed"):

@@ -239,3 +239,14 @@ def test_what_does_not_fit_is_refused():
     assert "batch 0" in error_of(ValueError, lambda b: classifier().fit(b), batches)
     pytest.importorskip("onnx")
     assert "estimator.network_" in error_of(TypeError, to_onnx, model)
+
+
+@pytest.mark.parametrize("dtype", [None, object], ids=["array", "objects"])
+@pytest.mark.parametrize("model", [SequentialClassifier, SequentialRegressor])
+def test_a_score_is_of_targets_of_steps(model, dtype):
+    X = rows()
+    model = model([nn.GRU(2, return_sequences=True)], max_iter=1, random_state=0)
+    model.fit(X, [np.arange(n) % 2 for n in LENGTHS])
+    for y in (np.zeros(4), np.zeros((4, 1)), np.zeros((4, 7))):
+        text = error_of(ValueError, lambda y: model.score(X, y), y.astype(dtype or float))
+        assert text == f"y must have a target for every step, got shape {y.shape}"
