@@ -573,6 +573,15 @@ def test_a_user_written_relu_may_die_too():
     assert (first.name, first.layer) == ("dead ReLUs", "layers.1 Rectifier()")
 
 
+@pytest.mark.parametrize(("dead", "severity"), [(12, "warning"), (16, "critical")])
+def test_a_layer_that_is_dead_as_a_whole_is_critical(dead, severity):
+    X, y = blobs(0)
+    network = Sequential([Dense(16), ReLU(), Dense(3)]).build(6, 0, np.float64)
+    network[0].params["b"][:dead] = -20
+    verdicts = {v.name: v for v in health(network, X, y).verdicts}
+    assert verdicts["dead ReLUs"].severity == severity
+
+
 def test_what_cannot_be_examined_is_refused():
     X, y = blobs(0)
     for message, arguments, options in (

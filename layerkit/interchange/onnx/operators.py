@@ -347,6 +347,8 @@ def _slice(node: Node) -> Trail:
     starts, ends, axes, steps = given
     axes = range(len(starts)) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
+    lengths = {*map(len, (starts, ends, axes, steps))}
+    demand(len(lengths) == 1, "as many starts, ends, axes and steps")
     sizes = trail.model_shape()
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         axis = int(axis) % (len(sizes) + 1)
