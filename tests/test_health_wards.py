@@ -7,6 +7,7 @@ from ward_of_all_kinds import HEALTHY as WELL
 from ward_of_all_kinds import SICK as KINDS
 from ward_of_backwards import SICK as WRONG
 from ward_of_usual_data import HEALTHY as USUAL
+from ward_of_usual_data import LEARNED_RAW
 from ward_of_usual_data import SICK as SIZES
 from wards import SICK as FAULTS
 
@@ -75,6 +76,11 @@ def test_the_cure_is_healthy(case):
 @pytest.mark.parametrize("case", params(HEALTHY, 2))
 def test_what_is_healthy_raises_no_alarm(case, how):
     assert names(diagnose(case, SEED, how)) == []
+
+
+@pytest.mark.parametrize("how", ["health", "monitor"])
+def test_raw_targets_that_were_learned_raise_no_alarm(how):
+    assert names(diagnose(LEARNED_RAW, SEED, how)) == []
 
 
 BEFORE = ("wrong backward", "no activation", "outputs", "log-", "targets", "constant", "channels")

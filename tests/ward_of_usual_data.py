@@ -195,10 +195,14 @@ HEALTHY = [
         "targets of tens": lambda s: Run(
             mlp(32, out=1), MSE(), Adam(0.01), friedman(s, scale=False), 40
         ),
-        "noise of tens": lambda s: Run(mlp(12, out=1), MSE(), Adam(0.02), noisy_line(s), 400),
         "some decay": lambda s: Run(mlp(32), CCE(), AdamW(0.01, weight_decay=0.1), wine(s), 20),
         "circles": lambda s: Run(mlp(16, out=2, act=Tanh), CCE(), Adam(0.02), circles(s), 25),
         "stripes": lambda s: Run(cnn(), CCE(), Adam(0.005), stripes(s), 8),
         "waves": lambda s: Run(Sequential([GRU(16), Dense(3)]), CCE(), Adam(0.01), waves(s), 20),
     }.items()
 ]
+
+# Before training it looks as if standardised targets were learned better; afterwards it does not.
+LEARNED_RAW = Case(
+    "noise of tens", "", lambda s: Run(mlp(12, out=1), MSE(), Adam(0.02), noisy_line(s), 400)
+)
