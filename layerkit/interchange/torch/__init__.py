@@ -28,8 +28,7 @@ def from_pytorch(module: nn.Module, input_shape: int | Shape | None = None) -> S
     input_shape : int or tuple of int, optional
         Of one sample in our layout, **channels last**: ``(28, 28, 1)`` where PyTorch has
         ``(1, 28, 28)``. Samples of three axes are images, unless a Linear comes first that fits
-        their last axis alone. Not needed where a Linear, RNN, GRU or LSTM comes
-        first.
+        their last axis alone. Not needed where a Linear, RNN, GRU or LSTM comes first.
 
     Returns
     -------
