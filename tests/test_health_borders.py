@@ -4,11 +4,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from clinic import MSE
+from clinic import CCE, MSE
 
 from layerkit import AlphaDropout, BatchNorm, Conv2D, Dense, Dropout, ReLU, Sequential
-from layerkit.inspection.diagnosis import design_verdicts, mode_verdicts, target_verdicts
-from layerkit.inspection.diagnosis.evidence import Evidence
+from layerkit.inspection.diagnosis import (
+    design_verdicts,
+    mode_verdicts,
+    target_verdicts,
+    training_verdicts,
+)
+from layerkit.inspection.diagnosis.evidence import Evidence, share
 from layerkit.inspection.diagnosis.subject import Rows, Subject
 from layerkit.optimizers import SGD
 
@@ -288,3 +293,206 @@ def test_validation_data_lies_on_another_scale_from_three_deviations_on(part, me
     known["subject"] = SimpleNamespace(watched=None)
     found = target_verdicts.validation_on_another_scale(evidence(**known, validation=held_out))
     assert found is None
+
+
+# ------------------------------------------------------------------------------- how it fits
+
+
+def course(**columns):
+    """A training with these columns in its history."""
+    losses = np.asarray(columns.get("loss", np.ones(20)), float)
+    return SimpleNamespace(
+        losses=losses,
+        steps=10 * len(losses),
+        diverged=False,
+        stopped="",
+        column=lambda name: np.asarray(columns.get(name, ()), float),
+    )
+
+
+def fits(n=40, n_params=1000, **known):
+    """Evidence of how well a network fits n rows, with nothing to be said."""
+    usual = {
+        "network": SimpleNamespace(n_params=n_params, output_shape=(1,)),
+        "rows": Rows(np.zeros((n, 2)), np.zeros((n, 1))),
+        "probed": SimpleNamespace(X=np.zeros((n, 3, 2))),
+        "validation": None,
+        "validation_loss": np.nan,
+        "network_explains": 0.0,
+        "neighbours_explain": 0.0,
+        "surprise": 0.0,
+        "steps": 200,
+        "course": course(),
+    }
+    return evidence(**(usual | known))
+
+
+@pytest.mark.parametrize(
+    ("held", "end", "best", "is_named"),
+    [
+        ([9, 4, 5.04], 3.0, 2, True),
+        ([9, 4, 4.99], 2.9, 2, False),  # 1.25 times the best
+        ([9, 4, 8], 4.79, 2, True),
+        ([9, 4, 8], 4.81, 2, False),  # 0.6 times the loss in training
+        ([9] * 7 + [4, 8, 8], 1.0, 8, True),
+        ([9] * 8 + [4, 8], 1.0, 9, False),  # so late that it may come back
+        ([4, 8], 1.0, 1, False),
+        ([9, 4, np.nan], 1.0, 2, False),
+    ],
+    ids=str,
+)
+def test_a_validation_loss_that_rises_is_overfitting(held, end, best, is_named):
+    loss = [*range(20, 20 - len(held) + 1, -1), end]
+    e = fits(course=course(loss=loss, validation_loss=held), trained=False)
+    found = training_verdicts.overfitting(e)
+    assert (found is not None) == is_named
+    if is_named:
+        assert (found.name, found.layer, found.severity) == ("overfitting", "network", "warning")
+        assert found.evidence == (
+            f"The validation loss was lowest in epoch {best} (4) and rose to {held[-1]:.3g} in "
+            f"epoch {len(held)}, while the training loss fell from {loss[best - 1]:.3g} to "
+            f"{end:.3g}. There are 1,000 parameters for 40 rows."
+        )
+        assert f": epoch {best} was best)" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "is_named"),
+    [
+        (2.0, 4.0, True),
+        (4.9, 7.6, True),
+        (5.1, 9.0, False),  # it learned less than half of what a constant leaves
+        (2.0, 6.1, True),
+        (2.0, 5.9, False),  # and keeps half of it
+        (2.0, 40.0, True),
+    ],
+)
+@pytest.mark.parametrize("how", ["data", "history"])
+def test_a_validation_loss_that_stays_behind_is_overfitting(how, inside, outside, is_named):
+    known = {"constant": 10.0, "now": snapshot(inside, 1.0)}
+    if how == "data":
+        known |= {"validation": Rows(np.zeros((9, 2)), np.zeros(9)), "validation_loss": outside}
+    else:
+        known["now"] = snapshot(9.0, 1.0)
+        known["course"] = course(loss=[9.0, inside], validation_loss=[9.0, outside])
+    is_named = is_named and outside > 5.99
+    found = training_verdicts.overfitting(fits(**known))
+    assert (found is not None) == is_named
+    assert training_verdicts.overfitting(fits(**known, trained=False)) is None
+    if is_named:
+        assert f"{inside:.3g} on the training rows and {outside:.3g} on the" in found.evidence
+        assert "a constant prediction has 10." in found.evidence
+        assert "was best" not in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("known", "is_named"),
+    [
+        ({}, True),
+        ({"n": 20}, True),
+        ({"n": 19}, False),
+        ({"n": 149}, True),
+        ({"n": 150}, False),
+        ({"n_params": 41}, True),
+        ({"n_params": 40}, False),
+        ({"network_explains": 0.91}, True),
+        ({"network_explains": 0.89}, False),
+        ({"surprise": 3.51}, False),
+        ({"surprise": 3.49}, True),
+        ({"neighbours_explain": 0.09}, True),
+        ({"neighbours_explain": 0.11}, False),
+        ({"trained": False}, False),
+        ({"now": snapshot(0.1, 0.1, finite=False)}, False),
+        ({"course": course(loss=[1, 1], validation_loss=[1, 1])}, False),
+    ],
+)
+def test_few_rows_that_are_learned_by_heart_are_overfitting(known, is_named):
+    found = training_verdicts.overfitting(fits(**{"network_explains": 0.95} | known))
+    assert (found is not None) == is_named
+    if found:
+        assert f"explains {known.get('network_explains', 0.95):.0%} of the var" in found.evidence
+        assert f"row explain {known.get('neighbours_explain', 0):.2f}, and" in found.evidence
+
+
+@pytest.mark.parametrize(
+    ("known", "is_named"),
+    [
+        ({}, True),
+        ({"network_explains": 0.29}, True),
+        ({"network_explains": 0.31}, False),  # 0.2 less than the neighbours
+        ({"network_explains": 0.79, "neighbours_explain": 1.0}, True),
+        ({"network_explains": 0.81, "neighbours_explain": 1.02}, False),
+        ({"network_explains": np.nan}, False),
+        ({"surprise": 3.4, "neighbours_explain": 0.51}, True),
+        ({"surprise": 3.4, "neighbours_explain": 0.49}, False),
+        ({"course": course(loss=[3.0] * 4 + [1.0] * 4 + [0.91] * 4)}, True),
+        ({"course": course(loss=[3.0] * 4 + [1.0] * 4 + [0.89] * 4)}, False),  # it still falls
+        ({"course": course(loss=[0.41] * 12)}, True),
+        ({"course": course(loss=[0.39] * 12)}, False),
+        ({"course": course(loss=[1.0] * 6)}, True),
+        ({"course": course(loss=[1.0] * 5)}, False),
+        ({"steps": 20}, True),
+        ({"steps": 19}, False),
+        ({"steps": 0}, True),  # nobody counted
+        ({"n": 30}, True),
+        ({"n": 29}, False),
+        ({"trained": False}, False),
+        ({"now": snapshot(1.0, 1.0, finite=False)}, False),
+    ],
+)
+def test_a_loss_at_rest_is_underfitting_where_neighbours_know_more(known, is_named):
+    usual = {"neighbours_explain": 0.5, "surprise": 9.0, "network_explains": 0.1}
+    if "now" not in known:
+        hidden = [SimpleNamespace(layer=SimpleNamespace(params=1, output_shape=(n,)))
+                  for n in (5, 12, 3, 30)]  # fmt: skip
+        known = {"now": snapshot(1.0, 1.0, hidden)} | known
+    found = training_verdicts.underfitting(fits(**usual | known))
+    assert (found is not None) == is_named
+    if found:
+        own, neighbours = ((usual | known)[f"{who}_explain{s}"] for who, s in
+                           (("network", "s"), ("neighbours", "")))  # fmt: skip
+        assert (found.name, found.layer, found.severity) == ("underfitting", "network", "warning")
+        assert f"network explains {own:.0%} of the variance" in found.evidence
+        assert f"neighbours of a row explain {neighbours:.0%}." in found.evidence
+        assert found.remedy.startswith("Use more units (the widest hidden layer has 12: try 96).")
+
+
+# ------------------------------------------------------------------------------- one class
+
+
+@pytest.mark.parametrize(
+    ("predicted", "actual", "bias", "caused", "remedy"),
+    [
+        ((200, 0), (100, 100), 0.0, False, "Set the bias"),
+        ((200, 0), (100, 100), 9.0, True, "Set the bias"),
+        ((198, 2), (100, 100), 0.0, False, "Set the bias"),
+        ((197, 3), (100, 100), 0.0, None, ""),
+        ((200, 0), (141, 59), 0.0, True, "Weight the classes"),
+        ((200, 0), (139, 61), 0.0, False, "Set the bias"),
+        ((200, 0), (197, 3), 0.0, True, "Weight the classes"),
+        ((200, 0), (198, 2), 0.0, None, ""),
+        ((0, 200), (100, 100), 0.0, False, "Set the bias"),
+    ],
+)
+def test_one_class_for_all_rows_is_a_collapse(predicted, actual, bias, caused, remedy):
+    given = np.repeat([0, 1], predicted)
+    outputs = np.where(np.eye(2)[given], 1.0, -1.0) * np.linspace(0.5, 1, 200)[:, None]
+    head = Dense(2).build(3)
+    head.params["b"][...] = bias, 0
+    last = SimpleNamespace(layer=head, path="layers.1")
+    now = snapshot(1.0, 1.0, [last], outputs=outputs)
+    rows = Rows(np.zeros((200, 3)), np.repeat([0, 1], actual))
+    known = {"now": now, "rows": rows, "loss": CCE()}
+    found = {cause: training_verdicts.one_class(evidence(**known), caused=cause)
+             for cause in (True, False)}  # fmt: skip
+    assert [cause for cause, verdict in found.items() if verdict] == [caused] * (caused is not None)
+    if caused is not None:
+        verdict, top = found[caused], int(predicted[1] > predicted[0])
+        assert (verdict.layer, verdict.severity) == ("layers.1", "critical")
+        right = int(np.sum((given != top) & (given == rows.y)))
+        assert f"Class {top} is predicted for {share(max(predicted) / 200)} of" in verdict.evidence
+        said = f"{share(actual[top] / 200)} have it: {right} of the {actual[1 - top]} rows"
+        assert said in verdict.evidence
+        assert ("layers.1 are 9 apart" in verdict.evidence) == (bias == 9)
+        assert verdict.remedy.startswith(remedy)
+    assert training_verdicts.one_class(evidence(**known, trained=False), bool(caused)) is None
