@@ -330,6 +330,15 @@ def test_a_rehearsal_is_a_training_from_the_start_with_a_multiple_of_the_rate(ra
         np.testing.assert_allclose(losses, history["loss"], rtol=1e-9)
 
 
+def test_the_rate_that_is_told_is_that_of_the_first_step_whatever_came_since():
+    X, y = blobs(0, n=40)
+    network, optimizer = mlp(5).build(6, random_state=0), SGD(lambda step: 0.1 / (1 + step))
+    train(network, CCE(), optimizer, (X, y), epochs=5, random_state=0)
+    now = optimizer.rate
+    evidence = Evidence(Subject(network, CCE(), Rows(X, y), optimizer=optimizer, batch_size=40))
+    assert evidence.rate == 0.1 and optimizer.rate == now != 0.1
+
+
 def test_gradient_noise_is_that_of_the_batches():
     network = Sequential([Dense(3)]).build(2, random_state=0, dtype=np.float64)
     recorder = Recorder(network)
