@@ -109,6 +109,19 @@ def test_the_ratio_of_a_wrong_backward_is_shown(ratio):
     assert f"a ratio of {ratio:.3g}," in first.evidence
 
 
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_layer_that_writes_no_gradient_has_none_and_not_a_wrong_one(place):
+    class Silent(Dense):
+        def backward(self, grad_output):
+            return grad_output @ self.params["W"].T
+
+    layers = [Dense(8), ReLU(), Dense(3)]
+    layers[place] = Silent(layers[place].units)
+    found = health(Sequential(layers), *blobs(0)).verdicts
+    assert found[0].name == "no gradient" and found[0].layer.startswith(f"layers.{place} Silent")
+    assert "wrong backward" not in [v.name for v in found]
+
+
 def test_a_straight_through_estimator_is_no_wrong_backward():
     class Round(Layer):
         def forward(self, x, training=False):
