@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from layerkit import (
     GELU,
@@ -655,3 +656,70 @@ def words(figure):
 def test_what_is_written_in_a_figure(name):
     make, expected = WORDS[name]
     assert words(make().plot().figure_) == expected
+
+
+# -------------------------------------------------------------------------- looks
+
+
+def fixed_ticks(axis):
+    """The ticks that a display has chosen; None where Matplotlib chooses them."""
+    chosen = isinstance(axis.get_major_locator(), FixedLocator | NullLocator)
+    return axis.get_majorticklocs().round(6).tolist() if chosen else None
+
+
+def look(ax):
+    """Of an Axes what one sees besides words and curves, where it is not as Matplotlib has it."""
+    found = {
+        "x": fixed_ticks(ax.xaxis),
+        "y": fixed_ticks(ax.yaxis),
+        "log": "".join(name for name in "xy" if getattr(ax, f"get_{name}scale")() == "log"),
+        "colours": {(image.cmap.name, *map(float, image.get_clim())) for image in ax.images},
+        "grid": any(line.get_visible() for line in ax.get_xgridlines() + ax.get_ygridlines()),
+        "open": "".join(sorted(name[0] for name, s in ax.spines.items() if not s.get_visible())),
+    }
+    return {name: value for name, value in found.items() if value or value == []}
+
+
+CURVES, BAR = {"grid": True, "open": "rt"}, {"x": [], "open": "blrt"}
+BARE = {"x": [], "y": [], "open": "blrt"}
+MAP = {"colours": {("viridis", 0, 1)}}
+# Width and height in inches, and the look of every Axes.
+LOOKS = {
+    "training curve": ((6.4, 7.0), [CURVES] * 3),
+    "gradient flow": ((6.4, 4.2), [CURVES | {"log": "y"}]),
+    "through time": ((6.4, 4.2), [CURVES | {"log": "y"}]),
+    "derivative": ((9.0, 3.8), [CURVES] * 2),
+    "derivative error": ((6.8, 4.4), [CURVES | {"log": "xy"}]),
+    "activations": ((5.2, 2.4), [CURVES | {"y": [], "open": "lrt"}] * 2),
+    "filters": ((4.3, 2.55), [BARE | {"colours": {("PuOr_r", -1, 1)}}, BAR]),
+    "saliency": (
+        (4.6, 3.6),
+        [*[BARE | {"colours": {("gray", 1, 1)}}] * 2, *[BARE | MAP] * 2, BAR | {"y": [0, 0.5, 1]}],
+    ),
+    "loss surface": ((6.2, 4.8), [{"open": "rt"}, BAR | {"y": [0, 0.2, 0.4, 0.6, 0.8, 1]}]),
+    "attention": ((6.4, 3.1), [*[MAP | {"open": "rt"}] * 2, BAR]),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_size_ticks_colours_and_edges_of_a_figure(name):
+    figure = WORDS[name][0]().plot().figure_
+    size, expected = LOOKS[name]
+    assert figure.get_size_inches() == pytest.approx(size)
+    assert [look(ax) for ax in figure.axes] == expected
+
+
+@pytest.mark.parametrize(
+    "make, size",
+    [
+        (lambda: FilterDisplay(np.ones((2, 2, 1, 1))), (3.6, 2.0)),
+        (lambda: FilterDisplay(np.ones((9, 1, 1, 64))), (0.55 * 12 + 2.1, 0.55 * 3 * 6 + 0.9)),
+        (lambda: FilterDisplay(np.ones((1, 9, 20, 99))), (0.55 * 8 + 2.1, 0.55 * 0.3 * 16 + 0.9)),
+        (lambda: SaliencyDisplay(*np.ones((2, 5, 3, 3, 1))), (9.1, 3.6)),
+        (lambda: AttentionDisplay(np.ones((1, 2, 2))), (4.0, 3.1)),
+        (lambda: AttentionDisplay(np.ones((9, 2, 2))), (11.6, 8.3)),
+        (lambda: TrainingCurveDisplay([2.0, 1.0]), (6.4, 4.2)),
+    ],
+)
+def test_a_figure_is_as_large_as_what_it_shows(make, size):
+    assert make().figsize == pytest.approx(size)

@@ -275,3 +275,32 @@ def test_rows_of_other_shapes_are_named():
         model.fit([(images, Y), (images.reshape(-1, 2, 1, 2), Y)])
     with pytest.raises(ValueError, match=r"batch 1: .*\(4,\) and \(2,\)"):
         model.fit([(X, Y), (X, X[:, :2])])
+
+
+class OnlyArray:
+    """What NumPy makes an array of, and Python a sequence of rows; of no shape itself."""
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(X, dtype)
+
+    def __iter__(self):
+        return iter(X)
+
+
+TABLES = {
+    "array": lambda: X,
+    "table": lambda: pd.DataFrame(X),
+    "sparse array": lambda: sparse.csr_array(X),
+    "sparse matrix": lambda: sparse.csc_matrix(X),
+    "array by a method": OnlyArray,
+    "text": lambda: "abcd",
+    "bytes": lambda: b"abcd",
+    "number": lambda: 3,
+}
+
+
+@pytest.mark.parametrize("form", TABLES)
+def test_rows_that_are_no_batches_need_y(form):
+    for model in (*classifiers(), *regressors()):
+        with pytest.raises(ValueError, match="requires y to be passed, but the target y is None"):
+            model.fit(TABLES[form]())

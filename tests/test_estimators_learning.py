@@ -18,14 +18,12 @@ from layerkit import (
 )
 from layerkit.estimators.learning import learn
 from layerkit.estimators.preparing import hold_out, prepare
-from layerkit.estimators.rules import MLP, SEQUENTIAL, is_splitter
+from layerkit.estimators.rules import is_splitter
 from layerkit.losses import CategoricalCrossEntropy
 from layerkit.training import train
 
 X, Y = load_iris(return_X_y=True)
 KINDS = [SequentialClassifier, SequentialRegressor, MLPClassifier, MLPRegressor]
-# What is checked elsewhere: by the classes that it is of, where it is used, or not at all.
-WITHOUT_RULE = {"random_state", "class_weight", "optimizer"}
 
 
 def model_of(kind, **options):
@@ -55,14 +53,16 @@ def test_fit_is_prepare_and_learn(kind):
     assert {*attributes} == {*vars(fitted)} - {*fitted.get_params(deep=False), "n_features_in_"}
 
 
+@pytest.mark.parametrize(
+    ("n_rows", "of_sequential", "of_perceptron"),
+    [(5, 32, 5), (199, 32, 199), (1055, 32, 200), (1056, 33, 200), (6400, 200, 200)],
+)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_parameter_has_a_rule(kind):
+def test_the_size_of_a_batch_follows_the_number_of_rows(kind, n_rows, of_sequential, of_perceptron):
     sequential = issubclass(kind, SequentialClassifier | SequentialRegressor)
-    rules = SEQUENTIAL if sequential else MLP
-    names = {*kind([]).get_params(deep=False)} if sequential else {*kind().get_params(deep=False)}
-    unchecked = WITHOUT_RULE | ({"loss"} if sequential else set())
-    assert names - unchecked <= {*rules}
-    assert {*rules} <= names | {"loss"}
+    expected = of_sequential if sequential else of_perceptron
+    assert model_of(kind)._recipe(1).batch_size(n_rows) == expected
+    assert model_of(kind, batch_size=7)._recipe(1).batch_size(n_rows) == 7
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,5 +1,7 @@
 """scikit-learn's own checks of the estimator contract, on several configurations."""
 
+from dataclasses import asdict
+
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -17,6 +19,9 @@ from layerkit import (
     SequentialClassifier,
     SequentialRegressor,
     SiLU,
+    TableEncoder,
+    TabularClassifier,
+    TabularRegressor,
     Tanh,
 )
 from layerkit.losses import BinaryCrossEntropy, Huber
@@ -85,3 +90,37 @@ def test_scikit_learn_check(estimator, check):
 @parametrize_with_checks([*MORE_CONFIGURATIONS, *MORE_PERCEPTRONS])
 def test_scikit_learn_check_of_more(estimator, check):
     check(estimator)
+
+
+def true_tags(tags, path=""):
+    """The tags that are true, by their path."""
+    for name, value in tags.items():
+        if isinstance(value, dict):
+            yield from true_tags(value, f"{path}{name}.")
+        elif value is True:
+            yield path + name
+
+
+EVERY = {"requires_fit", "input_tags.two_d_array", "target_tags.single_output"}
+PREDICTS = EVERY | {"target_tags.required", "target_tags.multi_output"}
+CLASSIFIES = {"classifier_tags.multi_class", "classifier_tags.multi_label"}
+TABLES = {"input_tags.allow_nan", "input_tags.categorical", "input_tags.string"}
+TAGS = [
+    (SequentialClassifier([Dense(2)]), PREDICTS | CLASSIFIES | {"input_tags.sparse"}),
+    (SequentialClassifier([ReLU()]), PREDICTS | CLASSIFIES),
+    (SequentialRegressor([Dense(2)]), PREDICTS | {"input_tags.sparse"}),
+    (MLPClassifier(), PREDICTS | CLASSIFIES | {"input_tags.sparse"}),
+    (MLPRegressor(), PREDICTS | {"input_tags.sparse"}),
+    (TabularClassifier(), PREDICTS | CLASSIFIES | TABLES),
+    (TabularRegressor(), PREDICTS | TABLES),
+    (TableEncoder(), EVERY | TABLES),
+    (TableEncoder(target_means=True), EVERY | TABLES | {"target_tags.required"}),
+]
+
+
+@pytest.mark.parametrize(("estimator", "expected"), TAGS, ids=lambda one: type(one).__name__)
+def test_tags_say_what_an_estimator_takes_and_needs(estimator, expected):
+    tags = estimator.__sklearn_tags__()
+    assert {*true_tags(asdict(tags))} == expected
+    named = [kind for kind in ("Classifier", "Regressor") if kind in type(estimator).__name__]
+    assert tags.estimator_type == (named[0].lower() if named else None)

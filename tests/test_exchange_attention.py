@@ -392,3 +392,15 @@ def test_what_pytorch_writes_for_attention_is_read(causal, tmp_path):
     assert len(network.layers) == 1
     with torch.no_grad():
         assert_allclose(network.infer(x.numpy()), module(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.05, 1, 20], ids=str)
+@pytest.mark.parametrize("causal", [False, True], ids=["all", "causal"])
+def test_heads_are_told_apart_however_large_the_weights_are(scale, causal):
+    pytest.importorskip("onnx")
+    net = nn.Sequential([nn.MultiHeadAttention(2, causal=causal)]).build((5, 8), random_state=0)
+    net[0].params["W_qkv"][:, :16] *= scale  # of queries and keys
+    back = from_onnx(to_onnx(net), net.input_shape)
+    assert list(map(repr, attention_of(back))) == list(map(repr, attention_of(net)))
+    x = np.random.default_rng(0).standard_normal((3, 5, 8)) / scale
+    assert_allclose(back.infer(x), net.infer(x), rtol=1e-3, atol=1e-4 / scale)

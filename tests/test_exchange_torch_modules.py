@@ -336,3 +336,26 @@ def test_a_linear_of_the_last_of_three_axes_takes_them_as_they_are(made):
     network = from_pytorch(module, input_shape=(4, 5, 6))
     assert network.input_shape == (4, 5, 6)
     assert_equal_to_a_millionth(network.infer(x), predict(module, x))
+
+
+@pytest.mark.parametrize("kind", ["MaxPool1D", "MaxPool2D", "AvgPool1D", "AvgPool2D"])
+@pytest.mark.parametrize(
+    ("size", "padding", "is_theirs"),
+    [
+        (2, 0, True),
+        (2, 1, True),
+        (3, 1, True),
+        (4, 2, True),
+        (4, "same", True),  # 12 is a multiple: nothing to add
+        (3, 2, False),  # PyTorch's pads by half a window at most
+        (5, "same", False),  # and on both sides alike
+    ],
+)
+def test_pooling_is_pytorch_s_own_where_that_can_pad_so(kind, size, padding, is_theirs):
+    layer = getattr(nn, kind)(size, padding=padding)
+    net = nn.Sequential([layer]).build((12,) * layer.n_axes + (2,))
+    *_, module = to_pytorch(net).modules()
+    assert isinstance(module, getattr(tnn, kind.replace("D", "d"))) == is_theirs
+    x = np.random.default_rng(0).standard_normal((2, *net.input_shape)).astype(np.float32)
+    y = to_pytorch(net)(torch.from_numpy(np.moveaxis(x, -1, 1).copy())).numpy()
+    np.testing.assert_allclose(np.moveaxis(y, 1, -1), net.infer(x), rtol=1e-6)

@@ -55,11 +55,17 @@ from layerkit import (
 from layerkit import initializers as init
 from layerkit.inspection import HealthMonitor, HealthReport, health
 from layerkit.inspection.diagnosis.data_verdicts import InputsNotScaled, LinkAppliedTwice
-from layerkit.inspection.diagnosis.evidence import Acquired, InitialCause, TrainingCause, Verdict
+from layerkit.inspection.diagnosis.evidence import (
+    Acquired,
+    Evidence,
+    InitialCause,
+    TrainingCause,
+    Verdict,
+)
 from layerkit.inspection.diagnosis.probes import best_constant, linear_explains
 from layerkit.inspection.diagnosis.report import _by_cause, _explained
 from layerkit.inspection.diagnosis.statistics import Moments, Recorder
-from layerkit.inspection.diagnosis.subject import Rows
+from layerkit.inspection.diagnosis.subject import Rows, Subject
 from layerkit.inspection.diagnosis.training_verdicts import rate_too_high
 from layerkit.losses import (
     BinaryCrossEntropy,
@@ -296,6 +302,41 @@ def test_moments_of_huge_numbers_do_not_overflow():
     moments = Moments()
     moments.add(np.array([3e38, -3e38, np.nan], np.float32))
     assert moments.std == pytest.approx(3e38, rel=1e-6) and moments.not_finite == 1
+
+
+def twice_as_fast(optimizer):
+    rate = optimizer.learning_rate
+    optimizer.learning_rate = (lambda step: 2 * rate(step)) if callable(rate) else 2 * rate
+    return optimizer
+
+
+@pytest.mark.parametrize("rate", [0.05, lambda step: 0.1 / (1 + step)], ids=["number", "schedule"])
+def test_a_rehearsal_is_a_training_from_the_start_with_a_multiple_of_the_rate(rate):
+    X, y = blobs(0, n=40)
+    network = mlp(5, act=Tanh).build(6, random_state=0, dtype=np.float64)
+    rows, batch_size = Rows(X, y), len(X)  # of one batch, so that no order matters
+    evidence = Evidence(Subject(network, CCE(), rows, optimizer=SGD(rate), batch_size=batch_size))
+    for factor, steps, (losses, broke) in (
+        (1.0, 60, evidence.rehearse(1.0)),
+        (0.1, 60, evidence.rehearse(0.1)),
+        (1.0, 240, evidence.rehearse_as()),
+        (2.0, 240, evidence.rehearse_as(lambda _, optimizer: twice_as_fast(optimizer))),
+        (1.0, 240, evidence.rehearse_as(rows=Rows(X, y))),
+    ):
+        faster = SGD((lambda step: factor * rate(step)) if callable(rate) else factor * rate)  # noqa: B023
+        history = train(copy.deepcopy(network), CCE(), faster, (X, y), epochs=steps,
+                        batch_size=batch_size, random_state=0)  # fmt: skip
+        assert len(losses) == steps and broke == ""
+        np.testing.assert_allclose(losses, history["loss"], rtol=1e-9)
+
+
+def test_the_rate_that_is_told_is_that_of_the_first_step_whatever_came_since():
+    X, y = blobs(0, n=40)
+    network, optimizer = mlp(5).build(6, random_state=0), SGD(lambda step: 0.1 / (1 + step))
+    train(network, CCE(), optimizer, (X, y), epochs=5, random_state=0)
+    now = optimizer.rate
+    evidence = Evidence(Subject(network, CCE(), Rows(X, y), optimizer=optimizer, batch_size=40))
+    assert evidence.rate == 0.1 and optimizer.rate == now != 0.1
 
 
 def test_gradient_noise_is_that_of_the_batches():

@@ -24,6 +24,7 @@ from layerkit import (
 )
 from layerkit.inspection import HealthMonitor, health
 from layerkit.inspection.diagnosis import backward_verdicts, target_verdicts
+from layerkit.inspection.diagnosis.evidence import share
 from layerkit.losses import BinaryCrossEntropy, MeanSquaredError, NegativeLogLikelihood
 from layerkit.optimizers import SGD, Adam
 from layerkit.training import DivergenceWarning, train
@@ -108,6 +109,19 @@ def test_the_ratio_of_a_wrong_backward_is_shown(ratio):
     assert f"a ratio of {ratio:.3g}," in first.evidence
 
 
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_layer_that_writes_no_gradient_has_none_and_not_a_wrong_one(place):
+    class Silent(Dense):
+        def backward(self, grad_output):
+            return grad_output @ self.params["W"].T
+
+    layers = [Dense(8), ReLU(), Dense(3)]
+    layers[place] = Silent(layers[place].units)
+    found = health(Sequential(layers), *blobs(0)).verdicts
+    assert found[0].name == "no gradient" and found[0].layer.startswith(f"layers.{place} Silent")
+    assert "wrong backward" not in [v.name for v in found]
+
+
 def test_a_straight_through_estimator_is_no_wrong_backward():
     class Round(Layer):
         def forward(self, x, training=False):
@@ -149,12 +163,67 @@ def test_the_range_of_a_layer_is_found_by_asking_it():
         assert target_verdicts._range_of(layer.build((2,), **shape)) == (low, high)
 
 
+@pytest.mark.parametrize(
+    ("leaked", "m", "others"),
+    [
+        ([1], 2, ""),
+        ([2], 4, ""),
+        ([3, 1], 4, " (and as much of column 1)"),
+        ([4, 0, 2], 6, " (and as much of columns 0, 2)"),
+        ([0, 1], 2, None),  # what all columns know is no leak
+        ([0, 1], 3, None),
+        ([0, 1, 2], 4, None),
+        ([0], 1, None),
+    ],
+    ids=str,
+)
+def test_leaked_columns_are_named_unless_most_of_them_know(leaked, m, others):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, m)), rng.normal(size=200)
+    for k, j in enumerate(leaked):
+        X[:, j] = (j + 2) * (y + 2e-3 * k * rng.normal(size=200)) + j
+    found = [v for v in health(mlp(8, out=1), X, y[:, None], MSE()).verdicts
+             if v.name == "leaked column"]  # fmt: skip
+    if others is None:
+        assert found == []
+        return
+    squares = [0 if j in leaked else np.corrcoef(x, y)[0, 1] ** 2 for j, x in enumerate(X.T)]
+    second = int(np.argmax(squares))
+    assert (found[0].layer, found[0].severity) == ("inputs", "warning")
+    assert found[0].evidence.startswith(
+        f"Column {leaked[0]} of X alone explains 100% of the variance of y, by a straight "
+        f"line{others}; of the next best column, {second}, {share(squares[second])}."
+    )
+    assert f"where column {leaked[0]} comes from" in found[0].remedy
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_the_facts_are_those_of_the_network_as_it_is(epochs):
+    X, y = blobs(0)
+    net, loss = mlp(16, between=(BatchNorm,)).build(6, random_state=0, dtype=np.float64), CCE()
+    known = {}
+    if epochs:
+        known = {"history": train(net, loss, Adam(), (X, y), epochs=epochs, random_state=0)}
+    facts = health(net, X, y, loss, batch_size=len(X), **known).facts
+    shares = np.bincount(y) / len(y)
+    expected = {
+        "rows": len(X),
+        "loss": loss.forward(net.infer(X), y),
+        "training_loss": loss.forward(net.forward(X, training=True), y),
+        "constant_loss": -(shares * np.log(shares)).sum(),
+    }
+    assert facts.pop("trained") is bool(epochs)
+    assert facts == pytest.approx(expected, rel=1e-6)
+    assert abs(facts["loss"] - facts["training_loss"]) > 1e-3
+
+
 def test_the_constant_of_a_negative_log_likelihood_is_an_entropy():
     X, y = flat_digits(0)
     net = mlp(16, out=10)
     report = health(Sequential([*net.layers, LogSoftmax()]), X, y, NegativeLogLikelihood())
-    share = np.bincount(y) / len(y)
-    assert report.facts["constant_loss"] == pytest.approx(-(share * np.log(share)).sum(), rel=1e-3)
+    shares = np.bincount(y) / len(y)
+    expected = -(shares * np.log(shares)).sum()
+    assert report.facts["constant_loss"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_clipping_that_bites_only_now_and_then_is_no_fault():
