@@ -134,6 +134,16 @@ def interrupted():
     return params, WORLD.allgather(len(losses))
 
 
+def asked_to_stop():
+    """A callback on one rank asks for it after its second epoch."""
+
+    def callback(state):
+        state.stop = state.epoch == 2 and RANK == SIZE - 1
+
+    params, losses = same_rows(epochs=20, callbacks=[callback])
+    return params, WORLD.allgather(len(losses))
+
+
 def speed():
     """Seconds of a step of one process and of all."""
     from layerkit import Conv2D, Flatten, MaxPool2D
@@ -172,6 +182,7 @@ TASKS = {
     "bad rows": bad_rows,
     "fails": fails,
     "interrupted": interrupted,
+    "asked to stop": asked_to_stop,
     "speed": speed,
 }
 

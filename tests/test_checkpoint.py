@@ -31,7 +31,7 @@ from layerkit import (
 from layerkit.archive import ModelFileError
 from layerkit.losses import CategoricalCrossEntropy
 from layerkit.optimizers import LBFGS, SGD, Adam
-from layerkit.schedules import ReduceOnPlateau
+from layerkit.schedules import FlatCosine, ReduceOnPlateau
 from layerkit.training import Checkpoint, CheckpointWarning, train
 
 X, Y = make_classification(90, 6, n_informative=4, n_classes=3, random_state=0)
@@ -96,6 +96,73 @@ def test_a_resumed_run_is_the_uninterrupted_one(epoch, tmp_path):
         run(path, callbacks=[kill_after(epoch + 1)])
     assert archive.read(path)["counters"]["epoch"] == epoch
     assert_same(run(path, resume=True), uninterrupted)
+
+
+class Diary:
+    """What a callback can see, at every moment there is one."""
+
+    def __init__(self):
+        self.pages = []
+
+    def _write(self, moment, state):
+        row = {k: v for k, v in ([*state.history.rows] or [{}])[-1].items() if k != "seconds"}
+        own = state.epochs, state.epoch, state.step, state.stop, state.optimizer.rate
+        layers = [(layer.trainable, getattr(layer, "rate", None)) for layer in state.network]
+        weights = state.network.flat_params.tobytes()
+        self.pages.append((moment, own, len(state.history), row, repr(layers), weights))
+
+    def before_batch(self, state):
+        self._write(f"before {state.batch[0].sum()}", state)
+
+    def on_batch(self, state):
+        self._write(f"loss {state.batch_loss}", state)
+
+    def __call__(self, state):
+        self._write("epoch", state)
+
+
+def comparable(tree):
+    """Arrays as lists, without the clock."""
+    if isinstance(tree, dict):
+        return {key: comparable(value) for key, value in tree.items() if key != "seconds"}
+    if isinstance(tree, list | tuple):
+        return [comparable(value) for value in tree]
+    return tree.tolist() if isinstance(tree, np.ndarray) else tree
+
+
+WAYS = {
+    "plateau": lambda: {"optimizer": Adam(ReduceOnPlateau(0.02, patience=0))},
+    "progress": lambda: {"optimizer": SGD(FlatCosine(0.05), momentum=0.9)},
+    "no validation": lambda: {"validation_data": None, "patience": None},
+    "patience": lambda: {"patience": 2, "tol": 10.0, "validation_data": None},
+    "frozen on the way": lambda: {"callbacks": [freeze_and_thaw]},
+}
+
+
+def freeze_and_thaw(state):
+    state.network[0].trainable = state.epoch > 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_resumed_run_shows_and_writes_what_the_uninterrupted_one_does(way, epoch, tmp_path):
+    whole_path, path = tmp_path / "whole.npz", tmp_path / "run.npz"
+
+    def one(path, more=(), **arguments):
+        arguments |= WAYS[way]()
+        diary, callbacks = Diary(), arguments.pop("callbacks", [])
+        result = run(path, callbacks=[*callbacks, diary, *more], **arguments)
+        return result, diary.pages
+
+    whole, pages = one(whole_path)
+    with pytest.raises(Killed):
+        one(path, [kill_after(epoch + 1)])
+    resumed, later = one(path, resume=True)
+    assert_same(resumed, whole)
+    assert later == pages[-len(later) :]
+    n_epochs = len(whole[1]) - epoch
+    assert len(later) == n_epochs * len(pages) // len(whole[1])
+    assert comparable(archive.read(path)) == comparable(archive.read(whole_path))
 
 
 def test_writing_checkpoints_changes_nothing(tmp_path):

@@ -100,6 +100,11 @@ def test_ctrl_c_on_one_rank_stops_all_after_the_same_step(tmp_path):
 
 
 @needs_mpi
+def test_a_callback_that_asks_to_stop_on_one_rank_stops_all(tmp_path):
+    assert results("asked to stop", tmp_path, 2)[1].tolist() == [2, 2]
+
+
+@needs_mpi
 @slow
 def test_a_killed_rank_ends_all_and_the_run_goes_on_bit_by_bit(tmp_path):
     done = run("killed", tmp_path, 2)

@@ -289,3 +289,56 @@ def test_sparse_rows_are_named():
     sp = pytest.importorskip("scipy.sparse")
     network = nn.LSTM(2).build((None, 2))
     assert "row 0 is sparse" in error_of(TypeError, network.infer, [sp.csr_array(np.eye(2))] * 2)
+
+
+# ---------------------------------------------------------------- what a user's layer gets wrong
+
+
+class Odd(nn.Identity):
+    """Passes rows of unequal length on, but changed there or on the way back."""
+
+    takes_sequences, stepwise = True, False
+
+    def __init__(self, there=lambda x: x, back=lambda grad: grad):
+        self.there, self.back = there, back
+
+    def forward(self, x, training=False):
+        return self.there(x)
+
+    def backward(self, grad_output):
+        return self.back(grad_output)
+
+
+DECLARED = r"setup declared the output \(n_samples, time, 4\), but forward turned .* into "
+RETURNED = r"backward must return the gradient of the input, \(13, 4\), but returned "
+WRONG = {
+    "fewer features": ({"there": lambda x: x.with_steps(x.steps[:, :2])}, DECLARED),
+    "a row too few": ({"there": lambda x: x[:-1]}, DECLARED),
+    "one step of each row": ({"there": lambda x: x.steps[: len(x)]}, DECLARED),
+    "a gradient of fewer features": ({"back": lambda g: g.with_steps(g.steps[:, :2])}, RETURNED),
+    "a gradient of other lengths": ({"back": lambda g: g[::-1]}, RETURNED),
+    "a gradient of steps": ({"back": lambda g: g.steps[0]}, RETURNED),
+    "no gradient": ({"back": lambda g: None}, RETURNED + "None"),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_a_layer_that_returns_other_rows_than_it_should_is_named(mistake):
+    ways, message = WRONG[mistake]
+    rows = [np.ones((n, 4), np.float32) for n in (7, 1, 5)]
+    layer = Odd(**ways).build((None, 4))
+    with pytest.raises(ValueError, match=r"in Odd\(.*\): " + message):
+        layer.backward(layer.forward(rows))
+
+
+@pytest.mark.parametrize("lengths, width", [((5, 1, 7), 4), ((7, 1, 5), 3), ((7, 1), 4)])
+def test_a_gradient_of_other_rows_than_the_output_is_refused(lengths, width):
+    layer = Odd().build((None, 4))
+    layer.forward([np.ones((n, 4), np.float32) for n in (7, 1, 5)])
+    with pytest.raises(ValueError, match="backward expects the gradient of its output, Sequences"):
+        layer.backward([np.ones((n, width), np.float32) for n in lengths])
+
+
+def test_steps_without_features_are_no_rows_of_a_layer_without_time():
+    with pytest.raises(ValueError, match=r"in ReLU\(\): expects \(n_samples,\), got Sequences"):
+        nn.ReLU().build(()).infer(Sequences([np.ones(3), np.ones(2)]))

@@ -11,7 +11,6 @@ from typing import Any
 
 from layerkit import archive
 from layerkit.archive import ModelFileError
-from layerkit.fused import plan
 from layerkit.parameters import check_arguments, is_number
 from layerkit.training.run import Batches, Run, buffers_of, put_back
 
@@ -237,7 +236,6 @@ class Checkpoint:
         given = tree["settings"]["given"]
         if given == self._settings:  # otherwise they were changed on purpose
             _set_settings(run, tree["settings"]["now"])
-            run.plan = plan(network)  # other layers may be frozen now
         state.optimizer.state = tree["optimizer"]
         batches.state = own(tree["data"])
         for callback, held in zip(_with_state(run), tree["callbacks"], strict=True):
