@@ -108,6 +108,10 @@ class MLPRecipe(Recipe):
         betas = (mlp.beta_1, mlp.beta_2)
         return PaperAdam(mlp.learning_rate_init, betas=betas, eps=mlp.epsilon)
 
+    def penalize(self, optimizer: Any, n_rows: int) -> None:
+        if isinstance(optimizer, Optimizer):
+            optimizer.weight_decay = self.estimator.alpha / n_rows
+
     def takes_all_rows(self) -> bool:
         return bool(self.estimator.solver == "lbfgs")
 
