@@ -28,6 +28,7 @@ from layerkit import (
     TabularClassifier,
     TabularRegressor,
     initializers,
+    losses,
     schedules,
 )
 from layerkit.inspection import TrainingCurveDisplay, check_gradients
@@ -560,6 +561,48 @@ def test_what_other_libraries_tell_to_fit_has_its_place(kind, name):
     with pytest.raises(TypeError, match=line):
         model.fit(X, LABELS, **{name: value})
     assert not [attribute for attribute in vars(model) if attribute.endswith("_")]
+
+
+STEPS = RNG.normal(size=(40, 5, 3))
+OF_STEPS = re.escape("got (40, 5, 2): for a target of every step give lists of arrays, fit(list(X)")
+AXES = re.escape("got (40, 5, 2): its axes can become columns, y.reshape(len(y), -1)")
+
+
+@pytest.mark.parametrize("y", [STEPS[..., :2], STEPS[..., :2] > 0], ids=["numbers", "classes"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_targets_of_three_axes_say_how_those_of_steps_are_given(kind, y):
+    given = [(X, AXES)] if "Sequential" not in kind else [(X, AXES), (STEPS, OF_STEPS)]
+    for rows, told in given:
+        with pytest.raises(ValueError, match=rf"y must be \(n_samples,\) or .*{told}"):
+            KINDS[kind]().fit(rows, y)
+
+
+def test_targets_of_steps_given_as_lists_are_learned():
+    model = SequentialRegressor([Dense(8)], max_iter=200, random_state=0)
+    model.fit(list(STEPS), list(STEPS[..., :2]))
+    assert np.shape(model.predict(list(STEPS))) == (40, 5, 2)
+    assert model.score(list(STEPS), list(STEPS[..., :2])) > 0.9
+
+
+OUT_OF_RANGE = {
+    "Quantile": (losses.Quantile(90), Adam(), "quantiles must be between 0 and 1"),
+    "Huber": (losses.Huber(-1), Adam(), "delta must be a positive number"),
+    "Tweedie": (losses.Tweedie("a"), Adam(), "power must be a finite number"),
+    "Focal": (losses.Focal(-1), Adam(), "gamma must be a number, at least 0"),
+    "smoothing": (losses.BinaryCrossEntropy(label_smoothing=9), Adam(), "between 0 and 1, got 9"),
+    "Adam": (MeanSquaredError(), Adam(betas=(0.9, 2)), "betas must be two numbers"),
+    "rate": (MeanSquaredError(), Adam(learning_rate=-1), "learning_rate must be a finite number"),
+    "LBFGS": (MeanSquaredError(), LBFGS(history=0), "history must be an integer >= 1"),
+}
+
+
+@pytest.mark.parametrize("kind", OUT_OF_RANGE)
+def test_train_refuses_what_is_out_of_range_before_it_builds_a_network(kind):
+    loss, optimizer, told = OUT_OF_RANGE[kind]
+    net = Sequential([Dense(1)])
+    with pytest.raises(ValueError, match=told):
+        train(net, loss, optimizer, (X, np.abs(Y)), epochs=1)
+    assert not net.is_built
 
 
 @pytest.mark.parametrize("sizes", [(64,), 64, [64, 32], np.array([8])], ids=repr)
