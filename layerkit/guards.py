@@ -18,6 +18,7 @@ So a traceback has one frame of this file between a call and the layer's own lin
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -31,6 +32,15 @@ from layerkit.shapes import Shape, batch_shape, channels_first, fits
 Observer = Callable[[Any, str, np.ndarray, np.ndarray], None]
 
 
+# How the methods of a layer are called.
+_LINES = {
+    "setup": "self, input_shape",
+    "forward": "self, x, training=False",
+    "backward": "self, grad_output",
+    "infer": "self, x",
+}
+
+
 class Passed(NamedTuple):
     """Row offsets of a forward on `Sequences`, and the shape of what it returned."""
 
@@ -41,12 +51,27 @@ class Passed(NamedTuple):
 def guard_methods(kind: Any) -> None:
     """Wrap the methods that a class of layers defines itself, and mark it as their owner."""
     own = vars(kind)
+    for name, line in _LINES.items():
+        if inspect.isfunction(own.get(name)):
+            _check_signature(kind, name, line)
     if "forward" in own:
         kind.forward, kind._forward_owner = _guard_forward(own["forward"], kind), kind
     if "backward" in own:
         kind.backward, kind._backward_owner = _guard_backward(own["backward"], kind), kind
     if "infer" in own:
         kind.infer = _guard_infer(own["infer"])
+
+
+def _check_signature(kind: type, name: str, line: str) -> None:
+    """Refuse a method that cannot be called as it will be."""
+    signature = inspect.signature(getattr(kind, name))
+    try:
+        signature.bind(*line.split(", "))
+    except TypeError:
+        raise TypeError(
+            f"{kind.__name__}.{name} takes {signature}: it is called with all of ({line}), write "
+            f"def {name}({line}):"
+        ) from None
 
 
 def _guard_forward(forward: Callable, owner: type) -> Callable:

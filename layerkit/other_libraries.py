@@ -1,4 +1,4 @@
-"""Names that users of other libraries try on a layer, and what to write instead."""
+"""Names that users of other libraries try on a layer or an estimator, and what to write instead."""
 
 FREEZING = "a layer is frozen by layer.trainable = False"
 _FITTING = (
@@ -19,4 +19,17 @@ INSTEAD = {
     "save": "layerkit.interchange.save(network, path) writes a file",
     "zero_grad": "backward overwrites the gradients, there is nothing to zero",
     "to": "build(input_shape, dtype=np.float64) chooses the dtype; layerkit computes on the CPU",
+}
+
+# Keywords of every estimator's constructor and fit, each of which says where it goes.
+OF_ESTIMATORS = {
+    **dict.fromkeys(
+        ("epochs", "n_epochs", "num_epochs", "max_epochs"), "write max_iter, in the constructor"
+    ),
+    **dict.fromkeys(("seed", "random_seed"), "write random_state, in the constructor"),
+    "callbacks": "pass them to set_callbacks",
+    **dict.fromkeys(("validation_data", "eval_set"), "give them to fit, X_val and y_val"),
+    "validation_split": "write early_stopping=True and validation_fraction, in the constructor",
+    "device": "everything is computed on processors",
+    "metrics": "score them by sklearn.model_selection.cross_validate(scoring=...)",
 }

@@ -120,7 +120,9 @@ class Parameterized:
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Hyper-parameters by name; with ``deep`` also those of the children."""
-        params = {name: getattr(self, name) for name in self._defaults()}
+        names = self._defaults()
+        self.check_stored()
+        params = {name: getattr(self, name) for name in names}
         if deep:
             for child_name, child in self._nested():
                 params[child_name] = child
@@ -179,6 +181,17 @@ class Parameterized:
             raise
         return self
 
+    def check_stored(self) -> None:
+        """Raise a TypeError if the constructor did not store an argument under its own name."""
+        kind = type(self)
+        for name, argument in kind.__signature__.parameters.items():
+            held = name in vars(self) or hasattr(kind, name)
+            if not held and argument.kind not in _VARIADIC:
+                raise TypeError(
+                    f"{kind.__name__}.__init__ must store its arguments under their own names: "
+                    f"write self.{name} = {name}"
+                )
+
     def check(self, ok: bool, name: str, expected: str) -> None:
         """Raise a ValueError that names parameter ``name``, what it must be and what it is."""
         if not ok:
@@ -187,6 +200,7 @@ class Parameterized:
 
     def __repr__(self) -> str:
         defaults = self._defaults()
+        self.check_stored()
         written = {name: _short(getattr(self, name)) for name in defaults}  # layers may be nested
         shown = [f"{k}={v}" for k, v in written.items() if v != _short(defaults[k])]
         return f"{type(self).__name__}({', '.join(shown)})"
@@ -221,6 +235,36 @@ def written_as(line: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return call
 
     return decorate
+
+
+def told_by_habits(method: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a method so that keywords of other libraries are answered by what to write here.
+
+    What the constructor takes goes there; of other names the ``habits`` of the class know more.
+    """
+    signature = inspect.signature(method)
+    known = signature.parameters.keys()
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            kind: Any = type(args[0])
+            unknown = [name for name in kwargs if name not in known]
+            hints = [_instead(kind, name, kwargs[name]) for name in unknown]
+            takes = ", ".join(name for name in known if name != "self")
+            told = f"{kind.__name__}.{method.__name__}: {error}; it takes {takes}"
+            raise TypeError("; ".join([told, *filter(None, hints)])) from None
+        return method(*args, **kwargs)
+
+    return call
+
+
+def _instead(kind: type["Parameterized"], name: str, value: Any) -> str:
+    if name in kind._defaults():
+        return f"{name} is told to the constructor, {kind.__name__}(..., {name}={value!r:.40})"
+    return kind.habits.get(name, "")
 
 
 def check_object(name: str, value: Any, methods: Sequence[str], expected: str) -> None:

@@ -191,6 +191,7 @@ class Tree(Parameterized):
 
     def declare(self, input_shape: Shape) -> Shape:
         """Run ``setup`` and store the shapes; containers call it on their children."""
+        self.check_stored()
         self._forget()
         self._declared, self._own_buffers = {}, {}
         self._input_shape = tuple(input_shape)

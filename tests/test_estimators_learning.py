@@ -20,6 +20,7 @@ from layerkit.estimators.learning import learn
 from layerkit.estimators.preparing import hold_out, prepare
 from layerkit.estimators.rules import is_splitter
 from layerkit.losses import CategoricalCrossEntropy
+from layerkit.optimizers import AdamW
 from layerkit.training import train
 
 X, Y = load_iris(return_X_y=True)
@@ -86,6 +87,27 @@ def test_train_arguments_are_what_train_takes(kind):
     assert arguments["batch_size"] == 20
     history = train(**arguments, epochs=5, random_state=0)
     assert history["loss"][-1] < history["loss"][0]
+
+
+class WithAlpha(SequentialClassifier):
+    """A parameter of a user's own, which has nothing to do with weights."""
+
+    alpha = 50.0
+
+
+@pytest.mark.parametrize(
+    ("model", "decay"),
+    [
+        (MLPClassifier((4,), alpha=3.0, batch_size=20), 3.0 / 20),
+        (MLPClassifier((4,), alpha=3.0, solver="sgd"), 3.0 / 150),
+        (SequentialClassifier([Dense(4)], optimizer=AdamW(weight_decay=0.5)), 0.5),
+        (WithAlpha([Dense(4)]), 0.0),
+    ],
+    ids=["MLP", "MLP with sgd", "of the optimizer", "another alpha"],
+)
+def test_train_arguments_decay_weights_as_the_estimator_does(model, decay):
+    assert model.train_arguments(X, Y)["optimizer"].weight_decay == decay
+    assert model.train_arguments(X, Y)["optimizer"] is not getattr(model, "optimizer", None)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

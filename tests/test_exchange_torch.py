@@ -106,6 +106,14 @@ def test_an_input_shape_may_be_a_number():
 def test_what_the_modules_say_needs_no_input_shape():
     assert from_pytorch(tnn.Sequential(tnn.Linear(5, 2))).input_shape == (5,)
     assert from_pytorch(tnn.GRU(5, 2, batch_first=True)).input_shape == (None, 5)
+    encoder = tnn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    for module in (encoder, tnn.Sequential(encoder, tnn.Linear(8, 3)),
+                   tnn.TransformerEncoder(encoder, 2, enable_nested_tensor=False)):  # fmt: skip
+        x = np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32)
+        network = from_pytorch(module.eval())
+        assert network.input_shape == (None, 8)
+        expected = module(torch.from_numpy(x)).detach().numpy()
+        np.testing.assert_allclose(network.infer(x), expected, atol=1e-5)
     with pytest.raises(ValueError, match=r"input_shape is needed.*, or \(None, 12\) for sequences"):
         from_pytorch(tnn.Sequential(tnn.Conv2d(1, 2, 3)))
 

@@ -28,6 +28,7 @@ from layerkit import (
     TabularClassifier,
     TabularRegressor,
     initializers,
+    losses,
     schedules,
 )
 from layerkit.inspection import TrainingCurveDisplay, check_gradients
@@ -258,6 +259,48 @@ def test_a_slip_in_a_layer_of_ones_own_gets_the_line_to_write(slip):
     right.backward(right.forward(X))
 
 
+SIGNATURES = {
+    "forward": (lambda self, x: x, "self, x, training=False"),
+    "backward": (lambda self, x, grad_output: x, "self, grad_output"),
+    "setup": (lambda self: None, "self, input_shape"),
+    "infer": (lambda self, x, training: x, "self, x"),
+}
+
+
+@pytest.mark.parametrize("method", SIGNATURES)
+def test_a_method_of_a_layer_that_takes_other_arguments_gets_the_line_to_write(method):
+    wrong, line = SIGNATURES[method]
+    told = rf"Slip\.{method} takes \(.*write " + re.escape(f"def {method}({line}):")
+    with pytest.raises(TypeError, match=told):
+        type("Slip", (Gain,), {method: wrong})
+    for right in (lambda *given: given, lambda self, x, more=False, **other: x):
+        type("Right", (Gain,), {method: right})
+
+
+class ForgetsSize(Gain):
+    def __init__(self, size, scale=2.0):
+        self.n, self.scale = size, scale
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda layer: layer.build(3),
+        lambda layer: layer.forward(X),
+        lambda layer: layer.get_params(),
+        lambda layer: clone(layer),
+        lambda layer: SequentialClassifier([layer], max_iter=2).fit(X, LABELS),
+    ],
+    ids=["build", "forward", "get_params", "clone", "fit"],
+)
+def test_an_argument_that_a_layer_does_not_store_gets_the_line_to_write(use, again):
+    told = r"ForgetsSize\.__init__ must store its arguments .*: write self\.size = size"
+    for _ in range(1 + again):
+        with pytest.raises(TypeError, match=told):
+            use(ForgetsSize(3))
+
+
 @pytest.mark.parametrize("held", ["params", "grads"])
 def test_an_array_by_another_name_says_which_there_are(held):
     with pytest.raises(KeyError, match=f"'weight' is not among the {held}, which are .*'W', 'b'"):
@@ -469,6 +512,14 @@ SPELLINGS = [
     (MLPClassifier, {"lr": 0.1}, "write learning_rate_init"),
     (MLPClassifier, {"callbacks": []}, "set_callbacks"),
     (MLPRegressor, {"epochs": 3}, "write max_iter"),
+    (SequentialClassifier, {"criterion": "mse"}, "write loss"),
+    (SequentialRegressor, {"alpha": 0.1}, r"write optimizer=AdamW\(weight_decay=\.\.\.\)"),
+    (TabularClassifier, {"epochs": 3}, "write max_iter"),
+    (TabularClassifier, {"n_estimators": 3}, "write members"),
+    (TabularClassifier, {"hidden_layers": (8,)}, "write hidden_layer_sizes"),
+    (TabularRegressor, {"lr": 0.1}, "write learning_rate"),
+    (TabularRegressor, {"patience": 3}, "trains for max_iter epochs and keeps the best"),
+    (TabularRegressor, {"seed": 3}, "write random_state"),
     (Dense, {"bias": False}, "write use_bias"),
     (Conv2D, {"strides": 2}, "write stride"),
     (Dropout, {"p": 0.3}, "write rate"),
@@ -481,6 +532,84 @@ def test_arguments_of_other_libraries_say_what_to_write(make, params, told):
     (name,) = params
     with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'.*{told}"):
         make(*needed.get(make, ()), **params)
+
+
+KINDS = {
+    "Sequential": lambda: SequentialClassifier([Dense(4)]),
+    "numbers": lambda: SequentialRegressor([Dense(4)]),
+    "MLP": lambda: MLPClassifier((4,)),
+    "MLP of numbers": lambda: MLPRegressor(hidden_layer_sizes=(4,)),
+    "Tabular": TabularClassifier.quick,
+    "Tabular of numbers": TabularRegressor.quick,
+}
+AT_FIT = {
+    "epochs": (3, "write max_iter, in the constructor"),
+    "batch_size": (8, r"batch_size is told to the constructor, \w+\(..., batch_size=8\)"),
+    "verbose": (1, r"verbose is told to the constructor, \w+\(..., verbose=1\)"),
+    "lr": (0.1, r"write (optimizer=Adam\(learning_rate|learning_rate).*, in the constructor"),
+    "validation_data": ((X, LABELS), "give them to fit, X_val and y_val"),
+    "callbacks": ([], "pass them to set_callbacks"),
+}
+
+
+@pytest.mark.parametrize("name", AT_FIT)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_other_libraries_tell_to_fit_has_its_place(kind, name):
+    value, told = AT_FIT[name]
+    model = KINDS[kind]()
+    line = rf"{type(model).__name__}\.fit: got an unexpected .* '{name}'; it takes X, .*; {told}"
+    with pytest.raises(TypeError, match=line):
+        model.fit(X, LABELS, **{name: value})
+    assert not [attribute for attribute in vars(model) if attribute.endswith("_")]
+
+
+STEPS = RNG.normal(size=(40, 5, 3))
+OF_STEPS = re.escape("got (40, 5, 2): for a target of every step give lists of arrays, fit(list(X)")
+AXES = re.escape("got (40, 5, 2): its axes can become columns, y.reshape(len(y), -1)")
+
+
+@pytest.mark.parametrize("y", [STEPS[..., :2], STEPS[..., :2] > 0], ids=["numbers", "classes"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_targets_of_three_axes_say_how_those_of_steps_are_given(kind, y):
+    given = [(X, AXES)] if "Sequential" not in kind else [(X, AXES), (STEPS, OF_STEPS)]
+    for rows, told in given:
+        with pytest.raises(ValueError, match=rf"y must be \(n_samples,\) or .*{told}"):
+            KINDS[kind]().fit(rows, y)
+
+
+def test_targets_of_steps_given_as_lists_are_learned():
+    model = SequentialRegressor([Dense(8)], max_iter=200, random_state=0)
+    model.fit(list(STEPS), list(STEPS[..., :2]))
+    assert np.shape(model.predict(list(STEPS))) == (40, 5, 2)
+    assert model.score(list(STEPS), list(STEPS[..., :2])) > 0.9
+
+
+OUT_OF_RANGE = {
+    "Quantile": (losses.Quantile(90), Adam(), "quantiles must be between 0 and 1"),
+    "Huber": (losses.Huber(-1), Adam(), "delta must be a positive number"),
+    "Tweedie": (losses.Tweedie("a"), Adam(), "power must be a finite number"),
+    "Focal": (losses.Focal(-1), Adam(), "gamma must be a number, at least 0"),
+    "smoothing": (losses.BinaryCrossEntropy(label_smoothing=9), Adam(), "between 0 and 1, got 9"),
+    "Adam": (MeanSquaredError(), Adam(betas=(0.9, 2)), "betas must be two numbers"),
+    "rate": (MeanSquaredError(), Adam(learning_rate=-1), "learning_rate must be a finite number"),
+    "LBFGS": (MeanSquaredError(), LBFGS(history=0), "history must be an integer >= 1"),
+}
+
+
+@pytest.mark.parametrize("kind", OUT_OF_RANGE)
+def test_train_refuses_what_is_out_of_range_before_it_builds_a_network(kind):
+    loss, optimizer, told = OUT_OF_RANGE[kind]
+    net = Sequential([Dense(1)])
+    with pytest.raises(ValueError, match=told):
+        train(net, loss, optimizer, (X, np.abs(Y)), epochs=1)
+    assert not net.is_built
+
+
+@pytest.mark.parametrize("sizes", [(64,), 64, [64, 32], np.array([8])], ids=repr)
+def test_sizes_where_the_loss_comes_first_say_where_they_go(sizes):
+    line = re.escape(f"write hidden_layer_sizes={sizes!r}), got {sizes!r}")
+    with pytest.raises(ValueError, match=f"loss must be one of squared_error, poisson .*{line}"):
+        MLPRegressor(sizes).fit(X, Y[:, 0])
 
 
 def test_layers_are_given_in_a_list():

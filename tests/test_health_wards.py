@@ -265,3 +265,17 @@ def test_a_network_that_learned_is_left_alone():
 def test_what_is_ours_is_not_examined(monkeypatch):
     monkeypatch.setattr(backward_verdicts, "check_gradients", None)
     assert names(health(mlp(8, 8), *blobs(0))) == []
+
+
+@pytest.mark.parametrize("silenced", [True, False])
+def test_a_last_layer_that_holds_a_class_at_one_score_is_named(silenced):
+    X, y = blobs(0)
+    network = Sequential([Dense(3), *[ReLU()] * silenced]).build(6, random_state=0)
+    network[0].params["W"][...] = np.linalg.lstsq(X, 2.0 * np.eye(3)[y], rcond=None)[0]
+    if silenced:
+        network[0].params["b"][2] = -50  # so that no row of class 2 gets through
+    report = health(network, X, y, CCE())
+    assert ("class never predicted" in names(report)) == silenced
+    if silenced:
+        remedy = next(v for v in report.verdicts if v.name == "class never predicted").remedy
+        assert remedy.startswith("Leave out the last layer, layers.1 ReLU(): it gives the class 0")

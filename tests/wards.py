@@ -241,6 +241,21 @@ def _only_one_class(seed, varied=False):
     return Run(mlp(32), CCE(), Adam(0.01), (X, y if varied else 0 * y + 1), 10)
 
 
+def _one_row_repeated(seed, varied=False):
+    X, y = blobs(seed)
+    return Run(mlp(32), CCE(), Adam(0.01), (X if varied else 0 * X + X[0], y), 10)
+
+
+def _nothing_in_the_images(seed, varied=False):
+    X, y = digits(seed)
+    return Run(cnn(), CCE(), Adam(0.005), (X if varied else 0 * X, y), 6)
+
+
+def _one_row_for_numbers(seed, varied=False):
+    X, y = curve(seed)
+    return Run(mlp(32, out=1, act=Tanh), MSE(), Adam(0.01), (X if varied else 0 * X + 1, y), 10)
+
+
 def _raw_validation(seed, scaled=False):
     learn, held = split(blobs(seed, n=600), 0.6)
     held = held if scaled else (held[0] * 50 + 100, held[1])
@@ -332,6 +347,9 @@ SICK = [
         ("targets not scaled", _thousands, {"scale": 1.0}),
         ("constant target", _constant_number, VARIED),
         ("constant target", _only_one_class, VARIED),
+        ("constant inputs", _one_row_repeated, VARIED),
+        ("constant inputs", _nothing_in_the_images, VARIED),
+        ("constant inputs", _one_row_for_numbers, VARIED),
         ("validation data on another scale", _raw_validation, SCALED),
         ("validation data on another scale", _raw_validation_images, SCALED),
         ("validation data on another scale", _raw_validation_targets, SCALED),

@@ -26,7 +26,8 @@ from layerkit.fused import work_of
 from layerkit.kernels import for_work
 from layerkit.layer import Layer
 from layerkit.layers import Identity
-from layerkit.parameters import Parameterized, if_class, is_size
+from layerkit.other_libraries import OF_ESTIMATORS
+from layerkit.parameters import Parameterized, if_class, is_size, told_by_habits
 from layerkit.seeds import with_plain_seed, with_seed
 from layerkit.sequences import Sequences, is_collection
 from layerkit.training import Checkpoint
@@ -65,13 +66,8 @@ class NetworkEstimator(
     # Under metadata routing a splitter's groups are for a cross-validation around the fit, as with
     # estimators that know none; ``set_fit_request(groups=True)`` lets them in.
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": False}
-    habits = dict.fromkeys(("epochs", "n_epochs", "num_epochs"), "write max_iter") | {
-        "patience": "write n_iter_no_change",
-        "callbacks": "pass them to set_callbacks",
-        "validation_data": "give them to fit, X_val and y_val",
-        "validation_split": "write early_stopping=True and validation_fraction",
-        "device": "everything is computed on processors",
-        "metrics": "score them by sklearn.model_selection.cross_validate(scoring=...)",
+    habits = OF_ESTIMATORS | {
+        "patience": "write n_iter_no_change, in the constructor",
         "n_jobs": "set it in the search or the cross-validation around this estimator",
     }
     _recipe_of: ClassVar[type[Recipe]]
@@ -94,6 +90,7 @@ class NetworkEstimator(
 
     # ---------------------------------------------------------------- learning
 
+    @told_by_habits
     def fit(
         self,
         X: Any,
@@ -255,10 +252,13 @@ class NetworkEstimator(
         -------
         arguments : dict
             ``network`` (the fitted one, otherwise a new one, built), ``loss``, ``optimizer`` (a new
-            one), ``data`` and ``validation_data`` with y encoded for the loss, and ``batch_size``.
+            one, whose weight decay is the penalty of an MLP), ``data`` and ``validation_data`` with
+            y encoded for the loss, and ``batch_size``.
         """
         task = prepare(self, X, y, sample_weight, fresh=not hasattr(self, "network_"))
         recipe, encode = self._recipe(), task.target.encode
+        optimizer, batch_size = recipe.optimizer(), recipe.batch_size(len(task.y))
+        recipe.penalize(optimizer, batch_size)
         if validation_data is not None:
             X, y, weight = validation_data
             X, y = validate(self, X, y, reset=False)
@@ -266,10 +266,10 @@ class NetworkEstimator(
         return {
             "network": task.network,
             "loss": task.target.loss,
-            "optimizer": recipe.optimizer(),
+            "optimizer": optimizer,
             "data": (task.X, encode(task.y), task.weight),
             "validation_data": validation_data,
-            "batch_size": recipe.batch_size(len(task.y)),
+            "batch_size": batch_size,
         }
 
     # ---------------------------------------------------------------- hidden activations

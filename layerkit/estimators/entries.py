@@ -113,3 +113,17 @@ def _spells_number(value: Any) -> bool:
         float(value)
         return True
     return False
+
+
+def check_axes(X: Any, y: Any) -> None:
+    """Refuse targets of more than two axes, and say how those of the steps of a row are given."""
+    shape = getattr(y, "shape", ())
+    if len(shape) < 3:
+        return
+    of_steps = getattr(X, "ndim", 0) == 3 and X.shape[:2] == shape[:2]
+    how = (
+        "for a target of every step give lists of arrays, fit(list(X), list(y))"
+        if of_steps
+        else "its axes can become columns, y.reshape(len(y), -1)"
+    )
+    raise ValueError(f"y must be (n_samples,) or (n_samples, n_outputs), got {shape}: {how}")

@@ -78,6 +78,12 @@ class Recipe:
         """Return an optimizer of our own, without state."""
         raise NotImplementedError
 
+    def penalize(self, optimizer: Any, n_rows: int) -> None:
+        """Let an optimizer decay the weights by a penalty that is no parameter of it.
+
+        ``n_rows`` are those of a batch.
+        """
+
     def takes_all_rows(self) -> bool:
         """Whether a step takes all rows at once, as one of L-BFGS does."""
         return isinstance(self.optimizer(), LBFGS)

@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from layerkit.archive import ModelFileError
 from layerkit.distributed.engines import workers_in_use
-from layerkit.estimators.entries import check_entries, pass_as_they_are
+from layerkit.estimators.entries import check_axes, check_entries, pass_as_they_are
 from layerkit.estimators.partitioned import PartitionedRows, all_held_out, held_out
 from layerkit.estimators.rules import is_splitter
 from layerkit.estimators.step_targets import StepClasses, StepTarget
@@ -34,7 +34,7 @@ from layerkit.sequences import (
 )
 from layerkit.shapes import channels_first, fits
 from layerkit.training import Checkpoint, History
-from layerkit.training.batches import MappedRows, chunks, mapping_of
+from layerkit.training.mapped import MappedRows, chunks, mapping_of
 
 
 @dataclass(frozen=True)
@@ -234,6 +234,7 @@ def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarr
     is_mapped = mapping_of(X) is not None  # then it is checked and converted piece by piece
     recipe = estimator._recipe()
     check_entries(y, numeric=is_regressor(estimator))
+    check_axes(X, y)
     check_columns(X)
     try:
         checked, y = validate_data(

@@ -94,9 +94,13 @@ class SequentialEstimator(NetworkEstimator):
     habits = NetworkEstimator.habits | {
         **dict.fromkeys(
             ("lr", "learning_rate", "learning_rate_init"),
-            "write optimizer=Adam(learning_rate=...)",
+            "write optimizer=Adam(learning_rate=...), in the constructor",
         ),
-        "weight_decay": "write optimizer=AdamW(weight_decay=...)",
+        **dict.fromkeys(
+            ("weight_decay", "alpha"), "write optimizer=AdamW(weight_decay=...), in the constructor"
+        ),
+        **dict.fromkeys(("criterion", "loss_fn", "objective"), "write loss, in the constructor"),
+        "solver": 'write optimizer="adam", in the constructor',
         "dropout": "put Dropout(rate) among the layers",
         "activation": "put it among the layers, such as ReLU()",
         "hidden_layer_sizes": "write layers=[Dense(64), ReLU()]",

@@ -11,11 +11,12 @@ from layerkit.kernels import plus_decay, shrink
 from layerkit.optimizers.clipping import clipped
 from layerkit.optimizers.pieces import (
     Prepared,
-    check_state,
     check_vectors,
     cut,
     read_only,
+    settings_of,
     single_slot,
+    state_for,
 )
 from layerkit.parameters import Parameterized, in_range, is_positive
 from layerkit.schedules import Schedule
@@ -27,7 +28,6 @@ from layerkit.shapes import Slot
 CHUNK = 2**22
 Rate = float | Callable[[int], float]
 Vector = np.ndarray  # float32 or float64, of one axis
-_NO_SETTINGS = {"state", "rate", "memory", "steps_done"}  # properties
 
 
 class Optimizer(Parameterized):
@@ -432,7 +432,7 @@ class Optimizer(Parameterized):
         self.validate()
         check_vectors(params, grads)
         slots = single_slot(params) if layout is None else layout
-        state = self._state_for(params, len(slots))
+        state = state_for(self, self._state, params, len(slots))
         matrix = np.empty((len(self.memory), params.size), params.dtype)
         for row, name in zip(matrix, self.memory, strict=True):
             row[...] = state[name]
@@ -443,24 +443,8 @@ class Optimizer(Parameterized):
         of_vector = cut(params, grads, memory, slots, state["ages"], CHUNK, apart)
         coupled = decays and not self.decoupled
         longest = max((p.grads.size for p in of_vector.pieces), default=0) if coupled else 0
-        settings_of = attrgetter(*self._settings())
-        made_for = settings_of, settings_of(self), params, grads, self._kind(), layout
+        read = attrgetter(*settings_of(self, Optimizer))
+        made_for = read, read(self), params, grads, self._kind(), layout
         scratch = np.empty(longest, params.dtype)
         rule = self._rule(slots, state["ages"])
         return Prepared(*made_for, state, of_vector, scratch, matrix, rule)
-
-    def _settings(self) -> list[str]:
-        """Return the names of all settings, also those that only have a value on the class."""
-        kinds = [kind for kind in type(self).__mro__ if issubclass(kind, Optimizer)]
-        on_class = {n for kind in kinds for n, v in vars(kind).items() if not callable(v)}
-        own = {"decoupled", *vars(self), *self._defaults(), *on_class} - _NO_SETTINGS
-        return sorted(n for n in own if not n.startswith("_") and hasattr(self, n))
-
-    def _state_for(self, params: np.ndarray, n_slots: int) -> dict[str, Any]:
-        """Return the state: new before the first step, otherwise checked against this vector."""
-        state: dict[str, Any] = self._state or {"t": 0, "ages": [0] * n_slots}
-        check_state(self, state, params, n_slots)
-        for name in self.memory:
-            if name not in state:
-                state[name] = np.zeros(params.shape, params.dtype)
-        return state

@@ -8,6 +8,7 @@ import numpy as np
 from layerkit.optimizers.clipping import Span
 from layerkit.shapes import Slot
 
+_NO_SETTINGS = {"state", "rate", "memory", "steps_done"}  # properties
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -153,7 +154,21 @@ def check_vectors(params: np.ndarray, grads: np.ndarray) -> None:
         )
 
 
-def check_state(optimizer: Any, state: Mapping[str, Any], params: np.ndarray, n_slots: int) -> None:
+def state_for(
+    optimizer: Any, held: dict[str, Any] | None, params: np.ndarray, n_slots: int
+) -> dict[str, Any]:
+    """Return the state: new before the first step, otherwise checked against this vector."""
+    state: dict[str, Any] = held or {"t": 0, "ages": [0] * n_slots}
+    _check_state(optimizer, state, params, n_slots)
+    for name in optimizer.memory:
+        if name not in state:
+            state[name] = np.zeros(params.shape, params.dtype)
+    return state
+
+
+def _check_state(
+    optimizer: Any, state: Mapping[str, Any], params: np.ndarray, n_slots: int
+) -> None:
     """Refuse a state that was made for another vector or layout."""
     for name in optimizer.memory:
         held = state.get(name, params)
@@ -167,3 +182,12 @@ def check_state(optimizer: Any, state: Mapping[str, Any], params: np.ndarray, n_
             f"{optimizer!r} holds the state of a layout of {len(state['ages'])} slots, got "
             f"{n_slots}; reset() forgets it"
         )
+
+
+def settings_of(optimizer: Any, base: type) -> list[str]:
+    """Return the names of all settings, also those that only have a value on a class above."""
+    kind = type(optimizer)
+    kinds = [above for above in kind.__mro__ if issubclass(above, base)]
+    on_class = {n for above in kinds for n, v in vars(above).items() if not callable(v)}
+    own = {"decoupled", *vars(optimizer), *kind.__signature__.parameters, *on_class} - _NO_SETTINGS
+    return sorted(n for n in own if not n.startswith("_") and hasattr(optimizer, n))

@@ -31,6 +31,7 @@ from layerkit.training.checkpoint import Checkpoint, as_checkpoint
 from layerkit.training.epochs import Epochs
 from layerkit.training.finite import refuse_nonfinite
 from layerkit.training.history import History
+from layerkit.training.progress import Progress
 from layerkit.training.ranks import Ranks
 from layerkit.training.run import (
     Batches,
@@ -46,7 +47,6 @@ from layerkit.training.run import (
 )
 
 _WORTH_A_PROGRAM = 3  # steps; with fewer, preparing whole epochs costs more than it saves
-_SHOWN = ("loss", "validation_loss", "validation_score")
 
 
 _LINE = "train(network, loss, optimizer, (X, y), epochs=10)"
@@ -224,6 +224,10 @@ def train(
     )
     method = "minimize" if whole else "step"
     check_object("optimizer", optimizer, (method,), expected.format("an optimizer, such as Adam()"))
+    if isinstance(loss, Loss):
+        loss.check_params()
+    if isinstance(optimizer, Optimizer | LBFGS):
+        optimizer.validate()
     callbacks = _checked_callbacks(callbacks)
     if resume or checkpoint is not None:
         checkpoint = as_checkpoint(checkpoint, resume)
@@ -401,38 +405,6 @@ def _minimize(run: Run, batches: Batches) -> None:
         return state.stop or state.epoch >= state.epochs
 
     state.optimizer.minimize(loss_and_grads, network.flat_params, network.layout, iteration)
-
-
-class Progress:
-    """A bar over all steps with tqdm, a line for every epoch without."""
-
-    keeps_data = True
-
-    def __init__(self, state: TrainingState, batches: int) -> None:
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            self.bar = None
-        else:
-            total, done = state.epochs * batches or None, state.epoch * batches
-            self.bar = tqdm(total=total, initial=done, unit="batch", dynamic_ncols=True)
-
-    def advance(self, batches: int) -> None:
-        if self.bar is not None:
-            self.bar.update(batches)
-
-    def __call__(self, state: TrainingState) -> None:
-        row = state.history.rows[-1]
-        shown = {name: f"{row[name]:.4g}" for name in _SHOWN if name in row}
-        if self.bar is None:
-            print(f"epoch {state.epoch}/{state.epochs}", *(f"{k} {v}" for k, v in shown.items()))
-        else:
-            self.bar.set_description(f"epoch {state.epoch}/{state.epochs}", refresh=False)
-            self.bar.set_postfix(shown)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
 
 
 def _choose_monitor(monitor: str | None, validated: bool, scored: bool) -> str:

@@ -158,10 +158,11 @@ class Perceptron:
     """Attributes and a method that `MLPClassifier` and `MLPRegressor` take from here."""
 
     habits = NetworkEstimator.habits | {
-        "lr": "write learning_rate_init",
-        "weight_decay": "write alpha",
+        "lr": "write learning_rate_init, in the constructor",
+        "weight_decay": "write alpha, in the constructor",
+        "dropout_rate": "write dropout, in the constructor",
         "layers": "write hidden_layer_sizes, or take SequentialClassifier or SequentialRegressor",
-        "optimizer": "write solver",
+        "optimizer": "write solver, in the constructor",
     }
 
     coefs_ = _views_property("coefs_", "W", "Weight matrices ``(n_in, n_out)``")

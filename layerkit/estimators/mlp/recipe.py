@@ -42,7 +42,7 @@ from layerkit.optimizers import Optimizer
 from layerkit.parameters import is_size
 from layerkit.shapes import Shape
 from layerkit.training import History
-from layerkit.training.batches import mapping_of
+from layerkit.training.mapped import mapping_of
 
 # What scikit-learn minimises in place of a loss of ours: the sum over the outputs.
 _SUMS: dict[type[Loss], type[LogLoss | SoftmaxLogLoss]] = {
@@ -107,6 +107,10 @@ class MLPRecipe(Recipe):
             return Momentum(mlp.learning_rate_init, momentum=mlp.momentum, nesterov=nesterov)
         betas = (mlp.beta_1, mlp.beta_2)
         return PaperAdam(mlp.learning_rate_init, betas=betas, eps=mlp.epsilon)
+
+    def penalize(self, optimizer: Any, n_rows: int) -> None:
+        if isinstance(optimizer, Optimizer):
+            optimizer.weight_decay = self.estimator.alpha / n_rows
 
     def takes_all_rows(self) -> bool:
         return bool(self.estimator.solver == "lbfgs")

@@ -11,7 +11,7 @@ from layerkit.estimators.mlp.chains import of_chain
 from layerkit.estimators.mlp.perceptron import DOCS, Perceptron
 from layerkit.estimators.mlp.recipe import MLPRecipe
 from layerkit.estimators.predictors import NetworkRegressor, share_docs
-from layerkit.estimators.rules import Activation
+from layerkit.estimators.rules import Activation, are_sizes
 from layerkit.layer import Layer
 
 
@@ -97,6 +97,14 @@ class MLPRegressor(NetworkRegressor):
     dropout: float | Sequence[float] = 0.0
     batch_norm: bool = False
     dtype: Any = "auto"
+
+    def check(self, ok: bool, name: str, expected: str) -> None:
+        if name == "loss" and not isinstance(self.loss, str) and are_sizes(self.loss):
+            expected += (
+                " (it comes first, as in scikit-learn since 1.7: write "
+                f"hidden_layer_sizes={self.loss!r})"
+            )
+        super().check(ok, name, expected)
 
     @classmethod
     def from_network(cls, network: Layer, **params: Any) -> Self:

@@ -41,7 +41,8 @@ from layerkit.estimators.targets import Target
 from layerkit.kernels import for_work
 from layerkit.layer import Layer
 from layerkit.losses import Loss
-from layerkit.parameters import if_class
+from layerkit.other_libraries import OF_ESTIMATORS
+from layerkit.parameters import Parameterized, if_class, told_by_habits
 from layerkit.seeds import with_plain_seed, with_seed
 from layerkit.sequences import is_collection, refuse_collection
 from layerkit.training import History, TrainingState
@@ -96,8 +97,27 @@ class CollectionScore:
 
 @with_page
 @dataclass(eq=False, repr=False)
-class TabularEstimator(CallbackSupport, BaseEstimator):
+class TabularEstimator(CallbackSupport, Parameterized, BaseEstimator):
     """What classifier and regressor share: parameters, members, how they learn."""
+
+    habits = OF_ESTIMATORS | {
+        **dict.fromkeys(("lr", "learning_rate_init"), "write learning_rate, in the constructor"),
+        **dict.fromkeys(("n_estimators", "n_members"), "write members, in the constructor"),
+        **dict.fromkeys(
+            ("layers", "hidden_layers", "hidden_sizes"),
+            "write hidden_layer_sizes=(256, 256), in the constructor",
+        ),
+        "dropout_rate": "write dropout, in the constructor",
+        "alpha": "write weight_decay, in the constructor",
+        "optimizer": "it learns by AdamW: write learning_rate and weight_decay",
+        "scoring": "write monitor, in the constructor",
+        **dict.fromkeys(
+            ("patience", "n_iter_no_change", "early_stopping"),
+            "each member trains for max_iter epochs and keeps the best of them",
+        ),
+        "validation_split": "write validation_fraction, in the constructor",
+    }
+    __repr__ = BaseEstimator.__repr__
 
     _: KW_ONLY
     members: int = 4
@@ -157,6 +177,7 @@ class TabularEstimator(CallbackSupport, BaseEstimator):
 
     # ---------------------------------------------------------------- learning
 
+    @told_by_habits
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None
     ) -> Self:

@@ -13,7 +13,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import Tags, check_array
 
 from layerkit.distributed.collections import each_partition
-from layerkit.estimators.entries import check_entries
+from layerkit.estimators.entries import check_axes, check_entries
 from layerkit.estimators.predictors import share_docs
 from layerkit.estimators.tabular.base import CollectionScore, TabularEstimator
 from layerkit.estimators.tabular.learning import Member, Rows, temperature_for, tempered
@@ -225,6 +225,7 @@ class TabularClassifier(CollectionScore, ClassifierMixin, TabularEstimator):
 
     def _check_y(self, y: Any) -> np.ndarray:
         check_entries(y, numeric=False)
+        check_axes(None, y)
         y = y.toarray() if hasattr(y, "toarray") else _of_numpy_dtype(y)
         y = check_array(
             y,
@@ -383,6 +384,7 @@ class TabularRegressor(CollectionScore, RegressorMixin, TabularEstimator):
 
     def _check_y(self, y: Any) -> np.ndarray:
         check_entries(y, numeric=True)
+        check_axes(None, y)
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", ensure_min_samples=0)
         return as_column(y)
 

@@ -13,7 +13,7 @@ from layerkit.inspection.diagnosis import probes
 from layerkit.inspection.diagnosis.evidence import Evidence, InitialCause, Verdict, share
 from layerkit.layer import Layer
 from layerkit.losses import NegativeLogLikelihood
-from layerkit.sequences import numbers
+from layerkit.sequences import Sequences, numbers
 
 LARGE_INPUTS = 20.0  # root mean square of a column, or of a channel of images
 SMALL_INPUTS = 0.02
@@ -50,6 +50,29 @@ class LinkAppliedTwice(Verdict):
 
     def may_follow_from(self, cause: Verdict) -> bool:
         return not isinstance(cause, InputsNotScaled)
+
+
+def constant_inputs(e: Evidence) -> Verdict | None:
+    """All rows are one and the same."""
+    if len(e.rows) < 2 or not _is_constant(e.rows.X):
+        return None
+    return Verdict(
+        "constant inputs",
+        "inputs",
+        "critical",
+        f"X does not vary: it is the same in each of the {len(e.rows)} rows, so a network gives "
+        "all of them one output, whatever y is.",
+        "Look at how X was made: one row repeated, columns that were filled with a constant, a "
+        "factor that made everything 0; X.std(axis=0) shows what varies.",
+    )
+
+
+def _is_constant(X: Any) -> bool:
+    if isinstance(X, Sequences):
+        return X.time is not None and _is_constant(X.to_array())
+    if hasattr(X, "tocsr"):
+        return abs(X[1:] - X[[0] * (X.shape[0] - 1)]).max() == 0
+    return not (X[1] != X[0]).any() and not (X[:1] != X).any()
 
 
 def inputs_not_scaled(e: Evidence) -> Verdict | None:

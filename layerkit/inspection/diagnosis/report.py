@@ -36,6 +36,7 @@ from layerkit.inspection.shown import Shown
 CHECKS: tuple[Callable[[Evidence], Verdict | None], ...] = (
     signal_verdicts.not_finite,
     backward_verdicts.wrong_backward,
+    data_verdicts.constant_inputs,
     target_verdicts.constant_target,
     data_verdicts.channels_first,
     data_verdicts.inputs_not_scaled,

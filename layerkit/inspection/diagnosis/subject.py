@@ -15,7 +15,6 @@ from layerkit.losses import (
     Loss,
     MeanSquaredError,
 )
-from layerkit.optimizers import Optimizer
 from layerkit.sequences import Sequences, as_sequences, refuse_collection
 from layerkit.training import History
 from layerkit.training.batches import as_targets
@@ -83,8 +82,6 @@ def subject_of(
         )
     estimator = copy.deepcopy(source)
     arguments = estimator.train_arguments(*data, validation_data=validation)
-    if hasattr(estimator, "alpha") and isinstance(arguments["optimizer"], Optimizer):
-        arguments["optimizer"].weight_decay = estimator.alpha / arguments["batch_size"]
     own = {
         "fresh": not hasattr(estimator, "network_"),
         "history": getattr(estimator, "history_", None),

@@ -28,6 +28,7 @@ STRETCHED = 5.0
 FAR_OFF = 10.0  # times as much, of a single column
 UNHEARD = 10  # rows of a class
 UNLIKELY = 0.1  # mean probability of a class in its own rows
+HELD_FAST = 0.9  # of the rows of a class, with one and the same score
 WEIGHT_THE_CLASSES = (
     "Weight the classes: class_weight='balanced' in the estimator, or sample_weight="
     "compute_sample_weight('balanced', y) in train."
@@ -298,7 +299,10 @@ def class_never_predicted(e: Evidence) -> Verdict | None:
     low = bias.size > label and bias[label] < np.median(bias) - 3
     weight = 1.0 if e.rows.weight is None else e.rows.weight[actual == label].mean()
     unweighted = e.rows.weight is not None and weight < 0.1 * e.rows.weight.mean()
-    if low:
+    held = _held_at_end(e, e.now.outputs[actual == label, label])
+    if held:
+        remedy = held
+    elif low:
         remedy = f"Set the bias of {last.path} to 0 and train again."
     elif unweighted:
         remedy = f"Give its rows more weight: their sample_weight is {weight:.2g} in the mean."
@@ -317,6 +321,21 @@ def class_never_predicted(e: Evidence) -> Verdict | None:
         f"{count} of {len(actual)} rows ({share(count / len(actual))}) have class {label}, and not "
         f"one is predicted as such: most of them as class {given}.{biased}",
         remedy,
+    )
+
+
+def _held_at_end(e: Evidence, scores: np.ndarray) -> str:
+    """Say what to do about a last layer, such as ReLU, that holds the scores of a class fast."""
+    last = e.now.recorder.layers[-1]
+    least = scores.min()
+    part = float(np.mean(scores == least))
+    if last.layer.params or part < HELD_FAST:
+        return ""
+    name = type(last.layer).__name__
+    return (
+        f"Leave out the last layer, {last.path} {name}(): it gives the class {least:.3g} for "
+        f"{share(part)} of these rows, and no gradient passes there; {type(e.loss).__name__} takes "
+        "raw outputs."
     )
 
 

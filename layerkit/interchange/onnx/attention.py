@@ -115,50 +115,78 @@ def gathered(nodes: Sequence[NodeProto], constants: Mapping[str, Any]) -> list[N
 
     Sines without a table are those of `PositionalEncoding` for any number of steps.
     """
-    makers = {name: node for node in nodes for name in node.output}
-    return [
-        _as_places(node, makers, constants) if node.op_type == "Add" else node for node in nodes
-    ]
+    above = _Above(nodes, constants)
+    return [_as_places(node, above) if node.op_type == "Add" else node for node in nodes]
 
 
-def _as_places(
-    node: NodeProto, makers: Mapping[str, NodeProto], constants: Mapping[str, Any]
-) -> NodeProto:
-    if any(_is_table(constants.get(name)) for name in node.input):
-        return helper.make_node(PLACES, node.input, node.output)
+class _Above:
+    """What stands above a tensor: the operators that make it, and the constants among them."""
 
-    def above(name: str, *operators: str) -> list[str]:
+    def __init__(self, nodes: Sequence[NodeProto], constants: Mapping[str, Any]) -> None:
+        self.makers = {name: node for node in nodes for name in node.output}
+        self.constants = constants
+
+    def inputs(self, name: str, *operators: str) -> list[str]:
         """Return the inputs of the last of these operators on the way up, none if others come."""
         inputs = [name]
         for operator in operators:
-            maker = makers.get(inputs[0])
+            maker = self.makers.get(inputs[0])
             if maker is None or maker.op_type != operator:
                 return []
             inputs = list(maker.input)
         return inputs
 
-    def counts_steps(size: str, x: str) -> bool:
-        gathered = above(size, "Gather")
-        return bool(gathered) and above(gathered[0], "Shape") == [x] and holds(gathered[1], 1)
+    def holds(self, name: str, number: int) -> bool:
+        """Whether it is a constant, this number."""
+        return name in self.constants and np.array_equal(np.ravel(self.constants[name]), [number])
 
-    def holds(name: str, number: int) -> bool:
-        return name in constants and np.array_equal(np.ravel(constants[name]), [number])
+    def counts_steps(self, size: str, x: str) -> bool:
+        """Whether it is the number of steps of x."""
+        gathered = self.inputs(size, "Gather")
+        if not gathered or self.inputs(gathered[0], "Shape") != [x]:
+            return False
+        return self.holds(gathered[1], 1)
 
+
+def _as_places(node: NodeProto, above: _Above) -> NodeProto:
+    """Name an addition of places, if it is one in any of three spellings."""
+    if any(_is_table(above.constants.get(name)) for name in node.input):
+        return helper.make_node(PLACES, node.input, node.output)
     for x, added in (node.input, node.input[::-1]):
-        match above(added, "Slice"):
-            case [table, start, end] if _is_table(constants.get(table)) and holds(start, 0):
-                if counts_steps((above(end, "Unsqueeze") or [end])[0], x):
-                    return helper.make_node(PLACES, [x, table], node.output, cut=1)
-        axis = above(added, "Sin", "Add", "Mul", "Unsqueeze")[1:]
-        match above(added, "Sin", "Add", "Mul", "Unsqueeze", "Cast", "Range"):
-            case [first, end, step] if counts_steps(end, x) and all(holds(a, 1) for a in axis):
-                names = above(added, "Sin", "Add", "Mul")[1], above(added, "Sin", "Add")[1]
-                found = [constants[name] for name in names if name in constants]
-                if len(found) == 2 and holds(first, 0) and holds(step, 1):
-                    d = found[0].size
-                    if all(map(np.array_equal, found, map(np.float32, _angles(d)))):
-                        return helper.make_node(PLACES, [x], node.output, features=d)
+        if (table := _cut_table(above, x, added)) is not None:
+            return helper.make_node(PLACES, [x, table], node.output, cut=1)
+        if (features := _sines(above, x, added)) is not None:
+            return helper.make_node(PLACES, [x], node.output, features=features)
     return node
+
+
+def _cut_table(above: _Above, x: str, added: str) -> str | None:
+    """Return the table of which as many rows are added as x has steps, if that is what it is."""
+    match above.inputs(added, "Slice"):
+        case [table, start, end] if _is_table(above.constants.get(table)) and above.holds(start, 0):
+            size = (above.inputs(end, "Unsqueeze") or [end])[0]
+            return table if above.counts_steps(size, x) else None
+    return None
+
+
+def _sines(above: _Above, x: str, added: str) -> int | None:
+    """Return the number of features where sines of the steps of x are added, computed for them."""
+    sine = "Sin", "Add", "Mul"
+    counted = above.inputs(added, *sine, "Unsqueeze", "Cast", "Range")
+    if len(counted) != 3:
+        return None
+    first, end, step = counted
+    axis = above.inputs(added, *sine, "Unsqueeze")[1:]
+    counts = above.holds(first, 0) and above.holds(step, 1) and above.counts_steps(end, x)
+    if not counts or not all(above.holds(a, 1) for a in axis):
+        return None
+    names = above.inputs(added, *sine)[1], above.inputs(added, "Sin", "Add")[1]
+    found = [above.constants[name] for name in names if name in above.constants]
+    if len(found) != 2:
+        return None
+    features = found[0].size
+    same = all(map(np.array_equal, found, map(np.float32, _angles(features))))
+    return features if same else None
 
 
 def _is_table(array: Any) -> bool:

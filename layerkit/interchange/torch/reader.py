@@ -121,6 +121,10 @@ def _guess_shape(module: tnn.Module) -> tuple[Any, ...]:
             return (child.num_features,)
         if isinstance(child, tnn.RNNBase):
             return (None, child.input_size)
+        if isinstance(child, tnn.TransformerEncoderLayer):
+            return (None, child.self_attn.embed_dim)
+        if isinstance(child, tnn.MultiheadAttention):
+            return (None, child.embed_dim)
         if isinstance(child, (tnn.Flatten, *_WITH_CHANNELS_FIRST, *_WITH_CHANNELS_LAST)):
             break
     raise ValueError(
