@@ -33,6 +33,7 @@ from layerkit import (
     kernels,
 )
 from layerkit.kernels import parts
+from layerkit.kernels._numpy import threads
 from layerkit.losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
@@ -233,24 +234,40 @@ def test_a_search_at_once_has_the_function_of_a_search_layer_by_layer(
     np.testing.assert_allclose(*gradients, rtol=tol, atol=tol)
 
 
-@pytest.mark.parametrize("weights", [None, np.tile(WEIGHTS, 30)], ids=["equal", "weighted"])
-def test_blocks_of_rows_add_up_to_all_rows(weights, monkeypatch):
-    """More rows than a block has, and some left over."""
-    many, labels = np.tile(X, (30, 1)), np.tile(LABELS, 30)
+def value_of_many_rows(weights):
+    """Loss and gradient of more rows than a block has, and some left over."""
     found = []
 
     class Once(LBFGS):
         def minimize(self, fun, flat_params, layout, callback):
-            found.append([np.array(part) for part in fun(flat_params.copy())])
+            found.extend(np.array(part) for part in fun(flat_params.copy()))
 
-    for compute in (Epochs.value, lambda self: None):
-        monkeypatch.setattr(Epochs, "value", compute)
-        network = Sequential([Dense(300), Tanh(), Dense(3)])
-        network.build(5, random_state=1, dtype=np.float64)
-        data = (many, labels) if weights is None else (many, labels, weights)
-        train(network, CategoricalCrossEntropy(), Once(), data, epochs=1)
-    for ours, theirs in zip(*found, strict=True):
+    network = Sequential([Dense(300), Tanh(), Dense(3)])
+    network.build(5, random_state=1, dtype=np.float64)
+    data = np.tile(X, (30, 1)), np.tile(LABELS, 30), *([] if weights is None else [weights])
+    train(network, CategoricalCrossEntropy(), Once(), data, epochs=1)
+    return found
+
+
+@pytest.mark.parametrize("n_processors", [1, 3])
+@pytest.mark.parametrize("weights", [None, np.tile(WEIGHTS, 30)], ids=["equal", "weighted"])
+def test_blocks_of_rows_add_up_to_all_rows(weights, n_processors, monkeypatch):
+    monkeypatch.setattr(parts, "n_processors", lambda: n_processors)
+    found = value_of_many_rows(weights)
+    monkeypatch.setattr(Epochs, "value", lambda self: None)
+    for ours, theirs in zip(found, value_of_many_rows(weights), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-14)
+
+
+def test_blocks_of_rows_add_up_to_the_same_bits_whoever_computes_them(monkeypatch):
+    monkeypatch.setattr(parts, "n_processors", lambda: 3)
+
+    def value(n_threads):
+        monkeypatch.setattr(threads, "spared_threads", lambda: n_threads)
+        return value_of_many_rows(None)
+
+    for ours, theirs in zip(value(1), value(3), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("units", [64, 450], ids=["rows shared", "parameters shared too"])

@@ -65,6 +65,7 @@ from numpy.typing import DTypeLike
 from layerkit.kernels._numpy import activations, dense, epoch_layers, epoch_steps
 from layerkit.kernels._numpy.epoch_layers import Row, Space, gated, of_kernels
 from layerkit.kernels._numpy.epoch_steps import BatchLoss
+from layerkit.kernels._numpy.threads import in_parts
 from layerkit.kernels.dispatch import compiled
 
 # The first ones name activations in `perceptron` as well.
@@ -148,23 +149,68 @@ def epoch_program(
     rows = [Row(*row) for row in layers.tolist()]
     function, n_numbers = _LOSSES[loss]
     used = of_loss[:n_numbers]
-    program = _Program(
-        X,
-        labels if labels.size else targets,
-        weights,
-        list(zip(rows, numbers.tolist(), strict=True)),
-        (scratch, flat_params, flat_grads, running),
-        lambda y, t, grad: function(y, t, *used, grad),
-        _Rule(_RULES[rule], penalized, flat_params, flat_grads, segments, memory),
-    )
+
+    def program(scratch: np.ndarray, flat_grads: np.ndarray) -> _Program:
+        return _Program(
+            X,
+            labels if labels.size else targets,
+            weights,
+            list(zip(rows, numbers.tolist(), strict=True)),
+            (scratch, flat_params, flat_grads, running),
+            lambda y, t, grad: function(y, t, *used, grad),
+            _Rule(_RULES[rule], penalized, flat_params, flat_grads, segments, memory),
+        )
+
     alone = rule == NO_STEP and not penalized
     if alone and not {DROPOUT, BATCH_NORM} & {row.kind for row in rows}:
-        return _in_blocks(program, flat_grads, max(BLOCK // max(row.n_out for row in rows), 256))
-    return program
+        n = max(BLOCK // max(row.n_out for row in rows), 256)
+        work = 3 * sum(row.n_in * row.n_out for row in rows if row.kind == DENSE)
+        return _in_blocks(program, scratch, flat_grads, n, work)
+    return program(scratch, flat_grads)
 
 
-def _in_blocks(program: Program, grads: np.ndarray, n: int) -> Program:
-    """Sum loss and gradient over blocks of n rows, whose outputs stay in the cache."""
+def _in_blocks(
+    program: Callable[[np.ndarray, np.ndarray], Program],
+    scratch: np.ndarray,
+    grads: np.ndarray,
+    n: int,
+    work: int,
+) -> Program:
+    """Sum loss and gradient over blocks of n rows, whose outputs stay in the cache.
+
+    There is so much work for a row. Parts of the blocks are summed at the same time, each with a
+    program of its own.
+    """
+    programs: dict[int, tuple[Program, np.ndarray]] = {}  # and where it leaves the gradient
+
+    def of_part(first: int) -> tuple[Program, np.ndarray]:
+        if first not in programs:
+            own = np.empty_like(grads)
+            # a copy of scratch takes no memory but for the few rows that are used
+            programs[first] = program(np.empty_like(scratch) if first else scratch, own), own
+        return programs[first]
+
+    def loss_of(
+        order: np.ndarray, bounds: list[int], words: np.ndarray, drawn: np.ndarray, step: np.ndarray
+    ) -> float:
+        start, stop = bounds
+        starts = np.arange(start, stop, n)
+        blocks = np.column_stack([starts, np.minimum(starts + n, stop)])
+
+        def summed(part: slice) -> tuple[float, np.ndarray]:
+            run, own = of_part(part.start)
+            loss, total, value = 0.0, np.zeros_like(grads), np.empty(1)
+            for block in blocks[part]:
+                finite = run(order, block[np.newaxis], words, drawn, step, value)
+                loss += float(value[0])
+                if not finite:
+                    break
+                total += own
+            return loss, total
+
+        parts = in_parts(summed, len(blocks), work * (stop - start))
+        np.sum([total for _, total in parts], axis=0, out=grads)
+        return sum(loss for loss, _ in parts)
 
     def train(
         order: np.ndarray,
@@ -174,20 +220,10 @@ def _in_blocks(program: Program, grads: np.ndarray, n: int) -> Program:
         steps: np.ndarray,
         losses: np.ndarray,
     ) -> int:
-        total = np.empty_like(grads)
-        for k, (start, stop) in enumerate(bounds.tolist()):
-            starts = np.arange(start, stop, n)
-            blocks = np.column_stack([starts, np.minimum(starts + n, stop)])
-            total.fill(0)
-            losses[k] = 0
-            for block in blocks:
-                value, step = np.empty(1), steps[k : k + 1]
-                finite = program(order, block[np.newaxis], words, drawn, step, value)
-                losses[k] += value[0]
-                if not finite:
-                    return k
-                total += grads
-            grads[...] = total
+        for k, here in enumerate(bounds.tolist()):
+            losses[k] = loss_of(order, here, words, drawn, steps[k : k + 1])
+            if not isfinite(losses[k]):
+                return k
         return len(bounds)
 
     return train

@@ -297,5 +297,7 @@ def plus_decay(
     The spans are an int64 array of (start, stop), in order.
     """
     out[...] = grads
-    for start, stop in spans.tolist():
-        out[start:stop] += decay * params[start:stop]
+    for first, last in spans.tolist():
+        for start in range(first, last, BLOCK):
+            here = slice(start, min(start + BLOCK, last))
+            out[here] += decay * params[here]
