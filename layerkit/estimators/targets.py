@@ -424,9 +424,9 @@ def accuracy(y: np.ndarray, y_pred: np.ndarray, weight: np.ndarray | None = None
 
 def checked_accuracy(y: np.ndarray, y_pred: np.ndarray, weight: np.ndarray | None) -> float:
     """Return the accuracy, or raise where y or the weights do not go with the predictions."""
-    if weight is None and y.dtype == y_pred.dtype and y.dtype.kind in "biuU":
-        if y.shape == y_pred.shape and y.ndim == 1 and y.size:
-            return accuracy(y, y_pred)  # nothing is left to check, which takes far longer
+    plain = weight is None and y.dtype == y_pred.dtype and y.dtype.kind in "biuU"
+    if plain and y.shape == y_pred.shape and y.ndim == 1 and y.size:
+        return accuracy(y, y_pred)  # nothing is left to check, which takes far longer
     assert_all_finite(y, input_name="y")
     return float(accuracy_score(y, y_pred, sample_weight=weight))
 
