@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from calls import Calls
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_array
 
 import layerkit
 from layerkit import kernels
@@ -166,6 +167,7 @@ def others(rng, dtype):
     x = numbers(rng, (300, 7), dtype)
     weights = rng.random(300) * (rng.random(300) > 0.2)
     images, kernel = numbers(rng, (5, 6, 10, 4), dtype), numbers(rng, (3, 3, 7, 4), dtype)
+    few = csr_array(np.where(x > 1, x, 0))
     return [
         ("sigmoid", (5 * x,)),
         ("softplus", (5 * x,)),
@@ -177,6 +179,8 @@ def others(rng, dtype):
         ("sum_rows", (x, np.empty(7, dtype))),
         ("add_row", (x, x[0].copy())),
         ("matmul", (x.T, x[::-1])),
+        ("matmul", (few, x[:7])),
+        ("matmul", (few.T, x[::-1])),
         (
             "conv2d",
             (x.reshape(5, 6, 10, 7), numbers(rng, (3, 3, 7, 4), dtype), x[0, :4], *RECTIFIED),

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, load_iris, make_multilabel_classification
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, QuantileRegressor, Ridge
-from sklearn.metrics import d2_pinball_score, mean_pinball_loss
+from sklearn.metrics import accuracy_score, d2_pinball_score, mean_pinball_loss
 from sklearn.preprocessing import StandardScaler
 
 from layerkit import Dense, LogSoftmax, SequentialClassifier, SequentialRegressor, Tanh
-from layerkit.estimators.targets import PerOutput
+from layerkit.estimators.targets import PerOutput, checked_accuracy
 from layerkit.inspection import check_loss_gradients
 from layerkit.losses import (
     BinaryCrossEntropy,
@@ -195,6 +195,15 @@ def test_accuracy_weighs_rows_of_which_all_outputs_are_right(y):
     )
     expected = np.average(right, weights=weight)
     assert model.score(X, y.tolist(), weight.tolist()) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.int64, np.float64, "U3"])
+def test_the_accuracy_of_labels_is_that_of_scikit_learn(kind, rng):
+    y, other = (rng.integers(0, 2, 50).astype(kind) for _ in range(2))
+    assert checked_accuracy(y, other, None) == accuracy_score(y, other)
+    for rows in (y[:40], y[:0]):
+        with pytest.raises(ValueError, match=r"inconsistent numbers|0 sample\(s\)"):
+            checked_accuracy(rows, other[: len(rows) + 1], None)
 
 
 @pytest.mark.parametrize("loss", [CategoricalCrossEntropy(label_smoothing=0.1), Focal()])

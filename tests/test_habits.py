@@ -424,6 +424,15 @@ def test_train_in_a_wrong_order_gets_the_line_to_write(disorder):
         DISORDER[disorder]()
 
 
+def test_a_type_error_inside_train_stays_what_it_is():
+    def odd(state):
+        raise TypeError("of a callback")
+
+    network = Sequential([Dense(1)]).build(3, random_state=0)
+    with pytest.raises(TypeError, match=r"^of a callback$"):
+        train(network, MeanSquaredError(), Adam(), (X, Y[:, :1]), epochs=1, callbacks=[odd])
+
+
 @pytest.mark.parametrize("make", [SequentialClassifier, SequentialRegressor])
 def test_an_estimator_without_layers_gets_the_line_to_write(make):
     line = re.escape(f"{make.__name__}: missing a required argument: 'layers'; write "

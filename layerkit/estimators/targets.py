@@ -370,6 +370,10 @@ def target_of(estimator: Any) -> Target:
     return estimator._target
 
 
+# Of classes, as scikit-learn names them: to ask it twice takes as long as to prepare all else.
+_KINDS = ("binary", "multiclass", "multiclass-multioutput", "multilabel-indicator")
+
+
 def class_target(y: np.ndarray, classes: Any = None) -> ClassTarget:
     """Tell what kind of classes y holds.
 
@@ -379,12 +383,13 @@ def class_target(y: np.ndarray, classes: Any = None) -> ClassTarget:
     classes : array-like, or list of array-likes, optional
         All classes there can be (of each output), where y need not have them all.
     """
-    check_classification_targets(y)
+    kind = type_of_target(y, input_name="y")
+    if kind not in _KINDS:
+        check_classification_targets(y)  # says what is wrong
     if classes is not None:
         classes = as_classes(classes)
         if isinstance(classes, list):
             return MultiOutput(classes)
-    kind = type_of_target(y)
     if kind == "multilabel-indicator":
         return Multilabel(y.shape[1])
     if kind == "multiclass-multioutput":
@@ -419,6 +424,9 @@ def accuracy(y: np.ndarray, y_pred: np.ndarray, weight: np.ndarray | None = None
 
 def checked_accuracy(y: np.ndarray, y_pred: np.ndarray, weight: np.ndarray | None) -> float:
     """Return the accuracy, or raise where y or the weights do not go with the predictions."""
+    plain = weight is None and y.dtype == y_pred.dtype and y.dtype.kind in "biuU"
+    if plain and y.shape == y_pred.shape and y.ndim == 1 and y.size:
+        return accuracy(y, y_pred)  # nothing is left to check, which takes far longer
     assert_all_finite(y, input_name="y")
     return float(accuracy_score(y, y_pred, sample_weight=weight))
 

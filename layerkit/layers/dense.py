@@ -108,10 +108,7 @@ class Dense(Layer):
         x, rows = self.cache, grad_output.reshape(-1, self.units)
         if x.ndim != 2:
             x = x.reshape(-1, x.shape[-1])
-        if isinstance(x, np.ndarray):
-            matmul(x.T, rows, out=self.grads["W"])
-        else:  # sparse rows
-            self.grads["W"][...] = x.T @ rows
+        matmul(x.T, rows, out=self.grads["W"])
         if self.use_bias:
             sum_rows(rows, out=self.grads["b"])
         return matmul(grad_output, self.params["W"].T) if self.needs_input_grad else None

@@ -44,6 +44,8 @@ def matmul(a, b, out=None):
     """Return the product a b: parts of the rows or the columns of the result, where it is large."""
     if a.ndim > 2:
         return matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
+    if not isinstance(a, np.ndarray):
+        return _multiply_sparse(a, b, out)
     multiply_adds = prod(a.shape) * b.shape[-1]
     blas = addresses(b.dtype) if multiply_adds >= THREADED and _are_for_blas(a, b) else None
     if blas is None or (out is not None and not out.flags.carray):
@@ -57,6 +59,38 @@ def matmul(a, b, out=None):
     with one_blas_thread(), workers(processors) as queue:
         multiply_in_parts(queue, processors, blas, a, b, out)
     return out
+
+
+def _multiply_sparse(a: Any, b: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+    """Return the product of a sparse array; SciPy would fill an array of zeros, to be copied."""
+    loop = {"csr": _by_rows, "csc": _by_columns}.get(a.format)
+    ours = a.dtype == b.dtype in BOTH and b.ndim == 2 and (out is None or out.flags.carray)
+    if loop is None or not ours:
+        return in_numpy(reference.matmul)(a, b, out)
+    if out is None:
+        out = np.empty((a.shape[0], b.shape[1]), b.dtype)
+    loop(*map(contiguous, (a.data, a.indices, a.indptr, b)), out)
+    return out
+
+
+@jit
+def _by_rows(values, columns, ends, b, out):
+    out[:] = 0
+    for r in range(ends.size - 1):
+        for i in range(ends[r], ends[r + 1]):
+            value, column = values[i], columns[i]
+            for k in range(b.shape[1]):
+                out[r, k] += value * b[column, k]
+
+
+@jit
+def _by_columns(values, rows, ends, b, out):
+    out[:] = 0
+    for column in range(ends.size - 1):
+        for i in range(ends[column], ends[column + 1]):
+            value, row = values[i], rows[i]
+            for k in range(b.shape[1]):
+                out[row, k] += value * b[column, k]
 
 
 def _are_for_blas(a: Any, b: np.ndarray) -> bool:

@@ -51,13 +51,18 @@ _backwards = {
 
 @compiled
 def matmul(a: Any, b: np.ndarray, out: np.ndarray | None = None) -> Any:
-    """Return the product a b, written to ``out`` if that is given; rows of a may be sparse.
+    """Return the product a b, written to ``out`` if that is given; a may be sparse.
 
     Where a has more than two axes, all its rows are one product: NumPy would make one of each a[i].
     """
     if a.ndim > 2:
         return (a.reshape(-1, a.shape[-1]) @ b).reshape(*a.shape[:-1], b.shape[-1])
-    return a @ b if out is None else np.matmul(a, b, out=out)
+    if out is None:
+        return a @ b
+    if isinstance(a, np.ndarray):
+        return np.matmul(a, b, out=out)
+    out[...] = a @ b
+    return out
 
 
 @compiled
