@@ -1,6 +1,7 @@
 """Whole epochs in one call: what training batch by batch gives, up to rounding."""
 
 import ast
+import gc
 import importlib
 import inspect
 import os
@@ -9,6 +10,7 @@ import platform
 import subprocess
 import sys
 import textwrap
+import weakref
 
 import numpy as np
 import pytest
@@ -503,3 +505,29 @@ def test_short_epochs_share_a_call(monkeypatch):
     mlp.fit(X, NUMBERS)
     assert sizes == [40]
     assert min(mlp.history_["seconds"]) > 0
+
+
+def test_a_compiled_program_keeps_alive_what_it_reads_and_writes(backend):
+    if backend == "numpy" or not kernels.takes_epochs(np.float32, 4, 64):
+        pytest.skip("only compiled programs hold addresses")
+
+    def vector():
+        return np.ones(96, np.float32)
+
+    layers = np.array([[kernels.DENSE, 8, 8, 0, 32, 0, 64, 0, 0, 64, -1]])
+    arrays = {
+        "X": np.ones((4, 8), np.float32), "labels": np.zeros(4, np.int64),
+        "targets": np.ones((4, 8), np.float32), "weights": np.ones(4), "params": vector(),
+        "grads": vector(), "running": vector(), "memory": np.ones((2, 96), np.float32),
+    }  # fmt: skip
+    X, labels, targets, weights, params, grads, running, memory = arrays.values()
+    program = kernels.epoch_program(
+        X, labels, targets, weights, layers, np.ones((1, 2)), params, grads, running,
+        kernels.SQUARED_ERROR, (0.0, 0.0), True, kernels.MOMENTS, np.array([[0, 96, 1]]),
+        memory, vector(), 4,
+    )  # fmt: skip
+    watched = {name: weakref.ref(array) for name, array in arrays.items()}
+    del X, labels, targets, weights, params, grads, running, memory, arrays
+    gc.collect()
+    assert [name for name, array in watched.items() if array() is None] == []
+    assert callable(program)

@@ -181,10 +181,10 @@ def penalty(start, stop, row, numbers, step, data):
 
 
 @inline
-def _segment(row, step, data):
+def _segment(row, step, params, grads):
     """Return a segment's parameters, gradient, and what of them joins it."""
     size = row[STOP] - row[START]
-    p, g = block(data.params, row[START], size), block(data.grads, row[START], size)
+    p, g = block(params, row[START], size), block(grads, row[START], size)
     return p, g, p.dtype.type(step[_DECAY] if row[DECAYS] else 0.0)
 
 
@@ -195,7 +195,7 @@ def _no_step(start, stop, row, numbers, step, data):
 
 @Operation
 def _descent(start, stop, row, numbers, step, data):
-    p, g, share = _segment(row, step, data)
+    p, g, share = _segment(row, step, data.params, data.grads)
     if share == 0:
         optimizers.descend(p, g, step[_A])
         return 0.0
@@ -207,7 +207,7 @@ def _descent(start, stop, row, numbers, step, data):
 
 @Operation
 def _momentum(start, stop, row, numbers, step, data):
-    p, g, share = _segment(row, step, data)
+    p, g, share = _segment(row, step, data.params, data.grads)
     number = p.dtype.type
     a, b, c = number(step[_A]), number(step[_B]), number(step[_C])
     u = block(data.memory, row[START], p.size)
@@ -220,7 +220,7 @@ def _momentum(start, stop, row, numbers, step, data):
 
 @Operation
 def _velocity(start, stop, row, numbers, step, data):
-    p, g, share = _segment(row, step, data)
+    p, g, share = _segment(row, step, data.params, data.grads)
     number = p.dtype.type
     a, b, c, d = number(step[_A]), number(step[_B]), number(step[_C]), number(step[_D])
     u = block(data.memory, row[START], p.size)
@@ -233,7 +233,7 @@ def _velocity(start, stop, row, numbers, step, data):
 
 @Operation
 def _moments(start, stop, row, numbers, step, data):
-    p, g, share = _segment(row, step, data)
+    p, g, share = _segment(row, step, data.params, data.grads)
     number = p.dtype.type
     new1, new2 = number(1 - step[_A]), number(1 - step[_B])
     beta1, beta2, of_m = number(step[_A]), number(step[_B]), number(step[_C])

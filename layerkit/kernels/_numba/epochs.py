@@ -18,7 +18,7 @@ from layerkit.kernels._numba.epoch_layers import (
 )
 from layerkit.kernels._numba.epoch_steps import DECAYS, LOSSES, RULES, gather, penalty
 from layerkit.kernels._numba.flushing import flushing
-from layerkit.kernels._numba.programs import Operation, run
+from layerkit.kernels._numba.programs import Operation, in_words, run
 from layerkit.kernels._numba.threads import WORTHWHILE, workers
 from layerkit.kernels._numba.work_queue import new_queue
 from layerkit.kernels._numpy.epochs import (
@@ -65,27 +65,42 @@ def epoch_program(
         X.dtype, layers.tolist(), numbers.tolist(), loss, of_loss, penalized, rule,
         _spans(segments.tolist(), sharing),
     )  # fmt: skip
-    arrays = X, labels, targets, weights, flat_params, flat_grads, running, memory
-    grads = np.zeros((parts, flat_params.size), X.dtype)
+    grads, spare = np.zeros((2, parts, flat_params.size), X.dtype)
+    given, memories = (X, labels, targets, weights, flat_params), (running, memory)
     of_parts = (
-        np.empty((parts, -(-scratch.size // n_rows) * n), X.dtype), grads, np.empty_like(grads),
+        np.empty((parts, -(-scratch.size // n_rows) * n), X.dtype), [addresses(X.dtype)] * parts,
         np.empty((parts, n), np.int64), np.empty((parts, n, targets.shape[1]), X.dtype),
         np.empty((parts, n)),
     )  # fmt: skip
-    blas = addresses(X.dtype)
+    tables = np.array([
+        [
+            _in_words(_NOTHING, _NOTHING, _NOTHING, *given, into, *memories, *rows)
+            for into in (own, other)
+        ]
+        for own, other, *rows in zip(grads, spare, *of_parts, strict=True)
+    ])  # fmt: skip
+    values = np.empty((parts, 1))
 
-    def train(order, bounds, words, drawn, steps, losses):
+    # The tables hold addresses only: the last argument keeps alive what is there.
+    def train(order, bounds, words, drawn, steps, losses, kept=(given, memories, of_parts)):
+        passed = _in_words(order, words, drawn)
+        tables[..., : len(passed)] = passed
         gathered = workers(parts) if parts > 1 else nullcontext(_NO_QUEUE)
         with one_blas_thread(), flushing(), gathered as queue:
             return run(
                 queue, parts, sharing, row_work, n, *programs, bounds, steps, losses,
-                order, words, drawn, *arrays, blas, *of_parts,
+                flat_grads, tables, grads, spare, values,
             )  # fmt: skip
 
     return train
 
 
+_NOTHING = np.empty(0, np.int64)  # until the order, words and draws of an epoch come
 _NO_QUEUE = new_queue()  # where nothing is shared
+
+
+def _in_words(*arrays: np.ndarray) -> list[int]:
+    return [word for array in arrays for word in in_words(array)]
 
 
 def _work(layers: np.ndarray) -> int:

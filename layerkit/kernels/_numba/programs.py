@@ -13,12 +13,11 @@ import numba
 import numpy as np
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
 from layerkit.kernels._numba.compile import FLAGS, inline, jit
 from layerkit.kernels._numba.threads import WORTHWHILE
-from layerkit.kernels._numba.work_queue import share
+from layerkit.kernels._numba.work_queue import intrinsic, share
 
 LEAST_ROWS = 16  # of a part of a batch
 
@@ -81,24 +80,29 @@ def _signature(number: Any) -> tuple[Any, ...]:
 
 
 @intrinsic
-def _call(typing, address, *arguments):  # type: ignore[no-untyped-def]
-    """Call an operation; an exception in it goes on to the caller."""
-    signature = types.float64(types.int64, types.StarArgTuple(arguments))
+def _call(typing, address, start, stop, row, numbers, step, table, like):  # type: ignore[no-untyped-def]
+    """Call an operation with the data in a table; an exception in it goes on to the caller."""
+    kinds = _signature(like.dtype)
+    signature = types.float64(types.int64, *kinds[:-1], table, like)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        types_of = signature.args[1].types
         convention = context.call_conv
-        kind = convention.get_function_type(types.float64, types_of).as_pointer()
+        kind = convention.get_function_type(types.float64, kinds).as_pointer()
         function = builder.inttoptr(args[0], kind)
-        values = cgutils.unpack_tuple(builder, args[1])
-        status, number = convention.call_function(
-            builder, function, types.float64, types_of, values
-        )
+        words = context.make_array(table)(context, builder, args[6]).data
+        place = builder.bitcast(words, context.get_value_type(kinds[-1]).as_pointer())
+        values = [*args[1:6], builder.load(place)]
+        status, number = convention.call_function(builder, function, types.float64, kinds, values)
         with cgutils.if_unlikely(builder, status.is_error):
             convention.return_status_propagate(builder, status)
         return number
 
     return signature, generate
+
+
+def in_words(array: np.ndarray) -> list[int]:
+    """Return an array as compiled code holds it: no owner, then sizes, address, shape, strides."""
+    return [0, 0, array.size, array.itemsize, array.ctypes.data, *array.shape, *array.strides]
 
 
 def _block(typing, vector, place, *shape):  # type: ignore[no-untyped-def]
@@ -133,76 +137,59 @@ _ordered = functools.partial(jit, flags=FLAGS - {"reassoc"})
 @_ordered
 def run(
     queue, threads, sharing, row_work, block_rows, of_rows, penalties, rules, bounds, steps, losses,
-    order, words, drawn, X, labels, targets, weights, params, flat_grads, running, memory, blas,
-    scratch, grads, spare, batch_labels, batch_targets, batch_weights,
+    flat_grads, tables, grads, spare, values,
 ):  # fmt: skip
     """Run programs for batch after batch; stop where a loss is not finite, and return which.
 
     The rows of a batch are shared among threads, where there is so much work for a row that it is
     worth their while; then so many of them share the parameters. Each part of a batch has a row of
-    its own of the last six arguments.
+    its own of the last four arguments. Its row of ``tables`` is its `Data` twice, as `in_words` has
+    it, once with its row of ``grads`` and once with that of ``spare``: passed on as arrays they
+    would take several times as long to compile.
     """
-    values = np.empty((threads, 1))
     for i in range(len(bounds)):
-        start, n = bounds[i, 0], bounds[i, 1] - bounds[i, 0]
-        parts = max(1, min(threads, n // LEAST_ROWS, int(n * row_work / WORTHWHILE)))
-        fixed = steps[i], order, words, drawn, X, labels, targets, weights, params, running, memory
+        start, n, step = bounds[i, 0], bounds[i, 1] - bounds[i, 0], steps[i]
+        parts = min(threads, n // LEAST_ROWS, np.int64(n * row_work / WORTHWHILE))
+        parts = parts if parts > 1 else 1
         done = share(
-            queue, parts, _rows, (n,),
-            (scratch, grads, spare, batch_labels, batch_targets, batch_weights, values),
-            (start, block_rows, of_rows, fixed, blas),
+            queue, parts, _rows, (n,), (tables, grads, spare, values),
+            (start, block_rows, of_rows, step),
         )  # fmt: skip
-        data = _data(
-            fixed, blas, scratch[0], grads[0], batch_labels[0], batch_targets[0], batch_weights[0]
-        )
         total = 0.0
         for part in range(parts):
             total += values[part, 0]
-        losses[i] = total + _follow(penalties, 0, n, steps[i], data)
+        losses[i] = total + _follow(penalties, start, n, step, tables[0, 0], flat_grads)
         if not done:
             raise MemoryError("no memory for a part of a batch")
         if not np.isfinite(losses[i]):
             return i
-        whole = grads[:parts]
-        share(queue, sharing, _parameters, (len(rules[0]),), (), (rules, whole, steps[i], data))
+        fixed = rules, parts, grads, step, tables[0, 0]
+        share(queue, sharing, _parameters, (len(rules[0]),), (), fixed)
     for k in range(flat_grads.size):  # a slice would compile a message on shapes, for a second
         flat_grads[k] = grads[0, k]
     return len(bounds)
 
 
 @inline
-def _data(fixed, blas, scratch, grads, batch_labels, batch_targets, batch_weights):
-    _, order, words, drawn, X, labels, targets, weights, params, running, memory = fixed
-    return Data(
-        order, words, drawn, X, labels, targets, weights, params, grads, running, memory, scratch,
-        blas, batch_labels, batch_targets, batch_weights,
-    )  # fmt: skip
-
-
-@inline
-def _follow(program, start, stop, step, data):
+def _follow(program, start, stop, step, table, like):
     """Run a program once; return the sum of its operations, the rest left out if not finite."""
-    table, numbers = program
+    rows, numbers = program
     total = 0.0
-    for k in range(len(table)):
-        total += _call(table[k, 0], start, stop, table[k, 1:], numbers[k], step, data)
+    for k in range(len(rows)):
+        total += _call(rows[k, 0], start, stop, rows[k, 1:], numbers[k], step, table, like)
         if not np.isfinite(total):
             break
     return total
 
 
 @_ordered
-def _rows(
-    first, last, scratch, grads, spare, batch_labels, batch_targets, batch_weights, value,
-    start, block_rows, program, fixed, blas,
-):  # fmt: skip
+def _rows(first, last, tables, grads, spare, value, start, block_rows, program, step):
     """Compute loss and gradient of some rows of a batch, so many at a time as fit in the cache."""
-    step, total = fixed[0], 0.0
+    total = 0.0
     for low in range(first, last, block_rows):
-        high = min(low + block_rows, last)
-        into = grads if low == first else spare
-        data = _data(fixed, blas, scratch, into, batch_labels, batch_targets, batch_weights)
-        total += _follow(program, start + low, start + high, step, data)
+        high = low + block_rows if low + block_rows < last else last
+        table = tables[0] if low == first else tables[1]
+        total += _follow(program, start + low, start + high, step, table, grads)
         if low > first:
             for k in range(grads.size):
                 grads[k] += spare[k]
@@ -210,12 +197,12 @@ def _rows(
 
 
 @_ordered
-def _parameters(first, last, program, grads, step, data):
+def _parameters(first, last, program, parts, grads, step, table):
     """Add the parts of the gradient and follow the optimizer's rule, for some spans."""
-    table, numbers = program
+    rows, numbers = program
     for k in range(first, last):
-        low, high = table[k, 1], table[k, 2]
-        for part in range(1, len(grads)):
+        low, high = rows[k, 1], rows[k, 2]
+        for part in range(1, parts):
             for p in range(low, high):
                 grads[0, p] += grads[part, p]
-        _call(table[k, 0], 0, 0, table[k, 1:], numbers[k], step, data)
+        _call(rows[k, 0], 0, 0, rows[k, 1:], numbers[k], step, table, grads)
