@@ -391,6 +391,28 @@ def test_a_convolution_and_its_rectifier_compute_the_very_bits_of_both(channels,
     assert np.nanmin(hidden) == 0 and np.isnan(hidden).any() and (hidden > 0).any()
 
 
+@pytest.mark.parametrize(("size", "stride", "padding"), [(2, 2, 0), (3, 2, 0), (3, 1, 1)])
+def test_backward_rectifies_behind_the_max_pooling_to_the_very_bits(
+    size, stride, padding, monkeypatch
+):
+    pool = MaxPool2D(size, stride, padding=padding)
+    network = Sequential([Conv2D(4, 2), ReLU(), pool, Conv2D(2, 2), Flatten(), Dense(2)])
+    network.build((9, 10, 3), random_state=0, dtype=np.float64)
+    x, grad = noise(5, 9, 10, 3, dtype=np.float64), noise(5, 2, dtype=np.float64)
+    x[0, :4, :4] = 0  # all of some windows is cut off
+    network[0].params["b"][...] = -0.1
+    expected, shapes, kernel = one_by_one(network, x, grad), [], kernels.relu_grad
+
+    def relu_grad(grad, y):
+        shapes.append(y.shape[1:])
+        return kernel(grad, y)
+
+    monkeypatch.setattr(kernels, "relu_grad", relu_grad)
+    assert_same(both_passes(network, x, grad), expected)
+    assert shapes == [pool.output_shape]
+    assert not network[:3].infer(x).all()
+
+
 @pytest.fixture
 def convolved(monkeypatch):
     """Collect the input shapes of convolutions that rectify."""

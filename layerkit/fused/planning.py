@@ -1,7 +1,8 @@
 """Plans: a network of the same shape with fewer layers, since one kernel does the work of several.
 
 Joined are runs of Dense layers and activations, and convolutions with a ReLU behind them, in every
-`Sequential`, also inside other containers. All other layers are in the plan themselves.
+`Sequential`, also inside other containers. All other layers are in the plan themselves. A ReLU and
+the max pooling behind it change places in backward, where pooled maps are the smaller ones.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from layerkit.layers import (
     Dense,
     Gate,
     Identity,
+    MaxPool2D,
     ReLU,
     Residual,
     Sequential,
@@ -228,8 +230,8 @@ class Plan:
             if len(run) > 1:
                 joined.append(DenseRun(steps, self._starts, self.network))
             elif _is(chain, Conv2D) and _is(chain[1:], ReLU):
-                run = chain[:2]
-                joined += [RectifiedConvolution(chain[0]), Rectified(run[1:])]
+                run = chain[: 3 if _is(chain[2:], MaxPool2D) else 2]
+                joined += [RectifiedConvolution(chain[0]), *run[2:], Rectified(run[-1])]
             else:
                 joined.append(self._planned(chain[0]))
                 run = []
@@ -403,7 +405,15 @@ class RectifiedConvolution(Joined):
 
 
 class Rectified(Joined):
-    """What is left of a ReLU whose input comes rectified: its derivative."""
+    """What is left of a ReLU whose input comes rectified: its derivative.
+
+    It may stand behind the max pooling that follows: the cell to which that gives the gradient of
+    an output has the value of the output, and so passes the ReLU where the output is positive.
+    """
+
+    def __init__(self, last: Layer) -> None:
+        super().__init__([last])
+        self.input_shape = self.output_shape
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         self.cache = x

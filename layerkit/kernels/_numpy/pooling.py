@@ -9,6 +9,7 @@ looks at them.
 
 from collections.abc import Callable, Iterator
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def max_pool2d(
     def phases(n: int) -> Phases:
         return Phases((n, *x.shape[1:]), size, stride, padding, x.dtype, outside=-np.inf)
 
-    _by_phase(pool, phases, x, y.size * prod(size))
+    _in_chunks(pool, phases, x, y.size * prod(size))
     return y, argmax
 
 
@@ -77,24 +78,34 @@ def max_pool2d_input_grad(
 ) -> np.ndarray:
     """Return dL/dx: every output's gradient goes to the cell where its maximum stood."""
     dx = np.zeros(x_shape, grad.dtype)
+    (_, h, w, channels), ((top, bottom), (left, right)) = x_shape, padding
+    framed = top + h + bottom, left + w + right, channels  # that of NaN may stand in the frame
+    numbers = np.arange(prod(framed)).reshape(framed)
+    taps = numbers[: size[0], : size[1], 0].ravel()
+    corners = numbers[:: stride[0], :: stride[1]][: grad.shape[1], : grad.shape[2]]
     overlapping = size[0] > stride[0] or size[1] > stride[1]
 
-    def share(chunk: slice, phases: Phases) -> None:
-        given, first = _rows(grad[chunk]), _rows(argmax[chunk])
-        here, shares = np.empty(given.shape, bool), np.empty(given.shape, given.dtype)
+    def memory(n: int) -> tuple[np.ndarray, ...]:
+        of_windows = np.add.outer(np.arange(n) * numbers.size, corners)
+        return np.empty((n, *framed), grad.dtype), of_windows, np.empty_like(of_windows)
+
+    def share(chunk: slice, memory: tuple[np.ndarray, ...]) -> None:
+        given = grad[chunk].reshape(-1)
+        frames, of_windows, cells = (array[: chunk.stop - chunk.start] for array in memory)
+        np.take(taps, argmax[chunk], out=cells, mode="clip")
+        np.add(cells, of_windows, out=cells)
+        images = dx[chunk]
+        if padding != NO_PADDING:
+            images = frames
+            images.fill(0)
         if overlapping:
-            phases.images.fill(0)
-        for tap, cells in enumerate(phases.taps(len(given))):
-            np.equal(first, tap, out=here)
-            np.multiply(given, here, out=shares if overlapping else cells)
-            if overlapping:
-                np.add(cells, shares, out=cells)
-        phases.read(dx[chunk])
+            np.add.at(images.reshape(-1), cells.reshape(-1), given)
+        else:
+            images.reshape(-1)[cells.reshape(-1)] = given
+        if padding != NO_PADDING:
+            dx[chunk] = frames[:, top : top + h, left : left + w]
 
-    def phases(n: int) -> Phases:
-        return Phases((n, *x_shape[1:]), size, stride, padding, grad.dtype)
-
-    _by_phase(share, phases, dx, grad.size * prod(size))
+    _in_chunks(share, memory, dx, grad.size * prod(size))
     return dx
 
 
@@ -118,7 +129,7 @@ def avg_pool2d(
             _give(means, cells, add=tap > 0)
         y[chunk] /= counts
 
-    _by_phase(pool, phases, x, y.size * sum(size))
+    _in_chunks(pool, phases, x, y.size * sum(size))
     return y
 
 
@@ -146,7 +157,7 @@ def avg_pool2d_input_grad(
         for seers, seen in by_rows:
             _give(dx[chunk][seen], of_rows[seers], add=size[0] > stride[0])
 
-    _by_phase(share, phases, dx, grad.size * sum(size))
+    _in_chunks(share, phases, dx, grad.size * sum(size))
     return dx
 
 
@@ -173,20 +184,20 @@ def _one_axis_each(
     return taps, lambda n: Phases((n, height, w, channels), *across, dtype)
 
 
-def _by_phase(
-    work: Callable[[slice, Phases], None],
-    phases: Callable[[int], Phases],
+def _in_chunks(
+    work: Callable[[slice, Any], None],
+    memory: Callable[[int], Any],
     x: np.ndarray,
     seen: int,
 ) -> None:
-    """Call ``work(chunk, phases(n))`` for chunks of n images, each part with memory of its own.
+    """Call ``work(chunk, memory(n))`` for chunks of n images, each part with memory of its own.
 
     Through all taps together so many cells are ``seen``.
     """
     step = max(1, CHUNK_BYTES // (prod(x.shape[1:]) * x.itemsize))
 
     def task(part: slice) -> None:
-        own = phases(min(step, part.stop - part.start))
+        own = memory(min(step, part.stop - part.start))
         for start in range(part.start, part.stop, step):
             work(slice(start, min(start + step, part.stop)), own)
 
