@@ -277,6 +277,34 @@ def test_compiled_kernels_equal_those_in_numpy(case, dtype, rng):
         )
 
 
+# What compiled kernels give back to NumPy: a call of another kernel, a small product, an axis, a
+# mask to broadcast; and what has no compiled version of float64.
+GIVEN_BACK = {"adam_step", "matmul", "softmax", "apply_mask"}
+SINGLE_ONLY = {"gelu", "mish", "log_softmax", "attention"}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", CASES, ids=title)
+def test_compiled_kernels_do_not_leave_the_work_to_numpy(case, dtype, rng):
+    """They would give the right numbers, only slowly."""
+    (name, arguments), called = case(rng, dtype), []
+
+    def note(frame, event, _):
+        if event == "call" and Path(frame.f_code.co_filename).parent.name == "_numpy":
+            called.append(frame.f_code.co_name)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        run(name, arguments, "numba")
+    finally:
+        sys.setprofile(before)
+    if name.removesuffix("_grad") in SINGLE_ONLY:
+        assert (name in called) is (dtype == np.float64)
+    elif name not in GIVEN_BACK:
+        assert name not in called
+
+
 IN_PLACE = ("_step", "moving_average", "add_row", "sum_rows", "add_rows_at", "conv2d_kernel_grad")
 IN_PLACE += ("shrink", "plus_decay")
 IN_PLACE += tuple(kind + end for kind in ("simple_rnn", "lstm", "gru") for end in ("", "_grad"))
