@@ -381,6 +381,23 @@ class Tree(Parameterized):
             twin.__dict__ = {k: map_layers(Tree._twin, v) for k, v in vars(twin).items()}
         return twin
 
+    def astype(self, dtype: DTypeLike) -> Self:
+        """Return a copy of a built network that computes in a dtype, float32 or float64.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from layerkit import Dense
+        >>> network = Dense(2).build(3, random_state=0)
+        >>> network.astype(np.float64).infer(np.ones((1, 3))).dtype
+        dtype('float64')
+        """
+        self._root_vector("flat_params")
+        twin = self._twin()
+        twin.clear_cache()
+        twin._bind(as_dtype(dtype))
+        return twin
+
     def __getstate__(self) -> dict[str, Any]:
         state = vars(self).copy()  # in one step: a forward in another thread may add to it
         kept = {k: opened(v) for k, v in state.items() if k not in self._unpickled}

@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "building": {"edits", "shapes"},
     "tree": {"building", "edits", "initializers", "parameters", "seeds", "shapes"},
     "tables": set(),
+    "warning": set(),
     "summary": {"shapes", "tables"},
 }
 BELOW = set(MAY_IMPORT)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ from layerkit.layers.reshaping import Reshape
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
 from layerkit.training import History
+from layerkit.warning import warn
 
 _LOSSES = {snake_case(name): getattr(losses, name) for name in losses.__all__ if name != "Loss"}
 OPTIMIZERS = {
@@ -117,11 +117,10 @@ class SequentialRecipe(Recipe):
             ("optimizer__max_iter", optimizer.max_iter) if own else ("max_iter", self.epochs)
         )
         if len(history) == limit and self.estimator.n_iter_no_change is not None:
-            warnings.warn(
+            warn(
                 f"{type(self.estimator).__name__}: {name}={limit} epochs were not enough to "
                 "converge; raise it, or set n_iter_no_change=None to have exactly so many",
                 ConvergenceWarning,
-                stacklevel=5,  # the caller of fit
             )
 
 
@@ -143,8 +142,7 @@ def _warn_of_softmax_below_the_head(body: Sequence[Any]) -> None:
     while isinstance(last, Sequential) and len(last):
         last = last[-1]
     if isinstance(last, Softmax | LogSoftmax):
-        warnings.warn(
+        warn(
             f"the layers end in {last!r}, but head='auto' appends an output layer after it: leave "
             "the last layers out (the loss takes raw outputs), or set head=None",
-            stacklevel=6,  # the caller of fit
         )

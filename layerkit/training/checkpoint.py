@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from layerkit import archive
 from layerkit.archive import ModelFileError
 from layerkit.parameters import check_arguments, is_number
 from layerkit.training.run import Batches, Run, buffers_of, put_back
+from layerkit.warning import warn
 
 FORMAT, VERSION = "layerkit checkpoint", 1
 
@@ -145,11 +145,10 @@ class Checkpoint:
         except OSError as error:
             if self.on_error == "raise":
                 raise
-            warnings.warn(
+            warn(
                 f"no checkpoint after epoch {state.epoch}, training goes on: cannot write "
                 f"{self.path}: {error}",
                 CheckpointWarning,
-                stacklevel=5,
             )
         self._last = self._now(run)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from layerkit.sequences import Sequences, numbers
 from layerkit.training.batches import ArrayBatches, StreamedBatches
 from layerkit.training.finite import refuse_nonfinite
 from layerkit.training.history import History
+from layerkit.warning import warn
 
 Batches = ArrayBatches | StreamedBatches
 Score = Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]
@@ -236,11 +236,10 @@ class Run:
         put_back(state.network, self.good)
         state.history.stopped = f"diverged in epoch {state.epoch + 1}: {error}"
         good = f"of epoch {state.epoch}" if state.epoch else "it started from"
-        warnings.warn(
+        warn(
             f"training {state.history.stopped}; the network has the weights {good}. A smaller "
             "learning_rate, clip_norm or scaled inputs usually cure this",
             DivergenceWarning,
-            stacklevel=5,  # the caller of train
         )
 
     def restore_best(self) -> None:
@@ -338,7 +337,7 @@ def warn_of_double_link(network: Layer, loss: Loss) -> None:
         advice = "it takes log-probabilities: use LogSoftmax"
     else:
         return
-    warnings.warn(f"the network ends in {last!r}, but the loss is {loss!r}; {advice}", stacklevel=4)
+    warn(f"the network ends in {last!r}, but the loss is {loss!r}; {advice}")
 
 
 def warn_of_channels_first(network: Layer) -> None:
@@ -351,11 +350,10 @@ def warn_of_channels_first(network: Layer) -> None:
     channels, height, width = shape
     looks_turned = channels in (1, 3) and 8 <= height == width
     if looks_turned and np.ravel(first.kernel_size)[0] > 1:  # else it may be a signal
-        warnings.warn(
+        warn(
             f"X has samples of shape {shape}, which {first!r} reads as {channels} x {height} "
             f"pixels of {width} channels. If they are {height} x {width} pixels of {channels}, put "
             "the channels last: X = np.ascontiguousarray(np.moveaxis(X, 1, -1))",
-            stacklevel=4,
         )
 
 
@@ -363,8 +361,7 @@ def warn_of_nothing_to_learn(network: Layer) -> None:
     """Warn when every layer that has parameters is frozen."""
     layers = [layer for _, layer in network.walk() if layer.params]
     if layers and not any(layer.trainable for layer in layers):
-        warnings.warn(
+        warn(
             f"nothing is learned: all {len(layers)} layers that have parameters are frozen. Set "
             "trainable = True on those that should learn, layer by layer",
-            stacklevel=4,  # the caller of train
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -42,7 +41,8 @@ from layerkit.optimizers import Optimizer
 from layerkit.parameters import is_size
 from layerkit.shapes import Shape
 from layerkit.training import History
-from layerkit.training.mapped import mapping_of
+from layerkit.training.batches import mapping_of
+from layerkit.warning import warn
 
 # What scikit-learn minimises in place of a loss of ours: the sum over the outputs.
 _SUMS: dict[type[Loss], type[LogLoss | SoftmaxLogLoss]] = {
@@ -185,8 +185,7 @@ class MLPRecipe(Recipe):
         except ValueError as reason:
             if two:
                 raise
-            # 5: the caller of fit
-            warnings.warn(f"the validation rows are not stratified: {reason}", stacklevel=5)
+            warn(f"the validation rows are not stratified: {reason}")
             rng.set_state(before)
             return train_test_split(rows, **options)
 
@@ -239,10 +238,9 @@ class MLPRecipe(Recipe):
     def _shuffled(self, X: Any, y: np.ndarray, weight: Any, rng: Any) -> MiniBatches:
         size = int(self.batch_size(len(y)))
         if size > len(y):
-            warnings.warn(
+            warn(
                 f"batch_size={size} is larger than the sample size {len(y)}. It is going to be "
                 "clipped",
-                stacklevel=7,  # the caller of fit
             )
         order = rng if self.estimator.shuffle else None
         return MiniBatches(X, y, weight, size, order, lonely=not self.estimator.batch_norm)
@@ -295,7 +293,7 @@ class MLPRecipe(Recipe):
                 "optimization hasn't converged yet."
             )
         if unfinished and not history.stopped and not self.patient:
-            warnings.warn(what, ConvergenceWarning, stacklevel=5)  # the caller of fit
+            warn(what, ConvergenceWarning)
 
     def log_proba(self, target: Any, raw: np.ndarray) -> Any:
         """As scikit-learn has it to the last digit, but the exact one where p is 0."""

@@ -99,12 +99,15 @@ class MLPRegressor(NetworkRegressor):
     dtype: Any = "auto"
 
     def check(self, ok: bool, name: str, expected: str) -> None:
-        if name == "loss" and not isinstance(self.loss, str) and are_sizes(self.loss):
-            expected += (
-                " (it comes first, as in scikit-learn since 1.7: write "
-                f"hidden_layer_sizes={self.loss!r})"
-            )
-        super().check(ok, name, expected)
+        try:
+            super().check(ok, name, expected)
+        except ValueError as error:
+            if name != "loss" or isinstance(self.loss, str) or not are_sizes(self.loss):
+                raise
+            raise ValueError(
+                f"{error}; it comes first, as in scikit-learn since 1.7: write "
+                f"hidden_layer_sizes={self.loss!r}"
+            ) from None
 
     @classmethod
     def from_network(cls, network: Layer, **params: Any) -> Self:

@@ -177,14 +177,15 @@ class LinearPart:
 def raw_outputs(network: Layer, X: np.ndarray) -> np.ndarray:
     """Return outputs for all rows, in float64, computed for a fixed number of rows at a time.
 
-    A block's size chooses the kernels too, whatever the number of blocks.
+    A block's size chooses the kernels too, whatever the number of blocks. In float32 OpenBLAS
+    rounds a row by its place among the others, on processors without AVX-512.
     """
-    parts = []
+    parts, exact = [], network.astype(np.float64)
     with for_work(BLOCK * work_of(network, X[:1])), one_blas_thread():
         for start in range(0, len(X), BLOCK):
             block = X[start : start + BLOCK]
             padded = np.concatenate([block, np.zeros((BLOCK - len(block), X.shape[1]), X.dtype)])
-            parts.append(network.infer(padded)[: len(block)].astype(np.float64))
+            parts.append(exact.infer(padded)[: len(block)])
     return np.concatenate(parts)
 
 
