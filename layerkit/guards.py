@@ -239,8 +239,13 @@ def _backward_sequences(
         grad_input = Sequences.from_array(grad_input)
     shape = (int(passed.offsets[-1]), *layer.input_shape[1:])
     returned = grad_input.steps.shape if isinstance(grad_input, Sequences) else None
-    if returned != shape or not np.array_equal(grad_input.offsets, passed.offsets):
+    if returned != shape:
         raise _wrong_gradient(layer, shape, returned)
+    if not np.array_equal(grad_input.offsets, passed.offsets):
+        lengths = np.diff(passed.offsets), grad_input.lengths
+        row = next(i for i, (a, b) in enumerate(zip(*lengths, strict=False)) if a != b)
+        named = (f"{shape} with {steps[row]} steps in row {row}" for steps in lengths)
+        raise _wrong_gradient(layer, *named)
     return grad_output, grad_input
 
 

@@ -610,6 +610,50 @@ print(len(recorder.buffer))
     assert fresh(code).stdout == "0\n"
 
 
+STEPS = """
+import gc
+import numpy as np
+from numba.core.dispatcher import Dispatcher
+from layerkit import Sequential, kernels, losses, optimizers
+from layerkit.layers import *
+
+def compiled():
+    # Loading from the cache counts too: whether there is one must not matter.
+    kinds = [d for d in gc.get_objects() if isinstance(d, Dispatcher)]
+    return {(d.py_func.__module__, d.__name__): len(d.overloads) for d in kinds}
+
+kernels.use("numba")
+kernels.warmup()
+before = compiled()
+table = [Dense(8), LayerNorm(), GELU(), Dense(8), BatchNorm(), ReLU(), Dropout(0.5), Dense(8)]
+table += [Tanh(), Dense(8), SiLU(), Dense(8), Sigmoid(), Dense(3)]
+images = [Conv2D(8, 3, padding="same"), BatchNorm(), ReLU(), MaxPool2D(2), Conv2D(8, 3)]
+images += [AvgPool2D(2), GlobalAvgPool2D(), Dense(3)]
+steps = [SimpleRNN(8, return_sequences=True), LSTM(8, return_sequences=True), GRU(8), Dense(3)]
+rules = [optimizers.SGD(), optimizers.SGD(momentum=0.9), optimizers.AdamW(), optimizers.RMSProp()]
+rules += [optimizers.Adam(weight_decay=0.1)]
+for shape, layers in [((8,), table), ((12, 12, 1), images), ((5, 4), steps)]:
+    network = Sequential(layers).build(shape, random_state=0)
+    x = np.ones((16, *shape), np.float32)
+    for loss, y in [
+        (losses.CategoricalCrossEntropy(), np.zeros(16, int)),
+        (losses.BinaryCrossEntropy(), np.ones((16, 3))),
+        (losses.MeanSquaredError(), np.ones((16, 3))),
+    ]:
+        loss.forward(network.forward(x, training=True), y)
+        network.backward(loss.backward())
+    for rule in rules:
+        rule.reset()
+        rule.step(network.flat_params, network.flat_grads, network.layout)
+print([name for name, n in compiled().items() if n > before.get(name, 0)])
+"""
+
+
+def test_after_a_warmup_common_networks_compile_nothing():
+    done = fresh(STEPS)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
 def test_processes_may_share_a_cache(tmp_path):
     env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     several = [

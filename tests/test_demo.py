@@ -2,10 +2,19 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from layerkit.__main__ import main
 from layerkit.datasets import load_digits
-from layerkit.demo import load_patients, patients, split, train_convolutional_network
+from layerkit.demo import (
+    BMI,
+    draw_quantiles,
+    load_patients,
+    patients,
+    quantile_regression,
+    split,
+    train_convolutional_network,
+)
 from layerkit.interchange import load
 
 
@@ -37,6 +46,30 @@ def test_tables_and_quantiles_need_no_pandas(tmp_path, capsys):
     patients(tmp_path, seed=0)
     assert float(capsys.readouterr().out.split()[-3]) > 0.4  # R², then the seconds
     assert (tmp_path / "quantiles.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_picture_of_quantiles_says_what_it_draws(tmp_path, monkeypatch):
+    quick = quantile_regression(seed=0).set_params(sequentialregressor__max_iter=30)
+    monkeypatch.setattr("layerkit.demo.quantile_regression", lambda seed: quick)
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: drawn.append(figure))
+    draw_quantiles(tmp_path)
+    (ax,) = drawn[0].axes
+    said = ["patients", "80 % of patients", "median"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == said
+    assert (ax.get_xlabel(), ax.get_ylabel()) == (
+        "body mass index, kg/m²",
+        "disease progression after a year",
+    )
+    X, y = load_patients()
+    points, band = ax.collections
+    np.testing.assert_array_equal(points.get_offsets(), np.c_[X[:, BMI], y])
+    grid, median = ax.lines[0].get_data()
+    corners = band.get_paths()[0].vertices
+    assert (grid[0], grid[-1]) == (X[:, BMI].min(), X[:, BMI].max())
+    for x, middle in zip(grid, median, strict=True):
+        low, high = np.unique(corners[corners[:, 0] == x, 1])[[0, -1]]
+        assert low < middle < high and y.min() < middle < y.max()
 
 
 def test_without_matplotlib_there_are_scores_but_no_pictures(tmp_path, monkeypatch, capsys):

@@ -209,6 +209,24 @@ def test_initializers(make, parameter):
             make(value)((2, 2), np.random.default_rng(0))
 
 
+# ---------------------------------------------------------------- what is shown
+
+ALL = [*((nn, name) for name in LAYERS)]
+ALL += [(package, name) for package in (losses, optimizers, schedules) for name in package.__all__]
+
+
+@pytest.mark.parametrize(("package", "name"), ALL, ids=lambda v: v if isinstance(v, str) else "")
+def test_what_differs_from_its_default_is_shown_and_nothing_else(package, name):
+    kind = getattr(package, name)
+    known = inspect.signature(kind).parameters
+    needed = {n: object() for n, parameter in known.items() if parameter.default is parameter.empty}
+    assert repr(kind(**needed)) == f"{name}({', '.join(f'{n}={v}' for n, v in needed.items())})"
+    for changed in known:
+        other = {n: "other" if n == changed else v for n, v in needed.items()} | {changed: "other"}
+        shown = ", ".join(f"{n}={other[n]!r}" for n in known if n in other)
+        assert repr(kind(**other)) == f"{name}({shown})"
+
+
 # ---------------------------------------------------------------- what is just allowed
 
 ALMOST_1 = float(np.nextafter(1, 0))

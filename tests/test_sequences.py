@@ -311,12 +311,17 @@ class Odd(nn.Identity):
 
 DECLARED = r"setup declared the output \(n_samples, time, 4\), but forward turned .* into "
 RETURNED = r"backward must return the gradient of the input, \(13, 4\), but returned "
+OTHER_LENGTHS = r".* with 7 steps in row 0, but returned \(13, 4\) with 5 steps in row 0"
 WRONG = {
     "fewer features": ({"there": lambda x: x.with_steps(x.steps[:, :2])}, DECLARED),
     "a row too few": ({"there": lambda x: x[:-1]}, DECLARED),
     "one step of each row": ({"there": lambda x: x.steps[: len(x)]}, DECLARED),
     "a gradient of fewer features": ({"back": lambda g: g.with_steps(g.steps[:, :2])}, RETURNED),
-    "a gradient of other lengths": ({"back": lambda g: g[::-1]}, RETURNED),
+    "a gradient of other lengths": ({"back": lambda g: g[::-1]}, OTHER_LENGTHS),
+    "a gradient of a row more": (
+        {"back": lambda g: Sequences.from_steps(g.steps, [7, 1, 2, 3])},
+        r".* with 5 steps in row 2, but returned \(13, 4\) with 2 steps in row 2",
+    ),
     "a gradient of steps": ({"back": lambda g: g.steps[0]}, RETURNED),
     "no gradient": ({"back": lambda g: None}, RETURNED + "None"),
 }

@@ -71,9 +71,10 @@ def _dense(dtype: DTypeLike) -> None:
 def _images(dtype: DTypeLike) -> None:
     x, row = np.ones((2, 8, 8, 8), dtype), np.ones(8, dtype)
     kernel, padding = np.ones((3, 3, 8, 8), dtype), ((1, 1), (1, 1))
-    convolution.conv2d(x, kernel, row, padding=padding)
-    convolution.conv2d_input_grad(x, kernel, x.shape, padding=padding)
-    convolution.conv2d_kernel_grad(x, x, kernel.copy(), padding=padding)
+    for how in ("auto", "direct"):  # which few channels take, such as those of pictures
+        convolution.conv2d(x, kernel, row, padding=padding, algorithm=how)
+        convolution.conv2d_input_grad(x, kernel, x.shape, padding=padding, algorithm=how)
+        convolution.conv2d_kernel_grad(x, x, kernel.copy(), padding=padding, algorithm=how)
     y, argmax = pooling.max_pool2d(x, (2, 2), (2, 2))
     pooling.max_pool2d_input_grad(y, argmax, x.shape, (2, 2), (2, 2))
     pooling.avg_pool2d_input_grad(pooling.avg_pool2d(x, (2, 2), (2, 2)), x.shape, (2, 2), (2, 2))
