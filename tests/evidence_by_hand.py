@@ -27,3 +27,9 @@ def evidence(**known):
         "first": snapshot(1.0, 1.0),
     }
     return SimpleNamespace(**(usual | known))
+
+
+def columns(mean, std, n=400):
+    """Columns of exactly these means and deviations."""
+    plain = np.tile([[-1.0], [1.0]], (n // 2, len(mean)))
+    return plain * np.array(std) + np.array(mean)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from clinic import CCE, MSE
-from evidence_by_hand import evidence, snapshot
+from evidence_by_hand import columns, evidence, snapshot
 
 from layerkit import AlphaDropout, BatchNorm, Conv2D, Dense, Dropout, ReLU, Sequential
 from layerkit.inspection.diagnosis import (
@@ -220,12 +220,6 @@ def test_a_fault_of_the_design_is_suspected_from_its_border_on(name, known, is_n
 
 
 # ------------------------------------------------------------------------------- validation data
-
-
-def columns(mean, std, n=400):
-    """Columns of exactly these means and deviations."""
-    plain = np.tile([[-1.0], [1.0]], (n // 2, len(mean)))
-    return plain * np.array(std) + np.array(mean)
 
 
 @pytest.mark.parametrize("part", ["X", "y"])

@@ -50,7 +50,7 @@ def deep(kind, arriving, leaving=None):
 def taken_down(found, like):
     """A verdict, with its kind, must be as said."""
     name, layer, severity, kind = like
-    assert (found.name, found.layer, found.severity) == (name, layer, severity)
+    assert found[:3] == (name, layer, severity)
     assert type(found) is kind
 
 
@@ -679,3 +679,65 @@ def test_the_largest_of_several_missing_classes_is_named():
         e.now.outputs[:, 1] = e.now.outputs[:, 2]
         found = targets.class_never_predicted(e)
         assert f"have class {label}, " in found.evidence and "as class 0." in found.evidence
+
+
+# ------------------------------------------------------------------------------- not finite
+
+
+@pytest.mark.parametrize(
+    ("what", "remedy"),
+    [
+        ("parameter W", "Build the network anew; if the parameters came from a file"),
+        ("output", "Keep the argument of layers.1 inside its domain"),
+        ("gradient of the input", "The forward of layers.1 is finite but its slope is not"),
+        ("gradient of W", "The forward of layers.1 is finite but its slope is not"),
+    ],
+)
+@pytest.mark.parametrize(("at", "when"), [("first", "before training"), ("now", "now")])
+def test_what_is_not_finite_is_named_with_its_place(what, remedy, at, when):
+    s = LayerStatistics(ReLU().build(3), slice(0, 0))
+    s.path, s.origin, s.output.low, s.output.high = "layers.1", what, -2.5, 4
+    shots = {"first": snapshot(1, 1), "now": snapshot(1, 1)}
+    shots[at].recorder.origin = s
+    none = np.zeros(5, bool)
+    tried = lambda factor: (np.ones(9), "")  # noqa: E731
+    known = {"bad_inputs": none, "bad_targets": none, "subject": SimpleNamespace(rows=Rows(0, 0))}
+    e = evidence(**known, **shots, optimizer=None, rehearse=tried)
+    found = signals.not_finite(e)
+    taken_down(found, ("non-finite origin", "layers.1", "critical", Verdict))
+    assert found.evidence == (
+        f"First NaN or infinity {when}: the {what} of this layer, while all that came in was "
+        "finite (its finite outputs range from -2.5 to 4)."
+    )
+    assert found.remedy.startswith(remedy)
+    e.trained = False
+    e.first = e.now = shots[at]
+    assert "infinity as it is built: the" in signals.not_finite(e).evidence
+
+
+@pytest.mark.parametrize(
+    ("slow", "optimizer", "stopped", "layer"),
+    [
+        ("in layers.2 Dense", True, "diverged in epoch 1", "layers.2"),
+        ("somewhere", True, "diverged in epoch 1", "network"),
+        ("", True, "diverged in epoch 1", None),  # the rate broke it
+        ("in layers.2 Dense", False, "diverged in epoch 1", None),
+        ("in layers.2 Dense", True, "", None),
+    ],
+)
+def test_training_that_breaks_off_at_a_hundredth_of_the_rate_too_is_not_the_rates(
+    slow, optimizer, stopped, layer
+):
+    none = np.zeros(5, bool)
+    now = snapshot(1, 1, deep(ReLU, [1] * 5))
+    course = SimpleNamespace(diverged=bool(stopped), stopped=stopped)
+    known = {"bad_inputs": none, "bad_targets": none, "subject": SimpleNamespace(rows=Rows(0, 0))}
+    tried = lambda factor: (np.ones(9), slow if factor == 0.01 else "else")  # noqa: E731
+    e = evidence(**known, now=now, first=now, course=course, rehearse=tried)
+    e.optimizer = e.optimizer if optimizer else None
+    found = signals.not_finite(e)
+    assert (found is not None) == (layer is not None)
+    if found:
+        taken_down(found, ("non-finite origin", layer, "critical", Verdict))
+        assert f"off ({stopped}), and a rehearsal" in found.evidence and slow in found.evidence
+        assert "log(1 + x)" in found.remedy
