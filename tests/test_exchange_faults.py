@@ -90,3 +90,14 @@ def test_a_lone_expression_is_named(op):
     with pytest.raises(ValueError, match=f"in {op} 'y': the tensor 'y' does not come"):
         from_onnx(model_of([(op, ["x", "c"][: 1 + (op == "Pow")], ["y"], {})],
                            [("c", np.float32(0.5))]))  # fmt: skip
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, -1])
+def test_rows_of_the_batch_are_not_gathered_as_columns(axis):
+    nodes = [("Gather", ["x", "i"], ["y"], {} if axis is None else {"axis": axis})]
+    model = model_of(nodes, [("i", np.array([2, 0]))])
+    if axis in (None, 0):  # the first axis is the usual one
+        with pytest.raises(ValueError, match=r"in Gather 'y': .*columns of a table"):
+            from_onnx(model)
+    else:
+        np.testing.assert_array_equal(from_onnx(model).infer(X), X[:, [2, 0]])

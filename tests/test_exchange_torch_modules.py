@@ -353,9 +353,11 @@ def test_a_linear_of_the_last_of_three_axes_takes_them_as_they_are(made):
 )
 def test_pooling_is_pytorch_s_own_where_that_can_pad_so(kind, size, padding, is_theirs):
     layer = getattr(nn, kind)(size, padding=padding)
-    net = nn.Sequential([layer]).build((12,) * layer.n_axes + (2,))
+    net = nn.Sequential([layer]).build((12,) * layer.n_axes + (2,), dtype=np.float64)
     *_, module = to_pytorch(net).modules()
     assert isinstance(module, getattr(tnn, kind.replace("D", "d"))) == is_theirs
-    x = np.random.default_rng(0).standard_normal((2, *net.input_shape)).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((2, *net.input_shape))
     y = to_pytorch(net)(torch.from_numpy(np.moveaxis(x, -1, 1).copy())).numpy()
     np.testing.assert_allclose(np.moveaxis(y, 1, -1), net.infer(x), rtol=1e-6)
+    back = from_pytorch(to_pytorch(net), net.input_shape)
+    np.testing.assert_allclose(back.infer(x), net.infer(x), rtol=1e-6, atol=1e-6)

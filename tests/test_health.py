@@ -718,6 +718,42 @@ def test_bars_show_the_gradients_on_a_logarithmic_scale():
     assert full == [0, 4, 6, 8]  # a; b: 2 of 4 decades; c: its dead units, its norm
 
 
+def test_every_number_of_a_layer_stands_in_its_own_column():
+    row = {"path": "a", "layer": "Dense(units=3)", "mean": 0.1, "std": 0.2, "min": -3, "max": 4,
+           "dead": 0.25, "saturated": 0.5, "gradient_norm": 5, "gradient_ratio": 6,
+           "gradient_noise": 7, "weight_norm": 8, "update_ratio": 9}  # fmt: skip
+    shown = {"layer": "a Dense", "output": "0.1 ± 0.2", "range": "-3 to 4", "dead": "25%",
+             "flat": "50%", "‖grad‖": "5", "÷ next": "6", "noise": "7", "‖W‖": "8",
+             "step": "9"}  # fmt: skip
+    report = HealthReport([], [row])
+    lines = [re.split(r"\s{2,}", line.strip()) for line in str(report).splitlines()]
+    assert list(shown) in lines and list(shown.values()) in lines
+    page = re.sub(r" <code>.*?</code>", "", report._repr_html_())
+    cells = [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", page)]
+    assert cells == [*shown, *shown.values()]
+
+
+@pytest.mark.parametrize(
+    ("roots", "symptoms", "found"),
+    [
+        (0, 0, "no problem found"),
+        (1, 0, "1 problem found"),
+        (2, 0, "2 problems found"),
+        (1, 1, "1 problem found, and 1 that probably follows from it"),
+        (1, 2, "1 problem found, and 2 that probably follow from it"),
+        (2, 1, "2 problems found, and 1 that probably follows from them"),
+    ],
+)
+def test_the_first_line_counts_causes_and_what_follows(roots, symptoms, found):
+    root = Verdict("a", "here", "critical", "seen", "cured")
+    verdicts = [root] * roots + [root._replace(follows_from="a")] * symptoms
+    assert str(HealthReport(verdicts, [])).startswith(f"{found}\n")
+    facts = {"rows": 1234, "loss": 0.5, "constant_loss": 2.0}
+    said = f"Health on 1,234 rows: {found} (loss 0.5, best constant 2)"
+    first = str(HealthReport(verdicts, [], facts)).split("\n\n")[0]
+    assert first.replace("\n", " ") == said
+
+
 def test_data_is_plain_enough_for_json(sick_report):
     data = json.loads(json.dumps(sick_report.to_dict()))
     assert data["verdicts"][0]["name"] == "inputs not scaled"

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from clinic import CCE, MSE
+from evidence_by_hand import columns, evidence, snapshot
 
 from layerkit import AlphaDropout, BatchNorm, Conv2D, Dense, Dropout, ReLU, Sequential
 from layerkit.inspection.diagnosis import (
@@ -18,28 +19,6 @@ from layerkit.inspection.diagnosis.subject import Rows, Subject
 from layerkit.optimizers import SGD
 
 RNG = np.random.default_rng(0)
-
-
-def snapshot(loss, training_loss, layers=(), finite=True, **more):
-    recorder = SimpleNamespace(layers=list(layers), origin=None)
-    return SimpleNamespace(
-        loss=loss, training_loss=training_loss, recorder=recorder, finite=finite, **more
-    )
-
-
-def evidence(**known):
-    """What a verdict looks at, of a network that was trained and has learned nothing."""
-    usual = {
-        "trained": True,
-        "constant": 1.0,
-        "optimizer": SGD(0.1),
-        "where": lambda path: path,
-        "learning": lambda shot: [s for s in shot.recorder.layers if s.layer.params],
-        "course": SimpleNamespace(losses=np.ones(20), steps=20, diverged=False, stopped=""),
-        "now": snapshot(1.0, 1.0),
-        "first": snapshot(1.0, 1.0),
-    }
-    return SimpleNamespace(**(usual | known))
 
 
 # ------------------------------------------------------------------------------- dropout
@@ -241,12 +220,6 @@ def test_a_fault_of_the_design_is_suspected_from_its_border_on(name, known, is_n
 
 
 # ------------------------------------------------------------------------------- validation data
-
-
-def columns(mean, std, n=400):
-    """Columns of exactly these means and deviations."""
-    plain = np.tile([[-1.0], [1.0]], (n // 2, len(mean)))
-    return plain * np.array(std) + np.array(mean)
 
 
 @pytest.mark.parametrize("part", ["X", "y"])

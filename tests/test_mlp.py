@@ -445,6 +445,13 @@ def test_partial_fit_after_early_stopping(kind):
     assert len(mlp.loss_curve_) == epochs + 1
 
 
+def test_two_rows_are_enough_to_validate_with_and_one_is_not():
+    mlp = MLPRegressor("squared_error", 5, early_stopping=True, max_iter=3, random_state=0)
+    assert len(mlp.fit(X_IRIS[:20], X_IRIS[:20, 0]).validation_scores_) == 3
+    with pytest.raises(ValueError, match=r"too small.* validation_fraction=0.1 of 10 rows"):
+        mlp.fit(X_IRIS[:10], X_IRIS[:10, 0])
+
+
 def test_a_warm_start_holds_out_the_same_rows():
     held = []
 

@@ -96,6 +96,8 @@ SPELLINGS = {
     "RMSNorm": (norm([-1], ("gamma",), centred=False), (5, 4), nn.RMSNorm),
     "RMSNorm with a power": (norm([-1], ("gamma",), False, "Pow"), (4,), nn.RMSNorm),
     "InstanceNorm": (norm([2, 3], FIRST), (4, 3, 2), nn.InstanceNorm),
+    "InstanceNorm of a line": (norm([2, 3], FIRST), (4, 1, 6), nn.InstanceNorm),
+    "InstanceNorm of a column": (norm([2, 3], FIRST), (4, 6, 1), nn.InstanceNorm),
     "Softmax": (SOFTMAX, (4,), nn.Softmax),
     "LogSoftmax": (
         [*SOFTMAX[:-1], ("Log", ["s"], ["l"], {}), ("Sub", ["d", "l"], ["y"], {})],

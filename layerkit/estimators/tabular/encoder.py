@@ -383,7 +383,7 @@ def as_fitted(name: str, wanted: str, found: np.ndarray) -> np.ndarray:
     kind = KINDS[found.dtype.kind]
     if kind == wanted:
         return found
-    if kind != "category" and wanted == "category":  # a level may be a number
+    if wanted == "category":  # a level may be a number
         missing = np.isnan(found) if kind == "number" else np.isnat(found)
         values = np.empty(len(found), dtype=object)
         values[:] = [None if m else v for m, v in zip(missing, found.tolist(), strict=True)]

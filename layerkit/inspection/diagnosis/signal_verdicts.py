@@ -16,6 +16,7 @@ VANISHED = 2e-3  # of the gradient that enters at the last layer with parameters
 EXPLODED = 100.0
 DEAD = 0.5  # share of units; training commonly loses some
 SATURATED = 0.5  # share of values
+SAME_WEIGHTS = 1e-6  # times the largest
 SQUASHING = (Sigmoid, HardSigmoid, Tanh, HardTanh, Softsign)
 
 
@@ -317,7 +318,7 @@ def identical_units(e: Evidence) -> Verdict | None:
         weights = _matrix(s)
         columns = s.layer.params[weights].reshape(-1, same.size)
         value = " (all zero)" if not columns.any() else ""
-        different = len(np.unique(columns.round(9), axis=1).T)
+        different = int(_groups(columns, SAME_WEIGHTS).max()) + 1
         return InitialCause(
             "symmetric units",
             e.where(s.path),
@@ -347,18 +348,23 @@ def _identical(s: LayerStatistics) -> np.ndarray:
     start = sum(params[n].size for n in names[: names.index(name)])
     columns = W.reshape(-1, W.shape[-1])
     gradient = gradient[start : start + W.size].reshape(columns.shape)
-    return _same_as_another(columns, 1e-6) & _same_as_another(gradient, 1e-3)
+    return _same_as_another(columns, SAME_WEIGHTS) & _same_as_another(gradient, 1e-3)
 
 
 def _same_as_another(columns: np.ndarray, tolerance: float) -> np.ndarray:
     """Which columns equal some other column, up to a relative tolerance."""
+    group = _groups(columns, tolerance)
+    return np.bincount(group)[group] > 1
+
+
+def _groups(columns: np.ndarray, tolerance: float) -> np.ndarray:
+    """Numbers from 0 on, the same for columns that are equal up to a relative tolerance."""
     columns = columns / (float(np.abs(columns).max(initial=0)) or 1.0)
     sizes = np.linalg.norm(columns, axis=0)
     sizes[sizes == 0] = 1.0
     known = np.vstack([columns / sizes, np.log(sizes)])
     keys = np.round(known / (4 * tolerance)).astype(np.int64)
-    _, group, counts = np.unique(keys, axis=1, return_inverse=True, return_counts=True)
-    return counts[np.ravel(group)] > 1
+    return np.ravel(np.unique(keys, axis=1, return_inverse=True)[1])
 
 
 def _all_zero(s: LayerStatistics) -> bool:

@@ -137,7 +137,7 @@ def rate_too_low(e: Evidence) -> Verdict | None:
         if e.rehearse(1.0)[1] or not abs(reached / resting - 1) < 1 - AT_REST:
             return None
     factor, better = _best(_longer_steps(e))
-    if not better < (0.6 if e.trained else 0.8) * reached or not _fails(e, better):
+    if not _fails(e, better) or (e.trained and not better < 0.6 * reached):
         return None
     if e.trained and reached < 0.4 * beginning and better > 0.6 * e.constant:
         return None  # the shares of the classes are learned, and longer steps learn no more
