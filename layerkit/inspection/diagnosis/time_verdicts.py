@@ -6,8 +6,9 @@ import copy
 
 import numpy as np
 
-from layerkit.inspection.diagnosis.evidence import Evidence, Verdict, share
+from layerkit.inspection.diagnosis.evidence import Acquired, Evidence, Verdict, share
 from layerkit.inspection.through_time import gradient_through_time
+from layerkit.layer import Layer
 from layerkit.layers import LSTM
 from layerkit.layers.recurrent import Recurrent
 
@@ -20,12 +21,13 @@ CLOSED = 0.05  # a forget gate that is never more open than this keeps nothing
 
 def through_time(e: Evidence) -> Verdict | None:
     """A gradient that comes in at the last step grows, or fades long before the first."""
-    for path, norms in _norms(e).items():
+    for path, norms in _norms(e, e.network).items():
         if len(norms) < FEWEST or not np.isfinite(norms).all():
             continue
         largest, n = int(norms.argmax()), len(norms)
         if norms[largest] > BLOWN_UP:
-            return Verdict(
+            fresh = _norms(e, e._fresh).get(path, norms)
+            return (Verdict if not e.trained or fresh.max() > BLOWN_UP else Acquired)(
                 "gradient explodes through time",
                 e.where(path),
                 "critical",
@@ -75,13 +77,13 @@ def forget_gates(e: Evidence) -> Verdict | None:
     return None
 
 
-def _norms(e: Evidence) -> dict[str, np.ndarray]:
+def _norms(e: Evidence, network: Layer) -> dict[str, np.ndarray]:
     """Return the norms by path, none where nothing is recurrent."""
-    layers = [path for path, layer in e.network.walk() if isinstance(layer, Recurrent)]
+    layers = [path for path, layer in network.walk() if isinstance(layer, Recurrent)]
     if not layers:
         return {}
     with np.errstate(all="ignore"):
-        found = gradient_through_time(e.network, e.rows.some(ROWS).X)
+        found = gradient_through_time(network, e.rows.some(ROWS).X)
     return dict(zip(layers, found.values(), strict=True))
 
 
