@@ -382,7 +382,24 @@ class Tree(Parameterized):
         return twin
 
     def astype(self, dtype: DTypeLike) -> Self:
-        """Return a copy of a built network that computes in a dtype, float32 or float64.
+        """Return a copy of a built network that computes in another dtype.
+
+        Parameters
+        ----------
+        dtype : dtype-like
+            ``float32`` or ``float64``.
+
+        Returns
+        -------
+        Layer
+            The copy, with the same parameters and buffers, rounded to `dtype`.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        ValueError
+            If `dtype` is another one.
 
         Examples
         --------

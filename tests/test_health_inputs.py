@@ -32,7 +32,13 @@ from layerkit.inspection.diagnosis import (
     time_verdicts,
     training_verdicts,
 )
-from layerkit.inspection.diagnosis.evidence import Acquired, InitialCause, TrainingCause, share
+from layerkit.inspection.diagnosis.evidence import (
+    Acquired,
+    InitialCause,
+    TrainingCause,
+    Verdict,
+    share,
+)
 from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.losses import Huber, Loss, NegativeLogLikelihood
 from layerkit.optimizers import SGD
@@ -535,8 +541,10 @@ def test_the_layer_that_the_first_step_moved_most_is_named():
 )
 def test_a_gradient_through_time_has_its_borders(monkeypatch, norms, loss, name, said):
     by_path = {"layers.0": np.ones(12), "layers.1": np.array(norms)}
-    monkeypatch.setattr(time_verdicts, "_norms", lambda e: by_path)
-    found = time_verdicts.through_time(evidence(now=snapshot(loss, 1.0)))
+    monkeypatch.setattr(time_verdicts, "_norms", lambda e, network: network)
+    calm = dict.fromkeys(by_path, np.ones(12))
+    e = evidence(now=snapshot(loss, 1.0), network=by_path, fresh=calm)
+    found = time_verdicts.through_time(e)
     assert (found.name if found else None) == (name and f"gradient {name} through time")
     if found:
         assert found.layer == "layers.1"
@@ -545,9 +553,20 @@ def test_a_gradient_through_time_has_its_borders(monkeypatch, norms, loss, name,
         places = (1, 2, 3, 6, 11) if len(norms) == 12 else (1, 2, 3, 5, 9)
         shown = [" ".join(map(str, x)) for x in ([f"{norms[k]:.2g}" for k in places], places)]
         assert "at the last step, {} arrive {} steps before".format(*shown) in found.evidence
-    e = evidence(now=snapshot(loss, 1.0), trained=False)
+    e.trained = False
     found = time_verdicts.through_time(e)
     assert (found is not None) == (name is not None or loss == 0.29)
+
+
+@pytest.mark.parametrize(
+    ("fresh", "trained", "kind"),
+    [(1001.0, True, Verdict), (999.0, True, Acquired), (1.0, False, Verdict)],
+)
+def test_an_explosion_that_training_brought_about_is_acquired(monkeypatch, fresh, trained, kind):
+    monkeypatch.setattr(time_verdicts, "_norms", lambda e, network: network)
+    now, before = ({"layers.0": np.array([1.0] * 11 + [x])} for x in (1001.0, fresh))
+    found = time_verdicts.through_time(evidence(network=now, fresh=before, trained=trained))
+    assert type(found) is kind and found.name == "gradient explodes through time"
 
 
 @pytest.mark.parametrize(

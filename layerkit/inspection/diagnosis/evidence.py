@@ -222,11 +222,11 @@ class Evidence:
         optimizer = self.optimizer or Adam()  # the usual one, if none is known
         size = max(self.batch_size, 2)  # BatchNorm needs two
         return probes.rehearse(
-            self._fresh, self.loss, optimizer, rows or self.rows, factor, steps, size, change
+            self.fresh, self.loss, optimizer, rows or self.rows, factor, steps, size, change
         )
 
     @functools.cached_property
-    def _fresh(self) -> Layer:
+    def fresh(self) -> Layer:
         """The network before its first step, or one like it."""
         if self.beginning is not None:
             return self.beginning
@@ -246,7 +246,7 @@ class Evidence:
     @functools.cached_property
     def anew(self) -> Snapshot:
         """Measurements of a network like this one before its first step."""
-        return measure(self._fresh, self.loss, self.rows, max(self.batch_size, 32))
+        return measure(self.fresh, self.loss, self.rows, max(self.batch_size, 32))
 
     @property
     def rate(self) -> float:

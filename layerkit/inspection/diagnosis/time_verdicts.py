@@ -26,7 +26,7 @@ def through_time(e: Evidence) -> Verdict | None:
             continue
         largest, n = int(norms.argmax()), len(norms)
         if norms[largest] > BLOWN_UP:
-            fresh = _norms(e, e._fresh).get(path, norms)
+            fresh = _norms(e, e.fresh).get(path, norms)
             return (Verdict if not e.trained or fresh.max() > BLOWN_UP else Acquired)(
                 "gradient explodes through time",
                 e.where(path),
