@@ -135,9 +135,13 @@ def serve(side: str, address: str) -> None:
 
 
 def _seconds(repeat, times: int) -> float:
+    loop = getattr(repeat, "loop", None)  # of a side that has one
     start = time.perf_counter()
-    for _ in range(times):
-        repeat()
+    if loop:
+        loop(times)
+    else:
+        for _ in range(times):
+            repeat()
     return time.perf_counter() - start
 
 

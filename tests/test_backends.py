@@ -614,7 +614,8 @@ STEPS = """
 import gc
 import numpy as np
 from numba.core.dispatcher import Dispatcher
-from layerkit import Sequential, kernels, losses, optimizers
+import scipy.sparse as sp
+from layerkit import MLPClassifier, MLPRegressor, Sequential, kernels, losses, optimizers
 from layerkit.layers import *
 
 def compiled():
@@ -632,19 +633,29 @@ images += [AvgPool2D(2), GlobalAvgPool2D(), Dense(3)]
 steps = [SimpleRNN(8, return_sequences=True), LSTM(8, return_sequences=True), GRU(8), Dense(3)]
 rules = [optimizers.SGD(), optimizers.SGD(momentum=0.9), optimizers.AdamW(), optimizers.RMSProp()]
 rules += [optimizers.Adam(weight_decay=0.1)]
-for shape, layers in [((8,), table), ((12, 12, 1), images), ((5, 4), steps)]:
+few = 16
+for shape, layers, many in [  # the parts of a large batch are computed at once
+    ((8,), table, 25_000), ((12, 12, 1), images, 512), ((5, 4), steps, 5_000),
+    ((600,), [Dense(600), ReLU(), Dense(3)], 500),
+]:
     network = Sequential(layers).build(shape, random_state=0)
-    x = np.ones((16, *shape), np.float32)
-    for loss, y in [
-        (losses.CategoricalCrossEntropy(), np.zeros(16, int)),
-        (losses.BinaryCrossEntropy(), np.ones((16, 3))),
-        (losses.MeanSquaredError(), np.ones((16, 3))),
+    for n, loss, y in [
+        (few, losses.CategoricalCrossEntropy(), np.zeros(few, int)),
+        (few, losses.BinaryCrossEntropy(), np.ones((few, 3))),
+        (few, losses.MeanSquaredError(), np.ones((few, 3))),
+        (many, losses.CategoricalCrossEntropy(), np.zeros(many, int)),
     ]:
+        x = np.ones((n, *shape), np.float32)
         loss.forward(network.forward(x, training=True), y)
         network.backward(loss.backward())
     for rule in rules:
         rule.reset()
         rule.step(network.flat_params, network.flat_grads, network.layout)
+rows = np.random.default_rng(0).normal(size=(400, 20)).astype(np.float32)
+for X in (rows, sp.csr_array(rows), sp.csc_array(rows)):
+    for solver in ("adam", "sgd", "lbfgs"):
+        for kind in (MLPClassifier, MLPRegressor):
+            kind(solver=solver, max_iter=3).fit(X, rows[:, 0] > 0)
 print([name for name, n in compiled().items() if n > before.get(name, 0)])
 """
 

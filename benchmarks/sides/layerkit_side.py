@@ -26,6 +26,7 @@ from layerkit.fused import plan
 from layerkit.kernels import one_blas_thread
 from layerkit.losses import CategoricalCrossEntropy
 from layerkit.sequences import Sequences
+from layerkit.training import train
 
 Repeat = Callable[[], object]
 
@@ -61,10 +62,9 @@ def resnet() -> Sequential:
     return Sequential(layers).build((32, 32, 3), random_state=0)
 
 
-def step(network: Sequential, X: np.ndarray, y: np.ndarray, by_heart: bool = False) -> Repeat:
-    """One step of training with Adam, as `train` does it."""
-    rate, before = data.settings(by_heart)
-    loss, adam, layout = CategoricalCrossEntropy(), optimizers.Adam(rate), network.layout
+def step(network: Sequential, X: np.ndarray, y: np.ndarray) -> Repeat:
+    """One step of training with Adam, as `train` does it where it goes batch by batch."""
+    loss, adam, layout = CategoricalCrossEntropy(), optimizers.Adam(data.RATE), network.layout
     network.needs_input_grad = False
     fast = plan(network)
 
@@ -73,14 +73,35 @@ def step(network: Sequential, X: np.ndarray, y: np.ndarray, by_heart: bool = Fal
         fast.backward(loss.backward())
         adam.step(network.flat_params, network.flat_grads, layout)
 
-    for _ in range(before):
-        repeat()
     return repeat
+
+
+class Steps:
+    """Steps of training with `train`: an epoch of so many batches, all the same."""
+
+    def __init__(self, network: Sequential, X: np.ndarray, y: np.ndarray, by_heart: bool) -> None:
+        rate, before = data.settings(by_heart)
+        self.network, self.batch, self.table = network, (X, y), (X, y)
+        self.adam = optimizers.Adam(rate)
+        self.loop(before + 1)
+
+    def __call__(self) -> None:
+        self.loop(1)
+
+    def loop(self, times: int) -> None:
+        """Take so many steps."""
+        n = len(self.batch[0])
+        if len(self.table[0]) < times * n:
+            X, y = self.batch
+            self.table = np.tile(X, (times, 1)), np.tile(y, times)
+        rows = tuple(values[: times * n] for values in self.table)
+        loss = CategoricalCrossEntropy()
+        train(self.network, loss, self.adam, rows, epochs=1, batch_size=n, shuffle=False)
 
 
 def mlp_step(sizes: tuple[int, ...], batch: int, by_heart: bool = False) -> Repeat:
     """Train a perceptron."""
-    return step(perceptron(sizes), *data.rows(batch, sizes[0], sizes[-1]), by_heart)
+    return Steps(perceptron(sizes), *data.rows(batch, sizes[0], sizes[-1]), by_heart)
 
 
 def with_one_blas_thread(repeat: Repeat) -> Repeat:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import DTypeLike
+from scipy import sparse
 
 from layerkit.kernels._numpy import (
     activations,
@@ -22,7 +23,9 @@ from layerkit.kernels.dispatch import backend
 
 
 def warmup(dtype: DTypeLike = "float32") -> None:
-    """Call the kernels of common networks once, on tiny arrays, and compile what epochs consist of.
+    """Call the kernels of common networks, and compile what epochs consist of.
+
+    They are called on tiny arrays and on larger ones, whose parts threads compute at the same time.
 
     What Numba compiles it keeps on disk, so this takes long only once on a machine: in the image of
     a container, say, before many short processes start. In NumPy there is nothing to do.
@@ -33,16 +36,30 @@ def warmup(dtype: DTypeLike = "float32") -> None:
         Of the networks to come.
     """
     if backend() == "numba":
-        _dense(dtype)
-        _images(dtype)
-        _attention(dtype)
-        _optimizers(dtype)
-        _recurrent(dtype)
+        for kernels, tiny, large in (
+            (_dense, 4, 25_000),
+            (_images, 2, 2_048),
+            (_attention, 4, 400),
+            (_optimizers, 8, 200_000),
+            (_recurrent, 2, 8_192),
+        ):
+            kernels(dtype, tiny)
+            kernels(dtype, large)
+        _products(dtype)
         _epochs(dtype)
 
 
-def _dense(dtype: DTypeLike) -> None:
-    x, row = np.ones((4, 8), dtype), np.ones(8, dtype)
+def _products(dtype: DTypeLike) -> None:
+    """Of rows that are dense, large enough for threads, or sparse: forward and backward."""
+    x, W, y = (np.ones(shape, dtype) for shape in ((400, 200), (200, 100), (400, 100)))
+    for a, b, out in ((x, W, y), (x.T, y, W), (y, W.T, x)):
+        dense.matmul(a, b, out)
+    for a in (sparse.csr_array(x), sparse.csc_array(x)):
+        dense.matmul(a, W, y)
+
+
+def _dense(dtype: DTypeLike, n: int) -> None:
+    x, row = np.ones((n, 8), dtype), np.ones(8, dtype)
     dense.add_row(x.copy(), row)
     dense.sum_rows(x, row.copy())
     for forward, backward in (
@@ -57,19 +74,19 @@ def _dense(dtype: DTypeLike) -> None:
     _, x_hat, inv_std = normalization.layer_norm(x, row, row, 1e-5)
     normalization.layer_norm_grad(x, x_hat, inv_std, row, row.copy(), row.copy())
     activations.softmax(x)
-    cross_entropy.binary_cross_entropy(x, x, np.ones(4), 1.0, 0.0)
-    cross_entropy.cross_entropy_of_labels(x, np.zeros(4, np.int64), np.ones(4), 0.0)
+    cross_entropy.binary_cross_entropy(x, x, np.ones(n), 1.0, 0.0)
+    cross_entropy.cross_entropy_of_labels(x, np.zeros(n, np.int64), np.ones(n), 0.0)
     cross_entropy.cross_entropy_of_softmax(x, x / 8, np.inf)
     cross_entropy.cross_entropy_of_sigmoid(x, x, np.inf)
-    dense.add_rows_at(x, np.zeros(4, np.intp), x.copy())
+    dense.add_rows_at(x, np.zeros(n, np.intp), x.copy())
     run = np.array([[8, 8, 0, 64, dense.RELU]])
     flat_params, hidden, y = np.ones(72, dtype), np.empty(0, dtype), np.empty_like(x)
     if dense.perceptron(x, flat_params, run, hidden, y):
         dense.perceptron_grad(x, x, flat_params, run, hidden, y, flat_params.copy(), y)
 
 
-def _images(dtype: DTypeLike) -> None:
-    x, row = np.ones((2, 8, 8, 8), dtype), np.ones(8, dtype)
+def _images(dtype: DTypeLike, n: int) -> None:
+    x, row = np.ones((n, 8, 8, 8), dtype), np.ones(8, dtype)
     kernel, padding = np.ones((3, 3, 8, 8), dtype), ((1, 1), (1, 1))
     for how in ("auto", "direct"):  # which few channels take, such as those of pictures
         convolution.conv2d(x, kernel, row, padding=padding, algorithm=how)
@@ -78,38 +95,38 @@ def _images(dtype: DTypeLike) -> None:
     y, argmax = pooling.max_pool2d(x, (2, 2), (2, 2))
     pooling.max_pool2d_input_grad(y, argmax, x.shape, (2, 2), (2, 2))
     pooling.avg_pool2d_input_grad(pooling.avg_pool2d(x, (2, 2), (2, 2)), x.shape, (2, 2), (2, 2))
-    pooling.mean_of_cells(x.reshape(2, 64, 8))
+    pooling.mean_of_cells(x.reshape(n, 64, 8))
     _, mean, inv_std, _ = normalization.batch_norm(x, row, row, 1e-5)
     normalization.batch_norm_grad(x, x, mean, inv_std, row, row.copy(), row.copy())
 
 
-def _attention(dtype: DTypeLike) -> None:
-    qkv, how = np.ones((4, 6), dtype), (np.array([4]), 2, True)
+def _attention(dtype: DTypeLike, n: int) -> None:
+    qkv, how = np.ones((n, 6), dtype), (np.array([n]), 2, True)
     y, log_sums = attention.attention(qkv, *how)
     attention.attention_grad(y, qkv, y, log_sums, *how)
 
 
-def _optimizers(dtype: DTypeLike) -> None:
-    p, g, m, v = np.ones((4, 8), dtype)
+def _optimizers(dtype: DTypeLike, n: int) -> None:
+    p, g, m, v = np.ones((4, n), dtype)
     g.flags.writeable = False  # as an optimizer gets it
     optimizers.adam_step(p, g, m, v, 0.0, 0.9, 0.999, 1e-8, 1)
     optimizers.sgd_step(p, g, m, 0.0, 0.9, False)
     optimizers.sgd_step(p, g, None, 0.0, 0.0, False)
     optimizers.shrink(p, 1.0)
-    optimizers.plus_decay(g, p, 0.0, np.array([[0, 8]]), np.empty_like(p))
+    optimizers.plus_decay(g, p, 0.0, np.array([[0, n]]), np.empty_like(p))
     dense.sum_of_squares(p)
     optimizers.rmsprop_step(p, g, v, None, None, 0.0, 0.9, 0.0, 1e-8)
 
 
-def _recurrent(dtype: DTypeLike) -> None:
-    sizes = np.array([2, 2])  # two steps of two sequences
-    z, h, U = (np.ones((n, 8), dtype) for n in (4, 6, 8))
+def _recurrent(dtype: DTypeLike, n: int) -> None:
+    sizes = np.array([n, n])  # two steps of so many sequences
+    z, h, U = (np.ones((rows, 8), dtype) for rows in (2 * n, 3 * n, 8))
     recurrent.simple_rnn(z, U, h, sizes, False)
     recurrent.simple_rnn_grad(h, h, U, sizes, False)
-    z, U = np.ones((4, 32), dtype), np.ones((8, 32), dtype)
+    z, U = np.ones((2 * n, 32), dtype), np.ones((8, 32), dtype)
     tanh_c = recurrent.lstm(z, U, h, h.copy(), sizes)
     recurrent.lstm_grad(h, z, tanh_c, tanh_c, U, sizes)
-    z, U = np.ones((4, 24), dtype), np.ones((8, 24), dtype)
+    z, U = np.ones((2 * n, 24), dtype), np.ones((8, 24), dtype)
     candidate = recurrent.gru(z, U, np.ones(8, dtype), h, sizes)
     recurrent.gru_grad(h, z, candidate, candidate, U, sizes)
 
@@ -128,7 +145,13 @@ def _epochs(dtype: DTypeLike) -> None:
         epochs.CROSS_ENTROPY, epochs.BINARY_CROSS_ENTROPY, epochs.SOFTMAX_SUM, epochs.SIGMOID_SUM,
         epochs.SQUARED_ERROR,
     ):  # fmt: skip
-        for rule in (epochs.DESCENT, epochs.MOMENTUM, epochs.VELOCITY, epochs.MOMENTS):
+        for rule in (
+            epochs.NO_STEP,
+            epochs.DESCENT,
+            epochs.MOMENTUM,
+            epochs.VELOCITY,
+            epochs.MOMENTS,
+        ):
             train = epochs.epoch_program(
                 table, none, table, np.empty(0), layers, np.ones((len(kinds), 2)), vector,
                 vector, vector, loss, (0.0, 0.0), True, rule, np.array([[0, 72, 1]]), table,
