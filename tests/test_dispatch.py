@@ -177,11 +177,56 @@ def test_maxima_of_windows_of_any_number_of_taps(size, backend, rng):
 @pytest.mark.parametrize("bytes_at_once", [1, 8 * 12 * 3 - 1, 8 * 12 * 3, 8 * 12 * 3 + 1, 10**6])
 def test_pooling_in_parts(bytes_at_once, monkeypatch, rng):
     x = rng.standard_normal((5, 6, 8, 3))
+    x[3, 0, 0] = -np.inf  # alone with padding in the first window
+
+    def results(*geometry):
+        (y, argmax), means = kernels.max_pool2d(x, *geometry), kernels.avg_pool2d(x, *geometry)
+        grad = np.cos(np.arange(y.size)).reshape(y.shape)
+        of_max = kernels.max_pool2d_input_grad(grad, argmax, x.shape, *geometry)
+        return y, argmax, means, of_max, kernels.avg_pool2d_input_grad(grad, x.shape, *geometry)
+
+    for geometry in (
+        ((2, 2), (2, 2)),
+        ((2, 2), (2, 2), ((1, 1), (1, 1))),
+        ((3, 2), (2, 1), ((1, 0), (0, 1))),
+    ):
+        with kernels.use("numpy"), monkeypatch.context() as patched:
+            whole = results(*geometry)
+            patched.setattr(pooling, "CHUNK_BYTES", bytes_at_once)
+            for ours, expected in zip(results(*geometry), whole, strict=True):
+                np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        ((2, 2), (2, 2)),
+        ((2, 2), (2, 3), ((1, 1), (0, 1))),  # with cells that nobody sees
+        ((1, 4), (1, 4)),
+        ((2, 3), (2, 3)),
+        ((2, 2), (1, 2)),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_each_gradient_goes_to_one_cell_tap_by_tap_or_place_by_place(
+    dtype, geometry, monkeypatch, rng
+):
+    """What is infinite or NaN as well, and never into a neighbour."""
+    x = rng.standard_normal((3, 7, 9, 2)).astype(dtype)
     with kernels.use("numpy"):
-        whole = kernels.max_pool2d(x, (2, 2), (2, 2))
-        monkeypatch.setattr(pooling, "CHUNK_BYTES", bytes_at_once)
-        for ours, expected in zip(kernels.max_pool2d(x, (2, 2), (2, 2)), whole, strict=True):
-            np.testing.assert_array_equal(ours, expected)
+        y, argmax = kernels.max_pool2d(x, *geometry)
+        grad = np.copysign(np.arange(y.size), y.ravel()).astype(dtype).reshape(y.shape)
+        grad.flat[[3, 8, 13]] = np.inf, -np.inf, np.nan
+        found = []
+        for few in (0, 3, 4, 6):
+            monkeypatch.setattr(pooling, "FEW_TAPS", few)
+            found.append(kernels.max_pool2d_input_grad(grad, argmax, x.shape, *geometry))
+            np.testing.assert_array_equal(found[-1], found[0])
+    assert np.count_nonzero(np.isnan(found[0])) == 1
+    assert np.nansum(np.isinf(found[0])) == 2
+    size, stride, *_ = geometry
+    if np.greater_equal(stride, size).all():
+        assert np.count_nonzero(found[0]) == y.size - 1  # the first gradient is 0
 
 
 @each_backend

@@ -7,7 +7,7 @@ Images are sorted by `Phases`, so few at a time that they stay in the cache whil
 looks at them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import prod
 from typing import Any
 
@@ -20,12 +20,16 @@ from layerkit.kernels._numpy.windows import (
     Pair,
     Phases,
     output_size,
+    output_sizes,
     taps_of,
 )
 from layerkit.kernels.dispatch import compiled
 from layerkit.kernels.parts import PASS
 
-CHUNK_BYTES = 2**19
+# Smaller chunks would stay in a nearer cache, but would be more calls, each with its price.
+CHUNK_BYTES = 2**21
+# With more, backward goes by the places of maxima, of which there is one for all taps together.
+FEW_TAPS = 4
 
 
 @compiled
@@ -36,22 +40,27 @@ def max_pool2d(
 
     Padding never wins, and NaN wins over everything.
     """
-    counts = _window_counts(x.shape, size, stride, padding, x.dtype)
-    y = np.empty((len(x), *counts.shape[:2], x.shape[3]), x.dtype)
+    outputs = output_sizes(x.shape[1:3], size, stride, padding)
+    y = np.empty((len(x), *outputs, x.shape[3]), x.dtype)
     argmax = np.empty(y.shape, np.min_scalar_type(prod(size) - 1))
 
-    def pool(chunk: slice, phases: Phases) -> None:
+    def memory(n: int) -> tuple[Phases, np.ndarray, np.ndarray]:
+        shape = n, *x.shape[1:]
+        unseen, differs = np.empty((2, *_rows(y[:n]).shape), bool)
+        return Phases(shape, size, stride, padding, x.dtype, outside=-np.inf), unseen, differs
+
+    def pool(chunk: slice, memory: tuple[Phases, np.ndarray, np.ndarray]) -> None:
         images, largest, first = x[chunk], _rows(y[chunk]), _rows(argmax[chunk])
+        phases, unseen, differs = memory[0], *(flags[: len(images)] for flags in memory[1:])
         phases.write(images)
-        for tap, cells in enumerate(phases.taps(len(images))):
-            np.maximum(cells if tap == 0 else largest, cells, out=largest)
+        _accumulate(np.maximum, phases.taps(len(images)), largest)
         hidden = padding != NO_PADDING and bool((largest == -np.inf).any())
         if hidden:  # among padding of the same value, which from now on equals nothing
             phases.images.fill(np.nan)
             phases.write(images)
         # The largest stands where so many taps before did not see it.
         first.fill(0)
-        unseen, differs = np.ones(first.shape, bool), np.empty(first.shape, bool)
+        unseen.fill(True)
         *but_the_last, _ = phases.taps(len(images))
         for cells in but_the_last:
             np.not_equal(cells, largest, out=differs)
@@ -60,10 +69,7 @@ def max_pool2d(
         if hidden:
             phases.images.fill(-np.inf)
 
-    def phases(n: int) -> Phases:
-        return Phases((n, *x.shape[1:]), size, stride, padding, x.dtype, outside=-np.inf)
-
-    _in_chunks(pool, phases, x, y.size * prod(size))
+    _in_chunks(pool, memory, x, y.size * prod(size))
     return y, argmax
 
 
@@ -77,6 +83,8 @@ def max_pool2d_input_grad(
     padding: Padding = NO_PADDING,
 ) -> np.ndarray:
     """Return dL/dx: every output's gradient goes to the cell where its maximum stood."""
+    if prod(size) <= FEW_TAPS and size[0] <= stride[0] and size[1] <= stride[1]:
+        return _spread_by_taps(grad, argmax, x_shape, size, stride, padding)
     dx = np.zeros(x_shape, grad.dtype)
     (_, h, w, channels), ((top, bottom), (left, right)) = x_shape, padding
     framed = top + h + bottom, left + w + right, channels  # that of NaN may stand in the frame
@@ -109,27 +117,64 @@ def max_pool2d_input_grad(
     return dx
 
 
+def _spread_by_taps(
+    grad: np.ndarray,
+    argmax: np.ndarray,
+    x_shape: tuple[int, ...],
+    size: Pair,
+    stride: Pair,
+    padding: Padding,
+) -> np.ndarray:
+    """Return dL/dx where windows do not overlap: ``grad [argmax = tap]`` for one tap after another.
+
+    Numbers are masked as bits, whole numbers of their size: NaN times 0 would be NaN.
+    """
+    dx, bits = np.zeros(x_shape, grad.dtype), f"i{grad.itemsize}"
+
+    def memory(n: int) -> tuple[Phases, np.ndarray]:
+        phases = Phases((n, *x_shape[1:]), size, stride, padding, grad.dtype)
+        return phases, np.empty(_rows(grad[:n]).shape, bool)
+
+    def share(chunk: slice, memory: tuple[Phases, np.ndarray]) -> None:
+        given, winners = _rows(grad[chunk]).view(bits), _rows(argmax[chunk])
+        phases, elsewhere = memory[0], memory[1][: len(given)]
+        mask = elsewhere.view(np.int8)  # all bits where the maximum stands: 0 - 1
+        for tap, cells in enumerate(phases.taps(len(given))):
+            np.not_equal(winners, tap, out=elsewhere)
+            np.subtract(mask, 1, out=mask)
+            np.bitwise_and(given, mask, out=cells.view(bits))
+        phases.read(dx[chunk])
+
+    _in_chunks(share, memory, dx, grad.size * prod(size))
+    return dx
+
+
 @compiled
 def avg_pool2d(
     x: np.ndarray, size: Pair, stride: Pair, padding: Padding = NO_PADDING
 ) -> np.ndarray:
     """Return the mean of the real cells of every window: padding does not count."""
     counts = _window_counts(x.shape, size, stride, padding, x.dtype)
-    y = np.empty((len(x), *counts.shape[:2], x.shape[3]), x.dtype)
-    new = np.empty if padding == NO_PADDING else np.zeros  # which some outputs see
+    y = np.empty((len(x), *output_sizes(x.shape[1:3], size, stride, padding), x.shape[3]), x.dtype)
     by_rows, phases = _one_axis_each(x.shape, size, stride, padding, x.dtype)
 
-    def pool(chunk: slice, phases: Phases) -> None:
-        images, means = x[chunk], _rows(y[chunk])
-        sums = new((len(images), y.shape[1], *x.shape[2:]), x.dtype)
-        for tap, (seers, seen) in enumerate(by_rows):
-            _give(sums[seers], images[seen], add=tap > 0)
-        phases.write(sums)
-        for tap, cells in enumerate(phases.taps(len(images))):
-            _give(means, cells, add=tap > 0)
-        y[chunk] /= counts
+    def memory(n: int) -> tuple[Phases, np.ndarray]:
+        return phases(n), np.empty((n, y.shape[1], *x.shape[2:]), x.dtype)
 
-    _in_chunks(pool, phases, x, y.size * sum(size))
+    def pool(chunk: slice, memory: tuple[Phases, np.ndarray]) -> None:
+        images, means = x[chunk], _rows(y[chunk])
+        phases, sums = memory[0], memory[1][: len(images)]
+        if padding[0] == (0, 0):
+            _accumulate(np.add, (images[seen] for _, seen in by_rows), sums)
+        else:  # which some outputs see
+            sums.fill(0)
+            for seers, seen in by_rows:
+                sums[seers] += images[seen]
+        phases.write(sums)
+        _accumulate(np.add, phases.taps(len(images)), means)
+        means /= counts
+
+    _in_chunks(pool, memory, x, y.size * sum(size))
     return y
 
 
@@ -146,19 +191,33 @@ def avg_pool2d_input_grad(
     dx = np.zeros(x_shape, grad.dtype)
     by_rows, phases = _one_axis_each(x_shape, size, stride, padding, grad.dtype)
 
-    def share(chunk: slice, phases: Phases) -> None:
-        shares = _rows(grad[chunk] / counts)
+    def memory(n: int) -> tuple[Phases, np.ndarray, np.ndarray]:
+        shares = np.empty(_rows(grad[:n]).shape, grad.dtype)
+        return phases(n), shares, np.zeros((n, grad.shape[1], *x_shape[2:]), grad.dtype)
+
+    def share(chunk: slice, memory: tuple[Phases, np.ndarray, np.ndarray]) -> None:
+        given = _rows(grad[chunk])
+        phases, shares, of_rows = memory[0], *(array[: len(given)] for array in memory[1:])
+        np.divide(given, counts, out=shares)
         if size[1] > stride[1]:
             phases.images.fill(0)
-        for cells in phases.taps(len(shares)):
+        for cells in phases.taps(len(given)):
             _give(cells, shares, add=size[1] > stride[1])
-        of_rows = np.zeros((len(shares), grad.shape[1], *x_shape[2:]), grad.dtype)
         phases.read(of_rows)
         for seers, seen in by_rows:
             _give(dx[chunk][seen], of_rows[seers], add=size[0] > stride[0])
 
-    _in_chunks(share, phases, dx, grad.size * sum(size))
+    _in_chunks(share, memory, dx, grad.size * sum(size))
     return dx
+
+
+def _accumulate(ufunc: np.ufunc, terms: Iterable[np.ndarray], out: np.ndarray) -> None:
+    """Overwrite ``out`` with the sum, or the maximum, of at least one term."""
+    first, *others = terms
+    if not others:
+        out[...] = first
+    for term in others:
+        first = ufunc(first, term, out=out)
 
 
 def _give(cells: np.ndarray, shares: np.ndarray, add: bool) -> None:
@@ -206,15 +265,15 @@ def _in_chunks(
 
 def _rows(y: np.ndarray) -> np.ndarray:
     """View outputs as `Phases.taps` has them: (n, oh, ow * channels)."""
-    return y.reshape(*y.shape[:2], -1)
+    return y.reshape(*y.shape[:2], y.shape[2] * y.shape[3])
 
 
 def _window_counts(
     x_shape: tuple[int, ...], size: Pair, stride: Pair, padding: Padding, dtype: np.dtype
 ) -> np.ndarray:
-    """Count the real cells of every window: (oh, ow, 1)."""
+    """Count the real cells of every window, channel by channel: (oh, ow * channels)."""
     rows, columns = (stop - first for _, first, stop in _spans(x_shape, size, stride, padding))
-    return np.multiply.outer(rows, columns).astype(dtype)[:, :, None]
+    return np.multiply.outer(rows, columns.repeat(x_shape[3])).astype(dtype)
 
 
 def _spans(

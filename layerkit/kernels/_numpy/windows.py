@@ -100,16 +100,28 @@ class Phases:
             across, seen_across = _sight(phase - left, stride[1], w, columns)
             here = slice(None), down, phase, across
             self._places.append((here, (slice(None), seen_down, seen_across)))
+        self._cells = _whole_cells(self.images)
 
     def write(self, x: np.ndarray) -> None:
         """Copy images into their places."""
-        for here, there in self._places:
-            self.images[: len(x)][here] = x[there]
+        there = _whole_cells(np.ascontiguousarray(x))
+        for here, seen in self._places:
+            self._cells[: len(x)][here] = there[seen]
 
     def read(self, x: np.ndarray) -> None:
-        """Copy them back."""
-        for here, there in self._places:
-            x[there] = self.images[: len(x)][here]
+        """Copy them back, into an array whose channels are neighbours in memory."""
+        there = _whole_cells(x)
+        for here, seen in self._places:
+            there[seen] = self._cells[: len(x)][here]
+
+    def taps(self, n: int) -> Iterator[np.ndarray]:
+        """Yield what the windows of n images see through each tap: (n, oh, ow * channels)."""
+        (down, across), (height, width) = self._stride, self._outputs
+        for i, j in np.ndindex(*self._size):
+            top, (first, phase) = i * self._dilation[0], divmod(j * self._dilation[1], across)
+            rows = slice(top, top + (height - 1) * down + 1, down)
+            seen = self.images[:n, rows, phase, first : first + width]
+            yield seen.reshape(n, height, width * self.images.shape[-1])
 
     def windows(self, n: int) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield what the windows of n images see, phase by phase.
@@ -133,8 +145,7 @@ class Phases:
             start = self.images[:n, :, phase, first:]
             yield columns, as_strided(start, shape, (by_sample, *steps, by_channel))
 
-    def taps(self, n: int) -> Iterator[np.ndarray]:
-        """Yield what the windows of n images see through each tap: (n, oh, ow * channels)."""
-        seen = {columns.start: cells for columns, cells in self.windows(n)}
-        for i, j in np.ndindex(*self._size):
-            yield seen[j % len(seen)][:, :, i, j // len(seen)]
+
+def _whole_cells(images: np.ndarray) -> np.ndarray:
+    """View all channels of a cell as one item: several times faster to move than one by one."""
+    return images.view(f"V{images.shape[-1] * images.itemsize}")[..., 0]
