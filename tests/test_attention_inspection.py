@@ -8,9 +8,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import layerkit.layers as nn
 from layerkit.inspection import AttentionDisplay, attention_weights, health, trace
+from layerkit.inspection.diagnosis.evidence import Acquired
 from layerkit.losses import MeanSquaredError
 from layerkit.optimizers import Adam
-from layerkit.training import train
+from layerkit.training import History, train
 
 
 def network(*before, causal=False, steps=12):
@@ -140,6 +141,17 @@ def test_attention_that_chooses_nothing_is_found(fault):
     assert verdict.name == f"attention collapsed to {kind}" and verdict.severity == "warning"
     assert "MultiHeadAttention(num_heads=2" in verdict.layer and "LayerNorm()" in verdict.remedy
     assert re.search(r"\d+(\.\d)?%", verdict.evidence)
+    assert not isinstance(verdict, Acquired)
+
+
+@pytest.mark.parametrize("fault", SICK, ids=str)
+def test_attention_that_chooses_nothing_after_training_is_found_without_the_beginning(fault):
+    make, kind = SICK[fault]
+    X, y = problem()
+    history = History([{"loss": 0.25}, {"loss": 0.24}])
+    (verdict,) = attention_verdicts(make(), X, y, history=history)
+    assert verdict.name == f"attention collapsed to {kind}"
+    assert isinstance(verdict, Acquired)  # training may have done it
 
 
 @pytest.mark.parametrize("causal", [False, True])

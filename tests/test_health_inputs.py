@@ -622,9 +622,8 @@ def test_attention_is_collapsed_where_every_head_is(monkeypatch, first, second, 
     beginning = {"kept": None, "alike": object(), "unlike": object(), "untrained": None}[before]
     now = {"layers.0": heads(first, second)}
     then = now if before == "alike" else {"layers.0": heads(0.5, 0.6)}
-    monkeypatch.setattr(
-        attention_verdicts, "_weights", lambda e, network: now if network is net else then
-    )
+    weights = {id(net): now, id(beginning): then} if beginning else {id(net): now}
+    monkeypatch.setattr(attention_verdicts, "_weights", lambda e, network: weights[id(network)])
     e = evidence(network=net, beginning=beginning, now=snapshot(1.0, loss))
     e.trained = before != "untrained"
     found = attention_verdicts.collapsed_attention(e)

@@ -91,6 +91,47 @@ def test_a_product_in_parts_is_the_product(three_threads, dtype, given):
             assert found.dtype == dtype
 
 
+LAYOUTS = {
+    "rows": lambda a: a,
+    "columns": np.asfortranarray,
+    "every other row": lambda a: np.repeat(a, 2, axis=0)[::2],
+    "every other column": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
+    "columns of a wider array": lambda a: np.pad(a, ((0, 0), (3, 5)))[:, 3:-5],
+    "rows backwards": lambda a: a[::-1].copy()[::-1],
+    "columns backwards": lambda a: a[:, ::-1].copy()[:, ::-1],
+    "one row, seen many times": lambda a: np.broadcast_to(a[:1], a.shape),
+    "one column, seen many times": lambda a: np.broadcast_to(a[:, :1], a.shape),
+    "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
+    "wider numbers": lambda a: a.astype(np.float64),
+}
+
+
+@pytest.mark.parametrize("of_b", LAYOUTS)
+@pytest.mark.parametrize("of_a", LAYOUTS)
+def test_a_large_product_does_not_depend_on_how_its_factors_lie_in_memory(
+    three_threads, of_a, of_b
+):
+    a, b = LAYOUTS[of_a](noise(ROWS, N_IN)), LAYOUTS[of_b](noise(N_IN, UNITS, seed=1))
+    expected = a.astype(float) @ b.astype(float)
+    with kernels.use("numba"):
+        found = kernels.matmul(a, b)
+        outs = [layout(np.full_like(found, np.nan)) for layout in (np.array, np.asfortranarray)]
+        for out in outs:
+            assert kernels.matmul(a, b, out) is out
+    assert found.dtype == np.result_type(a, b)
+    for y in (found, *outs):
+        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("m", "n", "p"), [(1, 2000, 600), (600, 2000, 1), (1200, 1, 1000)])
+def test_a_large_product_may_have_a_single_row_column_or_term(three_threads, m, n, p):
+    a, b = noise(m, n), noise(n, p, seed=1)
+    with kernels.use("numba"):
+        found = kernels.matmul(a, b), kernels.matmul(b.T, a.T).T
+    for y in found:
+        np.testing.assert_allclose(y, a.astype(float) @ b, rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("activation", [ReLU, Tanh, Sigmoid])
 @pytest.mark.parametrize("rows", [ROWS, 1200])  # cut by columns and by rows
 def test_a_run_of_layers_with_large_products_computes_as_its_layers(

@@ -62,7 +62,7 @@ def check_entries(y: Any, numeric: bool) -> None:
     """
     if numeric:
         check_targets(y)
-    if hasattr(y, "tocsr") or getattr(getattr(y, "dtype", None), "kind", "O") in "biufc":
+    if getattr(getattr(y, "dtype", None), "kind", "O") in "biufc":  # sparse ones are numbers too
         return
     try:
         values = np.asarray(y)
