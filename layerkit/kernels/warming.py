@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import DTypeLike
-from scipy import sparse
 
 from layerkit.kernels._numpy import (
     activations,
@@ -51,6 +50,8 @@ def warmup(dtype: DTypeLike = "float32") -> None:
 
 def _products(dtype: DTypeLike) -> None:
     """Of rows that are dense, large enough for threads, or sparse: forward and backward."""
+    from scipy import sparse  # late: whoever imports layerkit does not wait for it
+
     x, W, y = (np.ones(shape, dtype) for shape in ((400, 200), (200, 100), (400, 100)))
     for a, b, out in ((x, W, y), (x.T, y, W), (y, W.T, x)):
         dense.matmul(a, b, out)
