@@ -37,5 +37,5 @@ def _norm(grads: np.ndarray, spans: list[Span]) -> float:
     largest = float(np.max([np.max(np.abs(g), initial=0) for g in pieces]))
     if not isfinite(largest):
         return largest
-    pieces = [g.astype(np.float64) / largest for g in pieces]
+    pieces = [g / largest for g in pieces]
     return largest * sqrt(sum(float(np.dot(g, g)) for g in pieces))

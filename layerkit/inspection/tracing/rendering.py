@@ -36,7 +36,7 @@ def trace_text(trace: BackpropTrace) -> str:
     lines = [heading(trace), ""]
     if not is_walk(trace):
         lines += table_lines([HEADER, *table_rows(trace)])
-        lines += ["", 'trace["name"] shows one layer in full.'] if trace.steps else []
+        lines += ["", 'trace["name"] shows one layer in full.']
         for step in trace.steps:
             lines += ["", *time_lines(step)] if step.time else []
     else:
@@ -170,9 +170,8 @@ def loss_change(descent: Descent) -> str:
 
 def table_rows(trace: BackpropTrace) -> Iterator[tuple[str, ...]]:
     """One row for the input, then one a layer, then the loss."""
-    first = trace.steps[0] if trace.steps else None
-    if first is not None:
-        yield _row("input", first.input, first.grad_input, "")
+    first = trace.steps[0]  # a trace without steps is a walk
+    yield _row("input", first.input, first.grad_input, "")
     for step in trace.steps:
         grads = ", ".join(
             f"|dL/d{name}| {number(np.linalg.norm(grad))} (|{name}| "
