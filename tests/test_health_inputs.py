@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from clinic import BCE, CCE, MSE
 from evidence_by_hand import columns, evidence, snapshot
 
@@ -42,6 +43,7 @@ from layerkit.inspection.diagnosis.evidence import (
 from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.losses import Huber, Loss, NegativeLogLikelihood
 from layerkit.optimizers import SGD
+from layerkit.sequences import Sequences
 
 # ------------------------------------------------------------------------------- inputs
 
@@ -589,6 +591,23 @@ def test_forget_gates_are_closed_below_a_twentieth(closed, bias, steps, is_named
         assert f"of 75% of its 4 cells never open further than 0.05: {mean:.2g} in the" in (
             found.evidence
         )
+
+
+# ------------------------------------------------------------------------------- constant
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("changed", [None, 0, -1])  # the row that another number is in
+@pytest.mark.parametrize("make", [np.asarray, sp.csr_array, Sequences], ids=str)
+def test_inputs_are_constant_from_two_equal_rows_on(n, changed, make):
+    X = np.ones((n, 4, 3) if make is Sequences else (n, 3))
+    if changed is not None:
+        X[changed, ..., 1] = 2
+    found = data_verdicts.constant_inputs(evidence(rows=Rows(make(X), np.zeros(n))))
+    assert (found is not None) == (n > 1 and changed is None)
+    if found:
+        assert (found.name, found.layer) == ("constant inputs", "inputs")
+        assert found.evidence.startswith(f"X does not vary: it is the same in each of the {n} rows")
 
 
 # ------------------------------------------------------------------------------- attention

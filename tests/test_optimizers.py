@@ -13,7 +13,7 @@ from optimizer_cases import CASES
 from layerkit import Layer, initializers, optimizers
 from layerkit.kernels._numpy import optimizers as kernels
 from layerkit.optimizers import LBFGS, SGD, Adam, AdamW, Lion, NAdam, Optimizer, Rprop
-from layerkit.optimizers.pieces import read_only
+from layerkit.optimizers.pieces import read_only, settings_of
 from layerkit.schedules import CosineDecay, ReduceOnPlateau, Schedule, Warmup
 from layerkit.shapes import Slot
 
@@ -546,6 +546,17 @@ def test_to_follow_another_is_to_take_a_copy_of_its_state(case, frozen):
     np.testing.assert_equal(first.state, before)
     second.follow(case.make())
     assert second.state == {}
+
+
+@every_case
+def test_a_step_changes_no_setting_so_that_the_next_one_need_not_check_them(case):
+    rule, params, grads = case.make(), np.ones(N), np.ones(N)
+    names = settings_of(rule, Optimizer)
+    before = [getattr(rule, name) for name in names]
+    for _ in range(3):
+        rule.step(params, grads)
+    assert [getattr(rule, name) for name in names] == before
+    assert {"learning_rate", "weight_decay", "clip_norm", "clip_value"} <= set(names)
 
 
 def test_who_follows_has_settings_of_its_own():

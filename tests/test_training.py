@@ -19,6 +19,7 @@ from layerkit import (
     Tanh,
     kernels,
 )
+from layerkit.inspection import health
 from layerkit.losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
@@ -137,13 +138,27 @@ def test_every_epoch_has_its_own_order(rng):
     assert first != second
 
 
-@pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csc_array])
-def test_sparse_rows_train_as_dense_ones(table, kind):
+FORMS = [
+    f"{form}_{kind}"
+    for form in ("bsr", "coo", "csc", "csr", "dia", "dok", "lil")
+    for kind in ("array", "matrix")
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_sparse_rows_of_every_form_train_infer_and_are_looked_at_as_dense_ones(table, form):
     X = np.where(np.abs(table[0]) > 1, table[0], 0)
     networks = [classifier().build(4, random_state=1, dtype=np.float64) for _ in range(2)]
-    fit(networks[0], (kind(X), table[1]))
-    fit(networks[1], (X, table[1]))
+    for network, rows in zip(networks, (getattr(sp, form)(X), X), strict=True):
+        fit(network, (rows, table[1]))
     np.testing.assert_allclose(networks[0].flat_params, networks[1].flat_params, rtol=1e-9)
+    y = networks[1].infer(X)
+    np.testing.assert_allclose(networks[0].infer(getattr(sp, form)(X)), y, rtol=1e-9)
+    X[[3, 7], 1] = np.nan
+    loss = CategoricalCrossEntropy()
+    verdict = health(networks[1], getattr(sp, form)(X), table[1], loss).verdicts[0]
+    assert verdict == health(networks[1], sp.csr_array(X), table[1], loss).verdicts[0]
+    assert verdict.name == "non-finite origin" and f"2 of {len(X)} rows" in verdict.evidence
 
 
 def test_memory_map_equals_array(table, tmp_path):
