@@ -1,5 +1,6 @@
 """Verdicts on inputs, loss, rates and steps on both sides of their borders, on evidence by hand."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import scipy.sparse as sp
 from clinic import BCE, CCE, MSE
 from evidence_by_hand import columns, evidence, snapshot
+from ward_of_backwards import Accumulating, ForgottenBias, NegatedBias
 
 from layerkit import (
     LSTM,
@@ -24,6 +26,7 @@ from layerkit import (
     Softmax,
     Tanh,
 )
+from layerkit.inspection import health
 from layerkit.inspection.diagnosis import (
     attention_verdicts,
     data_verdicts,
@@ -733,3 +736,43 @@ def test_layers_in_a_row_are_one_linear_map(monkeypatch, layers, neighbours, is_
         assert "explains 0% of the variance of y, the 5 nearest" in found.evidence
         assert f"neighbours of a row {share(neighbours)}." in found.evidence
         assert found.remedy == "Put an activation between them, such as ReLU() after layers.0."
+
+
+# ------------------------------------------------------------------------------- backwards
+
+
+@pytest.mark.parametrize(
+    ("kind", "evidence", "remedy"),
+    [
+        (
+            NegatedBias,
+            r"^Along a random direction, self\.grads\['b'\] that backward of NegatedBias returns "
+            r"is \S+, the slope of its forward by finite differences \S+: a ratio of -1, which",
+            "Its sign is turned.",
+        ),
+        (
+            Accumulating,
+            r"^backward of Accumulating adds to self\.grads\['\w'\], so that the gradients of all "
+            r"batches pile up: training sets nothing to zero between them\.$",
+            "It must overwrite: self.grads['W'][...] = ...",
+        ),
+        (
+            ForgottenBias,
+            r"^backward of ForgottenBias leaves 4 of the 4 entries of self\.grads\['b'\] as they "
+            r"were before the call\.$",
+            "It must write all of self.grads['b'][...], zeros where nothing depends on an entry.",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_backward_and_what_to_do_stand_in_their_places(kind, evidence, remedy):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 3)), rng.standard_normal((60, 4))
+    (found,) = (
+        v for v in health(Sequential([kind(4)]), X, y, MSE()).verdicts if v.name == "wrong backward"
+    )
+    assert re.search(evidence, found.evidence)
+    name = kind.__name__
+    assert found.remedy == (
+        f"Correct the backward of {name}. {remedy} "
+        f"`print(check_gradients({name}(...), input_shape))` shows every array."
+    )
