@@ -122,16 +122,14 @@ def add_product(blas, a, b, out):
 def multiply_any(blas, a, b, out, factor=1.0, kept=0.0):
     """Overwrite ``out`` with ``kept * out + factor * a b``.
 
-    The rows or else the columns of each array are contiguous.
+    The rows of ``out`` are contiguous, and those or else the columns of a and of b.
     """
     m, n, p = a.shape[0], a.shape[1], b.shape[1]
     factor, kept = out.dtype.type(factor), out.dtype.type(kept)
-    by_row = out.strides[1] == out.itemsize
-    order = _ROW_MAJOR if by_row else _COLUMN_MAJOR
-    along, across = (1, 0) if by_row else (0, 1)
-    of_a = _PLAIN if a.strides[along] == a.itemsize else _TRANSPOSED
-    of_b = _PLAIN if b.strides[along] == b.itemsize else _TRANSPOSED
-    pitch_a = a.strides[across if of_a == _PLAIN else along] // a.itemsize
-    pitch_b = b.strides[across if of_b == _PLAIN else along] // b.itemsize
-    pitch = out.strides[across] // out.itemsize
-    _gemm(blas[0], (order, of_a, of_b, m, p, n, factor, a, pitch_a, b, pitch_b, kept, out, pitch))
+    of_a = _PLAIN if a.strides[1] == a.itemsize else _TRANSPOSED
+    of_b = _PLAIN if b.strides[1] == b.itemsize else _TRANSPOSED
+    pitch_a = a.strides[0 if of_a == _PLAIN else 1] // a.itemsize
+    pitch_b = b.strides[0 if of_b == _PLAIN else 1] // b.itemsize
+    pitch = out.strides[0] // out.itemsize
+    shape = _ROW_MAJOR, of_a, of_b, m, p, n
+    _gemm(blas[0], (*shape, factor, a, pitch_a, b, pitch_b, kept, out, pitch))
