@@ -247,6 +247,7 @@ def test_a_plan_infers_what_the_layers_do_however_many_rows(rows, backend, rng):
 # How much is done at a time, and from how much on something else is done: never what comes out.
 SIZES = {
     (convolution, "CHUNK_BYTES"): [1, 2000],
+    (convolution, "DEARER"): [0, 10**9],
     (convolution, "FEW_CHANNELS"): [0, 100],
     (convolution, "MIN_ROWS"): [1, 10**9],
     (convolution, "SMALL_PRODUCT"): [500, 3000],

@@ -55,6 +55,8 @@ FEW_CHANNELS = 4
 # into so short ones that the other matrix would be read too often.
 SMALL_PRODUCT = 10**6
 MIN_ROWS = 64
+# To add a number to another in dL/dx costs so many times as much as to copy one of dL/dy.
+DEARER = 2
 # With fewer, Winograd's transforms cost more than the multiplications they save.
 WINOGRAD_CHANNELS = [32, 64]  # on the side with fewer channels, and on the other
 
@@ -185,9 +187,13 @@ def conv2d_input_grad(
 
     if tuple(dilation) == (1, 1) != tuple(stride) and depthwise.applies(kernel, groups):
         return _input_grad_by_phase(grad, kernel, x_shape, stride, padding, groups)
-    dense = 2 * prod(grad.shape[1:3]) > prod(x_shape[1:3])
     wide = channels > FEW_CHANNELS or depthwise.applies(kernel, groups)
-    if stride == (1, 1) and dense and wide:
+    # Through each tap a gather reads so many numbers, and a scatter writes so many. Among groups
+    # both move short rows.
+    at_cell, at_output = (c_out, channels) if groups == 1 else (1, 1)
+    read, written = prod(x_shape[1:3]) * at_cell, prod(grad.shape[1:3]) * at_output
+    gathered = read <= DEARER * written or algorithm == "winograd"
+    if stride == (1, 1) and wide and gathered:
         # Gather. With t' = k - 1 - t, o = i + t' d - (d (k - 1) - p): a convolution again, of the
         # gradient with the flipped kernel, padded to where the outermost windows still touch x.
         (top, bottom), (left, right) = padding
@@ -199,7 +205,7 @@ def conv2d_input_grad(
     dx = np.empty(x_shape, grad.dtype)
 
     def task(part: slice) -> None:
-        dx[part] = _scatter(grad[part], kernel, x_shape, geometry, groups)
+        _scatter(grad[part], kernel, geometry, groups, dx[part])
 
     in_parts(task, len(grad), grad.size * prod(kernel.shape[:3]))
     return dx
@@ -236,25 +242,28 @@ def _input_grad_by_phase(
 def _scatter(
     grad: np.ndarray,
     kernel: np.ndarray,
-    x_shape: tuple[int, ...],
     geometry: Geometry,
     groups: int,
-) -> np.ndarray:
-    """Add what each output gives each cell in its window: one product, then a sum tap by tap.
+    dx: np.ndarray,
+) -> None:
+    """Overwrite dx with what each output gives each cell in its window: products, added by tap.
 
     Between strided outputs, or around few of them, a gather would mostly read zeros; and it would
-    read all outputs for each of few channels.
+    read all of many outputs for each of few channels.
     """
     kh, kw, channels, _ = kernel.shape
-    cells, outputs = x_shape[1:3], grad.shape[1:3]
+    cells, outputs = dx.shape[1:3], grad.shape[1:3]
     planar = channels <= FEW_CHANNELS
-    dx = _images((len(grad), *cells), groups, channels, grad.dtype, planar)
+    by_group = dx.reshape(*dx.shape[:3], groups, channels).transpose(3, 0, 1, 2, 4)
+    sums = _images(by_group.shape[1:4], groups, channels, dx.dtype, True) if planar else by_group
+    sums[...] = 0
     weights = _by_output(kernel, groups)
+    by_tap = kernel.reshape(kh * kw, channels, groups, -1).transpose(0, 2, 3, 1)
     product = None
-    for chunk in _chunks(len(grad), prod(outputs) * kh * kw * x_shape[3], kernel):
+    for chunk in _chunks(len(grad), prod(outputs) * kh * kw * dx.shape[3], kernel):
         maps = _by_group(grad[chunk], groups)
-        left, right = (weights, maps.swapaxes(1, 2)) if planar else (maps, weights.swapaxes(1, 2))
-        shape = groups, left.shape[1], right.shape[2]
+        left, right = (weights, maps.swapaxes(1, 2)) if planar else (maps, by_tap)
+        shape = *right.shape[:-2], left.shape[1], right.shape[-1]
         if product is None or product.shape != shape:  # shared by all parts but a smaller last one
             product = np.empty(shape, grad.dtype)
         np.matmul(left, right, out=product)
@@ -262,12 +271,12 @@ def _scatter(
             shares = product.reshape(groups, kh, kw, channels, -1, *outputs)
             shares = shares.transpose(1, 2, 0, 4, 5, 6, 3)
         else:
-            shares = product.reshape(groups, -1, *outputs, kh, kw, channels)
-            shares = shares.transpose(4, 5, 0, 1, 2, 3, 6)
-        here = dx[:, chunk]
+            shares = product.reshape(kh, kw, groups, -1, *outputs, channels)
+        here = sums[:, chunk]
         for i, j, seers, seen in taps_of((kh, kw), *geometry, cells, outputs):
             here[:, *seen] += shares[i, j][:, *seers]
-    return dx.transpose(1, 2, 3, 0, 4).reshape(len(grad), *x_shape[1:])
+    if planar:
+        by_group[...] = sums
 
 
 def _takes_winograd(kernel: np.ndarray, geometry: Geometry, groups: int, algorithm: str) -> bool:
@@ -297,7 +306,7 @@ def _columns(
             if memory is None:
                 memory = np.empty(ordered.size, x.dtype)
             copy = memory[: ordered.size].reshape(ordered.shape)
-            copy[...] = ordered
+            _copy_rows(ordered, copy)
             ordered = copy
         if planar:
             yield chunk, ordered.reshape(groups, taps, rows).swapaxes(1, 2)
@@ -338,6 +347,19 @@ def _windows(
         shape = groups, part.shape[1], *outputs, *size, c
         strides = by_group, by_sample, *steps, by_channel
         yield chunk, as_strided(part, shape, strides, writeable=False)
+
+
+def _copy_rows(windows: np.ndarray, out: np.ndarray) -> None:
+    """Copy windows: each row of one, all channels of its taps if they lie together, as one item."""
+    *_, n, c = windows.shape
+    if windows.strides[-2:] == (c * windows.itemsize, windows.itemsize):
+        shape, strides = (*windows.shape[:-2], n * c), (*windows.strides[:-2], windows.itemsize)
+        windows = as_strided(windows, shape, strides, writeable=False)
+        out = out.reshape(shape)
+    if windows.strides[-1] == windows.itemsize:
+        item = f"V{windows.shape[-1] * windows.itemsize}"
+        windows, out = windows.view(item), out.view(item)
+    out[...] = windows
 
 
 def _images(
