@@ -22,6 +22,7 @@ from layerkit.kernels._numpy.windows import (
     output_size,
     output_sizes,
     taps_of,
+    whole_cells,
 )
 from layerkit.kernels.dispatch import compiled
 from layerkit.kernels.parts import PASS
@@ -113,7 +114,7 @@ def max_pool2d_input_grad(
         if padding != NO_PADDING:
             dx[chunk] = frames[:, top : top + h, left : left + w]
 
-    _in_chunks(share, memory, dx, grad.size * prod(size))
+    _in_chunks(share, memory, dx, grad.size * prod(size), as_large=4)
     return dx
 
 
@@ -130,20 +131,20 @@ def _spread_by_taps(
     Numbers are masked as bits, whole numbers of their size: NaN times 0 would be NaN.
     """
     dx, bits = np.zeros(x_shape, grad.dtype), f"i{grad.itemsize}"
+    taps = list(taps_of(size, stride, padding, (1, 1), x_shape[1:3], grad.shape[1:3]))
 
-    def memory(n: int) -> tuple[Phases, np.ndarray]:
-        phases = Phases((n, *x_shape[1:]), size, stride, padding, grad.dtype)
-        return phases, np.empty(_rows(grad[:n]).shape, bool)
+    def memory(n: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.empty(grad[:n].shape, bool), np.empty(grad[:n].shape, bits)
 
-    def share(chunk: slice, memory: tuple[Phases, np.ndarray]) -> None:
-        given, winners = _rows(grad[chunk]).view(bits), _rows(argmax[chunk])
-        phases, elsewhere = memory[0], memory[1][: len(given)]
+    def share(chunk: slice, memory: tuple[np.ndarray, np.ndarray]) -> None:
+        given, winners, cells = grad[chunk].view(bits), argmax[chunk], whole_cells(dx[chunk])
+        elsewhere, shares = (array[: len(given)] for array in memory)
         mask = elsewhere.view(np.int8)  # all bits where the maximum stands: 0 - 1
-        for tap, cells in enumerate(phases.taps(len(given))):
+        for tap, (*_, seers, seen) in enumerate(taps):
             np.not_equal(winners, tap, out=elsewhere)
             np.subtract(mask, 1, out=mask)
-            np.bitwise_and(given, mask, out=cells.view(bits))
-        phases.read(dx[chunk])
+            np.bitwise_and(given, mask, out=shares)
+            cells[seen] = whole_cells(shares)[seers]
 
     _in_chunks(share, memory, dx, grad.size * prod(size))
     return dx
@@ -248,12 +249,14 @@ def _in_chunks(
     memory: Callable[[int], Any],
     x: np.ndarray,
     seen: int,
+    as_large: int = 1,
 ) -> None:
     """Call ``work(chunk, memory(n))`` for chunks of n images, each part with memory of its own.
 
-    Through all taps together so many cells are ``seen``.
+    Through all taps together so many cells are ``seen``. The memory is about so many times
+    ``as_large`` as the images.
     """
-    step = max(1, CHUNK_BYTES // (prod(x.shape[1:]) * x.itemsize))
+    step = max(1, CHUNK_BYTES // (as_large * prod(x.shape[1:]) * x.itemsize))
 
     def task(part: slice) -> None:
         own = memory(min(step, part.stop - part.start))
