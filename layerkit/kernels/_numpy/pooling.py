@@ -130,7 +130,7 @@ def _spread_by_taps(
 
     Numbers are masked as bits, whole numbers of their size: NaN times 0 would be NaN.
     """
-    dx, bits = np.zeros(x_shape, grad.dtype), f"i{grad.itemsize}"
+    dx, bits = _unseen(x_shape, grad, size, stride, padding), f"i{grad.itemsize}"
     taps = list(taps_of(size, stride, padding, (1, 1), x_shape[1:3], grad.shape[1:3]))
 
     def memory(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -189,7 +189,7 @@ def avg_pool2d_input_grad(
 ) -> np.ndarray:
     """Return dL/dx: every real cell of a window gets an equal share of its gradient."""
     counts = _window_counts(x_shape, size, stride, padding, grad.dtype)
-    dx = np.zeros(x_shape, grad.dtype)
+    dx = _unseen(x_shape, grad, size, stride, padding)
     by_rows, phases = _one_axis_each(x_shape, size, stride, padding, grad.dtype)
 
     def memory(n: int) -> tuple[Phases, np.ndarray, np.ndarray]:
@@ -210,6 +210,15 @@ def avg_pool2d_input_grad(
 
     _in_chunks(share, memory, dx, grad.size * sum(size))
     return dx
+
+
+def _unseen(
+    x_shape: tuple[int, ...], grad: np.ndarray, size: Pair, stride: Pair, padding: Padding
+) -> np.ndarray:
+    """Return zeros for dL/dx, or anything where windows lie edge to edge and see every cell."""
+    filled = tuple(n * k for n, k in zip(grad.shape[1:3], size, strict=True))
+    edge_to_edge = padding == NO_PADDING and size == stride and filled == x_shape[1:3]
+    return (np.empty if edge_to_edge else np.zeros)(x_shape, grad.dtype)
 
 
 def _accumulate(ufunc: np.ufunc, terms: Iterable[np.ndarray], out: np.ndarray) -> None:
