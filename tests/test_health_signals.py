@@ -18,7 +18,14 @@ from layerkit import (
 )
 from layerkit.inspection.diagnosis import signal_verdicts as signals
 from layerkit.inspection.diagnosis import target_verdicts as targets
-from layerkit.inspection.diagnosis.evidence import Acquired, Evidence, InitialCause, Verdict, share
+from layerkit.inspection.diagnosis.evidence import (
+    Acquired,
+    Evidence,
+    InitialCause,
+    RedrawnCause,
+    Verdict,
+    share,
+)
 from layerkit.inspection.diagnosis.statistics import LayerStatistics
 from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.losses import Huber, NegativeLogLikelihood, Poisson
@@ -147,12 +154,18 @@ def test_a_gradient_explodes_beyond_a_hundred_times(arriving, origin, at, ratio)
     ("check", "sick"), [("vanishing_gradient", 1e-4), ("exploding_gradient", 1e4)]
 )
 def test_a_gradient_that_a_new_network_does_not_have_was_acquired(check, sick):
-    for anew, kind in ((1.0, Acquired), (sick, InitialCause)):
-        now, fresh = (snapshot(1, 1, deep(ReLU, [x, 1, 1, 1, 1])) for x in (sick, anew))
-        found = getattr(signals, check)(evidence(start=None, now=now, anew=fresh))
+    for redrawn, anew, kind in (
+        (1.0, 1.0, Acquired),
+        (1.0, sick, InitialCause),  # it stood still: anew is the network as it is
+        (sick, sick, RedrawnCause),
+    ):
+        now, drawn, fresh = (
+            snapshot(1, 1, deep(ReLU, [x, 1, 1, 1, 1])) for x in (sick, redrawn, anew)
+        )
+        found = getattr(signals, check)(evidence(start=None, now=now, redrawn=drawn, anew=fresh))
         assert type(found) is kind
     now = snapshot(1, 1, deep(ReLU, [1] * 5))
-    assert getattr(signals, check)(evidence(start=None, now=now, anew=now)) is None
+    assert getattr(signals, check)(evidence(start=None, now=now)) is None
 
 
 # ------------------------------------------------------------------------------- dead, saturated
