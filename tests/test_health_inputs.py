@@ -430,8 +430,9 @@ def rated(ends, broke=(), **known):
         return np.full(12, ends.get(factor, 1.0)), "layers.0" * (factor in broke)
 
     start = snapshot(1.0, known.pop("beginning", 1.0))
-    now = snapshot(1.0, known.pop("reached", 1.0))
-    losses = np.array(known.pop("losses", [1.0] * 20))
+    reached = known.pop("reached", 1.0)
+    now = snapshot(1.0, reached)
+    losses = np.array(known.pop("losses", [reached] * 20))
     course = SimpleNamespace(losses=losses, steps=known.pop("counted", 100), diverged=False,
                              stopped="", updates={})  # fmt: skip
     usual = {"rehearse": rehearse, "now": now, "start": start, "first": start, "course": course,
@@ -458,6 +459,8 @@ def rated(ends, broke=(), **known):
         ({100.0: 0.5, 1.0: 0.1}, {"broke": [1.0]}, 100),
         ({100.0: 0.3}, {"reached": 0.76}, 100),
         ({100.0: 0.3}, {"reached": 0.74}, None),  # it moved
+        ({100.0: 0.3}, {"losses": [1.0] * 15 + [0.74] * 5}, None),  # and an earlier epoch is kept
+        ({100.0: 0.3}, {"losses": [1.0] * 15 + [1.2] * 5}, 100),
         ({100.0: 0.3}, {"reached": 1.06}, None),  # it rose
         ({100.0: 0.3}, {"reached": 1.04}, 100),
         ({100.0: 0.1}, {"reached": 1.14, "beginning": 5.0}, 100),

@@ -16,9 +16,17 @@ from layerkit import (
     Softmax,
     Tanh,
 )
+from layerkit.inspection.diagnosis import probes
 from layerkit.inspection.diagnosis import signal_verdicts as signals
 from layerkit.inspection.diagnosis import target_verdicts as targets
-from layerkit.inspection.diagnosis.evidence import Acquired, Evidence, InitialCause, Verdict, share
+from layerkit.inspection.diagnosis.evidence import (
+    Acquired,
+    Evidence,
+    InitialCause,
+    RedrawnCause,
+    Verdict,
+    share,
+)
 from layerkit.inspection.diagnosis.statistics import LayerStatistics
 from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.losses import Huber, NegativeLogLikelihood, Poisson
@@ -147,12 +155,18 @@ def test_a_gradient_explodes_beyond_a_hundred_times(arriving, origin, at, ratio)
     ("check", "sick"), [("vanishing_gradient", 1e-4), ("exploding_gradient", 1e4)]
 )
 def test_a_gradient_that_a_new_network_does_not_have_was_acquired(check, sick):
-    for anew, kind in ((1.0, Acquired), (sick, InitialCause)):
-        now, fresh = (snapshot(1, 1, deep(ReLU, [x, 1, 1, 1, 1])) for x in (sick, anew))
-        found = getattr(signals, check)(evidence(start=None, now=now, anew=fresh))
+    for redrawn, anew, kind in (
+        (1.0, 1.0, Acquired),
+        (1.0, sick, InitialCause),  # it stood still: anew is the network as it is
+        (sick, sick, RedrawnCause),
+    ):
+        now, drawn, fresh = (
+            snapshot(1, 1, deep(ReLU, [x, 1, 1, 1, 1])) for x in (sick, redrawn, anew)
+        )
+        found = getattr(signals, check)(evidence(start=None, now=now, redrawn=drawn, anew=fresh))
         assert type(found) is kind
     now = snapshot(1, 1, deep(ReLU, [1] * 5))
-    assert getattr(signals, check)(evidence(start=None, now=now, anew=now)) is None
+    assert getattr(signals, check)(evidence(start=None, now=now)) is None
 
 
 # ------------------------------------------------------------------------------- dead, saturated
@@ -531,6 +545,20 @@ def test_targets_from_thirty_on_are_not_scaled_where_a_rehearsal_says_so(mean, s
             f" In a rehearsal of 7 steps the loss comes to {known.get('standard', 1):.2g} times "
             f"that of a constant with standardised targets, {'to ' * times[0].isdigit()}{times}."
         )
+
+
+@pytest.mark.parametrize(("reached", "is_named"), [(0.68, False), (0.70, True)])
+def test_targets_got_there_within_two_errors_of_the_rehearsal(reached, is_named):
+    e = scaled_badly(0, 31, raw=2.0, now=snapshot(0.9 * 31**2, reached * 31**2))
+    plain = e.rehearse_as
+    losses = np.array([9.0, 9.0, 0.5, 0.7, 0.5, 0.7, 0.6])  # 0.6 with an error of 0.1 / sqrt(5)
+    e.rehearse_as = lambda rows=None: (losses, "") if rows is not None else plain()
+    found = targets.targets_not_scaled(e)
+    assert (found is not None) == is_named
+    if found:
+        assert found.severity == "warning"  # it learned, if less than it could
+    assert probes.error_of_end(losses) == pytest.approx(0.1 / np.sqrt(5))
+    assert probes.error_of_end(losses[:1]) == 0
 
 
 # ------------------------------------------------------------------------------- leaked columns

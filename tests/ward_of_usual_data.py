@@ -10,6 +10,7 @@ from clinic import BCE, CCE, MSE, Case, Run, column, mlp
 from sklearn import datasets
 
 from layerkit import GRU, LSTM, Conv2D, Dense, Flatten, ReLU, Sequential, Tanh
+from layerkit.initializers import normal
 from layerkit.losses import MeanAbsoluteError
 from layerkit.optimizers import SGD, Adam, AdamW
 
@@ -74,6 +75,14 @@ def rare(seed, n=1200, share=0.014, apart=0.6):
     rng = np.random.default_rng(seed)
     y = (rng.permutation(n) < share * n).astype(int)
     return rng.normal(size=(n, 5)) + apart * y[:, None], y
+
+
+def words(seed, n=500, known=300):
+    """Draw texts on four subjects, the logarithms of how often they have each word."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(4, size=n)
+    subjects = rng.dirichlet(np.full(known, 0.1), size=4)
+    return np.log1p(np.stack([rng.multinomial(60, subjects[k]) for k in y])), y
 
 
 def cnn():
@@ -153,6 +162,22 @@ def seldom_in_one_output(seed):
     return Run(mlp(32, out=1), BCE(), SGD(0.05), column(rare(seed, 1600)), 12)
 
 
+def small_start(seed, initializer=None):
+    """The small weights are the cause; in training most units then die."""
+    network = mlp(*[30] * 5, out=4, initializer=initializer or normal(stddev=0.01))
+    return Run(network, CCE(), SGD(0.05), words(seed), 10)
+
+
+def one_raw_half(seed, both=False):
+    """The first epoch is the best on rows that were not scaled, and its weights are kept."""
+    rows = datasets.load_breast_cancer()
+    order = np.random.default_rng(seed).permutation(len(rows.target))
+    X, y = rows.data[order], rows.target[order]
+    learn = scaled(X[:300]), y[:300]
+    held = scaled(X[300:]) if both else X[300:]
+    return Run(mlp(16, out=2), CCE(), Adam(0.003), learn, 10, validation_data=(held, y[300:]))
+
+
 STD, LOW = {"std": True}, {"decay": 1e-4}
 SICK = [
     Case(make.__name__, verdict, make, functools.partial(make, **cure) if cure else None)
@@ -171,6 +196,8 @@ SICK = [
         ("weight decay too strong", decayed_deep, LOW),
         ("weight decay too strong", decayed_images, LOW),
         ("weight decay too strong", decayed_waves, LOW),
+        ("vanishing gradient", small_start, {"initializer": "auto"}),
+        ("validation data on another scale", one_raw_half, {"both": True}),
         ("collapsed to one class", seldom, {}),
         ("collapsed to one class", seldom_in_one_output, {}),
     ]

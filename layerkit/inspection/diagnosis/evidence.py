@@ -60,6 +60,10 @@ class InitialCause(Verdict):
     """A fault of the untrained network that lets training harm a layer."""
 
 
+class RedrawnCause(InitialCause):
+    """One that a network drawn anew has as well: training did not bring it about."""
+
+
 class TrainingCause(Verdict):
     """A fault of the training that harms a layer."""
 
@@ -230,23 +234,34 @@ class Evidence:
         """The network before its first step, or one like it."""
         if self.beginning is not None:
             return self.beginning
-        losses, fresh = self.course.losses, copy.deepcopy(self.network)
-        fresh.build(fresh.input_shape, random_state=0, dtype=fresh.dtype, rebuild=True)
+        losses, fresh = self.course.losses, self._redrawn
         stood_still = losses.size > 1 and np.ptp(losses) < 0.05 * np.max(losses)
         kept, drawn = (np.linalg.norm(network.flat_params) for network in (self.network, fresh))
         if stood_still and not kept < 0.1 * drawn:  # or its weights are what decay has left
             return self.network
-        for (_, old), (_, new) in zip(self.network.walk(), fresh.walk(), strict=True):
-            if not old.trainable:  # frozen layers did not change
+        return fresh
+
+    @functools.cached_property
+    def _redrawn(self) -> Layer:
+        """A network like this one whose weights are drawn anew, except those of frozen layers."""
+        network = copy.deepcopy(self.network)
+        network.build(network.input_shape, random_state=0, dtype=network.dtype, rebuild=True)
+        for (_, old), (_, new) in zip(self.network.walk(), network.walk(), strict=True):
+            if not old.trainable:
                 for kept, drawn in ((old.params, new.params), (old.buffers, new.buffers)):
                     for name in kept:
                         drawn[name][...] = kept[name]
-        return fresh
+        return network
 
     @functools.cached_property
     def anew(self) -> Snapshot:
         """Measurements of a network like this one before its first step."""
         return measure(self.fresh, self.loss, self.rows, max(self.batch_size, 32))
+
+    @functools.cached_property
+    def redrawn(self) -> Snapshot:
+        """Measurements of a network like this one whose weights are drawn anew."""
+        return measure(self._redrawn, self.loss, self.rows, max(self.batch_size, 32))
 
     @property
     def rate(self) -> float:

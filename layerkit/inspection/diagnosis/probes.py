@@ -248,8 +248,18 @@ def try_out(widths: tuple[int, ...], loss: Loss, rows: Rows, steps: int = 1200) 
 
 def smooth_end(losses: np.ndarray) -> float:
     """Mean of the last fifth (at least five) of the losses."""
-    tail = losses[-max(5, len(losses) // 5) :]
+    tail = _end(losses)
     return float(np.mean(tail)) if len(tail) else float("inf")
+
+
+def error_of_end(losses: np.ndarray) -> float:
+    """Standard error of `smooth_end`, whose batches differ by chance."""
+    tail = _end(losses)
+    return float(np.std(tail, ddof=1) / np.sqrt(len(tail))) if len(tail) > 1 else 0.0
+
+
+def _end(losses: np.ndarray) -> np.ndarray:
+    return losses[-max(5, len(losses) // 5) :]
 
 
 def _squared_distances(x: np.ndarray) -> np.ndarray:

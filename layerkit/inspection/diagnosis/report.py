@@ -25,6 +25,7 @@ from layerkit.inspection.diagnosis.evidence import (
     Acquired,
     Evidence,
     InitialCause,
+    RedrawnCause,
     TrainingCause,
     Verdict,
 )
@@ -129,7 +130,7 @@ def report_on(evidence: Evidence) -> HealthReport:
         found = [verdict for check in CHECKS if (verdict := check(evidence)) is not None]
         rows = _rows(evidence.now.recorder, updates)
     known_start = evidence.start is not None
-    causes = (TrainingCause, InitialCause) if known_start else (TrainingCause,)
+    causes = (TrainingCause, InitialCause if known_start else RedrawnCause)
     return HealthReport(_explained(_by_cause(found, causes)), rows, facts)
 
 

@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.inspection.diagnosis.evidence import Acquired, Evidence, InitialCause, Verdict, share
+from layerkit.inspection.diagnosis.evidence import (
+    Acquired,
+    Evidence,
+    InitialCause,
+    RedrawnCause,
+    Verdict,
+    share,
+)
 from layerkit.inspection.diagnosis.statistics import LayerStatistics, Snapshot
 from layerkit.layers import HardSigmoid, HardTanh, Sigmoid, Softsign, Tanh
 
@@ -152,7 +159,11 @@ def _unless_acquired(
     If one that is built anew is free of it, training brought it about.
     """
     verdict = found(e, e.now)
-    return verdict if verdict is None or found(e, e.anew) else Acquired(*verdict)
+    if verdict is None or not e.trained:
+        return verdict
+    if found(e, e.redrawn):
+        return RedrawnCause(*verdict)
+    return verdict if found(e, e.anew) else Acquired(*verdict)
 
 
 def exploding_gradient(e: Evidence) -> Verdict | None:

@@ -156,10 +156,11 @@ def targets_not_scaled(e: Evidence) -> Verdict | None:
         rehearsed = _held_back(e)
         if not rehearsed:
             return None
+    learned = e.trained and e.now.finite and e.now.loss < e.constant
     return InitialCause(
         "targets not scaled",
         "targets",
-        "critical",
+        "warning" if rehearsed and learned else "critical",  # it learned, if less than it could
         f"y has mean {y.mean():.3g} and deviation {std:.3g}; the network's first outputs have "
         f"deviation {outputs.std():.3g}, and so have those of any network as it is built. The "
         f"loss is {e.now.loss:.3g}, that of the best constant {e.constant:.3g}.{rehearsed}",
@@ -179,7 +180,8 @@ def _held_back(e: Evidence) -> str:
     constant = probes.best_constant(e.loss, rows, e.network.output_shape)
     losses, broke = e.rehearse_as(rows=rows)
     scaled = probes.smooth_end(losses) / constant
-    if e.trained and e.now.training_loss <= scaled * e.constant:
+    doubt = 2 * probes.error_of_end(losses) / constant
+    if e.trained and e.now.training_loss <= (scaled + doubt) * e.constant:
         return ""  # it took longer, but got there
     raw, gone = e.rehearse_as()
     found = np.inf if gone else probes.smooth_end(raw) / e.constant

@@ -126,7 +126,8 @@ def rate_too_low(e: Evidence) -> Verdict | None:
         if not e.course.losses.size:
             return None
         beginning = e.start.training_loss if e.start else float(e.course.losses[0])
-        reached = e.now.training_loss
+        # What was kept may be an earlier epoch, the best on the validation rows.
+        reached = min(e.now.training_loss, probes.smooth_end(e.course.losses))
         if not reached > 0.75 * min(beginning, 1.5 * e.constant) or reached > 1.05 * beginning:
             return None
         if 0 < e.steps < REHEARSED_STEPS and reached < AT_REST * beginning:
