@@ -156,7 +156,9 @@ class Categorical(Loss):
         if y_true.dtype.kind not in "iub":
             raise ValueError(f"{self!r}: labels in y_true must be integers, got {y_true.dtype}")
         self.check_targets((y_true >= 0) & (y_true < k), y_true, f"labels from 0 to {k - 1}")
-        return (y_true[..., np.newaxis] == np.arange(k)).astype(y_pred.dtype)
+        rows = np.zeros(y_pred.shape, y_pred.dtype)
+        np.put_along_axis(rows, y_true[..., np.newaxis].astype(np.intp), 1, axis=-1)
+        return rows
 
     def inverse_link(self, y_pred: ArrayLike) -> np.ndarray:
         """Probabilities of the classes."""
@@ -210,6 +212,8 @@ class CategoricalCrossEntropy(Categorical):
 
     def prepare_targets(self, y_pred: np.ndarray, y_true: np.ndarray) -> np.ndarray:
         rows = super().prepare_targets(y_pred, y_true)
+        if not self.label_smoothing:
+            return rows
         return (1 - self.label_smoothing) * rows + self.label_smoothing / rows.shape[-1]
 
     def fused(
