@@ -147,12 +147,8 @@ def _epochs(dtype: DTypeLike) -> None:
         epochs.SQUARED_ERROR,
     ):  # fmt: skip
         for rule in (
-            epochs.NO_STEP,
-            epochs.DESCENT,
-            epochs.MOMENTUM,
-            epochs.VELOCITY,
-            epochs.MOMENTS,
-        ):
+            epochs.NO_STEP, epochs.DESCENT, epochs.MOMENTUM, epochs.VELOCITY, epochs.MOMENTS,
+        ):  # fmt: skip
             train = epochs.epoch_program(
                 table, none, table, np.empty(0), layers, np.ones((len(kinds), 2)), vector,
                 vector, vector, loss, (0.0, 0.0), True, rule, np.array([[0, 72, 1]]), table,
