@@ -7,12 +7,16 @@ by address: each is compiled on its own, when a program first contains it.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.imputils import lower_getattr_generic
+from numba.core.typing.templates import AttributeTemplate, infer_getattr
+from numba.extending import models, register_model
 from numba.np.arrayobj import populate_array
 
 from layerkit.kernels._numba.compile import FLAGS, inline, jit
@@ -22,25 +26,59 @@ from layerkit.kernels._numba.work_queue import intrinsic, share
 LEAST_ROWS = 16  # of a part of a batch
 
 
-class Data(NamedTuple):
-    """What operations read and write, as `layerkit.kernels.epoch_program` says, and some more."""
+class Data(types.Type):
+    """What operations read and write, as `layerkit.kernels.epoch_program` says, and some more.
 
-    order: np.ndarray
-    words: np.ndarray
-    drawn: np.ndarray
-    X: np.ndarray
-    labels: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
-    params: np.ndarray
-    grads: np.ndarray
-    running: np.ndarray
-    memory: np.ndarray
-    scratch: np.ndarray
-    blas: np.ndarray  # addresses of its functions
-    batch_labels: np.ndarray  # of the rows of a batch
-    batch_targets: np.ndarray
-    batch_weights: np.ndarray  # divided by the normalizer
+    To them it is the address of these arrays, one behind the other as `in_words` has each. As
+    arguments or as a tuple they would take several times as long to compile, in every operation.
+    """
+
+    def __init__(self, number: Any) -> None:
+        super().__init__(f"Data({number})")
+        vector, integers, floats = (
+            types.Array(t, 1, "C") for t in (number, types.int64, types.float64)
+        )
+        table, words = types.Array(number, 2, "C"), types.Array(types.uint64, 1, "C")
+        self.arrays = {
+            "order": integers,
+            "words": words,
+            "drawn": integers,
+            "X": table,
+            "labels": integers,
+            "targets": table,
+            "weights": floats,
+            "params": vector,
+            "grads": vector,
+            "running": vector,
+            "memory": table,
+            "scratch": vector,
+            "blas": integers,  # addresses of its functions
+            "batch_labels": integers,  # of the rows of a batch
+            "batch_targets": table,
+            "batch_weights": floats,  # divided by the normalizer
+        }
+
+
+@register_model(Data)
+class _Address(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, cgutils.voidptr_t)
+
+
+@infer_getattr
+class _Arrays(AttributeTemplate):
+    key = Data
+
+    def generic_resolve(self, data: Any, name: str) -> Any:  # type: ignore[override]
+        return data.arrays.get(name)
+
+
+@lower_getattr_generic(Data)
+def _array(context: Any, builder: Any, data: Any, address: Any, name: str) -> Any:
+    names = list(data.arrays)
+    kinds = [context.get_value_type(kind) for kind in data.arrays.values()]
+    place = builder.bitcast(address, ir.LiteralStructType(kinds).as_pointer())
+    return builder.load(cgutils.gep_inbounds(builder, place, 0, names.index(name)))
 
 
 class Operation:
@@ -65,18 +103,8 @@ class Operation:
 
 def _signature(number: Any) -> tuple[Any, ...]:
     """Types of an operation's arguments."""
-    vector, integers, floats = (
-        types.Array(t, 1, "C") for t in (number, types.int64, types.float64)
-    )
-    table, words = types.Array(number, 2, "C"), types.Array(types.uint64, 1, "C")
-    data = types.NamedTuple(
-        (
-            integers, words, integers, table, integers, table, floats, vector, vector, vector,
-            table, vector, integers, integers, table, floats,
-        ),
-        Data,
-    )  # fmt: skip
-    return types.int64, types.int64, integers, floats, floats, data
+    integers, floats = types.Array(types.int64, 1, "C"), types.Array(types.float64, 1, "C")
+    return types.int64, types.int64, integers, floats, floats, Data(number)
 
 
 @intrinsic
@@ -90,8 +118,7 @@ def _call(typing, address, start, stop, row, numbers, step, table, like):  # typ
         kind = convention.get_function_type(types.float64, kinds).as_pointer()
         function = builder.inttoptr(args[0], kind)
         words = context.make_array(table)(context, builder, args[6]).data
-        place = builder.bitcast(words, context.get_value_type(kinds[-1]).as_pointer())
-        values = [*args[1:6], builder.load(place)]
+        values = [*args[1:6], builder.bitcast(words, cgutils.voidptr_t)]
         status, number = convention.call_function(builder, function, types.float64, kinds, values)
         with cgutils.if_unlikely(builder, status.is_error):
             convention.return_status_propagate(builder, status)
