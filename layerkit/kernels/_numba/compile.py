@@ -19,6 +19,7 @@ import numba
 import numpy as np
 from numba.core import event
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.registry import CPUDispatcher
 from numba.np import linalg
 
 from layerkit.kernels.dispatch import in_numpy
@@ -26,7 +27,7 @@ from layerkit.kernels.dispatch import in_numpy
 # Sums may be reordered and contracted, signs of zero ignored. Not "nnan" and "ninf": they would let
 # LLVM assume that no NaN or infinity comes, and hide a network that diverges.
 FLAGS = {"contract", "reassoc", "nsz", "arcp"}
-# Nobody calls them from C. The way in from Python stays: without it such a call would crash.
+# Nobody calls them from C.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True}
 NOTABLE_SECONDS = 1.0
 # Dtypes that a kernel is compiled for.
@@ -48,14 +49,29 @@ def jit(
     return compiled
 
 
+class Part(CPUDispatcher):
+    """A function that becomes part of the kernels that call it, and that Python runs as it is.
+
+    Its arguments need no way from Python into compiled code, whose making takes longer than that of
+    a short function.
+    """
+
+    def __init__(self, function: Callable[..., Any], flags: set[str]) -> None:
+        options = {"fastmath": flags, "forceinline": True, "no_cpython_wrapper": True, **OPTIONS}
+        super().__init__(function, {}, {"nopython": True, **options})
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.py_func(*args, **kwargs)
+
+
 def inline(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function that only kernels call; LLVM inlines and vectorises it."""
-    return numba.njit(fastmath=FLAGS, forceinline=True, **OPTIONS)(function)
+    return Part(function, FLAGS)
 
 
 def ordered(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile one whose sums must stay in the order in which they are written."""
-    return numba.njit(fastmath={"contract"}, forceinline=True, **OPTIONS)(function)
+    return Part(function, {"contract"})
 
 
 def copied(kernel: Any) -> Any:
@@ -64,9 +80,7 @@ def copied(kernel: Any) -> Any:
     One that is only called has a copy in its caller and one in its own file, and which of them
     runs would depend on what the process loaded first: their last bits may differ.
     """
-    options = {**kernel.targetoptions, "forceinline": True}
-    del options["nopython"]  # which njit sets itself
-    return numba.njit(**options)(kernel.py_func)
+    return Part(kernel.py_func, kernel.targetoptions["fastmath"])
 
 
 def for_dtypes(dtypes: tuple[np.dtype, ...], reference: Any) -> Callable[[Function], Function]:

@@ -176,10 +176,12 @@ def sum_rows_in_parts(queue, processors, rows, out):
 @jit
 def _sum_rows(rows, out):
     n_rows, n = rows.shape
-    out[:] = 0
-    part = np.empty_like(out)
+    zero, part = out.dtype.type(0), np.empty_like(out)
+    for k in range(n):
+        out[k] = zero
     for start in range(0, n_rows, BLOCK):
-        part[:] = 0
+        for k in range(n):
+            part[k] = zero
         for r in range(start, min(start + BLOCK, n_rows)):
             for k in range(n):
                 part[k] += rows[r, k]
