@@ -20,7 +20,7 @@ from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import models, register_model
 from numba.np.arrayobj import populate_array
 
-from layerkit.kernels._numba.compile import FLAGS, inline, jit
+from layerkit.kernels._numba.compile import FLAGS, Part, inline, jit
 from layerkit.kernels._numba.threads import WORTHWHILE
 from layerkit.kernels._numba.work_queue import intrinsic, share
 
@@ -183,10 +183,11 @@ block: Any = intrinsic(_block)
 
 
 # With sums reordered, the difference of an infinite loss and itself would be 0, and it be finite.
-_ordered = functools.partial(jit, flags=FLAGS - {"reassoc"})
+_ORDERED = FLAGS - {"reassoc"}
+_ordered_part = functools.partial(Part, flags=_ORDERED)
 
 
-@_ordered
+@functools.partial(jit, flags=_ORDERED)
 def run(
     queue, threads, sharing, row_work, block_rows, rows, numbers, penalties, rules, bounds, steps,
     losses, tables, grads, values,
@@ -236,25 +237,25 @@ def _follow(rows, numbers, first, last, start, stop, step, data):
     return total
 
 
-@_ordered
+@_ordered_part
 def _rows(
     first, last, table, value, start, block_rows, rows, numbers, n_operations, step, like
 ):  # fmt: skip
     """Compute loss and gradient of some rows of a batch, so many at a time as fit in the cache."""
     own, other = _data(_at(table, 0), like), _data(_at(table, table.shape[1]), like)
     grads, spare = own.grads, other.grads
-    total = 0.0
+    total, none = 0.0, np.int64(0)  # for a literal 0 `_follow` would be compiled once more
     for low in range(first, last, block_rows):
         high = low + block_rows if low + block_rows < last else last
         data = own if low == first else other
-        total += _follow(rows, numbers, 0, n_operations, start + low, start + high, step, data)
+        total += _follow(rows, numbers, none, n_operations, start + low, start + high, step, data)
         if low > first:
             for k in range(grads.size):
                 grads[k] += spare[k]
     value[0] = total
 
 
-@_ordered
+@_ordered_part
 def _parameters(first, last, rules, rows, numbers, parts, step, tables, grads):
     """Add the parts of the gradient and follow the optimizer's rule, for some spans."""
     data = _data(_at(tables, 0), grads)
