@@ -90,18 +90,20 @@ def multiply(blas, a, b, out):
 
 @inline
 def multiply_transposed(blas, a, b, out):
-    """Overwrite ``out`` with aᵀ b; all are C-contiguous, and a has more than one column."""
+    """Overwrite ``out`` with aᵀ b; all are C-contiguous."""
     n, m, p = a.shape[0], a.shape[1], b.shape[1]
     one, zero = out.dtype.type(1), out.dtype.type(0)
     if p == 1:
         _gemv(blas[1], (_ROW_MAJOR, _TRANSPOSED, n, m, one, a, m, b, 1, zero, out, 1))
+    elif m == 1:
+        _gemv(blas[1], (_ROW_MAJOR, _TRANSPOSED, n, p, one, b, p, a, 1, zero, out, 1))
     else:
         _gemm(blas[0], (_ROW_MAJOR, _TRANSPOSED, _PLAIN, m, p, n, one, a, m, b, p, zero, out, p))
 
 
 @inline
 def multiply_by_transpose(blas, a, b, out):
-    """Overwrite ``out`` with a bᵀ; all are C-contiguous, a and b have more than one row."""
+    """Overwrite ``out`` with a bᵀ; all are C-contiguous."""
     m, n, p = a.shape[0], a.shape[1], b.shape[0]
     one, zero = out.dtype.type(1), out.dtype.type(0)
     _gemm(blas[0], (_ROW_MAJOR, _PLAIN, _TRANSPOSED, m, p, n, one, a, n, b, n, zero, out, p))

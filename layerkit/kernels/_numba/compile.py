@@ -5,6 +5,7 @@ it is compiled at most twice. The Python function around it sees to that with `c
 """
 
 import functools
+import gc
 import logging
 import sys
 import time
@@ -19,6 +20,7 @@ import numba
 import numpy as np
 from numba.core import event
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.registry import CPUDispatcher
 from numba.np import linalg
 
 from layerkit.kernels.dispatch import in_numpy
@@ -26,7 +28,7 @@ from layerkit.kernels.dispatch import in_numpy
 # Sums may be reordered and contracted, signs of zero ignored. Not "nnan" and "ninf": they would let
 # LLVM assume that no NaN or infinity comes, and hide a network that diverges.
 FLAGS = {"contract", "reassoc", "nsz", "arcp"}
-# Nobody calls them from C. The way in from Python stays: without it such a call would crash.
+# Nobody calls them from C.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True}
 NOTABLE_SECONDS = 1.0
 # Dtypes that a kernel is compiled for.
@@ -48,14 +50,29 @@ def jit(
     return compiled
 
 
+class Part(CPUDispatcher):
+    """A function that becomes part of the kernels that call it, and that Python runs as it is.
+
+    Its arguments need no way from Python into compiled code, whose making takes longer than that of
+    a short function.
+    """
+
+    def __init__(self, function: Callable[..., Any], flags: set[str]) -> None:
+        options = {"fastmath": flags, "forceinline": True, "no_cpython_wrapper": True, **OPTIONS}
+        super().__init__(function, {}, {"nopython": True, **options})
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.py_func(*args, **kwargs)
+
+
 def inline(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function that only kernels call; LLVM inlines and vectorises it."""
-    return numba.njit(fastmath=FLAGS, forceinline=True, **OPTIONS)(function)
+    return Part(function, FLAGS)
 
 
 def ordered(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile one whose sums must stay in the order in which they are written."""
-    return numba.njit(fastmath={"contract"}, forceinline=True, **OPTIONS)(function)
+    return Part(function, {"contract"})
 
 
 def copied(kernel: Any) -> Any:
@@ -64,9 +81,7 @@ def copied(kernel: Any) -> Any:
     One that is only called has a copy in its caller and one in its own file, and which of them
     runs would depend on what the process loaded first: their last bits may differ.
     """
-    options = {**kernel.targetoptions, "forceinline": True}
-    del options["nopython"]  # which njit sets itself
-    return numba.njit(**options)(kernel.py_func)
+    return Part(kernel.py_func, kernel.targetoptions["fastmath"])
 
 
 def for_dtypes(dtypes: tuple[np.dtype, ...], reference: Any) -> Callable[[Function], Function]:
@@ -123,18 +138,26 @@ def _newest_source() -> tuple[int, int]:
 
 
 class Listener(event.Listener):
-    """Adds up the time spent on compiling layerkit's kernels and says so once."""
+    """Adds up the time spent on compiling layerkit's kernels and says so once.
+
+    Nothing is collected meanwhile: to look for garbage among millions of objects that are in use
+    takes a tenth of that time.
+    """
 
     def __init__(self) -> None:
         self.depth, self.started, self.seconds, self.told = 0, 0.0, 0.0, False
+        self.collects = False
 
     def on_start(self, e: event.Event) -> None:
         if self.depth == 0:
-            self.started = time.perf_counter()
+            self.started, self.collects = time.perf_counter(), gc.isenabled()
+            gc.disable()
         self.depth += 1
 
     def on_end(self, e: event.Event) -> None:
         self.depth -= 1
+        if self.depth == 0 and self.collects:
+            gc.enable()
         function = e.data["dispatcher"].py_func
         if self.depth or self.told or not function.__module__.startswith("layerkit."):
             return

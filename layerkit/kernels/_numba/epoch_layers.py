@@ -37,6 +37,7 @@ from layerkit.kernels._numpy.epochs import (
     Y,
 )
 
+_add_row, _sum_rows = copied(dense._add_row), copied(dense._sum_rows)
 _moments_of = copied(normalization._moments)
 _statistics = copied(normalization._statistics)
 _standardize = copied(normalization._standardize)
@@ -52,7 +53,7 @@ def _dense(start, stop, row, numbers, step, data):
     W = block(data.params, first, n_in, n_out)
     multiply(data.blas, block(data.scratch, row[X], n, n_in), W, y)
     if second >= 0:
-        dense._add_row(y, block(data.params, second, n_out))
+        _add_row(y, block(data.params, second, n_out))
     return 0.0
 
 
@@ -61,25 +62,12 @@ def _dense_grad(start, stop, row, numbers, step, data):
     n, n_in, n_out, first, second = stop - start, row[N_IN], row[N_OUT], row[FIRST], row[SECOND]
     x, grad = block(data.scratch, row[X], n, n_in), block(data.scratch, row[GRAD], n, n_out)
     of_W = block(data.grads, first, n_in, n_out)
-    if n_in == 1 or n == 1:  # which BLAS takes for a vector
-        of_W[:] = 0
-        for r in range(n):
-            for j in range(n_in):
-                for c in range(n_out):
-                    of_W[j, c] += x[r, j] * grad[r, c]
-    else:
-        multiply_transposed(data.blas, x, grad, of_W)
+    multiply_transposed(data.blas, x, grad, of_W)
     if second >= 0:
-        dense._sum_rows(grad, block(data.grads, second, n_out))
+        _sum_rows(grad, block(data.grads, second, n_out), data.sums)
     if row[PASSED] >= 0:
         W = block(data.params, first, n_in, n_out)
-        passed = block(data.scratch, row[PASSED], n, n_in)
-        if n_out == 1:
-            for r in range(n):
-                for j in range(n_in):
-                    passed[r, j] = grad[r, 0] * W[j, 0]
-        else:
-            multiply_by_transpose(data.blas, grad, W, passed)
+        multiply_by_transpose(data.blas, grad, W, block(data.scratch, row[PASSED], n, n_in))
     return 0.0
 
 
@@ -104,12 +92,14 @@ def relu_grad_and_sums(start, stop, row, numbers, step, data):
     n, n_out = stop - start, row[N_OUT]
     grad, y = block(data.scratch, row[GRAD], n, n_out), block(data.scratch, row[Y], n, n_out)
     passed, of_b = block(data.scratch, row[PASSED], n, n_out), block(data.grads, row[SECOND], n_out)
-    zero, one = y.dtype.type(0), y.dtype.type(1)
-    of_b[:] = 0
-    part = np.empty_like(of_b)
+    part, zero, one = data.sums, y.dtype.type(0), y.dtype.type(1)
+    for k in range(n_out):
+        of_b[k] = zero
     for first in range(0, n, dense.BLOCK):
-        part[:] = 0
-        for r in range(first, min(first + dense.BLOCK, n)):
+        for k in range(n_out):
+            part[k] = zero
+        end = first + dense.BLOCK
+        for r in range(first, end if end < n else n):
             for k in range(n_out):
                 of_z = grad[r, k] * (one if y[r, k] > zero else zero)
                 passed[r, k] = of_z

@@ -34,6 +34,7 @@ from layerkit.kernels._numpy.epochs import (
 START, STOP, DECAYS = range(3)  # of a row for a segment of the parameters
 _NORMALIZER, _KEEP, _DECAY, _A, _B, _C, _D, _E = range(len(STEPS))
 
+_sum_of_squares = copied(dense.sum_of_squares)
 _softmax_cross_entropy = copied(cross_entropy._cross_entropy)
 _sigmoid_cross_entropy = copied(cross_entropy._binary_cross_entropy)
 
@@ -84,7 +85,7 @@ def _of_outputs(rule: Any) -> Operation:
         n = stop - start
         y = block(data.scratch, row[Y], n, row[N_OUT])
         grad = block(data.scratch, row[GRAD], n, row[N_OUT])
-        values = np.empty(n, y.dtype)
+        values = block(data.losses, 0, n)
         inlined(y, data.batch_targets, numbers[0], values, grad)
         return _weighted(values, data.batch_weights, grad)
 
@@ -174,9 +175,7 @@ LOSSES = {
 @Operation
 def penalty(start, stop, row, numbers, step, data):
     return (
-        step[_DECAY]
-        / 2
-        * dense.sum_of_squares(block(data.params, row[START], row[STOP] - row[START]))
+        step[_DECAY] / 2 * _sum_of_squares(block(data.params, row[START], row[STOP] - row[START]))
     )
 
 

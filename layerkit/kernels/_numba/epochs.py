@@ -5,7 +5,6 @@ which threads share; each part is gone through in blocks that fit into the cache
 """
 
 from contextlib import nullcontext
-from typing import Any
 
 import numpy as np
 
@@ -61,16 +60,17 @@ def epoch_program(
         n = min(n_rows, BLOCK)
         layers = _for_blocks(layers, n_rows, n)
     sharing = parts if PASS * flat_params.size >= 2 * WORTHWHILE else 1
-    programs = _assembled(
+    program, pairs, penalties, rules = _assembled(
         X.dtype, layers.tolist(), numbers.tolist(), loss, of_loss, penalized, rule,
         _spans(segments.tolist(), sharing),
     )  # fmt: skip
+    widest = layers[:, N_OUT].max()
     grads, spare = np.zeros((2, parts, flat_params.size), X.dtype)
     given, memories = (X, labels, targets, weights, flat_params), (running, memory)
     of_parts = (
         np.empty((parts, -(-scratch.size // n_rows) * n), X.dtype), [addresses(X.dtype)] * parts,
         np.empty((parts, n), np.int64), np.empty((parts, n, targets.shape[1]), X.dtype),
-        np.empty((parts, n)),
+        np.empty((parts, n)), np.empty((parts, n), X.dtype), np.empty((parts, widest), X.dtype),
     )  # fmt: skip
     tables = np.array([
         [
@@ -87,10 +87,15 @@ def epoch_program(
         tables[..., : len(passed)] = passed
         gathered = workers(parts) if parts > 1 else nullcontext(_NO_QUEUE)
         with one_blas_thread(), flushing(), gathered as queue:
-            return run(
-                queue, parts, sharing, row_work, n, *programs, bounds, steps, losses,
-                flat_grads, tables, grads, spare, values,
+            done = run(
+                queue, parts, sharing, row_work, n, program, pairs, penalties, rules, bounds, steps,
+                losses, tables, grads, values,
             )  # fmt: skip
+        if done < 0:
+            raise MemoryError("no memory for a part of a batch")
+        if done == len(bounds):
+            flat_grads[:] = grads[0]
+        return done
 
     return train
 
@@ -136,31 +141,23 @@ def _assembled(
     penalized: bool,
     rule: int,
     spans: list[list[int]],
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the programs for rows, penalties and steps, and the numbers that belong to them."""
+) -> tuple[np.ndarray, np.ndarray, int, int]:
+    """Return programs for rows, penalties and steps as a table, and the numbers that belong to it.
+
+    At last where penalties begin, and where steps.
+    """
     rows = [(row, n) for row, n in zip(layers, numbers, strict=True) if row[KIND] != IDENTITY]
     forward, backward = _passes(rows)
     ends = [0] * len(LAYERS)
     ends[N_IN], ends[X], ends[N_OUT] = layers[0][N_IN], layers[0][X], layers[-1][N_OUT]
     ends[Y], ends[GRAD] = layers[-1][Y], layers[-1][GRAD]
     nothing = [0.0, 0.0]
-    programs = (
-        [
-            (gather, ends, nothing),
-            *forward,
-            (LOSSES[loss], ends, of_loss),
-            *reversed(backward),
-        ],
-        [(penalty, span, nothing) for span in spans if penalized and span[DECAYS]],
-        [(RULES[rule], span, nothing) for span in spans],
-    )
-    return [_addressed(program, dtype) for program in programs]
-
-
-def _addressed(program: list[Any], dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    rows = [(operation.address(dtype), *operands) for operation, operands, _ in program]
-    table = np.array(rows, np.int64).reshape(-1, 1 + len(LAYERS))
-    return table, np.array([pair for _, _, pair in program], float).reshape(-1, 2)
+    of_rows = [(gather, ends, nothing), *forward, (LOSSES[loss], ends, of_loss), *backward[::-1]]
+    penalties = [(penalty, span, nothing) for span in spans if penalized and span[DECAYS]]
+    program = [*of_rows, *penalties, *((RULES[rule], span, nothing) for span in spans)]
+    table = [(operation.address(dtype), *operands) for operation, operands, _ in program]
+    pairs = np.array([pair for _, _, pair in program], float)
+    return np.array(table, np.int64), pairs, len(of_rows), len(of_rows) + len(penalties)
 
 
 Row = tuple[Operation, list[int], list[float]]

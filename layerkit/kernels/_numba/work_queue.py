@@ -14,6 +14,7 @@ Taking a part is an atomic exchange of the number of open parts, so that no part
 and arguments are read after it: they cannot change before the part is done.
 """
 
+import functools
 import os
 from typing import Any
 
@@ -47,7 +48,7 @@ def new_queue() -> np.ndarray:
     return np.zeros(SIZE, np.int64)
 
 
-@jit
+@functools.partial(jit, no_cpython_wrapper=True)
 def _complete(queue, parts, code, arguments):
     """Do the parts of a task together with whoever is free."""
     if parts == 1:
