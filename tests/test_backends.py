@@ -345,6 +345,29 @@ def test_float32_polynomials_are_exact_to_a_few_units_in_the_last_place(name):
     assert (np.abs(ours) <= 1e-36)[~normal].all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gates_of_recurrent_layers_are_exact_to_a_few_units_in_the_last_place(dtype):
+    """They have functions of their own; without weights a step shows nothing else."""
+    magnitudes = np.concatenate([np.linspace(0, 80, 4001), np.logspace(-30, 0, 500)])
+    x = np.concatenate([magnitudes, -magnitudes]).astype(dtype)
+    n, one_step, exact = len(x), np.array([len(x)]), x.astype(float)
+    gates = {}
+    with kernels.use("numba"):
+        h = np.zeros((2 * n, 1), dtype)
+        kernels.simple_rnn(x[:, np.newaxis].copy(), np.zeros((1, 1), dtype), h, one_step, False)
+        gates["state"] = h[n:, 0]
+        z, (h, c) = np.repeat(x, 4).reshape(n, 4), np.zeros((2, 2 * n, 1), dtype)
+        kernels.lstm(z, np.zeros((1, 4), dtype), h, c, one_step)
+        gates |= zip(("input", "forget", "candidate", "output"), z.T, strict=True)
+        z, h = np.repeat(x, 3).reshape(n, 3), np.zeros((2 * n, 1), dtype)
+        kernels.gru(z, np.zeros((1, 3), dtype), np.zeros(1, dtype), h, one_step)
+        gates |= zip(("reset", "update", "mixed"), z.T, strict=True)
+    for name, found in gates.items():
+        is_tanh = name in ("state", "candidate", "mixed")
+        expected = np.tanh(exact) if is_tanh else 1 / (1 + np.exp(-exact))
+        assert_allclose(found, expected, rtol=8 * np.finfo(dtype).eps, atol=0, err_msg=name)
+
+
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_nan_and_infinities_pass(name):
     x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0], np.float32)

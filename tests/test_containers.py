@@ -18,9 +18,11 @@ from layerkit import (
     GlobalAvgPool2D,
     Identity,
     Layer,
+    LogSoftmax,
     ReLU,
     Residual,
     Sequential,
+    Softmax,
     Tanh,
 )
 
@@ -129,6 +131,32 @@ def test_residual_adds_values_and_gradients():
     layer.shortcut.params["W"][...] = [[10, 0], [0, 10]]
     assert layer.forward([[1.0, 1.0]]).tolist() == [[14.0, 16.0]]
     assert layer.backward([[1.0, 0.0]]).tolist() == [[11.0, 3.0]]
+
+
+AXES_OF_ALL = {
+    Concat: lambda axis: Concat([Identity(), Identity()], axis=axis),
+    Softmax: Softmax,
+    LogSoftmax: LogSoftmax,
+}
+
+
+@pytest.mark.parametrize("kind", AXES_OF_ALL)
+@pytest.mark.parametrize("shape", [(), (3,), (3, 4), (2, 3, 4)], ids=len)
+def test_an_axis_is_one_of_those_that_there_are_but_the_batchs(kind, shape):
+    n, of = len(shape), "branches give" if kind is Concat else "input has"
+    for axis in (-n - 2, -n - 1, 0, n + 1):
+        given = "()" if axis == -1 else f"(axis={axis})"
+        where = kind.__name__ + ("" if kind is Concat else given)
+        if not shape:
+            expected = f"another axis than the batch axis, but the {of} no other"
+        elif kind is Concat:
+            expected = f"between {-n} and {n} and not the batch axis 0"
+        else:
+            expected = f"an axis other than the batch axis 0, between {-n} and {n}"
+        with raises_exactly(ValueError, f"in {where}: axis must be {expected}, got {axis}"):
+            AXES_OF_ALL[kind](axis=axis).build(shape)
+    for axis in {*range(-n, n + 1)} - {0}:
+        AXES_OF_ALL[kind](axis=axis).build(shape)
 
 
 def test_concat_errors():

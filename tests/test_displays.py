@@ -39,6 +39,7 @@ from layerkit.inspection import (
     GradientThroughTimeDisplay,
     LossSurfaceDisplay,
     SaliencyDisplay,
+    TableDisplay,
     TrainingCurveDisplay,
     WeightRecorder,
     input_gradient,
@@ -719,7 +720,47 @@ def test_size_ticks_colours_and_edges_of_a_figure(name):
         (lambda: AttentionDisplay(np.ones((1, 2, 2))), (4.0, 3.1)),
         (lambda: AttentionDisplay(np.ones((9, 2, 2))), (11.6, 8.3)),
         (lambda: TrainingCurveDisplay([2.0, 1.0]), (6.4, 4.2)),
+        (lambda: ActivationDisplay([None] * 3), (7.8, 2.4)),
+        (lambda: ActivationDisplay([None] * 5), (10.4, 4.5)),
+        (lambda: ActivationDisplay([None] * 12), (10.4, 6.6)),
+        (lambda: TableDisplay(["a"] * 2, ["b"] * 2, [None] * 2), (8.4, 2.6)),
+        (lambda: TableDisplay(["a"] * 9, ["b"] * 9, [None] * 9), (12.6, 7.8)),
     ],
 )
 def test_a_figure_is_as_large_as_what_it_shows(make, size):
     assert make().figsize == pytest.approx(size)
+
+
+PLAIN = "-", 2.0, None, "None"
+MARKS = "None", 2.0, None, "o"
+LONG = np.exp(np.arange(160.0).reshape(80, 2) % 7)
+# Of every curve its line, width, opacity and markers.
+STROKES = {
+    "training curve": (WORDS["training curve"][0], [("-", 2.0, None, ".")] * 4),
+    "gradient flow": (WORDS["gradient flow"][0], [PLAIN] * 2),
+    "gradient flow of many steps": (  # the mean of neighbours, over what it is the mean of
+        lambda: GradientFlowDisplay(range(80), LONG, ["a", "b"]),
+        [("-", 0.6, 0.35, "None"), PLAIN] * 2,
+    ),
+    "through time": (WORDS["through time"][0], [PLAIN, ("-", 0.8, None, "None")]),
+    "derivative": (
+        WORDS["derivative"][0],
+        [PLAIN, ("--", 2.0, None, "None"), MARKS, PLAIN, MARKS, MARKS],
+    ),
+    "derivative error": (WORDS["derivative error"][0], [PLAIN, MARKS, MARKS]),
+    "loss surface": (
+        WORDS["loss surface"][0],
+        [("-", 1.8, None, "None"), MARKS, ("None", 2.0, None, "*")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STROKES)
+def test_strokes_of_a_figure(name):
+    make, expected = STROKES[name]
+    curves = [line for ax in make().plot().figure_.axes for line in ax.lines]
+    looks = [
+        (line.get_linestyle(), line.get_linewidth(), line.get_alpha(), line.get_marker())
+        for line in curves
+    ]
+    assert looks == expected

@@ -435,6 +435,54 @@ def test_a_monitor_that_is_used_again_starts_afresh():
     assert len(monitor.losses) == 100
 
 
+class NaNAt(Layer):
+    """What comes in, or NaN once a row whose first number is this one has come."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def setup(self, input_shape):
+        return input_shape
+
+    def forward(self, x, training=False):
+        return x * (np.nan if (x[:, 0] == self.number).any() else 1)
+
+    def backward(self, grad_output):
+        return grad_output
+
+
+@pytest.mark.filterwarnings("ignore:training diverged")
+@pytest.mark.parametrize(
+    ("keep_rows", "batch_size", "bad", "kept"),
+    [
+        (20, 10, None, [*range(20)]),
+        (21, 10, None, [*range(30)]),  # whole batches
+        (40, 10, None, [*range(40)]),  # of the first epoch
+        (1024, 10, None, [*range(40)]),
+        (20, 10, 35, [*range(20), *range(30, 40)]),  # and the one at which training diverged
+        (20, 10, 15, [*range(20)]),  # which is there already
+        (30, 10, 5, [*range(10)]),
+        (1, 40, None, [*np.linspace(0, 39, 32).astype(int)]),  # of a large one rows from all over
+        (1, 20, 30, [*range(40)]),
+    ],
+)
+def test_a_monitor_keeps_the_first_rows_and_those_that_broke_the_run(
+    monkeypatch, keep_rows, batch_size, bad, kept
+):
+    from layerkit.inspection.diagnosis import monitor as module
+
+    monkeypatch.setattr(module, "report_on", lambda evidence: evidence)
+    X = np.arange(80.0).reshape(40, 2) // 2
+    data, monitor = (X, X[:, :1] % 3), HealthMonitor(keep_rows=keep_rows)
+    network = Sequential([NaNAt(bad), Dense(1)])
+    history = train(network, MSE(), SGD(1e-9), data, epochs=3, batch_size=batch_size,
+                    shuffle=False, callbacks=[monitor])  # fmt: skip
+    assert history.stopped.startswith("diverged") == (bad is not None)
+    rows = monitor.report().rows
+    assert rows.X[:, 0].tolist() == kept
+    assert rows.y[:, 0].tolist() == [k % 3 for k in kept] and rows.weight is None
+
+
 def test_a_monitor_lets_go_when_training_is_interrupted():
     X, y = blobs(0)
 

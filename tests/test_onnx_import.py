@@ -374,6 +374,14 @@ IMAGE = {
     "minus": np.array([-1]),
     "keep": np.array([0, 2, 0, 0]),
     "v": np.ones(2, np.float32),
+    "F15": np.float32([1, 1, 1.5, 2]),
+    "K1": np.ones((2, 3, 3), np.float32),
+    "K3": np.ones((3, 2, 2, 2, 2), np.float32),
+    "W7": np.ones((7, 3), np.float32),
+    "constant": np.ones((1, 2, 6, 7), np.float32),
+    "to5": np.array([0, 5]),
+    "zero": np.array([0]),
+    "three": np.array([3]),
 }
 
 
@@ -407,6 +415,61 @@ def of_images(nodes, opset):
         ("Dropout", "half,yes", {}, 17, "training_mode=False"),
         ("Reshape", "keep", {"allowzero": 1}, 17, "allowzero=0"),
         ("BatchNormalization", "v,v,v,v", {"spatial": 0}, 8, "spatial=1"),
+        *[
+            (
+                op,
+                "",
+                {**POOL, "ceil_mode": 1, **more},
+                17,
+                "only with ceil_mode=0, or where it adds no",
+            )
+            for op in ("MaxPool", "AveragePool")
+            for more in (
+                {},
+                {"strides": [1, 2]},
+                {"kernel_shape": [3, 3], "strides": [2, 1]},
+                {"auto_pad": "VALID"},
+                {"pads": [1, 0, 1, 0]},
+            )
+        ],
+        ("MaxPool", "", {**POOL, "dilations": [1, 2]}, 17, "only with dilations of 1"),
+        ("AveragePool", "", {**POOL, "dilations": [2, 1]}, 19, "only with dilations of 1"),
+        ("AveragePool", "", {**POOL, "pads": [1, 0, 0, 0]}, 17, "the same padding on both sides"),
+        ("AveragePool", "", {"kernel_shape": [2] * 3}, 17, "only with one or two axes of places"),
+        ("Conv", "K3", {}, 17, "only with one or two axes of places"),
+        ("ConvTranspose", "K", {"group": 2}, 17, "only with one or two axes of places, one group"),
+        ("ConvTranspose", "K1", {}, 17, "only with one or two axes of places"),
+        *[
+            (op, "", {"axes": axes}, 11, "only with the batch axis left as it is")
+            for op in ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum")
+            for axes in ([0], [0, 1])
+        ],
+        ("ReduceMean", "", {}, 11, "only with the batch axis left as it is"),
+        ("ReduceMax", "", {"axes": [1, 3]}, 11, "only with axes beside each other"),
+        *[
+            (op, "", {"axes": [1, 2, 3], "keepdims": 0}, 11, "only with an axis that is left")
+            for op in ("ReduceMin", "ReduceSum")
+        ],
+        ("Resize", ",F", {"mode": "cubic"}, 17, "only with mode='nearest' or mode='linear'"),
+        ("Resize", ",F", {**HALF, "mode": "linear", "antialias": 1}, 18, "only with antialias=0"),
+        ("Resize", ",F15", {}, 17, "only with whole factors"),
+        ("Resize", ",F", {**WHOLE, "mode": "linear"}, 17, "places counted from pixels' centres"),
+        ("BatchNormalization", "v,v,v,v", {"training_mode": 1}, 15, "only with training_mode=0"),
+        ("LayerNormalization", "v", {"axis": 0}, 17, "only with the batch axis left as it is"),
+        ("Softmax", "", {"axis": 0}, 12, "only with the batch axis left as it is"),
+        ("Softmax", "", {"axis": 0}, 17, "axis must be an axis other than the batch axis 0"),
+        ("LogSoftmax", "", {"axis": -4}, 17, "axis must be an axis other than the batch axis 0"),
+        ("Concat", "x", {"axis": 0}, 17, "only with the batch axis left as it is"),
+        ("Concat", "constant", {"axis": 1}, 17, "only with computed inputs"),
+        ("Flatten", "", {"axis": 0}, 17, "only with axis=1"),
+        ("Flatten", "", {"axis": 2}, 17, "only with axis=1"),
+        ("Gemm", "W7", {"transA": 1}, 17, "only with transA=0"),
+        ("Reshape", "to5", {}, 17, "only with the batch axis left as it is"),
+        ("Squeeze", "zero", {}, 17, "only with the batch axis left as it is"),
+        ("Unsqueeze", "zero", {}, 17, "only with the batch axis left as it is"),
+        ("Slice", "zero,three,zero", {}, 17, "only with columns of a table"),
+        ("Slice", "zero,three,three", {}, 17, "only with columns of a table"),
+        ("Gather", "zero", {"axis": 1}, 17, "only with columns of a table"),
         ("Relu", "", {}, 6, "the model must be of opset 7 or newer, got 6"),
         ("Gelu", "", {"domain": "com.microsoft"}, 17, "no layer does this, of the domain 'com.m"),
     ],

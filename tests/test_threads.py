@@ -13,7 +13,7 @@ pytest.importorskip("numba")
 
 from layerkit import kernels
 from layerkit.kernels import parts
-from layerkit.kernels._numba import threads, work_queue
+from layerkit.kernels._numba import recurrent, threads, work_queue
 from layerkit.kernels._numba.compile import jit
 
 WORK = 1e9
@@ -194,3 +194,70 @@ def test_kernels_in_parts_agree_with_numpy():
 def test_kernels_in_parts_repeat_themselves():
     for once, again in zip(list(passes("numba")), list(passes("numba")), strict=True):
         np.testing.assert_array_equal(once, again)
+
+
+# Of each step how many sequences are not over yet.
+SIZES = [
+    [3],
+    [7] * 4,
+    [9, 8],
+    [9, 3, 3],
+    [9, 9, 9, 1],
+    [40, 3, 3, 3, 1],
+    [6, 5, 4, 3, 2, 1],
+    [3, *[1] * 30],
+]
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_sequences_in_parts_leave_out_none_and_share_the_steps(sizes, n):
+    sizes = np.array(sizes)
+    bounds = recurrent._bounds(sizes, n)
+    assert bounds.shape == (n, 2)
+    assert bounds[0, 0] == 0 and bounds[-1, 1] == sizes[0]
+    np.testing.assert_array_equal(bounds[1:, 0], bounds[:-1, 1])
+    steps = [np.clip(sizes - first, 0, stop - first).sum() for first, stop in bounds]
+    assert max(steps) <= sizes.sum() / n + len(sizes)  # that of a sequence more, at most
+
+
+def cells(backend, sizes):
+    """The results of every step loop and its backward, of three units."""
+    rng = np.random.default_rng(0)
+    n, n_states = sum(sizes), sum(sizes) + sizes[0]
+
+    def numbers(*shape):
+        return rng.uniform(-1, 1, shape)
+
+    sizes = np.array(sizes)
+    with kernels.use(backend):
+        for relu in (False, True):
+            h, grad, U = numbers(n_states, 3), numbers(n_states, 3), numbers(3, 3)
+            kernels.simple_rnn(numbers(n, 3), U, h, sizes, relu)
+            yield from (h, kernels.simple_rnn_grad(grad, h, U, sizes, relu), grad)
+        z, h, c, grad, U = (
+            *(numbers(m, k) for m, k in ((n, 12), *[(n_states, 3)] * 3)),
+            numbers(3, 12),
+        )
+        tanh_c = kernels.lstm(z, U, h, c, sizes)
+        yield from (z, h, c, tanh_c)
+        yield from (kernels.lstm_grad(grad, z, tanh_c, numbers(n, 3), U, sizes), grad)
+        z, h, grad, U = numbers(n, 9), numbers(n_states, 3), numbers(n_states, 3), numbers(3, 9)
+        candidate = kernels.gru(z, U, numbers(3), h, sizes)
+        yield from (z, h, candidate)
+        yield from (*kernels.gru_grad(grad, z, candidate, numbers(n, 3), U, sizes), grad)
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_recurrent_layers_in_parts_agree_with_numpy(monkeypatch, sizes):
+    for module in (recurrent, threads):
+        monkeypatch.setattr(module, "WORTHWHILE", 1.0)
+    cut = []
+    in_parts = threads.in_parts
+    monkeypatch.setattr(
+        recurrent, "in_parts", lambda *a, **k: cut.append(len(a[1][0])) or in_parts(*a, **k)
+    )
+    ours, theirs = list(cells("numba", sizes)), list(cells("numpy", sizes))  # one after the other
+    for found, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
+    assert set(cut) == {3}
