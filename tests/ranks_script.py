@@ -1,4 +1,4 @@
-"""What every rank runs under mpiexec: ``ranks_script.py TASK FOLDER``; the first writes results."""
+"""What ranks run under mpiexec: ``ranks_script.py FOLDER TASK...``; the first writes results."""
 
 import os
 import signal
@@ -187,7 +187,8 @@ TASKS = {
 }
 
 if __name__ == "__main__":
-    task, folder = sys.argv[1], Path(sys.argv[2])
-    params, said = killed(folder) if task == "killed" else TASKS[task]()
-    if RANK == 0:
-        np.savez(folder / f"{task} {SIZE}.npz", params=params, said=said)
+    folder = Path(sys.argv[1])
+    for task in sys.argv[2:]:
+        params, said = killed(folder) if task == "killed" else TASKS[task]()
+        if RANK == 0:
+            np.savez(folder / f"{task} {SIZE}.npz", params=params, said=said)

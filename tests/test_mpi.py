@@ -24,10 +24,10 @@ slow = pytest.mark.slow
 PATIENCE = 600  # seconds after which ranks hang, however busy the machine is
 
 
-def run(task, folder, n_ranks):
-    """Run a task of the script; return what the process says."""
+def run(tasks, folder, n_ranks):
+    """Run tasks of the script, one after the other; return what the process says."""
     pytest.importorskip("mpi4py")
-    command = [MPIEXEC, "-n", str(n_ranks), sys.executable, str(SCRIPT), task, str(folder)]
+    command = [MPIEXEC, "-n", str(n_ranks), sys.executable, str(SCRIPT), str(folder), *tasks]
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}
     env["LAYERKIT_KERNELS"] = "numpy"
     return subprocess.run(
@@ -35,58 +35,76 @@ def run(task, folder, n_ranks):
     )
 
 
-def results(task, folder, n_ranks):
+def read(task, folder, n_ranks):
     """Return weights and what else a task tells."""
-    done = run(task, folder, n_ranks)
-    assert done.returncode == 0, done.stderr
     with np.load(folder / f"{task} {n_ranks}.npz") as found:
         return found["params"], found["said"]
+
+
+def results(task, folder, n_ranks):
+    """Run a task; return what it tells."""
+    done = run([task], folder, n_ranks)
+    assert done.returncode == 0, done.stderr
+    return read(task, folder, n_ranks)
 
 
 EQUAL = ("same rows", "shares", "float32", "weights", "weighted shares", "L-BFGS", "odd batches",
          "a rank without rows", "streamed", "estimator", "early stopping",
          "weights of their own")  # fmt: skip
+NOT_IN_THREE = ("shares", "weighted shares", "a rank without rows")  # whose batches have 16 rows
+ON_TWO = ("noisy", "unequal streams", "bad rows", "asked to stop")
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """What a task tells on so many ranks. They start once for all tasks: starting takes longest."""
+    folder, done = tmp_path_factory.mktemp("ranks"), {}
+
+    def found(task, n_ranks):
+        if n_ranks not in done:
+            tasks = [t for t in EQUAL if n_ranks != 3 or t not in NOT_IN_THREE]
+            tasks += ON_TWO if n_ranks == 2 else ()
+            done[n_ranks] = run(tasks, folder, n_ranks)
+        assert done[n_ranks].returncode == 0, done[n_ranks].stderr
+        return read(task, folder, n_ranks)
+
+    return found
 
 
 @needs_mpi
 @pytest.mark.parametrize(
     ("task", "n_ranks"),
-    [
-        pytest.param(task, n, marks=[] if (i + n) % 5 == 0 else [slow])
-        for i, task in enumerate(EQUAL)
-        for n in (2, 3, 4)
-        if not (n == 3 and task in ("shares", "weighted shares", "a rank without rows"))
-    ],
+    [(task, n) for n in (2, 3, 4) for task in EQUAL if n != 3 or task not in NOT_IN_THREE],
 )
-def test_many_ranks_do_what_one_does(task, n_ranks, tmp_path):
-    one, several = results(task, tmp_path, 1), results(task, tmp_path, n_ranks)
+def test_many_ranks_do_what_one_does(task, n_ranks, ranks):
+    one, several = ranks(task, 1), ranks(task, n_ranks)
     tolerance = 1e-5 if task == "float32" else 1e-12
     np.testing.assert_allclose(several[0], one[0], rtol=0, atol=tolerance)
     np.testing.assert_allclose(several[1], one[1], rtol=tolerance)
 
 
 @needs_mpi
-def test_ranks_end_with_one_network_and_their_own_noise(tmp_path):
-    _, (networks, noises) = results("noisy", tmp_path, 2)
+def test_ranks_end_with_one_network_and_their_own_noise(ranks):
+    _, (networks, noises) = ranks("noisy", 2)
     assert (networks, noises) == (1, 2)
 
 
 @needs_mpi
-def test_a_rank_may_run_out_of_batches(tmp_path):
-    params, losses = results("unequal streams", tmp_path, 2)
+def test_a_rank_may_run_out_of_batches(ranks):
+    params, losses = ranks("unequal streams", 2)
     assert np.isfinite(params).all() and losses[-1] < losses[0]
 
 
 @needs_mpi
-def test_data_that_do_not_fit_on_one_rank_stop_all_with_its_number(tmp_path):
-    _, said = results("bad rows", tmp_path, 2)
+def test_data_that_do_not_fit_on_one_rank_stop_all_with_its_number(ranks):
+    _, said = ranks("bad rows", 2)
     assert said[0].startswith("RankError: rank 1 of 2 cannot train: y must have one row")
     assert said[1].startswith("ValueError: y must have one row")
 
 
 @needs_mpi
 def test_an_error_on_one_rank_ends_all(tmp_path):
-    done = run("fails", tmp_path, 2)
+    done = run(["fails"], tmp_path, 2)
     assert done.returncode != 0
     said = done.stdout + done.stderr
     assert "OSError: the disk of this rank is full" in said
@@ -100,14 +118,14 @@ def test_ctrl_c_on_one_rank_stops_all_after_the_same_step(tmp_path):
 
 
 @needs_mpi
-def test_a_callback_that_asks_to_stop_on_one_rank_stops_all(tmp_path):
-    assert results("asked to stop", tmp_path, 2)[1].tolist() == [2, 2]
+def test_a_callback_that_asks_to_stop_on_one_rank_stops_all(ranks):
+    assert ranks("asked to stop", 2)[1].tolist() == [2, 2]
 
 
 @needs_mpi
 @slow
 def test_a_killed_rank_ends_all_and_the_run_goes_on_bit_by_bit(tmp_path):
-    done = run("killed", tmp_path, 2)
+    done = run(["killed"], tmp_path, 2)
     assert done.returncode != 0 and (tmp_path / "run.npz").exists()
     (tmp_path / "resume").touch()
     resumed = results("killed", tmp_path, 2)
