@@ -8,6 +8,7 @@ import numpy as np
 
 from layerkit.inspection.diagnosis import probes
 from layerkit.inspection.diagnosis.data_verdicts import FEW_ROWS, RELATED
+from layerkit.inspection.diagnosis.design_verdicts import drawn_anew_learns
 from layerkit.inspection.diagnosis.evidence import (
     REHEARSED_STEPS,
     Evidence,
@@ -326,6 +327,12 @@ def underfitting(e: Evidence) -> Verdict | None:
 
 def _larger(e: Evidence, width: int) -> str:
     """Recommend a larger network; on a table, where that is cheap, after trying it."""
+    if drawn_anew_learns(e):
+        return (
+            "Build the network anew, with another random_state: so it comes to "
+            f"{e.tried().loss:.3g} on rows that were held out, in {e.tried().steps} steps. It was "
+            "the weights that it started from, not its size."
+        )
     wide = max(64, 8 * width)
     one: tuple[int, ...] = (wide,)
     two = (wide, wide)
