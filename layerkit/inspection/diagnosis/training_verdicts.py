@@ -287,8 +287,8 @@ def _overfits(e: Evidence, evidence: str, best: str = "") -> Verdict:
         "network",
         "warning",
         f"{evidence} {_size(e)}",
-        f"Stop early (patience=5 with validation_data, or early_stopping=True in an estimator"
-        f"{best}), use fewer units, weight_decay=1e-2 in AdamW, Dropout(0.3), or more data.",
+        f"Use fewer units, Dropout(0.3) or more data. Stop early (patience=5 with validation_data, "
+        f"or early_stopping=True in an estimator{best}): that saves steps and keeps the best.",
     )
 
 
