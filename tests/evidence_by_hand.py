@@ -4,14 +4,32 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from layerkit.inspection.diagnosis.evidence import Trial
 from layerkit.optimizers import SGD
+
+
+class Walked:
+    """The network of a snapshot by hand: its layers in a chain."""
+
+    def __init__(self, recorder):
+        self.recorder = recorder
+
+    def __repr__(self):
+        return "Walked()"
+
+    def walk(self):
+        return [(s.path, s.layer) for s in self.recorder.layers]
 
 
 def snapshot(loss, training_loss, layers=(), finite=True, **more):
     recorder = SimpleNamespace(layers=list(layers), origin=None)
-    return SimpleNamespace(
-        loss=loss, training_loss=training_loss, recorder=recorder, finite=finite, **more
-    )
+    known = {"recorder": recorder, "finite": finite, "network": Walked(recorder)} | more
+    return SimpleNamespace(loss=loss, training_loss=training_loss, **known)
+
+
+def tried(with_change, without):
+    """Trials that come to these losses of the rows held out, one each."""
+    return lambda change=None: Trial(np.asarray(with_change if change else without), 240)
 
 
 def evidence(**known):
@@ -25,6 +43,9 @@ def evidence(**known):
         "course": SimpleNamespace(losses=np.ones(20), steps=20, diverged=False, stopped=""),
         "now": snapshot(1.0, 1.0),
         "first": snapshot(1.0, 1.0),
+        "beginning": SimpleNamespace(),
+        "rows": np.zeros(200),
+        "tried": tried(np.ones(50), np.ones(50)),
     }
     return SimpleNamespace(**(usual | known))
 

@@ -38,6 +38,7 @@ from sklearn.preprocessing import StandardScaler
 
 from layerkit import (
     GELU,
+    GRU,
     BatchNorm,
     Dense,
     Dropout,
@@ -61,6 +62,7 @@ from layerkit.inspection.diagnosis.evidence import (
     InitialCause,
     TrainingCause,
     Verdict,
+    spread,
 )
 from layerkit.inspection.diagnosis.probes import best_constant, linear_explains
 from layerkit.inspection.diagnosis.report import _by_cause, _explained
@@ -860,6 +862,26 @@ def test_a_sigmoid_of_ones_own_before_a_loss_that_applies_one_is_found():
     assert report.verdicts[0].name == "sigmoid applied twice"
 
 
+@pytest.mark.parametrize(
+    ("mean", "std", "shown"),
+    [
+        (-2e-21, 1.0, "0"),
+        (4e-17, 0.14, "0"),
+        (0.9e-6, 1.0, "0"),
+        (1.1e-6, 1.0, "1.1e-06"),
+        (3.0, 0.0, "3"),
+        (0.0, 0.0, "0"),
+        (-5.0, 2.0, "-5"),
+    ],
+)
+def test_a_mean_that_is_zero_but_for_rounding_is_shown_as_zero(mean, std, shown):
+    assert spread(mean, std) == f"mean {shown} and deviation {std:.3g}"
+    row = dict.fromkeys(["gradient_norm", "gradient_ratio", "gradient_noise", "weight_norm",
+                         "update_ratio", "dead", "saturated", "min", "max"], 0.5)  # fmt: skip
+    row |= {"path": "a", "layer": "Dense()", "mean": mean, "std": std}
+    assert (" 0 ±" in str(HealthReport([], [row]))) == (shown == "0")
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf], ids=str)
 @pytest.mark.parametrize("rows", [[3], [0, 7, 199]], ids=["one", "three"])
 @pytest.mark.parametrize("make", [np.asarray, sp.csr_array], ids=["dense", "sparse"])
@@ -872,6 +894,14 @@ def test_rows_that_are_not_finite_are_counted_in_every_form(make, rows, bad):
     assert re.search(rf"\b{len(rows)} of 200 rows", verdict.evidence), verdict
 
 
+def in_steps(X):
+    return np.stack([X, np.ones_like(X)], axis=1)
+
+
+def ragged(X):
+    return [np.stack([x] * (1 + i % 3)) for i, x in enumerate(X)]
+
+
 @pytest.mark.parametrize(
     "columns, shown",
     [
@@ -882,11 +912,12 @@ def test_rows_that_are_not_finite_are_counted_in_every_form(make, rows, bad):
     ],
     ids=["one", "two", "five", "six"],
 )
-def test_columns_that_are_not_finite_are_named_five_at_most(columns, shown):
+@pytest.mark.parametrize("make", [np.asarray, sp.csr_array, sp.csc_matrix, in_steps, ragged])
+def test_columns_that_are_not_finite_are_named_five_at_most(make, columns, shown):
     X = np.random.default_rng(0).normal(size=(50, 7))
     X[3, columns] = np.nan
-    loss = CategoricalCrossEntropy()
-    report = health(Sequential([Dense(2)]), X, np.arange(50) % 2, loss=loss)
+    layers = [GRU(2)] * (make in (in_steps, ragged)) + [Dense(2)]
+    report = health(Sequential(layers), make(X), np.arange(50) % 2, CategoricalCrossEntropy())
     assert f"first in row 3, in {shown}" in report.verdicts[0].evidence
 
 

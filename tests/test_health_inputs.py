@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from clinic import BCE, CCE, MSE
-from evidence_by_hand import columns, evidence, snapshot
+from evidence_by_hand import columns, evidence, snapshot, tried
 from ward_of_backwards import Accumulating, ForgottenBias, NegatedBias
 
 from layerkit import (
@@ -376,6 +376,9 @@ def test_rows_are_shifted_where_neighbours_explain_a_quarter_more(
         ({"network_explains": 0.31}, False),
         ({"network_explains": 0.9, "n_params": 201}, True),  # learned by heart
         ({"network_explains": 0.9, "n_params": 200}, False),
+        ({"network_explains": 0.9, "n_params": 201, "held": 1.41}, True),
+        ({"network_explains": 0.9, "n_params": 201, "held": 1.39}, False),  # it holds for others
+        ({"network_explains": 0.1, "n_params": 201, "held": 1.39}, True),
         ({"held_out": 0.71}, True),
         ({"held_out": 0.69}, False),
         ({"trained": False}, False),
@@ -392,6 +395,7 @@ def test_rows_are_unrelated_where_nothing_explains_the_targets(known, is_named):
     if classes:
         y = (np.arange(n) >= classes * n).astype(int)
     column = np.array([9.0, 2 * held, np.nan])
+    others = np.full(50, known.pop("held", 2.0))
     e = evidence(
         rows=Rows(np.zeros((n, 2)), y),
         probed=Rows(np.zeros((n, 2)), y),
@@ -401,6 +405,7 @@ def test_rows_are_unrelated_where_nothing_explains_the_targets(known, is_named):
         course=SimpleNamespace(column=lambda name: column * (name == "validation_loss")),
         validation=None,
         constant=2.0,
+        tried=tried(others, others),
         **known,
     )
     if np.isnan(held):

@@ -6,6 +6,8 @@ from clinic import CCE, MSE, Case, Run, blobs, curve, diagnose, flat_digits, mlp
 from ward_of_all_kinds import HEALTHY as WELL
 from ward_of_all_kinds import SICK as KINDS
 from ward_of_backwards import SICK as WRONG
+from ward_of_long_trainings import HEALTHY as FOR_OTHERS
+from ward_of_long_trainings import SICK as LONG
 from ward_of_usual_data import HEALTHY as USUAL
 from ward_of_usual_data import LEARNED_RAW
 from ward_of_usual_data import SICK as SIZES
@@ -30,9 +32,9 @@ from layerkit.optimizers import SGD, Adam
 from layerkit.training import DivergenceWarning, train
 
 SEED = 3000  # the thresholds were chosen with 2000
-SICK = FAULTS + WRONG + KINDS + SIZES
-HEALTHY = WELL + USUAL
-MORE = {case.name for case in WRONG + KINDS + SIZES}
+SICK = FAULTS + WRONG + KINDS + SIZES + LONG
+HEALTHY = WELL + USUAL + FOR_OTHERS
+MORE = {case.name for case in WRONG + KINDS + SIZES + LONG}
 
 slow = pytest.mark.slow
 

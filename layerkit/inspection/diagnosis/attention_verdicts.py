@@ -1,18 +1,25 @@
-"""Verdicts on attention: whether it still chooses what to look at."""
+"""Verdicts on attention: whether it still chooses what to look at, and knows where that stands."""
 
 from __future__ import annotations
+
+import copy
+import functools
+from typing import Any
 
 import numpy as np
 
 from layerkit.inspection.attention import Weights, attention_weights
+from layerkit.inspection.diagnosis.design_verdicts import cured_for_others, with_layers
 from layerkit.inspection.diagnosis.evidence import Acquired, Evidence, Verdict, share
 from layerkit.layer import Layer
-from layerkit.layers import MultiHeadAttention
+from layerkit.layers import MultiHeadAttention, PositionalEmbedding, PositionalEncoding, Sequential
+from layerkit.sequences import Sequences
 
 EVEN = 0.995  # entropy of a step's weights over that of equal ones, in the mean
 SHARP = 0.99  # a step's largest weight
 MOST = 0.9  # share of steps
 LEARNED = 0.3  # of the loss of the best constant prediction: then what attention does is right
+SAME = 1e-3  # deviations of the outputs
 ROWS = 64
 
 
@@ -83,3 +90,51 @@ def _entropy_and_largest(A: np.ndarray, causal: bool) -> tuple[np.ndarray, np.nd
     A, seen = A[:, seen > 1], seen[seen > 1]
     terms = -A * np.log(np.maximum(A, np.finfo(A.dtype).tiny))
     return terms.sum(axis=2) / np.log(seen), A.max(axis=2, initial=0), A.argmax(axis=2)
+
+
+def positions_missing(e: Evidence) -> Verdict | None:
+    """Attention that takes the steps in any order, where it is their order that tells."""
+    path = _first_attention(e.network)
+    if not path or not e.trained or not e.now.finite or not _takes_any_order(e):
+        return None
+    for positions in (PositionalEncoding(), PositionalEmbedding(max(map(len, e.rows.X)))):
+        cured = cured_for_others(e, functools.partial(_with, positions))
+        if cured is not None:
+            break
+    else:
+        return None
+    return Verdict(
+        "positions missing",
+        e.where(path),
+        "critical",
+        "Attention weighs steps by what is in them, not by where they stand: with the steps of "
+        f"each row turned round, the outputs stay the same. In a rehearsal of {cured.steps} steps "
+        f"the loss{cured.where} comes to {cured.before:.3g} so and to {cured.after:.3g} with "
+        f"{type(positions).__name__}.",
+        f"Put {positions} before {path}.",
+    )
+
+
+def _first_attention(network: Layer) -> str:
+    """Path of the first layer of a chain in which steps look at each other, if there is one."""
+    for path, layer in network.children() if isinstance(network, Sequential) else ():
+        if any(isinstance(inner, MultiHeadAttention) for _, inner in layer.walk()):
+            return path
+    return ""
+
+
+def _takes_any_order(e: Evidence) -> bool:
+    X = e.rows.some(ROWS).X
+    turned: Any = Sequences([x[::-1] for x in X]) if isinstance(X, Sequences) else X[:, ::-1].copy()
+    outputs, after = e.network.infer(X), e.network.infer(turned)
+    if isinstance(outputs, Sequences) or outputs.ndim > 2:
+        return False  # each step has an answer of its own
+    return bool(np.abs(outputs - after).max() <= SAME * outputs.std())
+
+
+def _with(positions: Layer, network: Layer, optimizer: object) -> Layer:
+    """The network with a layer before its first attention."""
+    assert isinstance(network, Sequential)
+    at = [path for path, _ in network.children()].index(_first_attention(network))
+    layers = [*network.layers[:at], copy.copy(positions), *network.layers[at:]]
+    return with_layers(network, layers)

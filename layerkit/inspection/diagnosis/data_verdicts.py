@@ -10,7 +10,14 @@ import numpy as np
 
 from layerkit import layers
 from layerkit.inspection.diagnosis import probes
-from layerkit.inspection.diagnosis.evidence import Evidence, InitialCause, Verdict, share
+from layerkit.inspection.diagnosis.evidence import (
+    Evidence,
+    InitialCause,
+    Verdict,
+    share,
+    spread,
+)
+from layerkit.inspection.diagnosis.statistics import Snapshot
 from layerkit.layer import Layer
 from layerkit.losses import NegativeLogLikelihood
 from layerkit.sequences import Sequences, numbers
@@ -28,6 +35,7 @@ LARGE_VALUES = 40.0  # times the loss of zeros; 20 is common with one column and
 SILENT = 0.2  # share of rows without a gradient; a robust loss may give up a few on purpose
 RELATED = 3.5  # deviations above chance
 FEW_ROWS = 150  # among fewer a weak relation is no surprise, and none is no proof
+LEARNED = 0.3  # of the variance of y
 HELD_OUT = 0.7  # times the loss of a constant: as low as that needs a relation
 _TRANSPARENT = (
     layers.Flatten,
@@ -102,7 +110,7 @@ def _problem_of_scale(table: bool, number: np.ndarray, mean: np.ndarray, std: np
     if not moving.any():
         return ""
     kind, top = "column" if table else "channel", int(np.argmax(rms))
-    largest = f"{kind} {number[top]} of X has mean {mean[top]:.3g} and deviation {std[top]:.3g}"
+    largest = f"{kind} {number[top]} of X has {spread(mean[top], std[top])}"
     if rms[top] > LARGE_INPUTS:
         rest = f"; the {kind}s have root mean squares from {rms.min():.2g} to {rms.max():.2g}"
         return f"{largest[0].upper()}{largest[1:]}{rest if rms.size > 1 else ''}."
@@ -248,7 +256,7 @@ def _confident(e: Evidence, found: float, when: str) -> Verdict | None:
     last, outputs = e.learning(e.start)[-1], e.start.outputs
     if not np.sqrt(np.square(outputs).mean()) > LARGE_LOGITS:
         return None  # it is the loss that punishes small scores hard, such as a squared hinge
-    if (grown := _grown_in_blocks(e, e.start.outputs, last.path)) is not None:
+    if (grown := grown_in_blocks(e, e.start, last.path)) is not None:
         return grown
     k = max(outputs.shape[-1], 2)
     log_k = f" (log {k})" if abs(e.zero - math.log(k)) < 0.02 else ""
@@ -257,8 +265,8 @@ def _confident(e: Evidence, found: float, when: str) -> Verdict | None:
         e.where(last.path),
         "warning",
         f"{when} {found:.3g}. Equal probabilities would give {e.zero:.3g}{log_k}, the class shares "
-        f"{e.constant:.3g}: the network is confidently wrong. Its outputs have mean "
-        f"{outputs.mean():.3g} and deviation {outputs.std():.3g}.",
+        f"{e.constant:.3g}: the network is confidently wrong. Its outputs have "
+        f"{spread(outputs.mean(), outputs.std())}.",
         f"Make the last layer, {last.path}, start small: initializer='auto' and biases at 0.",
     )
 
@@ -272,7 +280,7 @@ def _far_from_targets(e: Evidence, found: float, when: str) -> Verdict | None:
         return None
     if e.start is None and not far:
         return None  # it may have been the first steps that led there
-    grown = None if far else _grown_in_blocks(e, outputs, last.path)
+    grown = None if far else grown_in_blocks(e, e.first, last.path)
     if grown is not None:
         return grown
     if far or outputs.std() < 3 * y.std():
@@ -288,25 +296,26 @@ def _far_from_targets(e: Evidence, found: float, when: str) -> Verdict | None:
         e.where(last.path),
         "warning",
         f"{when} {found:.3g}; the best constant prediction has {e.constant:.3g}. The outputs "
-        f"{'have' if e.start else 'now have'} mean {outputs.mean():.3g} and deviation "
-        f"{outputs.std():.3g}, the targets mean {y.mean():.3g} and deviation {y.std():.3g}.",
+        f"{'have' if e.start else 'now have'} {spread(outputs.mean(), outputs.std())}, the targets "
+        f"{spread(y.mean(), y.std())}.",
         remedy,
     )
 
 
-def _grown_in_blocks(e: Evidence, outputs: np.ndarray, last: str) -> Verdict | None:
+def grown_in_blocks(e: Evidence, snapshot: Snapshot, last: str) -> Verdict | None:
     """Large outputs for which not the last layer is to blame, but blocks that only ever add."""
-    sizes: list[tuple[float, float]] = []
+    blocks = sum(isinstance(s, layers.Residual) for _, s in snapshot.network.walk())
+    if blocks < MANY_BLOCKS:
+        return None
+    outputs, sizes = snapshot.outputs, list[tuple[float, float]]()
 
     def look(layer: Layer, direction: str, received: Any, returned: Any) -> None:
         if isinstance(layer, layers.Residual) and direction == "forward":
             sizes.append((_rms(numbers(received)), _rms(numbers(returned))))
 
-    network = copy.deepcopy(e.first.network)
+    network = copy.deepcopy(snapshot.network)
     with network.observed(look):
         network.forward(e.probed.X)
-    if len(sizes) < MANY_BLOCKS:
-        return None
     before, after = sizes[0][0], max(returned for _, returned in sizes)
     if not (after > GROWN * before and _rms(outputs) < GROWN * after):
         return None
@@ -367,7 +376,7 @@ def _unrelated(e: Evidence) -> Verdict | None:
     memorised = e.network.n_params > len(e.rows)
     if not e.surprise < RELATED or held_out < HELD_OUT:
         return None
-    if e.network_explains > 0.3 and not memorised:
+    if e.network_explains > LEARNED and (not memorised or e.tried().loss < HELD_OUT * e.constant):
         return None
     validation = "" if math.isnan(held_out) else (
         f" On the validation data the network's loss is {held_out:.2f} times that of a constant."

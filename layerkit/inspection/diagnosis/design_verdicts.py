@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,8 @@ import numpy as np
 from layerkit import layers
 from layerkit.inspection.diagnosis import probes
 from layerkit.inspection.diagnosis.evidence import (
+    BETTER,
+    Change,
     Evidence,
     TrainingCause,
     Verdict,
@@ -18,6 +19,7 @@ from layerkit.inspection.diagnosis.evidence import (
     share,
 )
 from layerkit.layer import Layer
+from layerkit.layers import Sequential
 from layerkit.sequences import Sequences, numbers
 
 CHECKED_ROWS = 8
@@ -28,7 +30,7 @@ BENT = 0.1  # of the variance of y: what neighbours explain and no linear model 
 STRONG_DECAY = 0.02
 CLIPPED = 0.01  # of the gradient's norm, from which clipping is suspected
 LEARNED = 0.4  # of the loss of the best constant: then nothing holds it back
-BETTER = 0.75  # times the loss of a rehearsal without the fault
+FEWEST_ROWS = 60  # of which a quarter can be held out
 
 
 def no_activation(e: Evidence) -> Verdict | None:
@@ -80,9 +82,10 @@ def frozen_layers(e: Evidence) -> Verdict | None:
               if not layer.children() and layer.params and not layer.trainable]  # fmt: skip
     if not frozen or not e.now.finite or e.now.loss < LEARNED * e.constant:
         return None
-    if not e.course.losses.size and not all(map(looks_fresh, frozen)):
+    drawn = all(map(looks_fresh, frozen))
+    if not e.course.losses.size and not drawn:
         return None  # pretrained layers, and the rest is not trained yet
-    cured = _cured_by(e, _thawed)
+    cured = _cured_by(e, _thawed) or (cured_for_others(e, _thawed) if drawn else None)
     if cured is None:
         return None
     count = sum(p.size for layer in frozen for p in layer.params.values())
@@ -92,27 +95,51 @@ def frozen_layers(e: Evidence) -> Verdict | None:
         "critical",
         f"{len(frozen)} layers with {count:,} of {e.network.n_params:,} parameters are frozen "
         f"({', '.join(layer.path for layer in frozen)}). In a rehearsal of {cured.steps} steps the "
-        f"loss comes to {cured.before:.3g} with them and to {cured.after:.3g} when they are "
-        "trained too.",
+        f"loss{cured.where} comes to {cured.before:.3g} with them and to {cured.after:.3g} when "
+        "they are trained too.",
         f"Set trainable = True on {', '.join(layer.path for layer in frozen[:3])}"
         f"{', …' if len(frozen) > 3 else ''} before training, or load weights that were trained.",
     )
 
 
-class _Cure(NamedTuple):
+class Cure(NamedTuple):
     """Final losses of two rehearsals, without and with a change, and the length of the latter."""
 
     before: float
     after: float
     steps: int
+    where: str = ""
 
 
-def _cured_by(e: Evidence, change: Callable[[Layer, Any], None]) -> _Cure | None:
+def cured_for_others(e: Evidence, change: Change) -> Cure | None:
+    """Train as long as training was, as it is and changed, and judge by rows that are held out."""
+    if len(e.rows) < FEWEST_ROWS:
+        return None
+    before = e.tried()
+    if before.loss < LEARNED * e.constant or not (after := e.tried(change)).clearly_better(before):
+        return None
+    return Cure(before.loss, after.loss, after.steps, " of rows that were held out")
+
+
+def with_layers(network: Layer, chain: list[Any]) -> Layer:
+    """A network like this one of other layers; those that are built keep their weights."""
+    network.needs_input_grad = True  # it may be a copy that was made in training
+    return Sequential(chain).build(network.input_shape, random_state=0, dtype=network.dtype)
+
+
+def drawn_anew_learns(e: Evidence) -> bool:
+    """Whether weights drawn anew, and as many steps, lead half as far down or further."""
+    if e.beginning is not None or e.fresh is e.network or len(e.rows) < FEWEST_ROWS:
+        return False
+    return e.tried().loss < min(LEARNED * e.constant, 0.5 * e.now.loss)
+
+
+def _cured_by(e: Evidence, change: Change) -> Cure | None:
     """Rehearse training as it is and changed; None unless only the change lets it learn."""
     losses, broke = e.rehearse_as()
     before = math.inf if broke else probes.smooth_end(losses)
     losses, broke = e.rehearse_as(change)
-    cure = _Cure(before, probes.smooth_end(losses), len(losses))
+    cure = Cure(before, probes.smooth_end(losses), len(losses))
     if broke or before < LEARNED * e.constant or not cure.after < BETTER * before:
         return None
     return cure

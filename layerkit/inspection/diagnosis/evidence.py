@@ -21,6 +21,34 @@ from layerkit.training import History
 
 REHEARSED_STEPS = 60
 PROBED_ROWS = 600
+ROUNDING = 1e-6  # deviations
+LONGEST = 3000  # steps of a trial
+BETTER = 0.75  # times the loss without what may help
+CHANCE = 3.0  # standard errors
+
+
+Change = Callable[[Layer, Any], Layer | None]
+"""What is done to copies of network and optimizer; it may return another network."""
+
+
+class Trial(NamedTuple):
+    """Losses of rows that were held out of a training, and the steps that it had."""
+
+    losses: np.ndarray
+    steps: int
+
+    @property
+    def loss(self) -> float:
+        """Their mean."""
+        return float(self.losses.mean())
+
+    def clearly_better(self, other: Trial) -> bool:
+        """Whether it beats the other by a quarter, and by more than chance may give a few rows."""
+        if not math.isfinite(other.loss):
+            return math.isfinite(self.loss)
+        gain = other.losses - self.losses
+        chance = CHANCE * gain.std() / math.sqrt(len(gain))
+        return self.loss < BETTER * other.loss and bool(gain.mean() > chance)
 
 
 class Verdict(NamedTuple):
@@ -124,6 +152,7 @@ class Evidence:
         if self.trained and beginning is not None:
             self.start = measure(beginning, self.loss, self.rows, size)
         self._rehearsals: dict[float, tuple[np.ndarray, str]] = {}
+        self._trials: dict[Any, Trial] = {}
 
     @property
     def first(self) -> Snapshot:
@@ -206,23 +235,50 @@ class Evidence:
     def rehearse(self, factor: float) -> tuple[np.ndarray, str]:
         """Losses of a short training from the beginning with the learning rate times a factor."""
         if factor not in self._rehearsals:
-            self._rehearsals[factor] = self._rehearse(factor)
+            steps = min(self.course.steps or REHEARSED_STEPS, REHEARSED_STEPS)
+            self._rehearsals[factor] = self._rehearse(factor, steps)
         return self._rehearsals[factor]
 
     def rehearse_as(
-        self, change: Callable[[Layer, Any], None] | None = None, rows: Rows | None = None
+        self, change: Change | None = None, rows: Rows | None = None
     ) -> tuple[np.ndarray, str]:
         """As `rehearse`, but longer; with changed copies of both, or with other rows."""
-        return self._rehearse(1.0, 4 * REHEARSED_STEPS, change, rows)
+        steps = min(self.course.steps or 4 * REHEARSED_STEPS, 4 * REHEARSED_STEPS)
+        return self._rehearse(1.0, steps, change, rows)
+
+    def tried(self, change: Change | None = None) -> Trial:
+        """What a network learns for others, if it is trained anew on three quarters of the rows.
+
+        It has as many steps as training had; ``change`` is as in `rehearse_as`.
+        """
+        if change not in self._trials:
+            self._trials[change] = self._try(change)
+        return self._trials[change]
+
+    def _try(self, change: Change | None) -> Trial:
+        order = np.random.default_rng(0).permutation(len(self.rows))
+        held, learned = (self.rows.take(part) for part in np.split(order, [len(order) // 4]))
+        kept: list[Layer] = []
+
+        def changed(network: Layer, optimizer: Any) -> Layer:
+            kept.append((change and change(network, optimizer)) or network)
+            return kept[0]
+
+        steps = min(self.steps or 4 * REHEARSED_STEPS, LONGEST)
+        losses, broke = self._rehearse(1.0, steps, changed, learned)
+        outputs = kept[0].infer(held.X)
+        each = self.loss.value(outputs, self.loss.prepare_targets(outputs, held.y))
+        weight = np.ones(len(held)) if held.weight is None else held.weight
+        each = weight * each.reshape(len(held), -1).mean(axis=1) / (weight.mean() or 1.0)
+        return Trial(np.full(len(held), np.inf) if broke else each, len(losses))
 
     def _rehearse(
         self,
         factor: float,
-        most: int = REHEARSED_STEPS,
-        change: Callable[[Layer, Any], None] | None = None,
+        steps: int,
+        change: Change | None = None,
         rows: Rows | None = None,
     ) -> tuple[np.ndarray, str]:
-        steps = min(self.course.steps or most, most)
         optimizer = self.optimizer or Adam()  # the usual one, if none is known
         size = max(self.batch_size, 2)  # BatchNorm needs two
         return probes.rehearse(
@@ -306,3 +362,13 @@ def share(part: Any) -> str:
     """Format a share such that 99.9% does not look like all, nor 0.1% like none."""
     part = float(part)
     return f"{part:.1%}" if 0 < part < 0.01 or 0.99 < part < 1 else f"{part:.0%}"
+
+
+def level(mean: Any, std: Any) -> float:
+    """Return a mean as it is shown: 0 where only rounding keeps it from being 0."""
+    return 0.0 if abs(mean) < ROUNDING * std else float(mean)
+
+
+def spread(mean: Any, std: Any) -> str:
+    """Format where numbers lie."""
+    return f"mean {level(mean, std):.3g} and deviation {std:.3g}"

@@ -194,12 +194,12 @@ def rehearse(
     factor: float,
     steps: int,
     batch_size: int,
-    change: Callable[[Layer, Any], None] | None = None,
+    change: Callable[[Layer, Any], Layer | None] | None = None,
 ) -> tuple[np.ndarray, str]:
     """Train a copy for some steps with the learning rate times a factor.
 
-    ``change`` is given the copies of network and optimizer before they begin. Large
-    networks are given up after some seconds, when the first steps are done.
+    ``change`` is given the copies of network and optimizer before they begin; it may return another
+    network. Large networks are given up after some seconds, when the first steps are done.
 
     Returns
     -------
@@ -212,7 +212,8 @@ def rehearse(
     stepper = copy.deepcopy(optimizer)
     stepper.reset()
     if change is not None:
-        change(working, stepper)
+        changed = change(working, stepper)
+        working = changed if isinstance(changed, Layer) else working
     planned = plan(working)
     rate = stepper.learning_rate
     stepper.learning_rate = (lambda t: factor * rate(t)) if callable(rate) else factor * rate

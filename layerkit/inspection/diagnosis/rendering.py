@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable
 from html import escape
 
-from layerkit.inspection.diagnosis.evidence import Verdict
+from layerkit.inspection.diagnosis.evidence import Verdict, level
 from layerkit.inspection.diagnosis.report import HealthReport
 from layerkit.inspection.shown import as_html, as_text
 from layerkit.tables import LEFT, badge, html_table, percent, ruled, short_number, text_table
@@ -51,7 +51,7 @@ def cells(report: HealthReport) -> list[tuple[str, ...]]:
     return [
         (
             f"{row['path']} {row['layer'].partition('(')[0]}".strip(),
-            f"{short_number(row['mean'])} ± {short_number(row['std'])}",
+            f"{short_number(level(row['mean'], row['std']))} ± {short_number(row['std'])}",
             f"{short_number(row['min'])} to {short_number(row['max'])}",
             percent(row["dead"]),
             percent(row["saturated"]),

@@ -47,6 +47,7 @@ CHECKS: tuple[Callable[[Evidence], Verdict | None], ...] = (
     data_verdicts.loss_without_gradient,
     target_verdicts.targets_not_scaled,
     design_verdicts.weight_decay_too_strong,
+    mode_verdicts.dropout_too_strong,
     signal_verdicts.identical_units,
     signal_verdicts.saturated_units,
     signal_verdicts.exploding_gradient,
@@ -61,8 +62,8 @@ CHECKS: tuple[Callable[[Evidence], Verdict | None], ...] = (
     design_verdicts.clipped_gradient,
     design_verdicts.frozen_layers,
     training_verdicts.rate_too_high,
-    mode_verdicts.dropout_too_strong,
     training_verdicts.rate_too_low,
+    attention_verdicts.positions_missing,
     target_verdicts.leaked_column,
     target_verdicts.validation_on_another_scale,
     design_verdicts.no_activation,
@@ -127,11 +128,19 @@ def report_on(evidence: Evidence) -> HealthReport:
         "trained": evidence.trained,
     }
     with np.errstate(all="ignore"):  # numbers that ran away are a finding, not an accident
-        found = [verdict for check in CHECKS if (verdict := check(evidence)) is not None]
+        found = _once(verdict for check in CHECKS if (verdict := check(evidence)) is not None)
         rows = _rows(evidence.now.recorder, updates)
     known_start = evidence.start is not None
     causes = (TrainingCause, InitialCause if known_start else RedrawnCause)
     return HealthReport(_explained(_by_cause(found, causes)), rows, facts)
+
+
+def _once(found: Iterable[Verdict]) -> list[Verdict]:
+    """What two checks find is one finding, that of the first."""
+    named: dict[str, Verdict] = {}
+    for verdict in found:
+        named.setdefault(verdict.name, verdict)
+    return list(named.values())
 
 
 def _rows(recorder: Recorder, updates: dict[str, list[float]]) -> list[dict[str, Any]]:

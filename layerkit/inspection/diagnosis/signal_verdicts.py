@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from layerkit.inspection.diagnosis.data_verdicts import grown_in_blocks
 from layerkit.inspection.diagnosis.evidence import (
     Acquired,
     Evidence,
@@ -18,6 +19,7 @@ from layerkit.inspection.diagnosis.evidence import (
 )
 from layerkit.inspection.diagnosis.statistics import LayerStatistics, Snapshot
 from layerkit.layers import HardSigmoid, HardTanh, Sigmoid, Softsign, Tanh
+from layerkit.sequences import numbers
 
 VANISHED = 2e-3  # of the gradient that enters at the last layer with parameters
 EXPLODED = 100.0
@@ -66,12 +68,22 @@ def not_finite(e: Evidence) -> Verdict | None:
 def _places(e: Evidence, bad: np.ndarray, x: Any) -> str:
     """Name the first row, where rows have their own numbers, and the columns."""
     places = [f"first in row {int(bad.argmax())}"] if e.subject.ordered else []
-    if isinstance(x, np.ndarray) and x.ndim == 2:
-        columns = np.flatnonzero(~np.isfinite(x).all(axis=0))
+    columns = _columns(x)
+    if len(columns):
         more = ", …" if len(columns) > 5 else ""
         shown = ", ".join(map(str, columns[:5]))
         places.append(f"in column{'s' * (len(columns) > 1)} {shown}{more}")
     return f" ({', '.join(places)})" if places else ""
+
+
+def _columns(x: Any) -> np.ndarray:
+    """Columns of a table, or channels of rows of steps, in which something is not finite."""
+    if hasattr(x, "tocsr"):
+        return np.unique(x.tocoo().col[~np.isfinite(x.tocoo().data)])
+    cells = numbers(x)
+    if cells.ndim < 2 or len(x.shape) > 3:
+        return np.empty(0, int)
+    return np.flatnonzero(~np.isfinite(cells).reshape(-1, cells.shape[-1]).all(axis=0))
 
 
 def _rate_broke_it(e: Evidence) -> bool:
@@ -159,8 +171,12 @@ def _unless_acquired(
     If one that is built anew is free of it, training brought it about.
     """
     verdict = found(e, e.now)
-    if verdict is None or not e.trained:
+    if not e.trained:
         return verdict
+    if verdict is None:  # what is dead by now passes no gradient that could be measured
+        blocked = e.now.finite and any(s.gradient_squares == 0 for s in e.learning(e.now))
+        anew = found(e, e.redrawn) if blocked else None
+        return RedrawnCause(*anew) if anew else None
     if found(e, e.redrawn):
         return RedrawnCause(*verdict)
     return verdict if found(e, e.anew) else Acquired(*verdict)
@@ -180,6 +196,8 @@ def _exploding(e: Evidence, snapshot: Snapshot) -> Verdict | None:
     ratio = strongest.grad_output.norm / last
     if not ratio > EXPLODED:
         return None
+    if (grown := grown_in_blocks(e, snapshot, layers[-1].path)) is not None:
+        return grown
     inner = layers[1:]
     growth = [s.grad_input.norm / s.grad_output.norm if s.grad_input.count else 0.0 for s in inner]
     worst = inner[int(np.argmax(growth))]

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from layerkit.inspection.diagnosis import probes
-from layerkit.inspection.diagnosis.evidence import Evidence, InitialCause, Verdict, share
+from layerkit.inspection.diagnosis.evidence import (
+    Evidence,
+    InitialCause,
+    Verdict,
+    level,
+    share,
+    spread,
+)
 from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.layer import Layer
 from layerkit.layers import LogSoftmax, Softmax
@@ -161,7 +168,7 @@ def targets_not_scaled(e: Evidence) -> Verdict | None:
         "targets not scaled",
         "targets",
         "warning" if rehearsed and learned else "critical",  # it learned, if less than it could
-        f"y has mean {y.mean():.3g} and deviation {std:.3g}; the network's first outputs have "
+        f"y has {spread(y.mean(), std)}; the network's first outputs have "
         f"deviation {outputs.std():.3g}, and so have those of any network as it is built. The "
         f"loss is {e.now.loss:.3g}, that of the best constant {e.constant:.3g}.{rehearsed}",
         "Standardise the targets: sklearn.compose.TransformedTargetRegressor(regressor, "
@@ -275,8 +282,9 @@ def validation_on_another_scale(e: Evidence) -> Verdict | None:
             "critical",
             f"{what} of the validation data lies {apart:.3g} deviations of the training data away "
             f"and is {ratio:.3g} times as wide or as narrow (medians over columns); column "
-            f"{column}: mean {mean[column]:.3g} and deviation {std[column]:.3g} in training, "
-            f"{mean_held[column]:.3g} and {std_held[column]:.3g} in validation.",
+            f"{column}: {spread(mean[column], std[column])} in training, "
+            f"{level(mean_held[column], std_held[column]):.3g} and {std_held[column]:.3g} in "
+            "validation.",
             "Prepare both alike: fit the scaler on the training rows and transform the validation "
             "rows by it (in a Pipeline, pass early_stopping=True and let the estimator split).",
         )

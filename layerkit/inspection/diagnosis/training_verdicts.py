@@ -8,6 +8,7 @@ import numpy as np
 
 from layerkit.inspection.diagnosis import probes
 from layerkit.inspection.diagnosis.data_verdicts import FEW_ROWS, RELATED
+from layerkit.inspection.diagnosis.design_verdicts import drawn_anew_learns
 from layerkit.inspection.diagnosis.evidence import (
     REHEARSED_STEPS,
     Evidence,
@@ -286,8 +287,8 @@ def _overfits(e: Evidence, evidence: str, best: str = "") -> Verdict:
         "network",
         "warning",
         f"{evidence} {_size(e)}",
-        f"Stop early (patience=5 with validation_data, or early_stopping=True in an estimator"
-        f"{best}), use fewer units, weight_decay=1e-2 in AdamW, Dropout(0.3), or more data.",
+        f"Use fewer units, Dropout(0.3) or more data. Stop early (patience=5 with validation_data, "
+        f"or early_stopping=True in an estimator{best}): that saves steps and keeps the best.",
     )
 
 
@@ -326,6 +327,12 @@ def underfitting(e: Evidence) -> Verdict | None:
 
 def _larger(e: Evidence, width: int) -> str:
     """Recommend a larger network; on a table, where that is cheap, after trying it."""
+    if drawn_anew_learns(e):
+        return (
+            "Build the network anew, with another random_state: so it comes to "
+            f"{e.tried().loss:.3g} on rows that were held out, in {e.tried().steps} steps. It was "
+            "the weights that it started from, not its size."
+        )
     wide = max(64, 8 * width)
     one: tuple[int, ...] = (wide,)
     two = (wide, wide)

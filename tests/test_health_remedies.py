@@ -1,0 +1,118 @@
+"""A remedy that says "do X" cures: X is done as a user would, and more of y is explained."""
+
+from dataclasses import replace
+from functools import partial
+
+import clinic
+import numpy as np
+import pytest
+import ward_of_all_kinds as kinds
+import ward_of_usual_data as usual
+import wards
+from clinic import CCE, Case, diagnose
+from sklearn.preprocessing import StandardScaler
+
+from layerkit import (
+    BatchNorm,
+    Dropout,
+    LayerNorm,
+    LeakyReLU,
+    LogSoftmax,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Softmax,
+)
+from layerkit.inspection.diagnosis import probes
+from layerkit.optimizers import SGD
+
+SEED = 3000
+CLEARLY = 0.1  # of the variance of y
+
+
+def networks(change):
+    """The run with another network, made of the layers of the first."""
+    return lambda run: replace(run, network=Sequential(change(run.network.chain)))
+
+
+def data(change):
+    return lambda run: replace(run, data=change(*run.data))
+
+
+def first(layer):
+    return networks(lambda chain: [layer(), *chain])
+
+
+def before(kind, layer):
+    return networks(
+        lambda chain: [y for x in chain for y in ([layer()] * isinstance(x, kind) + [x])]
+    )
+
+
+def instead(kind, layer):
+    return networks(lambda chain: [layer() if isinstance(x, kind) else x for x in chain])
+
+
+def standardised(X, y):
+    return X, (y - y.mean()) / y.std()
+
+
+REMEDIES = [
+    (clinic._unscaled_table, "BatchNorm() as its first layer", first(BatchNorm)),
+    (clinic._unscaled_table, "StandardScaler()",
+     data(lambda X, y: (StandardScaler().fit_transform(X), y))),
+    (clinic._unscaled_offset, "BatchNorm() as its first layer", first(BatchNorm)),
+    (clinic._unscaled_images, "Divide the images by 255", data(lambda X, y: (X / 255, y))),
+    (clinic._unscaled_images, "(X - mean) / std", data(lambda X, y: ((X - X.mean()) / X.std(), y))),
+    (kinds.huge_series, "BatchNorm() as its first layer", first(BatchNorm)),
+    (clinic._vanishing_mlp, "BatchNorm() before each", before(Sigmoid, BatchNorm)),
+    (clinic._vanishing_cnn, "by ReLU()", instead(Sigmoid, ReLU)),
+    (clinic._vanishing_regression, "BatchNorm() after these", before(ReLU, BatchNorm)),
+    (usual.small_start, "BatchNorm() after these", before(ReLU, BatchNorm)),
+    (clinic._exploding_mlp, "BatchNorm() after these", before(ReLU, BatchNorm)),
+    (clinic._exploding_cnn, "BatchNorm() after these", before(LeakyReLU, BatchNorm)),
+    (clinic._wrong_start_targets, "Standardise the targets", data(standardised)),
+    (wards._no_log_softmax, "CategoricalCrossEntropy()", lambda run: replace(run, loss=CCE())),
+    (wards._no_log_softmax_cnn, "CategoricalCrossEntropy()", lambda run: replace(run, loss=CCE())),
+    (kinds.softmax_before_nll, "by LogSoftmax()", instead(Softmax, LogSoftmax)),
+    (wards._relu_at_the_end, "into that range", data(lambda X, y: (X, y - y.min()))),
+    (wards._tanh_at_the_end, "into that range", data(lambda X, y: (X, y / np.abs(y).max()))),
+    (wards._sigmoid_at_the_end, "into that range",
+     data(lambda X, y: (X, (y - y.min()) / np.ptp(y)))),
+    (wards._clipped_norm, "or to None", lambda run: replace(run, optimizer=SGD(0.1))),
+    (wards._clipped_value, "or to None", lambda run: replace(run, optimizer=SGD(0.05))),
+    (clinic._tiny_batches, "by LayerNorm()", instead(BatchNorm, LayerNorm)),
+    (clinic._tiny_batches_regression, "batch_size=32", lambda run: replace(run, batch_size=32)),
+    (kinds.tiny_batches_of_series, "by LayerNorm()", instead(BatchNorm, LayerNorm)),
+    (wards._millions, "(y - y.mean()) / y.std()", data(standardised)),
+    (usual.raw_progression, "(y - y.mean()) / y.std()", data(standardised)),
+    (clinic._overfitted, "fewer units", lambda run: replace(run, network=clinic.mlp(8))),
+    (clinic._overfitted, "Dropout(0.3)", before(ReLU, partial(Dropout, 0.3))),
+]  # fmt: skip
+VERDICTS = {case.make: case.verdict for ward in (clinic, wards, kinds, usual) for case in ward.SICK}
+
+
+def examined(run):
+    """The report on a run, and how much of the variance of y the network explains by then."""
+    report = diagnose(Case("", "", lambda seed: run), SEED, "health")
+    X, y = run.validation_data or run.data
+    outputs = run.network.infer(X)
+    known = np.isfinite(outputs).all()
+    with np.errstate(all="ignore"):  # raw outputs that are taken for logarithms overflow
+        return report, probes.network_explains(run.loss, outputs, y) if known else -np.inf
+
+
+@pytest.mark.parametrize(
+    ("make", "said", "cure"),
+    [
+        pytest.param(*row, id=f"{row[0].__name__}-{i}", marks=[pytest.mark.slow] * (i % 3 > 0))
+        for i, row in enumerate(REMEDIES)
+    ],
+)
+def test_what_a_remedy_says_makes_the_network_better(make, said, cure):
+    report, sick = examined(make(SEED))
+    assert report.verdicts[0].name == VERDICTS[make] and said in report.verdicts[0].remedy
+    report, cured = examined(cure(make(SEED)))
+    assert cured > sick + (CLEARLY if VERDICTS[make] != "overfitting" else CLEARLY / 2)
+    if VERDICTS[make] != "overfitting" or said == "fewer units":
+        assert VERDICTS[make] not in [verdict.name for verdict in report.verdicts]
