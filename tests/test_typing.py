@@ -51,13 +51,13 @@ Conv2D(8, 3, paddings="same")
 """
 
 
-def checked(checker, tmp_path, text):
+def checked(checker, cache, tmp_path, text):
     """Run a type checker on a user's script, far from the repository if layerkit is installed."""
     if find_spec(checker) is None:
         pytest.skip(f"{checker} is not installed")
     (tmp_path / "script.py").write_text(text, encoding="utf-8")
     options = {
-        "mypy": ["--cache-dir", str(tmp_path / "cache"), "--python-executable", sys.executable],
+        "mypy": ["--cache-dir", str(cache), "--python-executable", sys.executable],
         "basedpyright": ["--level", "error", "--pythonpath", sys.executable],
     }
     settings = f'[tool.basedpyright]\ntypeCheckingMode = "standard"\n{extra_path()}'
@@ -91,17 +91,23 @@ def environment():
     return os.environ if is_installed() else {**os.environ, "MYPYPATH": str(ROOT)}
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Where mypy keeps what it knows of the libraries and of us, for the next script."""
+    return tmp_path_factory.mktemp("mypy")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("checker", ["mypy", "basedpyright"])
-def test_a_users_script_has_its_types(checker, tmp_path):
-    done = checked(checker, tmp_path, SCRIPT)
+def test_a_users_script_has_its_types(checker, cache, tmp_path):
+    done = checked(checker, cache, tmp_path, SCRIPT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("checker", ["mypy", "basedpyright"])
-def test_a_parameter_that_does_not_exist_is_underlined(checker, tmp_path):
-    done = checked(checker, tmp_path, WRONG)
+def test_a_parameter_that_does_not_exist_is_underlined(checker, cache, tmp_path):
+    done = checked(checker, cache, tmp_path, WRONG)
     assert done.returncode == 1
     assert "paddings" in done.stdout
 
