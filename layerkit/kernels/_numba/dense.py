@@ -154,7 +154,7 @@ def sum_rows(rows, out):
         return
     parts = n_parts(len(rows), PASS * rows.size, WORTHWHILE)
     if parts == 1:
-        _sum_rows(contiguous(rows), out, np.empty_like(out))
+        _sum_rows(contiguous(rows), out)
         return
     with workers(parts) as queue:
         sum_rows_in_parts(queue, parts, contiguous(rows), out)
@@ -165,18 +165,18 @@ def sum_rows_in_parts(queue, processors, rows, out):
     """Overwrite ``out`` with the sums of as many parts as are worthwhile, in their order."""
     parts = max(1, min(processors, len(rows), int(PASS * rows.size / WORTHWHILE)))
     if parts == 1:
-        _total(rows, out, np.empty_like(out))
+        _total(rows, out)
         return
-    sums, of_block = np.empty((parts, out.size), out.dtype), np.empty((parts, out.size), out.dtype)
-    share(queue, parts, _sum_rows, (rows,), (sums, of_block), ())
-    _total(sums, out, of_block[0])
+    sums = np.empty((parts, out.size), out.dtype)
+    if not share(queue, parts, _sum_rows, (rows,), (sums,), ()):
+        raise MemoryError("sum_rows: no memory for a part of the rows")
+    _total(sums, out)
 
 
 @jit
-def _sum_rows(rows, out, part):
-    """Overwrite ``out`` with the sum of the rows, and ``part`` with that of some."""
+def _sum_rows(rows, out):
     n_rows, n = rows.shape
-    zero = out.dtype.type(0)
+    zero, part = out.dtype.type(0), np.empty_like(out)
     for k in range(n):
         out[k] = zero
     for start in range(0, n_rows, BLOCK):

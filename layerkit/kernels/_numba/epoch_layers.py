@@ -64,10 +64,16 @@ def _dense_grad(start, stop, row, numbers, step, data):
     of_W = block(data.grads, first, n_in, n_out)
     multiply_transposed(data.blas, x, grad, of_W)
     if second >= 0:
-        _sum_rows(grad, block(data.grads, second, n_out), data.sums)
+        _sum_rows(grad, block(data.grads, second, n_out))
     if row[PASSED] >= 0:
         W = block(data.params, first, n_in, n_out)
-        multiply_by_transpose(data.blas, grad, W, block(data.scratch, row[PASSED], n, n_in))
+        passed = block(data.scratch, row[PASSED], n, n_in)
+        if n_out == 1:  # a loop is faster than BLAS
+            for r in range(n):
+                for j in range(n_in):
+                    passed[r, j] = grad[r, 0] * W[j, 0]
+        else:
+            multiply_by_transpose(data.blas, grad, W, passed)
     return 0.0
 
 
@@ -92,7 +98,8 @@ def relu_grad_and_sums(start, stop, row, numbers, step, data):
     n, n_out = stop - start, row[N_OUT]
     grad, y = block(data.scratch, row[GRAD], n, n_out), block(data.scratch, row[Y], n, n_out)
     passed, of_b = block(data.scratch, row[PASSED], n, n_out), block(data.grads, row[SECOND], n_out)
-    part, zero, one = data.sums, y.dtype.type(0), y.dtype.type(1)
+    zero, one = y.dtype.type(0), y.dtype.type(1)
+    part = np.empty_like(of_b)
     for k in range(n_out):
         of_b[k] = zero
     for first in range(0, n, dense.BLOCK):

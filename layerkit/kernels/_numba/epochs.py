@@ -64,13 +64,12 @@ def epoch_program(
         X.dtype, layers.tolist(), numbers.tolist(), loss, of_loss, penalized, rule,
         _spans(segments.tolist(), sharing),
     )  # fmt: skip
-    widest = layers[:, N_OUT].max()
     grads, spare = np.zeros((2, parts, flat_params.size), X.dtype)
     given, memories = (X, labels, targets, weights, flat_params), (running, memory)
     of_parts = (
         np.empty((parts, -(-scratch.size // n_rows) * n), X.dtype), [addresses(X.dtype)] * parts,
         np.empty((parts, n), np.int64), np.empty((parts, n, targets.shape[1]), X.dtype),
-        np.empty((parts, n)), np.empty((parts, n), X.dtype), np.empty((parts, widest), X.dtype),
+        np.empty((parts, n)),
     )  # fmt: skip
     tables = np.array([
         [

@@ -58,8 +58,6 @@ class Data(types.Type):
             "batch_labels": integers,  # of the rows of a batch
             "batch_targets": table,
             "batch_weights": floats,  # divided by the normalizer
-            "losses": vector,  # of the rows of a batch
-            "sums": vector,  # over some of them, as many as a layer has outputs
         }
 
 
