@@ -1,5 +1,6 @@
 """Both backends: how one is chosen, what is cached, and that compiled kernels equal NumPy's."""
 
+import gc
 import importlib
 import inspect
 import logging
@@ -712,3 +713,23 @@ def test_compiling_says_so_once(caplog):
     assert [r.getMessage().startswith("layerkit: compiling kernels, ") for r in caplog.records] == [
         True
     ]
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_no_garbage_is_sought_while_compiling_and_then_as_before(collects):
+    from layerkit.kernels._numba.compile import Listener, jit
+
+    listener, seen = Listener(), []
+    event = numba.core.event.Event("numba:compile", 0, {"dispatcher": jit(lambda x: x)})
+    was = gc.isenabled()
+    (gc.enable if collects else gc.disable)()
+    try:
+        for happens in (listener.on_start, listener.on_start, listener.on_end, listener.on_end):
+            happens(event)  # a kernel, and one that it calls
+            seen.append(gc.isenabled())
+        assert seen == [False, False, False, collects]
+        with pytest.raises(numba.TypingError):
+            jit(lambda x: x.missing)(1)
+        assert gc.isenabled() is collects
+    finally:
+        (gc.enable if was else gc.disable)()
