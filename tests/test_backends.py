@@ -733,3 +733,26 @@ def test_no_garbage_is_sought_while_compiling_and_then_as_before(collects):
         assert gc.isenabled() is collects
     finally:
         (gc.enable if was else gc.disable)()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("filters", [1, 3, 4, 7, 8, 9, 16, 17, 40])
+@pytest.mark.parametrize(("groups", "channels"), [(2, 1), (2, 3), (3, 4), (5, 2)])
+def test_groups_of_as_many_filters_as_lanes_and_one_more_or_less(groups, channels, filters, dtype):
+    rng = np.random.default_rng(0)
+    x = numbers(rng, (7, 9, 8, groups * channels), dtype)
+    kernel = numbers(rng, (3, 2, channels, groups * filters), dtype)
+    grad = numbers(rng, (7, 4, 7, groups * filters), dtype)
+    rest = (2, 1), ((0, 0), (0, 0)), (1, 1), groups
+
+    def results(backend):
+        of_kernel = np.empty_like(kernel)
+        with kernels.use(backend):
+            y = kernels.conv2d(x, kernel, None, *rest)
+            of_x = kernels.conv2d_input_grad(grad, kernel, x.shape, *rest)
+            kernels.conv2d_kernel_grad(x, grad, of_kernel, *rest)
+        return y, of_x, of_kernel
+
+    tolerance = 1e-5 if dtype == np.float32 else 1e-13
+    for found, expected in zip(results("numba"), results("numpy"), strict=True):
+        assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
