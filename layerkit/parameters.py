@@ -273,7 +273,7 @@ def _instead(kind: type["Parameterized"], name: str, value: Any) -> str:
 def check_object(name: str, value: Any, methods: Sequence[str], expected: str) -> None:
     """Raise a TypeError unless the value is an object with these methods."""
     if isinstance(value, type) or not all(hasattr(value, method) for method in methods):
-        raise TypeError(f"{name} must be {expected}, got {value!r}{if_class(value)}")
+        raise TypeError(f"{name} must be {expected}, got {brief(value)}{if_class(value)}")
 
 
 def check_arguments(*checks: tuple[str, Any, bool, str], of: str = "") -> None:
@@ -283,9 +283,13 @@ def check_arguments(*checks: tuple[str, Any, bool, str], of: str = "") -> None:
     """
     for name, value, ok, expected in checks:
         if not ok:
-            shown = repr(value)
-            shown = shown if len(shown) < 80 else f"{shown[:75]} ..."
-            raise ValueError(f"{of}{name} must be {expected}, got {shown}")
+            raise ValueError(f"{of}{name} must be {expected}, got {brief(value)}{if_class(value)}")
+
+
+def brief(value: Any) -> str:
+    """`repr`, of which an error shows the beginning if it is long."""
+    shown = repr(value)
+    return shown if len(shown) < 80 else f"{shown[:75]} ..."
 
 
 def is_flag(value: Any) -> bool:

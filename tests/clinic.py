@@ -663,7 +663,7 @@ SAID = {  # by what a cure changes, what the remedy says
     "patience": ("Stop early",),
     "more": ("more data",),
     "hidden": ("Add a hidden layer, Dense(64), ReLU()",),
-    "width": ("try 64",),
+    "width": ("Dense(64), ReLU()",),
     "decay": ("to 1e-4",),
 }
 SICK = [

@@ -31,7 +31,7 @@ from layerkit import (
     losses,
     schedules,
 )
-from layerkit.inspection import TrainingCurveDisplay, check_gradients
+from layerkit.inspection import HealthMonitor, TrainingCurveDisplay, check_gradients, health
 from layerkit.losses import CategoricalCrossEntropy, MeanSquaredError
 from layerkit.optimizers import LBFGS, Adam
 from layerkit.training import train
@@ -420,8 +420,65 @@ DISORDER = {
 
 @pytest.mark.parametrize("disorder", DISORDER)
 def test_train_in_a_wrong_order_gets_the_line_to_write(disorder):
-    with pytest.raises(TypeError, match=LINE):
+    with pytest.raises(TypeError, match=LINE) as caught:
         DISORDER[disorder]()
+    assert len(str(caught.value)) < 300  # the line, not the rows
+
+
+OF_HEALTH = re.escape("health(network, X, y, loss) or health(estimator, X, y)")
+OF_REPORT = re.escape("monitor.report() or monitor.report(X, y)")
+CLASS = "that is the class, write"
+
+
+def model():
+    return MLPClassifier((4,), max_iter=2)
+
+
+def watched():
+    monitor = HealthMonitor()
+    train(network(), LOSS, RULE, (X, Y), epochs=1, callbacks=[monitor])
+    return monitor
+
+
+UNWELL = {
+    "the order of train": (lambda: health(network(), LOSS, (X, Y)), OF_HEALTH),
+    "with weights": (lambda: health(network(), LOSS, (X, Y, np.ones(40))), OF_HEALTH),
+    "with an optimizer": (lambda: health(network(), LOSS, RULE, (X, Y)), OF_HEALTH),
+    "a pair": (lambda: health(network(), (X, Y)), OF_HEALTH),
+    "a pair and the loss": (lambda: health(network(), (X, Y), LOSS), OF_HEALTH),
+    "a pair and loss=": (lambda: health(network(), (X, Y), loss=LOSS), OF_HEALTH),
+    "data=": (lambda: health(network(), data=(X, Y), loss=LOSS), OF_HEALTH),
+    "the loss before the data": (lambda: health(network(), LOSS, X, Y), OF_HEALTH),
+    "the loss between the data": (lambda: health(network(), X, LOSS, Y), OF_HEALTH),
+    "the data first": (lambda: health((X, Y), network(), LOSS), OF_HEALTH),
+    "X, y first": (lambda: health(X, Y, network()), OF_HEALTH),
+    "an estimator, a pair": (lambda: health(model(), (X, LABELS)), OF_HEALTH),
+    "an estimator, no y": (lambda: health(model(), X, None), OF_HEALTH),
+    "the optimizer fifth": (lambda: health(network(), X, Y, LOSS, RULE), OF_HEALTH),
+    "lr=": (lambda: health(network(), X, Y, lr=0.1), OF_HEALTH),
+    "a class of losses": (lambda: health(network(), X, Y, MeanSquaredError), CLASS),
+    "a name": (lambda: health(network(), X, Y, "mse"), r"loss must be .*MeanSquaredError\(\)"),
+    "the optimizer for the loss": (lambda: health(network(), X, Y, RULE), "loss must be .*Adam"),
+    "a class of optimizers": (lambda: health(network(), X, Y, optimizer=Adam), CLASS),
+    "the name of one": (lambda: health(network(), X, Y, optimizer="adam"), r"such as Adam\(\)"),
+    "a class of networks": (lambda: health(Sequential, X, Y), CLASS),
+    "a class of estimators": (lambda: health(MLPClassifier, X, LABELS), CLASS),
+    "a list of layers": (lambda: health([Dense(1)], X, Y), "network_or_estimator must be"),
+    "rows without targets": (lambda: health(network(), X, Y, validation_data=X), "validation_data"),
+    "a report on a pair": (lambda: watched().report((X, Y)), OF_REPORT),
+    "a report on X": (lambda: watched().report(X), OF_REPORT),
+    "a report in the order of train": (lambda: watched().report(LOSS, (X, Y)), OF_REPORT),
+    "a report of a network": (lambda: watched().report(network(), X, Y), OF_REPORT),
+    "a report without targets": (lambda: watched().report(validation_data=X), "validation_data"),
+}
+
+
+@pytest.mark.parametrize("call", UNWELL)
+def test_health_in_a_wrong_order_gets_the_line_to_write(call):
+    ask, told = UNWELL[call]
+    with pytest.raises((TypeError, ValueError), match=told) as caught:
+        ask()
+    assert len(str(caught.value)) < 300  # the line, not the rows
 
 
 def test_a_type_error_inside_train_stays_what_it_is():

@@ -726,7 +726,7 @@ def sick_report():
         ((), 4, "Add a hidden layer, Dense(64), ReLU(), before the output"),
         ((3, 8), 12, "Use two hidden layers: Dense(64), ReLU(), Dense(64), ReLU()."),
         ((3, 12), 12, "Use two hidden layers: Dense(96), ReLU(), Dense(96), ReLU()."),
-        ((2, 1), 4, "Use more units (the widest hidden layer has 2: try 64)."),
+        ((2, 1), 4, "Use more units (the widest hidden layer has 2): Dense(64), ReLU()."),
         ((10, 1), 12, "Use two hidden layers: Dense(80), ReLU(), Dense(80), ReLU()."),
     ],
 )
@@ -962,7 +962,7 @@ def test_a_rate_is_too_high_where_a_slower_one_beats_the_end_and_what_is_there(
         optimizer=SGD(0.1),
         rate=0.1,
         first=SimpleNamespace(recorder=SimpleNamespace(origin=None), training_loss=first),
-        start=SimpleNamespace(training_loss=first),
+        start=SimpleNamespace(recorder=SimpleNamespace(origin=None), training_loss=first),
         trained=True,
         constant=1.0,
         course=SimpleNamespace(losses=losses, diverged=False, stopped="", updates={}),

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from clinic import CCE, MSE
-from evidence_by_hand import columns, evidence, snapshot
+from evidence_by_hand import columns, evidence, snapshot, tried
 
 from layerkit import AlphaDropout, BatchNorm, Conv2D, Dense, Dropout, ReLU, Sequential
 from layerkit.inspection.diagnosis import (
@@ -135,6 +135,7 @@ def rehearsals(before, after, broke=("", "")):
     return rehearse_as
 
 
+FEW = {"rows": np.zeros(59)}  # too few to hold some of them out
 CURES = [
     (0.9, 0.67, ("", ""), True),
     (0.9, 0.68, ("", ""), False),  # 0.75 times as much, or it is no cure
@@ -153,7 +154,7 @@ def sick_by_design():
              SimpleNamespace(layer=net[2], path="layers.2", gradient_norm=40.0)]  # fmt: skip
     first = snapshot(1.0, 1.0, steep)
     return {
-        "frozen layers": (design_verdicts.frozen_layers, {"network": net}, "layers.0",
+        "frozen layers": (design_verdicts.frozen_layers, FEW | {"network": net}, "layers.0",
                           "1 layers with 8 of 11 parameters are frozen (layers.0)",
                           "Set trainable = True on layers.0 before"),
         "gradient clipped to nothing": (design_verdicts.clipped_gradient,
@@ -195,6 +196,15 @@ def test_a_fault_of_the_design_is_named_where_only_its_cure_learns(
         ("frozen layers", {"now": snapshot(0.41, 1.0)}, True),
         ("frozen layers", {"now": snapshot(1.0, 1.0, finite=False)}, False),
         ("frozen layers", {"network": Sequential([Dense(2)]).build(3)}, False),
+        ("frozen layers", {"network_explains": 0.49}, True),
+        ("frozen layers", {"network_explains": 0.51}, False),  # random features that serve
+        ("frozen layers", {"network_explains": 0.51, "trained": False}, True),
+        ("frozen layers", {"rows": np.zeros(60)}, False),  # what is held out has the last word
+        ("frozen layers", {"rows": np.zeros(60), "tried": tried([0.67] * 50, [0.9] * 50)}, True),
+        ("frozen layers", {"rows": np.zeros(60), "tried": tried([0.68] * 50, [0.9] * 50)}, False),
+        ("frozen layers", {"rows": np.zeros(60), "tried": tried([0.74] * 50, [1.2] * 50)}, True),
+        ("frozen layers", {"rows": np.zeros(60), "tried": tried([0.76] * 50, [1.2] * 50)}, False),
+        ("frozen layers", {"rows": np.zeros(60), "tried": tried([0.3] * 50, [0.39] * 50)}, False),
         ("gradient clipped to nothing", {"optimizer": SGD(0.1, clip_norm=0.51)}, False),
         ("gradient clipped to nothing", {"optimizer": SGD(0.1, clip_norm=0.49)}, True),
         ("gradient clipped to nothing", {"optimizer": SGD(0.1, clip_value=0.49)}, True),
@@ -283,16 +293,14 @@ def course(**columns):
     )
 
 
-def fits(n=40, n_params=1000, **known):
+def fits(n=40, n_params=1000, walked=(), **known):
     """Evidence of how well a network fits n rows, with nothing to be said."""
     usual = {
-        "network": SimpleNamespace(n_params=n_params, output_shape=(1,)),
+        "network": SimpleNamespace(n_params=n_params, output_shape=(1,), walk=lambda: walked),
         "rows": Rows(np.zeros((n, 2)), np.zeros((n, 1))),
         "probed": SimpleNamespace(X=np.zeros((n, 3, 2))),
         "validation": None,
         "validation_loss": np.nan,
-        "network_explains": 0.0,
-        "neighbours_explain": 0.0,
         "surprise": 0.0,
         "steps": 200,
         "course": course(),
@@ -387,6 +395,10 @@ def test_few_rows_that_are_learned_by_heart_are_overfitting(known, is_named):
         assert f"row explain {known.get('neighbours_explain', 0):.2f}, and" in found.evidence
 
 
+FROZEN = [("", Dense(2).build(2))]
+FROZEN[0][1].trainable = False
+
+
 @pytest.mark.parametrize(
     ("known", "is_named"),
     [
@@ -395,6 +407,10 @@ def test_few_rows_that_are_learned_by_heart_are_overfitting(known, is_named):
         ({"network_explains": 0.31}, False),  # 0.2 less than the neighbours
         ({"network_explains": 0.79, "neighbours_explain": 1.0}, True),
         ({"network_explains": 0.81, "neighbours_explain": 1.02}, False),
+        ({"neighbours_explain": 0.0, "linear_explains": 0.31}, True),
+        ({"neighbours_explain": 0.0, "linear_explains": 0.29}, False),
+        ({"walked": FROZEN, "network_explains": 0.49, "neighbours_explain": 1.0}, True),
+        ({"walked": FROZEN, "network_explains": 0.51, "neighbours_explain": 1.0}, False),
         ({"network_explains": np.nan}, False),
         ({"surprise": 3.4, "neighbours_explain": 0.51}, True),
         ({"surprise": 3.4, "neighbours_explain": 0.49}, False),
@@ -415,6 +431,7 @@ def test_few_rows_that_are_learned_by_heart_are_overfitting(known, is_named):
 )
 def test_a_loss_at_rest_is_underfitting_where_neighbours_know_more(known, is_named):
     usual = {"neighbours_explain": 0.5, "surprise": 9.0, "network_explains": 0.1}
+    usual["linear_explains"] = 0.0
     if "now" not in known:
         hidden = [SimpleNamespace(layer=SimpleNamespace(params=1, output_shape=(n,)))
                   for n in (5, 12, 3, 30)]  # fmt: skip
@@ -422,12 +439,19 @@ def test_a_loss_at_rest_is_underfitting_where_neighbours_know_more(known, is_nam
     found = training_verdicts.underfitting(fits(**usual | known))
     assert (found is not None) == is_named
     if found:
-        own, neighbours = ((usual | known)[f"{who}_explain{s}"] for who, s in
-                           (("network", "s"), ("neighbours", "")))  # fmt: skip
+        told = usual | known
+        own, neighbours = told["network_explains"], told["neighbours_explain"]
+        straight = told["linear_explains"]
         assert (found.name, found.layer, found.severity) == ("underfitting", "network", "warning")
         assert f"network explains {own:.0%} of the variance" in found.evidence
-        assert f"neighbours of a row explain {neighbours:.0%}." in found.evidence
-        assert found.remedy.startswith("Use more units (the widest hidden layer has 12: try 96).")
+        linear = straight > neighbours
+        better = f"a linear model explains {straight:.0%}." if linear else f"{neighbours:.0%}."
+        assert better in found.evidence
+        frozen = ", 6 of them frozen, for 40 rows" if known.get("walked") else "parameters for 40"
+        assert frozen in found.evidence or "n" in known
+        assert found.remedy.startswith(
+            "Use more units (the widest hidden layer has 12): Dense(96), ReLU()."
+        )
 
 
 # ------------------------------------------------------------------------------- one class

@@ -7,20 +7,25 @@ import clinic
 import numpy as np
 import pytest
 import ward_of_all_kinds as kinds
+import ward_of_long_trainings as long
 import ward_of_usual_data as usual
 import wards
 from clinic import CCE, Case, diagnose
 from sklearn.preprocessing import StandardScaler
 
 from layerkit import (
+    LSTM,
     BatchNorm,
+    Dense,
     Dropout,
     LayerNorm,
     LeakyReLU,
     LogSoftmax,
+    PositionalEncoding,
     ReLU,
     Sequential,
     Sigmoid,
+    SimpleRNN,
     Softmax,
 )
 from layerkit.inspection.diagnosis import probes
@@ -57,6 +62,17 @@ def standardised(X, y):
     return X, (y - y.mean()) / y.std()
 
 
+def standardised_channels(X, y):
+    return (X - X.mean(axis=(0, 1))) / X.std(axis=(0, 1)), y
+
+
+def anew(chain):
+    """The same layers, which forget their weights when the network is built."""
+    return [type(layer)(**layer.get_params(deep=False)) for layer in chain]
+
+
+wide = networks(lambda chain: [Dense(64), ReLU(), chain[-1]])
+encoded = networks(lambda chain: [chain[0], PositionalEncoding(), *chain[1:]])
 REMEDIES = [
     (clinic._unscaled_table, "BatchNorm() as its first layer", first(BatchNorm)),
     (clinic._unscaled_table, "StandardScaler()",
@@ -65,6 +81,8 @@ REMEDIES = [
     (clinic._unscaled_images, "Divide the images by 255", data(lambda X, y: (X / 255, y))),
     (clinic._unscaled_images, "(X - mean) / std", data(lambda X, y: ((X - X.mean()) / X.std(), y))),
     (kinds.huge_series, "BatchNorm() as its first layer", first(BatchNorm)),
+    (kinds.huge_series, "(X - mean) / std", data(standardised_channels)),
+    (kinds.time_stamps, "(X - mean) / std", data(standardised_channels)),
     (clinic._vanishing_mlp, "BatchNorm() before each", before(Sigmoid, BatchNorm)),
     (clinic._vanishing_cnn, "by ReLU()", instead(Sigmoid, ReLU)),
     (clinic._vanishing_regression, "BatchNorm() after these", before(ReLU, BatchNorm)),
@@ -88,8 +106,27 @@ REMEDIES = [
     (usual.raw_progression, "(y - y.mean()) / y.std()", data(standardised)),
     (clinic._overfitted, "fewer units", lambda run: replace(run, network=clinic.mlp(8))),
     (clinic._overfitted, "Dropout(0.3)", before(ReLU, partial(Dropout, 0.3))),
+    (clinic._dead_mlp, "BatchNorm() before", before(ReLU, BatchNorm)),
+    (clinic._dead_mlp, "LeakyReLU() in its place", instead(ReLU, LeakyReLU)),
+    (clinic._dead_cnn, "BatchNorm() before", before(ReLU, BatchNorm)),
+    (clinic._dead_mlp, "biases at zero", networks(anew)),
+    (clinic._dead_cnn, "biases at zero", networks(anew)),
+    (clinic._linear_on_rings, "Add a hidden layer, Dense(64), ReLU()",
+     networks(lambda chain: [Dense(64), ReLU(), *chain])),
+    (clinic._one_unit, "more units (the widest hidden layer has 1): Dense(64), ReLU()", wide),
+    (kinds.one_unit_for_three, "(the widest hidden layer has 1): Dense(64), ReLU()", wide),
+    (wards._few_units_on_spirals, "(the widest hidden layer has 2): Dense(64), ReLU()", wide),
+    (long.words_in_a_bag, "PositionalEncoding() before layers.1", encoded),
+    (long.steps_in_a_bag, "PositionalEncoding() before layers.1", encoded),
+    (kinds.sharp_attention, "build anew", networks(anew)),
+    (kinds.forgetful, "build anew", networks(anew)),
+    (long.short_memory, "Use LSTM", instead(SimpleRNN, partial(LSTM, 14))),
+    (long.short_memory, "build anew", networks(anew)),
+    (kinds.exploding_steps, "use LSTM or GRU", instead(SimpleRNN, partial(LSTM, 12))),
+    (kinds.closed_gates, "as a new layer does", networks(anew)),
 ]  # fmt: skip
-VERDICTS = {case.make: case.verdict for ward in (clinic, wards, kinds, usual) for case in ward.SICK}
+WARDS = (clinic, wards, kinds, usual, long)
+VERDICTS = {case.make: case.verdict for ward in WARDS for case in ward.SICK}
 
 
 def examined(run):

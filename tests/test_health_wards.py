@@ -1,8 +1,11 @@
 """Health reports on faults of design and of targets: named first, cured, and no alarm elsewhere."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from clinic import CCE, MSE, Case, Run, blobs, curve, diagnose, flat_digits, mlp, rings, split
+from clinic import SICK as CLINIC
 from ward_of_all_kinds import HEALTHY as WELL
 from ward_of_all_kinds import SICK as KINDS
 from ward_of_backwards import SICK as WRONG
@@ -50,6 +53,13 @@ def params(cases, every):
 
 def names(report):
     return [verdict.name for verdict in report.verdicts]
+
+
+def test_the_guide_lists_every_finding_and_nothing_else():
+    page = (Path(__file__).parents[1] / "docs/guide/watching.md").read_text(encoding="utf-8")
+    table = page.partition("| where | findings |")[2].partition("\n\n")[0]
+    listed = [line.split(" | ")[1].rstrip(" |") for line in table.splitlines()[2:]]
+    assert sorted(", ".join(listed).split(", ")) == sorted({c.verdict for c in SICK + CLINIC})
 
 
 @pytest.mark.parametrize("case", params(SICK, 3))

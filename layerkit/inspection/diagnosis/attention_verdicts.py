@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,7 @@ from layerkit.inspection.attention import Weights, attention_weights
 from layerkit.inspection.diagnosis.design_verdicts import cured_for_others, with_layers
 from layerkit.inspection.diagnosis.evidence import Acquired, Evidence, Verdict, share
 from layerkit.layer import Layer
-from layerkit.layers import MultiHeadAttention, PositionalEmbedding, PositionalEncoding, Sequential
+from layerkit.layers import MultiHeadAttention, PositionalEncoding, Sequential
 from layerkit.sequences import Sequences
 
 EVEN = 0.995  # entropy of a step's weights over that of equal ones, in the mean
@@ -97,11 +95,8 @@ def positions_missing(e: Evidence) -> Verdict | None:
     path = _first_attention(e.network)
     if not path or not e.trained or not e.now.finite or not _takes_any_order(e):
         return None
-    for positions in (PositionalEncoding(), PositionalEmbedding(max(map(len, e.rows.X)))):
-        cured = cured_for_others(e, functools.partial(_with, positions))
-        if cured is not None:
-            break
-    else:
+    cured = cured_for_others(e, _with_positions)
+    if cured is None:
         return None
     return Verdict(
         "positions missing",
@@ -110,8 +105,8 @@ def positions_missing(e: Evidence) -> Verdict | None:
         "Attention weighs steps by what is in them, not by where they stand: with the steps of "
         f"each row turned round, the outputs stay the same. In a rehearsal of {cured.steps} steps "
         f"the loss{cured.where} comes to {cured.before:.3g} so and to {cured.after:.3g} with "
-        f"{type(positions).__name__}.",
-        f"Put {positions} before {path}.",
+        "PositionalEncoding.",
+        f"Put PositionalEncoding() before {path}, or PositionalEmbedding, which is learned.",
     )
 
 
@@ -132,9 +127,9 @@ def _takes_any_order(e: Evidence) -> bool:
     return bool(np.abs(outputs - after).max() <= SAME * outputs.std())
 
 
-def _with(positions: Layer, network: Layer, optimizer: object) -> Layer:
-    """The network with a layer before its first attention."""
+def _with_positions(network: Layer, optimizer: object) -> Layer:
+    """The network with an encoding of positions before its first attention."""
     assert isinstance(network, Sequential)
     at = [path for path, _ in network.children()].index(_first_attention(network))
-    layers = [*network.layers[:at], copy.copy(positions), *network.layers[at:]]
+    layers = [*network.layers[:at], PositionalEncoding(), *network.layers[at:]]
     return with_layers(network, layers)

@@ -25,6 +25,7 @@ from layerkit.sequences import Sequences, numbers
 LARGE_INPUTS = 20.0  # root mean square of a column, or of a channel of images
 SMALL_INPUTS = 0.02
 FAR_FROM_ZERO = 8.0  # mean of a column over its deviation
+FARTHEST = 1000.0  # as well: running means of BatchNorm get there in some 65 steps
 UNEVEN = 1000.0  # between the scales of the largest and the smallest tenth of the columns
 WRONG_LOGITS = 4.0  # times the loss of equal probabilities
 LARGE_LOGITS = 5.0  # root mean square; about 1 as layers are built
@@ -93,13 +94,15 @@ def inputs_not_scaled(e: Evidence) -> Verdict | None:
     problem = _problem_of_scale(X.ndim == 2, np.flatnonzero(columns), mean, std)
     if not problem:
         return None
+    ways = ["put sklearn.preprocessing.StandardScaler() before the network in a Pipeline"]
+    if X.ndim > 2:  # which takes tables only
+        ways = ["standardise each channel over all rows and steps: (X - mean) / std"]
     if X.ndim > 2 and numbers(X).min() >= 0 and 200 < numbers(X).max() < 256:
-        remedy = "Divide the images by 255, or standardise each channel: (X - mean) / std."
-    else:
-        remedy = (
-            "Put sklearn.preprocessing.StandardScaler() before the network in a Pipeline, or "
-            "BatchNorm() as its first layer."
-        )
+        ways.insert(0, "divide the images by 255")
+    elif not (np.abs(mean) > FARTHEST * std)[std > 0].any():
+        ways.append("put BatchNorm() as its first layer")
+    remedy = ", or ".join(ways)
+    remedy = f"{remedy[0].upper()}{remedy[1:]}."
     return InputsNotScaled("inputs not scaled", "inputs", "critical", problem, remedy)
 
 

@@ -30,6 +30,7 @@ BENT = 0.1  # of the variance of y: what neighbours explain and no linear model 
 STRONG_DECAY = 0.02
 CLIPPED = 0.01  # of the gradient's norm, from which clipping is suspected
 LEARNED = 0.4  # of the loss of the best constant: then nothing holds it back
+SERVES = 0.5  # of the variance of y: so much of it and frozen layers are meant to be
 FEWEST_ROWS = 60  # of which a quarter can be held out
 
 
@@ -38,8 +39,7 @@ def no_activation(e: Evidence) -> Verdict | None:
     learning = e.learning(e.now)
     if len(learning) < 2 or not e.now.finite or not _is_affine(e.network, e.rows.X):
         return None
-    targets = probes.target_matrix(e.loss, e.probed.y)
-    straight = probes.linear_explains(e.probed.X, targets)
+    straight = e.linear_explains
     if not e.neighbours_explain > straight + BENT:
         return None  # a linear map is enough
     names = ", ".join(f"{s.path} {type(s.layer).__name__}" for s in learning)
@@ -78,14 +78,20 @@ def _is_affine(network: Layer, X: Any) -> bool:
 
 def frozen_layers(e: Evidence) -> Verdict | None:
     """Layers that are not trained, and hold the rest back."""
-    frozen = [layer for _, layer in e.network.walk()
-              if not layer.children() and layer.params and not layer.trainable]  # fmt: skip
+    frozen = frozen_in(e.network)
     if not frozen or not e.now.finite or e.now.loss < LEARNED * e.constant:
         return None
+    if e.trained and e.network_explains > SERVES:
+        return None  # random features, of which the rest makes most
     drawn = all(map(looks_fresh, frozen))
     if not e.course.losses.size and not drawn:
         return None  # pretrained layers, and the rest is not trained yet
-    cured = _cured_by(e, _thawed) or (cured_for_others(e, _thawed) if drawn else None)
+    cured = _cured_by(e, _thawed)
+    if drawn and len(e.rows) >= FEWEST_ROWS:
+        reached = BETTER * min(e.tried().loss, e.constant)
+        if not e.tried(_thawed).loss < reached:
+            return None  # with more to train, more is learned by heart
+        cured = cured or cured_for_others(e, _thawed)
     if cured is None:
         return None
     count = sum(p.size for layer in frozen for p in layer.params.values())
@@ -102,6 +108,12 @@ def frozen_layers(e: Evidence) -> Verdict | None:
     )
 
 
+def frozen_in(network: Layer) -> list[Layer]:
+    """Layers with parameters that are not trained."""
+    return [layer for _, layer in network.walk()
+            if not layer.children() and layer.params and not layer.trainable]  # fmt: skip
+
+
 class Cure(NamedTuple):
     """Final losses of two rehearsals, without and with a change, and the length of the latter."""
 
@@ -115,10 +127,13 @@ def cured_for_others(e: Evidence, change: Change) -> Cure | None:
     """Train as long as training was, as it is and changed, and judge by rows that are held out."""
     if len(e.rows) < FEWEST_ROWS:
         return None
+    after = e.tried(change)
+    if not after.loss < BETTER * e.constant:
+        return None  # it learns nothing either
     before = e.tried()
-    if before.loss < LEARNED * e.constant or not (after := e.tried(change)).clearly_better(before):
+    if before.loss < LEARNED * e.constant or not after.clearly_better(before):
         return None
-    return Cure(before.loss, after.loss, after.steps, " of rows that were held out")
+    return Cure(before.loss, after.loss, before.steps, " of rows that were held out")
 
 
 def with_layers(network: Layer, chain: list[Any]) -> Layer:
@@ -127,11 +142,16 @@ def with_layers(network: Layer, chain: list[Any]) -> Layer:
     return Sequential(chain).build(network.input_shape, random_state=0, dtype=network.dtype)
 
 
-def drawn_anew_learns(e: Evidence) -> bool:
-    """Whether weights drawn anew, and as many steps, lead half as far down or further."""
-    if e.beginning is not None or e.fresh is e.network or len(e.rows) < FEWEST_ROWS:
-        return False
-    return e.tried().loss < min(LEARNED * e.constant, 0.5 * e.now.loss)
+def trained_again_learns(e: Evidence) -> str:
+    """What trained as long again comes half as far down or further, if something does.
+
+    That is a network drawn anew, or this one where the first training left it at its beginning.
+    """
+    if e.beginning is not None or len(e.rows) < FEWEST_ROWS:
+        return ""
+    if not e.tried().loss < min(LEARNED * e.constant, 0.5 * e.now.loss):
+        return ""
+    return "trained on" if e.fresh is e.network else "built anew"
 
 
 def _cured_by(e: Evidence, change: Change) -> Cure | None:

@@ -23,6 +23,7 @@ REHEARSED_STEPS = 60
 PROBED_ROWS = 600
 ROUNDING = 1e-6  # deviations
 LONGEST = 3000  # steps of a trial
+ENOUGH = 0.05  # of the loss of the best constant: a trial that comes so far need not go on
 BETTER = 0.75  # times the loss without what may help
 CHANCE = 3.0  # standard errors
 
@@ -215,6 +216,12 @@ class Evidence:
         return probes.Neighbourhood(self.probed.X).explains(targets)
 
     @functools.cached_property
+    def linear_explains(self) -> float:
+        """R² of a linear model, among the probed rows."""
+        targets = probes.target_matrix(self.loss, self.probed.y)
+        return probes.linear_explains(self.probed.X, targets)
+
+    @functools.cached_property
     def surprise(self) -> float:
         """How many deviations above chance X and y of the probed rows are related."""
         return probes.surprise(self.probed.X, probes.target_matrix(self.loss, self.probed.y))
@@ -249,7 +256,8 @@ class Evidence:
     def tried(self, change: Change | None = None) -> Trial:
         """What a network learns for others, if it is trained anew on three quarters of the rows.
 
-        It has as many steps as training had; ``change`` is as in `rehearse_as`.
+        It has as many steps as training had, if that was no short one, and ends where there is
+        little left to learn; ``change`` is as in `rehearse_as`.
         """
         if change not in self._trials:
             self._trials[change] = self._try(change)
@@ -264,8 +272,9 @@ class Evidence:
             kept.append((change and change(network, optimizer)) or network)
             return kept[0]
 
-        steps = min(self.steps or 4 * REHEARSED_STEPS, LONGEST)
-        losses, broke = self._rehearse(1.0, steps, changed, learned)
+        steps = min(max(self.steps, 4 * REHEARSED_STEPS), LONGEST)
+        enough = ENOUGH * self.constant
+        losses, broke = self._rehearse(1.0, steps, changed, learned, enough)
         outputs = kept[0].infer(held.X)
         each = self.loss.value(outputs, self.loss.prepare_targets(outputs, held.y))
         weight = np.ones(len(held)) if held.weight is None else held.weight
@@ -278,11 +287,12 @@ class Evidence:
         steps: int,
         change: Change | None = None,
         rows: Rows | None = None,
+        enough: float = -math.inf,
     ) -> tuple[np.ndarray, str]:
         optimizer = self.optimizer or Adam()  # the usual one, if none is known
         size = max(self.batch_size, 2)  # BatchNorm needs two
         return probes.rehearse(
-            self.fresh, self.loss, optimizer, rows or self.rows, factor, steps, size, change
+            self.fresh, self.loss, optimizer, rows or self.rows, factor, steps, size, change, enough
         )
 
     @functools.cached_property

@@ -13,13 +13,19 @@ from layerkit.inspection.diagnosis.evidence import Course, Evidence
 from layerkit.inspection.diagnosis.report import HealthReport, report_on
 from layerkit.inspection.diagnosis.subject import Rows, Subject, rows_of, subject_of
 from layerkit.inspection.paths import parameter_spans
+from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
-from layerkit.parameters import check_arguments, is_size
+from layerkit.parameters import brief, check_arguments, if_class, is_size, written_as
 from layerkit.sequences import Sequences
 from layerkit.training import History, TrainingState
 
+_LINE = "health(network, X, y, loss) or health(estimator, X, y)"
+_HELD_OUT = "None, (X, y) or (X, y, sample_weight)"
+_REPORT = "monitor.report() or monitor.report(X, y)"
 
+
+@written_as(_LINE)
 def health(
     network_or_estimator: Any,
     X: Any,
@@ -70,7 +76,8 @@ def health(
     Raises
     ------
     TypeError
-        If it is neither a network nor an estimator.
+        If an argument is missing, or network, data or loss stand in each other's places: it shows
+        the line to write.
     ValueError
         If X, y and the network do not fit together.
 
@@ -90,16 +97,18 @@ def health(
     >>> first.name, first.layer
     ('inputs not scaled', 'inputs')
     """
+    _check_rows(_LINE, X, y)
     check_arguments(
-        ("loss", loss, loss == "auto" or isinstance(loss, Loss), '"auto" or a layerkit loss'),
+        ("loss", loss, isinstance(loss, Loss) or (isinstance(loss, str) and loss == "auto"),
+         '"auto" or a layerkit loss, as in health(network, X, y, MeanSquaredError())'),
         ("max_rows", max_rows, is_size(max_rows), "a positive integer"),
         ("batch_size", batch_size, batch_size is None or is_size(batch_size),
          "None or a positive integer"),
         ("history", history, isinstance(history, History | None), "None or what train returned"),
         ("optimizer", optimizer, isinstance(optimizer, Optimizer | LBFGS | None),
-         "None or a layerkit optimizer"),
+         "None or a layerkit optimizer, such as Adam()"),
         ("validation_data", validation_data, validation_data is None or _is_data(validation_data),
-         "None, (X, y) or (X, y, sample_weight)"),
+         _HELD_OUT),
     )  # fmt: skip
     subject = subject_of(
         network_or_estimator,
@@ -120,6 +129,14 @@ def health(
 
 def _is_data(data: Any) -> bool:
     return isinstance(data, tuple | list) and len(data) in (2, 3)
+
+
+def _check_rows(line: str, X: Any, y: Any) -> None:
+    """Refuse what belongs in the place of another argument, by the line to write."""
+    for name, given in {"X": X, "y": y}.items():
+        if given is None or isinstance(given, type | Layer | Loss | Optimizer | LBFGS):
+            told = f"{brief(given)}{if_class(given)}"
+            raise TypeError(f"{name} must be the rows, as in {line}, got {told}")
 
 
 class HealthMonitor:
@@ -246,6 +263,7 @@ class HealthMonitor:
 
     # ---------------------------------------------------------------- afterwards
 
+    @written_as(_REPORT)
     def report(
         self,
         X: Any = None,
@@ -273,12 +291,18 @@ class HealthMonitor:
         ------
         RuntimeError
             If no training was watched.
+        TypeError
+            If X comes without y, or something else in their places.
         """
         if self.state is None:
             raise RuntimeError(
                 "HealthMonitor has seen no training: pass it to train(..., callbacks=[monitor]) or "
                 "to estimator.set_callbacks(monitor)"
             )
+        if X is not None or y is not None:
+            _check_rows(_REPORT, X, y)
+        held = validation_data
+        check_arguments(("validation_data", held, held is None or _is_data(held), _HELD_OUT))
         state = self.state
         rows = _joined(self._batches) if X is None else rows_of(X, y, sample_weight)
         held_out = None if state.validation is None else _joined(self._validation(state.validation))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from itertools import chain, repeat
@@ -22,6 +23,7 @@ from layerkit.training.batches import ArrayBatches
 from layerkit.training.run import first_nonfinite
 
 SECONDS = 4.0  # for one rehearsal, of this thread alone: a busy machine changes no verdict
+FEWEST = 20  # losses, whose mean says how far a rehearsal has come
 NEIGHBOURS = 5
 
 
@@ -195,11 +197,13 @@ def rehearse(
     steps: int,
     batch_size: int,
     change: Callable[[Layer, Any], Layer | None] | None = None,
+    enough: float = -math.inf,
 ) -> tuple[np.ndarray, str]:
     """Train a copy for some steps with the learning rate times a factor.
 
     ``change`` is given the copies of network and optimizer before they begin; it may return another
-    network. Large networks are given up after some seconds, when the first steps are done.
+    network. Large networks are given up after some seconds, when the first steps are done; all are
+    done when the mean of the last losses is below ``enough``.
 
     Returns
     -------
@@ -223,7 +227,8 @@ def rehearse(
     with np.errstate(all="ignore"), threads_for(working):
         for x, y, weight, normalizer in chain.from_iterable(repeat(batches)):
             late = time.thread_time() - begun > SECONDS and len(losses) >= 10
-            if late or len(losses) >= steps:
+            done = len(losses) >= FEWEST and np.mean(losses[-FEWEST:]) < enough
+            if late or done or len(losses) >= steps:
                 break
             working.reset_state()
             value = loss.forward(planned.forward(x, training=True), y, weight, normalizer)

@@ -24,7 +24,10 @@ from layerkit.sequences import numbers
 VANISHED = 2e-3  # of the gradient that enters at the last layer with parameters
 EXPLODED = 100.0
 DEAD = 0.5  # share of units; training commonly loses some
+ALL_DEAD = 0.9
+FEW_UNITS = 6  # of which three may well be dead where training loses one in five: one time in ten
 SATURATED = 0.5  # share of values
+LEARNED = 0.3  # of the loss of the best constant: then it does no harm
 SAME_WEIGHTS = 1e-6  # times the largest
 SQUASHING = (Sigmoid, HardSigmoid, Tanh, HardTanh, Softsign)
 
@@ -173,9 +176,9 @@ def _unless_acquired(
     verdict = found(e, e.now)
     if not e.trained:
         return verdict
-    if verdict is None:  # what is dead by now passes no gradient that could be measured
-        blocked = e.now.finite and any(s.gradient_squares == 0 for s in e.learning(e.now))
-        anew = found(e, e.redrawn) if blocked else None
+    if verdict is None:  # what is dead or ran away by now has no gradient that could be measured
+        gone = not e.now.finite or any(s.gradient_squares == 0 for s in e.learning(e.now))
+        anew = found(e, e.redrawn) if gone else None
         return RedrawnCause(*anew) if anew else None
     if found(e, e.redrawn):
         return RedrawnCause(*verdict)
@@ -221,7 +224,7 @@ def _acquired_unless(from_start: bool) -> type[Verdict]:
 
 def dead_units(e: Evidence) -> Verdict | None:
     """An activation gives one value for every row."""
-    layers = [s for s in e.now.recorder.layers if s.output_ranges.count >= 20 and s.dead >= DEAD]
+    layers = [s for s in e.now.recorder.layers if s.output_ranges.count >= 20 and _many_dead(s)]
     if not layers:
         return None
     worst = max(layers, key=lambda s: s.dead)
@@ -237,7 +240,7 @@ def dead_units(e: Evidence) -> Verdict | None:
     return _acquired_unless(start is not None and start.dead >= DEAD)(
         "dead ReLUs",
         e.where(worst.path),
-        "critical" if worst.dead > 0.9 else "warning",
+        "critical" if worst.dead > ALL_DEAD else "warning",
         f"{int(units.sum())} of {units.size} units ({share(worst.dead)}){before} give "
         f"{float(np.median(np.atleast_1d(worst.output_ranges.high)[units])):.2g} for each of the "
         f"{len(e.rows)} rows, so no gradient passes through them.{bias}",
@@ -245,6 +248,11 @@ def dead_units(e: Evidence) -> Verdict | None:
         "in training, lower the learning rate; or put BatchNorm() before "
         f"{worst.path}, or LeakyReLU() in its place.",
     )
+
+
+def _many_dead(s: LayerStatistics) -> bool:
+    """Whether more units are dead than training commonly costs: of a few, half may be by chance."""
+    return s.dead >= (DEAD if s.constant_units.size >= FEW_UNITS else ALL_DEAD)
 
 
 def saturated_units(e: Evidence) -> Verdict | None:
@@ -255,12 +263,12 @@ def saturated_units(e: Evidence) -> Verdict | None:
         return None
     worst = max(known, key=lambda s: s.saturated)
     blocks = worst.saturated > 0.8 and worst.grad_input.norm < 0.1 * worst.grad_output.norm
-    harmless = e.now.training_loss < 0.3 * e.constant or not blocks
+    harmless = e.now.training_loss < LEARNED * e.constant or not blocks
     start = e.at_start(worst.path)
     from_start = start is not None and start.saturated >= SATURATED
     if start is not None and not from_start and harmless:
         return None  # what training drives there on purpose
-    if e.start is None and worst.saturated < 0.7:
+    if e.start is None and (worst.saturated < 0.7 or e.now.training_loss < LEARNED * e.constant):
         return None
     feeding = _feeding(e.now, worst)
     slope = worst.grad_input.norm / worst.grad_output.norm if worst.grad_output.norm else math.nan

@@ -15,6 +15,7 @@ from layerkit.losses import (
     Loss,
     MeanSquaredError,
 )
+from layerkit.parameters import brief, if_class
 from layerkit.sequences import Sequences, as_sequences, refuse_collection
 from layerkit.training import History
 from layerkit.training.batches import as_targets
@@ -75,10 +76,10 @@ def subject_of(
         return _of_network(source, data, validation, loss, known)
     if hasattr(source, "steps"):
         source, data, validation = _last_step(source, data, validation)
-    if not hasattr(source, "train_arguments"):
+    if isinstance(source, type) or not hasattr(source, "train_arguments"):
         raise TypeError(
             "network_or_estimator must be a layerkit network, an MLP or Sequential estimator, or a "
-            f"Pipeline that ends in one, got {source!r}"
+            f"Pipeline that ends in one, got {brief(source)}{if_class(source)}"
         )
     estimator = copy.deepcopy(source)
     arguments = estimator.train_arguments(*data, validation_data=validation)

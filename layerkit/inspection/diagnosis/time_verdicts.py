@@ -8,13 +8,13 @@ import numpy as np
 
 from layerkit.inspection.diagnosis.design_verdicts import (
     cured_for_others,
-    drawn_anew_learns,
+    trained_again_learns,
     with_layers,
 )
 from layerkit.inspection.diagnosis.evidence import Acquired, Evidence, Verdict, share
 from layerkit.inspection.through_time import gradient_through_time
 from layerkit.layer import Layer
-from layerkit.layers import GRU, LSTM, Sequential, SimpleRNN
+from layerkit.layers import LSTM, Sequential, SimpleRNN
 from layerkit.layers.recurrent import Recurrent
 
 ROWS = 64
@@ -66,9 +66,9 @@ def _what_learns(e: Evidence) -> str:
     chain = e.network.chain if isinstance(e.network, Sequential) else []
     if not e.trained or not e.now.finite or not any(isinstance(x, SimpleRNN) for x in chain):
         return ""
-    if drawn_anew_learns(e):
+    if again := trained_again_learns(e):
         return (
-            f" The same network, built anew, comes to {e.tried().loss:.3g} on rows that were held "
+            f" The same network, {again}, comes to {e.tried().loss:.3g} on rows that were held "
             f"out, in {e.tried().steps} steps."
         )
     cured = cured_for_others(e, _with_gates)
@@ -76,15 +76,15 @@ def _what_learns(e: Evidence) -> str:
         return ""
     return (
         f" In a rehearsal of {cured.steps} steps the loss{cured.where} comes to "
-        f"{cured.before:.3g}, with GRU in place of SimpleRNN to {cured.after:.3g}."
+        f"{cured.before:.3g}, with LSTM in place of SimpleRNN to {cured.after:.3g}."
     )
 
 
 def _with_gates(network: Layer, optimizer: object) -> Layer:
-    """The network with a GRU in place of each SimpleRNN of its chain."""
+    """The network with an LSTM, which forgets least, for each SimpleRNN of its chain."""
     assert isinstance(network, Sequential)
     layers = [
-        GRU(layer.units, return_sequences=layer.return_sequences)
+        LSTM(layer.units, return_sequences=layer.return_sequences)
         if isinstance(layer, SimpleRNN)
         else layer
         for layer in network.chain

@@ -8,7 +8,11 @@ import numpy as np
 
 from layerkit.inspection.diagnosis import probes
 from layerkit.inspection.diagnosis.data_verdicts import FEW_ROWS, RELATED
-from layerkit.inspection.diagnosis.design_verdicts import drawn_anew_learns
+from layerkit.inspection.diagnosis.design_verdicts import (
+    SERVES,
+    frozen_in,
+    trained_again_learns,
+)
 from layerkit.inspection.diagnosis.evidence import (
     REHEARSED_STEPS,
     Evidence,
@@ -40,7 +44,7 @@ def rate_too_high(e: Evidence) -> Verdict | None:
     """Steps so long that the loss does not fall, while with shorter ones it does."""
     if e.optimizer is None:
         return _exploded(e)
-    if e.first.recorder.origin is not None:
+    if e.start is not None and e.start.recorder.origin is not None:
         return None
     if e.trained:
         losses, broke = e.course.losses, e.course.diverged
@@ -253,7 +257,9 @@ def _validation_stays_behind(e: Evidence) -> Verdict | None:
     else:
         return None
     gained, kept = e.constant - inside, e.constant - outside
-    if gained < 0.5 * e.constant or kept > 0.5 * gained:
+    much = gained >= 0.5 * e.constant and kept <= 0.5 * gained
+    harmful = gained >= 0.25 * e.constant and kept <= -gained  # outside it costs as much
+    if not much and not harmful:
         return None
     return _overfits(
         e,
@@ -293,7 +299,9 @@ def _overfits(e: Evidence, evidence: str, best: str = "") -> Verdict:
 
 
 def _size(e: Evidence) -> str:
-    return f"There are {e.network.n_params:,} parameters for {len(e.rows):,} rows."
+    frozen = sum(p.size for layer in frozen_in(e.network) for p in layer.params.values())
+    which = f", {frozen:,} of them frozen," if frozen else ""
+    return f"There are {e.network.n_params:,} parameters{which} for {len(e.rows):,} rows."
 
 
 def underfitting(e: Evidence) -> Verdict | None:
@@ -304,12 +312,12 @@ def underfitting(e: Evidence) -> Verdict | None:
     own = max(e.network_explains, 0.0)  # NaN stays NaN
     third = losses.size // 3
     middle, end = np.median(losses[third : 2 * third]), np.median(losses[2 * third :])
-    simple = e.neighbours_explain
     if end < 0.9 * middle or end < LEARNED * e.constant:
         return None
-    if math.isnan(own) or own > 0.8 or (e.surprise < RELATED and simple < 0.5):
+    if math.isnan(own) or own > (SERVES if frozen_in(e.network) else 0.8):
         return None
-    if simple < own + 0.2:
+    simple, by = _modest_model(e)
+    if simple < own + 0.2 or (e.surprise < RELATED and simple < 0.5):
         return None
     hidden = e.learning(e.now)[:-1]
     width = max((s.layer.output_shape[-1] for s in hidden), default=0)
@@ -319,19 +327,28 @@ def underfitting(e: Evidence) -> Verdict | None:
         "warning",
         f"The loss has come to {end:.3g} ({middle:.3g} in the middle third of training); the "
         f"network explains {share(own)} of the variance of y on its own training rows, "
-        f"but the {probes.NEIGHBOURS} nearest neighbours of a row explain {share(simple)}. "
-        f"{_size(e)}",
+        f"but {by} {share(simple)}. {_size(e)}",
         _larger(e, width),
+    )
+
+
+def _modest_model(e: Evidence) -> tuple[float, str]:
+    """How much of y the better of two models without hidden units explains, and its name."""
+    return max(
+        (e.neighbours_explain, f"the {probes.NEIGHBOURS} nearest neighbours of a row explain"),
+        (e.linear_explains, "a linear model explains"),
     )
 
 
 def _larger(e: Evidence, width: int) -> str:
     """Recommend a larger network; on a table, where that is cheap, after trying it."""
-    if drawn_anew_learns(e):
+    if again := trained_again_learns(e):
+        came = f"{e.tried().loss:.3g} on rows that were held out, in {e.tried().steps} steps"
+        if again == "trained on":
+            return f"Train longer: from where it is, this network comes to {came}."
         return (
-            "Build the network anew, with another random_state: so it comes to "
-            f"{e.tried().loss:.3g} on rows that were held out, in {e.tried().steps} steps. It was "
-            "the weights that it started from, not its size."
+            f"Build the network anew, with another random_state: so it comes to {came}. It was the "
+            "weights that it started from, not its size."
         )
     wide = max(64, 8 * width)
     one: tuple[int, ...] = (wide,)
@@ -342,7 +359,9 @@ def _larger(e: Evidence, width: int) -> str:
         now = f"{frozen[-1]} before it is frozen" if frozen else "it is a linear map now"
         text = {one: f"Add a hidden layer, Dense(64), ReLU(), before the output: {now}."}
     else:
-        text = {one: f"Use more units (the widest hidden layer has {width}: try {wide})."}
+        text = {
+            one: f"Use more units (the widest hidden layer has {width}): Dense({wide}), ReLU()."
+        }
     text[two] = f"Use two hidden layers: Dense({wide}), ReLU(), Dense({wide}), ReLU()."
     if e.probed.X.ndim != 2 or len(e.network.output_shape) != 1:
         return f"{text[one]} Or one more layer; on a plateau, another random_state."
