@@ -303,6 +303,51 @@ def test_operators_together(name):
         assert network[0].body is None
 
 
+FACTORS = {
+    "a row": ((4,), "Gemm", "D"),
+    "steps": ((5, 4), "MatMul", "D"),
+    "an image": ((4, 3, 5), "Conv", "K"),
+}
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["", "turned"])
+@pytest.mark.parametrize("case", FACTORS)
+def test_of_two_factors_of_one_shape_the_gate_is_what_comes_of_the_other(case, turned):
+    """The input times its sigmoid has no other body; of two branches the second is the gate."""
+    shape, op, weight = FACTORS[case]
+    gate = [(op, ["x", weight], ["a"], {}), ("Sigmoid", ["a"], ["g"], {})]
+    other = [(op, ["x", weight], ["b"], {}), ("Tanh", ["b"], ["t"], {})]
+    for nodes, factors in ((gate, ["x", "g"]), ([*gate, *other], ["t", "g"])):
+        factors = factors[::-1] if turned else factors
+        model = model_of([*nodes, ("Mul", factors, ["y"], {})], shape)
+        (layer,) = from_onnx(model)
+        assert isinstance(layer, nn.Gate)
+        if "x" in factors:
+            assert (kinds_of(layer.gate)[-1], layer.body) == ("Sigmoid", None)
+        else:
+            ends = kinds_of(layer.gate)[-1], kinds_of(layer.body)[-1]
+            assert ends == (("Tanh", "Sigmoid") if turned else ("Sigmoid", "Tanh"))
+
+
+def test_a_product_with_what_was_made_of_it_goes_on_from_it():
+    """Of layers before both factors there is one copy, and the gate begins after them."""
+    for factors in (["b", "g"], ["g", "b"]):
+        nodes = [
+            ("Gemm", ["x", "D", "k"], ["a"], {}),
+            ("Tanh", ["a"], ["b"], {}),
+            ("Gemm", ["b", "D"], ["c"], {}),
+            ("Sigmoid", ["c"], ["g"], {}),
+            ("Mul", factors, ["y"], {}),
+        ]
+        network = from_onnx(model_of(nodes, (4,)))
+        assert [type(layer).__name__ for layer in network] == ["Dense", "Tanh", "Gate"]
+        assert kinds_of(network[2].gate) == ["Dense", "Sigmoid"] and network[2].body is None
+
+
+def kinds_of(layer):
+    return [type(part).__name__ for part in layer]
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1, 100])
 def test_an_eps_is_the_models(scale):
     model = model_of(norm([-1], LAST), (5, 4))
