@@ -7,6 +7,7 @@ import layerkit.layers as nn
 from layerkit.interchange import from_onnx, to_onnx
 
 onnx = pytest.importorskip("onnx")
+reader = pytest.importorskip("layerkit.interchange.onnx.reader")
 reference = pytest.importorskip("onnx.reference")
 
 FLOAT, INT = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
@@ -342,6 +343,29 @@ def test_a_product_with_what_was_made_of_it_goes_on_from_it():
         network = from_onnx(model_of(nodes, (4,)))
         assert [type(layer).__name__ for layer in network] == ["Dense", "Tanh", "Gate"]
         assert kinds_of(network[2].gate) == ["Dense", "Sigmoid"] and network[2].body is None
+
+
+@pytest.mark.parametrize("depth", [1, 2, 8])
+def test_each_tensor_before_an_operator_is_looked_at_once_however_many_ways_lead_to_it(
+    depth, monkeypatch
+):
+    """Of k residual sums 2**k ways lead back from a layer that is spelt in operators."""
+    nodes, last = [], "x"
+    for k in range(depth):
+        nodes += [("Relu", [last], [f"r{k}"], {}), ("Add", [f"r{k}", last], [f"s{k}"], {})]
+        last = f"s{k}"
+    renamed = {"x": last}
+    nodes += [(op, [renamed.get(i, i) for i in ins], *rest) for op, ins, *rest in norm([-1])]
+    looked_at, between = [], reader._Reader._between
+
+    def noted(self, source, node):
+        looked_at.append((source, node.output[0]))
+        return between(self, source, node)
+
+    monkeypatch.setattr(reader._Reader, "_between", noted)
+    network = from_onnx(model_of(nodes, (5, 4)))
+    assert kinds_of(network) == ["Residual"] * depth + ["LayerNorm"]
+    assert looked_at and len(looked_at) == len(set(looked_at))
 
 
 def kinds_of(layer):
