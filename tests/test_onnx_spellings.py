@@ -1,5 +1,7 @@
 """One layer, many spellings in operators: each is read as what computes the same."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -343,6 +345,63 @@ def test_a_product_with_what_was_made_of_it_goes_on_from_it():
         network = from_onnx(model_of(nodes, (4,)))
         assert [type(layer).__name__ for layer in network] == ["Dense", "Tanh", "Gate"]
         assert kinds_of(network[2].gate) == ["Dense", "Sigmoid"] and network[2].body is None
+
+
+def sliced(start, stop):
+    constants = {"from": np.array([start]), "to": np.array([stop])}
+    return lambda a: ([("Slice", ["x", "from", "to", "axis"], ["y"], {})], constants)
+
+
+def by_axis(op, **more):
+    return lambda a: ([(op, ["x"], ["y"], {"axis": a, **more})], {})
+
+
+def by_axes(op):
+    return lambda a: ([(op, ["x"], ["y"], {"axes": [a]})], {})
+
+
+ALONG_AN_AXIS = {
+    "Slice of all": sliced(0, 100),
+    "Slice of some": sliced(1, 3),
+    "Slice but the last": sliced(0, -1),
+    "Gather": lambda a: ([("Gather", ["x", "some"], ["y"], {"axis": a})], {"some": np.array([1, 0])}),
+    "Gather of one": lambda a: ([("Gather", ["x", "one"], ["y"], {"axis": a})], {"one": np.array(1)}),
+    "Split": lambda a: (
+        [("Split", ["x"], ["s", "t"], {"axis": a}), ("Concat", ["t", "s"], ["y"], {"axis": -1})], {}
+    ),
+    "Concat": lambda a: ([("Tanh", ["x"], ["t"], {}), ("Concat", ["t", "x"], ["y"], {"axis": a})], {}),
+    "Softmax": by_axis("Softmax"),
+    "LogSoftmax": by_axis("LogSoftmax"),
+    "Flatten": by_axis("Flatten"),
+    "ReduceMean": by_axes("ReduceMean"),
+    "ReduceMax": by_axes("ReduceMax"),
+    "LpNormalization": by_axis("LpNormalization", p=2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 6), (4, 6, 2)], ids=str)
+@pytest.mark.parametrize("name", ALONG_AN_AXIS)
+def test_an_axis_counted_from_the_end_is_the_same_axis(name, shape):
+    """Read as what the reference computes, or refused in the same words."""
+    x, told = draw(2, *shape), []
+    for axis in range(len(shape) + 1):
+        for counted in (axis, axis - len(shape) - 1):
+            nodes, constants = ALONG_AN_AXIS[name](counted)
+            names = constants | {"axis": np.array([counted])}
+            model = model_of(nodes, shape, 13, names)
+            try:
+                network = from_onnx(model)
+            except ValueError as error:
+                assert re.match(r"in \w+ '\w+'", str(error)), error
+                told.append(str(error))
+                continue
+            images = len(shape) == 3 and network.input_shape != shape
+            y = network.infer(np.moveaxis(x, 1, -1) if images else x)
+            expected = reference.ReferenceEvaluator(model).run(None, {"x": x})[0]
+            turned = np.moveaxis(y, -1, 1) if images and y.ndim == 4 else y
+            np.testing.assert_allclose(turned, expected, rtol=1e-4, atol=1e-5)
+            told.append("read")
+    assert told[::2] == told[1::2]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 8])
