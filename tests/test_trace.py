@@ -529,6 +529,64 @@ def test_html_says_what_the_text_says_in_its_order():
     assert f"z = w1{rest}".splitlines() == [*numbers, *step, *cells, lines[-1].strip()]
 
 
+def stepped(optimizer, target=1.0):
+    """A trace of y = 2 x at x = 1, with one step."""
+    network = Sequential([Dense(1, use_bias=False)]).build(1, dtype=np.float64)
+    network[0].params["W"][...] = 2.0
+    return trace(network, [[1.0]], [[target]], MeanSquaredError(), optimizer=optimizer)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "target", "header", "row", "change"),
+    [
+        (SGD(0.1), 1.0, "step = -0.1 × gradient", ["2", "2", "-0.2", "1.8"],
+         "L before 1, after 0.64: down by 0.36"),
+        (SGD(2.0), 1.0, "step = -2 × gradient", ["2", "2", "-4", "-2"],
+         "L before 1, after 9: up by 8"),
+        (SGD(1.0), 1.0, "step = -1 × gradient", ["2", "2", "-2", "0"],
+         "L before 1, after 1: up by 0"),
+        (SGD(0.1), 2.0, "step = -0.1 × gradient", ["2", "0", "0", "2"],
+         "L before 0, after 0: up by 0"),
+        (SGD(0.25, weight_decay=1.0), 1.0, "step", ["2", "2", "-1", "1"],
+         "L before 1, after 0: down by 1"),
+        (SGD(0.25, momentum=0.9), 1.0, "step = -0.25 × gradient", ["2", "2", "-0.5", "1.5"],
+         "L before 1, after 0.25: down by 0.75"),
+        (Adam(0.5), 1.0, "step", ["2", "2", "-0.5", "1.5"],
+         "L before 1, after 0.25: down by 0.75"),
+    ],
+)  # fmt: skip
+def test_the_table_of_a_step_says_what_it_did_and_whether_the_loss_went_up(
+    optimizer, target, header, row, change
+):
+    walk = stepped(optimizer, target)
+    *_, title, head, cells, last = str(walk).splitlines()
+    assert title == f"ONE STEP of {optimizer!r}"
+    columns = ["parameter", "before", "gradient", header, "after"]
+    assert re.split("  +", head.strip()) == columns
+    assert re.split("  +", cells.strip()) == ["dense_1.W[0, 0]", *row]
+    assert last.strip() == change
+    expected = [title.replace("ONE STEP", "One step"), *columns, "dense_1.W[0, 0]", *row, change]
+    assert written(walk._repr_html_()).splitlines()[-12:] == expected
+    assert written(walk.to_html()).split("One step", 1)[1].splitlines()[1:11] == expected[1:-1]
+    assert f"<p>{change}</p>" in walk.to_html()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_trace_says_its_mode_and_what_is_frozen(training, frozen):
+    network = two_layers()
+    network[0].trainable = not frozen
+    walk = trace(network, [[1.0, 2.0]], [[1.0]], MeanSquaredError(), training=training)
+    mode = "training" if training else "inference"
+    heading = f"Backprop through Sequential in {mode} mode: L = 0.1225, MeanSquaredError()"
+    assert str(walk).splitlines()[0] == heading
+    assert written(walk._repr_html_()).splitlines()[0] == heading
+    titles = [line for line in str(walk).splitlines() if line.startswith("dense_1")]
+    word = ", frozen" if frozen else ""
+    assert titles == [f"dense_1  Dense(units=2){word}  (1, 2) -> (1, 2)"] * 2
+    assert ("dL/dW[0, 1] = x[0, 0] G[0, 1]" in str(walk)) is not frozen
+
+
 @pytest.mark.parametrize("loss", [MeanSquaredError(), CategoricalCrossEntropy()], ids=str)
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_html_has_the_equations_of_the_text_under_arrow_and_name(depth, loss):
