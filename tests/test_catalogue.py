@@ -17,6 +17,7 @@ from layerkit.inspection import gradient_catalogue
 from layerkit.inspection.catalogue.entry import FORMULAS, KINKS, RANGES, SYMPY, TORCH
 from layerkit.inspection.catalogue.formula import Formula
 from layerkit.inspection.catalogue.latex import expression
+from layerkit.inspection.catalogue.rendering import groups, remarks
 from layerkit.layers.activations import Elementwise
 from layerkit.losses import Loss
 
@@ -134,6 +135,33 @@ def test_an_entry_prints_formulas_ranges_source_and_record():
     ):
         assert part in page
     assert "at x = -3: 0 on the left" in " ".join(str(CATALOGUE["HardSwish"]).split())
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_the_text_of_an_entry_has_every_formula_and_remark_in_its_column(name):
+    """A formula begins in column 22, what does not fit goes on four further in."""
+    entry = CATALOGUE[name]
+    first, second, nothing, *rest = str(entry).splitlines()
+    assert (first, second, nothing) == (f"{name}  ({entry.code})", entry.computes, "")
+    end = rest.index("")
+    found, title = {}, ""
+    for line in rest[:end]:
+        assert len(line) <= 100
+        title, text = line[:22].strip() or title, line[22:]
+        lines = found.setdefault(title, [])
+        if text.startswith("    ") and not line[:22].strip():
+            assert text[4] != " "
+            lines[-1] += f" {text[4:]}"
+        else:
+            assert text[0] != " "
+            lines.append(text)
+    texts = {title: [f.text.split() for f in own] for title, own in groups(entry).items()}
+    said = {title: remark.split() for title, remark in remarks(entry).items()}
+    assert list(found) == [*texts, *said]
+    assert {title: [line.split() for line in found[title]] for title in texts} == texts
+    assert {title: " ".join(found[title]).split() for title in said} == said
+    assert rest[end + 1] == f"verified, on {entry.example!r}:"
+    assert all(line[:2] == "  " and len(line) <= 100 for line in rest[end + 2 :])
 
 
 def test_html_is_well_formed_and_says_the_verdict_in_words():

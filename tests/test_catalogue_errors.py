@@ -21,11 +21,19 @@ from layerkit import (
     Residual,
     Sigmoid,
     Softmax,
+    Tanh,
 )
 from layerkit.inspection import gradient_catalogue
-from layerkit.inspection.catalogue.entry import FORMULAS, KINKS, RANGES, SYMPY, TORCH
+from layerkit.inspection.catalogue.entry import COMPLEX, FORMULAS, KINKS, RANGES, SYMPY, TORCH
 from layerkit.inspection.catalogue.record import attempt
-from layerkit.losses import CategoricalCrossEntropy, Hinge, Huber, MeanSquaredError, Poisson
+from layerkit.losses import (
+    CategoricalCrossEntropy,
+    GaussianNLL,
+    Hinge,
+    Huber,
+    MeanSquaredError,
+    Poisson,
+)
 
 CATALOGUE = gradient_catalogue()
 
@@ -249,6 +257,39 @@ def test_wrong_code_turns_its_record_red(monkeypatch, subject, method, breaks):
     entry = gradient_catalogue()[subject.__name__]
     assert not entry.ok
     assert FORMULAS in failed(entry)
+
+
+TWICE = [
+    (MeanSquaredError, "value", scaled(2), "the code's derivative"),
+    (MeanSquaredError, "derivative", scaled(2), "the formula's derivative"),
+    (MeanSquaredError, "backward", scaled(2), None),
+    (GaussianNLL, "value", scaled(2), "the code's derivative"),
+    (GaussianNLL, "derivative", scaled(2), "the formula's derivative"),
+    (Sigmoid, "function", lambda f: lambda self, x: 2 * f(x), "derivative"),
+    (Tanh, "function", lambda f: lambda self, x: 2 * f(x), "derivative"),
+    (Sigmoid, "derivative_from_output", scaled(2), "derivative"),
+    (Tanh, "derivative_from_output", scaled(2), "derivative"),
+    (Sigmoid, "backward", scaled(2), None),
+]
+
+
+@pytest.mark.parametrize(
+    ("subject", "method", "breaks", "where"),
+    TWICE,
+    ids=[f"{subject.__name__}-{method}" for subject, method, *_ in TWICE],
+)
+def test_a_complex_step_sees_the_function_and_its_derivative_each(
+    monkeypatch, subject, method, breaks, where
+):
+    """A function that is twice too large is seen in the code, a derivative beside its formula."""
+    monkeypatch.setattr(subject, method, breaks(getattr(subject, method)))
+    record = gradient_catalogue()[subject.__name__].record
+    (check,) = (check for check in record.checks if check.method == COMPLEX)
+    if where is None:
+        assert (check.ok, check.note) == (True, "of the formula and of the code")
+    else:
+        assert (check.ok, check.note) == (False, where)
+        assert check.error > 0.4
 
 
 def test_one_red_entry_makes_the_catalogue_red(monkeypatch):

@@ -26,6 +26,7 @@ from layerkit import (
 )
 from layerkit.distributed import data_parallel
 from layerkit.distributed.partitions import Partitions
+from layerkit.distributed.workers import mean_state, put_means
 from layerkit.estimators import TableEncoder
 from layerkit.inspection import HealthMonitor, health
 from layerkit.losses import GaussianNLL, MeanSquaredError
@@ -224,6 +225,38 @@ def test_the_mean_of_one_local_round_is_by_rows(client):
     assert many.history_["sync_every"].tolist() == [2]
     assert abs(many.network_.flat_params - alone.network_.flat_params).max() < 0.02
     assert many.optimizer_ is not alone.optimizer_
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["", "the other first"])
+@pytest.mark.parametrize(
+    ("one", "other", "mean"),
+    [
+        (3, 4, 4),
+        (0.25, 0.5, 0.5),
+        (np.array([3, 9]), np.array([5, 2]), np.array([5, 9])),
+        (np.float32([1, 3]), np.float32([5, 3]), np.float32([2, 3])),
+        (np.array([[1.0], [0.0]]), np.array([[9.0], [-4.0]]), np.array([[3.0], [-1.0]])),
+        (np.array(7), np.array(2), np.array(7)),
+    ],
+    ids=["counter", "number", "counters", "float32", "matrix", "scalar"],
+)
+def test_vectors_of_an_optimizer_are_averaged_by_rows_and_counters_are_the_greatest(
+    one, other, mean, turned
+):
+    states, counts = [{"v": one, "n": 1}, {"v": other, "n": 1}], [30, 10]
+    if turned:
+        states, counts = states[::-1], counts[::-1]
+    found = mean_state(states, counts)
+    assert list(found) == ["v", "n"] and found["n"] == 1
+    np.testing.assert_array_equal(found["v"], mean)
+    assert np.asarray(found["v"]).dtype == np.asarray(mean).dtype
+
+
+def test_buffers_of_workers_are_averaged_by_rows_in_place():
+    mean, n = np.zeros(2, np.float32), np.zeros(())
+    said = [[np.float32([1, 2]), np.array(3.0)], [np.float32([5, -2]), np.array(7.0)]]
+    put_means([mean, n], said, [30, 10])
+    assert (mean.tolist(), n.tolist()) == ([2, 1], 4)
 
 
 def test_how_often_to_average_is_chosen_and_reported(client):

@@ -142,6 +142,34 @@ def test_frozen_layers_stay_frozen():
     assert [slot.trainable for slot in back.layout] == [False, False, True, True]
 
 
+HOLDERS = {
+    "Linear": (lambda: tnn.Linear(4, 3), (4,)),
+    "Conv2d": (lambda: tnn.Conv2d(2, 3, 2), (5, 5, 2)),
+    "BatchNorm1d": (lambda: tnn.BatchNorm1d(4), (4,)),
+    "LayerNorm": (lambda: tnn.LayerNorm(4), (4,)),
+    "GRU": (lambda: tnn.GRU(4, 3, batch_first=True), (5, 4)),
+    "MultiheadAttention": (lambda: tnn.MultiheadAttention(4, 2, batch_first=True), (5, 4)),
+    "without a bias": (lambda: tnn.Linear(4, 3, bias=False), (4,)),
+}
+
+
+@pytest.mark.parametrize("which", ["none", "first", "last", "all but the last", "all"])
+@pytest.mark.parametrize("name", HOLDERS)
+def test_a_layer_is_frozen_where_all_of_its_parameters_are(name, which):
+    make, shape = HOLDERS[name]
+    module, head = make(), tnn.Linear(3, 2)
+    parameters = list(module.parameters())
+    chosen = {"none": slice(0), "first": slice(1), "last": slice(-1, None)}
+    chosen |= {"all but the last": slice(len(parameters) - 1), "all": slice(None)}
+    for parameter in parameters[chosen[which]]:
+        parameter.requires_grad_(False)
+    modules = [module, head] if name == "Linear" else [module]
+    back = from_pytorch(tnn.Sequential(*modules), shape)
+    learns = any(parameter.requires_grad for parameter in parameters)
+    flags = [layer.trainable for _, layer in back.walk() if layer.params]
+    assert flags == [learns, True] if name == "Linear" else flags == [learns]
+
+
 class Doubled(nn.ReLU):
     def function(self, x):
         return 2 * super().function(x)

@@ -573,6 +573,44 @@ def test_forged_trees(tree, message, path):
         load(path)
 
 
+def of(name, *rest):
+    return [name, False], *rest
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (Node("object", [*of("ReLU", {}, {"x": 1})]), "ReLU has no state"),
+        (Node("object", [*of("zeros", {}, None)]), "zeros is no class"),
+        (Node("object", [*of("Adam", {"lr": 1}, None)]), "Adam has no parameter lr"),
+        (Node("object", [*of("nothing", {}, None)]), "names 'nothing', which is not known here"),
+        (Node("object", [["Dense", True], {}, None]), "names 'Dense', which is not known here"),
+        (Node("held", [*of("Dense", {})]), "Dense is not held by an estimator"),
+        (Node("held", [*of("zeros", {})]), "zeros is not held by an estimator"),
+        (Node("held", [*of("MLPClassifier", {})]), "MLPClassifier is not held by an estimator"),
+        (Node("held", [*of("Numbers", {"_x": 1})]), "Numbers has no attribute _x"),
+        (Node("held", [*of("Numbers", {"encode": 1})]), "Numbers has no attribute encode"),
+        (Node("partial", [3, [], {}]), "a partial of what is no function"),
+        (Node("layer", {"class": ["Adam", False], "params": {}}), "Adam is no layer"),
+        (Node("layer", {"class": ["Dense", False], "params": {"x": 1}}),
+         "Dense has no parameter x"),
+        (Node("estimator", [*of("MLPClassifier", {}, {"x": 1})]),
+         "MLPClassifier has no fitted attribute x"),
+        (Node("estimator", [*of("MLPClassifier", {}, {"coefs_": 1})]),
+         "MLPClassifier has no fitted attribute coefs_"),
+        (Node("generator", {"bit_generator": "Dice"}), "a random stream of an unknown kind"),
+        (Node("random_state", {"bit_generator": "Dice", "state": {}}),
+         "a random stream of an unknown kind"),
+        (Node("history", {"columns": {}, "n_rows": 1}), "a history with rows that are nowhere"),
+        (Node("history", {"columns": {}, "n_rows": -1}), "a history with rows that are nowhere"),
+        (Node("stone", 1), "holds a 'stone', which is nothing of ours"),
+    ],
+)  # fmt: skip
+def test_a_reader_says_what_it_refuses_by_its_name(node, message):
+    with pytest.raises(ModelFileError, match=f"^{re.escape(message)}$"):
+        reader.Reader(reader.Registry(), estimators=True).decode({"inside": [node]})
+
+
 def forged(path, change):
     """Change the tree of a small network's file, sealed as ours are."""
     network = Sequential([Dense(2), BatchNorm()]).build(3, random_state=0)

@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from layerkit.distributed import data_parallel
 from layerkit.losses import MeanSquaredError
 from layerkit.optimizers import SGD
 from layerkit.training import train
+from layerkit.training.batches import ArrayBatches, StreamedBatches
+from layerkit.training.ranks import NoBatches, PartBatches, PartsOfStream, RankError, Ranks
 
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}")
 SCRIPT = Path(__file__).with_name("ranks_script.py")
@@ -169,3 +173,140 @@ def test_what_is_no_communicator_is_refused(communicator):
               communicator=communicator)  # fmt: skip
     with pytest.raises(TypeError, match="communicator"), data_parallel(communicator):
         pass
+
+
+# ---------------------------------------------------------------- the data of several ranks
+
+
+class Threads:
+    """What one of several ranks, threads of this process, asks the others."""
+
+    def __init__(self, rank, said, barrier):
+        self.rank, self.said, self.barrier = rank, said, barrier
+
+    def Get_rank(self):
+        return self.rank
+
+    def Get_size(self):
+        return len(self.said)
+
+    Allreduce = Bcast = None
+
+    def allgather(self, own):
+        self.said[self.rank] = own
+        self.barrier.wait(60)
+        found = list(self.said)
+        self.barrier.wait(60)
+        return found
+
+
+def batches_of(data, same_rows=None, batch_size=3):
+    """Return what each of several ranks makes of its data, or how it refuses."""
+    said, barrier = [None] * len(data), Barrier(len(data))
+
+    def on(rank):
+        ranks = Ranks(Threads(rank, said, barrier), same_rows)
+        try:
+            return ranks.batches(data[rank], batch_size, None), ranks.parts
+        except (ValueError, RankError) as error:
+            return f"{type(error).__name__}: {error}", None
+
+    with ThreadPoolExecutor(len(data)) as pool:
+        return list(pool.map(on, range(len(data))))
+
+
+def table(n, width=2, dtype=np.float64, first=0.0):
+    X = first + np.arange(float(n * width)).reshape(n, width)
+    return X.astype(dtype), np.arange(float(n)).reshape(n, 1).astype(dtype)
+
+
+def stream(n=6, width=2, first=0.0):
+    X, y = table(n, width, first=first)
+    return [(X[:3], y[:3]), (X[3:], y[3:])]
+
+
+ALIKE = "ValueError: all ranks must have rows of one shape and dtype, they have "
+OWN_ROWS = (
+    "ValueError: data_parallel needs the same rows on all ranks; where each has its own, call "
+    "train(..., communicator=...)"
+)
+REFUSED_RANKS = {
+    "another width": ([table(6), table(6, 3)], None, [ALIKE + "(2,) float64, (3,) float64"] * 2),
+    "another dtype": (
+        [table(6), table(6, dtype=np.float32)],
+        None,
+        [ALIKE + "(2,) float64, (2,) float32"] * 2,
+    ),
+    "another width, without rows": (
+        [table(0, 3), table(6)],
+        None,
+        [ALIKE + "(3,) float64, (2,) float64"] * 2,
+    ),
+    "another width in a stream": ([stream(), stream(width=1)], None,
+                                  [ALIKE + "(2,) float64, (1,) float64"] * 2),
+    "the third of three": (
+        [table(6), table(6), table(6, 1)],
+        None,
+        [ALIKE + "(2,) float64, (2,) float64, (1,) float64"] * 3,
+    ),
+    "no rows": ([table(0)] * 2, None,
+                ["ValueError: X must have at least one row on one of the ranks"] * 2),
+    "rows of their own": ([table(6), table(6, first=1.0)], True, [OWN_ROWS] * 2),
+    "rows too few": ([table(6), table(5)], True, [OWN_ROWS] * 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED_RANKS)
+def test_ranks_whose_rows_do_not_fit_together_all_say_so(name):
+    data, same_rows, messages = REFUSED_RANKS[name]
+    assert [said for said, _ in batches_of(data, same_rows)] == messages
+
+
+def test_a_rank_with_bad_rows_says_why_and_the_others_say_which_rank():
+    X, y = table(6)
+    said = [message for message, _ in batches_of([(X, y), (X, y[1:]), (X, y)])]
+    why = said[1].removeprefix("ValueError: ")
+    assert why != said[1]
+    assert said[0] == said[2] == f"RankError: rank 1 of 3 cannot train: {why}"
+
+
+@pytest.mark.parametrize(
+    ("data", "same_rows", "kinds", "parts"),
+    [
+        ([table(6), table(6)], None, (PartBatches, PartBatches), True),
+        ([table(6), table(6)], True, (PartBatches, PartBatches), True),
+        ([table(6), table(6, first=1.0)], None, (ArrayBatches, ArrayBatches), False),
+        ([table(6), table(5)], None, (ArrayBatches, ArrayBatches), False),
+        ([table(6), table(0)], None, (ArrayBatches, NoBatches), False),
+        ([table(0), table(6)], None, (NoBatches, ArrayBatches), False),
+        ([stream(), stream()], None, (StreamedBatches, StreamedBatches), False),
+        ([stream(), stream()], True, (PartsOfStream, PartsOfStream), True),
+        ([stream(), table(0)], None, (StreamedBatches, NoBatches), False),
+    ],
+)
+def test_every_rank_has_its_part_of_the_same_rows_or_its_own(data, same_rows, kinds, parts):
+    found = batches_of(data, same_rows)
+    assert tuple(type(batches) for batches, _ in found) == kinds
+    assert [is_part for _, is_part in found] == [parts] * 2
+    for rank, (batches, _) in enumerate(found):
+        given = data[rank] if isinstance(data[rank], tuple) else None
+        X, y = given or map(np.concatenate, zip(*data[rank], strict=True))
+        x, targets, weights, normalizers = zip(*batches, strict=True) if len(X) else [()] * 4
+        assert len(batches) == len(x) == (len(X) + 2) // 3
+        pieces = [np.arange(start, min(start + 3, len(X))) for start in range(0, len(X), 3)]
+        own = [np.array_split(rows, 2)[rank] if parts else rows for rows in pieces]
+        for rows, x_, y_ in zip(own, x, targets, strict=True):
+            np.testing.assert_array_equal(x_, X[rows])
+            np.testing.assert_array_equal(y_, y[rows])
+        assert list(normalizers) == [len(rows) for rows in pieces]
+        assert set(weights) <= {None}
+
+
+def test_weights_are_relative_to_the_mean_over_all_ranks():
+    X, y = table(6)
+    light, heavy = np.full(6, 1.0), np.full(3, 4.0)
+    found = batches_of([(X, y, light), (1 + X[:3], y[:3], heavy), (X[:0], y[:0], heavy[:0])])
+    assert [batches.mean_weight for batches, _ in found] == [2.0] * 3
+    x, targets, weight, total = found[2][0].everything()
+    assert (x.shape, targets.shape, weight, total) == ((0, 2), (0, 1), None, 0.0)
+    assert (len(found[2][0]), list(found[2][0])) == (0, [])

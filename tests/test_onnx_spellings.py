@@ -1,5 +1,7 @@
 """One layer, many spellings in operators: each is read as what computes the same."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ import layerkit.layers as nn
 from layerkit.interchange import from_onnx, to_onnx
 
 onnx = pytest.importorskip("onnx")
+reader = pytest.importorskip("layerkit.interchange.onnx.reader")
 reference = pytest.importorskip("onnx.reference")
 
 FLOAT, INT = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
@@ -301,6 +304,138 @@ def test_operators_together(name):
     if name in ("squeeze-and-excite", "the gate first", "by Dense layers"):
         assert [type(layer) for layer in network] == [nn.Gate]
         assert network[0].body is None
+
+
+FACTORS = {
+    "a row": ((4,), "Gemm", "D"),
+    "steps": ((5, 4), "MatMul", "D"),
+    "an image": ((4, 3, 5), "Conv", "K"),
+}
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["", "turned"])
+@pytest.mark.parametrize("case", FACTORS)
+def test_of_two_factors_of_one_shape_the_gate_is_what_comes_of_the_other(case, turned):
+    """The input times its sigmoid has no other body; of two branches the second is the gate."""
+    shape, op, weight = FACTORS[case]
+    gate = [(op, ["x", weight], ["a"], {}), ("Sigmoid", ["a"], ["g"], {})]
+    other = [(op, ["x", weight], ["b"], {}), ("Tanh", ["b"], ["t"], {})]
+    for nodes, factors in ((gate, ["x", "g"]), ([*gate, *other], ["t", "g"])):
+        factors = factors[::-1] if turned else factors
+        model = model_of([*nodes, ("Mul", factors, ["y"], {})], shape)
+        (layer,) = from_onnx(model)
+        assert isinstance(layer, nn.Gate)
+        if "x" in factors:
+            assert (kinds_of(layer.gate)[-1], layer.body) == ("Sigmoid", None)
+        else:
+            ends = kinds_of(layer.gate)[-1], kinds_of(layer.body)[-1]
+            assert ends == (("Tanh", "Sigmoid") if turned else ("Sigmoid", "Tanh"))
+
+
+def test_a_product_with_what_was_made_of_it_goes_on_from_it():
+    """Of layers before both factors there is one copy, and the gate begins after them."""
+    for factors in (["b", "g"], ["g", "b"]):
+        nodes = [
+            ("Gemm", ["x", "D", "k"], ["a"], {}),
+            ("Tanh", ["a"], ["b"], {}),
+            ("Gemm", ["b", "D"], ["c"], {}),
+            ("Sigmoid", ["c"], ["g"], {}),
+            ("Mul", factors, ["y"], {}),
+        ]
+        network = from_onnx(model_of(nodes, (4,)))
+        assert [type(layer).__name__ for layer in network] == ["Dense", "Tanh", "Gate"]
+        assert kinds_of(network[2].gate) == ["Dense", "Sigmoid"] and network[2].body is None
+
+
+def sliced(start, stop):
+    constants = {"from": np.array([start]), "to": np.array([stop])}
+    return lambda a: ([("Slice", ["x", "from", "to", "axis"], ["y"], {})], constants)
+
+
+def by_axis(op, inputs=("x",), constant=None, **more):
+    return lambda a: ([(op, [*inputs], ["y"], {"axis": a, **more})], {"rows": constant})
+
+
+def by_axes(op):
+    return lambda a: ([(op, ["x"], ["y"], {"axes": [a]})], {})
+
+
+def exchanged(a):
+    halves = [("Split", ["x"], ["s", "t"], {"axis": a})]
+    return [*halves, ("Concat", ["t", "s"], ["y"], {"axis": -1})], {}
+
+
+def doubled(a):
+    return [("Tanh", ["x"], ["t"], {}), ("Concat", ["t", "x"], ["y"], {"axis": a})], {}
+
+
+ALONG_AN_AXIS = {
+    "Slice of all": sliced(0, 100),
+    "Slice of some": sliced(1, 3),
+    "Slice but the last": sliced(0, -1),
+    "Gather": by_axis("Gather", ("x", "rows"), np.array([1, 0])),
+    "Gather of one": by_axis("Gather", ("x", "rows"), np.array(1)),
+    "Split": exchanged,
+    "Concat": doubled,
+    "Softmax": by_axis("Softmax"),
+    "LogSoftmax": by_axis("LogSoftmax"),
+    "Flatten": by_axis("Flatten"),
+    "ReduceMean": by_axes("ReduceMean"),
+    "ReduceMax": by_axes("ReduceMax"),
+    "LpNormalization": by_axis("LpNormalization", p=2),
+}
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 6), (4, 6, 2)], ids=str)
+@pytest.mark.parametrize("name", ALONG_AN_AXIS)
+def test_an_axis_counted_from_the_end_is_the_same_axis(name, shape):
+    """Read as what the reference computes, or refused in the same words."""
+    x, told = draw(2, *shape), []
+    for axis in range(len(shape) + 1):
+        for counted in (axis, axis - len(shape) - 1):
+            nodes, constants = ALONG_AN_AXIS[name](counted)
+            names = constants | {"axis": np.array([counted])}
+            model = model_of(nodes, shape, 13, names)
+            try:
+                network = from_onnx(model)
+            except ValueError as error:
+                told.append(str(error))
+                continue
+            images = len(shape) == 3 and network.input_shape != shape
+            y = network.infer(np.moveaxis(x, 1, -1) if images else x)
+            expected = reference.ReferenceEvaluator(model).run(None, {"x": x})[0]
+            turned = np.moveaxis(y, -1, 1) if images and y.ndim == 4 else y
+            np.testing.assert_allclose(turned, expected, rtol=1e-4, atol=1e-5)
+            told.append("read")
+    assert told[::2] == told[1::2]
+    assert all(said == "read" or re.match(r"in \w+ '\w+'", said) for said in told)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 8])
+def test_each_tensor_before_an_operator_is_looked_at_once_however_many_ways_lead_to_it(
+    depth, monkeypatch
+):
+    """Of k residual sums 2**k ways lead back from a layer that is spelt in operators."""
+    nodes, last = [], "x"
+    for k in range(depth):
+        nodes += [("Relu", [last], [f"r{k}"], {}), ("Add", [f"r{k}", last], [f"s{k}"], {})]
+        last = f"s{k}"
+    renamed = {"x": last}
+    nodes += [(op, [renamed.get(i, i) for i in ins], *rest) for op, ins, *rest in norm([-1])]
+    looked_at, between = [], reader._Reader._between
+
+    def noted(self, source, node):
+        looked_at.append((source, node.output[0]))
+        return between(self, source, node)
+
+    monkeypatch.setattr(reader._Reader, "_between", noted)
+    network = from_onnx(model_of(nodes, (5, 4)))
+    assert kinds_of(network) == ["Residual"] * depth + ["LayerNorm"]
+    assert looked_at and len(looked_at) == len(set(looked_at))
+
+
+def kinds_of(layer):
+    return [type(part).__name__ for part in layer]
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1, 100])

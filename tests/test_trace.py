@@ -1,7 +1,9 @@
 """The trace shows the numbers of backpropagation: those of a hand calculation, one by one."""
 
 import copy
+import html
 import math
+import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -389,6 +391,215 @@ def test_text_walks_down_and_up_again():
         assert places == sorted(places, reverse=order < 0)
     assert "W = [[ 0.5  -1.  ]\n       [ 0.25  0.5 ]]" in down
     assert "dL/dx = " in up
+
+
+def neuron_and_relu():
+    network = Sequential([Dense(1), ReLU()]).build(2, dtype=np.float64)
+    network[0].params["W"][...] = [[0.5], [-1.0]]
+    network[0].params["b"][...] = 3.0
+    return trace(network, [[1.0, 2.0]], [[1.0]], MeanSquaredError(), optimizer=SGD(0.1))
+
+
+IN_FULL = """\
+Backprop through Sequential in training mode: L = 0.25, MeanSquaredError()
+
+FORWARD, downwards
+dense_1  Dense(units=1)  (1, 2) -> (1, 1)
+  x = [[1. 2.]]
+  W = [[ 0.5]
+       [-1. ]]
+  b = [3.]
+  z = w1 x1 + w2 x2 + b = 0.5 × 1 + (-1) × 2 + 3 = 1.5
+  z = [[1.5]]
+relu_1  ReLU()  (1, 1) -> (1, 1)
+  x = [[1.5]]
+  y[0, 0] = relu(x[0, 0]) = relu(1.5) = 1.5
+  y = [[1.5]]
+loss  MeanSquaredError()
+  y_pred = [[1.5]]
+  y_true = [[1.]]
+  v = (y_pred - y_true)²
+  L = v[0] = (1.5 - 1)² = 0.25
+
+BACKWARD, upwards
+loss  MeanSquaredError()
+  dv/dy_pred = 2 (y_pred - y_true)
+  dL/dy_pred[0, 0] = dv/dy_pred[0, 0] = 2 (1.5 - 1) = 1
+  dL/dy_pred = [[1.]]
+relu_1  ReLU()  (1, 1) -> (1, 1)
+  G = dL/dy = [[1.]]
+  local: dy/dx = f'(x), number by number
+  f'(x[0, 0]) = f'(1.5) = 1
+  dL/dx[0, 0] = G[0, 0] f'(x[0, 0]) = 1 × 1 = 1
+  f'(x) = [[1.]]
+  dL/dx = [[1.]]
+dense_1  Dense(units=1)  (1, 2) -> (1, 1)
+  dL/dz = [[1.]]
+  dz/dw1 = x1 = 1
+  dz/dw2 = x2 = 2
+  dz/db       = 1
+  dz/dx1 = w1 = 0.5
+  dz/dx2 = w2 = -1
+  dL/dw1 = dL/dz dz/dw1 = 1 × 1    = 1
+  dL/dw2 = dL/dz dz/dw2 = 1 × 2    = 2
+  dL/db  = dL/dz dz/db  = 1 × 1    = 1
+  dL/dx1 = dL/dz dz/dx1 = 1 × 0.5  = 0.5
+  dL/dx2 = dL/dz dz/dx2 = 1 × (-1) = -1
+  dL/dW = [[1.]
+           [2.]]
+  dL/db = [1.]
+  dL/dx = [[ 0.5 -1. ]]
+
+ONE STEP of SGD(learning_rate=0.1)
+  parameter        before  gradient  step = -0.1 × gradient  after
+  dense_1.W[0, 0]     0.5         1                    -0.1    0.4
+  dense_1.W[1, 0]      -1         2                    -0.2   -1.2
+  dense_1.b[0]          3         1                    -0.1    2.9
+  L before 0.25, after 0.01: down by 0.24"""
+
+PASSES_IN_HTML = """\
+Backprop through Sequential in training mode: L = 0.25, MeanSquaredError()
+forward ↓
+backward ↑
+x = [[1. 2.]]
+W = [[ 0.5]
+     [-1. ]]
+b = [3.]
+z = [[1.5]]
+dense_1
+Dense(units=1)
+dy[j]/dx[i] = W[i, j]
+dL/dx = [[ 0.5 -1. ]]
+dL/db = [1.]
+dL/dW = [[1.]
+         [2.]]
+dL/dz = [[1.]]
+↓
+↑
+x = [[1.5]]
+y = [[1.5]]
+relu_1
+ReLU()
+dy/dx = f'(x), number by number
+dL/dx = [[1.]]
+f'(x) = [[1.]]
+G = dL/dy = [[1.]]
+↓
+↑
+y_pred = [[1.5]]
+y_true = [[1.]]
+L = 0.25
+loss
+MeanSquaredError()
+v = (y_pred - y_true)²
+dv/dy_pred = 2 (y_pred - y_true)
+dL/dy_pred = [[1.]]
+↓ dense_1"""
+
+
+def written(page):
+    """The lines that a reader of HTML sees."""
+    return html.unescape("\n".join(piece for piece in re.split("<[^>]*>", page) if piece))
+
+
+def equations_of(text):
+    """The lines of a text that compute something, by pass and layer, as in HTML."""
+    found, arrow, layer = {}, "↓", ""
+    for line in text.partition("\n\nONE STEP")[0].splitlines()[2:]:
+        if line.startswith("BACKWARD"):
+            arrow = "↑"
+        elif line[:1].strip():
+            layer = line.split("  ")[0]
+        elif re.match(r"  (?!\S+ = \[)((\w|/|')+(\(x)?\[|z = w|L = v|dz/|dL/(dw|db |dx\d))", line):
+            found.setdefault(f"{arrow} {layer}", []).append(line[2:])
+    return found
+
+
+def test_the_text_of_a_small_network_is_this():
+    assert str(neuron_and_relu()) == IN_FULL
+
+
+def test_html_says_what_the_text_says_in_its_order():
+    passes, _, rest = written(neuron_and_relu()._repr_html_()).partition("\nz = w1")
+    assert passes == PASSES_IN_HTML
+    lines = IN_FULL.splitlines()
+    numbers = [line for name, own in equations_of(IN_FULL).items() for line in (name, *own)][1:]
+    step = [lines[-6].replace("ONE STEP", "One step")]
+    cells = [cell for row in lines[-5:-1] for cell in re.split("  +", row.strip())]
+    assert f"z = w1{rest}".splitlines() == [*numbers, *step, *cells, lines[-1].strip()]
+
+
+def stepped(optimizer, target=1.0):
+    """A trace of y = 2 x at x = 1, with one step."""
+    network = Sequential([Dense(1, use_bias=False)]).build(1, dtype=np.float64)
+    network[0].params["W"][...] = 2.0
+    return trace(network, [[1.0]], [[target]], MeanSquaredError(), optimizer=optimizer)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "target", "header", "row", "change"),
+    [
+        (SGD(0.1), 1.0, "step = -0.1 × gradient", ["2", "2", "-0.2", "1.8"],
+         "L before 1, after 0.64: down by 0.36"),
+        (SGD(2.0), 1.0, "step = -2 × gradient", ["2", "2", "-4", "-2"],
+         "L before 1, after 9: up by 8"),
+        (SGD(1.0), 1.0, "step = -1 × gradient", ["2", "2", "-2", "0"],
+         "L before 1, after 1: up by 0"),
+        (SGD(0.1), 2.0, "step = -0.1 × gradient", ["2", "0", "0", "2"],
+         "L before 0, after 0: up by 0"),
+        (SGD(0.25, weight_decay=1.0), 1.0, "step", ["2", "2", "-1", "1"],
+         "L before 1, after 0: down by 1"),
+        (SGD(0.25, momentum=0.9), 1.0, "step = -0.25 × gradient", ["2", "2", "-0.5", "1.5"],
+         "L before 1, after 0.25: down by 0.75"),
+        (Adam(0.5), 1.0, "step", ["2", "2", "-0.5", "1.5"],
+         "L before 1, after 0.25: down by 0.75"),
+    ],
+)  # fmt: skip
+def test_the_table_of_a_step_says_what_it_did_and_whether_the_loss_went_up(
+    optimizer, target, header, row, change
+):
+    walk = stepped(optimizer, target)
+    *_, title, head, cells, last = str(walk).splitlines()
+    assert title == f"ONE STEP of {optimizer!r}"
+    columns = ["parameter", "before", "gradient", header, "after"]
+    assert re.split("  +", head.strip()) == columns
+    assert re.split("  +", cells.strip()) == ["dense_1.W[0, 0]", *row]
+    assert last.strip() == change
+    expected = [title.replace("ONE STEP", "One step"), *columns, "dense_1.W[0, 0]", *row, change]
+    assert written(walk._repr_html_()).splitlines()[-12:] == expected
+    assert written(walk.to_html()).split("One step", 1)[1].splitlines()[1:11] == expected[1:-1]
+    assert f"<p>{change}</p>" in walk.to_html()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_trace_says_its_mode_and_what_is_frozen(training, frozen):
+    network = two_layers()
+    network[0].trainable = not frozen
+    walk = trace(network, [[1.0, 2.0]], [[1.0]], MeanSquaredError(), training=training)
+    mode = "training" if training else "inference"
+    heading = f"Backprop through Sequential in {mode} mode: L = 0.1225, MeanSquaredError()"
+    assert str(walk).splitlines()[0] == heading
+    assert written(walk._repr_html_()).splitlines()[0] == heading
+    titles = [line for line in str(walk).splitlines() if line.startswith("dense_1")]
+    word = ", frozen" if frozen else ""
+    assert titles == [f"dense_1  Dense(units=2){word}  (1, 2) -> (1, 2)"] * 2
+    assert ("dL/dW[0, 1] = x[0, 0] G[0, 1]" in str(walk)) is not frozen
+
+
+@pytest.mark.parametrize("loss", [MeanSquaredError(), CategoricalCrossEntropy()], ids=str)
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_html_has_the_equations_of_the_text_under_arrow_and_name(depth, loss):
+    layers_ = [layer for _ in range(depth) for layer in (Dense(2), Sigmoid())]
+    network = Sequential(layers_).build(2, random_state=0, dtype=np.float64)
+    y = [1] if isinstance(loss, CategoricalCrossEntropy) else [[0.0, 1.0]]
+    walk = trace(network, [[1.0, 2.0]], np.array(y), loss)
+    blocks = re.findall("<summary>(.*?)</summary><pre>(.*?)</pre>", walk._repr_html_(), re.DOTALL)
+    told = {html.unescape(title): html.unescape(lines).splitlines() for title, lines in blocks}
+    names = [name for i in range(depth) for name in (f"dense_{i + 1}", f"sigmoid_{i + 1}")]
+    assert told == equations_of(str(walk))
+    down = [f"↓ {name}" for name in [*names, "loss"]]
+    assert list(told) == [*down, "↑ loss", *(f"↑ {name}" for name in names[::-1])]
 
 
 def test_large_network_becomes_a_table():

@@ -122,6 +122,52 @@ def test_the_steps_are_those_of_both_passes_in_their_order():
     assert steps[-1]["text"].startswith("dL/dx[0, 1] = ")
 
 
+def test_the_page_says_every_equation_of_the_text_and_where_it_is():
+    walked = walk()
+    steps = [(step["data-where"], step["data-pass"]) for step in Page(walked.to_html()).steps]
+    passes = [
+        *(("forward through dense_1", "forward") for _ in range(2)),
+        *(("forward through sigmoid_1", "forward") for _ in range(2)),
+        ("forward through dense_2", "forward"),
+        ("the loss", "forward"),
+        ("back from the loss", "backward"),
+        *(("backward through dense_2", "backward") for _ in range(2 + 1 + 2)),
+        *(("backward through sigmoid_1", "backward") for _ in range(2 + 2)),
+        *(("backward through dense_1", "backward") for _ in range(4 + 2 + 2)),
+    ]
+    assert steps == passes
+    lines = [
+        re.sub(" +", " ", line.strip())
+        for line in str(walked).partition("ONE STEP")[0].splitlines()
+        if re.match(r"  [\w/']+(\(x)?\[|  L = ", line)
+    ]
+    assert [step["text"] for step in Page(walked.to_html()).steps] == lines
+
+
+def test_the_page_has_every_heading_and_caption_in_its_place():
+    page = walk([Dense(1), ReLU()]).to_html().partition("<body")[2].partition("<script>")[0]
+    assert re.findall("<h2>(.*?)</h2>", page) == [
+        "dense_1 <code>Dense(units=1)</code>",
+        "relu_1 <code>ReLU()</code>",
+        "loss <code>MeanSquaredError()</code>",
+        "Every number, in the order in which it is computed",
+        "One step of SGD(learning_rate=0.1)",
+    ]
+    sides = re.findall('data-name="(.*?)">(.*?)</div>', page)
+    assert [(name, re.findall("<caption>(.*?)<", side)) for name, side in sides] == [
+        ("forward ↓", ["x", "W", "b", "y"]),
+        ("backward ↑", ["G = dL/dy", "dL/dW", "dL/db", "dL/dx"]),
+        ("forward ↓", ["x", "y"]),
+        ("backward ↑", ["G = dL/dy", "f&#x27;(x)", "dL/dx"]),
+        ("forward ↓", ["y_pred", "y_true", "L"]),
+        ("backward ↑", ["dL/dy_pred"]),
+    ]
+    assert "<h1>Backprop through Sequential</h1>" in page
+    places = dict(re.findall('title="(.*?)" data-id="(.*?)"', page))
+    assert places["W[1, 0]"] == "dense_1 W[1, 0]"
+    assert places["f&#x27;(x)[0, 0]"] == "relu_1 f&#x27;(x)[0, 0]"
+
+
 def test_it_stands_alone_and_escapes_what_it_shows(tmp_path):
     class Hostile(MeanSquaredError):
         def __repr__(self):

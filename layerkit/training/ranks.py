@@ -133,16 +133,19 @@ class Ranks:
             if not arrays:
                 return PartsOfStream(batches.batches, self)
             return PartBatches(batches.X, batches.y, batches.sample_weight, batch_size, rng, self)
-        if arrays or isinstance(batches, NoBatches):
-            self._agree_on_mean_weight(batches)
+        self._agree_on_mean_weight(batches)
         return batches
 
     def _agree_on_mean_weight(self, batches: Any) -> None:
-        """Weights count relative to the mean over the rows of all ranks."""
-        n_rows = batches.X.shape[0]
-        total = n_rows * batches.mean_weight
-        rows, weights = np.sum(self.communicator.allgather((n_rows, total)), axis=0)
-        batches.mean_weight = weights / rows
+        """Weights count relative to the mean over the rows of all ranks, but those of streams."""
+        streams = isinstance(batches, StreamedBatches)
+        n_rows, mean = (0, 0.0) if streams else (batches.X.shape[0], batches.mean_weight)
+        said = self.communicator.allgather((n_rows, n_rows * mean, streams))
+        rows, weights, streaming = np.sum(said, axis=0)
+        if not rows and not streaming:
+            raise ValueError("X must have at least one row on one of the ranks")
+        if not streams:
+            batches.mean_weight = weights / rows if rows else 1.0
 
     def same(self, seed: np.random.SeedSequence) -> np.random.SeedSequence:
         """Return the seed of the first rank."""

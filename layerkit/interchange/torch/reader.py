@@ -89,7 +89,8 @@ def read(module: Any, trail: Trail, path: str) -> Trail:
         trail = reader(module, trail)
     except ValueError as error:
         raise ValueError(f"{_shown(module, path)}: {error}") from error
-    parameters = list(module.parameters(recurse=False))
+    whole = isinstance(module, tnn.MultiheadAttention)  # out_proj is a module inside it
+    parameters = list(module.parameters(recurse=whole))
     if parameters and not any(p.requires_grad for p in parameters):
         for layer in trail.layers[n:]:
             layer.trainable = False
