@@ -87,10 +87,8 @@ def frozen_layers(e: Evidence) -> Verdict | None:
     drawn = all(map(looks_fresh, frozen))
     if not e.course.losses.size and not drawn:
         return None  # pretrained layers, and the rest is not trained yet
-    if len(e.rows) >= FEWEST_ROWS:
-        reached = BETTER * min(e.tried().loss, e.constant)
-        if not e.tried(_thawed).loss < reached:
-            return None  # with more to train, more is learned by heart
+    if len(e.rows) >= FEWEST_ROWS and e.tried().better_than(e.tried(_thawed)):
+        return None  # with more to train, more is learned by heart
     cured = _cured_by(e, _thawed) or (cured_for_others(e, _thawed) if drawn else None)
     if cured is None:
         return None
