@@ -6,7 +6,8 @@
 import functools
 
 import numpy as np
-from clinic import CCE, MSE, Case, Run, blobs, built, mlp, rings
+from clinic import CCE, MSE, Case, Run, blobs, built, flat_digits, mlp, rings
+from sklearn.datasets import make_moons, make_swiss_roll
 from ward_of_backwards import series
 from ward_of_usual_data import waves
 
@@ -32,7 +33,7 @@ from layerkit import (
     TransformerEncoderBlock,
 )
 from layerkit import initializers as init
-from layerkit.optimizers import SGD, Adam
+from layerkit.optimizers import LBFGS, SGD, Adam
 
 # ------------------------------------------------------------------------------- data
 
@@ -67,6 +68,25 @@ def told_early(seed, n=400, time=26):
     X, y = 0.4 * rng.normal(size=(n, time, 4)), rng.integers(4, size=n)
     X[np.arange(n), 1, y] += 2.5
     return X, y
+
+
+def roll(seed, n=420):
+    """Draw points of a rolled-up sheet; y is how far along they lie."""
+    X, y = make_swiss_roll(n, noise=0.2, random_state=seed)
+    return (X - X.mean(axis=0)) / X.std(axis=0), ((y - y.mean()) / y.std())[:, None]
+
+
+def two_moons(seed, n=280):
+    """Draw two interleaving half circles."""
+    X, y = make_moons(n, noise=0.12, random_state=seed)
+    return X, y
+
+
+def noisy_line(seed, n=300):
+    """Draw rows of ten columns, whose sum is half of y; the rest is noise."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 10))
+    return X, X.sum(axis=1, keepdims=True) / 10**0.5 + rng.normal(size=(n, 1))
 
 
 def diagonals(seed, n=260, size=11):
@@ -147,6 +167,23 @@ def hardly_a_unit_left(seed, rate=0.98):
     return Run(Sequential([*layers, Dense(2)]), CCE(), Adam(0.005), rings(seed), 25)
 
 
+def one_unit_for_five(seed, width=1):
+    data = blobs(seed, k=5, d=10, spread=1.5)
+    return Run(mlp(width, act=Tanh, out=5), CCE(), Adam(0.02), data, 120)
+
+
+def ran_away(seed, rate=1.5):
+    return Run(mlp(24, 24, out=1), MSE(), SGD(rate), roll(seed), 10)
+
+
+def broke_off(seed, initializer=None):
+    layers = [
+        x for _ in range(7)
+        for x in (Dense(40, initializer=initializer or init.normal(stddev=0.6)), ELU())
+    ]  # fmt: skip
+    return Run(Sequential([*layers, Dense(3)]), CCE(), SGD(0.05), blobs(seed), 8)
+
+
 THAW, POSITIONS = {"thaw": True}, {"positions": (PositionalEncoding(),)}
 SICK = [
     Case(make.__name__, verdict, make, functools.partial(make, **cure))
@@ -159,6 +196,9 @@ SICK = [
         ("vanishing gradient", small_start_of_images, {"initializer": "auto"}),
         ("residual sum grows", blocks_that_only_add, {"initializer": init.zeros}),
         ("dropout too strong", hardly_a_unit_left, {"rate": 0.2}),
+        ("underfitting", one_unit_for_five, {"width": 32}),
+        ("learning rate too high", ran_away, {"rate": 0.05}),
+        ("exploding gradient", broke_off, {"initializer": "auto"}),
     ]
 ]
 
@@ -169,6 +209,27 @@ SICK = [
 def _random_features(seed):
     data = blobs(seed)
     return Run(_frozen(mlp(200), data, seed, False), CCE(), Adam(0.01), data, 30)
+
+
+def _random_features_of_two_columns(seed):
+    data = two_moons(seed)
+    return Run(_frozen(mlp(200, out=2), data, seed, False), CCE(), Adam(0.01), data, 30)
+
+
+def _random_features_and_noise(seed):
+    data = noisy_line(seed)
+    return Run(_frozen(mlp(100, out=1), data, seed, False), MSE(), Adam(0.01), data, 40)
+
+
+def _a_reservoir(seed):
+    data = rise(seed, 400)
+    network = Sequential([SimpleRNN(120), Dense(1)])
+    return Run(_frozen(network, data, seed, False), MSE(), Adam(0.01), data, 40)
+
+
+def _saturated_by_a_line_search(seed):
+    X, y = flat_digits(seed)
+    return Run(mlp(24, act=Tanh, out=10), CCE(), LBFGS(), (X, y), 40)
 
 
 def _positions_learned(seed):
@@ -199,6 +260,10 @@ HEALTHY = [
     Case(make.__name__[1:].replace("_", " "), "", make)
     for make in (
         _random_features,
+        _random_features_of_two_columns,
+        _random_features_and_noise,
+        _a_reservoir,
+        _saturated_by_a_line_search,
         _positions_learned,
         _order_is_nothing,
         _noise_in_any_order,

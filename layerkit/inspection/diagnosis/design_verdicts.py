@@ -30,7 +30,8 @@ BENT = 0.1  # of the variance of y: what neighbours explain and no linear model 
 STRONG_DECAY = 0.02
 CLIPPED = 0.01  # of the gradient's norm, from which clipping is suspected
 LEARNED = 0.4  # of the loss of the best constant: then nothing holds it back
-SERVES = 0.5  # of the variance of y: so much of it and frozen layers are meant to be
+MANY_FEATURES = 10  # for each input: that many are drawn at random on purpose
+SERVES = 0.5  # of the variance of y
 FEWEST_ROWS = 60  # of which a quarter can be held out
 
 
@@ -81,17 +82,14 @@ def frozen_layers(e: Evidence) -> Verdict | None:
     frozen = frozen_in(e.network)
     if not frozen or not e.now.finite or e.now.loss < LEARNED * e.constant:
         return None
-    if e.trained and e.network_explains > SERVES:
-        return None  # random features, of which the rest makes most
+    if random_features_serve(e):
+        return None
     drawn = all(map(looks_fresh, frozen))
     if not e.course.losses.size and not drawn:
         return None  # pretrained layers, and the rest is not trained yet
-    cured = _cured_by(e, _thawed)
-    if drawn and len(e.rows) >= FEWEST_ROWS:
-        reached = BETTER * min(e.tried().loss, e.constant)
-        if not e.tried(_thawed).loss < reached:
-            return None  # with more to train, more is learned by heart
-        cured = cured or cured_for_others(e, _thawed)
+    if len(e.rows) >= FEWEST_ROWS and e.tried().better_than(e.tried(_thawed)):
+        return None  # with more to train, more is learned by heart
+    cured = _cured_by(e, _thawed) or (cured_for_others(e, _thawed) if drawn else None)
     if cured is None:
         return None
     count = sum(p.size for layer in frozen for p in layer.params.values())
@@ -112,6 +110,17 @@ def frozen_in(network: Layer) -> list[Layer]:
     """Layers with parameters that are not trained."""
     return [layer for _, layer in network.walk()
             if not layer.children() and layer.params and not layer.trainable]  # fmt: skip
+
+
+def random_features_serve(e: Evidence) -> bool:
+    """Whether many features that are not trained were meant so: most of y is made of them."""
+    known = [layer for _, layer in e.network.walk() if layer.params and not layer.children()]
+    first = next((i for i, layer in enumerate(known) if layer.trainable), 0)
+    if not first or not e.trained:
+        return False
+    features, shape = math.prod(known[first].input_shape), e.network.input_shape
+    inputs = shape[-1] if len(shape) < 3 else math.prod(shape)
+    return features >= MANY_FEATURES * inputs and e.network_explains > SERVES
 
 
 class Cure(NamedTuple):

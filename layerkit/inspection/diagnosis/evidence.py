@@ -43,6 +43,11 @@ class Trial(NamedTuple):
         """Their mean."""
         return float(self.losses.mean())
 
+    def better_than(self, other: Trial) -> bool:
+        """Whether it is, as far as a standard error tells."""
+        gain = other.losses - self.losses
+        return bool(gain.mean() > gain.std() / math.sqrt(len(gain)))
+
     def clearly_better(self, other: Trial) -> bool:
         """Whether it beats the other by a quarter, and by more than chance may give a few rows."""
         if not math.isfinite(other.loss):

@@ -9,8 +9,8 @@ import numpy as np
 from layerkit.inspection.diagnosis import probes
 from layerkit.inspection.diagnosis.data_verdicts import FEW_ROWS, RELATED
 from layerkit.inspection.diagnosis.design_verdicts import (
-    SERVES,
     frozen_in,
+    random_features_serve,
     trained_again_learns,
 )
 from layerkit.inspection.diagnosis.evidence import (
@@ -23,6 +23,7 @@ from layerkit.inspection.diagnosis.evidence import (
 from layerkit.inspection.diagnosis.target_verdicts import WEIGHT_THE_CLASSES
 
 ONE_CLASS = 0.99
+RAN_AWAY = 3.0  # times the loss of a constant, and that of the first step
 AT_REST = 0.99  # times the loss before
 LARGE_BIAS = 0.5
 LEARNED_BY_HEART = 0.9  # of the variance of y, by a network that may know no more than its rows
@@ -77,18 +78,20 @@ def rate_too_high(e: Evidence) -> Verdict | None:
 
 
 def _exploded(e: Evidence) -> Verdict | None:
-    """A history that ends in NaN, of a network that can be trained: nobody said with what rate."""
-    if not e.course.diverged:
+    """A history that ran away, of a network that can be trained: nobody said with what rate."""
+    losses, diverged = e.course.losses, e.course.diverged
+    if not diverged and not (losses.size and losses[-1] > RAN_AWAY * e.constant):
         return None
     steady, broke = e.rehearse(1.0)
-    if broke:
+    if broke or not (diverged or losses[-1] > RAN_AWAY * steady[0]):
         return None
-    losses = ", ".join(f"{loss:.3g}" for loss in e.course.losses[-4:])
+    last = ", ".join(f"{loss:.3g}" for loss in losses[-4:])
+    end = f"Training {e.course.stopped}" if diverged else "Training ran away"
     return TrainingCause(
         "learning rate too high",
         "optimizer",
         "critical",
-        f"Training {e.course.stopped}{f', after losses of {losses}' if losses else ''}. The same "
+        f"{end}{f', after losses of {last}' if last else ''}. The same "
         f"network, built anew, comes to {probes.smooth_end(steady):.3g} in a rehearsal of "
         f"{len(steady)} steps with Adam(), and every number stays finite.",
         "Set learning_rate to a tenth of what it was, or Adam(learning_rate=1e-3); clip_norm=1.0 "
@@ -312,9 +315,9 @@ def underfitting(e: Evidence) -> Verdict | None:
     own = max(e.network_explains, 0.0)  # NaN stays NaN
     third = losses.size // 3
     middle, end = np.median(losses[third : 2 * third]), np.median(losses[2 * third :])
-    if end < 0.9 * middle or end < LEARNED * e.constant:
+    if end < LEARNED * e.constant or (end < 0.9 * middle and not _came_to_rest(losses[-third:])):
         return None
-    if math.isnan(own) or own > (SERVES if frozen_in(e.network) else 0.8):
+    if math.isnan(own) or own > 0.8 or random_features_serve(e):
         return None
     simple, by = _modest_model(e)
     if simple < own + 0.2 or (e.surprise < RELATED and simple < 0.5):
@@ -330,6 +333,12 @@ def underfitting(e: Evidence) -> Verdict | None:
         f"but {by} {share(simple)}. {_size(e)}",
         _larger(e, width),
     )
+
+
+def _came_to_rest(losses: np.ndarray) -> bool:
+    """Whether the last losses, if they are many, fall no faster than a tenth in twice the time."""
+    early, late = np.array_split(losses, 2)
+    return len(late) >= 5 and bool(np.median(late) > 0.95 * np.median(early))
 
 
 def _modest_model(e: Evidence) -> tuple[float, str]:
