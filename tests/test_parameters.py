@@ -141,6 +141,6 @@ def test_a_constructor_must_name_its_arguments():
 
 def test_check_names_parameter_expectation_and_value():
     message = r"^Leaf\(size=-1\): size must be a positive number, got -1$"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"{message}$"):
         Leaf(size=-1).check(False, "size", "a positive number")
     Leaf().check(True, "size", "a positive number")
