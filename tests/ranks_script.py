@@ -170,6 +170,7 @@ TASKS = {
     "weights": lambda: same_rows(weighted=True),
     "L-BFGS": lambda: same_rows(optimizer=LBFGS),
     "odd batches": lambda: same_rows(batch_size=7),
+    "fewer rows than ranks": lambda: same_rows(batch_size=2),
     "weights of their own": lambda: same_rows(seed=RANK),
     "shares": shares,
     "weighted shares": lambda: shares(weighted=True),

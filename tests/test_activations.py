@@ -529,5 +529,5 @@ def test_a_rectifier_of_another_function_computes_that_one():
     ],
 )
 def test_hard_tanh_needs_two_bounds(bounds, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"{message}$"):
         HardTanh(*bounds).build(3)

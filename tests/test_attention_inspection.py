@@ -86,7 +86,7 @@ def test_the_picture_shows_a_map_for_each_head():
     ],
 )
 def test_what_is_no_map_is_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"{message}$"):
         AttentionDisplay(**arguments)
 
 
@@ -99,7 +99,7 @@ def test_what_is_no_map_is_refused(arguments, message):
     ],
 )
 def test_a_layer_or_row_that_is_not_there_is_named(chosen, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"{message}$"):
         AttentionDisplay.from_network(network(), problem(3)[0], **chosen)
 
 

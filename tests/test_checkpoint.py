@@ -426,7 +426,7 @@ def test_every_so_many_minutes(tmp_path, monkeypatch):
     ],
 )
 def test_bad_arguments(changes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"{message}$"):
         Checkpoint(**{"path": "run.npz"} | changes)
 
 

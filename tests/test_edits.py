@@ -277,7 +277,7 @@ FORMULAS = [
 @pytest.mark.parametrize("layer, name, message", FORMULAS, ids=repr)
 def test_what_a_formula_holds_is_refused_with_its_reason(layer, name, message):
     layer = clone(layer).build((4, 4, 2), random_state=0)
-    with pytest.raises(AttributeError, match=message):
+    with pytest.raises(AttributeError, match=rf"{message}$"):
         setattr(layer, name, 3)
 
 

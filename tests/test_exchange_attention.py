@@ -216,7 +216,7 @@ def test_what_has_no_layer_is_named():
         (torch.nn.MultiheadAttention(4, 2, batch_first=True, add_bias_kv=True), "of its own"),
     ]
     for module, message in cases:
-        with pytest.raises(ValueError, match=message) as raised:
+        with pytest.raises(ValueError, match=rf"{message}$") as raised:
             from_pytorch(torch.nn.Sequential(module), (5, 4))
         assert "module.0" in str(raised.value)
 

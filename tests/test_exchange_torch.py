@@ -1,5 +1,7 @@
 """Networks that went to PyTorch, or came from there, compute the same."""
 
+import re
+
 import numpy as np
 import pytest
 from cases import CASES
@@ -168,6 +170,43 @@ def test_a_layer_is_frozen_where_all_of_its_parameters_are(name, which):
     learns = any(parameter.requires_grad for parameter in parameters)
     flags = [layer.trainable for _, layer in back.walk() if layer.params]
     assert flags == [learns, True] if name == "Linear" else flags == [learns]
+
+
+SAYS_ITS_SHAPE = {
+    "Linear": (lambda: [tnn.Linear(4, 3)], (4,)),
+    "Linear behind an activation": (lambda: [tnn.Tanh(), tnn.Linear(4, 3)], (4,)),
+    "BatchNorm1d": (lambda: [tnn.BatchNorm1d(5), tnn.Linear(5, 3)], (5,)),
+    "RNN": (lambda: [tnn.RNN(4, 3, batch_first=True)], (None, 4)),
+    "LSTM": (lambda: [tnn.LSTM(4, 3, batch_first=True)], (None, 4)),
+    "GRU": (lambda: [tnn.GRU(4, 3, batch_first=True)], (None, 4)),
+    "MultiheadAttention": (lambda: [tnn.MultiheadAttention(4, 2, batch_first=True)], (None, 4)),
+    "TransformerEncoderLayer": (
+        lambda: [tnn.TransformerEncoderLayer(4, 2, 8, batch_first=True)],
+        (None, 4),
+    ),
+    "Conv2d": (lambda: [tnn.Conv2d(2, 3, 2)], None),
+    "Conv1d": (lambda: [tnn.Conv1d(2, 3, 2)], None),
+    "Flatten": (lambda: [tnn.Flatten(), tnn.Linear(4, 3)], None),
+    "MaxPool2d": (lambda: [tnn.MaxPool2d(2), tnn.Flatten(), tnn.Linear(4, 3)], None),
+    "an activation alone": (lambda: [tnn.Tanh()], None),
+}
+
+
+NO_SHAPE = (
+    "input_shape is needed, as the modules do not say it: of one sample, channels last, such as "
+    "(28, 28, 1), or (None, 12) for sequences of 12 features"
+)
+
+
+@pytest.mark.parametrize("name", SAYS_ITS_SHAPE)
+def test_the_first_module_that_says_the_shape_of_the_input_is_believed(name):
+    make, shape = SAYS_ITS_SHAPE[name]
+    for module in (tnn.Sequential(*make()), tnn.Sequential(tnn.Sequential(*make()))):
+        if shape is not None:
+            assert from_pytorch(module).input_shape == shape
+            continue
+        with pytest.raises(ValueError, match=f"^{re.escape(NO_SHAPE)}$"):
+            from_pytorch(module)
 
 
 class Doubled(nn.ReLU):

@@ -100,7 +100,7 @@ class Doubled(Layer):
     ],
 )
 def test_a_check_of_nothing_is_no_proof(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"{message}$"):
         check_gradients(Doubled(), **options)
 
 
@@ -110,7 +110,7 @@ def test_a_backward_without_a_return_is_named():
             5 * grad_output
 
     message = r"in layers\.1 Silent\(\): .* gradient of the input, \(5, 3\), but returned None"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"{message}$"):
         check_gradients(Sequential([Dense(3), Silent()]), input_shape=4)
 
 

@@ -600,6 +600,70 @@ def test_arguments_of_other_libraries_say_what_to_write(make, params, told):
         make(*needed.get(make, ()), **params)
 
 
+OF_ALL = {
+    "write max_iter, in the constructor": "epochs n_epochs num_epochs max_epochs",
+    "write random_state, in the constructor": "seed random_seed",
+    "pass them to set_callbacks": "callbacks",
+    "give them to fit, X_val and y_val": "validation_data eval_set",
+    "everything is computed on processors": "device",
+    "score them by sklearn.model_selection.cross_validate(scoring=...)": "metrics",
+}
+OF_NETWORKS = {
+    "write early_stopping=True and validation_fraction, in the constructor": "validation_split",
+    "write n_iter_no_change, in the constructor": "patience",
+    "set it in the search or the cross-validation around this estimator": "n_jobs",
+}
+OF_PERCEPTRONS = {
+    "write learning_rate_init, in the constructor": "lr",
+    "write alpha, in the constructor": "weight_decay",
+    "write dropout, in the constructor": "dropout_rate",
+    "write hidden_layer_sizes, or take SequentialClassifier or SequentialRegressor": "layers",
+    "write solver, in the constructor": "optimizer",
+}
+OF_SEQUENTIALS = {
+    "write optimizer=Adam(learning_rate=...), in the constructor": "lr learning_rate "
+    "learning_rate_init",
+    "write optimizer=AdamW(weight_decay=...), in the constructor": "weight_decay alpha",
+    "write loss, in the constructor": "criterion loss_fn objective",
+    'write optimizer="adam", in the constructor': "solver",
+    "put Dropout(rate) among the layers": "dropout",
+    "put it among the layers, such as ReLU()": "activation",
+    "write layers=[Dense(64), ReLU()]": "hidden_layer_sizes",
+}
+OF_TABLES = {
+    "write validation_fraction, in the constructor": "validation_split",
+    "write learning_rate, in the constructor": "lr learning_rate_init",
+    "write members, in the constructor": "n_estimators n_members",
+    "write hidden_layer_sizes=(256, 256), in the constructor": "layers hidden_layers hidden_sizes",
+    "write dropout, in the constructor": "dropout_rate",
+    "write weight_decay, in the constructor": "alpha",
+    "it learns by AdamW: write learning_rate and weight_decay": "optimizer",
+    "write monitor, in the constructor": "scoring",
+    "each member trains for max_iter epochs and keeps the best of them": "early_stopping "
+    "n_iter_no_change patience",
+}
+LINES = {
+    MLPClassifier: OF_ALL | OF_NETWORKS | OF_PERCEPTRONS,
+    MLPRegressor: OF_ALL | OF_NETWORKS | OF_PERCEPTRONS,
+    SequentialClassifier: OF_ALL | OF_NETWORKS | OF_SEQUENTIALS,
+    SequentialRegressor: OF_ALL | OF_NETWORKS | OF_SEQUENTIALS,
+    TabularClassifier: OF_ALL | OF_TABLES,
+    TabularRegressor: OF_ALL | OF_TABLES,
+}
+
+
+@pytest.mark.parametrize("kind", LINES)
+def test_every_name_of_other_libraries_gets_its_whole_line(kind):
+    names = {name: line for line, several in LINES[kind].items() for name in several.split()}
+    assert kind.habits.keys() == names.keys()
+    needed = ([],) if "Sequential" in kind.__name__ else ()
+    for name, line in names.items():
+        with pytest.raises(TypeError, match=f"'{name}'.*; {re.escape(line)}$"):
+            kind(*needed, **{name: 1})
+        for written in re.findall(r"write (\w+)", line):
+            assert written in kind(*needed).get_params()
+
+
 KINDS = {
     "Sequential": lambda: SequentialClassifier([Dense(4)]),
     "numbers": lambda: SequentialRegressor([Dense(4)]),

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 from clinic import BCE, CCE, MSE
 from evidence_by_hand import columns, evidence, snapshot, tried
-from ward_of_backwards import Accumulating, ForgottenBias, NegatedBias
+from ward_of_backwards import Accumulating, ForgottenBias, Linear, NegatedBias
 
 from layerkit import (
     LSTM,
@@ -747,6 +747,34 @@ def test_layers_in_a_row_are_one_linear_map(monkeypatch, layers, neighbours, is_
 
 
 # ------------------------------------------------------------------------------- backwards
+
+
+class KeepsTheFirst(Linear):
+    """It takes the first batch of some size for every later one, where it keeps it."""
+
+    keeps = ()
+
+    def forward(self, x, training=False):
+        if training in self.keeps and len(getattr(self, "first", ())) != len(x):
+            self.first = x
+        return super().forward(x, training)
+
+    def backward(self, grad_output):
+        self.cache = getattr(self, "first", self.cache)
+        return super().backward(grad_output)
+
+
+@pytest.mark.parametrize("place", [0, 2])
+@pytest.mark.parametrize("keeps", [(True,), (True, False)], ids=["in training", "always"])
+def test_a_layer_that_keeps_an_earlier_batch_is_seen_where_it_keeps_it(keeps, place, monkeypatch):
+    monkeypatch.setattr(KeepsTheFirst, "keeps", keeps)
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 3)), rng.standard_normal((60, 4))
+    layers = [Dense(4), Tanh(), Dense(4)]
+    layers[place] = KeepsTheFirst(4)
+    verdicts = health(Sequential(layers), X, y, MSE()).verdicts
+    found = [v.layer for v in verdicts if v.name == "wrong backward"]
+    assert found == [f"layers.{place} KeepsTheFirst(units=4)"]
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def results(task, folder, n_ranks):
 
 EQUAL = ("same rows", "shares", "float32", "weights", "weighted shares", "L-BFGS", "odd batches",
          "a rank without rows", "streamed", "estimator", "early stopping",
-         "weights of their own")  # fmt: skip
+         "fewer rows than ranks", "weights of their own")  # fmt: skip
 NOT_IN_THREE = ("shares", "weighted shares", "a rank without rows")  # whose batches have 16 rows
 ON_TWO = ("noisy", "unequal streams", "bad rows", "asked to stop")
 

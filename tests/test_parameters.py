@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
+from layerkit import estimators, layers, losses, optimizers, schedules
 from layerkit.parameters import Parameterized
 
 
@@ -141,6 +142,24 @@ def test_a_constructor_must_name_its_arguments():
 
 def test_check_names_parameter_expectation_and_value():
     message = r"^Leaf\(size=-1\): size must be a positive number, got -1$"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"{message}$"):
         Leaf(size=-1).check(False, "size", "a positive number")
     Leaf().check(True, "size", "a positive number")
+
+
+PUBLIC = [
+    kind
+    for module in (layers, losses, optimizers, schedules, estimators)
+    for kind in (getattr(module, name) for name in module.__all__)
+    if isinstance(kind, type) and issubclass(kind, Parameterized | estimators.TableEncoder)
+]
+
+
+@pytest.mark.parametrize("kind", PUBLIC)
+def test_two_objects_with_the_same_parameters_are_two_and_can_be_in_a_set(kind):
+    """Trees know their layers by identity, and so do callers that keep models in a dict."""
+    assert kind.__eq__ is object.__eq__ and kind.__hash__ is object.__hash__
+
+
+def test_public_kinds_are_many():
+    assert len(PUBLIC) > 110
