@@ -21,6 +21,7 @@ from layerkit import kernels
 from layerkit.kernels import dispatch
 
 numba = pytest.importorskip("numba")
+from layerkit.kernels._numba.compile import Part  # noqa: E402
 
 PADDED = ((1, 1), (0, 1))
 
@@ -525,6 +526,22 @@ def test_every_compiled_kernel_is_in_the_table():
     assert set(COMPILED) - {title(case) for case in CASES} == of_networks  # whose files sweep them
 
 
+def compiled_modules():
+    folder = Path(kernels.__file__).parent / "_numba"
+    names = sorted(path.stem for path in folder.glob("[!_]*.py"))
+    return [importlib.import_module(f"layerkit.kernels._numba.{name}") for name in names]
+
+
+@pytest.mark.parametrize("module", compiled_modules(), ids=lambda module: module.__name__)
+def test_parts_of_kernels_are_called_by_kernels_only(module):
+    """Python would run them as they are, number by number, and nothing but the time would tell."""
+    parts = {name for name, value in vars(module).items() if isinstance(value, Part)}
+    plain = [f for f in vars(module).values() if inspect.isfunction(f)]
+    called = {f.__name__ for f in plain if parts & {*f.__code__.co_names}}
+    of_overloads = {"_choose_sigmoid", "_choose_tanh"}  # which give a part to who compiles
+    assert called <= of_overloads
+
+
 IN_THE_TABLE = {title(case) for case in CASES} - {"matmul"}  # which is, from a million products on
 
 
@@ -653,7 +670,7 @@ before = compiled()
 table = [Dense(8), LayerNorm(), GELU(), Dense(8), BatchNorm(), ReLU(), Dropout(0.5), Dense(8)]
 table += [Tanh(), Dense(8), SiLU(), Dense(8), Sigmoid(), Dense(3)]
 images = [Conv2D(8, 3, padding="same"), BatchNorm(), ReLU(), MaxPool2D(2), Conv2D(8, 3)]
-images += [AvgPool2D(2), GlobalAvgPool2D(), Dense(3)]
+images += [AvgPool2D(2), DepthwiseConv2D(2), GlobalAvgPool2D(), Dense(3)]
 steps = [SimpleRNN(8, return_sequences=True), LSTM(8, return_sequences=True), GRU(8), Dense(3)]
 rules = [optimizers.SGD(), optimizers.SGD(momentum=0.9), optimizers.AdamW(), optimizers.RMSProp()]
 rules += [optimizers.Adam(weight_decay=0.1)]

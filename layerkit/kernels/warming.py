@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -88,11 +90,14 @@ def _dense(dtype: DTypeLike, n: int) -> None:
 
 def _images(dtype: DTypeLike, n: int) -> None:
     x, row = np.ones((n, 8, 8, 8), dtype), np.ones(8, dtype)
-    kernel, padding = np.ones((3, 3, 8, 8), dtype), ((1, 1), (1, 1))
-    for how in ("auto", "direct"):  # which few channels take, such as those of pictures
-        convolution.conv2d(x, kernel, row, padding=padding, algorithm=how)
-        convolution.conv2d_input_grad(x, kernel, x.shape, padding=padding, algorithm=how)
-        convolution.conv2d_kernel_grad(x, x, kernel.copy(), padding=padding, algorithm=how)
+    padding = ((1, 1), (1, 1))
+    # Few channels, such as those of pictures, are convolved directly; depthwise is code of its own.
+    for how, c_in in (("auto", 8), ("direct", 8), ("direct", 1)):
+        kernel = np.ones((3, 3, c_in, 8), dtype)
+        given: dict[str, Any] = {"padding": padding, "algorithm": how, "groups": 8 // c_in}
+        convolution.conv2d(x, kernel, row, **given)
+        convolution.conv2d_input_grad(x, kernel, x.shape, **given)
+        convolution.conv2d_kernel_grad(x, x, kernel.copy(), **given)
     y, argmax = pooling.max_pool2d(x, (2, 2), (2, 2))
     pooling.max_pool2d_input_grad(y, argmax, x.shape, (2, 2), (2, 2))
     pooling.avg_pool2d_input_grad(pooling.avg_pool2d(x, (2, 2), (2, 2)), x.shape, (2, 2), (2, 2))

@@ -21,7 +21,7 @@ import numpy as np
 
 from layerkit.kernels._numba import activations
 from layerkit.kernels._numba.compile import contiguous, copied, inline, jit
-from layerkit.kernels._numba.threads import WORTHWHILE, in_parts
+from layerkit.kernels._numba.threads import WORTHWHILE, element_by_element, in_parts
 from layerkit.kernels._numba.tile import (
     ROWS,
     VECTOR_BYTES,
@@ -48,13 +48,12 @@ _relu = copied(activations.relu_loop)
 class Channels(NamedTuple):
     """How channels are grouped, and cut into vectors."""
 
-    groups: int
-    c_in: int  # of a group
+    groups: int  # one by channel
+    c_in: int  # of a group of the kernel
     c_out: int
-    by_channel: bool
+    order: np.ndarray | None  # by channel: in which a cell's are copied; empty for their own
     summed: bool  # the lanes of an output channel
-    order: np.ndarray  # in which a cell's channels are copied, if it is not their own
-    blocks: Blocks  # of a group's outputs; by channel, of all
+    blocks: Blocks  # of a group's outputs
 
 
 @inline
@@ -81,31 +80,35 @@ def spread(x, frame, order, padded):
 @inline
 def place(x, frame, order, padded):
     """Copy one sample into its frame."""
-    if len(order):
+    if order is None:  # decided when compiled
+        pad(x, frame, padded)
+    elif len(order):
         spread(x, frame, order, padded)
     else:
         pad(x, frame, padded)
 
 
 @jit
-def pack(kernel, taps, channels):
-    """Lay the kernel out as the tiles read it: (group, block, tap and channel, lane)."""
-    _, c_in, filters = kernel.shape
-    starts, vectors, n_vectors = channels.blocks
-    groups = 1 if channels.by_channel and not channels.summed else channels.groups
-    c_out = filters // groups
+def exchange(kernel, pairs, starts, vectors, groups, packed, packs):
+    """Copy a kernel (pair, filter) into blocks (group, block, row, lane) of vectors, or from there.
+
+    The pairs (tap, input channel) are those of the first rows of each block.
+    """
     narrow = VECTOR_BYTES // kernel.itemsize
-    packed = np.zeros(groups * n_vectors * narrow * len(taps) * c_in, kernel.dtype)
+    c_out = kernel.shape[1] // groups
+    rows = packed.size // (groups * vectors.sum() * narrow)
     at = 0
     for group in range(groups):
         for block in range(len(starts)):
             width, first = vectors[block] * narrow, group * c_out + starts[block]
-            for tap in taps:
-                for c in range(c_in):
-                    for lane in range(min(width, c_out)):
-                        packed[at + lane] = kernel[tap, c, first + lane]
-                    at += width
-    return packed
+            for k in range(len(pairs)):
+                for lane in range(min(width, c_out)):
+                    here = at + k * width + lane
+                    if packs:
+                        packed[here] = kernel[pairs[k], first + lane]
+                    else:
+                        kernel[pairs[k], first + lane] = packed[here]
+            at += rows * width
 
 
 @jit
@@ -116,10 +119,8 @@ def gather(x, y, weights, bias, plan, channels, rectify):
     """
     narrow = VECTOR_BYTES // x.itemsize
     starts, vectors, n_vectors = channels.blocks
-    by_channel, c_in = channels.by_channel, channels.c_in
-    groups = 1 if by_channel and not channels.summed else channels.groups
-    c_out = channels.groups * channels.c_out // groups
-    depth = len(plan.taps) * c_in
+    groups, c_in, c_out, order = channels.groups, channels.c_in, channels.c_out, channels.order
+    depth = len(plan.pairs)
     packed_group = n_vectors * narrow * depth
     rows, targets, offsets, copied = plan.rows, plan.targets, plan.offsets, plan.frame.copied
     # Vectors wider than the result go into a vacant space first.
@@ -131,7 +132,7 @@ def gather(x, y, weights, bias, plan, channels, rectify):
     for sample in range(len(x)):
         source, out = x[sample], y[sample]
         if copied:
-            place(source, plan.frame, channels.order, padded)
+            place(source, plan.frame, order, padded)
             source = padded
         if vacates:
             out = vacant
@@ -142,13 +143,12 @@ def gather(x, y, weights, bias, plan, channels, rectify):
                     packed = group * packed_group
                     for block in range(len(starts)):
                         width, start = vectors[block] * narrow, starts[block]
+                        channel = group * c_in if order is None else start
                         tile(
+                            order,
                             vectors[block],
-                            by_channel,
                             end - k,
-                            Rows(
-                                source, start if by_channel else group * c_in, rows, row, offsets, k
-                            ),
+                            Rows(source, channel, rows, row, offsets, k),
                             Block(weights, packed + k * width, width),
                             Target(out, group * room + start, targets, row),
                             Start(bias, group * c_out + start),
@@ -175,9 +175,7 @@ def reduce(x, grad, total, plan, n_pixels, channels):
     """
     narrow = VECTOR_BYTES // x.itemsize
     starts, vectors, _ = channels.blocks
-    by_channel, c_in = channels.by_channel, channels.c_in
-    groups = 1 if by_channel else channels.groups
-    c_out = channels.groups * channels.c_out // groups
+    groups, c_in, c_out, order = channels.groups, channels.c_in, channels.c_out, channels.order
     offsets, depth, copied = plan.offsets, len(plan.offsets), plan.frame.copied
     filters, size = grad.shape[1] // n_pixels, x.shape[1]
     step = plan.frame.size // (plan.frame.rows * plan.frame.columns)
@@ -197,7 +195,7 @@ def reduce(x, grad, total, plan, n_pixels, channels):
         source, g = some.reshape(-1), grad[sample : sample + samples].reshape(-1)
         if copied:
             for i in range(len(some)):
-                place(some[i], plan.frame, channels.order, padded[i * size : (i + 1) * size])
+                place(some[i], plan.frame, order, padded[i * size : (i + 1) * size])
             source = padded
         if c_out < narrow:  # room to read a vector from the last pixel
             copy(g, 0, few, 0, len(g))
@@ -210,11 +208,11 @@ def reduce(x, grad, total, plan, n_pixels, channels):
                     start = group * c_out + starts[block]
                     width = vectors[block] * narrow
                     into = wide_rows if vectors[block] == WIDE else narrow_rows
-                    channel = start if by_channel else group * c_in
+                    channel = group * c_in if order is None else start
                     for k in range(0, depth, ROWS):
                         tile(
+                            order,
                             vectors[block],
-                            by_channel,
                             n,
                             Rows(source, channel, offsets, k, pixels, first),
                             Block(g, first * filters + start, filters),
@@ -222,24 +220,6 @@ def reduce(x, grad, total, plan, n_pixels, channels):
                             Start(total, -1),
                         )
                     packed += depth * width
-
-
-@jit
-def unpack(total, channels, out):
-    """Overwrite ``out``, (tap and channel, filter), with the blocks that `reduce` summed up."""
-    depth, filters = out.shape
-    starts, vectors, _ = channels.blocks
-    groups = 1 if channels.by_channel else channels.groups
-    c_out = filters // groups
-    narrow = VECTOR_BYTES // out.itemsize
-    at = 0
-    for group in range(groups):
-        for block in range(len(starts)):
-            width, first = vectors[block] * narrow, group * c_out + starts[block]
-            for k in range(depth):
-                for lane in range(min(width, c_out)):
-                    out[k, first + lane] = total[at + k * width + lane]
-            at += (depth + ROWS - 1) // ROWS * ROWS * width
 
 
 def convolve(x, kernel, bias, backward, geometry, y, rectify=False):
@@ -259,7 +239,11 @@ def convolve(x, kernel, bias, backward, geometry, y, rectify=False):
     layout, channels = _lay_out(
         kernel.shape, x.itemsize, backward, True, summed, *places, *geometry
     )
-    weights = pack(contiguous(kernel).reshape(kh * kw, *kernel.shape[2:]), layout.taps, channels)
+    starts, vectors, n_vectors = channels.blocks
+    lanes = channels.groups * n_vectors * VECTOR_BYTES // x.itemsize
+    weights, pairs = np.zeros(len(layout.pairs) * lanes, x.dtype), layout.pairs
+    rows = contiguous(kernel).reshape(-1, kernel.shape[3])
+    exchange(rows, pairs, starts, vectors, channels.groups, weights, True)
     start = np.zeros(kernel.shape[3] + VECTOR_BYTES // x.itemsize, x.dtype)
     if bias is not None and not summed:
         start[:filters] = bias
@@ -273,7 +257,7 @@ def convolve(x, kernel, bias, backward, geometry, y, rectify=False):
     if bias is not None and summed:
         y += bias
         if rectify:
-            _relu(y.ravel(), y.ravel())
+            element_by_element(activations.relu_loop, y.ravel(), y.ravel())
 
 
 def kernel_grad(x, grad, geometry, out):
@@ -281,11 +265,10 @@ def kernel_grad(x, grad, geometry, out):
     kh, kw, c_in, filters = out.shape
     places = x.shape[1:3], grad.shape[1:3]
     layout, channels = _lay_out(out.shape, x.itemsize, False, False, False, *places, *geometry)
-    groups = 1 if channels.by_channel else channels.groups
-    lanes = channels.blocks.n_vectors * VECTOR_BYTES // x.itemsize
+    lanes = channels.groups * channels.blocks.n_vectors * VECTOR_BYTES // x.itemsize
     work = grad.size * kh * kw * c_in
     parts = n_parts(len(x), work, WORTHWHILE)
-    totals = np.zeros((parts, groups * len(layout.offsets) * lanes), x.dtype)
+    totals = np.zeros((parts, len(layout.offsets) * lanes), x.dtype)
     in_parts(
         reduce,
         (flat(x), flat(grad)),
@@ -293,7 +276,9 @@ def kernel_grad(x, grad, geometry, out):
         each=(totals,),
         multiply_adds=work,
     )
-    unpack(sum(totals), channels, out.reshape(kh * kw * c_in, filters))
+    starts, vectors, _ = channels.blocks
+    rows = out.reshape(-1, filters)
+    exchange(rows, layout.pairs, starts, vectors, channels.groups, sum(totals), False)
 
 
 def flat(x: np.ndarray) -> np.ndarray:
@@ -322,5 +307,8 @@ def _lay_out(
         backward, cells, outputs, (kh, kw), stride, padding, dilation, pitches, c_in,
         len(order) > 0, by_channel and by_edge and len(order) == 0,
     )  # fmt: skip
-    cut = blocks(filters if by_channel else c_out, itemsize)
-    return layout, Channels(groups, c_in, c_out, by_channel or summed, summed, order, cut)
+    if by_channel:
+        groups, c_out = 1, filters
+    cut = blocks(c_out, itemsize)
+    channels = Channels(groups, c_in, c_out, order if by_channel or summed else None, summed, cut)
+    return layout, channels

@@ -210,17 +210,18 @@ _narrow_tile_by_channel = make_tile(NARROW, by_channel=True)
 
 
 @inline
-def tile(vectors, by_channel, n, rows, block, target, start):
+def tile(order, vectors, n, rows, block, target, start):
     """Overwrite or increase a tile of the target, ``vectors`` vectors wide.
 
-    Its row i becomes the start plus ``Σ_(k < n) a[i, k] b[k]``. By channel, ``a[i, k]`` too is a
-    vector, and multiplied number by number.
+    Its row i becomes the start plus ``Σ_(k < n) a[i, k] b[k]``. With an order of channels, not
+    None, ``a[i, k]`` too is a vector, and multiplied number by number.
     """
-    if by_channel and vectors == WIDE:
-        _wide_tile_by_channel(n, rows, block, target, start)
-    elif by_channel:
-        _narrow_tile_by_channel(n, rows, block, target, start)
+    if order is None:  # decided when compiled: two of four tiles are generated
+        if vectors == WIDE:
+            _wide_tile(n, rows, block, target, start)
+        else:
+            _narrow_tile(n, rows, block, target, start)
     elif vectors == WIDE:
-        _wide_tile(n, rows, block, target, start)
+        _wide_tile_by_channel(n, rows, block, target, start)
     else:
-        _narrow_tile(n, rows, block, target, start)
+        _narrow_tile_by_channel(n, rows, block, target, start)

@@ -53,7 +53,7 @@ class Plan(NamedTuple):
     first_row: Offsets
     offsets: Offsets
     first_offset: Offsets
-    taps: Offsets  # of the kernel, in the order of the phases
+    pairs: Offsets  # where each k is in the kernel
     frame: Frame
 
 
@@ -112,7 +112,7 @@ def plan(
     top, height = _span(down, source[0])
     left, width = _span(across, source[1])
     by_cell, by_target, by_channel = pitches
-    rows, targets, offsets, taps = [], [], [], []
+    rows, targets, offsets, pairs = [], [], [], []
     for i in down:
         for j in across:
             seen = np.add.outer((i.sources + top) * width, j.sources + left)
@@ -121,14 +121,15 @@ def plan(
             targets.append(_whole_tiles(reached * by_target))
             further = np.add.outer(i.offsets * width, j.offsets) * by_cell
             offsets.append(np.add.outer(further, np.arange(c_in) * by_channel).ravel())
-            taps.append(np.add.outer(i.taps * size[1], j.taps).ravel())
+            of_taps = np.add.outer(i.taps * size[1], j.taps) * c_in
+            pairs.append(np.add.outer(of_taps, np.arange(c_in)).ravel())
     return Plan(
         np.concatenate(rows).astype(np.intp),
         np.concatenate(targets).astype(np.intp),
         _firsts(rows),
         _whole_tiles(np.concatenate(offsets)).astype(np.intp),
         _firsts(offsets),
-        np.concatenate(taps).astype(np.intp),
+        np.concatenate(pairs).astype(np.intp),
         frame(source, (top, left), (height, width), by_cell, copied),
     )
 

@@ -111,8 +111,8 @@ def gather(x, y, values, bias, frame, across, down, m, width, cut, c_in, c_out, 
                 begin = start if point == BIAS_POINT else c_out  # where zeros are
                 for t in range(0, n, ROWS):
                     tile(
+                        None,
                         vectors,
-                        False,
                         c_in,
                         Rows(inputs, point * c_in, in_rows, t, alongside, 0),
                         Block(values, packed, vectors * narrow),
@@ -195,8 +195,8 @@ def reduce(x, grad, total, frame, grad_frame, across, down, m, cut, c_in, c_out)
                 rows = narrow_rows if vectors == NARROW else wide_rows
                 for c in range(0, depth, ROWS):
                     tile(
+                        None,
                         vectors,
-                        False,
                         n,
                         Rows(inputs, point * c_in, channels, c, in_rows, 0),
                         Block(grads, point * c_out + start, out_pitch),
