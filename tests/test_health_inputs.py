@@ -508,23 +508,45 @@ def test_a_rate_is_too_low_where_longer_steps_get_further(ends, known, factor):
 
 
 @pytest.mark.parametrize(
-    ("diverged", "broke", "is_named"), [(True, [], True), (False, [], False), (True, [1.0], False)]
+    ("losses", "diverged", "steady", "broke", "words"),
+    [
+        (
+            [9, 8, 7, 60, 500],
+            True,
+            0.25,
+            [],
+            "Training diverged in epoch 6, after losses of 8, 7, ",
+        ),
+        ([2, 1], True, 0.25, [], "Training diverged in epoch 6, after losses of 2, 1. The "),
+        ([], True, 0.25, [], "Training diverged in epoch 6. The same network, built anew, comes "),
+        ([9, 8, 7, 60, 500], True, 0.25, [1.0], None),  # Adam() is not steady either
+        ([9, 8, 7, 60, 500], False, 0.25, [], "Training ran away, after losses of 8, 7, 60, 500. "),
+        (
+            [9, 3.1],
+            False,
+            0.25,
+            [],
+            "Training ran away, after losses of 9, 3.1. The same network, ",
+        ),
+        ([9, 2.9], False, 0.25, [], None),  # times the loss of a constant
+        ([9, 6.1], False, 2.0, [], "Training ran away, after losses of 9, 6.1. The same network, "),
+        ([9, 5.9], False, 2.0, [], None),  # times the loss of the first step
+        ([9, 8, 7, 60, 500], False, 0.25, [1.0], None),
+        ([], False, 0.25, [], None),
+    ],
 )
 def test_an_explosion_without_an_optimizer_is_the_rates_where_adam_is_steady(
-    diverged, broke, is_named
+    losses, diverged, steady, broke, words
 ):
-    e = rated({1.0: 0.25}, broke, optimizer=None, losses=[9, 8, 7, 60, 500])
+    e = rated({1.0: steady}, broke, optimizer=None, losses=losses, constant=1.0)
     e.course.diverged, e.course.stopped = diverged, "diverged in epoch 6"
     found = training_verdicts.rate_too_high(e)
-    assert (found is not None) == is_named
+    assert (found is None) == (words is None)
     if found:
         assert type(found) is TrainingCause and found.severity == "critical"
-        assert found.evidence.startswith(
-            "Training diverged in epoch 6, after losses of 8, 7, 60, 500. The same network, built "
-            "anew, comes to 0.25 in a rehearsal of 12 steps with Adam()"
-        )
-    e.course.losses = np.empty(0)
-    assert found is None or "epoch 6. The" in training_verdicts.rate_too_high(e).evidence
+        assert found.evidence.startswith(words)
+        end = f"comes to {steady:.3g} in a rehearsal of 12 steps with Adam(), and every number"
+        assert end in found.evidence
 
 
 def test_the_layer_that_the_first_step_moved_most_is_named():
