@@ -113,14 +113,18 @@ def frozen_in(network: Layer) -> list[Layer]:
 
 
 def random_features_serve(e: Evidence) -> bool:
-    """Whether many features that are not trained were meant so: most of y is made of them."""
+    """Whether many features that are not trained were meant so: most of y is made of them.
+
+    Before training nobody can tell.
+    """
     known = [layer for _, layer in e.network.walk() if layer.params and not layer.children()]
     first = next((i for i, layer in enumerate(known) if layer.trainable), 0)
-    if not first or not e.trained:
+    if not first:
         return False
     features, shape = math.prod(known[first].input_shape), e.network.input_shape
     inputs = shape[-1] if len(shape) < 3 else math.prod(shape)
-    return features >= MANY_FEATURES * inputs and e.network_explains > SERVES
+    many = features >= MANY_FEATURES * inputs
+    return many and not (e.trained and e.network_explains <= SERVES)
 
 
 class Cure(NamedTuple):

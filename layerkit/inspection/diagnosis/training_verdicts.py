@@ -315,11 +315,12 @@ def underfitting(e: Evidence) -> Verdict | None:
     own = max(e.network_explains, 0.0)  # NaN stays NaN
     third = losses.size // 3
     middle, end = np.median(losses[third : 2 * third]), np.median(losses[2 * third :])
-    if end < LEARNED * e.constant or (end < 0.9 * middle and not _came_to_rest(losses[-third:])):
+    rests = _came_to_rest(losses[-third:])
+    if end < LEARNED * e.constant or (end < 0.9 * middle and not rests):
         return None
     if math.isnan(own) or own > 0.8 or random_features_serve(e):
         return None
-    simple, by = _modest_model(e)
+    simple, by = _modest_model(e, rests)
     if simple < own + 0.2 or (e.surprise < RELATED and simple < 0.5):
         return None
     hidden = e.learning(e.now)[:-1]
@@ -341,12 +342,13 @@ def _came_to_rest(losses: np.ndarray) -> bool:
     return len(late) >= 5 and bool(np.median(late) > 0.95 * np.median(early))
 
 
-def _modest_model(e: Evidence) -> tuple[float, str]:
-    """How much of y the better of two models without hidden units explains, and its name."""
-    return max(
-        (e.neighbours_explain, f"the {probes.NEIGHBOURS} nearest neighbours of a row explain"),
-        (e.linear_explains, "a linear model explains"),
-    )
+def _modest_model(e: Evidence, rests: bool) -> tuple[float, str]:
+    """How much of y the better of two models without hidden units explains, and its name.
+
+    Few epochs need not have come as far as a linear model, which is solved at once.
+    """
+    near = e.neighbours_explain, f"the {probes.NEIGHBOURS} nearest neighbours of a row explain"
+    return max(near, (e.linear_explains, "a linear model explains")) if rests else near
 
 
 def _larger(e: Evidence, width: int) -> str:
