@@ -21,7 +21,6 @@ from layerkit import kernels
 from layerkit.kernels import dispatch
 
 numba = pytest.importorskip("numba")
-from layerkit.kernels._numba.compile import Part  # noqa: E402
 
 PADDED = ((1, 1), (0, 1))
 
@@ -526,15 +525,15 @@ def test_every_compiled_kernel_is_in_the_table():
     assert set(COMPILED) - {title(case) for case in CASES} == of_networks  # whose files sweep them
 
 
-def compiled_modules():
-    folder = Path(kernels.__file__).parent / "_numba"
-    names = sorted(path.stem for path in folder.glob("[!_]*.py"))
-    return [importlib.import_module(f"layerkit.kernels._numba.{name}") for name in names]
+COMPILED_MODULES = sorted(p.stem for p in Path(kernels.__file__).parent.glob("_numba/[!_]*.py"))
 
 
-@pytest.mark.parametrize("module", compiled_modules(), ids=lambda module: module.__name__)
-def test_parts_of_kernels_are_called_by_kernels_only(module):
+@pytest.mark.parametrize("name", COMPILED_MODULES)
+def test_parts_of_kernels_are_called_by_kernels_only(name):
     """Python would run them as they are, number by number, and nothing but the time would tell."""
+    from layerkit.kernels._numba.compile import Part
+
+    module = importlib.import_module(f"layerkit.kernels._numba.{name}")
     parts = {name for name, value in vars(module).items() if isinstance(value, Part)}
     plain = [f for f in vars(module).values() if inspect.isfunction(f)]
     called = {f.__name__ for f in plain if parts & {*f.__code__.co_names}}

@@ -115,7 +115,7 @@ def frozen_in(network: Layer) -> list[Layer]:
 def random_features_serve(e: Evidence) -> bool:
     """Whether many features that are not trained were meant so: most of y is made of them.
 
-    Before training nobody can tell.
+    Before training they are taken to be.
     """
     known = [layer for _, layer in e.network.walk() if layer.params and not layer.children()]
     first = next((i for i, layer in enumerate(known) if layer.trainable), 0)
