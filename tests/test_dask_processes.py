@@ -216,12 +216,22 @@ SEARCHES = {
 }
 
 
+@pytest.fixture(scope="module")
+def rows_on_workers(client):
+    """Hold X and Y there: Dask names data by content, and forgets them when joblib lets go.
+
+    A search that begins at that moment would find them and then lose them.
+    """
+    client.wait_for_workers(2, timeout=300)
+    return client.scatter([X, Y], broadcast=True)
+
+
 @pytest.mark.parametrize("search", SEARCHES)
 @pytest.mark.parametrize(
     ("make", "options", "parameter"), MODELS, ids=[model[0].__name__ for model in MODELS]
 )
 def test_every_search_of_every_estimator_runs_on_the_workers(
-    make, options, parameter, search, client
+    make, options, parameter, search, client, rows_on_workers
 ):
     model = make(**options, random_state=0)
     alone = scores(SEARCHES[search], model, parameter)
