@@ -307,6 +307,7 @@ def test_a_red_entry_shows_on_the_page():
 # ---------------------------------------------------------------- optional libraries
 
 
+@pytest.mark.slow  # verifies every entry
 def test_without_sympy_and_torch_the_record_says_so_and_the_page_is_the_same(monkeypatch, tmp_path):
     for module in ("sympy", "torch"):
         monkeypatch.setitem(sys.modules, module, None)

@@ -292,6 +292,7 @@ def test_a_complex_step_sees_the_function_and_its_derivative_each(
         assert check.error > 0.4
 
 
+@pytest.mark.slow  # verifies every entry
 def test_one_red_entry_makes_the_catalogue_red(monkeypatch):
     monkeypatch.setattr(Sigmoid, "derivative_from_output", lambda self, y: y)
     catalogue = gradient_catalogue()

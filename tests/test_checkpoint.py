@@ -594,7 +594,8 @@ def calls_of_an_epoch(path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-@pytest.mark.parametrize("kills", [3, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [3, 25])
 def test_killed_at_random_moments(kills, tmp_path):
     """Also while it writes. A moment is so many calls: however fast, none is through too soon."""
     path, result = tmp_path / "run.npz", tmp_path / "result.npz"

@@ -18,6 +18,7 @@ from layerkit.demo import (
 from layerkit.interchange import load
 
 
+@pytest.mark.slow  # and the first thing that CI does
 def test_demo_prints_scores_and_writes_pictures(tmp_path, capsys):
     main(["demo", "--out", str(tmp_path / "new" / "folder")])
     shown = capsys.readouterr()

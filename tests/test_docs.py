@@ -134,6 +134,7 @@ def test_every_public_name_has_a_line_in_the_table_of_its_package_and_a_page(ext
             assert not package or f"<{path}>" in table
 
 
+@pytest.mark.slow  # verifies every entry
 def test_every_layer_and_loss_has_a_page_in_the_catalogue(extensions):
     gradients = importlib.import_module("gradient_pages")
     files = gradients.files()

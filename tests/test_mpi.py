@@ -78,7 +78,12 @@ def ranks(tmp_path_factory):
 @needs_mpi
 @pytest.mark.parametrize(
     ("task", "n_ranks"),
-    [(task, n) for n in (2, 3, 4) for task in EQUAL if n != 3 or task not in NOT_IN_THREE],
+    [
+        pytest.param(task, n, marks=[pytest.mark.slow] if n == 4 else [])
+        for n in (2, 3, 4)
+        for task in EQUAL
+        if n != 3 or task not in NOT_IN_THREE
+    ],
 )
 def test_many_ranks_do_what_one_does(task, n_ranks, ranks):
     one, several = ranks(task, 1), ranks(task, n_ranks)
