@@ -1,10 +1,12 @@
 """Activations: PyTorch and mpmath as oracles, gradients, identities, extremes, NaN and dtypes."""
 
 import math
+import re
 import warnings
 
 import numpy as np
 import pytest
+from errors import raises_exactly
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -432,7 +434,9 @@ def test_works_without_build_for_any_shape(name):
 
 @pytest.mark.parametrize("layer", [PReLU(), Maxout(2, 2)])
 def test_learned_arrays_need_build(layer):
-    with pytest.raises(RuntimeError, match=r"not built yet; call build"):
+    with raises_exactly(
+        RuntimeError, re.compile(r"in .*\): not built yet; call build\(input_shape\) first")
+    ):
         layer.forward(np.ones((2, 4)))
 
 
@@ -448,28 +452,62 @@ def test_learned_slopes_and_biases_are_exempt_from_weight_decay():
 @pytest.mark.parametrize(
     "layer, message",
     [
-        (LeakyReLU(-0.1), r"LeakyReLU\(negative_slope=-0.1\): negative_slope must be a finite"),
-        (LeakyReLU("x"), r"negative_slope must be a finite number of at least 0, got 'x'"),
+        (
+            LeakyReLU(-0.1),
+            "in LeakyReLU(negative_slope=-0.1): negative_slope must be a finite number "
+            "of at least 0, got -0.1",
+        ),
+        (
+            LeakyReLU("x"),
+            "in LeakyReLU(negative_slope='x'): negative_slope must be a finite number of "
+            "at least 0, got 'x'",
+        ),
         (
             ELU(alpha=-1.0),
-            r"ELU\(alpha=-1.0\): alpha must be a finite number of at least 0, got -1.0",
+            "in ELU(alpha=-1.0): alpha must be a finite number of at least 0, got -1.0",
         ),
-        (ELU(alpha=math.nan), r"alpha must be a finite number of at least 0, got nan"),
+        (
+            ELU(alpha=math.nan),
+            "in ELU(alpha=nan): alpha must be a finite number of at least 0, got nan",
+        ),
         (
             GELU(approximate="tanh"),
-            r"GELU\(approximate='tanh'\): approximate must be True or False, got 'tanh'",
+            "in GELU(approximate='tanh'): approximate must be True or False, got 'tanh'",
         ),
-        (Softmax(axis=0), r"axis must be .* other than the batch axis 0, between -2 and 2, got 0"),
-        (Softmax(axis=-3), r"axis must be .* other than the batch axis 0, .*, got -3"),
-        (LogSoftmax(axis=3), r"LogSoftmax\(axis=3\): axis must be .* between -2 and 2, got 3"),
-        (LogSoftmax(axis=1.0), r"axis must be .*, got 1.0"),
-        (Maxout(0, 2), r"units must be a positive integer, got 0"),
-        (Maxout(2, 1.5), r"pieces must be a positive integer, got 1.5"),
-        (GLU(), r"GLU\(\): expects an even number of channels, .* got \(n_samples, 4, 5\)"),
+        (
+            Softmax(axis=0),
+            "in Softmax(axis=0): axis must be an axis other than the batch axis 0, "
+            "between -2 and 2, got 0",
+        ),
+        (
+            Softmax(axis=-3),
+            "in Softmax(axis=-3): axis must be an axis other than the batch axis 0, "
+            "between -2 and 2, got -3",
+        ),
+        (
+            LogSoftmax(axis=3),
+            "in LogSoftmax(axis=3): axis must be an axis other than the batch axis 0, "
+            "between -2 and 2, got 3",
+        ),
+        (
+            LogSoftmax(axis=1.0),
+            "in LogSoftmax(axis=1.0): axis must be an axis other than the batch axis 0, "
+            "between -2 and 2, got 1.0",
+        ),
+        (Maxout(0, 2), "in Maxout(units=0, pieces=2): units must be a positive integer, got 0"),
+        (
+            Maxout(2, 1.5),
+            "in Maxout(units=2, pieces=1.5): pieces must be a positive integer, got 1.5",
+        ),
+        (
+            GLU(),
+            "in GLU(): expects an even number of channels, (n_samples, ..., 2 channels), "
+            "got (n_samples, 4, 5)",
+        ),
     ],
 )
 def test_invalid_values_are_refused_by_name(layer, message):
-    with pytest.raises(ValueError, match=message):
+    with raises_exactly(ValueError, message):
         layer.build((4, 5))
     assert not layer.is_built
 
@@ -521,13 +559,13 @@ def test_a_rectifier_of_another_function_computes_that_one():
 @pytest.mark.parametrize(
     "bounds, message",
     [
-        ((1, 1), r"in HardTanh\(low=1, high=1\): low must be below high=1, got 1"),
-        ((2, -2), "low must be below high=-2, got 2"),
-        ((0, math.inf), "high must be a finite number, got inf"),
-        ((math.nan, 1), "low must be a finite number, got nan"),
-        (("0", 6), "low must be a finite number, got '0'"),
+        ((1, 1), "in HardTanh(low=1, high=1): low must be below high=1, got 1"),
+        ((2, -2), "in HardTanh(low=2, high=-2): low must be below high=-2, got 2"),
+        ((0, math.inf), "in HardTanh(low=0, high=inf): high must be a finite number, got inf"),
+        ((math.nan, 1), "in HardTanh(low=nan, high=1): low must be a finite number, got nan"),
+        (("0", 6), "in HardTanh(low='0', high=6): low must be a finite number, got '0'"),
     ],
 )
 def test_hard_tanh_needs_two_bounds(bounds, message):
-    with pytest.raises(ValueError, match=rf"{message}$"):
+    with raises_exactly(ValueError, message):
         HardTanh(*bounds).build(3)

@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from errors import error_of
+from errors import error_of, raises_exactly
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
@@ -216,7 +216,10 @@ def test_weights_are_those_that_forward_uses(causal):
     assert_array_equal(layer.weights(x), layer.weights(x.tolist()))
     for wrong in (rows_of([3, 2], width=5), np.ones((2, 3, 5)), np.ones((3, 4))):
         assert "expects (n_samples, time, 4)" in error_of(ValueError, layer.weights, wrong)
-    with pytest.raises(RuntimeError, match="not built"):
+    with raises_exactly(
+        RuntimeError,
+        "in MultiHeadAttention(num_heads=2): not built yet; call build(input_shape) first",
+    ):
         nn.MultiHeadAttention(2).weights(x)
 
 

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from errors import raises_exactly
 from numpy.testing import assert_allclose, assert_array_equal
 
 import layerkit.layers as nn
@@ -49,12 +50,12 @@ def test_weights_of_every_layer_and_row(causal):
     alone = attention_weights(net, rows[2][np.newaxis])
     assert_allclose(alone["layers.2"][0], found["layers.2"][2], rtol=1e-5, atol=1e-7)
     assert_array_equal(net.flat_params, before)
-    with pytest.raises(RuntimeError, match="forward"):
+    with raises_exactly(RuntimeError, "in Sequential: backward needs a forward before it"):
         net.backward(np.ones((3, 1)))
 
 
 def test_a_network_without_attention_is_named():
-    with pytest.raises(ValueError, match=r"Dense.* has no MultiHeadAttention"):
+    with raises_exactly(ValueError, "Dense(units=2) has no MultiHeadAttention"):
         attention_weights(nn.Dense(2).build(3), np.ones((1, 3)))
 
 
@@ -79,14 +80,23 @@ def test_the_picture_shows_a_map_for_each_head():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"weights": np.ones((2, 3))}, r"\(num_heads, time, time\), got \(2, 3\)"),
-        ({"weights": np.ones((2, 3, 4))}, r"got \(2, 3, 4\)"),
-        ({"weights": np.ones((0, 3, 3))}, r"got \(0, 3, 3\)"),
+        (
+            {"weights": np.ones((2, 3))},
+            "weights must have shape (num_heads, time, time), got (2, 3)",
+        ),
+        (
+            {"weights": np.ones((2, 3, 4))},
+            "weights must have shape (num_heads, time, time), got (2, 3, 4)",
+        ),
+        (
+            {"weights": np.ones((0, 3, 3))},
+            "weights must have shape (num_heads, time, time), got (0, 3, 3)",
+        ),
         ({"weights": np.ones((1, 3, 3)), "labels": ["a"]}, "labels must be 3, one a step, got 1"),
     ],
 )
 def test_what_is_no_map_is_refused(arguments, message):
-    with pytest.raises(ValueError, match=rf"{message}$"):
+    with raises_exactly(ValueError, message):
         AttentionDisplay(**arguments)
 
 
@@ -94,12 +104,15 @@ def test_what_is_no_map_is_refused(arguments, message):
     "chosen, message",
     [
         ({"layer": 1}, "layer must be less than 1, got 1"),
-        ({"layer": "layers.9"}, "layer must be one of layers.0.attention.*got 'layers.9'"),
+        (
+            {"layer": "layers.9"},
+            "layer must be one of layers.0.attention.body.layers.1, got 'layers.9'",
+        ),
         ({"row": 5}, "row must be less than 3, got 5"),
     ],
 )
 def test_a_layer_or_row_that_is_not_there_is_named(chosen, message):
-    with pytest.raises(ValueError, match=rf"{message}$"):
+    with raises_exactly(ValueError, message):
         AttentionDisplay.from_network(network(), problem(3)[0], **chosen)
 
 

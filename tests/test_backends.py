@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from calls import Calls
+from errors import raises_exactly
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 
@@ -463,7 +464,7 @@ def test_a_switch_reaches_kernels_that_have_run_before(monkeypatch):
 
 def test_an_unknown_backend_is_refused_and_nothing_changes():
     before = kernels.backend()
-    with pytest.raises(ValueError, match='backend must be "numpy" or "numba", got \'cuda\''):
+    with raises_exactly(ValueError, 'backend must be "numpy" or "numba", got \'cuda\''):
         kernels.use("cuda")
     assert kernels.backend() == before
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from calls import Calls
+from errors import raises_exactly, warns_exactly
 from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.model_selection import ShuffleSplit
@@ -419,23 +420,29 @@ def test_every_so_many_minutes(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"path": 3}, "path must be a path, got 3"),
-        ({"every": 0}, "every must be a positive number, got 0"),
-        ({"unit": "hours"}, "unit must be 'epochs' or 'minutes', got 'hours'"),
-        ({"on_error": "ignore"}, "on_error must be 'warn' or 'raise', got 'ignore'"),
+        ({"path": 3}, "Checkpoint: path must be a path, got 3"),
+        ({"every": 0}, "Checkpoint: every must be a positive number, got 0"),
+        ({"unit": "hours"}, "Checkpoint: unit must be 'epochs' or 'minutes', got 'hours'"),
+        ({"on_error": "ignore"}, "Checkpoint: on_error must be 'warn' or 'raise', got 'ignore'"),
     ],
 )
 def test_bad_arguments(changes, message):
-    with pytest.raises(ValueError, match=rf"{message}$"):
+    with raises_exactly(ValueError, message):
         Checkpoint(**{"path": "run.npz"} | changes)
 
 
 def test_lbfgs_and_resume_without_a_file_name(tmp_path):
-    with pytest.raises(ValueError, match="checkpoint needs an optimizer that steps in batches"):
+    with raises_exactly(
+        ValueError, "checkpoint needs an optimizer that steps in batches, not LBFGS"
+    ):
         run(tmp_path / "run.npz", optimizer=LBFGS())
-    with pytest.raises(ValueError, match="resume=True needs checkpoint"):
+    with raises_exactly(ValueError, "resume=True needs checkpoint, the file to go on from"):
         run(resume=True)
-    with pytest.raises(FileNotFoundError, match="there is no folder"):
+    with raises_exactly(
+        FileNotFoundError,
+        f"Checkpoint('{tmp_path}/none/run.npz', every=1, unit='epochs'): there is no "
+        f"folder {tmp_path}/none",
+    ):
         run(tmp_path / "none" / "run.npz")
 
 
@@ -444,11 +451,21 @@ def test_another_run(tmp_path):
     other_path = tmp_path / "other.npz"
     run(path, epochs=1)
     run(other_path, epochs=1, validation_data=None)
-    with pytest.raises(ModelFileError, match="with optimizer Adam, not SGD"):
+    with raises_exactly(
+        ModelFileError,
+        f"{tmp_path}/run.npz belongs to another run, with optimizer Adam, not SGD; "
+        "resume=False begins anew and replaces it",
+    ):
         run(path, resume=True, optimizer=SGD())
     other = Sequential([Dense(3)]).build(6, random_state=0)
     before = other.flat_params.copy()
-    with pytest.raises(ModelFileError, match="belongs to another run, with network "):
+    with raises_exactly(
+        ModelFileError,
+        f"{tmp_path}/run.npz belongs to another run, with network [['layers.0.W', [6, "
+        "12]], ['layers.0.b', [12]], ['layers.1.gamma', [12]], ['layers.1.beta', [12]], "
+        "['layers.4.W', [12, 3]], ['layers.4.b', [3]]], not [['layers.0.W', [6, 3]], "
+        "['layers.0.b', [3]]]; resume=False begins anew and replaces it",
+    ):
         train(
             other,
             CategoricalCrossEntropy(),
@@ -459,7 +476,13 @@ def test_another_run(tmp_path):
             resume=True,
         )
     np.testing.assert_array_equal(other.flat_params, before)
-    with pytest.raises(ModelFileError, match="belongs to another run, with data "):
+    with raises_exactly(
+        ModelFileError,
+        f"{tmp_path}/other.npz belongs to another run, with data "
+        "['b71e5ec0323172f6eace170b955fe39d6137510bbd9f5e32c300592f2c409904', 'rng'], "
+        "not ['24f5bd2eabac1d7cdf274690671de2b14686c2d555001c65651a1eba3719824c', "
+        "'rng']; resume=False begins anew and replaces it",
+    ):
         train(
             network(),
             CategoricalCrossEntropy(),
@@ -471,10 +494,12 @@ def test_another_run(tmp_path):
             checkpoint=other_path,
             resume=True,
         )
-    with pytest.raises(ModelFileError, match="a checkpoint of train"):
+    with raises_exactly(
+        ModelFileError, f"{tmp_path}/run.npz: a checkpoint of train, not of an estimator's fit"
+    ):
         MLPClassifier().fit(X, Y, checkpoint=path, resume=True)
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ModelFileError, match=r"run\.npz: not a layerkit file, or cut off"):
+    with raises_exactly(ModelFileError, f"{tmp_path}/run.npz: not a layerkit file, or cut off"):
         run(path, resume=True)
 
 
@@ -490,8 +515,10 @@ def test_a_full_disk_is_a_warning_and_the_last_checkpoint_stays(tmp_path, monkey
     run(path, epochs=2)
     before = path.read_bytes()
     monkeypatch.setattr("layerkit.archive.os.fsync", full)
-    with pytest.warns(
-        CheckpointWarning, match=r"after epoch \d, training goes on: .*No space left"
+    with warns_exactly(
+        CheckpointWarning,
+        "no checkpoint after epoch 3, training goes on: cannot write "
+        f"{tmp_path}/run.npz: [Errno 28] No space left on device",
     ):
         resumed = run(path, resume=True)
     assert path.read_bytes() == before
@@ -521,7 +548,12 @@ def test_a_disk_that_goes_away(tmp_path):
             path.unlink()
             folder.rmdir()
 
-    with pytest.warns(CheckpointWarning, match="there is no folder"):
+    with warns_exactly(
+        CheckpointWarning,
+        "no checkpoint after epoch 3, training goes on: cannot write "
+        f"{tmp_path}/disk/run.npz: [Errno 2] there is no folder '{tmp_path}/disk' to "
+        f"write to: '{tmp_path}/disk/run.npz'",
+    ):
         assert_same(run(path, callbacks=[unplug]), run())
 
 
@@ -530,7 +562,11 @@ def test_a_disk_that_is_read_only(tmp_path, monkeypatch):
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
     monkeypatch.setattr("layerkit.archive.os.open", read_only)
-    with pytest.warns(CheckpointWarning, match="Read-only file system"):
+    with warns_exactly(
+        CheckpointWarning,
+        "no checkpoint after epoch 1, training goes on: cannot write "
+        f"{tmp_path}/run.npz: [Errno 30] Read-only file system: '{tmp_path}/run.npz'",
+    ):
         run(tmp_path / "run.npz", epochs=1)
 
 
@@ -544,7 +580,11 @@ def test_a_write_that_really_stops_half_way(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
-        with pytest.warns(CheckpointWarning, match="File too large"):
+        with warns_exactly(
+            CheckpointWarning,
+            "no checkpoint after epoch 2, training goes on: cannot write "
+            f"{tmp_path}/run.npz: [Errno 27] File too large",
+        ):
             run(path, resume=True, epochs=2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

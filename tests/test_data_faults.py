@@ -13,6 +13,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from errors import raises_exactly, theirs
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, TransformerMixin, clone, is_regressor
 from sklearn.exceptions import NotFittedError
@@ -27,7 +28,7 @@ from sklearn.model_selection import (
     StratifiedShuffleSplit,
     TimeSeriesSplit,
 )
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import check_fit2d_1sample
 
@@ -77,7 +78,8 @@ X = RNG.normal(size=(60, 4))
 LABELS = (X[:, 0] > 0).astype(int)
 LARGE = X.copy()
 LARGE[3, 1] = 1e39  # finite, but not in float32
-TOO_LARGE = r"got 1e\+39, which float32 cannot hold"
+TOO_LARGE = "got 1e+39, which float32 cannot hold: scale the input, or compute in float64"
+IN_A_NETWORK = f"in layers.0 Dense(units=8): {TOO_LARGE}"
 
 
 def network(*outputs):
@@ -108,12 +110,12 @@ def classifier(**params):
 )
 @pytest.mark.parametrize("method", ["forward", "infer"])
 def test_a_layer_refuses_what_its_dtype_cannot_hold(layer, method):
-    with pytest.raises(ValueError, match=TOO_LARGE):
+    with raises_exactly(ValueError, re.compile(f"in .*: {re.escape(TOO_LARGE)}")):
         getattr(layer, method)(LARGE)
 
 
 def test_sparse_rows_are_looked_at_too():
-    with pytest.raises(ValueError, match=TOO_LARGE):
+    with raises_exactly(ValueError, IN_A_NETWORK):
         network(1).infer(csr_array(LARGE))
 
 
@@ -132,7 +134,7 @@ def test_training_stops_before_it_learns_nonsense(at, epochs):
     net, rows = network(1), X.copy()
     rows[at] = 1e39
     before = net.flat_params.copy()
-    with pytest.raises(ValueError, match=TOO_LARGE):
+    with raises_exactly(ValueError, IN_A_NETWORK):
         train(net, MeanSquaredError(), Adam(), (rows, X[:, 0]), epochs=epochs, shuffle=False)
     np.testing.assert_array_equal(net.flat_params, before)
 
@@ -148,18 +150,20 @@ def test_training_stops_before_it_learns_nonsense(at, epochs):
     ],
 )
 def test_estimators_say_it_in_fit_and_in_predict(make):
-    with pytest.raises(ValueError, match=TOO_LARGE):
+    with raises_exactly(ValueError, re.compile(f"in .*: {re.escape(TOO_LARGE)}")):
         make().fit(LARGE, LABELS)
     model = make().fit(X, LABELS)
     for rows in (LARGE, LARGE[3:4]):
-        with pytest.raises(ValueError, match=TOO_LARGE):
+        with raises_exactly(ValueError, IN_A_NETWORK):
             model.predict(rows)
 
 
 def test_targets_too():
     y = X[:, 0].copy()
     y[0] = 1e39
-    with pytest.raises(ValueError, match="y_true must be what float32 can hold"):
+    with raises_exactly(
+        ValueError, "MeanSquaredError(): y_true must be what float32 can hold, got 1e+39"
+    ):
         regressor().fit(X, y)
 
 
@@ -184,11 +188,25 @@ def test_targets_that_are_no_numbers_are_refused_though_they_spell_some(what):
     for data, held_out in [((X, y), None), ([(X, y)], None), ((X, X[:, 0]), (X, y))]:
         net = network(1)
         before = net.flat_params.copy()
-        with pytest.raises(ValueError, match="y must hold numbers, got "):
+        with raises_exactly(
+            ValueError,
+            re.compile(
+                r"y must hold numbers, got .*\): convert it, y\.astype\(float\) if it is text "
+                r"that spells them, or number the labels, np\.unique\(y, "
+                r"return_inverse=True\)\[1\]; a classifier does that itself"
+            ),
+        ):
             train(net, MeanSquaredError(), Adam(), data, epochs=3, validation_data=held_out)
         np.testing.assert_array_equal(net.flat_params, before)
     unbuilt = Sequential([Dense(1)])
-    with pytest.raises(ValueError, match="y must hold numbers"):
+    with raises_exactly(
+        ValueError,
+        re.compile(
+            r"y must hold numbers, got .*\): convert it, y\.astype\(float\) if it is text "
+            r"that spells them, or number the labels, np\.unique\(y, "
+            r"return_inverse=True\)\[1\]; a classifier does that itself"
+        ),
+    ):
         train(unbuilt, CategoricalCrossEntropy(), Adam(), (X, NO_NUMBERS[what]), epochs=1)
     assert not unbuilt.is_built
 
@@ -272,7 +290,9 @@ def test_a_type_error_leaves_the_network_as_it_was_too():
     ids=str,
 )
 def test_channels_first_are_suspected_where_no_window_fits(layer, shape):
-    with pytest.raises(ValueError, match=r"channels come last here: X = np\.moveaxis\(X, 1, -1\)"):
+    with raises_exactly(
+        ValueError, re.compile(r"in .*\); channels come last here: X = np\.moveaxis\(X, 1, -1\)")
+    ):
         layer.build(shape)
 
 
@@ -281,10 +301,18 @@ def test_channels_first_are_recognised_by_a_network_and_an_estimator():
     turned = np.moveaxis(images, -1, 1)
     net = Sequential([Conv2D(4, 3), Flatten(), Dense(1)]).build((8, 6, 3))
     for use in (net.infer, net.forward):
-        with pytest.raises(ValueError, match=r"got \(20, 3, 8, 6\); channels come last here"):
+        with raises_exactly(
+            ValueError,
+            "in Sequential: expects (n_samples, 8, 6, 3), got (20, 3, 8, 6); channels "
+            "come last here: X = np.moveaxis(X, 1, -1)",
+        ):
             use(turned)
     model = SequentialClassifier([Conv2D(4, 3), Flatten()], max_iter=1).fit(images, LABELS[:20])
-    with pytest.raises(ValueError, match=r"samples of shape \(8, 6, 3\); channels come last here"):
+    with raises_exactly(
+        ValueError,
+        "X has samples of shape (3, 8, 6), but SequentialClassifier was fitted on "
+        "samples of shape (8, 6, 3); channels come last here: X = np.moveaxis(X, 1, -1)",
+    ):
         model.predict(turned)
 
 
@@ -293,7 +321,11 @@ def test_other_shapes_get_no_such_advice(shape):
     net = Sequential([Conv2D(4, 3), Flatten(), Dense(1)]).build((8, 6, 3))
     with pytest.raises(ValueError, match=r"expects \(n_samples, 8, 6, 3\), got \(2, [0-9, ]+\)$"):
         net.infer(np.zeros((2, *shape)))
-    with pytest.raises(ValueError, match=r"to fill one window, got \(n_samples, 2, 5, 1\)$"):
+    with raises_exactly(
+        ValueError,
+        "in Conv2D(filters=4, kernel_size=3): expects at least 3 x 3 cells, to fill one "
+        "window, got (n_samples, 2, 5, 1)",
+    ):
         Conv2D(4, 3).build((2, 5, 1))
 
 
@@ -327,7 +359,11 @@ def test_batches_of_vectors_too():
 
 
 def test_two_outputs_and_labels_are_as_before():
-    with pytest.raises(ValueError, match=r"got y_pred \(32, 2\) and y_true \(32,\)"):
+    with raises_exactly(
+        ValueError,
+        "MeanSquaredError(): y_true must have the shape of y_pred, got y_pred (32, 2) "
+        "and y_true (32,)",
+    ):
         train(network(2), MeanSquaredError(), Adam(), (X, X[:, 0]), epochs=1)
     train(network(2), CategoricalCrossEntropy(), Adam(), (X, LABELS), epochs=1)
 
@@ -362,10 +398,12 @@ def test_an_open_file_is_written_and_read(tmp_path):
 def test_an_open_file_that_will_not_do_is_named(tmp_path):
     with (
         open(tmp_path / "net.txt", "w") as file,
-        pytest.raises(TypeError, match=r"net\.txt must.*'wb'"),
+        raises_exactly(
+            TypeError, f"{tmp_path}/net.txt must be open for bytes, as with mode='wb', not for text"
+        ),
     ):
         save(network(1), file)
-    with pytest.raises(ModelFileError, match=r"^BytesIO: not a layerkit file"):
+    with raises_exactly(ModelFileError, "BytesIO: not a layerkit file, or cut off"):
         load(io.BytesIO(b"nothing"))
 
 
@@ -406,8 +444,8 @@ def test_an_estimator_with_a_splitter_is_saved(splitter, kind, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         rows = [s.early_stopping.split(X, LABELS, groups) for s in (model, same)]
-    for ours, theirs in zip(*rows, strict=True):
-        np.testing.assert_array_equal(ours[1], theirs[1])
+    for before, after in zip(*rows, strict=True):
+        np.testing.assert_array_equal(before[1], after[1])
 
 
 class Halves:
@@ -416,7 +454,9 @@ class Halves:
 
 
 def test_a_splitter_of_ones_own_cannot_be_saved(tmp_path):
-    with pytest.raises(TypeError, match=r"early_stopping = .*a Halves: .*scikit-learn's splitters"):
+    with pytest.raises(
+        TypeError, match=r"early_stopping = .*a Halves: .*scikit-learn's splitters$"
+    ):
         save(classifier(early_stopping=Halves()).fit(X, LABELS), tmp_path / "model.npz")
     assert not os.listdir(tmp_path)
 
@@ -454,7 +494,12 @@ def test_all_that_a_file_needs_is_named_at_once(tmp_path):
     named = r"names 'Cubic', 'Plain', 'Twice', 'tenths'.*layers, losses, optimizers, initializers "
     with pytest.raises(ModelFileError, match=named + r".*\[Cubic, Plain, Twice, tenths\]$"):
         load(tmp_path / "model.npz")
-    with pytest.raises(ModelFileError, match=r"custom_layers=\[Plain, tenths\]$"):
+    with raises_exactly(
+        ModelFileError,
+        f"{tmp_path}/model.npz: names 'Plain', 'tenths', not known here: pass your own "
+        "layers, losses, optimizers, initializers and functions as custom_layers=[Plain, "
+        "tenths]",
+    ):
         load(tmp_path / "model.npz", [Twice, Cubic])
     same = load(tmp_path / "model.npz", [Twice, Cubic, Plain, tenths])
     np.testing.assert_array_equal(same.predict(X), model.predict(X))
@@ -507,7 +552,12 @@ def test_copies_of_a_history_are_whole():
 )
 def test_a_single_row_is_refused_in_scikit_learns_words(model):
     check_fit2d_1sample(type(model).__name__, model)
-    with pytest.raises(ValueError, match=r"at least 2 values per channel, got 1 from n_samples=1,"):
+    with raises_exactly(
+        ValueError,
+        "in layers.1 BatchNorm(): training needs at least 2 values per channel, got 1 "
+        "from n_samples=1, a batch of shape (1, 4): use a larger batch, or forward(x, "
+        "training=False)",
+    ):
         clone(model).fit(X[:1], LABELS[:1] if is_regressor(model) else [0])
 
 
@@ -525,34 +575,51 @@ class Doubling(TransformerMixin, BaseEstimator):
 @pytest.mark.parametrize(
     ("model", "kind", "message"),
     [
-        (3, TypeError, "takes a layer, an estimator or a Pipeline, got 3"),
-        (MLPClassifier, TypeError, "is a class, not an instance"),
-        (Sequential([Dense(2)]), RuntimeError, "not built yet"),
-        (Sequential([Twice()]).build(4), TypeError, r"Twice has no ONNX form; .*emits\(Twice\)"),
-        (MLPClassifier(), NotFittedError, "This MLPClassifier instance is not fitted"),
-        (make_pipeline(MLPClassifier()), NotFittedError, "This Pipeline instance is not fitted"),
+        (3, TypeError, "to_onnx takes a layer, an estimator or a Pipeline, got 3"),
+        (MLPClassifier, TypeError, theirs("is a class, not an instance")),
+        (
+            Sequential([Dense(2)]),
+            RuntimeError,
+            "in Dense(units=2): not built yet; call build(input_shape) first",
+        ),
+        (
+            Sequential([Twice()]).build(4),
+            TypeError,
+            "in layers.0 Twice(): Twice has no ONNX form; give it one with "
+            "`@layerkit.interchange.onnx_export.emits(Twice)`",
+        ),
+        (
+            MLPClassifier(),
+            NotFittedError,
+            theirs("This MLPClassifier instance is not fitted"),
+        ),
+        (
+            make_pipeline(MLPClassifier()),
+            NotFittedError,
+            theirs("This Pipeline instance is not fitted"),
+        ),
         (
             make_pipeline(Doubling(), MLPClassifier(max_iter=1)),
             ValueError,
-            "^Pipeline does not say how many columns it takes: give some rows as X",
+            "Pipeline does not say how many columns it takes: give some rows as X",
         ),
         (
             make_pipeline(StandardScaler(), Doubling(), MLPClassifier(max_iter=1)),
             TypeError,
-            "^Pipeline has no ONNX form: Unable to find a shape calculator.*Doubling",
+            re.compile("Pipeline has no ONNX form: Unable to find a shape calculator.*Doubling.*"),
         ),
         (
             make_pipeline(FunctionTransformer(np.abs), MLPClassifier(max_iter=1)),
             TypeError,
-            "^Pipeline has no ONNX form: FunctionTransformer is not supported",
+            re.compile("Pipeline has no ONNX form: FunctionTransformer is not supported.*"),
         ),
     ],
 )
 def test_the_errors_of_to_onnx_are_those_that_it_documents(model, kind, message):
     pytest.importorskip("skl2onnx")
-    if message.startswith("^"):
+    if isinstance(model, Pipeline) and len(model) > 1:
         model = model.fit(X, LABELS)
-    with pytest.raises(kind, match=message):
+    with raises_exactly(kind, message):
         to_onnx(model)
     assert f"    {kind.__name__}\n" in to_onnx.__doc__
 
@@ -576,7 +643,13 @@ SPANS = {
 )
 def test_dates_are_no_targets(model, name):
     X = np.random.default_rng(0).normal(size=(40, 2))
-    with pytest.raises(ValueError, match="y holds dates or spans of time"):
+    with raises_exactly(
+        ValueError,
+        re.compile(
+            r"y holds dates or spans of time .*\): a network learns numbers\. Choose an "
+            r"origin and a unit, such as \(y - y\.min\(\)\) / np\.timedelta64\(1, 'D'\)"
+        ),
+    ):
         clone(model).fit(X, SPANS[name])
 
 
@@ -586,15 +659,34 @@ def test_a_column_of_dates_or_text_is_named_in_fit_and_predict():
     y = np.arange(40) % 2
     model = SequentialClassifier([Dense(2)], max_iter=1).fit(X, y)
     for change, told in (
-        ({"b": DAYS}, "column 'b' holds dates"),
-        ({"b": DAYS - DAYS[0]}, "column 'b' holds dates or spans of time"),
-        ({"a": "text"}, "column 'a' holds no numbers"),
+        (
+            {"b": DAYS},
+            "X: column 'b' holds dates or spans of time (datetime64[s]): a network "
+            "learns numbers. Give the year, the day of the week or the days since a date "
+            "as columns",
+        ),
+        (
+            {"b": DAYS - DAYS[0]},
+            "X: column 'b' holds dates or spans of time (timedelta64[s]): a network "
+            "learns numbers. Give the year, the day of the week or the days since a date "
+            "as columns",
+        ),
+        (
+            {"a": "text"},
+            "X: column 'a' holds no numbers but str; encode it, with OneHotEncoder() in "
+            "a ColumnTransformer, or with OrdinalEncoder(), whose codes Columns([(['a'], "
+            "Embedding(n_categories, dim)), ...]) takes",
+        ),
     ):
         wrong = X.assign(**change)
         for call in (lambda w=wrong: clone(model).fit(w, y), lambda w=wrong: model.predict(w)):
-            with pytest.raises(ValueError, match=told):
+            with raises_exactly(ValueError, told):
                 call()
-    with pytest.raises(ValueError, match="X holds dates"):
+    with raises_exactly(
+        ValueError,
+        "X: X holds dates or spans of time (datetime64[D]): a network learns numbers. "
+        "Give the year, the day of the week or the days since a date as columns",
+    ):
         clone(model).fit(np.column_stack([DAYS, DAYS]), y)
 
 
@@ -631,16 +723,23 @@ def fit_of(kind, y):
 @pytest.mark.parametrize("name", GAPS)
 def test_missing_targets_are_named_by_their_rows(kind, name):
     rows = "3 of 12 rows (3, 7, 11)" if "periods" in name else "2 of 12 rows (3, 11)"
-    with pytest.raises(ValueError, match=f"y contains missing values, in {re.escape(rows)}: leave"):
+    message = f"y contains missing values, in {rows}: leave these rows out of X and y"
+    with raises_exactly(ValueError, message):
         fit_of(kind, GAPS[name])
 
 
 def test_of_many_missing_targets_a_few_are_named_and_those_of_steps_too():
-    with pytest.raises(ValueError, match=r"in 12 of 12 rows \(0, 1, 2, 3, 4, \.\.\.\): leave"):
+    with raises_exactly(
+        ValueError,
+        "y contains missing values, in 12 of 12 rows (0, 1, 2, 3, 4, ...): leave these "
+        "rows out of X and y",
+    ):
         fit_of(SequentialClassifier, [None] * 12)
     rows, labels = [X[:2], X[:3]], [["a", "b"], ["a", None, "b"]]
     steps = [np.array(row, dtype=object) for row in labels]
-    with pytest.raises(ValueError, match=r"y contains missing values, in 1 of 5 rows \(3\)"):
+    with raises_exactly(
+        ValueError, "y contains missing values, in 1 of 5 rows (3): leave these rows out of X and y"
+    ):
         SequentialClassifier([Dense(2)], max_iter=1).fit(rows, steps)
 
 
@@ -670,8 +769,10 @@ def test_odd_targets_are_named(kind, name):
 
 @pytest.mark.parametrize("kind", KINDS_OF[3:])
 def test_text_that_is_no_number_is_named_in_its_row(kind):
-    with pytest.raises(
-        ValueError, match=r"y must hold numbers, got .*'b'.* in row 1: turn labels into numbers"
+    with raises_exactly(
+        ValueError,
+        "y must hold numbers, got 'b' (str) in row 1: turn labels into numbers, "
+        "np.unique(y, return_inverse=True)[1]; a classifier does that itself",
     ):
         fit_of(kind, ["1", "b", *map(str, range(10))])
 

@@ -2,9 +2,11 @@
 
 import copy
 import math
+import re
 
 import numpy as np
 import pytest
+from errors import raises_exactly
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -258,22 +260,36 @@ def test_a_schedule_sets_the_rate_for_rows_of_unequal_length():
 @each_dropout
 @pytest.mark.parametrize("rate", [1, 1.0, -0.1, float("nan"), "0.5", None, True])
 def test_rates_out_of_range_are_refused(kind, rate):
-    with pytest.raises(ValueError, match=rf"{kind.__name__}\(rate=.*rate must be a probability"):
+    message = (
+        f"in {kind.__name__}(rate={rate!r}): rate must be a probability of dropping, at least 0 "
+        f"and less than 1, got {rate!r}"
+    )
+    with raises_exactly(ValueError, message):
         kind(rate).build((2, 3))
 
 
 @pytest.mark.parametrize("stddev", [-0.1, float("inf"), "1"])
 def test_deviations_out_of_range_are_refused(stddev):
-    with pytest.raises(ValueError, match="stddev must be a number of at least 0"):
+    with raises_exactly(
+        ValueError,
+        f"in GaussianNoise(stddev={stddev!r}): stddev must be a number of at least 0, "
+        f"got {stddev!r}",
+    ):
         GaussianNoise(stddev).build(3)
 
 
 def test_spatial_dropout_needs_positions():
-    with pytest.raises(ValueError, match=r"with positions between, got \(n_samples, 3\)"):
+    with raises_exactly(
+        ValueError,
+        "in SpatialDropout2D(rate=0.5): expects (n_samples, ..., channels) with "
+        "positions between, got (n_samples, 3)",
+    ):
         SpatialDropout2D(0.5).build(3)
 
 
 @each_layer
 def test_noise_needs_a_seed(make):
-    with pytest.raises(RuntimeError, match=r"draws random numbers.* build it first"):
+    with raises_exactly(
+        RuntimeError, re.compile(r"in .*\): draws random numbers, so build it first")
+    ):
         make().forward(np.ones((2, 3, 4)), training=True)

@@ -1,7 +1,10 @@
 """Embedding: PyTorch, a Dense on one-hot rows, every kind of integer, what it refuses."""
 
+import re
+
 import numpy as np
 import pytest
+from errors import raises_exactly
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -140,19 +143,36 @@ def test_values_out_of_range_are_named(x, got, dtype):
 
 def test_the_place_of_the_layer_is_named():
     network = Sequential([("words", Embedding(5, 3)), Flatten()]).build((2,))
-    with pytest.raises(ValueError, match=r"in layers.words Embedding\(.*got 7 at \[0, 1\]"):
+    with raises_exactly(
+        ValueError,
+        "in layers.words Embedding(num_embeddings=5, dim=3): expects integers from 0 to "
+        "4, got 7 at [0, 1]",
+    ):
         network.forward([[0, 7]])
 
 
 @pytest.mark.parametrize("x", [[["a", "b"]], [[1j, 0]]])
 def test_what_is_no_number_is_refused(x):
-    with pytest.raises(TypeError, match=r"Embedding\(.*expects numbers"):
+    with raises_exactly(
+        TypeError,
+        re.compile(
+            r"in Embedding\(num_embeddings=5, dim=3\): expects numbers, got ndarray of " r"dtype .*"
+        ),
+    ):
         Embedding(5, 3).build((2,)).forward(x)
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, None, True])
 def test_hyper_parameters_are_refused_by_name(value):
-    with pytest.raises(ValueError, match="num_embeddings must be a positive integer, got"):
+    with raises_exactly(
+        ValueError,
+        f"in Embedding(num_embeddings={value!r}, dim=3): num_embeddings must be a "
+        f"positive integer, got {value!r}",
+    ):
         Embedding(value, 3).build((2,))
-    with pytest.raises(ValueError, match="dim must be a positive integer, got"):
+    with raises_exactly(
+        ValueError,
+        f"in Embedding(num_embeddings=3, dim={value!r}): dim must be a positive "
+        f"integer, got {value!r}",
+    ):
         Embedding(3, value).build((2,))

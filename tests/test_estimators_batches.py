@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from errors import raises_exactly
 from scipy import sparse
 
 from layerkit import (
@@ -149,7 +150,7 @@ def test_warm_start_and_partial_fit_go_on():
         one.partial_fit(X, Y)
         other.partial_fit(X, Y)
         np.testing.assert_array_equal(other.network_.flat_params, one.network_.flat_params)
-        with pytest.raises(ValueError, match=r"new classes \[7\]"):
+        with raises_exactly(ValueError, "y has the new classes [7]; the network knows [0, 1, 2]"):
             other.fit([(X, np.where(Y == 0, 7, Y))])
 
 
@@ -214,7 +215,13 @@ def test_resume_is_bit_identical(tmp_path):
     model(3).fit(Batches(X, Y), checkpoint=checkpoint)
     resumed = model(6).fit(Batches(X, Y), checkpoint=checkpoint, resume=True)
     assert_equal_models(whole, resumed)
-    with pytest.raises(ModelFileError, match="data"):
+    with raises_exactly(
+        ModelFileError,
+        f"{tmp_path}/run.npz belongs to another run, with data "
+        "['9c6bcce577d53fefe40938dbe40af6b7185870bdcb848e207c4fed84bfc0d380'], not "
+        "['2ab1860ba755fd24765bc5e5d3d6242d1738daa8a591e1484f813a9d30d99905']; "
+        "resume=False begins anew and replaces it",
+    ):
         model(6).fit(Batches(X, Y, WEIGHT), checkpoint=checkpoint, resume=True)
 
 
@@ -252,28 +259,51 @@ def test_what_cannot_be_learned_from_is_named(name):
 def test_parameters_that_need_all_rows_are_refused():
     splits, labels = [(X, Y)], [(X, np.column_stack([Y > 0, Y > 1]).astype(int))]
     for model in (*classifiers(early_stopping=True), *regressors(early_stopping=True)):
-        with pytest.raises(ValueError, match="early_stopping=True cannot hold out rows of batches"):
+        with raises_exactly(
+            ValueError,
+            "early_stopping=True cannot hold out rows of batches: give X_val and y_val, "
+            "which are evaluated after every epoch",
+        ):
             model.fit(splits)
     for model in classifiers(class_weight=[{0: 2}, {1: 2}]):
-        with pytest.raises(ValueError, match="class_weight with several outputs"):
+        with raises_exactly(
+            ValueError,
+            "class_weight with several outputs needs y as a whole: give the batches "
+            "weights of their own, (X, y, sample_weight), got [{0: 2}, {1: 2}]",
+        ):
             model.fit(labels)
     for model in (
         SequentialClassifier([Dense(3)], optimizer="lbfgs"),
         MLPClassifier(solver="lbfgs"),
     ):
-        with pytest.raises(ValueError, match="L-BFGS needs all rows at once"):
+        with raises_exactly(
+            ValueError, "L-BFGS needs all rows at once: give X and y as arrays, not as batches"
+        ):
             model.fit(splits)
     for model in classifiers():
-        with pytest.raises(ValueError, match="batch 0: Unknown label type: continuous"):
+        with raises_exactly(
+            ValueError,
+            "batch 0: Unknown label type: continuous. Maybe you are trying to fit a "
+            "classifier, which expects discrete classes on a regression target with "
+            "continuous values.",
+        ):
             model.fit([(X, X[:, 0])])
 
 
 def test_rows_of_other_shapes_are_named():
     images = X.reshape(-1, 2, 2, 1)
     model = SequentialRegressor([Dense(3)], max_iter=2)
-    with pytest.raises(ValueError, match=r"batch 1: .*rows of shape \(2, 1, 2\) and \(\)"):
+    with raises_exactly(
+        ValueError,
+        "batch 1: X and y have rows of shape (2, 1, 2) and (), those of the batches "
+        "before (2, 2, 1) and ()",
+    ):
         model.fit([(images, Y), (images.reshape(-1, 2, 1, 2), Y)])
-    with pytest.raises(ValueError, match=r"batch 1: .*\(4,\) and \(2,\)"):
+    with raises_exactly(
+        ValueError,
+        "batch 1: X and y have rows of shape (4,) and (2,), those of the batches before "
+        "(4,) and ()",
+    ):
         model.fit([(X, Y), (X, X[:, :2])])
 
 

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from errors import raises_exactly
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.datasets import load_iris
@@ -193,5 +194,9 @@ def test_clones_carry_callbacks():
 
 @pytest.mark.parametrize("wrong", [3, "print", Log, ScoringMonitor])
 def test_what_is_no_callback(wrong):
-    with pytest.raises(TypeError, match="callbacks must be instances that follow scikit-learn's"):
+    with raises_exactly(
+        TypeError,
+        "callbacks must be instances that follow scikit-learn's FitCallback protocol, "
+        f"or callables that take a TrainingState, got {wrong!r}",
+    ):
         classifier().set_callbacks(wrong)

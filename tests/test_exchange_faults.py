@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from errors import raises_exactly
 
 import layerkit.layers as nn
 from layerkit.interchange import from_onnx, from_pytorch, to_pytorch
@@ -81,7 +82,9 @@ def test_a_reshape_to_the_declared_batch():
     nodes = [("Reshape", ["x", "s"], ["y"], {})]
     model = model_of(nodes, [("s", np.array([5, 2, -1]))], (5, 4))
     assert from_onnx(model).output_shape == (2, 2)
-    with pytest.raises(ValueError, match="the batch axis left as it is"):
+    with raises_exactly(
+        ValueError, "in Reshape 'y': has a layer only with the batch axis left as it is"
+    ):
         from_onnx(model_of(nodes, [("s", np.array([6, 2, -1]))], (5, 4)))
 
 
@@ -97,7 +100,7 @@ def test_rows_of_the_batch_are_not_gathered_as_columns(axis):
     nodes = [("Gather", ["x", "i"], ["y"], {} if axis is None else {"axis": axis})]
     model = model_of(nodes, [("i", np.array([2, 0]))])
     if axis in (None, 0):  # the first axis is the usual one
-        with pytest.raises(ValueError, match=r"in Gather 'y': .*columns of a table"):
+        with raises_exactly(ValueError, "in Gather 'y': has a layer only with columns of a table"):
             from_onnx(model)
     else:
         np.testing.assert_array_equal(from_onnx(model).infer(X), X[:, [2, 0]])

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from cases import CASES
 from closeness import assert_equal_to_a_millionth
+from errors import raises_exactly
 from sklearn import neural_network as theirs
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -94,7 +95,7 @@ def test_weights_are_copies():
 def test_weights_must_have_the_shapes_of_the_network():
     mlp = fit(theirs.MLPClassifier(5, **SHORT), X, Y)
     ours = MLPClassifier(3)
-    with pytest.raises(ValueError, match=r"entry 0 has shape \(4, 3\), got \(4, 5\)"):
+    with raises_exactly(ValueError, "entry 0 has shape (4, 3), got (4, 5)"):
         ours.adopt(X[::50], Y[::50], mlp.coefs_, mlp.intercepts_, History(), mlp.t_)
     assert not hasattr(ours, "network_")
 
@@ -166,30 +167,54 @@ def test_a_stack_of_dense_layers_to_sklearn(name):
 @pytest.mark.parametrize(
     "layers, parameters, message",
     [
-        ([nn.Dense(3), nn.BatchNorm()], {}, r"layers.1 BatchNorm.* has no BatchNorm"),
-        ([nn.Dense(3), nn.SiLU()], {}, "has no SiLU"),
-        ([nn.Dense(3), nn.ReLU(), nn.Dense(3), nn.Tanh()], {}, "one kind of activation"),
-        ([nn.Dense(3), nn.ReLU()], {"loss": "hinge"}, "gives probabilities"),
-        ([nn.Dense(3)], {"loss": "binary_cross_entropy"}, "no softmax of sigmoids"),
+        (
+            [nn.Dense(3), nn.BatchNorm()],
+            {},
+            "in layers.1 BatchNorm(): scikit-learn's MLP has no BatchNorm",
+        ),
+        ([nn.Dense(3), nn.SiLU()], {}, "in layers.1 SiLU(): scikit-learn's MLP has no SiLU"),
+        (
+            [nn.Dense(3), nn.ReLU(), nn.Dense(3), nn.Tanh()],
+            {},
+            "scikit-learn's MLP is a stack of Dense layers that reads a table, with one "
+            "kind of activation between them and none after the last, got "
+            "Sequential(layers=[Dense(units=3), ReLU(), Dense(units=3), Tanh(), ('head', "
+            "Dense(units=3))])",
+        ),
+        (
+            [nn.Dense(3), nn.ReLU()],
+            {"loss": "hinge"},
+            "scikit-learn's MLP gives probabilities of two or more classes or of labels, "
+            "but this is Labels of classes array([0, 1, 2]) with Hinge()",
+        ),
+        (
+            [nn.Dense(3)],
+            {"loss": "binary_cross_entropy"},
+            "scikit-learn's MLP has no softmax of sigmoids, as BinaryCrossEntropy()",
+        ),
     ],
     ids=["norm", "activation", "mixed", "margins", "sigmoids"],
 )
 def test_what_sklearn_has_not_is_named(layers, parameters, message):
     estimator = fit(SequentialClassifier(layers, **parameters, **SHORT), X, Y)
-    with pytest.raises(ValueError, match=message):
+    with raises_exactly(ValueError, message):
         to_sklearn(estimator)
 
 
 def test_a_loss_that_sklearn_has_not_is_named():
     estimator = fit(SequentialRegressor([], loss="binary_cross_entropy", **SHORT), DX, DY / 9)
-    with pytest.raises(ValueError, match="nothing like BinaryCrossEntropy"):
+    with raises_exactly(ValueError, "scikit-learn's MLP has nothing like BinaryCrossEntropy()"):
         to_sklearn(estimator)
 
 
 def test_only_perceptrons():
-    with pytest.raises(TypeError, match="takes an MLPClassifier or MLPRegressor"):
+    with raises_exactly(
+        TypeError, "from_sklearn takes an MLPClassifier or MLPRegressor, got MLPClassifier()"
+    ):
         from_sklearn(MLPClassifier())
-    with pytest.raises(TypeError, match="takes an estimator of layerkit"):
+    with raises_exactly(
+        TypeError, "to_sklearn takes an estimator of layerkit, got MLPClassifier()"
+    ):
         to_sklearn(theirs.MLPClassifier())
     with pytest.raises(NotFittedError):
         from_sklearn(theirs.MLPClassifier())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cases import CASES
 from closeness import assert_equal_to_a_millionth
+from errors import raises_exactly
 
 import layerkit.layers as nn
 from layerkit import SequentialRegressor, initializers
@@ -101,7 +102,9 @@ def test_a_module_from_pytorch(name, module, shape):
 
 def test_an_input_shape_may_be_a_number():
     assert from_pytorch(tnn.Linear(5, 2), 5).input_shape == (5,)
-    with pytest.raises(ValueError, match=r"input_shape must hold positive integers, .*got 0"):
+    with raises_exactly(
+        ValueError, "input_shape must hold positive integers, without the batch axis, got 0"
+    ):
         from_pytorch(tnn.Linear(5, 2), 0)
 
 
@@ -116,7 +119,11 @@ def test_what_the_modules_say_needs_no_input_shape():
         assert network.input_shape == (None, 8)
         expected = module(torch.from_numpy(x)).detach().numpy()
         np.testing.assert_allclose(network.infer(x), expected, atol=1e-5)
-    with pytest.raises(ValueError, match=r"input_shape is needed.*, or \(None, 12\) for sequences"):
+    with raises_exactly(
+        ValueError,
+        "input_shape is needed, as the modules do not say it: of one sample, channels "
+        "last, such as (28, 28, 1), or (None, 12) for sequences of 12 features",
+    ):
         from_pytorch(tnn.Sequential(tnn.Conv2d(1, 2, 3)))
 
 
@@ -215,14 +222,24 @@ class Doubled(nn.ReLU):
 
 
 def test_what_cannot_be_mapped_is_named():
-    with pytest.raises(TypeError, match=r"module\.1 .*Bilinear has no layer"):
+    with raises_exactly(
+        TypeError,
+        "module.1 Bilinear(in1_features=2, in2_features=2, out_features=2, bias=True): "
+        "Bilinear has no layer",
+    ):
         from_pytorch(tnn.Sequential(tnn.Linear(5, 2), tnn.Bilinear(2, 2, 2)))
-    with pytest.raises(TypeError, match="Doubled"):
+    with raises_exactly(TypeError, "in layers.1 Doubled(): Doubled has no PyTorch module"):
         to_pytorch(nn.Sequential([nn.Dense(2), Doubled()]).build(3))
-    with pytest.raises(TypeError, match="network must be a layer, got 3"):
+    with raises_exactly(
+        TypeError, "network must be a layer, got 3: a layer is an object, such as Dense(3)"
+    ):
         to_pytorch(3)
     model = SequentialRegressor([nn.Dense(2)], max_iter=1).fit([[1.0], [2.0]], [1.0, 2.0])
-    with pytest.raises(TypeError, match=r"network must be a layer, got Seq.*: give its network_"):
+    with raises_exactly(
+        TypeError, "network must be a layer, got SequentialReg...], max_iter=1): give its network_"
+    ):
         to_pytorch(model)
-    with pytest.raises(RuntimeError, match="not built yet"):
+    with raises_exactly(
+        RuntimeError, "in Dense(units=2): not built yet; call build(input_shape) first"
+    ):
         to_pytorch(nn.Dense(2))

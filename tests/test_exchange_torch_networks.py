@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from errors import raises_exactly
 
 import layerkit.layers as nn
 from layerkit.interchange import from_onnx, from_pytorch
@@ -229,18 +230,48 @@ def test_a_module_that_pytorch_has(name):
 @pytest.mark.parametrize(
     "module, message",
     [
-        (Doubled(tnn.ReLU()), r"Doubled has no layer"),
-        (tnn.ReflectionPad2d(1), r"module ReflectionPad2d\(.*\): ReflectionPad2d has no layer"),
-        (tnn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), "only with padding_mode='zeros'"),
-        (tnn.AdaptiveAvgPool2d(5), r"only with an output_size that divides \(8, 8\)"),
-        (tnn.UpsamplingBilinear2d(scale_factor=2), "only with align_corners=False"),
-        (tnn.Upsample(size=(9, 16)), "whole numbers as scale_factor, or a size"),
-        (tnn.InstanceNorm2d(3, track_running_stats=True), "only with track_running_stats=False"),
-        (tnn.Flatten(0), "only with all axes but the batch"),
-        (tnn.MaxPool2d(3, ceil_mode=True), "only with ceil_mode=False, or where it adds no window"),
+        (Doubled(tnn.ReLU()), "module Doubled(): Doubled has no layer"),
+        (
+            tnn.ReflectionPad2d(1),
+            "module ReflectionPad2d((1, 1, 1, 1)): ReflectionPad2d has no layer",
+        ),
+        (
+            tnn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"),
+            "module Conv2d(3, 4, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), "
+            "padding_mode=circular): only with padding_mode='zeros'",
+        ),
+        (
+            tnn.AdaptiveAvgPool2d(5),
+            "module AdaptiveAvgPool2d(output_size=5): only with an output_size that "
+            "divides (8, 8), in windows of one size",
+        ),
+        (
+            tnn.UpsamplingBilinear2d(scale_factor=2),
+            "module UpsamplingBilinear2d(scale_factor=2.0, mode='bilinear'): only with "
+            "align_corners=False",
+        ),
+        (
+            tnn.Upsample(size=(9, 16)),
+            "module Upsample(size=(9, 16), mode='nearest'): only with whole numbers as "
+            "scale_factor, or a size that is a multiple",
+        ),
+        (
+            tnn.InstanceNorm2d(3, track_running_stats=True),
+            "module InstanceNorm2d(3, eps=1e-05, momentum=0.1, affine=False, bias=False, "
+            "track_running_stats=True): only with track_running_stats=False",
+        ),
+        (
+            tnn.Flatten(0),
+            "module Flatten(start_dim=0, end_dim=-1): only with all axes but the batch",
+        ),
+        (
+            tnn.MaxPool2d(3, ceil_mode=True),
+            "module MaxPool2d(kernel_size=3, stride=3, padding=0, dilation=1, "
+            "ceil_mode=True): only with ceil_mode=False, or where it adds no window",
+        ),
     ],
     ids=str,
 )
 def test_what_is_refused_says_why(module, message):
-    with pytest.raises((TypeError, ValueError), match=message):
+    with raises_exactly((TypeError, ValueError), message):
         from_pytorch(module, (8, 8, 3))

@@ -8,6 +8,7 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
+from errors import raises_exactly
 from sklearn.datasets import make_classification
 from sklearn.exceptions import ConvergenceWarning
 
@@ -140,13 +141,13 @@ NOT_FINITE = {
 @pytest.mark.parametrize("what", NOT_FINITE)
 def test_arrays_that_are_not_finite_go_neither_out_nor_in(what, make, monkeypatch, tmp_path):
     model, path = make(NOT_FINITE[what]), tmp_path / "model.npz"
-    with pytest.raises(ValueError, match=r": layers\.\w+\.\w+ has numbers that are not finite"):
+    with pytest.raises(ValueError, match=r": layers\.\w+\.\w+ has numbers that are not finite$"):
         save(model, path)
     assert not path.exists()
     with monkeypatch.context() as patched:
         patched.setattr(writer, "check_finite", lambda array, where: None)
         save(model, path)
-    with pytest.raises(archive.ModelFileError, match="has numbers that are not finite"):
+    with pytest.raises(archive.ModelFileError, match=r"has numbers that are not finite$"):
         load(path)
 
 
@@ -178,16 +179,40 @@ def nodes_of(tree):
 
 
 CLAIMS = {
-    "more than there is": (lambda a: a[2].__setitem__(0, 10**9), "must have .* bytes, but is sm"),
-    "one number more": (lambda a: a[2].__setitem__(0, a[2][0] + 1), r"\.npy"),
-    "one number less": (lambda a: a[2].__setitem__(0, a[2][0] - 1), r"\.npy"),
-    "a negative axis": (lambda a: a[2].__setitem__(0, -1), "is no shape"),
-    "half an axis": (lambda a: a[2].__setitem__(0, 1.5), "is no shape"),
-    "no list": (lambda a: a.__setitem__(2, "4"), "is no shape"),
-    "wider numbers": (lambda a: a.__setitem__(1, "<f8"), r"\.npy"),
-    "objects": (lambda a: a.__setitem__(1, "|O"), "is not for here"),
-    "another member": (lambda a: a.__setitem__(0, "none"), r"none\.npy is missing"),
-    "another digest": (lambda a: a.__setitem__(3, "0" * 64), "is not what was written"),
+    "more than there is": (
+        lambda a: a[2].__setitem__(0, 10**9),
+        "BytesIO: model/built/params.npy must have 4000000000 bytes, but is smaller",
+    ),
+    "one number more": (
+        lambda a: a[2].__setitem__(0, a[2][0] + 1),
+        "BytesIO: model/built/params.npy: must be <f4 (9,), is ((8,), False, dtype('float32'))",
+    ),
+    "one number less": (
+        lambda a: a[2].__setitem__(0, a[2][0] - 1),
+        "BytesIO: model/built/params.npy: must be <f4 (7,), is ((8,), False, dtype('float32'))",
+    ),
+    "a negative axis": (
+        lambda a: a[2].__setitem__(0, -1),
+        "BytesIO: model/built/params.npy: [-1] is no shape",
+    ),
+    "half an axis": (
+        lambda a: a[2].__setitem__(0, 1.5),
+        "BytesIO: model/built/params.npy: [1.5] is no shape",
+    ),
+    "no list": (lambda a: a.__setitem__(2, "4"), "BytesIO: model/built/params.npy: 4 is no shape"),
+    "wider numbers": (
+        lambda a: a.__setitem__(1, "<f8"),
+        "BytesIO: model/built/params.npy: must be <f8 (8,), is ((8,), False, dtype('float32'))",
+    ),
+    "objects": (
+        lambda a: a.__setitem__(1, "|O"),
+        "BytesIO: model/built/params.npy: an array of |O is not for here",
+    ),
+    "another member": (lambda a: a.__setitem__(0, "none"), "BytesIO: damaged: none.npy is missing"),
+    "another digest": (
+        lambda a: a.__setitem__(3, "0" * 64),
+        "BytesIO: damaged: model/built/params.npy is not what was written",
+    ),
 }
 
 
@@ -199,7 +224,7 @@ def test_a_claim_is_checked_before_memory_is_taken(claim):
     file = forged(content, change)
     tracemalloc.start()
     try:
-        with pytest.raises(archive.ModelFileError, match=message):
+        with raises_exactly(archive.ModelFileError, message):
             load(file)
         assert tracemalloc.get_traced_memory()[1] < 2**24
     finally:

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from errors import raises_exactly, warns_exactly
 from scipy.sparse import csr_array
 
 import layerkit as lk
@@ -122,7 +123,11 @@ def test_a_memory_map_is_read_once_and_its_rows_are_named_as_they_come(tmp_path)
     np.save(tmp_path / "X.npy", HOLED)
     X, network = np.load(tmp_path / "X.npy", mmap_mode="r"), dense().build(4, random_state=0)
     before = network.flat_params.copy()
-    with pytest.raises(ValueError, match=r"X of a batch must hold .* row 7 has nan in column 2"):
+    with raises_exactly(
+        ValueError,
+        "X of a batch must hold finite numbers, but row 7 has nan in column 2. Fill them "
+        "in, with sklearn.impute.SimpleImputer() say, or leave these rows out",
+    ):
         train(network, CategoricalCrossEntropy(), Adam(), (X, CLASSES), epochs=2, shuffle=False)
     np.testing.assert_array_equal(network.flat_params, before)
 
@@ -145,7 +150,15 @@ def test_large_numbers_whose_sum_overflows_are_finite():
 
 def test_infinities_of_both_signs_are_named_without_a_warning_before():
     X = holed(np.zeros((20, 3)), [(3, 1, np.inf), (4, 2, -np.inf)])
-    with pytest.raises(ValueError, match="row 3 has inf in column 1"), np.errstate(all="raise"):
+    with (
+        raises_exactly(
+            ValueError,
+            "X must hold finite numbers, but row 3 has inf in column 1 (2 such numbers in "
+            "rows 3, 4, in columns 1, 2). Fill them in, with sklearn.impute.SimpleImputer() "
+            "say, or leave these rows out",
+        ),
+        np.errstate(all="raise"),
+    ):
         train(dense(), CategoricalCrossEntropy(), SGD(0.1), (X, np.zeros(20, int)), epochs=1)
 
 
@@ -168,7 +181,12 @@ def test_weights_that_the_last_step_made_infinite_are_taken_back_in_that_epoch(b
     options = {} if batch_size is None else {"batch_size": batch_size}
     with (
         np.errstate(over="ignore"),
-        pytest.warns(DivergenceWarning, match="epoch 1: weights are not finite"),
+        warns_exactly(
+            DivergenceWarning,
+            "training diverged in epoch 1: weights are not finite, first in W and b of "
+            "layers.0 Dense(units=1); the network has the weights it started from. A "
+            "smaller learning_rate, clip_norm or scaled inputs usually cure this",
+        ),
     ):
         history = train(
             net, MeanSquaredError(), SGD(3e38), given, epochs=1, shuffle=False, **options

@@ -1,7 +1,10 @@
 """What newcomers write first: each mistake is named, and nothing passes in silence."""
 
+import re
+
 import numpy as np
 import pytest
+from errors import raises_exactly, theirs
 
 from layerkit import (
     GRU,
@@ -67,7 +70,7 @@ def test_writing_into_the_callers_array_is_named(layer, within):
 
 @pytest.mark.parametrize("layer", [Dense, np.tanh, MeanSquaredError()], ids=["class", "f", "loss"])
 def test_check_gradients_wants_a_layer(layer):
-    with pytest.raises(TypeError, match="layer must be a layer or network, got"):
+    with raises_exactly(TypeError, re.compile(r"layer must be a layer or network, got .*")):
         check_gradients(layer, input_shape=3)
 
 
@@ -78,7 +81,9 @@ def test_check_gradients_wants_a_shape_where_rows_came():
 
 @pytest.mark.parametrize("loss", [MeanSquaredError, "mean_squared_error", None], ids=str)
 def test_trace_wants_a_loss(loss):
-    with pytest.raises(TypeError, match="loss must be a loss, such as"):
+    with raises_exactly(
+        TypeError, re.compile(r"loss must be a loss, such as MeanSquaredError\(\), got .*")
+    ):
         trace(Dense(1).build(3), X, Y, loss)
 
 
@@ -90,14 +95,19 @@ def run(**options):
 @pytest.mark.parametrize(
     ("callbacks", "message"),
     [
-        (GradientRecorder(), "callbacks must be a list of callables, got"),
-        ([GradientRecorder], r"GradientRecorder'>: write GradientRecorder"),
+        (GradientRecorder(), theirs("callbacks must be a list of callables, got")),
+        (
+            [GradientRecorder],
+            "callbacks must be callables that take a TrainingState, got <class "
+            "'layerkit.inspection.displays.gradient_flow.GradientRecorder'>: write "
+            "GradientRecorder(...)",
+        ),
         (["print"], "callbacks must be callables that take a TrainingState, got 'print'"),
     ],
     ids=["one", "class", "name"],
 )
 def test_train_names_wrong_callbacks(callbacks, message):
-    with pytest.raises(TypeError, match=message):
+    with raises_exactly(TypeError, message):
         run(callbacks=callbacks)
 
 
@@ -108,7 +118,12 @@ def test_a_generator_of_callbacks_is_called():
 
 
 def test_set_callbacks_says_that_it_takes_them_one_by_one():
-    with pytest.raises(TypeError, match=r"give each by itself, set_callbacks\(first, second\)"):
+    with raises_exactly(
+        TypeError,
+        "callbacks must be instances that follow scikit-learn's FitCallback protocol, or "
+        "callables that take a TrainingState, got [<built-in function print>]: give each "
+        "by itself, set_callbacks(first, second)",
+    ):
         SequentialClassifier([Dense(2)]).set_callbacks([print])
 
 
@@ -123,7 +138,13 @@ def test_a_misspelt_stop_is_refused_and_the_state_is_short():
 
 @pytest.mark.parametrize("given", [X, 0.2], ids=["X", "share"])
 def test_wrong_validation_data_is_called_so(given):
-    with pytest.raises(ValueError, match=r"^validation_data must be \(X, y\)"):
+    with raises_exactly(
+        ValueError,
+        re.compile(
+            r"validation_data must be \(X, y\), \(X, y, sample_weight\) or an iterable of "
+            r"such batches, got .*"
+        ),
+    ):
         run(validation_data=given)
 
 
@@ -146,19 +167,35 @@ def test_an_optimizer_needs_no_parameters_but_its_own():
 
 
 def test_stacked_recurrent_layers_say_what_the_first_needs():
-    with pytest.raises(ValueError, match="a recurrent layer before it needs return_sequences=True"):
+    with raises_exactly(
+        ValueError,
+        "in layers.1 GRU(units=4): expects sequences (n_samples, time, n_features), got "
+        "(n_samples, 4); a recurrent layer before it needs return_sequences=True, and "
+        "steps of one number each need an axis for it, x[..., np.newaxis]",
+    ):
         Sequential([LSTM(4), GRU(4)]).build((None, 2))
 
 
 def test_steps_of_one_number_each_say_what_they_lack():
     rows = [np.arange(n, dtype=float) for n in (2, 3, 2, 3)]
-    with pytest.raises(ValueError, match=r"need an axis for it, x\[\.\.\., np\.newaxis\]"):
+    with raises_exactly(
+        ValueError,
+        "in layers.0 LSTM(units=2): expects sequences (n_samples, time, n_features), got "
+        "(n_samples, time); a recurrent layer before it needs return_sequences=True, and "
+        "steps of one number each need an axis for it, x[..., np.newaxis]",
+    ):
         SequentialClassifier([LSTM(2)]).fit(rows, [0, 1, 0, 1])
 
 
 def test_rows_of_any_length_are_not_sent_to_flatten():
     rows = [np.ones((n, 2)) for n in (2, 3, 2, 3)]
-    with pytest.raises(ValueError, match="end `layers` in LastStep or a global pooling"):
+    with raises_exactly(
+        ValueError,
+        "the network must give (n_samples, 1) or (n_samples, 2) for this y with "
+        "loss='auto', but its output is (n_samples, time, 1); end `layers` in LastStep "
+        "or a global pooling, or give X and y as lists of arrays for a target of every "
+        "step",
+    ):
         SequentialClassifier([Dense(3)]).fit(rows, [0, 1, 0, 1])
 
 
@@ -166,7 +203,11 @@ def test_members_have_histories():
     class Members:
         histories_ = ()
 
-    with pytest.raises(ValueError, match=r"from_history\(estimator.histories_\[0\]\)"):
+    with raises_exactly(
+        ValueError,
+        "Members has a history for each member; draw one, with "
+        "from_history(estimator.histories_[0])",
+    ):
         TrainingCurveDisplay.from_estimator(Members())
 
 
@@ -184,8 +225,10 @@ SEEN = {
 @pytest.mark.parametrize("see", SEEN)
 def test_an_estimator_where_its_network_is_wanted(see):
     model = SequentialClassifier([Dense(2)], max_iter=1).fit(X, [0, 1, 0, 1])
-    with pytest.raises(
-        TypeError, match=r"network must be a layer or network, .*: give its network_"
+    with raises_exactly(
+        TypeError,
+        "network must be a layer or network, got "
+        "SequentialClassifier(layers=[Dense(units=2)], max_iter=1): give its network_",
     ):
         SEEN[see](model)
 
@@ -195,15 +238,19 @@ def test_an_estimator_where_its_network_is_wanted(see):
 )
 def test_rows_of_numbers_have_no_features(layer):
     rows = [np.ones(n) for n in (2, 3)]
-    with pytest.raises(
-        ValueError, match=r"expects steps that have features.*got \(n_samples, time\)"
+    with raises_exactly(
+        ValueError,
+        re.compile(
+            r"in layers\.0 .*\): expects steps that have features, \(n_samples, time, "
+            r"n_features\), got \(n_samples, time\)"
+        ),
     ):
         SequentialClassifier([layer, LSTM(2)]).fit(rows, [0, 1])
 
 
 @pytest.mark.parametrize("params", [[1.0], None, {}], ids=str)
 def test_step_wants_vectors(params):
-    with pytest.raises(
-        TypeError, match=r"flat_params must be an array, such as network.flat_params"
+    with raises_exactly(
+        TypeError, f"flat_params must be an array, such as network.flat_params, got {params!r}"
     ):
         SGD(0.1).step(params, params)

@@ -27,6 +27,7 @@ from clinic import (
     digits,
     mlp,
 )
+from errors import raises_exactly, theirs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_iris
@@ -499,9 +500,13 @@ def test_a_monitor_lets_go_when_training_is_interrupted():
 
 
 def test_a_report_without_training_is_refused():
-    with pytest.raises(RuntimeError, match="has seen no training"):
+    with raises_exactly(
+        RuntimeError,
+        "HealthMonitor has seen no training: pass it to train(..., callbacks=[monitor]) "
+        "or to estimator.set_callbacks(monitor)",
+    ):
         HealthMonitor().report()
-    with pytest.raises(ValueError, match="every must be"):
+    with raises_exactly(ValueError, "every must be a positive integer, got 0"):
         HealthMonitor(every=0)
 
 
@@ -685,26 +690,62 @@ def test_a_layer_that_is_dead_as_a_whole_is_critical(dead, severity):
 def test_what_cannot_be_examined_is_refused():
     X, y = blobs(0)
     for message, arguments, options in (
-        ("X and y must have equally many rows", (X, y[:-1]), {}),
-        ("X must be numbers, got dtype <U", (X.astype(str), y), {}),
-        ("y must be numbers, got dtype <U", (X, y.astype(str)), {}),
-        ("nothing to examine", (X * np.nan, y), {}),
-        ("loss must be", (X, y, "mse"), {}),
-        ("loss must be", (X, y, CCE), {}),
+        ("X and y must have equally many rows, got (300, 6) and (299,)", (X, y[:-1]), {}),
+        ("X must be numbers, got dtype <U32", (X.astype(str), y), {}),
+        ("y must be numbers, got dtype <U21", (X, y.astype(str)), {}),
+        (
+            "every row of X and y has a number that is not finite: nothing to examine",
+            (X * np.nan, y),
+            {},
+        ),
+        (
+            'loss must be "auto" or a layerkit loss, as in health(network, X, y, '
+            "MeanSquaredError()), got 'mse'",
+            (X, y, "mse"),
+            {},
+        ),
+        (
+            'loss must be "auto" or a layerkit loss, as in health(network, X, y, '
+            "MeanSquaredError()), got <class "
+            "'layerkit.losses.classification.CategoricalCrossEntropy'>: that is the "
+            "class, write CategoricalCrossEntropy(...)",
+            (X, y, CCE),
+            {},
+        ),
         ("max_rows must be a positive integer, got 0", (X, y), {"max_rows": 0}),
-        ("batch_size must be None or a positive", (X, y), {"batch_size": 2.5}),
-        ("optimizer must be None or", (X, y), {"optimizer": "adam"}),
-        ("history must be None or", (X, y), {"history": [1.0]}),
-        ("validation_data must be None, ", (X, y), {"validation_data": X}),
-        ("validation_data: X and y must have", (X, y), {"validation_data": (X, y[:3])}),
-        ("sample_weight must be 300 numbers", (X, y), {"sample_weight": np.ones(3)}),
-        ("sample_weight must be 300 numbers", (X, y), {"sample_weight": np.zeros(300)}),
+        ("batch_size must be None or a positive integer, got 2.5", (X, y), {"batch_size": 2.5}),
+        (
+            "optimizer must be None or a layerkit optimizer, such as Adam(), got 'adam'",
+            (X, y),
+            {"optimizer": "adam"},
+        ),
+        ("history must be None or what train returned, got [1.0]", (X, y), {"history": [1.0]}),
+        (theirs("validation_data must be None, "), (X, y), {"validation_data": X}),
+        (
+            "validation_data: X and y must have equally many rows, got (300, 6) and (3,)",
+            (X, y),
+            {"validation_data": (X, y[:3])},
+        ),
+        (
+            "sample_weight must be 300 numbers of at least 0, not all 0, got shape (3,) with sum 3",
+            (X, y),
+            {"sample_weight": np.ones(3)},
+        ),
+        (
+            "sample_weight must be 300 numbers of at least 0, not all 0, got shape "
+            "(300,) with sum 0",
+            (X, y),
+            {"sample_weight": np.zeros(300)},
+        ),
     ):
-        with pytest.raises(ValueError, match=message):
+        with raises_exactly(ValueError, message):
             health(mlp(4), *arguments, **options)
     with pytest.raises(TypeError, match="network_or_estimator must be a layerkit network"):
         health(object(), X, y)
-    with pytest.raises(ValueError, match="network_or_estimator has no parameters"):
+    with raises_exactly(
+        ValueError,
+        "network_or_estimator has no parameters, it learns nothing: Sequential(layers=[ReLU()])",
+    ):
         health(Sequential([ReLU()]), X, y)
 
 

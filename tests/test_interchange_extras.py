@@ -52,5 +52,7 @@ def test_a_missing_library_is_named(name, monkeypatch):
 def test_every_public_name_is_there():
     for name in interchange.__all__:
         assert getattr(interchange, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'to_tensorflow'"):
+    with raises_exactly(
+        AttributeError, "module 'layerkit.interchange' has no attribute 'to_tensorflow'"
+    ):
         interchange.to_tensorflow  # noqa: B018

@@ -9,6 +9,7 @@ import textwrap
 
 import numpy as np
 import pytest
+from errors import raises_exactly
 from sklearn.base import clone
 from sklearn.ensemble import BaggingClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
@@ -99,7 +100,7 @@ def test_train_keeps_the_weights_and_hands_out_the_record(moment, epoch, validat
         np.testing.assert_array_equal(net.flat_params, ctrl_c.weights)
     assert ctrl_c.ends == whole
     assert net.needs_input_grad and np.isfinite(net.infer(X)).all()
-    with pytest.raises(RuntimeError, match="backward needs a forward"):
+    with raises_exactly(RuntimeError, "in Sequential: backward needs a forward before it"):
         net.backward(np.zeros((90, 2)))
     train(net, CategoricalCrossEntropy(), Adam(0.05), (X, Y), epochs=1)  # goes on
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from errors import raises_exactly
 from hypothesis import given
 from hypothesis import strategies as st
 from loss_cases import CASES, LossCase, N, identity, normal
@@ -557,8 +558,8 @@ def test_targets_that_are_no_numbers_are_refused_in_every_form(case):
 
 def test_targets_without_an_axis_for_the_mean_are_refused():
     assert GaussianNLL().output_shape((3, 2)) == (3, 4)
-    message = r"GaussianNLL\(\): y_true must have shape \(n_samples, ..., k\), got \(n_samples,\)"
-    with pytest.raises(ValueError, match=rf"{message}$"):
+    message = "GaussianNLL(): y_true must have shape (n_samples, ..., k), got (n_samples,)"
+    with raises_exactly(ValueError, message):
         GaussianNLL().output_shape(())
 
 
@@ -570,14 +571,23 @@ def test_all_weights_zero_is_an_error_only_without_a_normalizer():
 @pytest.mark.parametrize(
     "y_true, weight, message",
     [
-        (np.zeros((3, 1)), None, "y_true must have the shape of y_pred"),
-        (np.zeros((2, 1)), np.ones(3), "broadcast"),
+        (
+            np.zeros((3, 1)),
+            None,
+            "HalfSquaredError(): y_true must have the shape of y_pred, got y_pred (2, 1) "
+            "and y_true (3, 1)",
+        ),
+        (
+            np.zeros((2, 1)),
+            np.ones(3),
+            "operands could not be broadcast together with shapes (2,1) (3,1) (2,1) ",
+        ),
     ],
 )
 def test_a_perceptrons_loss_that_failed_leaves_no_gradient_behind(y_true, weight, message):
     loss, y_pred = HalfSquaredError(), np.ones((2, 1))
     loss.forward(y_pred, np.zeros((2, 1)), np.ones(2), normalizer=2)
-    with pytest.raises(ValueError, match=message):
+    with raises_exactly(ValueError, message):
         loss.forward(y_pred, y_true, weight, normalizer=2)
     assert_no_backward(loss)
 
@@ -596,7 +606,7 @@ def test_a_loss_without_formulas_says_so():
     class Nothing(Loss):
         pass
 
-    with pytest.raises(NotImplementedError, match="Nothing defines no value"):
+    with raises_exactly(NotImplementedError, "Nothing defines no value"):
         Nothing().forward([1.0], [1.0])
 
 
@@ -605,7 +615,9 @@ def test_formulas_of_the_wrong_shape_are_named():
         def value(self, y_pred, y_true):
             return np.sum(y_pred - y_true)
 
-    with pytest.raises(ValueError, match=r"one row for each of the 2 samples, got shape \(\)"):
+    with raises_exactly(
+        ValueError, "Total(): value must have one row for each of the 2 samples, got shape ()"
+    ):
         Total().forward([1.0, 2.0], [1.0, 1.0])
 
     class Narrow(MeanSquaredError):
@@ -614,7 +626,9 @@ def test_formulas_of_the_wrong_shape_are_named():
 
     loss = Narrow()
     loss.forward(np.ones((N, 2)), np.ones((N, 2)))
-    with pytest.raises(ValueError, match=r"shape of y_pred \(6, 2\), got \(6,\)"):
+    with raises_exactly(
+        ValueError, "Narrow(): derivative must have the shape of y_pred (6, 2), got (6,)"
+    ):
         loss.backward()
 
 
@@ -625,9 +639,7 @@ def test_hyper_parameters_show_and_nest():
     )
     loss = Huber().set_params(delta=3.0)
     assert loss.get_params() == {"delta": 3.0}
-    with pytest.raises(
-        ValueError, match="Huber has no parameter 'alpha'; valid parameters are delta"
-    ):
+    with raises_exactly(ValueError, "Huber has no parameter 'alpha'; valid parameters are delta"):
         loss.set_params(alpha=1)
 
 

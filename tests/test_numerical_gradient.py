@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from errors import raises_exactly
 
 from layerkit import Dense, Sequential, Tanh
 from layerkit.inspection import numerical_gradient
@@ -84,18 +85,28 @@ def test_input_is_left_alone_even_by_an_f_that_writes():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"one number, got an array of shape \(2,\)"):
+    with raises_exactly(ValueError, "f must return one number, got an array of shape (2,)"):
         numerical_gradient(np.sin, [1.0, 2.0])
-    with pytest.raises(ValueError, match="real number for complex input"):
+    with raises_exactly(
+        ValueError,
+        'f returned a real number for complex input; method="complex" needs an f that '
+        "takes and returns complex numbers",
+    ):
         numerical_gradient(np.abs, 1.0, method="complex")
-    with pytest.raises(ValueError, match="complex number for real input"):
+    with raises_exactly(
+        ValueError,
+        'f returned a complex number for real input; method="complex" needs an f that '
+        "takes and returns complex numbers",
+    ):
         numerical_gradient(lambda x: x + 1j, 1.0)
-    with pytest.raises(ValueError, match="one of forward, central, complex, got 'backward'"):
+    with raises_exactly(
+        ValueError, "method must be one of forward, central, complex, got 'backward'"
+    ):
         numerical_gradient(np.sin, 1.0, method="backward")
     for step in (0, -1e-3, np.nan, "small"):
-        with pytest.raises(ValueError, match='step must be "auto" or a positive number'):
+        with raises_exactly(ValueError, f'step must be "auto" or a positive number, got {step!r}'):
             numerical_gradient(np.sin, 1.0, step=step)
-    with pytest.raises(ValueError, match="lost in rounding at x = 1"):
+    with raises_exactly(ValueError, "step=1e-17 is lost in rounding at x = 1.0"):
         numerical_gradient(np.sin, 1.0, step=1e-17)
-    with pytest.raises(ValueError, match="real numbers, got dtype complex128"):
+    with raises_exactly(ValueError, "x must be an array of real numbers, got dtype complex128"):
         numerical_gradient(np.sin, 1j)

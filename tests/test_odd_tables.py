@@ -2,11 +2,13 @@
 
 import contextlib
 import datetime
+import re
 from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from errors import raises_exactly
 
 from layerkit import TableEncoder, TabularClassifier, TabularRegressor
 
@@ -161,9 +163,14 @@ def test_masked_values_are_missing():
 
 def test_rows_of_unequal_length_are_named():
     for rows in ([[1, 2], [3]], [[1, "a"], [2, "b"], ["c"]]):
-        with pytest.raises(ValueError, match=r"row 0 has 2 values, row \d has 1"):
+        with raises_exactly(
+            ValueError,
+            re.compile(r"the rows of X should be of one length: row 0 has 2 values, row .* has 1"),
+        ):
             TableEncoder().fit(rows)
-    with pytest.raises(TypeError, match="column 'x1', row 0: argument must be"):
+    with raises_exactly(
+        TypeError, "column 'x1', row 0: argument must be a string or a number, got [2] of type list"
+    ):
         TableEncoder().fit([[1, [2]], [3, [4]]])
 
 
@@ -201,10 +208,10 @@ def test_columns_in_another_order_are_refused_whatever_their_names(names):
 def test_other_columns_are_refused_whatever_their_names():
     X = pd.DataFrame([[1.0, 5.0], [2.0, 3.0]], columns=[2020, 2021])
     encoder = TableEncoder().fit(X)
-    with pytest.raises(ValueError, match="Column 1 is '2022', in fit it was '2021'"):
+    with pytest.raises(ValueError, match=r"Column 1 is '2022', in fit it was '2021'$"):
         encoder.transform(X.rename(columns={2021: 2022}))
     held_out = X.rename(columns={2021: 2022}), [1.0, 2.0]
-    with pytest.raises(ValueError, match="Column 1 is '2022', in fit it was '2021'"):
+    with pytest.raises(ValueError, match=r"Column 1 is '2022', in fit it was '2021'$"):
         TabularRegressor().fit(X, [1.0, 2.0], X_val=held_out[0], y_val=held_out[1])
 
 
@@ -236,7 +243,11 @@ def test_tables_without_rows_or_columns_are_refused():
     ):
         with pytest.raises(ValueError, match=rf"Found array with 0 {lacking}\(s\)"):
             TabularClassifier(**QUICKEST).fit(X, range(len(X)))
-    with pytest.raises(ValueError, match="no column of X tells the 1 sample"):
+    with raises_exactly(
+        ValueError,
+        "no column of X tells the 1 sample(s) to learn from apart: in each all values "
+        "are the same, or categories that occur once",
+    ):
         TabularClassifier(**QUICKEST).fit(pd.DataFrame({"a": [1.0]}), ["yes"])
 
 
@@ -270,5 +281,8 @@ UNLABELLED = {
 
 @pytest.mark.parametrize("odd", list(UNLABELLED))
 def test_missing_labels_are_refused_by_row(odd):
-    with pytest.raises(ValueError, match=r"y contains missing values, in 1 of 12 rows \(11\)"):
+    with raises_exactly(
+        ValueError,
+        "y contains missing values, in 1 of 12 rows (11): leave these rows out of X and y",
+    ):
         TabularClassifier(**QUICKEST).fit(TWELVE, UNLABELLED[odd])

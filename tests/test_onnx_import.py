@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from cases import CASES
+from errors import raises_exactly
 from sklearn import neural_network
 from sklearn.datasets import load_iris
 from sklearn.pipeline import make_pipeline
@@ -340,17 +341,32 @@ def test_what_an_operator_with_constants_becomes(op, constants, kind):
 @pytest.mark.parametrize(
     "nodes, message",
     [
-        ([("Sin", ["x"], ["y"], {})], r"in Sin 'y': no layer does this"),
-        ([("Exp", ["x"], ["y"], {})], r"'y' does not come from the input through layers"),
-        ([("Exp", ["x"], ["a"], {}), ("Gemm", ["a", "W"], ["y"], {})], "no layer computes"),
-        ([("Mul", ["x", "W"], ["y"], {})], "in Mul 'y': has a layer only with one constant"),
-        ([("MatMul", ["W", "x"], ["y"], {})], "in MatMul 'y': has a layer only with"),
-        ([("Transpose", ["x"], ["y"], {"perm": [1, 0]})], "the batch axis left as it is"),
+        ([("Sin", ["x"], ["y"], {})], "in Sin 'y': no layer does this"),
+        (
+            [("Exp", ["x"], ["y"], {})],
+            "in Exp 'y': the tensor 'y' does not come from the input through layers",
+        ),
+        (
+            [("Exp", ["x"], ["a"], {}), ("Gemm", ["a", "W"], ["y"], {})],
+            "in Gemm 'y': its input 'a' is an expression that no layer computes",
+        ),
+        (
+            [("Mul", ["x", "W"], ["y"], {})],
+            "in Mul 'y': has a layer only with one constant for each channel",
+        ),
+        (
+            [("MatMul", ["W", "x"], ["y"], {})],
+            "in MatMul 'y': has a layer only with a constant as input 1",
+        ),
+        (
+            [("Transpose", ["x"], ["y"], {"perm": [1, 0]})],
+            "in Transpose 'y': has a layer only with the batch axis left as it is",
+        ),
     ],
     ids=["unknown", "expression", "into Gemm", "constant", "left", "batch"],
 )
 def test_what_cannot_be_mapped_is_named(nodes, message):
-    with pytest.raises(ValueError, match=message):
+    with raises_exactly(ValueError, message):
         from_onnx(graph(nodes, [("W", W)]))
 
 
@@ -508,9 +524,13 @@ def test_an_attribute_that_no_layer_has(op, inputs, attributes, opset, message):
 @pytest.mark.parametrize("to", [INT, onnx.TensorProto.BOOL], ids=["integers", "booleans"])
 def test_a_cast_is_not_lost(to):
     nodes = [("Cast", ["x"], ["a"], {"to": to}), ("Cast", ["a"], ["y"], {"to": FLOAT})]
-    with pytest.raises(ValueError, match="in Cast 'a': has a layer only with floats, or with int"):
+    with raises_exactly(
+        ValueError, "in Cast 'a': has a layer only with floats, or with integers as an index"
+    ):
         from_onnx(graph(nodes))
-    with pytest.raises(ValueError, match="in Cast 'a'"):
+    with raises_exactly(
+        ValueError, "in Cast 'a': has a layer only with floats, or with integers as an index"
+    ):
         from_onnx(graph(nodes), output="a")
 
 
@@ -534,14 +554,16 @@ def test_a_cast_to_an_index_may_be_passed_on(between):
     np.testing.assert_array_equal(from_onnx(model).infer(x), table[x.astype(int)])
     with_sum = [first, *between, last, ("Cast", ["a"], ["d"], {"to": FLOAT}),
                 ("Add", ["y", "d"], ["z"], {})]  # fmt: skip
-    with pytest.raises(ValueError, match="in Cast 'a'"):
+    with raises_exactly(
+        ValueError, "in Cast 'a': has a layer only with floats, or with integers as an index"
+    ):
         from_onnx(graph(with_sum, [("table", table), ("two", np.array([2]))]), output="z")
 
 
 @pytest.mark.parametrize("C", [[[1], [2]], [[1, 2], [3, 4]]], ids=str)
 def test_a_gemm_adds_one_row(C):
     model = graph([("Gemm", ["x", "W", "C"], ["y"], {})], [("W", W), ("C", np.float32(C))])
-    with pytest.raises(ValueError, match="in Gemm 'y': has a layer only with one row as C"):
+    with raises_exactly(ValueError, "in Gemm 'y': has a layer only with one row as C"):
         from_onnx(model)
 
 
@@ -633,22 +655,30 @@ def test_a_slice_has_all_of_each_axis(longer):
         return from_onnx(graph([("Slice", ["x", *given], ["y"], {})], constants))
 
     assert sliced(given).output_shape == (3,)
-    with pytest.raises(ValueError, match="in Slice 'y'"):
+    with raises_exactly(
+        ValueError, "in Slice 'y': has a layer only with as many starts, ends, axes and steps"
+    ):
         sliced(given | {longer: given[longer] * 2})
 
 
 def test_errors_of_the_arguments():
     model = graph([("Relu", ["x"], ["y"], {})], shape=("n", "m"))
-    with pytest.raises(ValueError, match="input_shape is needed"):
+    with raises_exactly(
+        ValueError,
+        "input_shape is needed, as the input 'x' has sizes left open: of one sample, "
+        "channels last, such as (28, 28, 1)",
+    ):
         from_onnx(model)
     assert from_onnx(model, input_shape=(3,)).output_shape == (3,)
     minus_one = graph([("Relu", ["x"], ["y"], {})], shape=(-1, -1))
     assert from_onnx(minus_one, input_shape=(3,)).output_shape == (3,)
-    with pytest.raises(ValueError, match="output must be a computed tensor of the model, got 'z'"):
+    with raises_exactly(ValueError, "output must be a computed tensor of the model, got 'z'"):
         from_onnx(model, output="z")
-    with pytest.raises(TypeError, match=r"source must be a path or an onnx\.ModelProto, got 3"):
+    with raises_exactly(TypeError, "source must be a path or an onnx.ModelProto, got 3"):
         from_onnx(3)
-    with pytest.raises(ValueError, match=r"input_shape must hold positive integers, .*got 0"):
+    with raises_exactly(
+        ValueError, "input_shape must hold positive integers, without the batch axis, got 0"
+    ):
         from_onnx(model, input_shape=0)
     assert from_onnx(model, input_shape=3).output_shape == (3,)
 
@@ -666,15 +696,23 @@ def test_a_file_that_holds_no_model(tmp_path, name):
 @pytest.mark.parametrize(
     "shape, given, message",
     [
-        (("n", 4), (3,), r"input_shape must be \(4\), which the input 'x' has, got \(3,\)"),
-        (("n", "m"), (2, 3), r"input_shape must be \(any\), which the input 'x' has"),
-        (("n", 2, "h", 7), (6, 7, 3), r"must be \(2, any, 7\), which .*, got \(6, 7, 3\)"),
-        (None, (3,), r"in Gemm 'y': W must have shape \(3, 2\) for .* \(3,\), got \(4, 2\)"),
-        (("n", "m"), (3,), r"in Gemm 'y': W must have shape \(3, 2\)"),
+        (("n", 4), (3,), "input_shape must be (4), which the input 'x' has, got (3,)"),
+        (("n", "m"), (2, 3), "input_shape must be (any), which the input 'x' has, got (2, 3)"),
+        (
+            ("n", 2, "h", 7),
+            (6, 7, 3),
+            "input_shape must be (2, any, 7), which the input 'x' has, got (6, 7, 3)",
+        ),
+        (None, (3,), "in Gemm 'y': W must have shape (3, 2) for samples of shape (3,), got (4, 2)"),
+        (
+            ("n", "m"),
+            (3,),
+            "in Gemm 'y': W must have shape (3, 2) for samples of shape (3,), got (4, 2)",
+        ),
     ],
     ids=str,
 )
 def test_a_shape_that_is_not_the_models(shape, given, message):
     model = graph([("Gemm", ["x", "W"], ["y"], {})], [("W", W)], shape)
-    with pytest.raises(ValueError, match=message):
+    with raises_exactly(ValueError, message):
         from_onnx(model, input_shape=given)

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from errors import raises_exactly
 from sklearn.base import clone
 from sklearn.ensemble import BaggingClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -253,8 +254,18 @@ def test_an_unbuilt_network_is_drawn_as_ever_and_clone_makes_one():
 @pytest.mark.parametrize(
     "rows, told",
     [
-        (X[:, :3], r"in layers.0 Dense\(units=6\): keeps its weights.*\(n_samples, 4\).*, 3\)"),
-        (np.hstack([X, X]), r"W has shape \(4, 6\) and would need \(8, 6\)"),
+        (
+            X[:, :3],
+            "in layers.0 Dense(units=6): keeps its weights, as it is built already, for "
+            "(n_samples, 4), but gets (n_samples, 3): W has shape (4, 6) and would need "
+            "(3, 6)",
+        ),
+        (
+            np.hstack([X, X]),
+            "in layers.0 Dense(units=6): keeps its weights, as it is built already, for "
+            "(n_samples, 4), but gets (n_samples, 8): W has shape (4, 6) and would need "
+            "(8, 6)",
+        ),
     ],
 )
 def test_rows_of_another_width_are_refused(rows, told, frozen):
@@ -262,7 +273,7 @@ def test_rows_of_another_width_are_refused(rows, told, frozen):
     network.trainable = not frozen
     before = state(network)
     model = SequentialClassifier(network, head=None, **BARELY)
-    with pytest.raises(ValueError, match=told):
+    with raises_exactly(ValueError, told):
         model.fit(rows, Y)
     assert not hasattr(model, "network_")
     np.testing.assert_equal(state(network), before)
@@ -270,9 +281,19 @@ def test_rows_of_another_width_are_refused(rows, told, frozen):
 
 def test_structure_of_what_is_pretrained_is_no_parameter_to_search_over():
     model = SequentialClassifier(trained()[:-1])
-    with pytest.raises(ValueError, match=r"built with units=6.*sklearn.base.clone\(network\)"):
+    with raises_exactly(
+        ValueError,
+        "in layers.0 Dense(units=6): built with units=6, on which its shapes and arrays "
+        "depend; for units=9 make another network, of sklearn.base.clone(network) for "
+        "instance, which is not built and draws new weights when it is",
+    ):
         model.set_params(layers__dense_1__units=9)
-    with pytest.raises(TypeError, match="a built network keeps its layers"):
+    with raises_exactly(
+        TypeError,
+        "in Sequential: a built network keeps its layers; make another one of them, in "
+        "which those that are built keep their weights: "
+        "Sequential([*network.layers[:-1], Dense(2)]).build(input_shape)",
+    ):
         model.set_params(layers__dense_1=Dense(9))
     free = SequentialClassifier(clone(trained()[:-1]), max_iter=2)
     search = GridSearchCV(free, {"layers__dense_1__units": [3, 5]}, cv=2).fit(X, Y)
@@ -281,7 +302,11 @@ def test_structure_of_what_is_pretrained_is_no_parameter_to_search_over():
 
 def test_a_second_head_on_a_head_is_refused():
     source = SequentialClassifier([Dense(3)], max_iter=1).fit(X, Y)
-    with pytest.raises(ValueError, match=r"a head of its own.*network\[:-1\].*head=None"):
+    with raises_exactly(
+        ValueError,
+        "layers has a head of its own, the layer named 'head', but head='auto' appends "
+        "another: give network[:-1] for a new head, or set head=None",
+    ):
         SequentialClassifier(source.network_).fit(X, Y)
 
 
@@ -414,51 +439,83 @@ def test_images_and_sequences_and_pipelines():
 @pytest.mark.parametrize(
     "call, kind, told",
     [
-        (lambda: SequentialClassifier.from_network(plain()), ValueError, "must be built"),
-        (lambda: SequentialRegressor.from_network(plain()), ValueError, "must be built"),
-        (lambda: SequentialClassifier.from_network([Dense(2)]), TypeError, "must be a layer"),
+        (
+            lambda: SequentialClassifier.from_network(plain()),
+            ValueError,
+            "network must be built, with the weights that it learned, got "
+            "Sequential(layers=[Dense(units=6), Tanh(), ('scores', Dense(units=2))]): an "
+            "estimator of its own fits it",
+        ),
+        (
+            lambda: SequentialRegressor.from_network(plain()),
+            ValueError,
+            "network must be built, with the weights that it learned, got "
+            "Sequential(layers=[Dense(units=6), Tanh(), ('scores', Dense(units=2))]): an "
+            "estimator of its own fits it",
+        ),
+        (
+            lambda: SequentialClassifier.from_network([Dense(2)]),
+            TypeError,
+            "network must be a layer, such as a Sequential, got [Dense(units=2)]",
+        ),
         (
             lambda: SequentialClassifier.from_network(logits(), ["yes", "no"]),
             ValueError,
-            r"in sorted order.*\['no', 'yes'\], got \['yes', 'no'\]",
+            "classes must be in sorted order, each once, as scikit-learn has them: "
+            "['no', 'yes'], got ['yes', 'no']; put the columns of the network's last "
+            "weights into that order",
         ),
         (
             lambda: SequentialClassifier.from_network(logits(), [[1, 0], [0, 1]]),
             ValueError,
-            "in sorted order",
+            "classes must be in sorted order, each once, as scikit-learn has them: "
+            "[0, 1], got [1, 0]; put the columns of the network's last weights into "
+            "that order",
         ),
         (
             lambda: SequentialClassifier.from_network(logits(), ["a", "b", "c"]),
             ValueError,
-            r"must give \(n_samples, 3\).*its output is \(n_samples, 2\)",
+            "the network must give (n_samples, 3) for this y with loss='auto', but "
+            "its output is (n_samples, 2)",
         ),
         (
             lambda: SequentialClassifier.from_network(logits(), ["a", "b"], multilabel=True),
             ValueError,
-            "leave classes out",
+            "with multilabel=True a label is its position: leave classes out",
         ),
         (
             lambda: SequentialClassifier.from_network(logits(), loss=MeanSquaredError()),
             ValueError,
-            "does not classify",
+            "loss=MeanSquaredError() does not classify; use a loss whose `scores` "
+            "are 'logits' or 'margins', such as BinaryCrossEntropy, "
+            "CategoricalCrossEntropy, Focal or Hinge",
         ),
         (
             lambda: SequentialClassifier.from_network(logits(), max_iter=0),
             ValueError,
-            "max_iter must be a positive integer",
+            "SequentialClassifier: max_iter must be a positive integer, got 0",
         ),
         (
             lambda: SequentialRegressor.from_network(
                 Sequential([Dense(3)]).build(4), loss=GaussianNLL()
             ),
             ValueError,
-            "no y goes with a network that gives",
+            "no y goes with a network that gives (n_samples, 3) and loss=GaussianNLL()",
         ),
-        (lambda: SequentialRegressor.from_network(logits(), units=3), TypeError, "units"),
+        (
+            lambda: SequentialRegressor.from_network(logits(), units=3),
+            TypeError,
+            "SequentialRegressor: got an unexpected keyword argument 'units'; it is "
+            "SequentialRegressor(layers, *, loss='auto', optimizer='adam', "
+            "batch_size='auto', max_iter=200, shuffle=True, random_state=None, "
+            "tol=0.0001, n_iter_no_change=10, early_stopping=False, "
+            "validation_fraction=0.1, warm_start=False, dtype='auto', head='auto', "
+            "verbose=False)",
+        ),
     ],
 )
 def test_what_makes_no_estimator_is_refused(call, kind, told):
-    with pytest.raises(kind, match=told):
+    with raises_exactly(kind, told):
         call()
 
 

@@ -2,10 +2,11 @@
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
-from errors import error_of
+from errors import error_of, raises_exactly
 from numpy.testing import assert_allclose, assert_array_equal
 
 import layerkit.layers as nn
@@ -266,7 +267,13 @@ def test_nor_where_it_is_set_after_build(kind, copied):
     x = np.random.default_rng(0).normal(size=(3, 4, 2)).astype(np.float32)
     before = network.infer(x)
     for layer in (network[0].layer, dict(network[0].children())["reverse"]):
-        with pytest.raises(ValueError, match="stateful must be False within Bidirectional"):
+        with raises_exactly(
+            ValueError,
+            re.compile(
+                r"in .*, stateful=True\): stateful must be False within Bidirectional: what "
+                r"comes later ends with the row, got True"
+            ),
+        ):
             layer.stateful = True
         assert not layer.stateful
     assert_array_equal(network.infer(x), before)

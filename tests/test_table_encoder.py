@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+from errors import raises_exactly, theirs
 from sklearn.preprocessing import TargetEncoder
 
 from layerkit import TableEncoder
@@ -113,22 +114,36 @@ def test_tables_of_other_libraries():
 def test_columns_of_another_kind_are_refused_by_name():
     frame = pd.DataFrame({"age": [1.0, 2.0], "born": pd.to_datetime(["2000-01-01", "2001-01-01"])})
     encoder = TableEncoder().fit(frame)
-    with pytest.raises(
-        ValueError, match=r"'age' held numbers in fit and holds categories now.*'ol"
+    with raises_exactly(
+        ValueError, "column 'age' held numbers in fit and holds categories now, such as 'old'"
     ):
         encoder.transform(frame.assign(age=["old", "young"]))
-    with pytest.raises(ValueError, match=r"dates .*'2001-0.*: pandas\.to_datetime\(X\['born'\]\)"):
+    with raises_exactly(
+        ValueError,
+        "column 'born' held dates in fit and holds categories now, such as '2001-02-03': "
+        "pandas.to_datetime(X['born'])",
+    ):
         encoder.transform(frame.assign(born="2001-02-03"))
-    with pytest.raises(ValueError, match="'born' held dates in fit and holds numbers now"):
+    with raises_exactly(
+        ValueError, "column 'born' held dates in fit and holds numbers now, such as 1.0"
+    ):
         encoder.transform(frame.assign(born=[1.0, 2.0]))
     assert np.isfinite(encoder.transform(frame.assign(age=None, born=None))).all()
-    with pytest.raises(ValueError, match=r"column 'age' has an infinite value .* in row 1"):
+    with raises_exactly(
+        ValueError,
+        "column 'age' has an infinite value (inf) in row 1: numbers must be finite, NaN "
+        "where they are missing",
+    ):
         TableEncoder().fit(frame.assign(age=[1.0, -np.inf]))
-    with pytest.raises(ValueError, match="Complex data not supported: column 'age'"):
+    with raises_exactly(
+        ValueError, "Complex data not supported: column 'age' has dtype complex128"
+    ):
         TableEncoder().fit(frame.assign(age=[1j, 2]))
-    with pytest.raises(ValueError, match="max_onehot must be an integer >= 2, got 1"):
+    with raises_exactly(ValueError, "TableEncoder: max_onehot must be an integer >= 2, got 1"):
         TableEncoder(max_onehot=1).fit(frame)
-    with pytest.raises(ValueError, match="clip must be None or a positive finite number, got 0"):
+    with raises_exactly(
+        ValueError, "TableEncoder: clip must be None or a positive finite number, got 0"
+    ):
         TableEncoder(clip=0).fit(frame)
 
 
@@ -161,7 +176,7 @@ def test_integers_are_the_categories_that_they_were_beside_text(dtype):
 def test_columns_in_another_order_are_named():
     frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 5.0], "c": [1.0, 0.0]})
     encoder = TableEncoder().fit(frame)
-    with pytest.raises(ValueError, match=r"same order.*\n.*Column 1 is 'c', in fit it was 'b'"):
+    with pytest.raises(ValueError, match=r"same order.*\n.*Column 1 is 'c', in fit it was 'b'$"):
         encoder.transform(frame[["a", "c", "b"]])
 
 
@@ -276,14 +291,18 @@ def test_means_where_there_is_nothing_to_average():
 @pytest.mark.parametrize(
     ("options", "y", "message"),
     [
-        ({"target_means": True}, None, "target_means=True requires y"),
-        ({"target_means": True}, [1.0] * 3, "inconsistent numbers of samples"),
-        ({"target_means": True}, [np.nan] * 400, "y contains NaN"),
-        ({"target_means": True}, ["yes"] * 400, "could not convert string to float"),
-        ({"target_means": 1.5}, None, "target_means must be True or False, got 1.5"),
+        ({"target_means": True}, None, "TableEncoder: target_means=True requires y to be passed"),
+        ({"target_means": True}, [1.0] * 3, theirs("inconsistent numbers of samples")),
+        ({"target_means": True}, [np.nan] * 400, theirs("y contains NaN")),
+        (
+            {"target_means": True},
+            ["yes"] * 400,
+            theirs("could not convert string to float"),
+        ),
+        ({"target_means": 1.5}, None, "TableEncoder: target_means must be True or False, got 1.5"),
     ],
     ids=["no y", "few", "nan", "text", "no flag"],
 )
 def test_bad_y_for_means_is_refused(options, y, message):
-    with pytest.raises(ValueError, match=message):
+    with raises_exactly(ValueError, message):
         TableEncoder(**options).fit(_ids()[0], y)

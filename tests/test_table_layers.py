@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from cases import CASES
+from errors import raises_exactly
 
 from layerkit import (
     BatchEnsemble,
@@ -110,7 +111,9 @@ def test_the_limit_of_a_smooth_clip():
     layer = SmoothClip(2.0)
     y = layer.infer([[-1e6, -1.0, 0.0, 1.0, 1e6]])[0]
     np.testing.assert_allclose(y, [-2, -2 / np.sqrt(5), 0, 2 / np.sqrt(5), 2])
-    with pytest.raises(ValueError, match="limit must be a positive finite number, got 0"):
+    with raises_exactly(
+        ValueError, "in SmoothClip(limit=0): limit must be a positive finite number, got 0"
+    ):
         SmoothClip(0).infer([[1.0]])
 
 
@@ -118,7 +121,11 @@ def test_strength_goes_from_the_identity_to_the_activation():
     layer = ParametricActivation(ReLU()).build(3, dtype=np.float64)
     layer.params["a"][...] = [0, 1, 2]
     np.testing.assert_allclose(layer.infer([[-1.0, -1.0, -1.0]]), [[-1, 0, 1]])
-    with pytest.raises(ValueError, match="activation must be a layer that keeps the shape"):
+    with raises_exactly(
+        ValueError,
+        "in ParametricActivation: activation must be a layer that keeps the shape (3,), "
+        "got Dense(units=2)",
+    ):
         ParametricActivation(Dense(2)).build(3)
 
 
@@ -129,7 +136,11 @@ def test_members_share_weights_and_start_apart():
     y = layer.infer(X)
     for k in range(3):
         np.testing.assert_allclose(y[:, k], (X * r[k]) @ layer.params["W"])
-    with pytest.raises(ValueError, match=r"expects \(n_samples, n_in\) or \(n_samples, members=3"):
+    with raises_exactly(
+        ValueError,
+        "in BatchEnsemble(units=2, members=3): expects (n_samples, n_in) or (n_samples, "
+        "members=3, n_in), got (n_samples, 2, 4)",
+    ):
         BatchEnsemble(2, members=3).build((2, 4))
 
 
@@ -148,17 +159,38 @@ def test_the_data_need_no_gradient():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Scale(rate=-1), "rate must be a finite number >= 0, got -1"),
-        (lambda: NTKDense(0), "units must be a positive integer"),
-        (lambda: NTKDense(2, bias_rate=np.nan), "bias_rate must be a finite number >= 0"),
-        (lambda: PeriodicEmbedding(1), "dim must be an integer >= 2"),
-        (lambda: PeriodicEmbedding(frequencies=0), "frequencies must be a positive integer"),
-        (lambda: PeriodicEmbedding(sigma=0), "sigma must be a positive finite number"),
-        (lambda: PiecewiseLinearEmbedding(0), "dim must be a positive integer"),
-        (lambda: PiecewiseLinearEmbedding(bins=0), "bins must be a positive integer"),
-        (lambda: BatchEnsemble(2, members=0), "members must be a positive integer"),
+        (lambda: Scale(rate=-1), "in Scale(rate=-1): rate must be a finite number >= 0, got -1"),
+        (lambda: NTKDense(0), "in NTKDense(units=0): units must be a positive integer, got 0"),
+        (
+            lambda: NTKDense(2, bias_rate=np.nan),
+            "in NTKDense(units=2, bias_rate=nan): bias_rate must be a finite number >= 0, got nan",
+        ),
+        (
+            lambda: PeriodicEmbedding(1),
+            "in PeriodicEmbedding(dim=1): dim must be an integer >= 2, got 1",
+        ),
+        (
+            lambda: PeriodicEmbedding(frequencies=0),
+            "in PeriodicEmbedding(frequencies=0): frequencies must be a positive integer, got 0",
+        ),
+        (
+            lambda: PeriodicEmbedding(sigma=0),
+            "in PeriodicEmbedding(sigma=0): sigma must be a positive finite number, got 0",
+        ),
+        (
+            lambda: PiecewiseLinearEmbedding(0),
+            "in PiecewiseLinearEmbedding(dim=0): dim must be a positive integer, got 0",
+        ),
+        (
+            lambda: PiecewiseLinearEmbedding(bins=0),
+            "in PiecewiseLinearEmbedding(bins=0): bins must be a positive integer, got 0",
+        ),
+        (
+            lambda: BatchEnsemble(2, members=0),
+            "in BatchEnsemble(units=2, members=0): members must be a positive integer, got 0",
+        ),
     ],
 )
 def test_bad_parameters_are_named(make, message):
-    with pytest.raises(ValueError, match=message):
+    with raises_exactly(ValueError, message):
         make().build(3)

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from errors import raises_exactly
 
 from layerkit.inspection.shown import Printed, Shown, as_html, as_markdown, as_text
 from layerkit.tables import html_row, html_table, number, percent, ruled, short_number, text_table
@@ -21,7 +22,7 @@ def test_text_table_aligns_its_columns():
     lines = text_table([("layer", "params", "x"), ("Dense", "1,001", "")], [False, True, False])
     assert lines == ["layer  params  x", "Dense   1,001"]
     assert ruled(lines) == [lines[0], "-" * 16, lines[1]]
-    with pytest.raises(ValueError, match="shorter"):
+    with raises_exactly(ValueError, "zip() argument 3 is shorter than arguments 1-2"):
         text_table([("a", "b")], [False])
 
 
@@ -55,5 +56,5 @@ def test_a_record_is_shown_by_the_renderer_of_its_class():
 
 @pytest.mark.parametrize("show", [as_text, as_html, as_markdown])
 def test_a_record_without_renderer_says_so(show):
-    with pytest.raises(TypeError, match="for int"):
+    with pytest.raises(TypeError, match=r"for int$"):
         show(3)

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from errors import raises_exactly, theirs
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.inspection import permutation_importance
@@ -104,7 +105,7 @@ def test_losses_of_a_regressor():
     large = np.exp(y / y.std())
     counts = TabularRegressor(**more, loss=Poisson()).fit(X, large)
     assert (counts.predict(X) > 0).all() and counts.score(X, large) > 0.3
-    with pytest.raises(ValueError, match="return_std=True needs"):
+    with raises_exactly(ValueError, "return_std=True needs loss=GaussianNLL(), got Poisson()"):
         counts.predict(X, return_std=True)
 
 
@@ -169,15 +170,27 @@ def test_numbers_far_from_all_that_was_seen():
 @pytest.mark.parametrize(
     "cv, message",
     [
-        ([([*range(9)], [])], r"each; the first split has parts of \[9, 0\]"),
-        ([([], [1])], r"parts of \[0, 1\]"),
-        ([([0, 90], [1])], "cv names rows that X, of 40 rows, has not"),
+        (
+            [([*range(9)], [])],
+            "cv must give (train, test) with at least one row that has a weight in each; "
+            "the first split has parts of [9, 0]",
+        ),
+        (
+            [([], [1])],
+            "cv must give (train, test) with at least one row that has a weight in each; "
+            "the first split has parts of [0, 1]",
+        ),
+        (
+            [([0, 90], [1])],
+            "cv names rows that X, of 40 rows, has not: index 90 is out of bounds for "
+            "axis 0 with size 40",
+        ),
     ],
     ids=["none held out", "none to learn from", "beyond"],
 )
 def test_splits_without_rows_are_refused(cv, message):
     X, y = table(40)
-    with pytest.raises(ValueError, match=message):
+    with raises_exactly(ValueError, message):
         TabularRegressor(**QUICKEST, cv=cv).fit(X, y)
 
 
@@ -236,24 +249,47 @@ def test_verbose_prints_lines(capsys):
     "options, message",
     [
         ({"members": 0}, "TabularRegressor: members must be a positive integer, got 0"),
-        ({"target_means": "yes"}, "target_means must be True or False, got 'yes'"),
-        ({"max_iter": 1.5}, "max_iter must be a positive integer"),
-        ({"hidden_layer_sizes": 5}, "hidden_layer_sizes must be a sequence of positive integers"),
-        ({"embedding": "fourier"}, "embedding must be one of periodic, piecewise, none"),
-        ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1\.0"),
-        ({"learning_rate": 0}, "learning_rate must be 'auto' or > 0, got 0"),
-        ({"validation_fraction": 1.0}, "validation_fraction must be between 0 and 1"),
-        ({"cv": 5}, "cv must be None, a splitter or an iterable"),
-        ({"loss": "mse"}, "loss must be None or a Loss, got 'mse'"),
-        ({"loss": Hinge}, "loss must be None or a Loss"),
-        ({"monitor": "auk"}, "monitor must be None, a scorer or the name of one"),
-        ({"linear": "yes"}, "linear must be 'auto', True or False"),
-        ({"max_onehot": 1}, "max_onehot must be an integer >= 2"),
+        (
+            {"target_means": "yes"},
+            "TabularRegressor: target_means must be True or False, got 'yes'",
+        ),
+        ({"max_iter": 1.5}, "TabularRegressor: max_iter must be a positive integer, got 1.5"),
+        (
+            {"hidden_layer_sizes": 5},
+            "TabularRegressor: hidden_layer_sizes must be a sequence of positive integers, got 5",
+        ),
+        (
+            {"embedding": "fourier"},
+            "TabularRegressor: embedding must be one of periodic, piecewise, none, got 'fourier'",
+        ),
+        ({"dropout": 1.0}, "TabularRegressor: dropout must be in [0, 1), got 1.0"),
+        ({"learning_rate": 0}, "TabularRegressor: learning_rate must be 'auto' or > 0, got 0"),
+        (
+            {"validation_fraction": 1.0},
+            "TabularRegressor: validation_fraction must be between 0 and 1, exclusive, got 1.0",
+        ),
+        (
+            {"cv": 5},
+            "TabularRegressor: cv must be None, a splitter or an iterable of (train, test), got 5",
+        ),
+        ({"loss": "mse"}, "TabularRegressor: loss must be None or a Loss, got 'mse'"),
+        (
+            {"loss": Hinge},
+            "TabularRegressor: loss must be None or a Loss, got <class "
+            "'layerkit.losses.margin.Hinge'>: that is the class, write Hinge(...)",
+        ),
+        (
+            {"monitor": "auk"},
+            "TabularRegressor: monitor must be None, a scorer or the name of one, see "
+            "sklearn.metrics.get_scorer_names(), got 'auk'",
+        ),
+        ({"linear": "yes"}, "TabularRegressor: linear must be 'auto', True or False, got 'yes'"),
+        ({"max_onehot": 1}, "TabularRegressor: max_onehot must be an integer >= 2, got 1"),
     ],
 )
 def test_bad_parameters_are_named(options, message):
     X, y = table(20)
-    with pytest.raises(ValueError, match=message):
+    with raises_exactly(ValueError, message):
         TabularRegressor(**QUICKEST | options).fit(X, y)
 
 
@@ -262,24 +298,40 @@ def test_bad_data_are_named_and_leave_the_model_as_it_was():
     model = TabularRegressor(**QUICKEST).fit(X, y)
     before = model.predict(X)
     for bad_X, bad_y, message in [
-        (X.assign(size=np.inf), y, "column 'size' has an infinite value"),
+        (
+            X.assign(size=np.inf),
+            y,
+            "column 'size' has an infinite value (inf) in row 0: numbers must be finite, "
+            "NaN where they are missing",
+        ),
         (
             X.assign(town=[["a"]] * 40),
             y,
-            "column 'town', row 0: argument must be a string or a num",
+            "column 'town', row 0: argument must be a string or a number, got ['a'] of type list",
         ),
-        (X, y[:-1], "inconsistent numbers of samples"),
-        (X, np.where(y > y.mean(), np.nan, y), "y contains NaN"),
-        (X[["constant"]], y, "no column of X tells the 32 sample"),
-        (X[:0], y[:0], "0 sample"),
+        (X, y[:-1], theirs("inconsistent numbers of samples")),
+        (X, np.where(y > y.mean(), np.nan, y), theirs("y contains NaN")),
+        (
+            X[["constant"]],
+            y,
+            "no column of X tells the 32 sample(s) to learn from apart: in each all "
+            "values are the same, or categories that occur once",
+        ),
+        (
+            X[:0],
+            y[:0],
+            "Found array with 0 sample(s) (shape=(0, 8)) while a minimum of 1 is required.",
+        ),
     ]:
-        with pytest.raises((ValueError, TypeError), match=message):
+        with raises_exactly((ValueError, TypeError), message):
             model.fit(bad_X, bad_y)
         if set(bad_X) == set(X) and len(bad_X) and np.isfinite(bad_y).all():
             np.testing.assert_array_equal(model.predict(X), before)
-    with pytest.raises(ValueError, match="X_val and y_val belong together, y_val is None"):
+    with raises_exactly(ValueError, "X_val and y_val belong together, y_val is None"):
         TabularRegressor(**QUICKEST).fit(X, y, X_val=X)
-    with pytest.raises(ValueError, match="column 'size' held numbers in fit and holds categories"):
+    with raises_exactly(
+        ValueError, "column 'size' held numbers in fit and holds categories now, such as 'large'"
+    ):
         TabularRegressor(**QUICKEST).fit(X, y).predict(X.assign(size="large"))
     with pytest.raises(ValueError, match="feature names"):
         TabularRegressor(**QUICKEST).fit(X, y).predict(X.rename(columns={"size": "length"}))
@@ -399,7 +451,11 @@ def test_callables_see_every_epoch_of_every_member_and_scikit_learn_every_member
     tasks = Tasks()
     TabularRegressor(**QUICKEST, refit=True, n_jobs=2).set_callbacks(tasks).fit(X, y)
     assert tasks.seen.count("member ends") == 4
-    with pytest.raises(TypeError, match="callbacks must be instances that follow"):
+    with raises_exactly(
+        TypeError,
+        "callbacks must be instances that follow scikit-learn's FitCallback protocol, or "
+        "callables that take a TrainingState, got 'print'",
+    ):
         model.set_callbacks("print")
 
 

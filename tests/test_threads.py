@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from errors import raises_exactly
 
 pytest.importorskip("numba")
 
@@ -121,7 +122,7 @@ def too_much(rows, kept):
 
 
 def test_a_part_without_memory_is_an_error_when_all_are_done():
-    with pytest.raises(MemoryError, match="too_much: no memory for a part of 10 samples"):
+    with raises_exactly(MemoryError, "too_much: no memory for a part of 10 samples"):
         threads.in_parts(too_much, (np.arange(10),), (np.zeros(1),), multiply_adds=WORK)
     assert parts_of(10, 3) == [[0, 3], [3, 6], [6, 10]]
 

@@ -7,6 +7,7 @@ import xml.dom.minidom
 
 import numpy as np
 import pytest
+from errors import raises_exactly
 
 from layerkit import Dense, ReLU, Sequential, SequentialClassifier
 from layerkit.inspection import HealthMonitor, HealthReport, TrainingPage
@@ -116,7 +117,11 @@ def test_in_a_notebook_one_output_renews_itself(monkeypatch, quick):
 
 
 def test_bad_arguments_and_no_training():
-    with pytest.raises(ValueError, match="every must be a positive integer, got 0"):
+    with raises_exactly(ValueError, "every must be a positive integer, got 0"):
         TrainingPage(every=0)
-    with pytest.raises(RuntimeError, match="has seen no training"):
+    with raises_exactly(
+        RuntimeError,
+        "HealthMonitor has seen no training: pass it to train(..., callbacks=[monitor]) "
+        "or to estimator.set_callbacks(monitor)",
+    ):
         TrainingPage().to_html()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from errors import raises_exactly
 from scipy.sparse import csr_array
 
 import layerkit
@@ -164,5 +165,7 @@ def test_the_warmup_command_says_what_it_does_and_where_it_keeps_it(monkeypatch,
 
 def test_without_numba_the_warmup_command_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr("layerkit.__main__.find_spec", lambda name: None)
-    with pytest.raises(SystemExit, match="layerkit\\[fast\\]"):
+    with raises_exactly(
+        SystemExit, "nothing to compile: pip install 'layerkit[fast]' installs Numba"
+    ):
         main(["warmup"])

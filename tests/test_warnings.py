@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from errors import warns_exactly
 from sklearn.pipeline import make_pipeline
 
 from layerkit import (
@@ -91,6 +92,10 @@ def test_it_points_to_the_line_that_led_there(kind, tmp_path):
 
 
 def test_in_a_pipeline_it_points_to_the_line_that_fits():
-    with pytest.warns(UserWarning, match="Maximum iterations") as seen:
+    with warns_exactly(
+        UserWarning,
+        "Stochastic Optimizer: Maximum iterations (2) reached and the optimization "
+        "hasn't converged yet.",
+    ) as seen:
         make_pipeline(MLPClassifier(max_iter=2)).fit(X, LABELS)
     assert seen[0].filename.endswith("pipeline.py")

@@ -4,6 +4,7 @@ import importlib.util
 
 import numpy as np
 import pytest
+from errors import raises_exactly
 
 from layerkit import Conv2D, check_gradients, kernels
 from layerkit.kernels import parts
@@ -198,7 +199,11 @@ def test_threads_change_no_bit_and_processors_the_order_of_sums(monkeypatch, alg
 
 
 def test_an_unknown_algorithm_is_refused():
-    with pytest.raises(ValueError, match='algorithm must be "auto", "direct" or "winograd", got'):
+    with raises_exactly(
+        ValueError,
+        "in Conv2D(filters=2, kernel_size=3, algorithm='fft'): algorithm must be "
+        '"auto", "direct" or "winograd", got \'fft\'',
+    ):
         Conv2D(2, 3, algorithm="fft").build((5, 5, 1))
 
 
