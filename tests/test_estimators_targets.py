@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, load_iris, make_multilabel_classification
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, QuantileRegressor, Ridge
-from sklearn.metrics import accuracy_score, d2_pinball_score, mean_pinball_loss
+from sklearn.metrics import accuracy_score, d2_pinball_score, mean_pinball_loss, r2_score
 from sklearn.preprocessing import StandardScaler
 
 from layerkit import Dense, LogSoftmax, SequentialClassifier, SequentialRegressor, Tanh
@@ -273,6 +273,25 @@ def test_a_list_of_one_quantile_has_a_score(rng, columns, early_stopping):
     model.set_params(n_iter_no_change=None, early_stopping=early_stopping).fit(X, y)
     expected = d2_pinball_score(y, model.predict(X).reshape(y.shape), alpha=0.3)
     assert model.score(X, y) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("columns", [0, [0, 1]], ids=["one output", "two outputs"])
+@pytest.mark.parametrize(
+    "loss", ["auto", "huber", GaussianNLL(), Quantile(0.3), Quantile([0.2, 0.7])]
+)
+def test_a_score_weighs_rows_as_scikit_learn_does(rng, loss, columns):
+    X = rng.uniform(size=(50, 2))
+    y, weight = X[:, columns] ** 2, rng.uniform(size=50)
+    model = SequentialRegressor([], loss=loss, max_iter=5, random_state=0).fit(X, y)
+    predicted = model.predict(X)
+    if isinstance(loss, Quantile) and predicted.ndim > y.ndim:
+        pairs = zip(np.moveaxis(predicted, -1, 0), loss.quantiles, strict=True)
+        of_levels = [d2_pinball_score(y, p, alpha=q, sample_weight=weight) for p, q in pairs]
+        expected = np.mean(of_levels)
+    else:
+        expected = r2_score(y, predicted, sample_weight=weight)
+    assert model.score(X, y, weight) == pytest.approx(expected, rel=1e-12)
+    assert model.score(X, y) != pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("outputs", [None, 2])
