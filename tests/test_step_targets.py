@@ -241,6 +241,24 @@ def test_what_does_not_fit_is_refused():
     assert "estimator.network_" in error_of(TypeError, to_onnx, model)
 
 
+@pytest.mark.parametrize(
+    "model, loss",
+    [
+        (SequentialClassifier, "mean_squared_error"),
+        (SequentialClassifier, "poisson"),
+        (SequentialRegressor, "focal"),
+        (SequentialRegressor, "categorical_cross_entropy"),
+    ],
+)
+def test_a_loss_that_suits_no_row_suits_no_step(model, loss):
+    X, y = rows(), [np.arange(n) % 2 for n in LENGTHS]
+    of_steps = model([nn.GRU(2, return_sequences=True)], loss=loss)
+    of_rows = model([nn.GRU(2)], loss=loss)
+    told = error_of(ValueError, lambda y: of_rows.fit(X, y), [0, 1] * (len(X) // 2))
+    assert error_of(ValueError, lambda y: of_steps.fit(X, y), y) == told
+    assert not hasattr(of_steps, "network_")
+
+
 @pytest.mark.parametrize("dtype", [None, object], ids=["array", "objects"])
 @pytest.mark.parametrize("model", [SequentialClassifier, SequentialRegressor])
 def test_a_score_is_of_targets_of_steps(model, dtype):
