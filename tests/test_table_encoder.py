@@ -288,6 +288,18 @@ def test_means_where_there_is_nothing_to_average():
     assert few.kinds_ == ["code"]
 
 
+@pytest.mark.parametrize("rows", [12, 40, 400])
+@pytest.mark.parametrize("target_means", [False, True])
+def test_a_key_of_single_rows_becomes_nothing(rows, target_means):
+    keys, numbers = [f"k{i}" for i in range(rows)], np.arange(float(rows))
+    encoder = TableEncoder(target_means=target_means)
+    encoder.fit(pd.DataFrame({"key": keys, "size": numbers}), numbers)
+    assert encoder.get_feature_names_out().tolist() == ["size"]
+    assert (encoder.kinds_, encoder.n_codes_) == (["number"], [0])
+    assert encoder.columns_[0].n_codes == 0
+    assert encoder.describe().splitlines()[0].endswith("left out: all values are different")
+
+
 @pytest.mark.parametrize(
     ("options", "y", "message"),
     [
