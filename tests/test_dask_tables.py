@@ -176,6 +176,21 @@ def test_integers_beside_text_of_another_partition_are_the_same_categories(clien
     assert_same(many, one, table)
 
 
+GAPS = np.arange(N) % 5 == 0
+GAPS[:30] = True  # so that the first of eight partitions says nothing of its columns
+
+
+@pytest.mark.parametrize("kind", ["number", "category", "date"])
+def test_a_partition_with_gaps_says_what_a_column_is(kind, client):
+    filled = {"number": SIZE, "category": TOWN, "date": TABLE["when"]}[kind]
+    table = pd.DataFrame({"size": SIZE, "odd": pd.Series(filled, dtype=object).mask(GAPS, None)})
+    one = regressor(max_iter=1).fit(table, NUMBERS)
+    with data_parallel(client, sync_every=1), dask.config.set({"dataframe.convert-string": False}):
+        many = regressor(max_iter=1).fit(frame(table, 8), column(NUMBERS, 8))
+    assert many.encoder_.columns_[1].kind == kind
+    assert_same(many, one, table)
+
+
 @pytest.mark.parametrize("n", [3, 8])
 def test_few_rows_are_learned_from_and_held_out(n, client):
     few = TABLE[:n]
