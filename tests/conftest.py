@@ -6,6 +6,7 @@ import os
 import hypothesis
 import numpy as np
 import pytest
+from sentences import known_verdicts, verdicts_in_known_words  # noqa: F401
 
 from layerkit.kernels import dispatch
 

@@ -4,6 +4,7 @@
 difference says what a change did to them.
 """
 
+from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -179,6 +180,7 @@ def portrait(figure):
     return found + [words for ax in figure.axes for words in panel(ax)]
 
 
+@cache
 def read():
     """The portraits of the file, by name."""
     found = {}

@@ -18,6 +18,8 @@ from layerkit.inspection.diagnosis.evidence import Evidence, share
 from layerkit.inspection.diagnosis.subject import Rows, Subject
 from layerkit.optimizers import SGD
 
+pytestmark = pytest.mark.usefixtures("verdicts_in_known_words")
+
 RNG = np.random.default_rng(0)
 
 

@@ -48,6 +48,8 @@ from layerkit.losses import Huber, Loss, NegativeLogLikelihood
 from layerkit.optimizers import SGD
 from layerkit.sequences import Sequences
 
+pytestmark = pytest.mark.usefixtures("verdicts_in_known_words")
+
 # ------------------------------------------------------------------------------- inputs
 
 

@@ -31,6 +31,8 @@ from layerkit.inspection.diagnosis.statistics import LayerStatistics
 from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.losses import Huber, NegativeLogLikelihood, Poisson
 
+pytestmark = pytest.mark.usefixtures("verdicts_in_known_words")
+
 # ------------------------------------------------------------------------------- statistics
 
 
