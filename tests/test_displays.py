@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -42,8 +43,12 @@ from layerkit.inspection import (
     TableDisplay,
     TrainingCurveDisplay,
     WeightRecorder,
+    attention_weights,
+    check_gradients,
+    gradient_through_time,
     input_gradient,
     numerical_gradient,
+    trace,
 )
 from layerkit.inspection.displays.activations import Histogram
 from layerkit.losses import CategoricalCrossEntropy, MeanSquaredError
@@ -122,6 +127,38 @@ def test_plot_draws_where_it_is_told():
     assert_nothing_clipped(figure)
     with raises_exactly(ValueError, "several panels need an ax that was made by subplots"):
         TrainingCurveDisplay([2.0], validation_score=[0.1]).plot(figure.add_axes((0, 0, 1, 1)))
+
+
+X = np.ones((2, 3))
+OF_A_NETWORK = {
+    trace: (X, X, MeanSquaredError()),
+    input_gradient: (X,),
+    attention_weights: (X,),
+    gradient_through_time: (X,),
+    check_gradients: (),
+    ActivationDisplay.from_network: (X,),
+    AttentionDisplay.from_network: (X,),
+    DerivativeDisplay.from_layer: (),
+    FilterDisplay.from_layer: (),
+    FilterDisplay.from_network: (),
+    GradientThroughTimeDisplay.from_network: (X,),
+    LossSurfaceDisplay.from_network: (X, X, MeanSquaredError()),
+    SaliencyDisplay.from_network: (X,),
+}
+
+
+@pytest.mark.parametrize("look", OF_A_NETWORK, ids=lambda look: look.__qualname__)
+def test_what_looks_at_a_network_refuses_all_else_and_says_what_to_give(look):
+    name = "layer" if look.__name__ in ("from_layer", "check_gradients") else "network"
+    estimator = SimpleNamespace(network_=Dense(3).build(3))
+    for given, hint in [
+        (estimator, ": give its network_"),
+        (Dense, ": that is the class, write Dense(...)"),
+        ("dense", ""),
+    ]:
+        with pytest.raises(TypeError) as error:
+            look(given, *OF_A_NETWORK[look])
+        assert str(error.value) == f"{name} must be a layer or network, got {given!r}{hint}"
 
 
 # -------------------------------------------------------------------------- training curve

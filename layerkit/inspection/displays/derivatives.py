@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from layerkit.inspection.displays.display import BLUE, GREEN, GREY, VERMILION, Display
 from layerkit.inspection.numerical_differentiation import AUTO_STEP, numerical_gradient
+from layerkit.inspection.paths import check_network
 from layerkit.layer import Layer
 
 
@@ -85,6 +86,7 @@ class DerivativeDisplay(Display):
         ValueError
             If an output of the layer depends on more than one input, or low is not below high.
         """
+        check_network(layer, "layer")
         if not low < high:
             raise ValueError(f"low must be below high, got {low} and {high}")
         f = _Elementwise(layer)

@@ -67,6 +67,7 @@ class FilterDisplay(Display):
         display : FilterDisplay
             To be drawn by `plot`.
         """
+        check_network(layer, "layer")
         W = layer.params.get("W")
         if W is None or W.ndim != 4:
             raise ValueError(f"in {layer.where}: has no kernels of two dimensions to show")
