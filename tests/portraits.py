@@ -11,6 +11,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 from matplotlib.patches import StepPatch
 from matplotlib.ticker import LogFormatter, ScalarFormatter
@@ -93,8 +94,9 @@ def gathered(artists):
 def collection(artist):
     values = artist.get_array()
     edges = {to_hex(color) for color in artist.get_edgecolor()}
+    kind = PolyCollection if isinstance(artist, PolyCollection) else type(artist)
     return described(
-        type(artist).__name__,
+        kind.__name__,
         map=artist.get_cmap().name,
         scale=type(artist.norm).__name__,
         edges=edges.pop() if len(edges) == 1 else None,

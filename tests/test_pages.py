@@ -5,11 +5,20 @@
 
 import dataclasses
 import functools
+import io
 import re
+import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from portraits import portrait
+from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from layerkit import (
     GRU,
@@ -25,8 +34,9 @@ from layerkit import (
     Sequential,
     Sigmoid,
     Tanh,
+    demo,
 )
-from layerkit.inspection import HealthReport, gradient_catalogue, trace
+from layerkit.inspection import GradientRecorder, HealthReport, gradient_catalogue, trace
 from layerkit.inspection.catalogue.gradients import GradientCatalogue
 from layerkit.inspection.diagnosis.evidence import Verdict
 from layerkit.inspection.diagnosis.training_page import _page
@@ -135,6 +145,67 @@ def wrong():
     return GradientCatalogue({"Elementwise": [bad], "Losses": [CATALOGUE["Huber"]]})
 
 
+def trained(X, y, seed, verbose=False):
+    """What the demo trains, before it is."""
+    network = demo.convolutional_network().build(X.shape[1:], random_state=seed)
+    network[-1].params["W"][...] = 0
+    network[-1].params["b"][...] = np.arange(10)
+    recorder = GradientRecorder()
+    recorder.layers, recorder.steps, recorder.norms = ["a"], [1, 2], [[1.0], [2.0]]
+    history = History([{"epoch": 1, "loss": float(len(X)), "learning_rate": 0.1}])
+    return network, history, recorder
+
+
+def shown_by_the_demo():
+    """All that it prints, trains, fits and writes, with the trainings left out."""
+    said, made = io.StringIO(), []
+
+    def save(figure, path, **options):
+        made.append((Path(path).name, options, portrait(figure)))
+
+    def of(seed):
+        return {f"constant {seed}": DummyClassifier(strategy="constant", constant=9)}
+
+    def of_quantiles(seed):
+        rows = SimpleNamespace(predict=lambda X: np.outer(np.ones(len(X)), [-1, 0, 1]) * X)
+        return SimpleNamespace(fit=lambda X, y: rows)
+
+    changed = {
+        "train_convolutional_network": trained,
+        "pipelines": of,
+        "mixed_table": lambda seed: DummyRegressor(),
+        "quantile_regression": of_quantiles,
+        "warmup": lambda dtype: made.append(dtype),
+    }
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(said):
+        with mock.patch.multiple(demo, **changed), mock.patch.object(Figure, "savefig", save):
+            demo.demo(Path(folder) / "out")
+            (file,) = (Path(folder) / "out").iterdir()
+            made.append(file.name)
+        text = said.getvalue().replace(folder, "")
+    plt.close("all")
+    return re.sub(r"\d+\.\d s\b", "# s", text) + "\n".join(map(repr, made))
+
+
+def trained_by_the_demo():
+    """What it trains, and how."""
+    calls = []
+
+    def train(*args, **options):
+        X, y = args[3]
+        calls.append((*map(repr, args[:3]), X.shape, y.shape, options))
+
+    with mock.patch.object(demo, "train", train):
+        X, y = np.arange(200.0).reshape(100, 2), np.arange(100) % 2
+        demo.train_convolutional_network(X, y, 3, verbose=True)
+    options = calls[0][-1]
+    options["callbacks"] = [type(callback).__name__ for callback in options["callbacks"]]
+    options["validation_data"] = [part.tolist() for part in options["validation_data"]]
+    patients = [part.mean(axis=0).round(6).tolist() for part in demo.load_patients()]
+    models = demo.pipelines(3), demo.mixed_table(3), demo.quantile_regression(3)
+    return "\n".join(map(repr, [*calls[0], *models, patients]))
+
+
 PAGES = {
     **{f"{name}: text": lambda make=make: str(make()) for name, make in WALKS.items()},
     **{f"{name}: HTML": lambda make=WALKS[name]: make()._repr_html_() for name in NOTEBOOK},
@@ -146,6 +217,8 @@ PAGES = {
     **CHARTS,
     **{f"{name}: text": lambda name=name: str(CATALOGUE[name]) for name in ENTRIES},
     **{f"{name}: HTML": lambda name=name: CATALOGUE[name]._repr_html_() for name in ENTRIES},
+    "demo: trained": trained_by_the_demo,
+    "demo: shown": shown_by_the_demo,
     "catalogue: text": lambda: str(wrong()),
     "catalogue: HTML": lambda: wrong()._repr_html_(),
     "catalogue: page": lambda: wrong().to_markdown(),
