@@ -184,7 +184,7 @@ def shown_by_the_demo():
             made.append(file.name)
         text = said.getvalue().replace(folder, "")
     plt.close("all")
-    return re.sub(r"\d+\.\d s\b", "# s", text) + "\n".join(map(repr, made))
+    return re.sub(r" *\d+\.\d s\b", " # s", text) + "\n".join(map(repr, made))
 
 
 def trained_by_the_demo():
