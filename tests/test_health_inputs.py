@@ -1,5 +1,6 @@
 """Verdicts on inputs, loss, rates and steps on both sides of their borders, on evidence by hand."""
 
+import copy
 import re
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from evidence_by_hand import columns, evidence, snapshot, tried
 from ward_of_backwards import Accumulating, ForgottenBias, Linear, NegatedBias
 
 from layerkit import (
+    ELU,
     LSTM,
     BatchNorm,
     Columns,
@@ -18,12 +20,17 @@ from layerkit import (
     Dropout,
     Embedding,
     Flatten,
+    HardTanh,
+    LeakyReLU,
     MultiHeadAttention,
     ReLU,
     Residual,
+    Scale,
     Sequential,
     Sigmoid,
+    SmoothClip,
     Softmax,
+    Softplus,
     Tanh,
 )
 from layerkit.inspection import health
@@ -836,3 +843,29 @@ def test_what_is_wrong_with_a_backward_and_what_to_do_stand_in_their_places(kind
         f"Correct the backward of {name}. {remedy} "
         f"`print(check_gradients({name}(...), input_shape))` shows every array."
     )
+
+
+# ------------------------------------------------------------------------------- ranges
+
+INF = np.inf
+RANGES = [
+    (Tanh(), -1, 1),
+    (Sigmoid(), 0, 1),
+    (Softmax(), 0, 1),
+    (ReLU(), 0, INF),
+    (Softplus(), 0, INF),
+    (ELU(alpha=2), -2, INF),
+    (Sequential([Scale(), ReLU(), Scale()]), -INF, 0),
+    (HardTanh(-200, 300), -200, 300),
+    (SmoothClip(limit=5), -5, 5),
+    (LeakyReLU(), -INF, INF),
+    (Dense(2), -INF, INF),
+]
+
+
+@pytest.mark.parametrize(("layer", "low", "high"), RANGES, ids=lambda value: repr(value)[:30])
+def test_what_a_layer_can_give_is_what_it_gives_to_large_numbers(layer, low, high):
+    layer = copy.deepcopy(layer).build((4,), random_state=0, dtype=np.float64)
+    if isinstance(layer, Sequential):
+        layer[-1].params["s"][...] = -1
+    assert target_verdicts._range_of(layer) == pytest.approx((low, high), abs=1e-2)
