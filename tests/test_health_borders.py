@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from clinic import CCE, MSE
 from evidence_by_hand import columns, evidence, snapshot, tried
+from ward_of_backwards import SICK as BACKWARDS
 
 from layerkit import AlphaDropout, BatchNorm, Conv2D, Dense, Dropout, ReLU, Sequential
 from layerkit.inspection.diagnosis import (
+    backward_verdicts,
     design_verdicts,
     mode_verdicts,
     target_verdicts,
@@ -518,3 +520,38 @@ def test_one_class_for_all_rows_is_a_collapse(predicted, actual, bias, caused, r
         assert ("layers.1 are 9 apart" in verdict.evidence) == (bias == 9)
         assert verdict.remedy.startswith(remedy)
     assert training_verdicts.one_class(evidence(**known, trained=False), bool(caused)) is None
+
+
+# ------------------------------------------------------------------------------- backward
+
+# The layer that is named, and what its remedy guesses.
+GUESSES = {
+    "negated_bias": "NegatedBias. Its sign is turned.",
+    "untransposed": "Untransposed.",
+    "accumulating": "Accumulating. It must overwrite: self.grads['W'][...] = ...",
+    "forgotten_bias": "ForgottenBias. It must write all of self.grads['b'][...], zeros where",
+    "odd_batch": "Even. It holds for 8 rows, but not for 7.",
+    "doubled": "Double. It is 2 times too large: a sum where a mean is meant, or a factor.",
+    "old_codes": "OldCodes. It must write all of self.grads['W'][...], zeros where",
+    "on_the_input": "OnTheInput. Work on a copy. `print(check_gradients(network, x=X[:8]))`",
+    "steep_log_cosh": "SteepLogCosh. `print(check_loss_gradients(loss, y_pred, y_true))`",
+}
+
+
+def examined(run):
+    """The evidence of a run before its first step."""
+    X, y = run.data
+    run.network.build(X.shape[1:], random_state=0)
+    return Evidence(Subject(run.network, run.loss, Rows(X, y), batch_size=run.batch_size))
+
+
+@pytest.mark.parametrize("case", BACKWARDS, ids=lambda case: case.name)
+def test_a_wrong_backward_is_named_at_once_and_a_right_one_is_not(case):
+    e = examined(case.make(0))
+    found = backward_verdicts.wrong_backward(e)
+    assert (found.name, found.severity) == ("wrong backward", "critical")
+    assert found.remedy.startswith(f"Correct the backward of {GUESSES.get(case.name, '')}")
+    assert found.remedy.endswith("shows every array.")
+    named = found.remedy.split()[4].rstrip(".")
+    assert named in found.evidence and (named in found.layer or found.layer == "loss")
+    assert backward_verdicts.wrong_backward(examined(case.cured(0))) is None
