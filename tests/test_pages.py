@@ -40,6 +40,7 @@ from layerkit.inspection import GradientRecorder, HealthReport, gradient_catalog
 from layerkit.inspection.catalogue.gradients import GradientCatalogue
 from layerkit.inspection.diagnosis.evidence import Verdict
 from layerkit.inspection.diagnosis.training_page import _page
+from layerkit.inspection.gradient_check import Comparison, GradientCheck
 from layerkit.losses import CategoricalCrossEntropy, Huber, Loss, MeanSquaredError
 from layerkit.optimizers import SGD, Adam
 from layerkit.training import History
@@ -125,6 +126,19 @@ CHARTS = {
     "one epoch": lambda: _page(History([{"epoch": 1, "loss": 2.0}]), HealthReport([], [], {})),
     "nothing finite": lambda: _page(History([{"epoch": 1, "loss": np.nan}]), None),
 }
+CHECKED = [
+    Comparison("inference", "input", 15, 0, 4.6e-11, "[2, 2]", 1.0, 1.0),
+    Comparison("inference", "a.long.path.to.a.layer.of.a.network.W", 6, 2, 0.5, "[0]", 1 / 3, -2.0),
+    Comparison("training", "b", 100, 0, np.nan, "direction 3", np.nan, 0.25),
+]
+
+
+def network():
+    body = Residual(Sequential([Dense(4), Tanh()]))
+    body.trainable = False
+    return Sequential([Flatten(), body, ("head", Dense(2))]).build((2, 2), random_state=0)
+
+
 CATALOGUE = gradient_catalogue()
 ENTRIES = ["Sigmoid", "BatchNorm", "MaxPool1D", "Huber"]
 
@@ -215,6 +229,10 @@ PAGES = {
     **{f"{name}: text": lambda make=make: str(make()) for name, make in REPORTS.items()},
     **{f"{name}: HTML": lambda make=make: make()._repr_html_() for name, make in REPORTS.items()},
     **CHARTS,
+    "gradient check: failed": lambda: str(GradientCheck("a layer", 1e-6, CHECKED)),
+    "gradient check: passed": lambda: str(GradientCheck("a layer", 1e-6, CHECKED[:1])),
+    "summary: text": lambda: str(network().summary()),
+    "summary: HTML": lambda: network()._repr_html_(),
     **{f"{name}: text": lambda name=name: str(CATALOGUE[name]) for name in ENTRIES},
     **{f"{name}: HTML": lambda name=name: CATALOGUE[name]._repr_html_() for name in ENTRIES},
     "demo: trained": trained_by_the_demo,
