@@ -30,6 +30,7 @@ from layerkit.inspection.diagnosis.evidence import (
 from layerkit.inspection.diagnosis.statistics import LayerStatistics
 from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.losses import Huber, NegativeLogLikelihood, Poisson
+from layerkit.optimizers import SGD
 
 pytestmark = pytest.mark.usefixtures("verdicts_in_known_words")
 
@@ -771,3 +772,23 @@ def test_training_that_breaks_off_at_a_hundredth_of_the_rate_too_is_not_the_rate
         taken_down(found, ("non-finite origin", layer, "critical", Verdict))
         assert f"off ({stopped}), and a rehearsal" in found.evidence and slow in found.evidence
         assert "log(1 + x)" in found.remedy
+
+
+@pytest.mark.parametrize("optimizer", [None, SGD(0.1)])
+@pytest.mark.parametrize("diverged", [False, True])
+@pytest.mark.parametrize("slow", ["", "in layers.1"])
+@pytest.mark.parametrize("trained", [False, True])
+def test_the_rate_is_blamed_where_it_is_known_and_a_hundredth_of_it_stays_finite(
+    optimizer, diverged, slow, trained
+):
+    s = LayerStatistics(ReLU().build(3), slice(0, 0))
+    s.path, s.origin, s.output.low, s.output.high = "layers.1", "output", -2.5, 4
+    now, none = snapshot(1, 1), np.zeros(5, bool)
+    now.recorder.origin = s
+    known = {"bad_inputs": none, "bad_targets": none, "subject": SimpleNamespace(rows=Rows(0, 0))}
+    course = SimpleNamespace(diverged=diverged, stopped="diverged")
+    tried = lambda factor: (np.ones(9), slow if factor == 0.01 else "else")  # noqa: E731
+    e = evidence(**known, now=now, course=course, rehearse=tried, optimizer=optimizer)
+    e.trained = trained
+    blamed = trained and (optimizer is not None or diverged) and not slow
+    assert (signals.not_finite(e) is None) == blamed
