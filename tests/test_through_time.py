@@ -52,6 +52,14 @@ def test_it_is_the_jacobian_of_the_last_state_in_an_earlier_one(layer, lengths):
     assert_allclose(found, norms / norms[0], rtol=1e-5)
 
 
+@pytest.mark.parametrize("factor", [1e9, 1e-9])
+def test_norms_whose_squares_float32_does_not_hold(factor):
+    layer = nn.SimpleRNN(2).build((4, 2), random_state=0)
+    layer.params["W"][...], layer.params["U"][...] = 0, factor * np.eye(2)
+    norms = gradient_through_time(layer, np.ones((1, 4, 2)))["simplernn"]
+    assert_allclose(norms, factor ** np.arange(4.0), rtol=1e-5)
+
+
 def test_every_recurrent_layer_has_its_name_and_the_network_stays_as_it_is():
     layers = [nn.Bidirectional(nn.GRU(2, return_sequences=True)), nn.SimpleRNN(2, stateful=True)]
     network = nn.Sequential([*layers, nn.Dense(1)]).build((None, 2), random_state=0)
