@@ -551,3 +551,90 @@ def test_constants_of_a_formula_are_not_trained(node):
     network.backward(np.ones_like(network.forward(x + 3, training=True)))
     assert [slot for slot in network.layout if slot.trainable] == []
     np.testing.assert_array_equal(network.infer(np.eye(4)), before)
+
+
+C_FIRST = {
+    "K2": draw(6, 4, 3, 2),
+    "K2_groups": draw(4, 2, 3, 2),
+    "K1": draw(6, 4, 3),
+    "T2": draw(4, 6, 3, 2),
+    "T1": draw(4, 6, 3),
+    "six": draw(6),
+    "four": 1 + draw(4),
+    "two": 1 + draw(2),
+    "mean": draw(4),
+    "var": np.abs(draw(4)) + 1,
+    "W": draw(4, 5),
+    "Wt": draw(5, 4),
+    "five": draw(5),
+    "low": np.float32(-0.5),
+}
+IMAGE, LINE, ROW = (4, 6, 8), (4, 9), (4,)
+WINDOW = {"kernel_shape": [3, 2]}
+NORM = ["x", "four", "mean", "mean", "var"]
+# fmt: off
+# One operator with its attributes: (operator, inputs, attributes, shape, opset).
+ATTRIBUTES = [
+    *[("Gemm", ["x", "W", "five"], more, ROW, 17) for more in (
+        {}, {"alpha": 0.5}, {"beta": 2.0}, {"alpha": 3.0, "beta": 0.25})],
+    ("Gemm", ["x", "Wt", "five"], {"transB": 1}, ROW, 17),
+    *[("HardSigmoid", ["x"], more, ROW, 17) for more in (
+        {}, {"alpha": 0.5}, {"beta": 0.1}, {"alpha": 0.3, "beta": 0.7})],
+    *[("Selu", ["x"], more, ROW, 17) for more in ({}, {"alpha": 1.2}, {"gamma": 2.0})],
+    *[(op, ["x"], more, ROW, 17) for op in ("Elu", "LeakyRelu", "Celu")
+      for more in ({}, {"alpha": 0.5})],
+    *[("Softmax", ["x"], more, IMAGE, opset) for more in ({}, {"axis": 3}) for opset in (13, 17)],
+    *[("DepthToSpace", ["x"], {"blocksize": 2, **more}, IMAGE, 17) for more in (
+        {}, {"mode": "DCR"}, {"mode": "CRD"})],
+    ("SpaceToDepth", ["x"], {"blocksize": 2}, IMAGE, 17),
+    *[("Conv", ["x", "K2", "six"], more, IMAGE, 17) for more in (
+        {}, {"strides": [2, 1]}, {"dilations": [1, 2]}, {"pads": [0, 1, 1, 0]},
+        {"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_LOWER"}, {"auto_pad": "VALID"},
+        {"auto_pad": "NOTSET", "pads": [1, 0, 1, 0], "strides": [1, 3]})],
+    ("Conv", ["x", "K2_groups", "four"], {"group": 2}, IMAGE, 17),
+    *[("Conv", ["x", "K1", "six"], more, LINE, 17) for more in (
+        {}, {"strides": [2]}, {"dilations": [2]}, {"pads": [2, 0]}, {"pads": [0, 1]},
+        {"auto_pad": "SAME_UPPER"})],
+    *[("ConvTranspose", ["x", "T2", "six"], more, IMAGE, 17) for more in (
+        {}, {"strides": [2, 1]}, {"dilations": [1, 2]}, {"pads": [1, 0, 1, 0]},
+        {"strides": [2, 2], "output_padding": [1, 0]},
+        {"strides": [2, 2], "auto_pad": "SAME_UPPER"},
+        {"strides": [2, 2], "auto_pad": "SAME_LOWER"})],
+    *[("ConvTranspose", ["x", "T1", "six"], more, LINE, 17) for more in (
+        {}, {"strides": [2]}, {"dilations": [2]}, {"strides": [3], "output_padding": [1]})],
+    *[(op, ["x"], WINDOW | more, IMAGE, 17) for op in ("MaxPool", "AveragePool") for more in (
+        {}, {"strides": [2, 1]}, {"pads": [1, 1, 1, 1]}, {"auto_pad": "SAME_UPPER"},
+        {"auto_pad": "VALID"}, {"ceil_mode": 0, "strides": [1, 2]})],
+    *[("AveragePool", ["x"], WINDOW | {"pads": [1, 1, 1, 1], "count_include_pad": k}, IMAGE, 17)
+      for k in (0, 1)],
+    ("MaxPool", ["x"], {"kernel_shape": [2], "strides": [2]}, LINE, 17),
+    *[("BatchNormalization", NORM, more, IMAGE, 15) for more in (
+        {}, {"epsilon": 0.5}, {"momentum": 0.25}, {"training_mode": 0})],
+    *[("InstanceNormalization", ["x", "four", "mean"], more, IMAGE, 17) for more in (
+        {}, {"epsilon": 0.5})],
+    *[("GroupNormalization", ["x", "four", "mean"], {"num_groups": 2, **more}, IMAGE, 21)
+      for more in ({}, {"epsilon": 0.5})],
+    *[("LayerNormalization", ["x", "four"], more, LINE[::-1], 17) for more in (
+        {}, {"epsilon": 0.5}, {"axis": 2})],
+    *[(op, ["x"], {"axes": axes, **more}, IMAGE, 13 if op == "ReduceMean" else 17)
+      for op in ("ReduceMean", "ReduceMax") for axes, more in (
+          ([2, 3], {}), ([2, 3], {"keepdims": 0}), ([3], {}), ([1], {"keepdims": 1}))],
+    ("Slice", ["x"], {"starts": [1], "ends": [3], "axes": [1]}, ROW, 9),
+    ("Unsqueeze", ["x"], {"axes": [1]}, ROW, 11),
+    ("Pad", ["x"], {"pads": [0, 0, 1, 2, 0, 0, 3, 0]}, IMAGE, 10),
+    ("Pad", ["x"], {"pads": [0, 0, 1, 2, 0, 0, 3, 0], "mode": "constant", "value": 0.0}, IMAGE, 10),
+    ("Clip", ["x"], {"min": -0.5, "max": 0.25}, ROW, 10),
+    ("Flatten", ["x"], {}, IMAGE, 17),
+    ("Dropout", ["x"], {}, ROW, 17),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize("op, inputs, more, shape, opset", ATTRIBUTES)
+def test_every_attribute_is_read_and_so_is_its_default(op, inputs, more, shape, opset):
+    model = model_of([(op, inputs, ["y"], more)], shape, opset, CONSTANTS | C_FIRST)
+    network = from_onnx(model)
+    check(model, network, shape, network.input_shape != shape)
+    if op == "BatchNormalization":
+        (norm,) = [layer for layer in network if isinstance(layer, nn.BatchNorm)]
+        assert norm.momentum == pytest.approx(1 - more.get("momentum", 0.9))
