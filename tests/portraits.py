@@ -4,6 +4,7 @@
 difference says what a change did to them.
 """
 
+import re
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
@@ -16,6 +17,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import StepPatch
 from matplotlib.ticker import LogFormatter, ScalarFormatter
 
+NUMBER = re.compile(r"(?<![\w.#])-?\d+\.?\d*(?:e[-+]\d+)?(?![\w.])")
 FILE = Path(__file__).parent / "data" / "figures.txt"
 
 
@@ -192,6 +194,14 @@ def read():
         elif words:
             lines.append(words)
     return found
+
+
+def assert_alike(found, expected):
+    """Words are the same, numbers as far as the last digit that is written, which may round."""
+    assert [NUMBER.sub("0", line) for line in found] == [NUMBER.sub("0", e) for e in expected]
+    for line, wanted in zip(found, expected, strict=True):
+        numbers = [[float(n) for n in NUMBER.findall(words)] for words in (line, wanted)]
+        np.testing.assert_allclose(*numbers, rtol=1.1e-3, atol=1e-9, err_msg=wanted)
 
 
 def renew(figures):

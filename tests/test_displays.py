@@ -1,5 +1,6 @@
 """Displays show the numbers they were given, labelled; nothing is drawn before ``plot``."""
 
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from errors import raises_exactly
-from portraits import portrait, read
+from portraits import assert_alike, portrait, read
 
 from layerkit import (
     GELU,
@@ -760,7 +761,7 @@ FIGURES = {
 @pytest.mark.parametrize("name", FIGURES)
 def test_everything_drawn_is_as_it_was(name):
     """Renew the file with ``python tests/portraits.py`` where that is meant; its diff says it."""
-    assert portrait(FIGURES[name]().plot().figure_) == read()[name]
+    assert_alike(portrait(FIGURES[name]().plot().figure_), read()[name])
 
 
 def test_every_portrait_has_its_figure():
