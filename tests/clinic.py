@@ -108,6 +108,13 @@ class Case:
     said: tuple[str, ...] = ()
 
 
+@functools.lru_cache(maxsize=256)
+def trained(make: Callable[[int], Run], seed: int):
+    """Train, watched, once for all reports on it: they leave everything as it is."""
+    run, monitor = make(seed), HealthMonitor(every=5)
+    return run, monitor, run.go([monitor], seed)
+
+
 def diagnose(case: Case, seed: int, how: str = "monitor"):
     """Train and report: by a monitor that watched, or by `health` afterwards."""
     run = case.make(seed)
@@ -115,8 +122,7 @@ def diagnose(case: Case, seed: int, how: str = "monitor"):
         X, y, *weight = run.data
         return health(run.network, X, y, run.loss, optimizer=run.optimizer,
                       batch_size=run.batch_size)  # fmt: skip
-    monitor = HealthMonitor(every=5)
-    history = run.go([monitor], seed)
+    run, monitor, history = trained(case.make, seed)
     X, y, *weight = run.data
     if how == "monitor":
         rows = (X, y) if run.in_order else ()

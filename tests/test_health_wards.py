@@ -75,7 +75,7 @@ def test_it_is_named_first_with_other_seeds():
     assert len(wrong) <= 0.05 * len(runs), wrong
 
 
-@pytest.mark.parametrize("case", params(SICK, 3))
+@pytest.mark.parametrize("case", params(SICK, 6))
 def test_the_monitor_names_it_too(case):
     assert names(diagnose(case, SEED, "monitor"))[:1] == [case.verdict]
 
@@ -85,8 +85,14 @@ def test_the_cure_is_healthy(case):
     assert names(diagnose(Case("", "", case.cured), SEED, "health")) == []
 
 
-@pytest.mark.parametrize("how", ["health", "monitor", "before"])
-@pytest.mark.parametrize("case", params(HEALTHY, 2))
+@pytest.mark.parametrize(
+    ("case", "how"),
+    [
+        pytest.param(case, how, id=f"{case.name}-{how}", marks=[slow] * (i % 4 not in often))
+        for i, case in enumerate(HEALTHY)
+        for how, often in (("health", [0]), ("monitor", [2]), ("before", [0, 2]))
+    ],
+)
 def test_what_is_healthy_raises_no_alarm(case, how):
     assert names(diagnose(case, SEED, how)) == []
 

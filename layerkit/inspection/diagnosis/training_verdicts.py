@@ -376,9 +376,12 @@ def _larger(e: Evidence, width: int) -> str:
     text[two] = f"Use two hidden layers: Dense({wide}), ReLU(), Dense({wide}), ReLU()."
     if e.probed.X.ndim != 2 or len(e.network.output_shape) != 1:
         return f"{text[one]} Or one more layer; on a plateau, another random_state."
-    found = {widths: probes.try_out(widths, e.loss, e.probed) for widths in text}
-    best = one if found[one] > min(found[two] - 0.05, e.neighbours_explain) else two
+    best, found = one, probes.try_out(one, e.loss, e.probed)
+    if not found > e.neighbours_explain:
+        deeper = probes.try_out(two, e.loss, e.probed)
+        if not found > deeper - 0.05:
+            best, found = two, deeper
     return (
         f"{text[best]} Tried on {len(e.probed)} rows with Adam(0.01), it explains "
-        f"{share(max(found[best], 0))}; on a plateau, another random_state."
+        f"{share(max(found, 0))}; on a plateau, another random_state."
     )
