@@ -14,7 +14,7 @@ from layerkit import Dense, MLPClassifier, ReLU, Sequential, SequentialClassifie
 from layerkit.losses import BinaryCrossEntropy, CategoricalCrossEntropy
 from layerkit.optimizers import SGD, Adam
 from layerkit.training import train
-from layerkit.training.memory_maps import MappedRows, mapping_of
+from layerkit.training.batches import MappedRows, mapping_of
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(300, 6)).astype(np.float32)

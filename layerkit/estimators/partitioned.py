@@ -12,7 +12,7 @@ import numpy as np
 
 from layerkit.estimators.streamed import Look, StreamedRows, look
 from layerkit.estimators.weights import class_weights
-from layerkit.training.memory_maps import MappedRows
+from layerkit.training.batches import MappedRows
 
 
 class PlacedRows:

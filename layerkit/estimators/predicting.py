@@ -22,7 +22,7 @@ from layerkit.fused.planning import Plan
 from layerkit.layer import Layer
 from layerkit.sequences import Sequences
 from layerkit.shapes import size_of
-from layerkit.training.memory_maps import mapping_of, release
+from layerkit.training.batches import mapping_of, release
 from layerkit.training.run import joined
 
 # Elements of the widest activation, which bounds the memory, and rows, whose activations stay in

@@ -34,7 +34,7 @@ from layerkit.sequences import (
 )
 from layerkit.shapes import channels_first, fits
 from layerkit.training import Checkpoint, History
-from layerkit.training.memory_maps import MappedRows, chunks, mapping_of
+from layerkit.training.batches import MappedRows, chunks, mapping_of
 
 
 @dataclass(frozen=True)

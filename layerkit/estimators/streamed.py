@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from layerkit.estimators.weights import class_weights
 from layerkit.sequences import Sequences, numbers
-from layerkit.training.memory_maps import mapping_of, release
+from layerkit.training.batches import mapping_of, release
 
 
 def are_batches(X: Any, y: Any) -> bool:

@@ -16,7 +16,7 @@ from layerkit.fused.epochs import Table, describe, tabulate
 from layerkit.layers import BatchNorm
 from layerkit.losses.loss import Loss
 from layerkit.losses.tabled import Tabled
-from layerkit.training.memory_maps import mapping_of, take
+from layerkit.training.batches import mapping_of, take
 from layerkit.training.run import Batches, Run, first_nonfinite, put_back
 
 CHUNK = 1e9  # multiply-adds, some tenths of a second, after which Python may see to Ctrl-C

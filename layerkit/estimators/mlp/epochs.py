@@ -10,8 +10,7 @@ import numpy as np
 
 from layerkit.estimators.mlp.losses import penalty
 from layerkit.training import TrainingState
-from layerkit.training.batches import Table, fingerprint
-from layerkit.training.memory_maps import mapping_of, release, take
+from layerkit.training.batches import Table, fingerprint, mapping_of, release, take
 
 
 class MiniBatches(Table):

@@ -41,7 +41,7 @@ from layerkit.optimizers import Optimizer
 from layerkit.parameters import is_size
 from layerkit.shapes import Shape
 from layerkit.training import History
-from layerkit.training.memory_maps import mapping_of
+from layerkit.training.batches import mapping_of
 from layerkit.warning import warn
 
 # What scikit-learn minimises in place of a loss of ours: the sum over the outputs.
