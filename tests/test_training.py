@@ -446,6 +446,67 @@ def test_progress_bar_counts_batches(table, capsys):
     assert "6/6" in capsys.readouterr().err
 
 
+class Bar:
+    """What a bar of tqdm is asked to show."""
+
+    def __init__(self, total, initial, unit, dynamic_ncols):
+        self.total, self.n, self.unit, self.seen, self.told = total, initial, unit, [], []
+
+    def update(self, n):
+        self.n += n
+        self.seen.append(self.n)
+
+    def set_description(self, text, refresh):
+        self.told.append(text)
+
+    def set_postfix(self, shown):
+        self.told.append(shown)
+
+    def close(self):
+        self.told.append("closed")
+
+
+WITHOUT_WEIGHT = (np.arange(60) // 20 != 1).astype(float)  # in the second of three batches
+WAYS = {
+    "a table": ({}, {3, 6}),
+    "batches of a list": ({"stream": True}, {1, 2, 3, 4, 5, 6}),
+    "rows without weight": ({"weight": WITHOUT_WEIGHT}, {3, 6}),
+    "batches without weight": ({"stream": True, "weight": WITHOUT_WEIGHT}, {1, 2, 3, 4, 5, 6}),
+    "L-BFGS": ({"optimizer": LBFGS(max_iter=2)}, {3, 6}),
+    "epochs of unknown length": ({"stream": iter}, {1, 2, 3, 4, 5, 6}),
+}
+
+
+class Unsized:
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_bar_shows_every_batch_and_ends_full(way, table, monkeypatch):
+    tqdm = pytest.importorskip("tqdm")
+    options, seen = WAYS[way]
+    bars, stream = [], options.get("stream")
+    monkeypatch.setattr(tqdm, "tqdm", lambda **given: bars.append(Bar(**given)) or bars[-1])
+    data = (*table, options.get("weight", np.ones(60)))
+    if stream:
+        data = [tuple(part[i : i + 20] for part in data) for i in (0, 20, 40)]
+        data = Unsized(data) if stream is iter else data
+    rule = options.get("optimizer", SGD(0.1))
+    sizes = {} if stream else {"batch_size": 20, "shuffle": False}
+    loss = CategoricalCrossEntropy()
+    train(classifier(), loss, rule, data, epochs=2, random_state=0, verbose=True, **sizes)
+    (bar,) = bars
+    assert (bar.total, bar.unit) == (None if stream is iter else 6, "batch")
+    assert bar.n == 6 and seen <= {*bar.seen} <= {0, 1, 2, 3, 4, 5, 6}
+    first, loss_1, second, loss_2, closed = bar.told
+    assert (first, second, closed) == ("epoch 1/2", "epoch 2/2", "closed")
+    assert set(loss_1) == set(loss_2) == {"loss"}
+
+
 # ---------------------------------------------------------------- bad input
 
 

@@ -18,6 +18,7 @@ class Progress:
         except ImportError:
             self.bar = None
         else:
+            self.batches = batches
             total, done = state.epochs * batches or None, state.epoch * batches
             self.bar = tqdm(total=total, initial=done, unit="batch", dynamic_ncols=True)
 
@@ -31,6 +32,8 @@ class Progress:
         if self.bar is None:
             print(f"epoch {state.epoch}/{state.epochs}", *(f"{k} {v}" for k, v in shown.items()))
         else:
+            if self.batches:  # those without weight are left out, and L-BFGS takes all at once
+                self.bar.update(state.epoch * self.batches - self.bar.n)
             self.bar.set_description(f"epoch {state.epoch}/{state.epochs}", refresh=False)
             self.bar.set_postfix(shown)
 
