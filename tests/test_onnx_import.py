@@ -646,6 +646,26 @@ def test_a_part_of_a_shape():
     assert network.output_shape == (2, 6)
 
 
+SIZES = [(0, 6), (2, 0), (0, 0), (0, 0, 1), (0, 3, 2), (3, 4), (12,), (-1,), (0, -1), (4, -1)]
+
+
+@pytest.mark.parametrize(
+    ("first", "sizes"),
+    [(0, sizes) for sizes in SIZES]  # the batch axis as it is, as declared, left open
+    + [(3, sizes) for sizes in SIZES]
+    + [(-1, sizes) for sizes in SIZES if -1 not in sizes],
+)
+def test_sizes_mean_what_they_mean_to_onnxruntime(first, sizes):
+    model = graph(
+        [("Reshape", ["x", "to"], ["y"], {})],
+        [("to", np.array([first, *sizes]))],
+        (first if first > 0 else "n", 2, 6),
+    )
+    x = np.arange(36, dtype=np.float32).reshape(3, 2, 6)
+    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    np.testing.assert_array_equal(from_onnx(model).infer(x), expected)
+
+
 @pytest.mark.parametrize("longer", ["starts", "ends", "axes", "steps"])
 def test_a_slice_has_all_of_each_axis(longer):
     given = {"starts": [0], "ends": [3], "axes": [1], "steps": [1]}
