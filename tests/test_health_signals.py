@@ -564,6 +564,33 @@ def test_targets_got_there_within_two_errors_of_the_rehearsal(reached, is_named)
     assert probes.error_of_end(losses[:1]) == 0
 
 
+@pytest.mark.parametrize("enough", [0.9, 0.3, 0.1, 1e-9])
+def test_a_rehearsal_is_done_once_the_mean_of_its_last_losses_is_low_enough(enough):
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    rows = Rows(x, x.sum(axis=1, keepdims=True))
+    network = Sequential([Dense(1)]).build(3, random_state=0, dtype=np.float64)
+    whole, _ = probes.rehearse(network, MSE(), SGD(0.01), rows, 1.0, 150, 10)
+    assert len(whole) == 150 and whole[-1] < 0.05 < 0.9 < whole[0]
+    last = [whole[n - probes.FEWEST : n].mean() for n in range(probes.FEWEST, 151)]
+    steps = next((n for n, mean in enumerate(last, probes.FEWEST) if mean < enough), 150)
+    found, broke = probes.rehearse(network, MSE(), SGD(0.01), rows, 1.0, 150, 10, enough=enough)
+    np.testing.assert_array_equal(found, whole[:steps])
+    assert broke == "" and (steps == 150) == (enough < last[-1])
+
+
+@pytest.mark.parametrize("constants", [1, 2, 9])
+def test_columns_that_never_change_tell_nothing(constants):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 3)) * [1.0, 50.0, 0.001]
+    y = x @ [[1.0], [0.02], [900.0]] + rng.normal(size=(40, 1))
+    wide = np.hstack([np.full((40, constants), 7.0), x])
+    assert probes.linear_explains(wide, y) == pytest.approx(probes.linear_explains(x, y))
+    assert 0.2 < probes.linear_explains(x, y) < 0.9
+    near, as_near = probes.Neighbourhood(x), probes.Neighbourhood(wide)
+    np.testing.assert_array_equal(near.nearest, as_near.nearest)
+    assert probes.surprise(wide, y) == pytest.approx(probes.surprise(x, y))
+
+
 # ------------------------------------------------------------------------------- leaked columns
 
 
