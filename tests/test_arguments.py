@@ -255,6 +255,56 @@ HABITS = {
 }
 
 
+OF_LAYERS = {
+    "an activation is a layer of its own: Dense(8), ReLU()": "activation",
+    "the shape of the input is told to build: network.build(4)": "input_shape input_dim",
+    "the dtype is told to build: network.build(4, dtype=np.float64)": "dtype",
+    'names are given in a list: Sequential([("hidden", Dense(8)), ...])': "name",
+    "it is an attribute: layer.trainable = False": "trainable",
+    "layers never change the array they are given": "inplace",
+    "build counts the inputs: PyTorch's Linear(4, 8) is Dense(8)": "in_features out_features "
+    "in_channels out_channels",
+    "write use_bias": "bias",
+    "write stride": "strides",
+    "write rate": "p",
+}
+OF_SEQUENCES = {
+    "an activation is a layer of its own: Dense(8), ReLU()": "",
+    "SimpleRNN has activation; an LSTM's and a GRU's are those of the formula": "activation",
+    "write Bidirectional(LSTM(8))": "bidirectional",
+    "write Bidirectional(LSTM(8)), which reads both ways": "go_backwards",
+    "write units": "hidden_size",
+    "write a layer for each: LSTM(8, return_sequences=True), GRU(8)": "num_layers",
+    "rows that differ in length are a list of arrays, one for each row": "mask_zero mask",
+}
+LINES = {
+    nn.ReLU: OF_LAYERS,
+    nn.LSTM: OF_LAYERS | OF_SEQUENCES,
+    losses.MeanSquaredError: {
+        "the loss is the weighted mean of the samples": "reduction",
+        "it takes raw outputs: end the network without sigmoid or softmax": "from_logits",
+        "give weights to forward(y_pred, y_true, sample_weight) or an estimator's fit": "weight",
+        "an estimator takes class_weight": "class_weight",
+    },
+    optimizers.SGD: {
+        "write learning_rate": "lr",
+        "step(flat_params, flat_grads) is given the parameters, train the network": "params",
+    },
+    optimizers.LBFGS: {"a line search finds the length of its steps": "lr"},
+}
+
+
+@pytest.mark.parametrize("kind", LINES)
+def test_every_name_of_other_libraries_gets_its_whole_line(kind):
+    names = {name: line for line, several in LINES[kind].items() for name in several.split()}
+    assert kind.habits == names
+    needed = (8,) if kind is nn.LSTM else ()
+    for name, line in names.items():
+        got = f"{kind.__name__}: got an unexpected keyword argument '{name}'; it is "
+        with raises_exactly(TypeError, re.compile(re.escape(got) + ".*; " + re.escape(line))):
+            kind(*needed, **{name: 1})
+
+
 @pytest.mark.parametrize("habit", HABITS)
 def test_a_habit_of_another_library_gets_the_line_to_write(habit):
     call, message = HABITS[habit]
