@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.special
 from errors import raises_exactly, theirs
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -490,6 +491,22 @@ def test_the_temperature_is_found_by_many_rows(T, weighted):
     if weighted:  # rows of weight 0 are no rows
         weight, y = np.repeat([1.0, 0.0], 10_000), np.where(np.arange(20_000) < 10_000, y, 0)
     assert temperature_for(tempered(raw, 1), y, weight) == pytest.approx(T, rel=0.07)
+
+
+@pytest.mark.parametrize("sharpness", [0.02, 0.3, 1.0, 4.0, 50.0])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_temperature_is_the_likeliest_from_a_tenth_to_ten(sharpness, weighted, rng):
+    y = rng.integers(0, 3, 200)
+    raw = sharpness * (np.eye(3)[y] + rng.standard_normal((200, 3)))
+    weight = rng.uniform(size=200) if weighted else np.ones(200)
+    known = raw - scipy.special.logsumexp(raw, axis=1, keepdims=True)
+    found = {}
+    for T in 10.0 ** np.linspace(-1, 1, 81):
+        of_rows = scipy.special.log_softmax(known / T, axis=1)[np.arange(200), y]
+        found[T] = -weight @ of_rows + (np.log(T) / 0.5) ** 2 / 2
+    likeliest = min(found, key=found.get)
+    assert temperature_for(known, y, weight if weighted else None) == pytest.approx(likeliest)
+    assert (likeliest == 0.1, likeliest == 10) == (sharpness == 0.02, sharpness == 50)
 
 
 @pytest.mark.parametrize("n_rows", [1, 5, 80])
