@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from errors import raises_exactly
+from errors import raises_exactly, theirs
 from hypothesis import given
 from hypothesis import strategies as st
 from loss_cases import CASES, LossCase, N, identity, normal
@@ -580,7 +580,7 @@ def test_all_weights_zero_is_an_error_only_without_a_normalizer():
         (
             np.zeros((2, 1)),
             np.ones(3),
-            "operands could not be broadcast together with shapes (2,1) (3,1) (2,1) ",
+            theirs("broadcast together with shapes (2,1) (3,1)"),
         ),
     ],
 )
