@@ -226,3 +226,43 @@ def test_one_direction_of_two_is_refused():
     module = torch.nn.LSTM(4, 3, bidirectional=True, batch_first=True)
     model, _ = exported(module, "state", False)
     assert "batch axis in front" in error_of(ValueError, from_onnx, model)
+
+
+BOTH = "bidirectional"
+
+
+def both_ways(sizes):
+    """A bidirectional LSTM of three units; its directions are put side by side by a Reshape."""
+    helper, rng = onnx.helper, np.random.default_rng(0)
+    arrays = [rng.standard_normal((2, 12, k)).astype(np.float32) for k in (4, 3)]
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["steps"], perm=[1, 0, 2]),
+        helper.make_node("LSTM", ["steps", "W", "R"], ["y"], hidden_size=3, direction=BOTH),
+        helper.make_node("Transpose", ["y"], ["tndu"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", ["tndu", "sizes"], ["tnc"], name="reshape"),
+        helper.make_node("Transpose", ["tnc"], ["out"], perm=[1, 0, 2]),
+    ]
+    constants = zip(("W", "R", "sizes"), [*arrays, np.array(sizes)], strict=True)
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, "g", [value("x", 1, ["n", 5, 4])], [value("out", 1, None)],
+        [onnx.numpy_helper.from_array(a, k) for k, a in constants],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+@pytest.mark.parametrize("sizes", [[0, 0, 6], [0, 0, -1], [5, -1, 6], [0, -1, 6]], ids=str)
+def test_directions_are_put_side_by_side_by_any_sizes_that_do(sizes):
+    model = both_ways(sizes)
+    assert_allclose(from_onnx(model).infer(X), output_of(model, X), **CLOSE)
+
+
+@pytest.mark.parametrize(
+    "sizes", [[0, -1, 3], [0, -1, 2], [10, -1, 6], [-1, 0, 3], [3, -1, 10], [0, -1], [5, -1, 2, 3]],
+    ids=str,
+)  # fmt: skip
+def test_sizes_that_take_steps_or_rows_apart_are_refused(sizes):
+    text = error_of(ValueError, from_onnx, both_ways(sizes))
+    assert text == (
+        "in Reshape 'reshape': has a layer only with both directions side by side as channels"
+    )
