@@ -1159,17 +1159,27 @@ def with_factors(*rows):
     return layout
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Lion"])
-def test_factors_are_rates_and_decays_of_their_own(name):
+RULES = [
+    *(getattr(optimizers, name) for name in ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax")),
+    *(optimizers.Lion, PlainDescent, DescentWithDecay),  # the last two are the user's own
+]
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_factors_are_rates_and_decays_of_their_own(kind):
     params, grads = problem()
     rows = [(3, 1.0, 1.0), (4, 0.0, 0.1), (N - 12, 6.0, 6.0), (5, 0.5, 1.0)]
-    kind = getattr(optimizers, name)
-    found = run(kind(0.01, weight_decay=0.1), params, grads, with_factors(*rows))
+
+    def made(rate, decay):
+        rule = kind(learning_rate=rate)
+        rule.weight_decay = decay
+        return rule
+
+    found = run(made(0.01, 0.1), params, grads, with_factors(*rows))
     start = 0
     for size, decay, rate in rows:
         here = slice(start, start + size)
-        alone = kind(0.01 * rate, weight_decay=0.1 * decay)
-        expected = run(alone, params[here].copy(), grads[:, here])
+        expected = run(made(0.01 * rate, 0.1 * decay), params[here].copy(), grads[:, here])
         np.testing.assert_allclose(found[here], expected, rtol=1e-12)
         start += size
 
