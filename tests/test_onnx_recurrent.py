@@ -1,6 +1,8 @@
 """Recurrent networks from ONNX: what we wrote, what PyTorch's exporter writes, what is refused."""
 
 import io
+import itertools
+import re
 import warnings
 
 import numpy as np
@@ -266,3 +268,78 @@ def test_sizes_that_take_steps_or_rows_apart_are_refused(sizes):
     assert text == (
         "in Reshape 'reshape': has a layer only with both directions side by side as channels"
     )
+
+
+# ---------------------------------------------------------------- all that may come after
+
+TURNS = {
+    **{
+        f"{name} transposed {perm}": [("Transpose", [name], {"perm": list(perm)})]
+        for name, axes in (("y", 4), ("h", 3))
+        for perm in itertools.permutations(range(axes))
+    },
+    **{
+        f"{name} squeezed {axis}": [("Squeeze", [name, np.array([axis])], {})]
+        for name, axes in (("y", 4), ("h", 3))
+        for axis in range(axes)
+    },
+    **{
+        f"{name} gathered {axis} {index}": [
+            ("Gather", [name, np.array(index)], {"axis": axis})
+        ]
+        for name, axes in (("y", 4), ("h", 3))
+        for axis in range(axes)
+        for index in (0, 1, -1, 4)
+    },
+    **{f"flattened {axis}": [("Flatten", ["h"], {"axis": axis})] for axis in range(3)},
+    **{
+        f"directions {pair} along {axis}": [
+            ("Gather", ["h", np.array(pair[0])], {"axis": 0}),
+            ("Gather", ["h", np.array(pair[1])], {"axis": 0}),
+            ("Concat", ["out0", "out1"], {"axis": axis}),
+        ]
+        for pair in ((0, 1), (1, 0), (0, 0), (0, -1))
+        for axis in (0, 1)
+    },
+}  # fmt: skip
+
+
+def followed(turns, ways):
+    """A model of an LSTM in one direction or two, and of what comes after it."""
+    helper, rng = onnx.helper, np.random.default_rng(0)
+    W, R = (rng.standard_normal((ways, 12, n)).astype(np.float32) for n in (4, 3))
+    arrays = {"W": W, "R": R}
+    more = {"direction": BOTH} if ways == 2 else {}
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["steps"], perm=[1, 0, 2]),
+        helper.make_node("LSTM", ["steps", "W", "R"], ["y", "h"], hidden_size=3, **more),
+    ]
+    for i, (op, given, attributes) in enumerate(turns):
+        names = [name if isinstance(name, str) else f"given{i}" for name in given]
+        arrays |= {n: a for n, a in zip(names, given, strict=True) if not isinstance(a, str)}
+        out = "out" if i == len(turns) - 1 else f"out{i}"
+        nodes.append(helper.make_node(op, names, [out], name=f"{op}{i}", **attributes))
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, "g", [value("x", 1, ["n", 5, 4])], [value("out", 1, None)],
+        [onnx.numpy_helper.from_array(a, k) for k, a in arrays.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+@pytest.mark.parametrize("ways", [1, 2])
+@pytest.mark.parametrize("name", TURNS)
+def test_what_comes_after_is_read_right_or_refused(name, ways):
+    model = followed(TURNS[name], ways)
+    try:
+        network = from_onnx(model)
+    except ValueError as error:
+        refused = str(error)
+    else:
+        refused = ""
+    if refused:
+        assert re.match(r"in \w+ '\w*': ", refused)
+        return
+    found, expected = network.infer(X), output_of(model, X)
+    alike = [y for y in (found, np.moveaxis(found, -1, 1)) if y.shape == expected.shape]
+    assert any(np.allclose(y, expected, rtol=1e-4, atol=1e-5) for y in alike)

@@ -214,6 +214,7 @@ def _gather(node: Node) -> Any:
         time = x.trail.shape[0]
         demand(index == -1 or (time is not None and index == time - 1), "the last step")
         return replace(x, trail=x.trail.then(nn.LastStep())).without("t")
+    demand(-x.ways <= index < x.ways, f"one of {x.ways} directions")
     return x.without("d") if x.ways == 1 else x.picked(index % x.ways)
 
 
