@@ -397,6 +397,13 @@ def as_inputs(model, X):
     return inputs
 
 
+LABELS = ["label", "probabilities"]
+NAMES_IN_ONNX = dict.fromkeys(["classes", "two classes", "labels"], LABELS) | {
+    "several columns of classes": ["label", "probabilities_0", "probabilities_1"],
+    "normal": ["variable", "std"],
+}
+
+
 @pytest.mark.parametrize("which", KINDS_OF_MODELS)
 def test_the_whole_thing_in_onnx(which, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -406,6 +413,17 @@ def test_the_whole_thing_in_onnx(which, tmp_path):
     gone = {"colour": "pink", "size": np.nan, "flag": None, "town": None, "when": pd.NaT}
     X = pd.concat([X, X.iloc[:3].assign(**gone)])
     found = session.run(None, as_inputs(model, X))
+    outputs = session.get_outputs()
+    assert [output.name for output in outputs] == NAMES_IN_ONNX.get(which, ["variable"])
+    shapes = [tuple(output.shape[1:]) for output in outputs]
+    assert shapes == [values.shape[1:] for values in found]
+    assert all(output.shape[0] == "n_samples" for output in outputs)
+    inputs = {given.name: (given.type, given.shape) for given in session.get_inputs()}
+    kinds = {"O": "tensor(string)", "i": "tensor(int64)", "f": "tensor(float)"}
+    assert inputs == {
+        name: (kinds[values.dtype.kind], ["n_samples", 1])
+        for name, values in as_inputs(model, X).items()
+    }
     if hasattr(model, "predict_proba"):
         expected = model.predict_proba(X)
         expected = expected if isinstance(expected, list) else [expected]
