@@ -130,9 +130,9 @@ def check_normalizer(loss: Loss, case: LossCase) -> None:
     nothing = np.zeros(N)
     assert loss.forward(y_pred, y_true, nothing, normalizer=total) == 0
     assert_array_equal(loss.backward(), np.zeros_like(y_pred))
-    assert_refused(loss, y_pred, y_true, nothing, names="sample_weight is zero")
-    assert_refused(loss, y_pred, y_true, w, 0.0, names="normalizer must be positive")
-    assert_refused(loss, y_pred, y_true, w, np.nan, names="normalizer must be positive")
+    assert_refused(loss, y_pred, y_true, nothing, names="sample_weight is zero for all samples")
+    assert_refused(loss, y_pred, y_true, w, 0.0, names="normalizer must be positive, got 0.0")
+    assert_refused(loss, y_pred, y_true, w, np.nan, names="normalizer must be positive, got nan")
 
 
 def check_dtypes(loss: Loss, case: LossCase) -> None:
@@ -256,8 +256,9 @@ def check_refusals(loss: Loss, case: LossCase) -> None:
 
     for wrong in (y_true[:-1], y_true[..., None, None], y_true[None], y_true[0]):
         refuse(y_pred, wrong, names=("y_pred", "y_true", y_pred.shape, wrong.shape))
-    refuse(y_pred[:0], y_true[:0], names="no samples")
-    refuse(1.0, 1.0, names="no samples")
+    none = "y_pred has no samples, its shape is"
+    refuse(y_pred[:0], y_true[:0], names=f"{none} {y_pred[:0].shape}")
+    refuse(1.0, 1.0, names=f"{none} ()")
 
     ones = np.ones(N)
     for wrong in (ones[:-1], ones[:, None], 1.0, np.ones_like(y_pred[..., None])):
@@ -274,7 +275,8 @@ def check_refusals(loss: Loss, case: LossCase) -> None:
             refuse(y_pred, wrong, names=("y_true must be", value))
 
 
-def assert_refused(loss: Loss, *args, names=()) -> None:
+def assert_refused(loss: Loss, *args, names: str | tuple = ()) -> None:
+    """Hold the whole message to a text, or see that it names these."""
     try:
         loss.forward(*args)
     except ValueError as error:
@@ -282,7 +284,10 @@ def assert_refused(loss: Loss, *args, names=()) -> None:
     else:
         raise AssertionError(f"{loss!r} accepted {args}")
     assert repr(loss) in message
-    for name in names if isinstance(names, tuple) else (names,):
+    if isinstance(names, str):
+        assert message == f"{loss!r}: {names}"
+        return
+    for name in names:
         assert str(name) in message, f"{name} is missing in: {message}"
 
 

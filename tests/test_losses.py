@@ -461,19 +461,37 @@ def test_zero_vectors_have_no_direction():
 @pytest.mark.parametrize(
     "loss, message",
     [
-        (Huber(delta=0), "Huber(delta=0): delta must be a positive number, got 0"),
+        (Huber(delta=0), "delta must be a positive number, got 0"),
         (Huber(delta=np.nan), "delta must be a positive number, got nan"),
-        (Quantile(quantiles=1.0), "quantiles must be between 0 and 1"),
-        (Quantile(quantiles=[0.5, 1.2]), "quantiles must be between 0 and 1"),
-        (Quantile(quantiles=[]), "quantiles must be between 0 and 1"),
-        (BinaryCrossEntropy(pos_weight=0.0), "pos_weight must be None, a positive number"),
-        (BinaryCrossEntropy(pos_weight=[1.0, -1.0]), "pos_weight must be None, a positive number"),
+        (
+            Quantile(quantiles=1.0),
+            "quantiles must be between 0 and 1, one number or a sequence of them, got 1.0",
+        ),
+        (
+            Quantile(quantiles=[0.5, 1.2]),
+            "quantiles must be between 0 and 1, one number or a sequence of them, got [0.5, 1.2]",
+        ),
+        (
+            Quantile(quantiles=[]),
+            "quantiles must be between 0 and 1, one number or a sequence of them, got []",
+        ),
+        (
+            BinaryCrossEntropy(pos_weight=0.0),
+            "pos_weight must be None, a positive number or an array of them, got 0.0",
+        ),
+        (
+            BinaryCrossEntropy(pos_weight=[1.0, -1.0]),
+            "pos_weight must be None, a positive number or an array of them, got [1.0, -1.0]",
+        ),
         (
             BinaryCrossEntropy(label_smoothing=1.5),
             "label_smoothing must be between 0 and 1, got 1.5",
         ),
-        (CategoricalCrossEntropy(label_smoothing=-0.1), "label_smoothing must be between 0 and 1"),
-        (Focal(gamma=-1), "Focal(gamma=-1): gamma must be a number, at least 0, got -1"),
+        (
+            CategoricalCrossEntropy(label_smoothing=-0.1),
+            "label_smoothing must be between 0 and 1, got -0.1",
+        ),
+        (Focal(gamma=-1), "gamma must be a number, at least 0, got -1"),
         (MultiMargin(margin=0), "margin must be a positive number, got 0"),
         (Tweedie(power=np.inf), "power must be a finite number, got inf"),
     ],
@@ -486,43 +504,130 @@ def test_invalid_hyper_parameters_are_named_when_used(loss, message):
 @pytest.mark.parametrize(
     "loss, y_pred, y_true, message",
     [
-        (MeanSquaredError(), (5, 1), np.zeros(5), "got y_pred (5, 1) and y_true (5,)"),
-        (MeanSquaredError(), (5,), np.zeros((5, 1)), "got y_pred (5,) and y_true (5, 1)"),
-        (BinaryCrossEntropy(), (5, 1), np.zeros(5), "got y_pred (5, 1) and y_true (5,)"),
+        (
+            MeanSquaredError(),
+            (5, 1),
+            np.zeros(5),
+            "y_true must have the shape of y_pred, got y_pred (5, 1) and y_true (5,)",
+        ),
+        (
+            MeanSquaredError(),
+            (5,),
+            np.zeros((5, 1)),
+            "y_true must have the shape of y_pred, got y_pred (5,) and y_true (5, 1)",
+        ),
+        (
+            BinaryCrossEntropy(),
+            (5, 1),
+            np.zeros(5),
+            "y_true must have the shape of y_pred, got y_pred (5, 1) and y_true (5,)",
+        ),
         (BinaryCrossEntropy(), (2, 1), [[0.5], [1.5]], "y_true must be between 0 and 1, got 1.5"),
         (
             BinaryCrossEntropy(pos_weight=[1.0, 2.0]),
             (2, 1),
             [[0], [1]],
-            "for each of the last axis",
+            "pos_weight must be a number or have one entry for each of the last axis of y_pred "
+            "(2, 1), got shape (2,)",
         ),
-        (BinaryCrossEntropy(pos_weight=[1.0, 2.0]), (2,), [0, 1], "for each of the last axis"),
-        (CategoricalCrossEntropy(), (5, 3), np.zeros((5, 1), int), "(5,) (labels) or (5, 3)"),
-        (CategoricalCrossEntropy(), (2, 3), [0.0, 1.0], "must be integers, got float64"),
+        (
+            BinaryCrossEntropy(pos_weight=[1.0, 2.0]),
+            (2,),
+            [0, 1],
+            "pos_weight must be a number or have one entry for each of the last axis of y_pred "
+            "(2,), got shape (2,)",
+        ),
+        (
+            CategoricalCrossEntropy(),
+            (5, 3),
+            np.zeros((5, 1), int),
+            "y_true must have shape (5,) (labels) or (5, 3) (rows of probabilities) for y_pred "
+            "(5, 3), got (5, 1)",
+        ),
+        (
+            CategoricalCrossEntropy(),
+            (2, 3),
+            [0.0, 1.0],
+            "labels in y_true must be integers, got float64",
+        ),
         (CategoricalCrossEntropy(), (2, 3), [0, 3], "y_true must be labels from 0 to 2, got 3"),
         (CategoricalCrossEntropy(), (2, 3), [0, -1], "y_true must be labels from 0 to 2, got -1"),
-        (CategoricalCrossEntropy(), (1, 2), [[1.5, -0.5]], "not negative, got -0.5"),
+        (
+            CategoricalCrossEntropy(),
+            (1, 2),
+            [[1.5, -0.5]],
+            "y_true must be probabilities, not negative, got -0.5",
+        ),
         (
             CategoricalCrossEntropy(),
             (1, 2),
             [[1.0, 1.0]],
             "y_true must be rows that sum to 1, got 2.0",
         ),
-        (CategoricalCrossEntropy(), (2, 1), [0, 0], "k >= 2 classes, got (2, 1)"),
-        (CategoricalCrossEntropy(), (2,), [0, 1], "k >= 2 classes, got (2,)"),
-        (MultiMargin(), (1, 2), [[0.5, 0.5]], "labels or one-hot rows, got 0.5"),
-        (Focal(), (2, 1), [0, 1], "got y_pred (2, 1) and y_true (2,)"),
-        (Hinge(), (3, 1), [[1], [0], [-1]], "-1 and 1 only, or 0 and 1 only, got -1"),
-        (Hinge(), (1, 1), [[2]], "-1 and 1 only, or 0 and 1 only, got 2"),
+        (
+            CategoricalCrossEntropy(),
+            (2, 1),
+            [0, 0],
+            "y_pred must have shape (n_samples, ..., k) with k >= 2 classes, got (2, 1)",
+        ),
+        (
+            CategoricalCrossEntropy(),
+            (2,),
+            [0, 1],
+            "y_pred must have shape (n_samples, ..., k) with k >= 2 classes, got (2,)",
+        ),
+        (MultiMargin(), (1, 2), [[0.5, 0.5]], "y_true must be labels or one-hot rows, got 0.5"),
+        (
+            Focal(),
+            (2, 1),
+            [0, 1],
+            "y_true must have the shape of y_pred, got y_pred (2, 1) and y_true (2,)",
+        ),
+        (
+            Hinge(),
+            (3, 1),
+            [[1], [0], [-1]],
+            "y_true must be -1 and 1 only, or 0 and 1 only, got -1.0",
+        ),
+        (Hinge(), (1, 1), [[2]], "y_true must be -1 and 1 only, or 0 and 1 only, got 2.0"),
         (Poisson(), (1, 1), [[-1]], "y_true must be at least 0, got -1"),
         (Gamma(), (1, 1), [[0]], "y_true must be greater than 0, got 0"),
         (Tweedie(), (1, 1), [[-1]], "y_true must be at least 0, got -1"),
         (Tweedie(power=3), (1, 1), [[0]], "y_true must be greater than 0, got 0"),
-        (GaussianNLL(), (5, 3), np.zeros((5, 3)), "y_pred (5, 3) and y_true (5, 3)"),
-        (GaussianNLL(), (5, 2), np.zeros(5), "y_pred (5, 2) and y_true (5,)"),
-        (Quantile([0.1, 0.9]), (5, 3), np.zeros(5), "(n_samples, ..., 2)"),
-        (Quantile([0.1, 0.9]), (2,), np.zeros(1), "(n_samples, ..., 2)"),
-        (CosineSimilarity(), (5,), np.zeros(5), "(n_samples, ..., k), got (5,)"),
+        (
+            GaussianNLL(),
+            (5, 3),
+            np.zeros((5, 3)),
+            "y_pred must have shape (n_samples, ..., 2k), means and log-variances, and y_true "
+            "(n_samples, ..., k), got y_pred (5, 3) and y_true (5, 3)",
+        ),
+        (
+            GaussianNLL(),
+            (5, 2),
+            np.zeros(5),
+            "y_pred must have shape (n_samples, ..., 2k), means and log-variances, and y_true "
+            "(n_samples, ..., k), got y_pred (5, 2) and y_true (5,)",
+        ),
+        (
+            Quantile([0.1, 0.9]),
+            (5, 3),
+            np.zeros(5),
+            "y_pred must have shape (n_samples, ..., 2) and y_true the same without the last "
+            "axis or with 1 there, got y_pred (5, 3) and y_true (5,)",
+        ),
+        (
+            Quantile([0.1, 0.9]),
+            (2,),
+            np.zeros(1),
+            "y_pred must have shape (n_samples, ..., 2) and y_true the same without the last "
+            "axis or with 1 there, got y_pred (2,) and y_true (1,)",
+        ),
+        (
+            CosineSimilarity(),
+            (5,),
+            np.zeros(5),
+            "y_pred must have shape (n_samples, ..., k), got (5,)",
+        ),
     ],
     ids=lambda value: repr(value) if isinstance(value, Loss) else "",
 )
@@ -545,7 +650,8 @@ def test_targets_that_are_no_numbers_are_refused_in_every_form(case):
     loss, (y_pred, y_true) = case.loss(), case.data()
     value = loss.forward(y_pred, y_true)
     for change in NO_NUMBERS.values():
-        assert_refused(loss, y_pred, change(y_true), names="y_true must be numbers, got")
+        wrong = change(y_true)
+        assert_refused(loss, y_pred, wrong, names=f"y_true must be numbers, got {wrong.dtype}")
         assert_no_backward(loss)
     for number in NOT_FINITE.values():
         for place in (0, -1):
@@ -563,8 +669,11 @@ def test_targets_without_an_axis_for_the_mean_are_refused():
         GaussianNLL().output_shape(())
 
 
+ZERO = "sample_weight is zero for all samples"
+
+
 def test_all_weights_zero_is_an_error_only_without_a_normalizer():
-    assert_refused(MeanSquaredError(), [[1.0]], [[0.0]], [0.0], names="zero for all samples")
+    assert_refused(MeanSquaredError(), [[1.0]], [[0.0]], [0.0], names=ZERO)
     assert MeanSquaredError().forward([[1.0]], [[0.0]], [0.0], normalizer=3) == 0
 
 
