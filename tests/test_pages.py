@@ -27,6 +27,7 @@ from layerkit import (
     Conv2D,
     Dense,
     Flatten,
+    Layer,
     MaxPool2D,
     MultiHeadAttention,
     ReLU,
@@ -58,6 +59,17 @@ class Cubes(Loss):
         return 3 * (y_pred - y_true) ** 2
 
 
+class Cube(Layer):
+    """A layer that documents no formula."""
+
+    def forward(self, x, training=False):
+        self.cache = x
+        return x**3
+
+    def backward(self, grad_output):
+        return 3 * self.cache**2 * grad_output
+
+
 def traced(layers, width=2, n=1, loss=None, y=None, **more):
     network = Sequential(layers).build(width, random_state=1, dtype="float64")
     x = np.random.default_rng(3).normal(size=(n, *np.atleast_1d(width))).round(1)
@@ -84,6 +96,7 @@ WALKS = {
     "images": lambda: traced([Conv2D(1, 2), MaxPool2D(2), Flatten(), Dense(1)], (4, 4, 1)),
     "classes": lambda: traced([Dense(3)], loss=CategoricalCrossEntropy(), y=np.array([2])),
     "a loss without formulas": lambda: traced([Dense(1)], loss=Cubes(), optimizer=SGD(1.0)),
+    "a layer without formulas": lambda: traced([Cube(), Dense(1)]),
     "normalised": lambda: traced([BatchNorm(), Tanh(), Dense(1)], n=3),
     "attention": lambda: traced([MultiHeadAttention(1), Flatten()], (2, 1), y=[[1.0, 0.0]]),
     "through time": lambda: unequal(GRU(1)),
