@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+from clinic import MSE
 
 from layerkit.inspection.diagnosis.evidence import Trial
 from layerkit.optimizers import SGD
@@ -36,6 +37,7 @@ def evidence(**known):
     """What a verdict looks at, of a network that was trained and has learned nothing."""
     usual = {
         "trained": True,
+        "loss": MSE(),
         "constant": 1.0,
         "optimizer": SGD(0.1),
         "where": lambda path: path,
@@ -48,9 +50,12 @@ def evidence(**known):
         "network_explains": 0.0,
         "neighbours_explain": 0.0,
         "linear_explains": 0.0,
+        "explained": SimpleNamespace(what="the variance of y"),
         "tried": tried(np.ones(50), np.ones(50)),
     }
-    return SimpleNamespace(**(usual | known))
+    e = SimpleNamespace(**(usual | known))
+    e.left = lambda loss: np.divide(loss, e.constant)
+    return e
 
 
 def columns(mean, std, n=400):

@@ -1017,6 +1017,7 @@ def test_a_rate_is_too_high_where_a_slower_one_beats_the_end_and_what_is_there(
         start=SimpleNamespace(recorder=SimpleNamespace(origin=None), training_loss=first),
         trained=True,
         constant=1.0,
+        left=lambda loss: loss,
         course=SimpleNamespace(losses=losses, diverged=False, stopped="", updates={}),
         now=SimpleNamespace(training_loss=now),
         rehearse=lambda factor: (np.full(10, rehearsals.get(factor, slower)), ""),

@@ -25,7 +25,7 @@ def collapsed_attention(e: Evidence) -> Verdict | None:
     """All heads of a layer weigh all steps alike, or each step looks at a single one."""
     if not any(isinstance(layer, MultiHeadAttention) for _, layer in e.network.walk()):
         return None
-    if e.now.recorder.origin is not None or e.now.training_loss < LEARNED * e.constant:
+    if e.now.recorder.origin is not None or e.left(e.now.training_loss) < LEARNED:
         return None
     found = {path: _collapse(e, path, rows) for path, rows in _weights(e, e.network).items()}
     path, verdict = next(((p, v) for p, v in found.items() if v is not None), ("", None))

@@ -35,6 +35,7 @@ FAR_TARGETS = 10.0  # times the loss of the best constant, where zero is no good
 LARGE_VALUES = 40.0  # times the loss of zeros; 20 is common with one column and ReLUs
 SILENT = 0.2  # share of rows without a gradient; a robust loss may give up a few on purpose
 RELATED = 3.5  # deviations above chance
+TREND = 0.04  # of the variance of y, by a line that has not seen the row: chance gives none
 FEW_ROWS = 150  # among fewer a weak relation is no surprise, and none is no proof
 LEARNED = 0.3  # of the variance of y
 HELD_OUT = 0.7  # times the loss of a constant: as low as that needs a relation
@@ -279,8 +280,8 @@ def _far_from_targets(e: Evidence, found: float, when: str) -> Verdict | None:
     last, outputs, y = e.learning(e.first)[-1], e.first.outputs, e.rows.y
     far = abs(y.mean()) > 3 * y.std() + 1
     limit = FAR_TARGETS * e.constant if far else LARGE_VALUES * max(e.constant, e.zero)
-    if not found > limit > 0:
-        return None
+    if not found > limit > 0 or not e.constant > 0:
+        return None  # a density's likelihood has no zero to measure from
     if e.start is None and not far:
         return None  # it may have been the first steps that led there
     grown = None if far else grown_in_blocks(e, e.first, last.path)
@@ -377,9 +378,9 @@ def _unrelated(e: Evidence) -> Verdict | None:
         return None  # too few of the other classes to tell
     held_out = _held_out(e)
     memorised = e.network.n_params > len(e.rows)
-    if not e.surprise < RELATED or held_out < HELD_OUT:
+    if not e.surprise < RELATED or held_out < HELD_OUT or e.linear_explains > TREND:
         return None
-    if e.network_explains > LEARNED and (not memorised or e.tried().loss < HELD_OUT * e.constant):
+    if e.network_explains > LEARNED and (not memorised or e.left(e.tried().loss) < HELD_OUT):
         return None
     validation = "" if math.isnan(held_out) else (
         f" On the validation data the network's loss is {held_out:.2f} times that of a constant."
@@ -390,8 +391,8 @@ def _unrelated(e: Evidence) -> Verdict | None:
         "warning",
         f"Nothing is found that relates X to y in {len(e.probed)} rows: kernel ridge regression, "
         f"each row left out, is {e.surprise:.1f} deviations from what it explains of shuffled y; "
-        f"the {probes.NEIGHBOURS} nearest neighbours explain {e.neighbours_explain:.2f} of the "
-        f"variance of y, the network {e.network_explains:.2f} on its own training rows."
+        f"the {probes.NEIGHBOURS} nearest neighbours explain {e.neighbours_explain:.2f} of "
+        f"{e.explained.what}, the network {e.network_explains:.2f} on its own training rows."
         f"{validation}",
         "Check that row i of X and row i of y are the same sample: sort both by one key, shuffle "
         "them with one permutation (sklearn.utils.shuffle(X, y)), look at a few pairs.",

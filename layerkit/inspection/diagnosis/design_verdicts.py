@@ -50,7 +50,7 @@ def no_activation(e: Evidence) -> Verdict | None:
         "critical",
         f"The network is one linear map, f(a) + f(b) = f(a + b) + f(0), although it has "
         f"{len(learning)} layers with weights ({names}): nothing between them bends. The best "
-        f"linear model explains {share(max(straight, 0))} of the variance of y, the "
+        f"linear model explains {share(max(straight, 0))} of {e.explained.what}, the "
         f"{probes.NEIGHBOURS} nearest neighbours of a row {share(e.neighbours_explain)}.",
         f"Put an activation between them, such as ReLU() after {learning[0].path}.",
     )
@@ -80,7 +80,7 @@ def _is_affine(network: Layer, X: Any) -> bool:
 def frozen_layers(e: Evidence) -> Verdict | None:
     """Layers that are not trained, and hold the rest back."""
     frozen = frozen_in(e.network)
-    if not frozen or not e.now.finite or e.now.loss < LEARNED * e.constant:
+    if not frozen or not e.now.finite or e.left(e.now.loss) < LEARNED:
         return None
     if random_features_serve(e):
         return None
@@ -141,10 +141,10 @@ def cured_for_others(e: Evidence, change: Change) -> Cure | None:
     if len(e.rows) < FEWEST_ROWS:
         return None
     after = e.tried(change)
-    if not after.loss < BETTER * e.constant:
+    if not e.left(after.loss) < BETTER:
         return None  # it learns nothing either
     before = e.tried()
-    if before.loss < LEARNED * e.constant or not after.clearly_better(before):
+    if e.left(before.loss) < LEARNED or not after.clearly_better(before):
         return None
     return Cure(before.loss, after.loss, before.steps, " of rows that were held out")
 
@@ -162,7 +162,7 @@ def trained_again_learns(e: Evidence) -> str:
     """
     if e.beginning is not None or len(e.rows) < FEWEST_ROWS:
         return ""
-    if not e.tried().loss < min(LEARNED * e.constant, 0.5 * e.now.loss):
+    if not e.left(e.tried().loss) < min(LEARNED, 0.5 * e.left(e.now.loss)):
         return ""
     return "trained on" if e.fresh is e.network else "built anew"
 
@@ -173,7 +173,7 @@ def _cured_by(e: Evidence, change: Change) -> Cure | None:
     before = math.inf if broke else probes.smooth_end(losses)
     losses, broke = e.rehearse_as(change)
     cure = Cure(before, probes.smooth_end(losses), len(losses))
-    if broke or before < LEARNED * e.constant or not cure.after < BETTER * before:
+    if broke or e.left(before) < LEARNED or not e.left(cure.after) < BETTER * e.left(before):
         return None
     return cure
 
@@ -189,7 +189,7 @@ def clipped_gradient(e: Evidence) -> Verdict | None:
     norm = math.sqrt(sum(s.gradient_norm**2 for s in e.learning(e.first)))
     given = {"clip_norm": e.optimizer.clip_norm, "clip_value": e.optimizer.clip_value}
     limits = {name: limit for name, limit in given.items() if limit and limit < CLIPPED * norm}
-    if not limits or (e.trained and e.now.training_loss < LEARNED * e.constant):
+    if not limits or (e.trained and e.left(e.now.training_loss) < LEARNED):
         return None
     cured = _cured_by(e, _unclipped)
     if cured is None:
@@ -216,7 +216,7 @@ def weight_decay_too_strong(e: Evidence) -> Verdict | None:
         return None
     decay = e.optimizer.weight_decay
     decay = float(decay(0) if callable(decay) else decay)
-    if decay <= STRONG_DECAY or (e.trained and e.now.training_loss < LEARNED * e.constant):
+    if decay <= STRONG_DECAY or (e.trained and e.left(e.now.training_loss) < LEARNED):
         return None
     cured = _cured_by(e, _undecayed)
     if cured is None:

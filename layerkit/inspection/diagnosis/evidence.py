@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from layerkit.inspection.diagnosis import probes
+from layerkit.inspection.diagnosis.explained import Deviance, Squares, measure_of
 from layerkit.inspection.diagnosis.statistics import LayerStatistics, Snapshot, measure
 from layerkit.inspection.diagnosis.subject import Rows, Subject
 from layerkit.layer import Layer
@@ -215,16 +216,24 @@ class Evidence:
         return self.rows.some(PROBED_ROWS)
 
     @functools.cached_property
+    def explained(self) -> Squares | Deviance:
+        """What tells how much of the targets of the probed rows is explained."""
+        return measure_of(self.loss, self.probed, self.constant, self.network.output_shape)
+
+    def left(self, loss: Any) -> Any:
+        """What losses leave unexplained, 1 that of the best constant."""
+        return self.explained.left(loss)
+
+    @functools.cached_property
     def neighbours_explain(self) -> float:
-        """R² of the nearest neighbours, among the probed rows."""
+        """How much the nearest neighbours explain, among the probed rows."""
         targets = probes.target_matrix(self.loss, self.probed.y)
-        return probes.Neighbourhood(self.probed.X).explains(targets)
+        return self.explained.by_model(probes.Neighbourhood(self.probed.X).predicts(targets))
 
     @functools.cached_property
     def linear_explains(self) -> float:
-        """R² of a linear model, among the probed rows."""
-        targets = probes.target_matrix(self.loss, self.probed.y)
-        return probes.linear_explains(self.probed.X, targets)
+        """How much a linear model explains, among the probed rows."""
+        return self.explained.by_line(self.probed.X)
 
     @functools.cached_property
     def surprise(self) -> float:
@@ -233,8 +242,10 @@ class Evidence:
 
     @functools.cached_property
     def network_explains(self) -> float:
-        """R² of the network, on the rows it was measured with."""
-        return probes.network_explains(self.loss, self.now.outputs, self.rows.y)
+        """How much the network explains: R² on all rows it was measured with, or as a loss says."""
+        if isinstance(self.explained, Squares):
+            return probes.network_explains(self.loss, self.now.outputs, self.rows.y)
+        return self.explained.by_network(self.network.infer(self.probed.X))
 
     # ---------------------------------------------------------------- training
 
@@ -278,7 +289,7 @@ class Evidence:
             return kept[0]
 
         steps = min(max(self.steps, 4 * REHEARSED_STEPS), LONGEST)
-        enough = ENOUGH * self.constant
+        enough = self.explained.loss_that_leaves(ENOUGH)
         losses, broke = self._rehearse(1.0, steps, changed, learned, enough)
         outputs = kept[0].infer(held.X)
         each = self.loss.value(outputs, self.loss.prepare_targets(outputs, held.y))

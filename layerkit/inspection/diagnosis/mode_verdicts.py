@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
 
+from layerkit.inspection.diagnosis import probes
 from layerkit.inspection.diagnosis.evidence import Evidence, TrainingCause, Verdict, share
 from layerkit.layers import AlphaDropout, BatchNorm, Dropout
 
 FEW_VALUES = 8  # from which BatchNorm cannot estimate a deviation
 STALE = 0.5  # deviations between the running mean and that of the data
+FAR = 2.0  # times as far, from where on classes may be lost though the loss hardly tells
+LOST = 0.1  # of the rows
 STRONG_DROPOUT = 0.6
 
 
@@ -62,8 +66,13 @@ def _stale_statistics(e: Evidence) -> Verdict | None:
             worst, path = found, s.path
             text = f"lies {apart:.2g} deviations from the mean of the data that reach it now, and "
             text += f"its running variance is off by a factor of {factor:.2g}"
-    if worst < 1 or e.now.loss < 1.3 * e.now.training_loss + 0.02 * e.constant:
+    harmless = e.left(e.now.loss) < 1.3 * e.left(e.now.training_loss) + 0.02
+    lost = _classes_lost(e) if worst >= FAR and harmless else 0.0
+    if worst < 1 or (harmless and not lost > LOST):
         return None
+    classes = (
+        f" {share(lost)} of the rows lose their right class in inference mode." if lost else ""
+    )
     momentum = dict(e.network.walk())[path].momentum  # type: ignore[attr-defined]
     steps = f" after {e.course.steps} steps" if e.course.steps else ""
     return Verdict(
@@ -71,11 +80,22 @@ def _stale_statistics(e: Evidence) -> Verdict | None:
         e.where(path),
         "critical",
         f"Its running mean{steps} {text}. On the same rows the loss is "
-        f"{e.now.training_loss:.3g} in training mode and {e.now.loss:.3g} in inference mode.",
+        f"{e.now.training_loss:.3g} in training mode and {e.now.loss:.3g} in inference mode."
+        f"{classes}",
         f"Use BatchNorm(momentum=0.1) (it is {momentum:g}: the weight of a new batch), or run a "
         "few batches of training data through network.forward(x, training=True) once training "
         "is over.",
     )
+
+
+def _classes_lost(e: Evidence) -> float:
+    """By how much fewer of the rows get their class in inference mode than in training mode."""
+    if e.loss.scores is None:
+        return 0.0
+    network, (X, y) = copy.deepcopy(e.network), (e.probed.X, e.probed.y)
+    found = [probes.labels(network.forward(X, training=mode), y) for mode in (True, False)]
+    right = [np.mean(pair[0] == pair[1]) for pair in found if pair is not None]
+    return float(right[0] - right[1]) if right else 0.0
 
 
 def dropout_too_strong(e: Evidence) -> Verdict | None:
@@ -88,10 +108,12 @@ def dropout_too_strong(e: Evidence) -> Verdict | None:
     if not layers or not e.trained or not e.now.finite:
         return None
     noisy, quiet = e.now.training_loss, e.now.loss
-    harm = max(s.training_loss / s.loss for s in (e.first, e.now) if s.loss > 0)
+    harm = max(
+        e.left(s.training_loss) / e.left(s.loss) for s in (e.first, e.now) if e.left(s.loss) > 0
+    )
     s = max(layers, key=lambda s: s.layer.current_rate)  # type: ignore[attr-defined]
     extreme = s.layer.current_rate > 0.85  # type: ignore[attr-defined]
-    if noisy < 0.4 * e.constant or (harm < 1.1 and not extreme):
+    if e.left(noisy) < 0.4 or (harm < 1.1 and not extreme):
         return None
     rate, units = s.layer.current_rate, math.prod(s.layer.input_shape)  # type: ignore[attr-defined]
     return TrainingCause(

@@ -32,24 +32,42 @@ def best_constant(loss: Loss, rows: Rows, output_shape: tuple[int, ...]) -> floa
 
     For a cross-entropy it is the entropy of the class shares, for a squared error the variance.
     """
+    some = rows.some(2000)
+    start = None
+    if some.y.shape[1:] == output_shape and not loss.scores:
+        start = np.median(some.y, axis=0)
+    return lowest(loss, some, output_shape, np.ones((len(some), 1)), start)
+
+
+def lowest(
+    loss: Loss,
+    rows: Rows,
+    output_shape: tuple[int, ...],
+    basis: Any,
+    start: Any = None,
+    limit: int = 15000,
+) -> float:
+    """The lowest loss of predictions that are sums of some columns, times what suits best.
+
+    A column of ones makes the best constant; the identity, for every row what suits it best.
+    """
     from scipy.optimize import minimize
 
-    some = rows.some(2000)
-    n = len(some)
+    n, m = basis.shape
     if isinstance(loss, NegativeLogLikelihood):  # no constant that is no probability
         loss = CategoricalCrossEntropy()
 
-    def value_and_slope(constant: np.ndarray) -> tuple[float, np.ndarray]:
-        y_pred = np.broadcast_to(constant.reshape(output_shape), (n, *output_shape))
-        value = loss.forward(y_pred, some.y, some.weight)
-        return value, loss.backward().sum(axis=0).ravel().astype(np.float64)
+    def value_and_slope(factors: np.ndarray) -> tuple[float, np.ndarray]:
+        y_pred = (basis @ factors.reshape(m, -1)).reshape(n, *output_shape)
+        value = loss.forward(y_pred, rows.y, rows.weight)
+        return value, (basis.T @ loss.backward().reshape(n, -1)).ravel().astype(np.float64)
 
-    start = np.zeros(int(np.prod(output_shape)))
-    if some.y.shape[1:] == output_shape and not loss.scores:
-        start = np.median(some.y, axis=0).ravel().astype(np.float64)
-    values = [value_and_slope(start)[0]]
-    for origin in (start, start * 0):
-        found = minimize(value_and_slope, origin, jac=True, method="L-BFGS-B")
+    zeros = np.zeros(m * int(np.prod(output_shape)))
+    origin = zeros if start is None else np.ravel(start).astype(np.float64)
+    values = [value_and_slope(origin)[0]]
+    for at in (origin, zeros):
+        found = minimize(value_and_slope, at, jac=True, method="L-BFGS-B",
+                         options={"maxiter": limit})  # fmt: skip
         values.append(float(found.fun))
     finite = [value for value in values if np.isfinite(value)]
     return min(finite) if finite else float("nan")
@@ -115,7 +133,7 @@ def network_explains(loss: Loss, outputs: np.ndarray, y: np.ndarray) -> float:
 
 def linear_explains(X: Any, targets: np.ndarray) -> float:
     """R² of ridge regression on the columns as they are, every row left out of its own fit."""
-    x = _standardized(X)
+    x = standardized(X)
     left, sizes, _ = np.linalg.svd(x, full_matrices=False)
     left = left * np.sqrt(sizes**2 / (sizes**2 + 1e-3 * len(x)))
     leverage = np.square(left).sum(axis=1, keepdims=True) + 1 / len(x)
@@ -145,15 +163,19 @@ class Neighbourhood:
     """
 
     def __init__(self, X: Any) -> None:
-        x = _standardized(X)
+        x = standardized(X)
         distances = _squared_distances(x)
         same = distances <= 1e-9 * np.square(x).sum(axis=1).mean()  # itself, and copies
         distances[same] = np.inf
         self.nearest = np.argsort(distances, axis=1)[:, : min(NEIGHBOURS, len(x) - 1)]
 
     def explains(self, targets: np.ndarray) -> float:
-        """R² of the mean of the neighbours' targets, every row left out of its own prediction."""
-        return explained(targets, targets[self.nearest].mean(axis=1))
+        """R² of `predicts`."""
+        return explained(targets, self.predicts(targets))
+
+    def predicts(self, targets: np.ndarray) -> np.ndarray:
+        """The mean of the neighbours' targets, every row left out of its own prediction."""
+        return targets[self.nearest].mean(axis=1)
 
 
 def surprise(X: Any, targets: np.ndarray, draws: int = 60) -> float:
@@ -163,7 +185,7 @@ def surprise(X: Any, targets: np.ndarray, draws: int = 60) -> float:
     prediction. The ridge is so large that only a smooth trend is left, which is what shows of a
     relation that drowns in noise.
     """
-    distances = _squared_distances(_standardized(X))
+    distances = _squared_distances(standardized(X))
     kernel = np.exp(-2 * distances / (np.median(distances) or 1.0))
     kernel -= kernel.mean(axis=0)
     kernel -= kernel.mean(axis=1, keepdims=True)
@@ -240,16 +262,16 @@ def rehearse(
     return np.array(losses), ""
 
 
-def try_out(widths: tuple[int, ...], loss: Loss, rows: Rows, steps: int = 1200) -> float:
-    """R², on the rows that it is trained with, of a network with these hidden layers."""
-    outputs = 1 if loss.scores is None and rows.y.ndim == 1 else None
+def try_out(
+    widths: tuple[int, ...], n_outputs: int, loss: Loss, rows: Rows, steps: int = 1200
+) -> Any:
+    """Outputs, for the rows that it is trained with, of a network with these hidden layers."""
     body = [layer for width in widths for layer in (Dense(width), ReLU())]
-    width_out = outputs or (int(rows.y.max()) + 1 if rows.y.ndim == 1 else rows.y.shape[1])
-    network = Sequential([*body, Dense(width_out)])
+    network = Sequential([*body, Dense(n_outputs)])
     X = rows.X if hasattr(rows.X, "tocsr") else np.asarray(rows.X, np.float32)
     epochs = max(1, steps * 32 // len(rows))
     train(network, loss, Adam(0.01), (X, rows.y, rows.weight), epochs=epochs, random_state=0)
-    return network_explains(loss, network.infer(X), rows.y)
+    return network.infer(X)
 
 
 def smooth_end(losses: np.ndarray) -> float:
@@ -273,7 +295,7 @@ def _squared_distances(x: np.ndarray) -> np.ndarray:
     return squares[:, np.newaxis] - 2 * x @ x.T + squares
 
 
-def _standardized(X: Any) -> np.ndarray:
+def standardized(X: Any) -> np.ndarray:
     """Rows as vectors; the columns of a table each on their own scale, images on one.
 
     Of rows of unequal length a table is made of the first step, the last one and their mean.

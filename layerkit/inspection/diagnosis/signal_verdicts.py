@@ -126,7 +126,7 @@ def vanishing_gradient(e: Evidence) -> Verdict | None:
     """The gradient shrinks on its way back until the first layers learn nothing."""
     if e.start is None:
         return _unless_acquired(_vanishing, e)
-    learned = e.now.training_loss < 0.5 * e.constant
+    learned = e.left(e.now.training_loss) < 0.5
     return _vanishing(e, e.start) if e.start is e.now or not learned else None
 
 
@@ -263,12 +263,12 @@ def saturated_units(e: Evidence) -> Verdict | None:
         return None
     worst = max(known, key=lambda s: s.saturated)
     blocks = worst.saturated > 0.8 and worst.grad_input.norm < 0.1 * worst.grad_output.norm
-    harmless = e.now.training_loss < LEARNED * e.constant or not blocks
+    harmless = e.left(e.now.training_loss) < LEARNED or not blocks
     start = e.at_start(worst.path)
     from_start = start is not None and start.saturated >= SATURATED
     if start is not None and not from_start and harmless:
         return None  # what training drives there on purpose
-    if e.start is None and (worst.saturated < 0.7 or e.now.training_loss < LEARNED * e.constant):
+    if e.start is None and (worst.saturated < 0.7 or e.left(e.now.training_loss) < LEARNED):
         return None
     feeding = _feeding(e.now, worst)
     slope = worst.grad_input.norm / worst.grad_output.norm if worst.grad_output.norm else math.nan

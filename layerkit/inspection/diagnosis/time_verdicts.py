@@ -42,7 +42,7 @@ def through_time(e: Evidence) -> Verdict | None:
                 "whose gates bound what one step adds.",
             )
         reach = int((norms < FADED).argmax()) if (norms < FADED).any() else n
-        learned = e.trained and e.now.loss < LEARNED * e.constant
+        learned = e.trained and e.left(e.now.loss) < LEARNED
         if learned or reach == n:
             continue
         tried = _what_learns(e) if reach >= n / 4 else ""

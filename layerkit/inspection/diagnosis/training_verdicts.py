@@ -57,12 +57,13 @@ def rate_too_high(e: Evidence) -> Verdict | None:
         return None
     end, reached = (math.inf, math.inf) if broke else (probes.smooth_end(losses), reached)
     beginning, peak = _initial_loss(e), float(np.max(losses, initial=0.0))
-    rising = end > 1.02 * beginning or peak > 3 * max(beginning, e.constant)
-    if not rising and not (e.trained and end > 0.7 * min(beginning, e.constant)):
+    left = e.left
+    rising = left(end) > 1.02 * left(beginning) or left(peak) > 3 * max(left(beginning), 1)
+    if not rising and not (e.trained and left(end) > 0.7 * min(left(beginning), 1)):
         return None
     trials = {factor: e.rehearse(factor) for factor in (0.1, 0.01, 0.001)}
     factor, better = _best(trials)
-    if not better < 0.75 * (reached if rising else min(reached, e.constant)):
+    if not left(better) < 0.75 * (left(reached) if rising else min(left(reached), 1)):
         return None
     if (not rising or e.start is None) and not _fails(e, better):
         return None
@@ -80,10 +81,10 @@ def rate_too_high(e: Evidence) -> Verdict | None:
 def _exploded(e: Evidence) -> Verdict | None:
     """A history that ran away, of a network that can be trained: nobody said with what rate."""
     losses, diverged = e.course.losses, e.course.diverged
-    if not diverged and not (losses.size and losses[-1] > RAN_AWAY * e.constant):
+    if not diverged and not (losses.size and e.left(losses[-1]) > RAN_AWAY):
         return None
     steady, broke = e.rehearse(1.0)
-    if broke or not (diverged or losses[-1] > RAN_AWAY * steady[0]):
+    if broke or not (diverged or e.left(losses[-1]) > RAN_AWAY * e.left(steady[0])):
         return None
     last = ", ".join(f"{loss:.3g}" for loss in losses[-4:])
     end = f"Training {e.course.stopped}" if diverged else "Training ran away"
@@ -136,19 +137,21 @@ def rate_too_low(e: Evidence) -> Verdict | None:
         beginning = e.start.training_loss if e.start else float(e.course.losses[0])
         # What was kept may be an earlier epoch, the best on the validation rows.
         reached = min(e.now.training_loss, probes.smooth_end(e.course.losses))
-        if not reached > 0.75 * min(beginning, 1.5 * e.constant) or reached > 1.05 * beginning:
+        left = e.left(reached) / e.left(beginning)
+        if not e.left(reached) > 0.75 * min(e.left(beginning), 1.5) or left > 1.05:
             return None
-        if 0 < e.steps < REHEARSED_STEPS and reached < AT_REST * beginning:
+        if 0 < e.steps < REHEARSED_STEPS and left < AT_REST:
             return None  # it has only just begun, and moves
     else:
         reached = probes.smooth_end(e.rehearse(1.0)[0])
         resting = probes.smooth_end(e.rehearse(0.0)[0])  # the same batches, and no step
-        if e.rehearse(1.0)[1] or not abs(reached / resting - 1) < 1 - AT_REST:
+        left = e.left(reached) / e.left(resting)
+        if e.rehearse(1.0)[1] or not abs(left - 1) < 1 - AT_REST:
             return None
     factor, better = _best(_longer_steps(e))
-    if not _fails(e, better) or (e.trained and not better < 0.6 * reached):
+    if not _fails(e, better) or (e.trained and not e.left(better) < 0.6 * e.left(reached)):
         return None
-    if e.trained and reached < 0.4 * beginning and better > 0.6 * e.constant:
+    if e.trained and left < 0.4 and e.left(better) > 0.6:
         return None  # the shares of the classes are learned, and longer steps learn no more
     if e.trained:
         steps = f" of {e.course.steps} steps" if e.course.steps else ""
@@ -164,7 +167,7 @@ def _longer_steps(e: Evidence) -> dict[float, tuple[np.ndarray, str]]:
     trials = {factor: e.rehearse(factor) for factor in (10.0, 100.0, 1e3, 1e4)}
     for factor in (1e5, 1e6, 1e7, 1e8):
         losses, broke = trials[factor / 10]
-        if broke or not 0.5 < probes.smooth_end(losses) / resting < 1.1:
+        if broke or not 0.5 < e.left(probes.smooth_end(losses)) / e.left(resting) < 1.1:
             break
         trials[factor] = e.rehearse(factor)
     return trials
@@ -173,7 +176,7 @@ def _longer_steps(e: Evidence) -> dict[float, tuple[np.ndarray, str]]:
 def _fails(e: Evidence, better: float) -> bool:
     """Whether a rehearsal with the given rate does worse: otherwise the rate is not the cause."""
     trial, broke = e.rehearse(1.0)
-    return bool(broke) or not probes.smooth_end(trial) < 1.3 * better
+    return bool(broke) or not e.left(probes.smooth_end(trial)) < 1.3 * e.left(better)
 
 
 def _update(e: Evidence) -> str:
@@ -259,9 +262,9 @@ def _validation_stays_behind(e: Evidence) -> Verdict | None:
         inside, outside = train[-1], held[-1]
     else:
         return None
-    gained, kept = e.constant - inside, e.constant - outside
-    much = gained >= 0.5 * e.constant and kept <= 0.5 * gained
-    harmful = gained >= 0.25 * e.constant and kept <= -gained  # outside it costs as much
+    gained, kept = 1 - e.left(inside), 1 - e.left(outside)
+    much = gained >= 0.5 and kept <= 0.5 * gained
+    harmful = gained >= 0.25 and kept <= -gained  # outside it costs as much
     if not much and not harmful:
         return None
     return _overfits(
@@ -283,7 +286,7 @@ def _by_heart(e: Evidence) -> Verdict | None:
         return None
     return _overfits(
         e,
-        f"The network explains {share(e.network_explains)} of the variance of y on its training "
+        f"The network explains {share(e.network_explains)} of {e.explained.what} on its training "
         f"rows, and nothing else is found in them that relates X to y: the {probes.NEIGHBOURS} "
         f"nearest neighbours of a row explain {e.neighbours_explain:.2f}, and no validation data "
         "show what holds for others.",
@@ -312,12 +315,12 @@ def underfitting(e: Evidence) -> Verdict | None:
     losses = e.course.losses
     if not e.trained or losses.size < 6 or 0 < e.steps < 20 or len(e.rows) < 30 or not e.now.finite:
         return None
-    own = max(e.network_explains, 0.0)  # NaN stays NaN
     third = losses.size // 3
     middle, end = np.median(losses[third : 2 * third]), np.median(losses[2 * third :])
-    rests = _came_to_rest(losses[-third:])
-    if end < LEARNED * e.constant or (end < 0.9 * middle and not rests):
+    rests = _came_to_rest(e.left(losses[-third:]))
+    if e.left(end) < LEARNED or (e.left(end) < 0.9 * e.left(middle) and not rests):
         return None
+    own = max(e.network_explains, 0.0)  # NaN stays NaN
     if math.isnan(own) or own > 0.8 or random_features_serve(e):
         return None
     simple, by = _modest_model(e, rests)
@@ -330,7 +333,7 @@ def underfitting(e: Evidence) -> Verdict | None:
         "network",
         "warning",
         f"The loss has come to {end:.3g} ({middle:.3g} in the middle third of training); the "
-        f"network explains {share(own)} of the variance of y on its own training rows, "
+        f"network explains {share(own)} of {e.explained.what} on its own training rows, "
         f"but {by} {share(simple)}. {_size(e)}",
         _larger(e, width),
     )
@@ -376,12 +379,18 @@ def _larger(e: Evidence, width: int) -> str:
     text[two] = f"Use two hidden layers: Dense({wide}), ReLU(), Dense({wide}), ReLU()."
     if e.probed.X.ndim != 2 or len(e.network.output_shape) != 1:
         return f"{text[one]} Or one more layer; on a plateau, another random_state."
-    best, found = one, probes.try_out(one, e.loss, e.probed)
+    best, found = one, _tried_out(e, one)
     if not found > e.neighbours_explain:
-        deeper = probes.try_out(two, e.loss, e.probed)
+        deeper = _tried_out(e, two)
         if not found > deeper - 0.05:
             best, found = two, deeper
     return (
         f"{text[best]} Tried on {len(e.probed)} rows with Adam(0.01), it explains "
         f"{share(max(found, 0))}; on a plateau, another random_state."
+    )
+
+
+def _tried_out(e: Evidence, widths: tuple[int, ...]) -> float:
+    return e.explained.by_network(
+        probes.try_out(widths, e.network.output_shape[0], e.loss, e.probed)
     )
