@@ -3,6 +3,11 @@
 import importlib
 import os
 
+# Processes of tests whose products each take all cores wait for one another; what is about threads
+# asks for them. NumPy reads it when it is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import hypothesis
 import numpy as np
 import pytest
