@@ -1,5 +1,6 @@
 """Verdicts on both sides of each of their borders, on evidence written by hand, not trained."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -121,6 +122,38 @@ def test_statistics_are_stale_where_they_lie_apart_and_the_loss_says_so(mean, va
         assert f"off by a factor of {factor:.2g}." in found.evidence
         assert f"1 in training mode and {loss:.3g} in inference" in found.evidence
         assert "(it is 0.25: the weight of a new batch)" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("apart", "shift", "loss", "lost"),
+    [
+        (3.0, 0.0, CCE(), 0.67),
+        (-3.0, 0.0, CCE(), 0.65),
+        (1.01, 0.0, CCE(), 0.41),
+        (0.99, 0.0, CCE(), None),  # not twice as far as what is stale
+        (3.0, -99.0, CCE(), None),  # of classes that no row has
+        (3.0, 0.0, MSE(), None),
+    ],
+)
+def test_statistics_are_stale_where_classes_are_lost_though_the_loss_hardly_tells(
+    apart, shift, loss, lost
+):
+    net = Sequential([BatchNorm(eps=1e-9)]).build(3, dtype=np.float64)
+    net[0].params["beta"][:2] = shift
+    X = np.random.default_rng(0).standard_normal((300, 3))
+    y = net.forward(X, training=True).argmax(axis=1)
+    mean, var = X.mean(axis=0), X.var(axis=0)
+    fresh = {"running_mean": mean.copy(), "running_var": var}
+    net[0].buffers["running_mean"][...], net[0].buffers["running_var"][...] = mean, var
+    net[0].buffers["running_mean"][:2] += apart * np.array([1, -1]) * np.sqrt(var[:2])
+    layers = [SimpleNamespace(layer=net[0], path="layers.0")]
+    now = snapshot(1.0, 1.0, layers, fresh_buffers={"layers.0": fresh})
+    known = {"now": now, "network": net, "subject": SimpleNamespace(batch_size=None)}
+    found = mode_verdicts.batchnorm(evidence(**known, loss=loss, probed=Rows(X, y)))
+    assert (found is not None) == (lost is not None)
+    if lost:
+        said = re.search(r"([\d.]+)% of the rows lose their right class", found.evidence)
+        assert float(said[1]) / 100 == pytest.approx(lost, abs=0.01)
 
 
 # ------------------------------------------------------------------------------- rehearsals

@@ -73,7 +73,7 @@ def anew(chain):
 
 def sharp_for_longer(seed):
     """Attention that is stuck at one position, for as long as another start takes to learn."""
-    return replace(kinds.sharp_attention(seed), epochs=20)
+    return replace(kinds.sharp_attention(seed, factor=200.0), epochs=26)
 
 
 wide = networks(lambda chain: [Dense(64), ReLU(), chain[-1]])
