@@ -52,6 +52,8 @@ class Partitions:
     def __init__(self, client: Any, X: Any, y: Any, sample_weight: Any) -> None:
         self.client = client
         workers = self.workers()
+        if not workers:
+            raise RuntimeError(f"the cluster of {client!r} has no workers")
         pieces = [_pieces(X, "X"), _pieces(y, "y")]
         if sample_weight is not None:
             pieces.append(_pieces(sample_weight, "sample_weight"))
@@ -95,10 +97,7 @@ class Partitions:
                 f"fit needs a client that is connected and not asynchronous, got {self.client!r} "
                 f"({self.client.status}): Client(address)"
             )
-        found = sorted(self.client.nthreads())
-        if not found:
-            raise RuntimeError(f"the cluster of {self.client!r} has no workers")
-        return found
+        return sorted(self.client.nthreads())
 
     def each(self, function: Callable[..., Any], own: Iterable[Any] | None = None) -> list[Any]:
         """Return what a function makes of the number and the rows of every partition.
@@ -206,8 +205,8 @@ class Partitions:
         As long as there are as many workers the shares stay, and one whose worker is gone goes to a
         worker that has none: so nothing is summed in another order.
         """
-        self.client.wait_for_workers(1, timeout=_PATIENCE)
-        workers = self.workers()
+        while not (workers := self.workers()):  # whoever was waited for may be gone again
+            self.client.wait_for_workers(1, timeout=_PATIENCE)
         parts = np.flatnonzero(self.lengths).tolist()
         n_shares = min(len(workers), len(parts))
         if len(self.shares) == n_shares:
