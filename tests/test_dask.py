@@ -551,14 +551,11 @@ def test_data_that_do_not_fit_are_refused(case, client):
 
 def test_wrong_use_is_refused(client, monkeypatch):
     data = collection(X), collection(LABELS)
-    with (
-        data_parallel(client),
-        raises_exactly(
-            ValueError,
-            "L-BFGS needs all rows at once, not Dask collections: choose an optimizer that "
-            "steps in batches, such as 'adam'",
-        ),
-    ):
+    all_at_once = (
+        "L-BFGS needs all rows at once, not Dask collections: choose an optimizer that steps in "
+        "batches, such as 'adam'"
+    )
+    with data_parallel(client), raises_exactly(ValueError, all_at_once):
         classifier(optimizer="lbfgs").fit(*data)
     with raises_exactly(ValueError, "sync_every must be 'auto' or a positive integer, got 0"):
         data_parallel(client, sync_every=0).__enter__()
@@ -566,14 +563,7 @@ def test_wrong_use_is_refused(client, monkeypatch):
         ValueError, "sync_every=3 is for a Dask client; ranks of MPI average every step"
     ):
         data_parallel("all", sync_every=3).__enter__()
-    with (
-        data_parallel(client),
-        raises_exactly(
-            ValueError,
-            "L-BFGS needs all rows at once, not Dask collections: choose an optimizer that "
-            "steps in batches, such as 'adam'",
-        ),
-    ):
+    with data_parallel(client), raises_exactly(ValueError, all_at_once):
         mlp(solver="lbfgs").fit(*data)
     with raises_exactly(
         TypeError,

@@ -182,31 +182,24 @@ NO_NUMBERS = {
 }
 
 
+SPELLED = re.compile(
+    r"y must hold numbers, got .*\): convert it, y\.astype\(float\) if it is text that "
+    r"spells them, or number the labels, np\.unique\(y, return_inverse=True\)\[1\]; a classifier "
+    r"does that itself"
+)
+
+
 @pytest.mark.parametrize("what", NO_NUMBERS)
 def test_targets_that_are_no_numbers_are_refused_though_they_spell_some(what):
     y = NO_NUMBERS[what]
     for data, held_out in [((X, y), None), ([(X, y)], None), ((X, X[:, 0]), (X, y))]:
         net = network(1)
         before = net.flat_params.copy()
-        with raises_exactly(
-            ValueError,
-            re.compile(
-                r"y must hold numbers, got .*\): convert it, y\.astype\(float\) if it is text "
-                r"that spells them, or number the labels, np\.unique\(y, "
-                r"return_inverse=True\)\[1\]; a classifier does that itself"
-            ),
-        ):
+        with raises_exactly(ValueError, SPELLED):
             train(net, MeanSquaredError(), Adam(), data, epochs=3, validation_data=held_out)
         np.testing.assert_array_equal(net.flat_params, before)
     unbuilt = Sequential([Dense(1)])
-    with raises_exactly(
-        ValueError,
-        re.compile(
-            r"y must hold numbers, got .*\): convert it, y\.astype\(float\) if it is text "
-            r"that spells them, or number the labels, np\.unique\(y, "
-            r"return_inverse=True\)\[1\]; a classifier does that itself"
-        ),
-    ):
+    with raises_exactly(ValueError, SPELLED):
         train(unbuilt, CategoricalCrossEntropy(), Adam(), (X, NO_NUMBERS[what]), epochs=1)
     assert not unbuilt.is_built
 
