@@ -411,11 +411,11 @@ SCALARS = [np.int64(-3), np.uint8(7), np.bool_(True), np.float16(0.1), np.float3
 SCALARS += [np.longdouble(1) / 3, np.str_("é"), np.str_(""), np.float64(-0.0)]
 
 
-@pytest.mark.parametrize("scalar", SCALARS, ids=repr)
-def test_more_scalars_than_members(scalar, path):
-    archive.write(path, [np.int64(1)] * archive.MOST_SCALARS + [scalar, 1])
-    *_, same, one = archive.read(path)
-    assert type(same) is type(scalar) and repr(same) == repr(scalar) and one == 1
+def test_more_scalars_than_members(path):
+    last = [*SCALARS, 1]
+    archive.write(path, [np.int64(1)] * archive.MOST_SCALARS + last)
+    same = archive.read(path)[archive.MOST_SCALARS :]
+    assert [(type(s), repr(s)) for s in same] == [(type(s), repr(s)) for s in last]
     with zipfile.ZipFile(path) as file:
         assert len(file.namelist()) <= archive.MOST_SCALARS + 2
 

@@ -370,24 +370,30 @@ def _checked(X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any, Any]:
         raise ValueError(f"y must have one row for each of the {n_rows} rows of X, got {y.shape}")
     weight: Any = None if of_steps is None else step_values(X, sample_weight, "sample_weight")
     if weight is None and sample_weight is not None:
-        try:
-            weight = np.asarray(sample_weight, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"sample_weight must be numbers, one for each row, got {sample_weight!r:.60}; "
-                "sklearn.utils.class_weight.compute_sample_weight makes them of a class_weight"
-            ) from None
-        if weight.shape != (n_rows,):
-            raise ValueError(
-                f"sample_weight must have one weight for each of the {n_rows} rows of X, "
-                f"got {weight.shape}"
-            )
+        weight = _row_weights(sample_weight, n_rows)
     if weight is not None and not ((numbers(weight) >= 0) & np.isfinite(numbers(weight))).all():
         least, most = np.min(numbers(weight)), np.max(numbers(weight))
         raise ValueError(
             f"sample_weight must be finite and not negative, got numbers from {least:g} to {most:g}"
         )
     return X, y, weight
+
+
+def _row_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
+    """Return one number for each row."""
+    try:
+        weight = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"sample_weight must be numbers, one for each row, got {sample_weight!r:.60}; "
+            "sklearn.utils.class_weight.compute_sample_weight makes them of a class_weight"
+        ) from None
+    if weight.shape != (n_rows,):
+        raise ValueError(
+            f"sample_weight must have one weight for each of the {n_rows} rows of X, "
+            f"got {weight.shape}"
+        )
+    return weight
 
 
 class MappedRows:
