@@ -28,6 +28,7 @@ from layerkit.interchange import load, save
 from layerkit.losses import CategoricalCrossEntropy
 from layerkit.optimizers import LBFGS, Adam
 from layerkit.training import train
+from layerkit.training.epochs import Epochs
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -103,6 +104,69 @@ def test_train_keeps_the_weights_and_hands_out_the_record(moment, epoch, validat
     with raises_exactly(RuntimeError, "in Sequential: backward needs a forward before it"):
         net.backward(np.zeros((90, 2)))
     train(net, CategoricalCrossEntropy(), Adam(0.05), (X, Y), epochs=1)  # goes on
+
+
+def interrupted_after(steps):
+    """`Epochs._program_for`, whose programs are interrupted after so many steps of the run."""
+    program_for = Epochs._program_for
+
+    def interrupted_program(self, rule):
+        program = program_for(self, rule)
+
+        def few(order, bounds, words, drawn, numbers, losses):
+            left = steps - self.run.state.step
+            done = program(order, bounds[:left], words, drawn, numbers[:left], losses[:left])
+            if left < len(bounds):
+                raise KeyboardInterrupt
+            return done
+
+        return few
+
+    return interrupted_program
+
+
+@pytest.mark.parametrize("validated", [False, True])
+@pytest.mark.parametrize("steps", [0, 1, 3, 4, 11])  # of 3 an epoch
+def test_epochs_that_share_a_call_are_kept_as_far_as_they_came(steps, validated, monkeypatch):
+    def run(optimizer, epochs):
+        net = Sequential([Dense(8), ReLU(), Dense(2)]).build(4, random_state=0)
+        validation = {"validation_data": (X[:20], Y[:20])} if validated else {}
+        return train(
+            net,
+            CategoricalCrossEntropy(),
+            optimizer,
+            (X, Y),
+            epochs=epochs,
+            batch_size=30,
+            random_state=0,
+            **validation,
+        )
+
+    optimizer, epochs = Adam(0.05), steps // 3
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as caught:
+        patch.setattr(Epochs, "_program_for", interrupted_after(steps))
+        run(optimizer, 2000)
+    history = caught.value.history
+    assert history.stopped == f"interrupted in epoch {epochs + 1}"
+    assert optimizer.steps_done == steps
+    assert len(history) == epochs
+    if epochs:
+        assert history["loss"].tolist() == run(Adam(0.05), epochs)["loss"].tolist()
+
+
+def test_an_interrupt_when_all_is_over_hands_out_the_record_too():
+    class Late:
+        def __call__(self, state):
+            pass
+
+        def on_end(self, state):
+            raise KeyboardInterrupt
+
+    model = SequentialClassifier([Dense(8)], max_iter=3).set_callbacks(Late())
+    with pytest.raises(KeyboardInterrupt) as caught:
+        model.fit(X, Y)
+    assert (len(caught.value.history), caught.value.history.stopped) == (3, "")
+    assert model.predict(X).shape == Y.shape
 
 
 def test_lbfgs_keeps_the_last_iterate():

@@ -7,6 +7,7 @@ memory. Where anything is missing, or somebody wants to see a batch, epochs go o
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -102,25 +103,27 @@ class Epochs:
         if weights.size and not weights.all():
             count = [bool(weights[_rows_of(order, ends)].any()) for ends in bounds]
             bounds, normalizers = bounds[count], normalizers[count]
-        losses = np.empty(len(bounds))
+        losses = np.full(len(bounds), np.nan)
         most = max(1, int(CHUNK / (self.table.work * self.most)))
-        for start in range(0, len(bounds), most):
-            here = slice(start, start + most)
-            done = self._go(order, bounds[here], normalizers[here], losses[here])
-            if done < len(losses[here]):
-                bad = start + done
-                state.batch_loss = float(losses[bad])
-                where = first_nonfinite(network, X[_rows_of(order, bounds[bad])])
-                raise FloatingPointError(f"the loss is {state.batch_loss}, {where}")
+        try:
+            for start in range(0, len(bounds), most):
+                here = slice(start, start + most)
+                done = self._go(order, bounds[here], normalizers[here], losses[here])
+                if done < len(losses[here]):
+                    bad = start + done
+                    state.batch_loss = float(losses[bad])
+                    where = first_nonfinite(network, X[_rows_of(order, bounds[bad])])
+                    raise FloatingPointError(f"the loss is {state.batch_loss}, {where}")
+        except KeyboardInterrupt:  # the whole epochs until then are part of the record
+            self.run.end_epochs(_means(losses, normalizers, epochs))
+            raise
         state.batch_loss = float(losses[-1])
         rows, weight = _rows_of(order, bounds[-1]), source.sample_weight
         x = take(source.X, rows)
         state.batch = x, take(source.y, rows), weight if weight is None else weight[rows]
         if not np.isfinite(self.params).all():
             raise FloatingPointError(f"weights are not finite, {first_nonfinite(network, x)}")
-        sums = (normalizers * losses).reshape(epochs, -1).tolist()
-        rows_of = normalizers.reshape(epochs, -1).tolist()
-        return [sum(total) / sum(n) for total, n in zip(sums, rows_of, strict=True)]
+        return _means(losses, normalizers, epochs)
 
     def value(self) -> float | None:
         """Compute the loss of all rows, and leave its gradient in the network's ``flat_grads``.
@@ -239,18 +242,23 @@ class Epochs:
         decays = [float(optimizer.weight_decay) if alpha is None else alpha / n for n in rows]
         steps = zip(rows, optimizer.next_steps(decays), strict=True)
         words, drawn = table.draw([stop - start for start, stop in bounds.tolist()])
+        done = None
         table.load()
-        done = self.program(
-            _NO_ORDER if order is None else order,
-            bounds,
-            words,
-            drawn,
-            np.array([(n, *step) for n, step in steps]),
-            losses,
-        )
-        table.keep()
-        optimizer.advance(done)
-        state.step += done
+        try:
+            done = self.program(
+                _NO_ORDER if order is None else order,
+                bounds,
+                words,
+                drawn,
+                np.array([(n, *step) for n, step in steps]),
+                losses,
+            )
+        finally:
+            if done is None:  # Ctrl-C: each step begins with its loss
+                done = int(np.isfinite(losses).sum())
+            table.keep()
+            optimizer.advance(done)
+            state.step += done
         if alpha is not None and optimizer.weight_decay != decays[-1]:
             optimizer.weight_decay = decays[-1]  # a change makes it check its parameters
         if self.run.bar is not None:
@@ -267,6 +275,14 @@ def _one_after_the_other(
         return None, np.tile(bounds, (epochs, 1))
     starts = np.arange(epochs) * len(orders[0])
     return np.concatenate(orders), (starts[:, None, None] + bounds).reshape(-1, 2)
+
+
+def _means(losses: np.ndarray, normalizers: np.ndarray, epochs: int) -> list[float]:
+    """Return the mean loss of each epoch, of which all batches are done."""
+    sums = (normalizers * losses).reshape(epochs, -1).tolist()
+    rows_of = normalizers.reshape(epochs, -1).tolist()
+    means = [sum(total) / sum(n) for total, n in zip(sums, rows_of, strict=True)]
+    return [mean for mean in means if not isnan(mean)]
 
 
 def _widest_product(described: list[Any]) -> int:

@@ -265,7 +265,11 @@ def train(
     if verbose and (ranks is None or ranks.first):
         run.bar = Progress(state, len(batches))
         run.observe(run.bar)
-    _learn_until_the_end(run, batches, checkpoint)
+    try:
+        _learn_until_the_end(run, batches, checkpoint)
+    except KeyboardInterrupt as interrupt:
+        interrupt.history = state.history  # type: ignore[attr-defined]
+        raise
     return state.history
 
 
@@ -279,7 +283,6 @@ def _learn_until_the_end(run: Run, batches: Batches, checkpoint: Checkpoint | No
     except KeyboardInterrupt as interrupt:
         state.history.stopped = f"interrupted in epoch {state.epoch + 1}"
         interrupt.add_note(f"training was {state.history.stopped}; what was learned is kept")
-        interrupt.history = state.history  # type: ignore[attr-defined]
         raise
     except FloatingPointError as error:
         run.back_to_good_weights(error)
