@@ -202,7 +202,7 @@ def _watched(kind: type) -> frozenset[str]:
     names = frozenset(list(inspect.signature(kind.__init__).parameters)[1:])  # type: ignore[misc]
     for name in names:
         held = inspect.getattr_static(kind, name, HyperParameter)
-        if held is HyperParameter:
+        if not hasattr(kind, name):
             setattr(kind, name, HyperParameter(name))
         elif not hasattr(held, "__get__") and not isinstance(held, HyperParameter):
             setattr(kind, name, DefaultedHyperParameter(name, held))

@@ -14,13 +14,14 @@ from numpy.typing import ArrayLike
 from layerkit import initializers
 from layerkit.guards import Observer, guard_methods, observed
 from layerkit.initializers import Initializer
-from layerkit.other_libraries import FREEZING, INSTEAD
+from layerkit.other_libraries import INSTEAD, OF_LAYERS, refusing
 from layerkit.parameters import in_range
 from layerkit.shapes import Shape, as_shape, batch_shape
 from layerkit.summary import Summary, summarize
 from layerkit.tree import Declaration, Tree
 
 
+@refusing(OF_LAYERS)
 class Layer(Tree):
     r"""Base class of all layers: a function with parameters and its own derivative.
 
@@ -387,14 +388,8 @@ class Layer(Tree):
                 raise AttributeError(f"{type(self).__name__} has no {name}: {INSTEAD[name]}")
             return object.__getattribute__(self, name)  # raises the usual error
 
-    @property
-    def requires_grad(self) -> bool:
-        """Refused, as it would freeze nothing: layers have ``trainable``."""
-        raise AttributeError(FREEZING)
-
-    @requires_grad.setter
-    def requires_grad(self, flag: bool) -> None:
-        raise AttributeError(f"in {self.where}: {FREEZING}")
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in OF_LAYERS or name in vars(self)]
 
     @cached_property  # only reached before a forward has set the attribute
     def cache(self) -> Any:

@@ -257,7 +257,6 @@ def attributes_of(layer):
     """Names of the public data of a layer, beside its hyper-parameters and its class's flags."""
     found = {name for name in dir(layer) if name[0] != "_"} - PASSES - ABOUT_THE_CLASS
     found -= layer.get_params(deep=False).keys() | {"flat_params", "flat_grads", "rng", "layout"}
-    found -= {"requires_grad"}
     return {name for name in found if not callable(getattr(layer, name, len))}
 
 

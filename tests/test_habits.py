@@ -34,7 +34,7 @@ from layerkit import (
 )
 from layerkit.inspection import HealthMonitor, TrainingCurveDisplay, check_gradients, health
 from layerkit.losses import CategoricalCrossEntropy, MeanSquaredError
-from layerkit.optimizers import LBFGS, Adam
+from layerkit.optimizers import LBFGS, SGD, Adam
 from layerkit.training import train
 from layerkit.training.history import History
 
@@ -444,7 +444,9 @@ ELSEWHERE = {
     "network.flat_params": ("get_weights", "set_weights", "load_state_dict"),
     "nothing to zero": ("zero_grad",),
     "chooses the dtype": ("to",),
-    "layer.trainable = False": ("requires_grad",),
+    "layer.trainable = False": ("requires_grad", "frozen"),
+    "network.forward(x, training=True)": ("training",),
+    "is rate": ("p",),
 }
 
 
@@ -468,6 +470,71 @@ def test_freezing_by_another_name_is_refused_as_it_would_freeze_nothing():
     ):
         layer.requires_grad = False
     assert layer.trainable
+
+
+OF_ARRAYS = "W b weight bias weights kernel coefs_"
+ASSIGNED = {
+    "network.flat_params": (lambda: Dense(2).build(3), OF_ARRAYS),
+    "the arrays are layer.params": (lambda: Sequential([ReLU()]), OF_ARRAYS),
+    "network.infer(x)": (network, "training"),
+    "the probability of dropping is rate": (lambda: Dropout(0.5), "p"),
+    "layer.trainable = False": (network, "frozen requires_grad"),
+    "Adam(): write optimizer.learning_rate = 0.01": (Adam, "lr param_groups"),
+    "SGD(): write optimizer.learning_rate = 0.01": (SGD, "lr param_groups"),
+}
+
+
+@pytest.mark.parametrize("told", ASSIGNED)
+def test_what_nobody_would_look_at_is_not_assigned(told):
+    make, names = ASSIGNED[told]
+    for name in names.split():
+        owner = make()
+        before = vars(owner).copy()
+        with pytest.raises(AttributeError, match=re.escape(told)):
+            setattr(owner, name, 0.5)
+        assert vars(owner) == before
+        assert not hasattr(owner, name)
+        assert isinstance(owner, Adam | SGD) or name not in dir(owner)
+
+
+class Halved(Layer):
+    """Calls its things as other libraries do."""
+
+    def __init__(self, p=0.5, bias=1.0):
+        self.p, self.bias = p, bias
+
+    def forward(self, x, training=False):
+        self.weight = self.p
+        return x * self.weight + self.bias
+
+    def backward(self, grad_output):
+        return grad_output * self.weight
+
+
+def test_a_layer_of_ones_own_calls_its_things_as_it_likes():
+    network = Sequential([Halved()]).build(3)
+    (layer,) = network
+    layer.bias = 2.0
+    for copied in (layer, pickle.loads(pickle.dumps(network))[0], clone(network).build(3)[0]):
+        assert copied.forward(np.ones((1, 3))).tolist() == [[2.5] * 3]
+        assert (copied.p, copied.bias, copied.weight) == (0.5, 2.0, 0.5)
+    assert check_gradients(layer, (3,))
+    assert "weight" in dir(layer) and not hasattr(layer, "kernel")
+    with pytest.raises(TypeError, match="must store its arguments"):
+        type("Forgets", (Layer,), {"__init__": lambda self, bias=1: None})().get_params()
+
+
+class Renamed(Adam):
+    """An optimizer of one's own."""
+
+    def __init__(self, lr=0.1):
+        super().__init__(lr)
+        self.lr = lr
+
+
+def test_an_optimizer_of_ones_own_calls_its_things_as_it_likes():
+    twin = clone(Renamed(0.2))
+    assert (twin.lr, twin.learning_rate) == (0.2, 0.2)
 
 
 @pytest.mark.parametrize("name", ["flat_params", "flat_grads", "nothing", "_nothing"])

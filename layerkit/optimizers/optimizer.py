@@ -18,6 +18,7 @@ from layerkit.optimizers.pieces import (
     single_slot,
     state_for,
 )
+from layerkit.other_libraries import OF_OPTIMIZERS, refusing
 from layerkit.parameters import Parameterized, in_range, is_positive
 from layerkit.schedules import Schedule
 from layerkit.shapes import Slot
@@ -30,6 +31,7 @@ Rate = float | Callable[[int], float]
 Vector = np.ndarray  # float32 or float64, of one axis
 
 
+@refusing(OF_OPTIMIZERS)
 class Optimizer(Parameterized):
     """Base class: `step` prepares everything, a subclass states its rule in `update`.
 
