@@ -244,8 +244,10 @@ class Layer(Tree):
             )
         array = np.asarray(x)
         if array.dtype.kind not in "fiub":
+            how = ": astype(float) makes numbers of objects that are some" * (array.dtype == object)
             raise TypeError(
-                f"in {self.where}: expects numbers, got {type(x).__name__} of dtype {array.dtype}"
+                f"in {self.where}: expects numbers, got {type(x).__name__} of dtype "
+                f"{array.dtype}{how}"
             )
         if self.is_built:
             return self.cast(array)

@@ -307,8 +307,10 @@ def is_collection(data: Any) -> bool:
     return dask is not None and dask.is_dask_collection(data)
 
 
-def refuse_collection(data: Any, name: str) -> None:
-    """Refuse a Dask collection where arrays are needed: NumPy would fetch it, unasked, as a whole.
+def refuse_misread(data: Any, name: str) -> None:
+    """Refuse what NumPy would read as something else, where arrays are needed.
+
+    It would fetch a Dask collection, unasked, as a whole, and drop the mask of a masked array.
 
     Parameters
     ----------
@@ -320,13 +322,20 @@ def refuse_collection(data: Any, name: str) -> None:
     Raises
     ------
     TypeError
-        If it is one.
+        If it is a Dask collection.
+    ValueError
+        If it is a masked array, some of whose values are masked.
     """
     if is_collection(data):
         raise TypeError(
             f"{name} is a Dask collection ({type(data).__name__}), but rows in memory are needed "
             "here: call .compute() on it. Estimators train and predict on collections where they "
             "lie: fit(X, y), within layerkit.distributed.data_parallel(client)"
+        )
+    if isinstance(data, np.ma.MaskedArray) and (n_masked := np.ma.count_masked(data)):
+        raise ValueError(
+            f"{name} is a masked array, {n_masked} of whose {data.size} values are masked: fill "
+            f"them in, {name}.filled(value), or leave their rows out"
         )
 
 
@@ -350,14 +359,14 @@ def as_sequences(x: Any) -> Any:
     TypeError
         If x is an iterator, which could be read only once, or a Dask collection.
     ValueError
-        If the rows are no sequences, as `Sequences` says.
+        If the rows are no sequences, as `Sequences` says, or values are masked.
     """
     if isinstance(x, Iterator):
         raise TypeError(
             f"rows must be a list of arrays, got a {type(x).__name__}, which can be read only once;"
             " list(...) makes a list of it"
         )
-    refuse_collection(x, "X")
+    refuse_misread(x, "X")
     holds_objects = getattr(x, "dtype", None) == np.dtype(object) and x.ndim == 1
     rows: Any = list(x) if holds_objects else x if isinstance(x, list | tuple) else []
     return Sequences(rows) if _are_rows(rows) else x
@@ -385,6 +394,7 @@ def _check_columns(rows: Sequence[Any]) -> None:
 def _checked(row: ArrayLike, i: int) -> np.ndarray:
     if hasattr(row, "tocsr"):
         raise TypeError(f"row {i} is sparse, rows of sequences must be arrays; use .toarray()")
+    refuse_misread(row, f"row {i}")
     try:
         array = np.asarray(row)
     except ValueError as error:

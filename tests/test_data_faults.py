@@ -670,6 +670,20 @@ def test_a_column_of_dates_or_text_is_named_in_fit_and_predict():
             "a ColumnTransformer, or with OrdinalEncoder(), whose codes Columns([(['a'], "
             "Embedding(n_categories, dim)), ...]) takes",
         ),
+        *(
+            (
+                {"b": values},
+                f"X: column 'b' holds no numbers but {dtype}; encode it, with OneHotEncoder() in "
+                "a ColumnTransformer, or with OrdinalEncoder(), whose codes Columns([(['b'], "
+                "Embedding(n_categories, dim)), ...]) takes",
+            )
+            for values, dtype in (
+                (pd.Series(DAYS).astype(object), "object"),
+                (pd.Series([(1, 2)] * 40), "object"),
+                (pd.Series(DAYS).dt.to_period("D"), "period[D]"),
+                (pd.cut(X["a"], 3), "category"),
+            )
+        ),
     ):
         wrong = X.assign(**change)
         for call in (lambda w=wrong: clone(model).fit(w, y), lambda w=wrong: model.predict(w)):
@@ -681,6 +695,117 @@ def test_a_column_of_dates_or_text_is_named_in_fit_and_predict():
         "Give the year, the day of the week or the days since a date as columns",
     ):
         clone(model).fit(np.column_stack([DAYS, DAYS]), y)
+
+
+def test_of_a_table_of_targets_the_dates_are_named():
+    y = pd.DataFrame({"a": np.arange(40.0), "b": DAYS})
+    with pytest.raises(ValueError, match=r"y holds dates or spans of time \(datetime64\[s\]\)"):
+        SequentialRegressor([Dense(2)]).fit(np.ones((40, 2)), y)
+
+
+def test_a_table_where_images_were_fitted_is_refused_by_its_shape():
+    images = np.random.default_rng(0).normal(size=(20, 5, 5, 1))
+    model = SequentialClassifier([Conv2D(2, 3), Flatten()], max_iter=1)
+    model.fit(images, np.arange(20) % 2)
+    with raises_exactly(
+        ValueError,
+        "X has samples of shape (25,), but SequentialClassifier was fitted on samples of shape "
+        "(5, 5, 1)",
+    ):
+        model.predict(images.reshape(20, 25))
+
+
+# ---------------------------------------------------------------- what NumPy reads as another thing
+
+ROWS, CLASSES = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+HIDDEN = np.ma.array(ROWS, mask=ROWS > 1.5)
+HIDDEN_CLASSES = np.ma.array(CLASSES, mask=np.arange(40) < 2)
+HIDDEN_WEIGHTS = np.ma.array(np.ones(40), mask=np.arange(40) < 2)
+MODELS = {
+    "sequential": lambda: SequentialClassifier([Dense(2)], max_iter=1, random_state=0),
+    "numbers": lambda: SequentialRegressor([Dense(2)], max_iter=1, random_state=0),
+    "mlp": lambda: MLPClassifier((2,), max_iter=1, random_state=0),
+    "tabular": lambda: TabularClassifier(max_iter=1, members=1, random_state=0),
+}
+FITTED = {name: make for name, make in MODELS.items() if name != "tabular"}
+OF_MODELS = {
+    "X of fit": lambda model: model.fit(HIDDEN, CLASSES),
+    "X of predict": lambda model: model.fit(ROWS, CLASSES).predict(HIDDEN),
+    "y": lambda model: model.fit(ROWS, HIDDEN_CLASSES),
+    "y of partial_fit": lambda model: model.fit(ROWS, CLASSES).partial_fit(ROWS, HIDDEN_CLASSES),
+    "y of score": lambda model: model.fit(ROWS, CLASSES).score(ROWS, HIDDEN_CLASSES),
+    "sample_weight": lambda model: model.fit(ROWS, CLASSES, sample_weight=HIDDEN_WEIGHTS),
+    "sample_weight of score": lambda model: model.fit(ROWS, CLASSES).score(
+        ROWS, CLASSES, sample_weight=HIDDEN_WEIGHTS
+    ),
+    "X_val": lambda model: model.fit(ROWS, CLASSES, X_val=HIDDEN, y_val=CLASSES),
+    "y_val": lambda model: model.fit(ROWS, CLASSES, X_val=ROWS, y_val=HIDDEN_CLASSES),
+}
+OF_NETWORKS = {
+    "X of infer": lambda network, fit: network.infer(HIDDEN),
+    "X of forward": lambda network, fit: network.forward(HIDDEN, training=True),
+    "X of train": lambda network, fit: fit((HIDDEN, CLASSES)),
+    "y of train": lambda network, fit: fit((ROWS, HIDDEN_CLASSES)),
+    "sample_weight of train": lambda network, fit: fit((ROWS, CLASSES, HIDDEN_WEIGHTS)),
+    "X of a batch": lambda network, fit: fit([(HIDDEN, CLASSES)]),
+    "X of health": lambda network, fit: health(network, HIDDEN, CLASSES),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", FITTED)
+@pytest.mark.parametrize("where", OF_MODELS)
+def test_estimators_do_not_read_what_is_masked(where, kind):
+    with pytest.raises(ValueError, match=f"{where.split()[0]}.* masked array, .* are masked: fill"):
+        OF_MODELS[where](FITTED[kind]())
+
+
+@pytest.mark.parametrize("where", OF_NETWORKS)
+def test_networks_do_not_read_what_is_masked(where):
+    network = Sequential([Dense(2)]).build(3, random_state=0)
+    before = network.flat_params.copy()
+
+    def fit(data):
+        train(network, CategoricalCrossEntropy(), Adam(), data, epochs=1)
+
+    with pytest.raises(ValueError, match=f"{where.split()[0]} is a masked array"):
+        OF_NETWORKS[where](network, fit)
+    np.testing.assert_array_equal(network.flat_params, before)
+
+
+def test_a_masked_array_without_a_masked_value_is_an_array():
+    fitted = [MODELS["sequential"]().fit(X, CLASSES) for X in (ROWS, np.ma.array(ROWS))]
+    first, second = (model.predict_proba(np.ma.array(ROWS)) for model in fitted)
+    np.testing.assert_array_equal(first, second)
+
+
+NO_WEIGHTS = {
+    "text": np.full(40, "1.0"),
+    "dates": np.full(40, np.datetime64("2020-01-01")),
+    "spans of time": np.full(40, np.timedelta64(1, "D")),
+    "complex": np.ones(40) + 0j,
+    "dates among objects": pd.Series(DAYS).astype(object),
+    "a name": "balanced",
+    "a dict": {0: 1, 1: 2},
+}
+TAKERS = {
+    **{
+        name: lambda w, m=make: m().fit(ROWS, CLASSES, sample_weight=w)
+        for name, make in MODELS.items()
+    },
+    "partial_fit": lambda w: MODELS["sequential"]().partial_fit(ROWS, CLASSES, [0, 1], w),
+    "batches": lambda w: MODELS["mlp"]().fit([(ROWS, CLASSES, w)]),
+    "train": lambda w: train(
+        Sequential([Dense(2)]), CategoricalCrossEntropy(), Adam(), (ROWS, CLASSES, w), epochs=1
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NO_WEIGHTS)
+@pytest.mark.parametrize("taker", TAKERS)
+def test_weights_are_numbers_wherever_they_are_taken(taker, kind):
+    with pytest.raises(ValueError, match="sample_weight must be numbers, one for each row, got"):
+        TAKERS[taker](NO_WEIGHTS[kind])
 
 
 # ---------------------------------------------------------------- what stands in y

@@ -392,6 +392,26 @@ def test_a_network_becomes_a_fitted_classifier(make, arguments, labels, probable
     np.testing.assert_equal(state(network), before)
 
 
+@pytest.mark.parametrize(
+    ("layers", "multilabel"),
+    [
+        ([Dense(3), lk.Softmax()], False),
+        ([Dense(1), lk.Sigmoid()], False),
+        ([Dense(3), Sequential([lk.Sigmoid()])], True),
+    ],
+    ids=["Softmax", "Sigmoid", "of labels"],
+)
+def test_a_link_that_would_be_applied_twice_is_warned_of(layers, multilabel):
+    network = Sequential(layers).build(4, random_state=0)
+    with pytest.warns(UserWarning, match="takes raw outputs: leave the last layer out"):
+        SequentialClassifier.from_network(network, multilabel=multilabel)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = SequentialClassifier.from_network(network[:-1], multilabel=multilabel)
+    probabilities = model.predict_proba(X)[:, -network.output_shape[0] :]
+    np.testing.assert_allclose(probabilities, network.infer(X), rtol=1e-5)
+
+
 def test_several_outputs_of_several_classes():
     network = Sequential([Dense(5)]).build(4, random_state=0)
     model = SequentialClassifier.from_network(network, [["a", "b", "c"], [1, 2]])

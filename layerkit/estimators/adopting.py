@@ -13,6 +13,7 @@ from layerkit.losses import Loss
 from layerkit.sequences import Sequences
 from layerkit.shapes import batch_shape
 from layerkit.training import History
+from layerkit.training.run import warn_of_double_link
 
 Estimator = TypeVar("Estimator", bound=Any)
 
@@ -22,6 +23,7 @@ def adopt(estimator: Estimator, network: Layer, y: np.ndarray) -> Estimator:
     recipe = estimator._recipe()
     recipe.check()
     task = prepare(estimator, _some_rows(network, len(y)), y)
+    warn_of_double_link(network, task.target.loss)
     vars(estimator).update(recipe.attributes(task, History()), optimizer_=recipe.optimizer())
     return estimator
 

@@ -29,7 +29,7 @@ from layerkit.layers import Identity
 from layerkit.other_libraries import OF_ESTIMATORS
 from layerkit.parameters import Parameterized, if_class, is_size, told_by_habits
 from layerkit.seeds import with_plain_seed, with_seed
-from layerkit.sequences import Sequences, is_collection
+from layerkit.sequences import Sequences, is_collection, refuse_misread
 from layerkit.training import Checkpoint
 from layerkit.training.checkpoint import as_checkpoint
 
@@ -352,6 +352,8 @@ class NetworkEstimator(
             raw = self._from_raw(X, lambda raw: raw)
             raw, y, sample_weight = computed(raw, y, sample_weight)
             return self._target.score(np.asarray(y), raw, sample_weight)
+        refuse_misread(y, "y")
+        refuse_misread(sample_weight, "sample_weight")
 
         def finish(raw: np.ndarray) -> float:
             if self._target.of_steps:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from layerkit.sequences import refuse_misread
 from layerkit.training.batches import check_targets
 
 _FEW = 2**22  # numbers
@@ -60,6 +61,7 @@ def check_entries(y: Any, numeric: bool) -> None:
     ValueError
         That says what came, in which row.
     """
+    refuse_misread(y, "y")
     if numeric:
         check_targets(y)
     if getattr(getattr(y, "dtype", None), "kind", "O") in "biufc":  # sparse ones are numbers too

@@ -43,7 +43,8 @@ def checked_rows(estimator: Any, X: Any) -> Any:
         X = validate_sequences(estimator, X, rows, reset=False)
         check_shape(estimator, X)
         return X
-    if getattr(X, "ndim", 2) > 2:  # scikit-learn would speak of features
+    axes = 1 + len(estimator.network_.input_shape)
+    if max(getattr(X, "ndim", 0), axes) > 2 and hasattr(X, "shape"):  # no features to speak of
         check_shape(estimator, X)
     check_columns(X)
     try:
@@ -55,9 +56,11 @@ def checked_rows(estimator: Any, X: Any) -> Any:
             allow_nd=True,
             ensure_all_finite=mapping_of(X) is None,
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         blame_column(X, error)
         raise
+    if checked.dtype.kind not in "biuf":
+        blame_column(X)
     check_mapped(checked, estimator)
     check_shape(estimator, checked)
     return checked

@@ -29,12 +29,12 @@ from layerkit.sequences import (
     as_sequences,
     is_collection,
     numbers,
-    refuse_collection,
+    refuse_misread,
     step_values,
 )
 from layerkit.shapes import channels_first, fits
 from layerkit.training import Checkpoint, History
-from layerkit.training.batches import MappedRows, chunks, mapping_of
+from layerkit.training.batches import MappedRows, as_weights, chunks, mapping_of
 
 
 @dataclass(frozen=True)
@@ -142,12 +142,12 @@ def prepare(
         X, y, groups, classes = batches.X, batches.y, None, None
     else:
         for values, name in ((y, "y"), (sample_weight, "sample_weight")):
-            refuse_collection(values, name)
+            refuse_misread(values, name)
         X, y = validate(estimator, X, y, reset=fresh)
     if not fresh:
         check_shape(estimator, X)
     if batches is None and sample_weight is not None:
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        weight = _check_sample_weight(as_weights(sample_weight), X, ensure_non_negative=True)
     if groups is not None:
         check_consistent_length(X, groups)
     target = _new_target(estimator, y, classes) if fresh else estimator._target
@@ -249,7 +249,7 @@ def validate(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarr
             allow_nd=recipe.allow_nd,
             dtype="numeric" if is_mapped else recipe.dtypes,
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         blame_column(X, error)
         raise
     if checked.dtype.kind not in "biuf":

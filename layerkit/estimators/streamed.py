@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from layerkit.estimators.weights import class_weights
 from layerkit.sequences import Sequences, numbers
-from layerkit.training.batches import mapping_of, release
+from layerkit.training.batches import as_weights, mapping_of, release
 
 
 def are_batches(X: Any, y: Any) -> bool:
@@ -142,9 +142,8 @@ class StreamedRows:
                     check_classification_targets(y)
                 if weight is not None:
                     weight = _check_sample_weight(
-                        weight,
+                        as_weights(weight),
                         X,
-                        dtype=np.float64,
                         ensure_non_negative=True,
                         allow_all_zero_weights=True,  # some other batch has more
                     )

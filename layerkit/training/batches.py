@@ -15,7 +15,7 @@ from layerkit.layer import Layer
 from layerkit.losses import Focal, Loss
 from layerkit.losses.classification import Categorical
 from layerkit.parameters import check_arguments, is_size
-from layerkit.sequences import Sequences, as_sequences, numbers, refuse_collection, step_values
+from layerkit.sequences import Sequences, as_sequences, numbers, refuse_misread, step_values
 from layerkit.shapes import Shape
 
 Batch = tuple[Any, Any, Any, float | None]
@@ -283,8 +283,9 @@ def check_targets(y: Any) -> None:
     if "O" in kinds:  # a date among objects becomes an integer as well
         kinds |= {np.asarray(value).dtype.kind for value in np.ravel(np.asarray(y))[:1]}
     if kinds & set("mM"):
+        told = [dtype for dtype in dtypes if getattr(dtype, "kind", "") in ("m", "M")] or dtypes
         raise ValueError(
-            f"y holds dates or spans of time ({dtypes[0]}): a network learns numbers. Choose an "
+            f"y holds dates or spans of time ({told[0]}): a network learns numbers. Choose an "
             "origin and a unit, such as (y - y.min()) / np.timedelta64(1, 'D')"
         )
     if "c" in kinds:
@@ -307,6 +308,19 @@ def _check_numbers(y: Any) -> None:
         )
 
 
+def as_weights(sample_weight: Any) -> Any:
+    """Return weights in float64, refusing what a cast would misread: text, dates, complex."""
+    try:
+        if np.asarray(sample_weight).dtype.kind in "SUmMc":
+            raise TypeError
+        return np.asarray(sample_weight, dtype=np.float64)[()]
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"sample_weight must be numbers, one for each row, got {sample_weight!r:.60}; "
+            "sklearn.utils.class_weight.compute_sample_weight makes them of a class_weight"
+        ) from None
+
+
 def as_targets(y: np.ndarray, loss: Any, network: Layer) -> np.ndarray:
     """Give a vector of targets the second axis of a network with one output."""
     single = network.output_shape == (1,) and y.ndim == 1 and isinstance(loss, Loss)
@@ -321,7 +335,7 @@ def as_batches(
     if isinstance(data, tuple) and len(data) in (2, 3) and not isinstance(data[0], tuple):
         X, y, sample_weight = (*data, None)[:3]
         return ArrayBatches(X, y, sample_weight, batch_size, rng)
-    refuse_collection(data, name)
+    refuse_misread(data, name)
     if isinstance(data, Iterable) and not hasattr(data, "dtype"):
         return StreamedBatches(data)
     raise ValueError(
@@ -353,7 +367,7 @@ def _checked(X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any, Any]:
     """
     for values, name in ((X, "X"), (y, "y"), (sample_weight, "sample_weight")):
         if values is not None and type(values) is not np.ndarray:
-            refuse_collection(values, name)
+            refuse_misread(values, name)
     if hasattr(X, "tocsr"):
         X = X.tocsr()
     elif type(X) is not np.ndarray:
@@ -381,13 +395,7 @@ def _checked(X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any, Any]:
 
 def _row_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
     """Return one number for each row."""
-    try:
-        weight = np.asarray(sample_weight, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"sample_weight must be numbers, one for each row, got {sample_weight!r:.60}; "
-            "sklearn.utils.class_weight.compute_sample_weight makes them of a class_weight"
-        ) from None
+    weight = as_weights(sample_weight)
     if weight.shape != (n_rows,):
         raise ValueError(
             f"sample_weight must have one weight for each of the {n_rows} rows of X, "

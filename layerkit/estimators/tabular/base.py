@@ -44,7 +44,7 @@ from layerkit.losses import Loss
 from layerkit.other_libraries import OF_ESTIMATORS
 from layerkit.parameters import Parameterized, if_class, told_by_habits
 from layerkit.seeds import with_plain_seed, with_seed
-from layerkit.sequences import is_collection, refuse_collection
+from layerkit.sequences import is_collection, refuse_misread
 from layerkit.training import History, TrainingState
 
 Trained = list[tuple[Layer, History]]
@@ -87,8 +87,8 @@ class CollectionScore:
             At most 1.
         """
         if not is_collection(X):
-            refuse_collection(y, "y")
-            refuse_collection(sample_weight, "sample_weight")
+            refuse_misread(y, "y")
+            refuse_misread(sample_weight, "sample_weight")
             return super().score(X, y, sample_weight)  # type: ignore[misc]
         y_pred, y, sample_weight = computed(self.predict(X), y, sample_weight)  # type: ignore[attr-defined]
         score = accuracy_score if is_classifier(self) else r2_score

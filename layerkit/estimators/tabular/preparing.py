@@ -21,7 +21,8 @@ from layerkit.estimators.tabular.means import as_numbers, cross_fitted
 from layerkit.estimators.tabular.scaled import Seen
 from layerkit.estimators.targets import Target
 from layerkit.seeds import as_seed_sequence
-from layerkit.sequences import refuse_collection
+from layerkit.sequences import refuse_misread
+from layerkit.training.batches import as_weights
 
 # With fewer rows than these all are learned from, and held out too.
 _FEWEST_TO_SPLIT = 10
@@ -86,8 +87,8 @@ def prepare(estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_va
     """Read and check what `fit` was given, tell what y holds, and fit the encoder."""
     check_pair(X_val, y_val)
     for values, name in ((y, "y"), (sample_weight, "sample_weight"), (X_val, "X_val")):
-        refuse_collection(values, name)
-    refuse_collection(y_val, "y_val")
+        refuse_misread(values, name)
+    refuse_misread(y_val, "y_val")
     encoder = encoder_for(estimator)
     names, values = encoder._read(X, reset=True)
     table = Table(values, *checked(estimator, X, y, sample_weight))
@@ -149,7 +150,7 @@ def checked(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> tuple[
     if sample_weight is None:
         return y, None
     rows = np.empty((len(y), 1))
-    return y, _check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
+    return y, _check_sample_weight(as_weights(sample_weight), rows, ensure_non_negative=True)
 
 
 def split(estimator: Any, X: Any, y: Any, table: Table, seed: np.random.SeedSequence) -> Any:

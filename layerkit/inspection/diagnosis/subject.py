@@ -16,7 +16,7 @@ from layerkit.losses import (
     MeanSquaredError,
 )
 from layerkit.parameters import brief, if_class
-from layerkit.sequences import Sequences, as_sequences, refuse_collection
+from layerkit.sequences import Sequences, as_sequences, refuse_misread
 from layerkit.training import History
 from layerkit.training.batches import as_targets
 
@@ -154,7 +154,7 @@ def rows_of(X: Any, y: Any, weight: Any = None, name: str = "") -> Rows:
     ``name`` says in an error whose they are.
     """
     for values, what in ((X, "X"), (y, "y"), (weight, "sample_weight")):
-        refuse_collection(values, f"{name}{what}")
+        refuse_misread(values, f"{name}{what}")
     X = X.tocsr() if hasattr(X, "tocsr") else as_sequences(X)
     X = X if hasattr(X, "tocsr") or isinstance(X, Sequences) else np.asarray(X)
     y = np.asarray(y)
