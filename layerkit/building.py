@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from layerkit.edits import ClosedList
+from layerkit.edits import ClosedList, ClosedMap
 from layerkit.shapes import Shape, batch_shape
 
 
@@ -86,8 +86,8 @@ def map_layers(function: Callable[[Any], Any], value: Any) -> Any:
     """Put ``function(layer)`` in place of each layer in a value, also inside lists and the like."""
     if hasattr(value, "walk") and not isinstance(value, type):
         return function(value)
-    if type(value) is dict:
-        return {key: map_layers(function, item) for key, item in value.items()}
+    if type(value) in (dict, ClosedMap):
+        return type(value)({key: map_layers(function, item) for key, item in value.items()})
     if type(value) in (list, tuple, ClosedList):
         return type(value)(map_layers(function, item) for item in value)
     return value

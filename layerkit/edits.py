@@ -23,6 +23,21 @@ _PARTS = (
     "a built network keeps its layers; make another one of them, in which those that are built "
     "keep their weights: Sequential([*network.layers[:-1], Dense(2)]).build(input_shape)"
 )
+_VALUES = (
+    "a built layer keeps the values that it was given, as nobody would hear of this change: assign "
+    "others, layer.name = values, or make another network, of sklearn.base.clone(network) for "
+    "instance"
+)
+
+
+def _refuse_parts(given: list | dict, *_: Any, **__: Any) -> NoReturn:
+    raise TypeError(_PARTS if not given or _holds_layers(given) else _VALUES)
+
+
+def _holds_layers(value: Any) -> bool:
+    items = value.values() if isinstance(value, dict) else value
+    nested = (isinstance(item, list | tuple | dict) and _holds_layers(item) for item in items)
+    return any(hasattr(item, "walk") for item in items) or any(nested)
 
 
 class ClosedList(list):
@@ -37,11 +52,8 @@ class ClosedList(list):
     [Dense(units=3), ReLU(), Dense(units=5)]
     """
 
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError(_PARTS)
-
-    append = extend = insert = remove = pop = clear = sort = reverse = _refuse
-    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse  # type: ignore[assignment]
+    append = extend = insert = remove = pop = clear = sort = reverse = _refuse_parts
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse_parts  # type: ignore[assignment]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return type(self), (list(self),)  # in one piece: appending is refused
@@ -50,6 +62,21 @@ class ClosedList(list):
         from sklearn.base import clone
 
         return clone(list(self), safe=False)
+
+
+class ClosedMap(dict):
+    """The same for a dict."""
+
+    __setitem__ = __delitem__ = __ior__ = _refuse_parts  # type: ignore[assignment]
+    pop = popitem = clear = update = setdefault = _refuse_parts  # type: ignore[assignment]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return type(self), (dict(self),)
+
+    def __sklearn_clone__(self) -> dict:
+        from sklearn.base import clone
+
+        return clone(dict(self), safe=False)
 
 
 class ClosedDict(dict):
@@ -108,6 +135,14 @@ class HyperParameter:
             edit(layer, self.name, value)
         else:
             vars(layer)[self.name] = value
+
+    def __delete__(self, layer: Any) -> None:
+        if layer.is_built:
+            raise AttributeError(f"in {layer.where}: {self.name} is part of the layer, assign it")
+        try:
+            del vars(layer)[self.name]
+        except KeyError:
+            raise AttributeError(self.name) from None
 
 
 class DefaultedHyperParameter(HyperParameter):
@@ -210,9 +245,11 @@ def _watched(kind: type) -> frozenset[str]:
 
 
 def closed(value: Any) -> Any:
-    """Copy lists and arrays in a hyper-parameter, so that no one can change them."""
+    """Copy lists, dicts and arrays in a hyper-parameter, so that no one can change them."""
     if type(value) in (list, ClosedList):
         return ClosedList(map(closed, value))
+    if type(value) in (dict, ClosedMap):
+        return ClosedMap({key: closed(item) for key, item in value.items()})
     if type(value) is tuple:
         return tuple(map(closed, value))
     if type(value) is np.ndarray:
@@ -222,9 +259,11 @@ def closed(value: Any) -> Any:
 
 
 def opened(value: Any) -> Any:
-    """Return what `closed` closed with plain lists again, for pickles."""
+    """Return what `closed` closed with plain lists and dicts again, for pickles."""
     if type(value) is ClosedDict:
         return dict(value)
+    if type(value) is ClosedMap:
+        return {key: opened(item) for key, item in value.items()}
     if type(value) in (ClosedList, tuple):
         return (list if type(value) is ClosedList else tuple)(map(opened, value))
     return value

@@ -7,6 +7,7 @@ refused and leave no trace.
 
 import copy
 import io
+import operator
 import pickle
 import re
 
@@ -566,6 +567,103 @@ def test_before_build_everything_may_change_and_after_it_lists_still_read_as_lis
     assert type(clone(network).layers) is list and not clone(network).is_built
     twin = clone(network).set_params(layers__dense_1__units=9, layers__dense_2=Dense(1))
     assert [layer.output_shape for layer in twin.build(4)] == [(9,), (9,), (1,), (1,)]
+
+
+class Configured(Layer):
+    """Has a dict of numbers, on which its array depends."""
+
+    def __init__(self, numbers):
+        self.numbers = numbers
+
+    def setup(self, input_shape):
+        self.add_param("w", (self.numbers["n"],), initializers.ones)
+        return input_shape
+
+    def forward(self, x, training=False):
+        return x * self.params["w"].sum() * self.numbers["factors"][0]
+
+    def backward(self, grad_output):
+        gain = self.params["w"].sum() * self.numbers["factors"][0]
+        self.grads["w"].fill(0)
+        return grad_output * gain
+
+
+class Keeping(Layer):
+    """Has its layer in a dict."""
+
+    def __init__(self, parts):
+        self.parts = parts
+
+    def children(self):
+        return [("parts.only", self.parts["only"])]
+
+    def setup(self, input_shape):
+        return self.parts["only"].declare(input_shape)
+
+    def forward(self, x, training=False):
+        return self.parts["only"].forward(x, training)
+
+    def backward(self, grad_output):
+        return self.parts["only"].backward(grad_output)
+
+
+def test_a_dict_of_a_built_layer_is_closed_and_another_may_be_assigned():
+    numbers = {"n": 3, "factors": [2.0]}
+    network = Sequential([Configured(numbers), Keeping({"only": Dense(2)})])
+    network.build(4, random_state=0)
+    x = input_of(network)
+    before = network.infer(x)
+    numbers["n"] = 7
+    numbers["factors"].append(1)
+    for change in (
+        lambda: network[0].numbers.update(n=4),
+        lambda: network[0].numbers.__setitem__("n", 3),
+        lambda: network[0].numbers["factors"].append(1),
+        lambda: network[0].numbers.pop("n"),
+    ):
+        with pytest.raises(TypeError, match=r"a built layer keeps the values .* assign others"):
+            change()
+    with pytest.raises(TypeError, match="a built network keeps its layers"):
+        network[1].parts["only"] = Dense(3)
+    with pytest.raises(ValueError, match="built with numbers="):
+        network[0].numbers = {"n": 4, "factors": [2.0]}
+    np.testing.assert_array_equal(network.infer(x), before)
+    network[0].numbers = {"n": 3, "factors": [4.0]}
+    np.testing.assert_array_equal(network.infer(x), 2 * before)
+    file = io.BytesIO()
+    save(network, file)
+    file.seek(0)
+    for copied in (
+        load(file, custom_layers=[Configured, Keeping]),
+        pickle.loads(pickle.dumps(network)),
+        copy.deepcopy(network),
+        Sequential([*network.layers]).build(4),
+    ):
+        np.testing.assert_array_equal(copied.infer(x), network.infer(x))
+    new = clone(network)
+    new[0].numbers["n"] = 5
+    assert new.build(4)[0].params["w"].shape == (5,)
+
+
+def test_a_chain_is_no_list_and_a_hyper_parameter_is_not_deleted():
+    network, new = mlp(), Sequential([Dense(3)])
+    for change in (lambda: operator.delitem(network, 0), lambda: operator.setitem(new, 0, ReLU())):
+        with raises_exactly(
+            TypeError,
+            "in Sequential: layers are not put in the place of others; make another network of "
+            "them, where those that are built keep their weights: "
+            "Sequential([*network.layers[:-1], Dense(2)])",
+        ):
+            change()
+    with raises_exactly(
+        AttributeError, "in layers.0 Dense(units=5): units is part of the layer, assign it"
+    ):
+        del network[0].units
+    del new[0].units
+    with pytest.raises(AttributeError, match="units"):
+        del new[0].units
+    new[0].units = 4
+    assert new.build(2).output_shape == (4,)
 
 
 def test_a_class_that_keeps_its_parameters_as_a_dataclass_does_is_watched_too():

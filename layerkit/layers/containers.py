@@ -6,7 +6,7 @@ import re
 import reprlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -150,6 +150,15 @@ class Sequential(Layer):
                 raise KeyError(f"no layer {key!r}; there are {', '.join(self.names)}")
             key = self.names.index(key)
         return self.chain[key]
+
+    def _refuse(self, *_: Any) -> NoReturn:
+        raise TypeError(
+            f"in {self.where}: layers are not put in the place of others; make another network of "
+            "them, where those that are built keep their weights: "
+            "Sequential([*network.layers[:-1], Dense(2)])"
+        )
+
+    __setitem__ = __delitem__ = _refuse
 
     def _part(self, key: slice) -> Sequential:
         """Return a chain of some of the layers, sharing their arrays."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from layerkit import archive
 from layerkit.archive import Node
-from layerkit.edits import ClosedList
+from layerkit.edits import ClosedList, ClosedMap
 from layerkit.interchange.model_files.registry import is_estimator, is_ours, is_splitter
 from layerkit.layer import Layer
 from layerkit.layers import Columns
@@ -145,7 +145,7 @@ class Writer:
         if type(value) in (list, ClosedList, tuple):
             plain = tuple if type(value) is tuple else list
             return plain(self.encode(item, f"{where}[{i}]") for i, item in enumerate(value))
-        if type(value) is dict:
+        if type(value) in (dict, ClosedMap):
             return {key: self.encode(item, f"{where}[{key!r}]") for key, item in value.items()}
         if value is None or isinstance(value, bool | int | float | str | np.generic | np.ndarray):
             return value
