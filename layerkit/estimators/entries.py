@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from layerkit.sequences import refuse_misread
-from layerkit.training.batches import check_targets
+from layerkit.training.targets import check_targets
 
 _FEW = 2**22  # numbers
 

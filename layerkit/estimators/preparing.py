@@ -34,7 +34,8 @@ from layerkit.sequences import (
 )
 from layerkit.shapes import channels_first, fits
 from layerkit.training import Checkpoint, History
-from layerkit.training.batches import MappedRows, as_weights, chunks, mapping_of
+from layerkit.training.batches import MappedRows, chunks, mapping_of
+from layerkit.training.targets import as_weights
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from sklearn.utils.validation import _check_sample_weight
 
 from layerkit.estimators.weights import class_weights
 from layerkit.sequences import Sequences, numbers
-from layerkit.training.batches import as_weights, mapping_of, release
+from layerkit.training.batches import mapping_of, release
+from layerkit.training.targets import as_weights
 
 
 def are_batches(X: Any, y: Any) -> bool:

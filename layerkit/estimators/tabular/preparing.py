@@ -22,7 +22,7 @@ from layerkit.estimators.tabular.scaled import Seen
 from layerkit.estimators.targets import Target
 from layerkit.seeds import as_seed_sequence
 from layerkit.sequences import refuse_misread
-from layerkit.training.batches import as_weights
+from layerkit.training.targets import as_weights
 
 # With fewer rows than these all are learned from, and held out too.
 _FEWEST_TO_SPLIT = 10
