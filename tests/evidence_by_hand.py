@@ -55,6 +55,7 @@ def evidence(**known):
     }
     e = SimpleNamespace(**(usual | known))
     e.left = lambda loss: np.divide(loss, e.constant)
+    e.explained.left, e.explained.constant = e.left, e.constant
     return e
 
 

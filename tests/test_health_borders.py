@@ -9,7 +9,17 @@ from clinic import CCE, MSE
 from evidence_by_hand import columns, evidence, snapshot, tried
 from ward_of_backwards import SICK as BACKWARDS
 
-from layerkit import AlphaDropout, BatchNorm, Conv2D, Dense, Dropout, ReLU, Sequential
+from layerkit import (
+    GRU,
+    AlphaDropout,
+    BatchNorm,
+    Conv1D,
+    Conv2D,
+    Dense,
+    Dropout,
+    ReLU,
+    Sequential,
+)
 from layerkit.inspection.diagnosis import (
     backward_verdicts,
     design_verdicts,
@@ -490,7 +500,7 @@ def test_a_loss_at_rest_is_underfitting_where_neighbours_know_more(known, is_nam
     usual = {"neighbours_explain": 0.5, "surprise": 9.0, "network_explains": 0.1}
     usual["linear_explains"] = 0.0
     if "now" not in known:
-        hidden = [SimpleNamespace(layer=SimpleNamespace(params=1, output_shape=(n,)))
+        hidden = [SimpleNamespace(layer=Dense(n).build(2), path=f"layers.{n}")
                   for n in (5, 12, 3, 30)]  # fmt: skip
         known = {"now": snapshot(1.0, 1.0, hidden)} | known
     found = training_verdicts.underfitting(fits(**usual | known))
@@ -512,6 +522,53 @@ def test_a_loss_at_rest_is_underfitting_where_neighbours_know_more(known, is_nam
         assert found.remedy.startswith(
             "Use more units (the widest hidden layer has 12): Dense(96), ReLU()."
         )
+
+
+@pytest.mark.parametrize(
+    ("widest", "said"),
+    [
+        (Dense(12), "Use more units (the widest hidden layer has 12): Dense(96), ReLU(). Or one"),
+        (GRU(12), "Use more units: layers.0 GRU, the widest hidden layer, has 12; give it 96. Or"),
+        (
+            Conv1D(1, 1),
+            "Use more units: layers.0 Conv1D, the widest hidden layer, has 1; give it",
+        ),
+    ],
+    ids=["Dense", "GRU", "Conv1D"],
+)
+def test_more_units_are_asked_for_in_the_layer_that_has_most(widest, said):
+    shape = (4, 2) if not isinstance(widest, Dense) else 2
+    layers = [SimpleNamespace(layer=layer, path=f"layers.{i}")
+              for i, layer in enumerate([widest.build(shape), Dense(1).build(3)])]  # fmt: skip
+    known = {"neighbours_explain": 0.5, "surprise": 9.0, "now": snapshot(1.0, 1.0, layers)}
+    assert training_verdicts.underfitting(fits(**known)).remedy.startswith(said)
+
+
+BODY = Sequential([Dense(2), ReLU(), Dense(1)]).build(3, random_state=0)
+BODY[0].trainable = False
+TRAINED = Sequential([Dense(2), ReLU(), Dense(1)]).build(3, random_state=0)
+TRAINED[0].trainable, TRAINED[0].params["b"][0] = False, 1.0
+
+
+@pytest.mark.parametrize(
+    ("network", "n", "after", "name"),
+    [
+        (BODY, 60, [0.7] * 25 + [0.9] * 25, "frozen layers"),
+        (BODY, 59, [0.7] * 25 + [0.9] * 25, "underfitting"),
+        (BODY, 60, [0.73, 1.0] * 25, "frozen layers"),  # 7 standard errors
+        (BODY, 60, [0.45, 1.4] * 25, "underfitting"),  # 1.1 of them
+        (TRAINED, 60, [0.7] * 25 + [0.9] * 25, "underfitting"),  # not as it was drawn
+    ],
+)
+def test_layers_that_are_frozen_as_drawn_come_before_too_few_units(network, n, after, name):
+    layers = [SimpleNamespace(layer=network[i], path=f"layers.{i}") for i in (0, 2)]
+    known = {"neighbours_explain": 0.5, "surprise": 9.0, "now": snapshot(1.0, 1.0, layers)}
+    found = training_verdicts.underfitting(
+        fits(n, **known, network=network, tried=tried(after, np.ones(50)))
+    )
+    assert found.name == name
+    if name == "frozen layers":
+        assert f"held out comes to 1 with them and to {np.mean(after):.3g} when" in found.evidence
 
 
 # ------------------------------------------------------------------------------- one class

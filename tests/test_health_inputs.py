@@ -449,8 +449,10 @@ def rated(ends, broke=(), **known):
     losses = np.array(known.pop("losses", [reached] * 20))
     course = SimpleNamespace(losses=losses, steps=known.pop("counted", 100), diverged=False,
                              stopped="", updates={})  # fmt: skip
+    usual_steps = np.full(12, known.pop("usual", 1.0)), known.pop("usual_broke", "")
     usual = {"rehearse": rehearse, "now": now, "start": start, "first": start, "course": course,
-             "rate": 1e-4, "optimizer": SGD(1e-4), "steps": course.steps}  # fmt: skip
+             "rate": 1e-4, "optimizer": SGD(1e-4), "steps": course.steps,
+             "rehearse_usual": lambda optimizer: usual_steps}  # fmt: skip
     return evidence(**usual | known)
 
 
@@ -458,8 +460,11 @@ def rated(ends, broke=(), **known):
     ("ends", "known", "factor"),
     [
         ({100.0: 0.5}, {}, 100),
-        ({100.0: 0.59}, {}, 100),
-        ({100.0: 0.61}, {}, None),  # 0.6 times what was reached
+        ({100.0: 0.58}, {"beginning": 1.02, "reached": 0.98}, 100),
+        ({100.0: 0.59}, {"beginning": 1.02, "reached": 0.98}, None),  # 0.6 times what was reached
+        ({100.0: 0.84, 1.0: 1.1}, {}, 100),  # where nothing moves, less will do
+        ({100.0: 0.86, 1.0: 1.2}, {}, None),
+        ({100.0: 0.84, 1.0: 1.1}, {"beginning": 1.02}, None),
         ({100.0: 0.5, 10.0: 0.4}, {}, 10),
         ({1e4: 0.5}, {"broke": [1e3]}, 1e4),
         ({1e4: 0.5}, {"broke": [1e4]}, None),
@@ -514,6 +519,36 @@ def test_a_rate_is_too_low_where_longer_steps_get_further(ends, known, factor):
             f"{ends[factor]:.3g} in 12 steps."
         )
         assert found.remedy == f"Set learning_rate={1e-4 * factor:.2g}."
+
+
+@pytest.mark.parametrize(
+    ("ends", "known", "is_named"),
+    [
+        ({}, {"usual": 0.84}, True),
+        ({}, {"usual": 0.86}, False),
+        ({}, {"usual": 0.84, "usual_broke": "layers.0"}, False),
+        ({}, {"usual": 0.84, "beginning": 1.02}, False),  # it moved, if little
+        ({1.0: 0.98}, {"usual": 0.5}, False),  # steps of its own size move it as well
+        ({100.0: 0.86}, {"usual": 0.84}, True),
+        ({}, {"usual": 0.84, "optimizer": None}, True),  # nobody knows the rate
+        ({}, {"usual": 0.84, "optimizer": None, "losses": [1.0] * 6}, True),
+        ({}, {"usual": 0.84, "optimizer": None, "losses": [1.0] * 5}, False),
+        ({}, {"usual": 0.84, "optimizer": None, "trained": False}, False),
+        ({}, {"usual": 0.84, "optimizer": None, "beginning": 1.02}, False),
+    ],
+    ids=str,
+)
+def test_training_that_stands_still_is_too_slow_where_usual_steps_move_it(ends, known, is_named):
+    e = rated(ends, **known)
+    found = training_verdicts.rate_too_low(e)
+    assert (found is not None) == is_named
+    if found:
+        assert found[:3] == ("learning rate too low", "optimizer", "critical")
+        assert found.evidence == (
+            "Training of 100 steps moved the loss from 1 to 1 only. In a rehearsal of 12 steps "
+            "with Adam(0.01) it falls to 0.84."
+        )
+        assert found.remedy.startswith("Use Adam(learning_rate=0.01), or ")
 
 
 @pytest.mark.parametrize(

@@ -796,7 +796,7 @@ def test_training_that_breaks_off_at_a_hundredth_of_the_rate_too_is_not_the_rate
     found = signals.not_finite(e)
     assert (found is not None) == (layer is not None)
     if found:
-        taken_down(found, ("non-finite origin", layer, "critical", Verdict))
+        taken_down(found, ("non-finite origin", layer, "critical", Acquired))
         assert f"off ({stopped}), and a rehearsal" in found.evidence and slow in found.evidence
         assert "log(1 + x)" in found.remedy
 

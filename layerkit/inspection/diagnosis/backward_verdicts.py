@@ -34,17 +34,20 @@ class Finding(NamedTuple):
 
 def wrong_backward(e: Evidence) -> Verdict | None:
     """A backward written by the user that is not the derivative of its forward."""
-    if e.first.recorder.origin is not None:
-        return None
+    network = e.network
+    if e.first.recorder.origin is not None:  # what a wrong slope led to, perhaps
+        if e.start is not None:
+            return None
+        network = e.fresh
     if type(e.loss) not in OURS and (found := _wrong_loss(e)):
         return _verdict(e.loss, "loss", found, "check_loss_gradients(loss, y_pred, y_true)")
     changing = None
-    for layer, x in _inputs_of_own_layers(e):
+    for layer, x in _inputs_of_own_layers(network, e.rows.X[: 2 * CHECKED_ROWS]):
         check = f"check_gradients({type(layer).__name__}(...), input_shape)"
         if found := _wrong_slope(layer, x) or _not_written(layer, x):
             return _verdict(layer, e.where(layer.path), found, check)
         changing = changing or _changes_what_it_gets(layer, x)
-    if changing and (wrong := _wrong(e.network, e.rows.X[:CHECKED_ROWS])):
+    if changing and (wrong := _wrong(network, e.rows.X[:CHECKED_ROWS])):
         found = Finding(
             f"{changing[1]}, and other layers keep that for their backward: {_slopes(wrong)}.",
             " Work on a copy.",
@@ -65,22 +68,21 @@ def _verdict(subject: Layer | Loss, where: str, found: Finding, check: str) -> V
     )
 
 
-def _inputs_of_own_layers(e: Evidence) -> Iterator[tuple[Layer, Any]]:
+def _inputs_of_own_layers(network: Layer, X: Any) -> Iterator[tuple[Layer, Any]]:
     """Layers of the user's own, and what reaches them; the inner ones first.
 
     They have seen another batch before: what they keep of it shows.
     """
-    own = {path for path, layer in e.network.walk() if type(layer) not in OURS}
+    own = {path for path, layer in network.walk() if type(layer) not in OURS}
     if not own:
         return
-    working = copy.deepcopy(e.network)
+    working = copy.deepcopy(network)
     reached: dict[str, Any] = {}
 
     def note(layer: Layer, direction: str, received: Any, returned: Any) -> None:
         if direction == "forward" and layer.path in own:
             reached[layer.path] = copy.deepcopy(received)
 
-    X = e.rows.X[: 2 * CHECKED_ROWS]
     with working.observed(note):
         for rows in (X[: len(X) // 2], X[len(X) - len(X) // 2 :]) if len(X) > 1 else (X,):
             working.forward(rows, training=True)
@@ -94,7 +96,8 @@ def _inputs_of_own_layers(e: Evidence) -> Iterator[tuple[Layer, Any]]:
 
 
 def _wrong_loss(e: Evidence) -> Finding | None:
-    rows, outputs = e.rows.take(slice(0, 8 * CHECKED_ROWS)), e.first.outputs[: 8 * CHECKED_ROWS]
+    rows = e.rows.take(slice(0, 8 * CHECKED_ROWS))
+    outputs = e.fresh.infer(rows.X)  # those of a training that ran away lie where all is flat
     check = check_loss_gradients(
         e.loss, outputs, rows.y, rows.weight, tolerance=WRONG_SLOPE, max_coordinates=3
     )

@@ -32,6 +32,8 @@ CLIPPED = 0.01  # of the gradient's norm, from which clipping is suspected
 LEARNED = 0.4  # of the loss of the best constant: then nothing holds it back
 MANY_FEATURES = 10  # for each input: that many are drawn at random on purpose
 SERVES = 0.5  # of the variance of y
+ERRORS = 2.0  # standard ones
+OF_OTHERS = " of rows that were held out"
 FEWEST_ROWS = 60  # of which a quarter can be held out
 
 
@@ -90,8 +92,25 @@ def frozen_layers(e: Evidence) -> Verdict | None:
     if len(e.rows) >= FEWEST_ROWS and e.tried().better_than(e.tried(_thawed)):
         return None  # with more to train, more is learned by heart
     cured = _cured_by(e, _thawed) or (cured_for_others(e, _thawed) if drawn else None)
-    if cured is None:
+    return None if cured is None else _frozen(e, frozen, cured)
+
+
+def frozen_at_random(e: Evidence) -> Verdict | None:
+    """Layers that are frozen as they were drawn, in a network that underfits and so does less.
+
+    It may be too small as well; but to train all of it comes first, and helps.
+    """
+    frozen = frozen_in(e.network)
+    if not frozen or not all(map(looks_fresh, frozen)) or len(e.rows) < FEWEST_ROWS:
         return None
+    before, after = e.tried(), e.tried(_thawed)
+    if not after.better_than(before, ERRORS):
+        return None
+    cured = Cure(before.loss, after.loss, before.steps, OF_OTHERS)
+    return _frozen(e, frozen, cured)
+
+
+def _frozen(e: Evidence, frozen: list[Layer], cured: Cure) -> Verdict:
     count = sum(p.size for layer in frozen for p in layer.params.values())
     return Verdict(
         "frozen layers",
@@ -146,7 +165,7 @@ def cured_for_others(e: Evidence, change: Change) -> Cure | None:
     before = e.tried()
     if e.left(before.loss) < LEARNED or not after.clearly_better(before):
         return None
-    return Cure(before.loss, after.loss, before.steps, " of rows that were held out")
+    return Cure(before.loss, after.loss, before.steps, OF_OTHERS)
 
 
 def with_layers(network: Layer, chain: list[Any]) -> Layer:

@@ -16,6 +16,7 @@ from layerkit.inspection.diagnosis.explained import Deviance, Squares, measure_o
 from layerkit.inspection.diagnosis.statistics import LayerStatistics, Snapshot, measure
 from layerkit.inspection.diagnosis.subject import Rows, Subject
 from layerkit.layer import Layer
+from layerkit.losses import Loss
 from layerkit.optimizers import Adam, Optimizer
 from layerkit.sequences import Sequences
 from layerkit.training import History
@@ -44,18 +45,16 @@ class Trial(NamedTuple):
         """Their mean."""
         return float(self.losses.mean())
 
-    def better_than(self, other: Trial) -> bool:
-        """Whether it is, as far as a standard error tells."""
-        gain = other.losses - self.losses
-        return bool(gain.mean() > gain.std() / math.sqrt(len(gain)))
-
-    def clearly_better(self, other: Trial) -> bool:
-        """Whether it beats the other by a quarter, and by more than chance may give a few rows."""
+    def better_than(self, other: Trial, errors: float = 1.0) -> bool:
+        """Whether it is, as far as so many standard errors tell."""
         if not math.isfinite(other.loss):
             return math.isfinite(self.loss)
         gain = other.losses - self.losses
-        chance = CHANCE * gain.std() / math.sqrt(len(gain))
-        return self.loss < BETTER * other.loss and bool(gain.mean() > chance)
+        return bool(gain.mean() > errors * gain.std() / math.sqrt(len(gain)))
+
+    def clearly_better(self, other: Trial) -> bool:
+        """Whether it beats the other by a quarter, and by more than chance may give a few rows."""
+        return self.loss < BETTER * other.loss and self.better_than(other, CHANCE)
 
 
 class Verdict(NamedTuple):
@@ -148,6 +147,8 @@ class Evidence:
         self.network = subject.network
         self.bad_inputs, self.bad_targets, self.rows = _without_bad(subject.rows)
         self.validation = subject.validation and _without_bad(subject.validation)[2]
+        if self.validation and self.validation.weight is None:
+            self.validation.weight = _weights_of_classes(self.loss, self.rows, self.validation.y)
         untouched = subject.fresh or looks_fresh(self.network)
         self.trained = course is not None or not untouched
         self.course = course or Course()
@@ -212,13 +213,20 @@ class Evidence:
 
     @functools.cached_property
     def probed(self) -> Rows:
-        """Rows for comparisons of each with each, which must be few."""
-        return self.rows.some(PROBED_ROWS)
+        """Rows for comparisons of each with each, which must be few; none that has no weight."""
+        rows, weight = self.rows, self.rows.weight
+        return (rows if weight is None else rows.take(weight > 0)).some(PROBED_ROWS)
 
     @functools.cached_property
     def explained(self) -> Squares | Deviance:
         """What tells how much of the targets of the probed rows is explained."""
         return measure_of(self.loss, self.probed, self.constant, self.network.output_shape)
+
+    @functools.cached_property
+    def explained_unweighted(self) -> Squares | Deviance:
+        """The same, were all rows of equal weight."""
+        rows, shape = Rows(self.probed.X, self.probed.y), self.network.output_shape
+        return measure_of(self.loss, rows, probes.best_constant(self.loss, rows, shape), shape)
 
     def left(self, loss: Any) -> Any:
         """What losses leave unexplained, 1 that of the best constant."""
@@ -227,8 +235,9 @@ class Evidence:
     @functools.cached_property
     def neighbours_explain(self) -> float:
         """How much the nearest neighbours explain, among the probed rows."""
-        targets = probes.target_matrix(self.loss, self.probed.y)
-        return self.explained.by_model(probes.Neighbourhood(self.probed.X).predicts(targets))
+        rows, targets = self.probed, probes.target_matrix(self.loss, self.probed.y)
+        near = probes.Neighbourhood(rows.X)
+        return self.explained.by_model(near.predicts(targets, rows.weight))
 
     @functools.cached_property
     def linear_explains(self) -> float:
@@ -244,7 +253,9 @@ class Evidence:
     def network_explains(self) -> float:
         """How much the network explains: R² on all rows it was measured with, or as a loss says."""
         if isinstance(self.explained, Squares):
-            return probes.network_explains(self.loss, self.now.outputs, self.rows.y)
+            return probes.network_explains(
+                self.loss, self.now.outputs, self.rows.y, self.rows.weight
+            )
         return self.explained.by_network(self.network.infer(self.probed.X))
 
     # ---------------------------------------------------------------- training
@@ -268,6 +279,11 @@ class Evidence:
         """As `rehearse`, but longer; with changed copies of both, or with other rows."""
         steps = min(self.course.steps or 4 * REHEARSED_STEPS, 4 * REHEARSED_STEPS)
         return self._rehearse(1.0, steps, change, rows)
+
+    def rehearse_usual(self, optimizer: Optimizer) -> tuple[np.ndarray, str]:
+        """As `rehearse_as`, with another optimizer."""
+        steps = min(self.course.steps or 4 * REHEARSED_STEPS, 4 * REHEARSED_STEPS)
+        return self._rehearse(1.0, steps, optimizer=optimizer)
 
     def tried(self, change: Change | None = None) -> Trial:
         """What a network learns for others, if it is trained anew on three quarters of the rows.
@@ -304,8 +320,9 @@ class Evidence:
         change: Change | None = None,
         rows: Rows | None = None,
         enough: float = -math.inf,
+        optimizer: Optimizer | None = None,
     ) -> tuple[np.ndarray, str]:
-        optimizer = self.optimizer or Adam()  # the usual one, if none is known
+        optimizer = optimizer or self.optimizer or Adam()  # the usual one, if none is known
         size = max(self.batch_size, 2)  # BatchNorm needs two
         return probes.rehearse(
             self.fresh, self.loss, optimizer, rows or self.rows, factor, steps, size, change, enough
@@ -364,8 +381,25 @@ def looks_fresh(network: Layer) -> bool:
     return True
 
 
+def _weights_of_classes(loss: Loss, rows: Rows, y: np.ndarray) -> np.ndarray | None:
+    """The mean weight that rows of training have, class by class; None where none is to be told.
+
+    So a training that weights its classes is judged alike by rows that came without weights.
+    """
+    if rows.weight is None or loss.scores is None:
+        return None
+    targets, others = (probes.target_matrix(loss, values) for values in (rows.y, y))
+    if targets.shape[1] != others.shape[1] or not (targets.sum(axis=1) == 1).all():
+        return None
+    weight = others @ (rows.weight @ targets / np.maximum(targets.sum(axis=0), 1))
+    return weight if weight.any() else None
+
+
 def _without_bad(rows: Rows) -> tuple[np.ndarray, np.ndarray, Rows]:
-    """Rows whose inputs, and whose targets, are not finite; and the rest of the rows."""
+    """Rows whose inputs, and whose targets, are not finite; and the rest of the rows.
+
+    The target of a row of weight 0 may be anything: no loss looks at it.
+    """
     bad_X = np.zeros(len(rows), bool)
     if hasattr(rows.X, "tocsr"):
         if not np.isfinite(rows.X.data).all():
@@ -381,6 +415,8 @@ def _without_bad(rows: Rows) -> tuple[np.ndarray, np.ndarray, Rows]:
     bad = bad_X | bad_y
     if bad.all():
         raise ValueError("every row of X and y has a number that is not finite: nothing to examine")
+    if rows.weight is not None:
+        bad_y &= rows.weight > 0
     return bad_X, bad_y, rows.take(~bad) if bad.any() else rows
 
 

@@ -22,7 +22,7 @@ STEPS = 200
 
 
 class Squares:
-    """R², the share of the variance of all columns of the targets together.
+    """R², the share of the variance of all columns of the targets together, weighted as the rows.
 
     That of a cross-entropy is judged by the probabilities: it forgives great confidence.
     """
@@ -43,15 +43,15 @@ class Squares:
 
     def by_network(self, outputs: Any) -> float:
         """R² of a network with these outputs."""
-        return probes.network_explains(self.loss, outputs, self.rows.y)
+        return probes.network_explains(self.loss, outputs, self.rows.y, self.rows.weight)
 
     def by_model(self, predicted: np.ndarray) -> float:
         """R² of predictions of the targets."""
-        return probes.explained(self.targets, predicted)
+        return probes.explained(self.targets, predicted, self.rows.weight)
 
     def by_line(self, X: Any) -> float:
         """R² of a linear model."""
-        return probes.linear_explains(X, self.targets)
+        return probes.linear_explains(X, self.targets, self.rows.weight)
 
 
 class Deviance:
@@ -95,11 +95,13 @@ class Deviance:
 
     def by_model(self, predicted: np.ndarray) -> float:
         """D² of the affine map of predicted targets that suits best, less what chance would fit."""
-        n, m = predicted.shape
+        (n, m), weight = predicted.shape, self.rows.weight
         columns = predicted - predicted.mean(axis=0)
         columns /= np.maximum(columns.std(axis=0), 1e-12)
         basis = np.column_stack([np.ones(n), columns])
         loss = probes.lowest(self.loss, self.rows, self.output_shape, basis, limit=STEPS)
+        if weight is not None:
+            n = weight.sum() ** 2 / (weight @ weight)  # rows of equal weight that tell as much
         return 1 - float(self.left(loss)) * (n - 1) / max(n - m - 1, 1)
 
     def by_line(self, X: Any) -> float:

@@ -112,13 +112,16 @@ def target_matrix(loss: Loss, y: np.ndarray) -> np.ndarray:
     return y.reshape(len(y), -1).astype(np.float64)
 
 
-def explained(targets: np.ndarray, predictions: np.ndarray) -> float:
+def explained(targets: np.ndarray, predictions: np.ndarray, weight: Any = None) -> float:
     """R²: share of the variance of all columns together that the predictions explain."""
-    total = np.square(targets - targets.mean(axis=0)).sum()
-    return float(1 - np.square(targets - predictions).sum() / total) if total else float("nan")
+    weight = np.ones(len(targets)) if weight is None else weight
+    rest = np.square(targets - np.average(targets, axis=0, weights=weight))
+    total = (weight @ rest).sum()
+    left = (weight @ np.square(targets - predictions)).sum()
+    return float(1 - left / total) if total else float("nan")
 
 
-def network_explains(loss: Loss, outputs: np.ndarray, y: np.ndarray) -> float:
+def network_explains(loss: Loss, outputs: np.ndarray, y: np.ndarray, weight: Any = None) -> float:
     """R² of the network's predictions, on the columns of `target_matrix`."""
     targets = target_matrix(loss, y)
     predictions = loss.inverse_link(outputs).reshape(len(y), -1)
@@ -128,18 +131,20 @@ def network_explains(loss: Loss, outputs: np.ndarray, y: np.ndarray) -> float:
         predictions = predictions[:, np.unique(y)]
     if predictions.shape != targets.shape or loss.scores == "margins":
         return float("nan")
-    return explained(targets, predictions)
+    return explained(targets, predictions, weight)
 
 
-def linear_explains(X: Any, targets: np.ndarray) -> float:
+def linear_explains(X: Any, targets: np.ndarray, weight: Any = None) -> float:
     """R² of ridge regression on the columns as they are, every row left out of its own fit."""
-    x = standardized(X)
-    left, sizes, _ = np.linalg.svd(x, full_matrices=False)
-    left = left * np.sqrt(sizes**2 / (sizes**2 + 1e-3 * len(x)))
-    leverage = np.square(left).sum(axis=1, keepdims=True) + 1 / len(x)
-    centred = targets - targets.mean(axis=0)
+    x, n = standardized(X), len(targets)
+    weight = np.ones(n) if weight is None else weight / weight.mean()
+    root = np.sqrt(weight)[:, np.newaxis]
+    left, sizes, _ = np.linalg.svd(root * (x - weight @ x / n), full_matrices=False)
+    left = left * np.sqrt(sizes**2 / (sizes**2 + 1e-3 * n))
+    leverage = np.square(left).sum(axis=1, keepdims=True) + root**2 / n
+    centred = root * (targets - weight @ targets / n)
     left_out = (centred - left @ (left.T @ centred)) / np.maximum(1 - leverage, 1e-6)
-    return explained(targets, targets - left_out)
+    return explained(targets, targets - left_out / root, weight)
 
 
 def one_column_explains(column: np.ndarray, targets: np.ndarray, of_classes: bool) -> float:
@@ -173,9 +178,13 @@ class Neighbourhood:
         """R² of `predicts`."""
         return explained(targets, self.predicts(targets))
 
-    def predicts(self, targets: np.ndarray) -> np.ndarray:
+    def predicts(self, targets: np.ndarray, weight: Any = None) -> np.ndarray:
         """The mean of the neighbours' targets, every row left out of its own prediction."""
-        return targets[self.nearest].mean(axis=1)
+        if weight is None:
+            return targets[self.nearest].mean(axis=1)
+        near = weight[self.nearest]
+        near /= near.sum(axis=1, keepdims=True)
+        return np.einsum("ij,ijk->ik", near, targets[self.nearest])
 
 
 def surprise(X: Any, targets: np.ndarray, draws: int = 60) -> float:

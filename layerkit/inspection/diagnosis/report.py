@@ -71,6 +71,7 @@ CHECKS: tuple[Callable[[Evidence], Verdict | None], ...] = (
     partial(training_verdicts.one_class, caused=True),
     training_verdicts.overfitting,
     training_verdicts.underfitting,
+    partial(signal_verdicts.dead_units, few=True),
     target_verdicts.class_never_predicted,
     training_verdicts.one_class,
 )

@@ -56,7 +56,7 @@ def not_finite(e: Evidence) -> Verdict | None:
     if e.course.diverged and e.optimizer is not None and not _rate_broke_it(e):
         where = e.rehearse(0.01)[1] or e.course.stopped
         path = next((s.path for s in e.now.recorder.layers if f" {s.path} " in f" {where} "), "")
-        return Verdict(
+        return Acquired(
             name,
             e.where(path) if path else "network",
             "critical",
@@ -222,13 +222,19 @@ def _acquired_unless(from_start: bool) -> type[Verdict]:
     return Verdict if from_start else Acquired
 
 
-def dead_units(e: Evidence) -> Verdict | None:
-    """An activation gives one value for every row."""
+def dead_units(e: Evidence, few: bool = False) -> Verdict | None:
+    """An activation gives one value for every row.
+
+    ``few``: look for so few units that training may well have lost them all; who has no more of
+    them has another problem first.
+    """
     layers = [s for s in e.now.recorder.layers if s.output_ranges.count >= 20 and _many_dead(s)]
     if not layers:
         return None
     worst = max(layers, key=lambda s: s.dead)
     start = e.at_start(worst.path)
+    if few != _lost(e, worst):
+        return None
     before = f" (before training {share(start.dead)})" if e.trained and start else ""
     units = worst.constant_units
     feeding = _feeding(e.now, worst)
@@ -248,6 +254,13 @@ def dead_units(e: Evidence) -> Verdict | None:
         "in training, lower the learning rate; or put BatchNorm() before "
         f"{worst.path}, or LeakyReLU() in its place.",
     )
+
+
+def _lost(e: Evidence, s: LayerStatistics) -> bool:
+    """Whether training may have lost all these units by chance, as there are few."""
+    start = e.at_start(s.path)
+    begun = e.trained and (start is None or start.dead < DEAD)
+    return begun and s.constant_units.size < FEW_UNITS and bool(s.constant_units.all())
 
 
 def _many_dead(s: LayerStatistics) -> bool:
@@ -328,6 +341,8 @@ def _blocked(e: Evidence, s: LayerStatistics) -> tuple[str, str] | None:
     if not blockers or (_all_zero(blockers[0]) and not e.trained):
         return None  # a layer that starts from zeros passes a gradient after its first step
     blocker = blockers[0]
+    if _lost(e, blocker):
+        return None  # another verdict's
     if blocker.output_ranges.constant.all():
         remedy = f"Revive {blocker.path}: biases at zero, or LeakyReLU() in its place."
     elif _all_zero(blocker):

@@ -299,7 +299,7 @@ def class_never_predicted(e: Evidence) -> Verdict | None:
     if labels is None or e.now.loss > 0.8 * e.constant:
         return None
     predicted, actual = labels
-    missing = _missing(predicted, actual, e.loss.inverse_link(e.now.outputs))
+    missing = _missing(predicted, actual, e.loss.inverse_link(e.now.outputs), e.rows.weight)
     if not missing:
         return None
     last, (label, count) = e.learning(e.now)[-1], max(missing, key=lambda pair: pair[1])
@@ -350,13 +350,18 @@ def _held_at_end(e: Evidence, scores: np.ndarray) -> str:
 
 
 def _missing(
-    predicted: np.ndarray, actual: np.ndarray, likely: np.ndarray
+    predicted: np.ndarray, actual: np.ndarray, likely: np.ndarray, weight: np.ndarray | None
 ) -> list[tuple[int, int]]:
-    """Labels with many rows, none of which is given them or comes near, and how many those are."""
+    """Labels with many rows, none of which is given them or comes near, and how many those are.
+
+    What is near depends on how much of the loss is theirs.
+    """
+    weight = np.ones(len(actual)) if weight is None else weight / weight.mean()
     return [
         (int(value), int(count))
         for value, count in zip(*np.unique(actual, return_counts=True), strict=True)
         if count >= max(UNHEARD, 0.02 * len(actual))
         and not (predicted == value).any()
-        and np.mean(likely[actual == value, value]) < max(2 * count / len(actual), UNLIKELY)
+        and np.mean(likely[actual == value, value])
+        < max(2 * weight[actual == value].sum() / len(actual), UNLIKELY)
     ]

@@ -9,24 +9,31 @@ import numpy as np
 from layerkit.inspection.diagnosis import probes
 from layerkit.inspection.diagnosis.data_verdicts import FEW_ROWS, RELATED
 from layerkit.inspection.diagnosis.design_verdicts import (
+    frozen_at_random,
     frozen_in,
     random_features_serve,
     trained_again_learns,
 )
 from layerkit.inspection.diagnosis.evidence import (
     REHEARSED_STEPS,
+    ROUNDING,
     Evidence,
     TrainingCause,
     Verdict,
     share,
 )
 from layerkit.inspection.diagnosis.target_verdicts import WEIGHT_THE_CLASSES
+from layerkit.layers import Dense
+from layerkit.optimizers import Adam
 
 ONE_CLASS = 0.99
 RAN_AWAY = 3.0  # times the loss of a constant, and that of the first step
 AT_REST = 0.99  # times the loss before
 LARGE_BIAS = 0.5
 LEARNED_BY_HEART = 0.9  # of the variance of y, by a network that may know no more than its rows
+MOVED = 0.85  # times the loss of a training that stands still
+FEWEST_EPOCHS = 6  # that show that it does, where nobody knows the optimizer
+USUAL_RATE = 0.01  # of Adam
 LEARNED = 0.4  # times the loss of a constant: below it no network underfits
 
 
@@ -129,10 +136,10 @@ def _best(trials: dict[float, tuple[np.ndarray, str]]) -> tuple[float, float]:
 
 def rate_too_low(e: Evidence) -> Verdict | None:
     """Steps so short that little happens; longer ones get further in fewer steps."""
-    if e.optimizer is None or not e.now.finite or e.course.diverged:
+    if not e.now.finite or e.course.diverged or (e.optimizer is None and not e.trained):
         return None
     if e.trained:
-        if not e.course.losses.size:
+        if e.course.losses.size < (1 if e.optimizer else FEWEST_EPOCHS):
             return None
         beginning = e.start.training_loss if e.start else float(e.course.losses[0])
         # What was kept may be an earlier epoch, the best on the validation rows.
@@ -148,17 +155,40 @@ def rate_too_low(e: Evidence) -> Verdict | None:
         left = e.left(reached) / e.left(resting)
         if e.rehearse(1.0)[1] or not abs(left - 1) < 1 - AT_REST:
             return None
-    factor, better = _best(_longer_steps(e))
-    if not _fails(e, better) or (e.trained and not e.left(better) < 0.6 * e.left(reached)):
-        return None
-    if e.trained and left < 0.4 and e.left(better) > 0.6:
-        return None  # the shares of the classes are learned, and longer steps learn no more
+    still = e.trained and left > AT_REST
     if e.trained:
         steps = f" of {e.course.steps} steps" if e.course.steps else ""
         what = f"Training{steps} moved the loss from {beginning:.3g} to {reached:.3g} only."
     else:
         what = f"A rehearsal of {len(e.rehearse(1.0)[0])} steps leaves the loss at {reached:.3g}."
+    factor, better = _best(_longer_steps(e)) if e.optimizer else (1.0, math.inf)
+    further = e.left(better) < (MOVED if still else 0.6) * e.left(reached) or not e.trained
+    if not further or not _fails(e, better):
+        return _usual_steps(e, what, reached) if still else None
+    if e.trained and left < 0.4 and e.left(better) > 0.6:
+        return None  # the shares of the classes are learned, and longer steps learn no more
     return _other_rate(Verdict, e, "learning rate too low", what, factor)
+
+
+def _usual_steps(e: Evidence, what: str, reached: float) -> Verdict | None:
+    """Training that stands still, while the usual steps move it and no multiple of its own does."""
+    losses, broke = e.rehearse_usual(Adam(USUAL_RATE))
+    end = probes.smooth_end(losses)
+    if broke or not e.left(end) < MOVED * e.left(reached):
+        return None
+    if e.optimizer:
+        own, resting = (e.left(probes.smooth_end(e.rehearse(f)[0])) for f in (1.0, 0.0))
+        if not own > AT_REST * resting:
+            return None
+    return Verdict(
+        "learning rate too low",
+        "optimizer",
+        "critical",
+        f"{what} In a rehearsal of {len(losses)} steps with Adam({USUAL_RATE}) it falls to "
+        f"{end:.3g}.",
+        f"Use Adam(learning_rate={USUAL_RATE}), or a learning rate that is a hundred times as "
+        "large or more.",
+    )
 
 
 def _longer_steps(e: Evidence) -> dict[float, tuple[np.ndarray, str]]:
@@ -208,7 +238,9 @@ def one_class(e: Evidence, caused: bool = False) -> Verdict | None:
     last, outputs = e.learning(e.now)[-1], e.now.outputs
     b = last.layer.params.get("b", np.zeros(1))
     bias = float(np.ptp(b) if b.size > 1 else abs(b.item()))
-    biased, rare = bool(bias > max(3 * outputs.std(axis=0).max(), LARGE_BIAS)), true_part > 0.7
+    varies = float(outputs.std(axis=0).max())  # not at all behind units that are dead
+    biased = bias > max(3 * varies, LARGE_BIAS) and varies > ROUNDING * bias
+    rare = true_part > 0.7
     if caused != (biased or rare):
         return None
     others = int(np.sum(actual != top))
@@ -256,13 +288,16 @@ def _validation_stays_behind(e: Evidence) -> Verdict | None:
     if not e.trained or not e.now.finite:
         return None
     held, train = e.course.column("validation_loss"), e.course.column("loss")
+    measure, unlike = e.explained, e.rows.weight is not None and not e.loss.scores
     if e.validation is not None:
         inside, outside = e.now.loss, e.validation_loss
-    elif held.size and np.isfinite(held[-1]):
+        if unlike and e.validation.weight is None:  # what weights keep small may be large there
+            inside, measure = e.loss.forward(e.now.outputs, e.rows.y), e.explained_unweighted
+    elif held.size and np.isfinite(held[-1]) and not unlike:
         inside, outside = train[-1], held[-1]
     else:
         return None
-    gained, kept = 1 - e.left(inside), 1 - e.left(outside)
+    gained, kept = 1 - measure.left(inside), 1 - measure.left(outside)
     much = gained >= 0.5 and kept <= 0.5 * gained
     harmful = gained >= 0.25 and kept <= -gained  # outside it costs as much
     if not much and not harmful:
@@ -270,7 +305,7 @@ def _validation_stays_behind(e: Evidence) -> Verdict | None:
     return _overfits(
         e,
         f"The loss is {inside:.3g} on the training rows and {outside:.3g} on the validation rows; "
-        f"a constant prediction has {e.constant:.3g}.",
+        f"a constant prediction has {measure.constant:.3g}.",
     )
 
 
@@ -326,8 +361,8 @@ def underfitting(e: Evidence) -> Verdict | None:
     simple, by = _modest_model(e, rests)
     if simple < own + 0.2 or (e.surprise < RELATED and simple < 0.5):
         return None
-    hidden = e.learning(e.now)[:-1]
-    width = max((s.layer.output_shape[-1] for s in hidden), default=0)
+    if (frozen := frozen_at_random(e)) is not None:
+        return frozen
     return Verdict(
         "underfitting",
         "network",
@@ -335,7 +370,7 @@ def underfitting(e: Evidence) -> Verdict | None:
         f"The loss has come to {end:.3g} ({middle:.3g} in the middle third of training); the "
         f"network explains {share(own)} of {e.explained.what} on its own training rows, "
         f"but {by} {share(simple)}. {_size(e)}",
-        _larger(e, width),
+        _larger(e),
     )
 
 
@@ -354,7 +389,7 @@ def _modest_model(e: Evidence, rests: bool) -> tuple[float, str]:
     return max(near, (e.linear_explains, "a linear model explains")) if rests else near
 
 
-def _larger(e: Evidence, width: int) -> str:
+def _larger(e: Evidence) -> str:
     """Recommend a larger network; on a table, where that is cheap, after trying it."""
     if again := trained_again_learns(e):
         came = f"{e.tried().loss:.3g} on rows that were held out, in {e.tried().steps} steps"
@@ -363,6 +398,15 @@ def _larger(e: Evidence, width: int) -> str:
         return (
             f"Build the network anew, with another random_state: so it comes to {came}. It was the "
             "weights that it started from, not its size."
+        )
+    hidden = e.learning(e.now)[:-1]
+    widest = max(hidden, key=lambda s: s.layer.output_shape[-1], default=None)
+    width = widest.layer.output_shape[-1] if widest else 0
+    if widest and e.probed.X.ndim != 2 and not isinstance(widest.layer, Dense):
+        kind = type(widest.layer).__name__
+        return (
+            f"Use more units: {widest.path} {kind}, the widest hidden layer, has {width}; give it "
+            f"{max(16, 8 * width)}. Or one more layer; on a plateau, another random_state."
         )
     wide = max(64, 8 * width)
     one: tuple[int, ...] = (wide,)
