@@ -335,13 +335,20 @@ def test_data_that_do_not_fit_are_refused(case, client):
     assert not hasattr(model, "networks_")
 
 
-@pytest.mark.parametrize("spec", [{"low": -1.0}, {"none": 2.0}, [{"low": 1.0}], "even"])
-def test_class_weights_that_do_not_fit_are_refused(spec, client):
-    with pytest.raises(ValueError, match="class_weight") as local:
+WEIGHTS = [
+    ({"low": -1.0}, "must be finite and not negative, got -1.0 for low"),
+    ({"none": 2.0}, "has 'none', but the classes are ['high', 'low', 'middle']"),
+    ([{"low": 1.0}], "must be None, 'balanced' or a dict, got [{'low': 1.0}]"),
+    ("even", "must be None, 'balanced' or a dict, got even"),
+]
+
+
+@pytest.mark.parametrize("spec, told", WEIGHTS)
+def test_class_weights_that_do_not_fit_are_refused(spec, told, client):
+    with raises_exactly(ValueError, f"class_weight {told}"):
         classifier(class_weight=spec).fit(TABLE, LABELS)
-    with data_parallel(client), pytest.raises(ValueError, match="class_weight") as found:
+    with data_parallel(client), raises_exactly(ValueError, f"class_weight {told}"):
         classifier(class_weight=spec).fit(frame(TABLE), column(LABELS))
-    assert str(found.value) == str(local.value)
 
 
 # ---------------------------------------------------------------- summaries

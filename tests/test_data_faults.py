@@ -224,9 +224,9 @@ def test_objects_that_are_numbers_are_learned(y):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (1e39, r"y_true must be what float32 can hold, got 1e\+39"),
+        (1e39, "y_true must be what float32 can hold, got 1e+39"),
         (np.inf, "y_true must be finite, got inf"),
-        (np.nan, "y_true must be .*, got nan"),
+        (np.nan, "y_true must be finite, got nan"),
     ],
 )
 def test_a_target_that_the_network_cannot_hold_is_shown_as_it_was_given(loss, at, value, message):
@@ -234,7 +234,9 @@ def test_a_target_that_the_network_cannot_hold_is_shown_as_it_was_given(loss, at
     y[at] = value
     net = network(1)
     before = net.flat_params.copy()
-    with pytest.raises(ValueError, match=rf"{message}$"):
+    if isinstance(loss, Poisson):
+        message = message.replace("finite, got nan", "at least 0, got nan")
+    with raises_exactly(ValueError, f"{loss}: {message}"):
         train(net, loss, Adam(), (X, y), epochs=5)
     np.testing.assert_array_equal(net.flat_params, before)
 
@@ -312,7 +314,8 @@ def test_channels_first_are_recognised_by_a_network_and_an_estimator():
 @pytest.mark.parametrize("shape", [(8, 6), (6, 8, 3), (8, 3, 6)])
 def test_other_shapes_get_no_such_advice(shape):
     net = Sequential([Conv2D(4, 3), Flatten(), Dense(1)]).build((8, 6, 3))
-    with pytest.raises(ValueError, match=r"expects \(n_samples, 8, 6, 3\), got \(2, [0-9, ]+\)$"):
+    told = f"in Sequential: expects (n_samples, 8, 6, 3), got {(2, *shape)}"
+    with raises_exactly(ValueError, told):
         net.infer(np.zeros((2, *shape)))
     with raises_exactly(
         ValueError,
@@ -447,10 +450,14 @@ class Halves:
 
 
 def test_a_splitter_of_ones_own_cannot_be_saved(tmp_path):
-    with pytest.raises(
-        TypeError, match=r"early_stopping = .*a Halves: .*scikit-learn's splitters$"
+    halves = Halves()
+    with raises_exactly(
+        TypeError,
+        f"cannot store SequentialClassifier.early_stopping = {halves}, a Halves: a model file "
+        "holds plain values, arrays, layers, losses, optimizers, schedules, initializers and "
+        "scikit-learn's splitters",
     ):
-        save(classifier(early_stopping=Halves()).fit(X, LABELS), tmp_path / "model.npz")
+        save(classifier(early_stopping=halves).fit(X, LABELS), tmp_path / "model.npz")
     assert not os.listdir(tmp_path)
 
 
@@ -484,8 +491,12 @@ def test_all_that_a_file_needs_is_named_at_once(tmp_path):
     layers = [Twice(), Dense(3, initializer=tenths), Twice()]
     model = SequentialRegressor(layers, loss=Cubic(), optimizer=Plain(), max_iter=1, batch_size=60)
     save(model.fit(X, X[:, 0]), tmp_path / "model.npz")
-    named = r"names 'Cubic', 'Plain', 'Twice', 'tenths'.*layers, losses, optimizers, initializers "
-    with pytest.raises(ModelFileError, match=named + r".*\[Cubic, Plain, Twice, tenths\]$"):
+    with raises_exactly(
+        ModelFileError,
+        f"{tmp_path}/model.npz: names 'Cubic', 'Plain', 'Twice', 'tenths', not known here: pass "
+        "your own layers, losses, optimizers, initializers and functions as "
+        "custom_layers=[Cubic, Plain, Twice, tenths]",
+    ):
         load(tmp_path / "model.npz")
     with raises_exactly(
         ModelFileError,

@@ -119,25 +119,31 @@ def test_no_input_gradient_where_nobody_needs_it():
 # ---------------------------------------------------------------- what is refused
 
 
+CODES = (
+    ": it looks up codes of categories, whole numbers such as those of "
+    "sklearn.preprocessing.OrdinalEncoder; give check_gradients some of them, x=codes"
+)
+
+
 @pytest.mark.parametrize(
     ("x", "got"),
     [
-        ([[0, 1], [5, -1]], r"got 5 at \[1, 0\]"),
-        ([[0, -1], [5, 0]], r"got -1 at \[0, 1\]"),
-        ([[0.0, 1.0], [2.5, 9.0]], r"got 2.5 at \[1, 0\]"),
-        ([[0.0, np.nan]], r"got nan at \[0, 1\]"),
-        ([[np.inf, 0.0]], r"got inf at \[0, 0\]"),
-        ([[0.0, 1e30]], r"got 1e\+30 at \[0, 1\]"),
-        (np.array([[0, 2**64 - 1]], np.uint64), rf"got {2**64 - 1} at \[0, 1\]"),
+        ([[0, 1], [5, -1]], "got 5 at [1, 0]"),
+        ([[0, -1], [5, 0]], "got -1 at [0, 1]"),
+        ([[0.0, 1.0], [2.5, 9.0]], f"got 2.5 at [1, 0]{CODES}"),
+        ([[0.0, np.nan]], f"got nan at [0, 1]{CODES}"),
+        ([[np.inf, 0.0]], f"got inf at [0, 0]{CODES}"),
+        ([[0.0, 1e30]], f"got 1e+30 at [0, 1]{CODES}"),
+        (np.array([[0, 2**64 - 1]], np.uint64), f"got {2**64 - 1} at [0, 1]{CODES}"),
     ],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_values_out_of_range_are_named(x, got, dtype):
     layer = Embedding(5, 3).build((2,), dtype=dtype)
-    message = rf"in Embedding\(num_embeddings=5, dim=3\): expects integers from 0 to 4, {got}"
-    with pytest.raises(ValueError, match=message):
+    message = f"in Embedding(num_embeddings=5, dim=3): expects integers from 0 to 4, {got}"
+    with raises_exactly(ValueError, message):
         layer.forward(x)
-    with pytest.raises(ValueError, match=message):
+    with raises_exactly(ValueError, message):
         layer.infer(x)
 
 

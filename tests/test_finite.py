@@ -54,21 +54,32 @@ def of_images():
 HOLED = holed(TABLE, [(7, 2, np.nan)])
 MANY = holed(TABLE, [(i, 1, -np.inf) for i in range(3, 20, 2)] + [(30, 3, np.nan)])
 IN_MANY = (
-    r"row 3 has -inf in column 1 \(10 such numbers in rows 3, 5, 7, 9, 11, ..., in columns 1, 3\)"
+    "row 3 has -inf in column 1 (10 such numbers in rows 3, 5, 7, 9, 11, ..., in columns 1, 3)"
 )
+CURE = "Fill them in, with sklearn.impute.SimpleImputer() say, or leave these rows out"
 WHERE = [
-    ("nan", dense, lambda: HOLED, "row 7 has nan in column 2. Fill"),
+    ("nan", dense, lambda: HOLED, "row 7 has nan in column 2"),
     ("inf in several", dense, lambda: MANY, IN_MANY),
     ("float32", dense, lambda: MANY.astype(np.float32), IN_MANY),
     ("sparse", dense, lambda: csr_array(MANY), IN_MANY),
-    ("an image", of_images, lambda: holed(IMAGES, [(3, 1, 2, 0, np.inf)]), r"row 3 .* \(1, 2, 0\)"),
+    (
+        "an image",
+        of_images,
+        lambda: holed(IMAGES, [(3, 1, 2, 0, np.inf)]),
+        "row 3 has inf at (1, 2, 0)",
+    ),
     (
         "steps",
         lambda: lk.Sequential([lk.GRU(3), lk.Dense(2)]),
         lambda: steps(np.nan),
-        r"row 5 has nan at \(1, 2\)",
+        "row 5 has nan at (1, 2)",
     ),
-    ("hidden by ReLU", dense, lambda: holed(TABLE, [(0, 0, -np.inf)]), "row 0 has -inf in column"),
+    (
+        "hidden by ReLU",
+        dense,
+        lambda: holed(TABLE, [(0, 0, -np.inf)]),
+        "row 0 has -inf in column 0",
+    ),
 ]
 
 
@@ -83,7 +94,7 @@ def test_rows_that_are_not_finite_are_named_before_anything_moves(
         shape = (None, 3) if isinstance(X, list) else X.shape[1:]
         network.build(shape, random_state=0, dtype=np.float64)
     before = network.flat_params.copy() if built else None
-    with pytest.raises(ValueError, match="^X must hold finite numbers, but " + told):
+    with raises_exactly(ValueError, f"X must hold finite numbers, but {told}. {CURE}"):
         train(network, CategoricalCrossEntropy(), optimizer(), (X, CLASSES), epochs=3)
     assert network.is_built == built
     if built:
@@ -106,7 +117,9 @@ STREAMS = [
 def test_so_are_those_of_streams_and_of_validation(name, data, validation, told):
     network = dense().build(4, random_state=0, dtype=np.float64)
     before = network.flat_params.copy()
-    with pytest.raises(ValueError, match=told + " must hold finite .* row 7 has nan in column 2"):
+    with raises_exactly(
+        ValueError, f"{told} must hold finite numbers, but row 7 has nan in column 2. {CURE}"
+    ):
         train(
             network,
             CategoricalCrossEntropy(),

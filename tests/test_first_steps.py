@@ -64,7 +64,12 @@ class Backwards(Layer):
 @pytest.mark.parametrize("within", [False, True], ids=["alone", "in a network"])
 def test_writing_into_the_callers_array_is_named(layer, within):
     checked = Sequential([layer]) if within else layer
-    with pytest.raises(ValueError, match=f"{type(layer).__name__.lower()[:-1]} changes"):
+    pass_, array = {Forwards: ("forward", "x"), Backwards: ("backward", "grad_output")}[type(layer)]
+    with raises_exactly(
+        ValueError,
+        f"in {'Sequential' if within else repr(layer)}: {pass_} changes {array}, the array that it "
+        f"is given; it must compute a new one, such as {array} * 2 in place of {array} *= 2",
+    ):
         check_gradients(checked, input_shape=(3,))
 
 
@@ -75,7 +80,10 @@ def test_check_gradients_wants_a_layer(layer):
 
 
 def test_check_gradients_wants_a_shape_where_rows_came():
-    with pytest.raises(ValueError, match="input_shape must hold positive integers"):
+    with raises_exactly(
+        ValueError,
+        f"input_shape must hold positive integers, without the batch axis, got {X!r}",
+    ):
         check_gradients(Dense(2), X)
 
 

@@ -156,6 +156,13 @@ def test_frozen_parts_and_parts_of_a_network(path):
     assert flags == [True, True, True, False, False, True]
 
 
+def unknown(path, name):
+    return (
+        f"{path}: names '{name}', not known here: pass your own layers, losses, optimizers, "
+        f"initializers and functions as custom_layers=[{name}]"
+    )
+
+
 def test_what_the_user_wrote_is_found_only_where_it_is_passed(path):
     network = Sequential([Dense(3, initializer=Steps(0.5)), Swish(staircase)]).build(2)
     save(network, path)
@@ -163,7 +170,7 @@ def test_what_the_user_wrote_is_found_only_where_it_is_passed(path):
     assert_same_network(load(path, custom_layers=ours), network)
     for missing in ours:
         given = [kind for kind in ours if kind is not missing]
-        with pytest.raises(ModelFileError, match=f"custom_layers=\\[{missing.__name__}\\]$"):
+        with raises_exactly(ModelFileError, unknown(path, missing.__name__)):
             load(path, custom_layers=given)
 
 
@@ -172,7 +179,7 @@ def test_a_class_of_the_user_with_a_name_of_ours(path):
     save(Sequential([own(), Dense(2)]).build(3), path)
     same = load(path, custom_layers=[own])
     assert [type(layer) for layer in same] == [own, Dense]
-    with pytest.raises(ModelFileError, match=r"pass your own .*custom_layers=\["):
+    with raises_exactly(ModelFileError, unknown(path, "Dense")):
         load(path)
 
 
@@ -231,7 +238,7 @@ def test_arguments(path):
         load(path, custom_layers=Swish)
     with raises_exactly(ValueError, "custom_layers has two different Swish"):
         load(path, custom_layers=[Swish, type("Swish", (Layer,), {})])
-    with pytest.raises(ModelFileError, match=r"saved without an optimizer$"):
+    with raises_exactly(ModelFileError, f"{path}: was saved without an optimizer"):
         load(path, with_optimizer=True)
     with pytest.raises(FileNotFoundError):
         load(path.with_name("none.npz"))
@@ -370,7 +377,7 @@ def test_a_subclass_and_what_it_cannot_hold(path):
     ) if False else None
     save(own((3,)), path)
     assert type(load(path, custom_layers=[own])) is own
-    with pytest.raises(ModelFileError, match=r"custom_layers=\[Mine\]$"):
+    with raises_exactly(ModelFileError, unknown(path, "Mine")):
         load(path)
     splitter = type("Mine", (GroupShuffleSplit,), {"__init__": GroupShuffleSplit.__init__})
     model = MLPClassifier(early_stopping=splitter())
@@ -566,7 +573,11 @@ def test_a_file_of_version_1_loads():
 def test_older_versions_are_migrated_and_newer_ones_refused(monkeypatch, path):
     tree = archive.read(VERSION_1)
     archive.write(path, tree | {"version": 2, "layerkit": "9.9"})
-    with pytest.raises(ModelFileError, match=r"written by layerkit 9\.9 in version 2.*upgrade it$"):
+    with raises_exactly(
+        ModelFileError,
+        f"{path}: written by layerkit 9.9 in version 2 of the format; layerkit "
+        f"{layerkit.__version__} reads up to 1: upgrade it",
+    ):
         load(path)
     monkeypatch.setattr(reader, "VERSION", 3)
     steps = {n: lambda tree, n=n: tree | {"version": n + 1, f"to {n + 1}": True} for n in (1, 2)}
@@ -575,7 +586,7 @@ def test_older_versions_are_migrated_and_newer_ones_refused(monkeypatch, path):
     assert reader._migrated(tree).keys() - tree.keys() == {"to 2", "to 3"}
     for version in (0, -1, "1", None, True):
         archive.write(path, tree | {"version": version})
-        with pytest.raises(ModelFileError, match=r"no version of the format$"):
+        with raises_exactly(ModelFileError, f"{path}: {version} is no version of the format"):
             load(path)
 
 
@@ -732,7 +743,9 @@ def test_compressed_members_are_refused(path):
         for name, content in members.items():
             new.writestr(name, content)
         new.comment = comment
-    with pytest.raises(ModelFileError, match=r"compressed or encrypted$"):
+    with raises_exactly(
+        ModelFileError, f"{path}: not a layerkit file: a member is compressed or encrypted"
+    ):
         load(path)
 
 

@@ -11,6 +11,7 @@ from threading import Barrier
 
 import numpy as np
 import pytest
+from errors import raises_exactly
 
 from layerkit import Dense
 from layerkit.distributed import data_parallel
@@ -173,10 +174,14 @@ class Alone:
 
 @pytest.mark.parametrize("communicator", ["world", 4, Alone()])
 def test_what_is_no_communicator_is_refused(communicator):
-    with pytest.raises(TypeError, match=r"communicator must be one of mpi4py.*got"):
+    told = (
+        "communicator must be one of mpi4py, such as MPI.COMM_WORLD of `from mpi4py import MPI` "
+        f"(pip install 'layerkit[mpi]'), got {communicator!r}"
+    )
+    with raises_exactly(TypeError, told):
         train(Dense(1), MeanSquaredError(), SGD(), (np.eye(3), np.eye(3)[:, :1]), epochs=1,
               communicator=communicator)  # fmt: skip
-    with pytest.raises(TypeError, match="communicator"), data_parallel(communicator):
+    with raises_exactly(TypeError, told), data_parallel(communicator):
         pass
 
 

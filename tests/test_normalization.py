@@ -172,8 +172,12 @@ def test_frozen_batch_norm_is_the_one_of_inference(rng):
 @pytest.mark.parametrize(("shape", "count"), [((1, 3), 1), ((0, 3), 0), ((0, 2, 2, 3), 0)])
 def test_training_needs_two_values_per_channel(shape, count):
     layer = BatchNorm().build(shape[1:])
-    message = rf"BatchNorm\(\): training needs at least 2 values per channel, got {count} from"
-    with pytest.raises(ValueError, match=message):
+    with raises_exactly(
+        ValueError,
+        f"in BatchNorm(): training needs at least 2 values per channel, got {count} from "
+        f"n_samples={shape[0]}, a batch of shape {shape}: use a larger batch, or forward(x, "
+        "training=False)",
+    ):
         layer.forward(np.ones(shape), training=True)
     assert not layer.buffers["running_mean"].any()
     assert layer.forward(np.ones(shape)).shape == shape  # inference does not need them

@@ -120,34 +120,38 @@ def test_columns_of_polars():
         np.testing.assert_array_equal(features, encoded(pd.Series(plain)), err_msg=name)
 
 
-REFUSED = {  # a column, and what is said of it, its name apart
-    "lists": (objects([1], [2]), TypeError, r"row 0: argument must be a string or a number"),
-    "lists later": (objects("a", None, [2]), TypeError, r"row 2: argument must be a string or"),
-    "dicts": (objects({}, {}), TypeError, "row 0: argument must be .* of type dict"),
-    "arrays": (
-        objects(np.arange(3), None),
-        TypeError,
-        "row 0: argument must be .* of type ndarray",
-    ),
-    "times beside text": (objects(DAY, "x"), TypeError, "row 0: .* of type datetime"),
-    "complex numbers": (objects(1j, 2), TypeError, "row 0: .* of type complex"),
-    "NumPy's complex": (objects(2.0, np.complex64(1j)), TypeError, "row 1: .* of type complex"),
-    "a dtype of complex": (pd.Series([1j, 2]), ValueError, "dtype complex128"),
-    "infinity": (objects(1, float("inf")), ValueError, "an infinite value .* in row 1"),
-    "Decimal infinity": (objects(Decimal("-Infinity"), 1), ValueError, "an infinite .* row 0"),
-    "beyond float64": (objects(1, 10**400), ValueError, "an infinite value .* in row 1"),
+REFUSED = {  # a column, the row that is named, and the value if it is of no known type
+    "lists": (objects([1], [2]), 0, "[1] of type list"),
+    "lists later": (objects("a", None, [2]), 2, "[2] of type list"),
+    "dicts": (objects({}, {}), 0, "{} of type dict"),
+    "arrays": (objects(np.arange(3), None), 0, "array([0, 1, 2]) of type ndarray"),
+    "times beside text": (objects(DAY, "x"), 0, f"{DAY!r} of type datetime"),
+    "complex numbers": (objects(1j, 2), 0, "1j of type complex"),
+    "NumPy's complex": (objects(2.0, np.complex64(1j)), 1, "1j of type complex"),
+    "a dtype of complex": (pd.Series([1j, 2]), None, None),
+    "infinity": (objects(1, float("inf")), 1, None),
+    "Decimal infinity": (objects(Decimal("-Infinity"), 1), 0, None),
+    "beyond float64": (objects(1, 10**400), 1, None),
     "intervals": (
         pd.Series(pd.IntervalIndex.from_breaks([0, 1, 2])),
-        TypeError,
-        "row 0: argument must be .* of type Interval",
+        0,
+        "Interval(0, 1, closed='right') of type Interval",
     ),
 }
 
 
 @pytest.mark.parametrize("odd", list(REFUSED))
 def test_what_a_column_cannot_hold_is_refused_by_name(odd):
-    column, error, message = REFUSED[odd]
-    with pytest.raises(error, match=f"olumn 'c'.*{message}"):
+    column, row, value = REFUSED[odd]
+    told = f"column 'c', row {row}: argument must be a string or a number, got {value}"
+    if row is None:
+        told = "Complex data not supported: column 'c' has dtype complex128"
+    elif value is None:
+        told = (
+            f"column 'c' has an infinite value (inf) in row {row}: numbers must be finite, NaN "
+            "where they are missing"
+        )
+    with raises_exactly(ValueError if value is None else TypeError, told):
         TableEncoder().fit(pd.DataFrame({"c": column}))
 
 
@@ -201,17 +205,26 @@ def test_columns_in_another_order_are_refused_whatever_their_names(names):
     X = pd.DataFrame([[1.0, 5.0], [2.0, 3.0], [4.0, 1.0]], columns=NAMES[names])
     encoder = TableEncoder().fit(X)
     np.testing.assert_array_equal(encoder.transform(X), encoder.transform(X.to_numpy()))
-    with pytest.raises(ValueError, match=r"in their order.*\n.*Column 0 is .*, in fit it was "):
+    first, second = (str(name) for name in X.columns)
+    with raises_exactly(
+        ValueError,
+        "The columns of X should be those of fit, in their order.\n"
+        f"Column 0 is {second!r}, in fit it was {first!r}",
+    ):
         encoder.transform(X.iloc[:, ::-1])
 
 
 def test_other_columns_are_refused_whatever_their_names():
     X = pd.DataFrame([[1.0, 5.0], [2.0, 3.0]], columns=[2020, 2021])
     encoder = TableEncoder().fit(X)
-    with pytest.raises(ValueError, match=r"Column 1 is '2022', in fit it was '2021'$"):
+    told = (
+        "The columns of X should be those of fit, in their order.\n"
+        "Column 1 is '2022', in fit it was '2021'"
+    )
+    with raises_exactly(ValueError, told):
         encoder.transform(X.rename(columns={2021: 2022}))
     held_out = X.rename(columns={2021: 2022}), [1.0, 2.0]
-    with pytest.raises(ValueError, match=r"Column 1 is '2022', in fit it was '2021'$"):
+    with raises_exactly(ValueError, f"X_val and y_val: {told}"):
         TabularRegressor().fit(X, [1.0, 2.0], X_val=held_out[0], y_val=held_out[1])
 
 
@@ -238,10 +251,12 @@ def test_few_rows_are_learned_from(few):
 
 def test_tables_without_rows_or_columns_are_refused():
     for X, lacking in (
-        (pd.DataFrame(index=range(3)), "feature"),
-        (pd.DataFrame({"a": []}), "sample"),
+        (pd.DataFrame(index=range(3)), "feature(s) (shape=(3, 0))"),
+        (pd.DataFrame({"a": []}), "sample(s) (shape=(0, 1))"),
     ):
-        with pytest.raises(ValueError, match=rf"Found array with 0 {lacking}\(s\)"):
+        with raises_exactly(
+            ValueError, f"Found array with 0 {lacking} while a minimum of 1 is required."
+        ):
             TabularClassifier(**QUICKEST).fit(X, range(len(X)))
     with raises_exactly(
         ValueError,
