@@ -238,8 +238,9 @@ def _backward_sequences(
     if isinstance(grad_input, np.ndarray) and grad_input.ndim > 1:  # of equally long rows
         grad_input = Sequences.from_array(grad_input)
     shape = (int(passed.offsets[-1]), *layer.input_shape[1:])
-    returned = grad_input.steps.shape if isinstance(grad_input, Sequences) else None
-    if returned != shape:
+    are_rows = isinstance(grad_input, Sequences)
+    returned = getattr(grad_input.steps if are_rows else grad_input, "shape", None)
+    if not are_rows or returned != shape:
         raise _wrong_gradient(layer, shape, returned)
     if not np.array_equal(grad_input.offsets, passed.offsets):
         lengths = np.diff(passed.offsets), grad_input.lengths

@@ -894,14 +894,53 @@ def test_what_is_kept_may_be_cast_and_what_is_not_is_drawn_as_ever():
 @pytest.mark.parametrize(
     "make, shape, told",
     [
-        (lambda: Sequential([Dense(3).build(4), Dense(2)]), 5, r"layers.0 Dense\(units=3\)"),
-        (lambda: Sequential([mlp(), Dense(2)]), 6, r"layers.0.layers.0 Dense\(units=5\)"),
-        (lambda: Sequential([Dense(9), *mlp().layers]), 4, r"layers.1 Dense\(units=5\)"),
-        (lambda: Residual(Dense(4).build(4), Dense(4)), 3, r"body Dense\(units=4\)"),
-        (lambda: Sequential([convolutional()]), (8, 8, 3), "layers.0.layers.0 Conv2D"),
-        (lambda: Sequential([convolutional()]), (9, 12, 1), "layers.0.layers.4 Dense"),
-        (lambda: Sequential([recurrent()]), (5, 3), "layers.0.layers.0.layer LSTM"),
-        (lambda: Sequential([BatchNorm().build(4)]), (4, 2), "layers.0 BatchNorm"),
+        (
+            lambda: Sequential([Dense(3).build(4), Dense(2)]),
+            5,
+            ("layers.0 Dense(units=3)", "4", "5", "W", (4, 3), (5, 3)),
+        ),
+        (
+            lambda: Sequential([mlp(), Dense(2)]),
+            6,
+            ("layers.0.layers.0 Dense(units=5)", "4", "6", "W", (4, 5), (6, 5)),
+        ),
+        (
+            lambda: Sequential([Dense(9), *mlp().layers]),
+            4,
+            ("layers.1 Dense(units=5)", "4", "9", "W", (4, 5), (9, 5)),
+        ),
+        (
+            lambda: Residual(Dense(4).build(4), Dense(4)),
+            3,
+            ("body Dense(units=4)", "4", "3", "W", (4, 4), (3, 4)),
+        ),
+        (
+            lambda: Sequential([convolutional()]),
+            (8, 8, 3),
+            (
+                "layers.0.layers.0 Conv2D(filters=3, kernel_size=3)",
+                "8, 8, 1",
+                "8, 8, 3",
+                "W",
+                (3, 3, 1, 3),
+                (3, 3, 3, 3),
+            ),
+        ),
+        (
+            lambda: Sequential([convolutional()]),
+            (9, 12, 1),
+            ("layers.0.layers.4 Dense(units=2)", "27", "45", "W", (27, 2), (45, 2)),
+        ),
+        (
+            lambda: Sequential([recurrent()]),
+            (5, 3),
+            ("layers.0.layers.0.layer LSTM(units=3)", "5, 2", "5, 3", "W", (2, 12), (3, 12)),
+        ),
+        (
+            lambda: Sequential([BatchNorm().build(4)]),
+            (4, 2),
+            ("layers.0 BatchNorm()", "4", "4, 2", "gamma", (4,), (2,)),
+        ),
     ],
 )
 @pytest.mark.parametrize("frozen", [False, True])
@@ -912,7 +951,12 @@ def test_another_input_than_it_was_built_for_is_refused(make, shape, told, froze
         layer.trainable = not frozen
     states = [dict(vars(layer)) for layer in built]
     shown = repr(network)
-    with pytest.raises(ValueError, match=rf"in {told}.*: keeps its weights.*and would need \("):
+    layer, had, gets, name, has, needs = told
+    with raises_exactly(
+        ValueError,
+        f"in {layer}: keeps its weights, as it is built already, for (n_samples, {had}), but gets "
+        f"(n_samples, {gets}): {name} has shape {has} and would need {needs}",
+    ):
         network.build(shape)
     assert not network.is_built and repr(network) == shown
     np.testing.assert_equal([vars(layer) for layer in built], states)
