@@ -167,6 +167,22 @@ def test_unequal_partitions_of_arrays_whose_rows_are_on_one_worker_only(client):
     np.testing.assert_allclose(many.predict_proba(X), one.predict_proba(X), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("make, y", [(regressor, NUMBERS), (classifier, LABELS)])
+def test_partitions_without_rows_change_nothing(make, y, client):
+    X, held = np.column_stack([SIZE, SIZE**2]), 60
+    one = make(max_iter=1).fit(X[held:], y[held:], X_val=X[:held], y_val=y[:held])
+    known, others = (
+        [da.from_array(v[rows], chunks=(cuts, *v.shape[1:])) for v in (X, y)]
+        for rows, cuts in ((slice(held, None), (0, 100, 80)), (slice(held), (40, 0, 20)))
+    )
+    with data_parallel(client, sync_every=1):
+        many = make(max_iter=1).fit(*known, X_val=others[0], y_val=others[1])
+    for found, wanted in zip(many.networks_, one.networks_, strict=True):
+        np.testing.assert_allclose(found.flat_params, wanted.flat_params, atol=2e-4, rtol=2e-4)
+    for name in ("loss", "validation_loss"):
+        np.testing.assert_allclose(many.histories_[0][name], one.histories_[0][name], rtol=1e-4)
+
+
 def test_integers_beside_text_of_another_partition_are_the_same_categories(client):
     key = np.array([2**53 + i % 5 for i in range(N)], object)
     key[:30] = "none"
