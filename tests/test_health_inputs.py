@@ -521,6 +521,147 @@ def test_a_rate_is_too_low_where_longer_steps_get_further(ends, known, factor):
         assert found.remedy == f"Set learning_rate={1e-4 * factor:.2g}."
 
 
+PEAKED = {"reached": 0.5, "beginning": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("ends", "known", "factor", "what"),
+    [
+        ({0.1: 0.5, 1.0: 0.6}, {"reached": 1.03}, 0.1, "1 before training and 1.03 at its end"),
+        ({0.1: 0.5, 1.0: 0.6}, {"reached": 1.01}, None, ""),  # it does not rise
+        ({0.1: 0.97}, {"reached": 1.3}, 0.1, "1 before training and 1.3 at its end"),
+        ({0.1: 0.98}, {"reached": 1.3}, None, ""),  # 0.75 times what was reached
+        ({0.1: 0.5, 0.01: 0.4}, {"reached": 2.0}, 0.01, "1 before training and 2 at its end"),
+        ({0.1: 0.5, 0.001: 0.4}, {"reached": 2.0}, 0.001, "1 before training and 2 at its end"),
+        ({0.1: 0.3}, {"reached": 1.3, "broke": [0.1]}, None, ""),
+        (
+            {0.1: 0.37},
+            {"reached": 0.5, "losses": [2.0] * 20},  # an earlier epoch is kept
+            0.1,
+            "1 before training and 2 at its end",
+        ),
+        ({0.1: 0.38}, {"reached": 0.5, "losses": [2.0] * 20}, None, ""),
+        (
+            {0.1: -0.5},
+            {"reached": -1.0, "losses": [2.0] * 20},  # a density may be above 1
+            0.1,
+            "1 before training and 2 at its end",
+        ),
+        (
+            {0.1: 0.3, 1.0: 0.3},
+            {**PEAKED, "losses": [3.1] + [0.5] * 19},
+            0.1,
+            "1 before training and 0.5 at its end, with a peak of 3.1",
+        ),
+        ({0.1: 0.3, 1.0: 0.3}, {**PEAKED, "losses": [2.9] + [0.5] * 19}, None, ""),
+        (
+            {0.1: 0.3, 1.0: 0.3},
+            {**PEAKED, "beginning": 2.0, "losses": [6.1] + [0.5] * 19},
+            0.1,
+            "2 before training and 0.5 at its end, with a peak of 6.1",
+        ),
+        (
+            {0.1: 0.3, 1.0: 0.3},
+            {**PEAKED, "beginning": 2.0, "losses": [5.9] + [0.5] * 19},
+            None,
+            "",
+        ),
+        (
+            {0.1: 0.09, 1.0: 0.09},
+            {"reached": 0.13, "beginning": 0.2, "losses": [3.1] + [0.13] * 19},
+            0.1,
+            "0.2 before training and 0.13 at its end, with a peak of 3.1",
+        ),
+        (
+            {0.1: 0.09, 1.0: 0.09},
+            {"reached": 0.13, "beginning": 0.2, "losses": [2.9] + [0.13] * 19},
+            None,
+            "",
+        ),
+        (
+            {0.1: 0.5},
+            {"reached": 1.03, "losses": [1.6] + [1.03] * 19},
+            0.1,
+            "1 before training and 1.03 at its end, with a peak of 1.6",
+        ),
+        (
+            {0.1: 0.5},
+            {"reached": 1.03, "losses": [1.5] + [1.03] * 19},
+            0.1,
+            "1 before training and 1.03 at its end",
+        ),
+        ({0.1: 0.5}, {"reached": 0.71}, 0.1, "1 before training and 0.71 at its end"),
+        ({0.1: 0.3}, {"reached": 0.69}, None, ""),  # it learns
+        (
+            {0.1: 0.5},
+            {"reached": 0.71, "beginning": 5.0},
+            0.1,
+            "5 before training and 0.71 at its end",
+        ),
+        ({0.1: 0.3}, {"reached": 0.69, "beginning": 5.0}, None, ""),
+        (
+            {0.1: 0.2},
+            {"reached": 0.36, "beginning": 0.5},
+            0.1,
+            "0.5 before training and 0.36 at its end",
+        ),
+        ({0.1: 0.2}, {"reached": 0.34, "beginning": 0.5}, None, ""),
+        (
+            {0.1: 0.74},
+            {"reached": 2.0, "beginning": 5.0},
+            0.1,
+            "5 before training and 2 at its end",
+        ),
+        ({0.1: 0.76}, {"reached": 2.0, "beginning": 5.0}, None, ""),  # and 0.75 of a constant's
+        ({0.1: 0.5, 1.0: 0.66}, {"reached": 0.9}, 0.1, "1 before training and 0.9 at its end"),
+        ({0.1: 0.5, 1.0: 0.64}, {"reached": 0.9}, None, ""),  # the same rate does as well
+        (
+            {0.1: 0.5, 1.0: 0.1},
+            {"reached": 0.9, "broke": [1.0]},
+            0.1,
+            "1 before training and 0.9 at its end",
+        ),
+        ({0.1: 0.5}, {"losses": [], "reached": 2.0}, None, ""),
+        (
+            {0.1: 0.5, 0.001: 0.5, 1.0: 0.66},
+            {"reached": 1.03, "start": None},
+            0.1,
+            "0.5 before training and 1.03 at its end",
+        ),
+        ({0.1: 0.5, 0.001: 0.5, 1.0: 0.64}, {"reached": 1.03, "start": None}, None, ""),
+        ({0.1: 0.5, 1.0: 1.03}, {"trained": False}, 0.1, "1 goes to 1.03"),
+        ({0.1: 0.5, 1.0: 1.01}, {"trained": False}, None, ""),
+        ({0.1: 0.5}, {"trained": False, "broke": [1.0]}, 0.1, "1 breaks off at NaN or infinity"),
+    ],
+    ids=str,
+)
+def test_a_rate_is_too_high_where_shorter_steps_get_further(ends, known, factor, what):
+    e = rated(ends, **known)
+    found = training_verdicts.rate_too_high(e)
+    assert (found is not None) == (factor is not None)
+    if found:
+        assert type(found) is TrainingCause
+        assert found[:3] == ("learning rate too high", "optimizer", "critical")
+        before = "The loss was " if e.trained else "In a rehearsal of 12 steps the loss of "
+        assert found.evidence == (
+            f"{before}{what}. In a rehearsal with {1e-4 * factor:.2g} in place of 0.0001 it falls "
+            f"to {ends[factor]:.3g} in 12 steps."
+        )
+        assert found.remedy == f"Set learning_rate={1e-4 * factor:.2g}."
+
+
+@pytest.mark.parametrize("losses", [[], [2.0, 9.0]])
+def test_a_training_that_diverged_had_too_high_a_rate(losses):
+    e = rated({0.1: 0.5}, losses=losses)
+    e.course.diverged, e.course.stopped = True, "diverged in epoch 6"
+    found = training_verdicts.rate_too_high(e)
+    assert found.evidence.startswith(
+        "The loss was 1 before training, which diverged in epoch 6. In a rehearsal with 1e-05 "
+    )
+    e.start.recorder.origin = "layers.0"  # numbers were not finite before a step was taken
+    assert training_verdicts.rate_too_high(e) is None
+
+
 @pytest.mark.parametrize(
     ("ends", "known", "is_named"),
     [
