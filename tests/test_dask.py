@@ -27,7 +27,7 @@ from layerkit import (
     check_gradients,
 )
 from layerkit.distributed import data_parallel
-from layerkit.distributed.partitions import Partitions
+from layerkit.distributed.partitions import Partitions, _fill, divide
 from layerkit.distributed.workers import mean_state, put_means
 from layerkit.estimators import TableEncoder
 from layerkit.inspection import HealthMonitor, health
@@ -259,6 +259,53 @@ def test_buffers_of_workers_are_averaged_by_rows_in_place():
     said = [[np.float32([1, 2]), np.array(3.0)], [np.float32([5, -2]), np.array(7.0)]]
     put_means([mean, n], said, [30, 10])
     assert (mean.tolist(), n.tolist()) == ([2, 1], 4)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "at", "shares"),
+    [
+        ([5, 5, 5], ["a", "b", "c"], {"a": [0], "b": [1], "c": [2]}),
+        ([5, 5, 5], ["c", "a", "b"], {"a": [1], "b": [2], "c": [0]}),
+        ([67, 67, 66, 100], ["a", "a", "a", "c"], {"a": [0, 1], "b": [2], "c": [3]}),
+        ([68, 67, 65, 100], ["a", "a", "a", "c"], {"a": [0, 2], "b": [1], "c": [3]}),
+        ([200, 50, 50], ["a", "a", "a"], {"a": [0], "b": [1], "c": [2]}),  # far more than a third
+        ([5, 5], ["ab", "ab"], {"a": [0], "b": [1]}),  # whoever of its holders has less
+        ([9, 5, 4, 4], ["a", "ab", "bc", "ac"], {"a": [0], "b": [1], "c": [2, 3]}),
+        ([5, 9, 7], ["", "", ""], {"a": [1], "b": [2], "c": [0]}),
+        ([5, 9, 7], ["z", "zc", "z"], {"a": [2], "b": [0], "c": [1]}),  # of workers that are gone
+        ([5, 5], ["c", "c"], {"a": [1], "c": [0]}),
+        ([0, 5, 0, 5], ["a", "a", "b", "c"], {"a": [1], "c": [3]}),  # none without rows
+        ([166, 67, 67], ["a", "b", "b"], {"a": [0], "b": [1], "c": [2]}),  # none idle
+    ],
+)
+def test_partitions_stay_where_they_lie_unless_a_share_were_far_from_fair(lengths, at, shares):
+    lengths = np.array(lengths)
+    parts = np.flatnonzero(lengths).tolist()
+    found = divide(parts, lengths, {i: list(at[i]) for i in parts}, ["a", "b", "c"])
+    assert {share.worker: share.parts for share in found} == shares
+    assert [share.worker for share in found] == sorted(shares)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "at", "shares"),
+    [
+        ([136, 67, 67, 65, 65], "abbcc", {"a": [0], "b": [1], "c": [3, 4], "d": [2]}),
+        ([136, 65, 65, 67, 67], "abbcc", {"a": [0], "b": [1, 2], "c": [3], "d": [4]}),
+    ],
+)
+def test_an_idle_worker_takes_a_partition_of_whoever_has_most(lengths, at, shares):
+    found = divide(
+        list(range(len(at))), np.array(lengths), dict(enumerate(at)), ["a", "b", "c", "d"]
+    )
+    assert {share.worker: share.parts for share in found} == shares
+
+
+def test_idle_workers_take_one_partition_each():
+    owned = {"a": [0, 1, 2], "b": [3, 4], "c": [], "d": [], "e": [], "f": []}
+    loads = {"a": 30, "b": 25, "c": 0, "d": 0, "e": 0, "f": 0}
+    _fill(owned, loads, np.array([10, 10, 10, 15, 10]))
+    assert owned == {"a": [0], "b": [3], "c": [2], "d": [4], "e": [1], "f": []}
+    assert loads == {"a": 10, "b": 15, "c": 10, "d": 10, "e": 10, "f": 0}
 
 
 def test_how_often_to_average_is_chosen_and_reported(client):

@@ -13,11 +13,13 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import get_scorer
-from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.model_selection import GridSearchCV, KFold, train_test_split
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from layerkit import TableEncoder, TabularClassifier, TabularRegressor
+from layerkit.estimators.preparing import splitting_seed
 from layerkit.estimators.tabular.learning import temperature_for, tempered
+from layerkit.estimators.tabular.preparing import Table, split
 from layerkit.inspection import TableDisplay
 from layerkit.interchange import load, save, to_onnx
 from layerkit.losses import GaussianNLL, Hinge, Poisson, Quantile
@@ -182,17 +184,57 @@ def test_numbers_far_from_all_that_was_seen():
             "the first split has parts of [0, 1]",
         ),
         (
+            [([0, 1], [2], [3, 4, 5])],
+            "cv must give (train, test) with at least one row that has a weight in each; "
+            "the first split has parts of [2, 1, 3]",
+        ),
+        (
+            [([0, 1],)],
+            "cv must give (train, test) with at least one row that has a weight in each; "
+            "the first split has parts of [2]",
+        ),
+        (
             [([0, 90], [1])],
             "cv names rows that X, of 40 rows, has not: index 90 is out of bounds for "
             "axis 0 with size 40",
         ),
     ],
-    ids=["none held out", "none to learn from", "beyond"],
+    ids=["none held out", "none to learn from", "three parts", "one part", "beyond"],
 )
 def test_splits_without_rows_are_refused(cv, message):
     X, y = table(40)
     with raises_exactly(ValueError, message):
         TabularRegressor(**QUICKEST, cv=cv).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("counts", "fraction", "held"),
+    [
+        ((12, 8), 0.25, (3, 2)),  # as many of each class as there are, in both parts
+        ((18, 2), 0.5, (9, 1)),
+        ((19, 1), 0.5, None),  # of one row, which cannot be in both
+        ((8, 6, 6), 0.15, (1, 1, 1)),
+        ((8, 6, 6), 0.1, None),  # two rows for three classes
+        ((8, 6, 6), 0.85, (7, 5, 5)),
+        ((8, 6, 6), 0.9, None),
+    ],
+)
+def test_classes_are_in_both_parts_where_there_are_enough_of_each(counts, fraction, held):
+    y = np.repeat(np.arange(len(counts)), counts)
+    model = TabularClassifier(**QUICKEST, validation_fraction=fraction)
+    rows = Table([], y, None)
+    seed = np.random.SeedSequence(3)
+    learn, out = split(model, np.zeros((len(y), 1)), y, rows, seed)
+    plain = train_test_split(
+        np.arange(len(y)),
+        test_size=fraction,
+        random_state=splitting_seed(seed),
+        stratify=None if held is None else y,
+    )
+    np.testing.assert_array_equal(learn, plain[0])
+    np.testing.assert_array_equal(out, plain[1])
+    if held is not None:
+        assert np.bincount(y[out]).tolist() == list(held)
 
 
 def test_refit_learns_from_all_rows():
