@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from layerkit.layer import Layer
+from layerkit.losses import Focal, Loss
+from layerkit.losses.classification import Categorical
 from layerkit.parameters import check_arguments, is_size
 from layerkit.sequences import Sequences, as_sequences, numbers, refuse_misread, step_values
 from layerkit.shapes import Shape
-from layerkit.training.targets import as_targets, check_numbers, check_targets, row_weights
+from layerkit.training.targets import check_numbers, check_targets, row_weights
 
 Batch = tuple[Any, Any, Any, float | None]
 """x, y, sample_weight and the normalizer that the loss divides by (None: the number of rows)."""
@@ -262,6 +264,13 @@ class StreamedBatches:
         raise ValueError("LBFGS needs all rows at once: pass data as (X, y), not as batches")
 
 
+def as_targets(y: np.ndarray, loss: Any, network: Layer) -> np.ndarray:
+    """Give a vector of targets the second axis of a network with one output."""
+    single = network.output_shape == (1,) and y.ndim == 1 and isinstance(loss, Loss)
+    labels = isinstance(loss, Categorical) and not isinstance(loss, Focal)
+    return y[:, np.newaxis] if single and not labels else y
+
+
 def as_batches(
     data: Any, batch_size: int, rng: np.random.Generator | None = None, name: str = "data"
 ) -> ArrayBatches | StreamedBatches:
@@ -309,8 +318,10 @@ def _checked(X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any, Any]:
     if not isinstance(X, np.ndarray | MappedRows | Sequences) and not hasattr(X, "tocsr"):
         X = np.asarray(X)
     of_steps = step_values(X, y, "y") if isinstance(X, Sequences) else None
-    check_targets(y := np.asarray(y) if of_steps is None else of_steps)
-    check_numbers(y)
+    y = np.asarray(y) if of_steps is None else of_steps
+    if y.dtype.kind not in "biuf":
+        check_targets(y)
+        check_numbers(y)
     if X.ndim == 0 or X.shape[0] == 0:
         raise ValueError(f"X must have at least one row, its shape is {X.shape}")
     n_rows = X.shape[0]

@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from layerkit.layer import Layer
-from layerkit.losses import Focal, Loss
-from layerkit.losses.classification import Categorical
 from layerkit.sequences import numbers
 
 _NUMBERS = (Number, Decimal, np.bool_)
@@ -47,8 +44,6 @@ def check_targets(y: Any) -> None:
 
 def check_numbers(y: Any) -> None:
     """Refuse targets that are not numbers, even if a cast would accept them: "1", a Period."""
-    if y.dtype.kind in "biufcmM":
-        return
     odd = [value for value in numbers(y).flat if not isinstance(value, _NUMBERS)]
     if odd:
         raise ValueError(
@@ -56,13 +51,6 @@ def check_numbers(y: Any) -> None:
             "y.astype(float) if it is text that spells them, or number the labels, "
             "np.unique(y, return_inverse=True)[1]; a classifier does that itself"
         )
-
-
-def as_targets(y: np.ndarray, loss: Any, network: Layer) -> np.ndarray:
-    """Give a vector of targets the second axis of a network with one output."""
-    single = network.output_shape == (1,) and y.ndim == 1 and isinstance(loss, Loss)
-    labels = isinstance(loss, Categorical) and not isinstance(loss, Focal)
-    return y[:, np.newaxis] if single and not labels else y
 
 
 def as_weights(sample_weight: Any) -> Any:

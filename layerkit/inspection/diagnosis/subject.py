@@ -18,7 +18,7 @@ from layerkit.losses import (
 from layerkit.parameters import brief, if_class
 from layerkit.sequences import Sequences, as_sequences, refuse_misread
 from layerkit.training import History
-from layerkit.training.targets import as_targets
+from layerkit.training.batches import as_targets
 
 Data = tuple[Any, Any, Any]
 """X, y and sample_weight (or None) as the user gave them."""
