@@ -50,7 +50,7 @@ def evidence(**known):
         "network_explains": 0.0,
         "neighbours_explain": 0.0,
         "linear_explains": 0.0,
-        "explained": SimpleNamespace(what="the variance of y"),
+        "explained": SimpleNamespace(what="the variance of y", has_best=True),
         "tried": tried(np.ones(50), np.ones(50)),
     }
     e = SimpleNamespace(**(usual | known))

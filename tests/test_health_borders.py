@@ -456,6 +456,7 @@ def test_few_rows_that_are_learned_by_heart_are_overfitting(known, is_named):
         assert f"row explain {known.get('neighbours_explain', 0):.2f}, and" in found.evidence
 
 
+UNIT = SimpleNamespace(layer=Dense(12).build(2), path="layers.0")
 LONG = course(loss=[1.0] * 30)  # so many that its last third can be seen to rest
 SHORT = course(loss=[1.0] * 29)
 
@@ -494,6 +495,8 @@ SHORT = course(loss=[1.0] * 29)
         ({"n": 29}, False),
         ({"trained": False}, False),
         ({"now": snapshot(1.0, 1.0, finite=False)}, False),
+        ({"now": snapshot(1.0, 1.01, [UNIT, UNIT])}, True),
+        ({"now": snapshot(1.0, 1.03, [UNIT, UNIT])}, False),  # a constant needs no more units
     ],
 )
 def test_a_loss_at_rest_is_underfitting_where_neighbours_know_more(known, is_named):

@@ -449,9 +449,11 @@ def rated(ends, broke=(), **known):
     losses = np.array(known.pop("losses", [reached] * 20))
     course = SimpleNamespace(losses=losses, steps=known.pop("counted", 100), diverged=False,
                              stopped="", updates={})  # fmt: skip
+    own = known.pop("own", reached)
     usual_steps = np.full(12, known.pop("usual", 1.0)), known.pop("usual_broke", "")
     usual = {"rehearse": rehearse, "now": now, "start": start, "first": start, "course": course,
              "rate": 1e-4, "optimizer": SGD(1e-4), "steps": course.steps,
+             "rehearse_as": lambda: (np.full(12, own), ""),
              "rehearse_usual": lambda optimizer: usual_steps}  # fmt: skip
     return evidence(**usual | known)
 
@@ -671,6 +673,11 @@ def test_a_training_that_diverged_had_too_high_a_rate(losses):
         ({}, {"usual": 0.84, "beginning": 1.02}, False),  # it moved, if little
         ({1.0: 0.98}, {"usual": 0.5}, False),  # steps of its own size move it as well
         ({100.0: 0.86}, {"usual": 0.84}, True),
+        ({}, {"usual": 0.84, "beginning": 9.0, "reached": 1.7}, True),  # it crawls
+        ({}, {"usual": 0.84, "beginning": 9.0, "reached": 1.66}, False),  # half of that
+        ({}, {"usual": 0.6, "beginning": 9.0, "reached": 1.49}, False),
+        ({}, {"usual": 0.7, "beginning": 9.0, "reached": 1.7, "own": 1.3}, False),
+        ({100.0: 1.03}, {"usual": 0.7, "beginning": 9.0, "reached": 2}, True),
         ({}, {"usual": 0.84, "optimizer": None}, True),  # nobody knows the rate
         ({}, {"usual": 0.84, "optimizer": None, "losses": [1.0] * 6}, True),
         ({}, {"usual": 0.84, "optimizer": None, "losses": [1.0] * 5}, False),
@@ -685,9 +692,10 @@ def test_training_that_stands_still_is_too_slow_where_usual_steps_move_it(ends, 
     assert (found is not None) == is_named
     if found:
         assert found[:3] == ("learning rate too low", "optimizer", "critical")
+        beginning, reached = (known.get(name, 1) for name in ("beginning", "reached"))
         assert found.evidence == (
-            "Training of 100 steps moved the loss from 1 to 1 only. In a rehearsal of 12 steps "
-            "with Adam(0.01) it falls to 0.84."
+            f"Training of 100 steps moved the loss from {beginning:.3g} to {reached} only. In a "
+            f"rehearsal of 12 steps with Adam(0.01) it falls to {known['usual']}."
         )
         assert found.remedy.startswith("Use Adam(learning_rate=0.01), or ")
 

@@ -279,9 +279,14 @@ def _far_from_targets(e: Evidence, found: float, when: str) -> Verdict | None:
     """Outputs on another scale than the targets."""
     last, outputs, y = e.learning(e.first)[-1], e.first.outputs, e.rows.y
     far = abs(y.mean()) > 3 * y.std() + 1
-    limit = FAR_TARGETS * e.constant if far else LARGE_VALUES * max(e.constant, e.zero)
-    if not found > limit > 0 or not e.constant > 0:
+    if not e.constant > 0 or not e.explained.has_best:
         return None  # a density's likelihood has no zero to measure from
+    limit = FAR_TARGETS if far else LARGE_VALUES * max(1.0, e.left(e.zero))
+    if not e.left(found) > limit:
+        return None
+    linked = not np.array_equal(e.loss.inverse_link(outputs), outputs)
+    if linked and not far and not _rms(outputs) > LARGE_LOGITS:
+        return None  # it is the link, such as exp, that makes much of little
     if e.start is None and not far:
         return None  # it may have been the first steps that led there
     grown = None if far else grown_in_blocks(e, e.first, last.path)

@@ -28,6 +28,7 @@ class Squares:
     """
 
     what = "the variance of y"
+    has_best = True  # it is 0
 
     def __init__(self, loss: Loss, rows: Rows, constant: float) -> None:
         self.loss, self.rows, self.constant = loss, rows, constant

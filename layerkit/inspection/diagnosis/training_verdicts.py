@@ -31,6 +31,9 @@ RAN_AWAY = 3.0  # times the loss of a constant, and that of the first step
 AT_REST = 0.99  # times the loss before
 LARGE_BIAS = 0.5
 LEARNED_BY_HEART = 0.9  # of the variance of y, by a network that may know no more than its rows
+ABOVE = 1.02  # times the loss of a constant: no larger network is needed to come down from there
+GAINED = 0.05  # of what can be explained, by a larger network
+FAR_ABOVE = 1.5
 MOVED = 0.85  # times the loss of a training that stands still
 FEWEST_EPOCHS = 6  # that show that it does, where nobody knows the optimizer
 USUAL_RATE = 0.01  # of Adam
@@ -163,22 +166,27 @@ def rate_too_low(e: Evidence) -> Verdict | None:
         what = f"A rehearsal of {len(e.rehearse(1.0)[0])} steps leaves the loss at {reached:.3g}."
     factor, better = _best(_longer_steps(e)) if e.optimizer else (1.0, math.inf)
     further = e.left(better) < (MOVED if still else 0.6) * e.left(reached) or not e.trained
-    if not further or not _fails(e, better):
-        return _usual_steps(e, what, reached) if still else None
+    crawls = e.trained and e.explained.has_best and e.left(reached) > FAR_ABOVE
+    if not further or not _fails(e, better) or (crawls and e.left(better) > ABOVE):
+        return _usual_steps(e, what, reached, still) if still or crawls else None
     if e.trained and left < 0.4 and e.left(better) > 0.6:
         return None  # the shares of the classes are learned, and longer steps learn no more
     return _other_rate(Verdict, e, "learning rate too low", what, factor)
 
 
-def _usual_steps(e: Evidence, what: str, reached: float) -> Verdict | None:
-    """Training that stands still, while the usual steps move it and no multiple of its own does."""
+def _usual_steps(e: Evidence, what: str, reached: float, still: bool) -> Verdict | None:
+    """Training that stands still, or has not come down to a constant's loss.
+
+    The usual steps move it, where no multiple of its own does.
+    """
     losses, broke = e.rehearse_usual(Adam(USUAL_RATE))
     end = probes.smooth_end(losses)
-    if broke or not e.left(end) < MOVED * e.left(reached):
+    if broke or not e.left(end) < (MOVED if still else 0.5) * e.left(reached):
         return None
     if e.optimizer:
-        own, resting = (e.left(probes.smooth_end(e.rehearse(f)[0])) for f in (1.0, 0.0))
-        if not own > AT_REST * resting:
+        resting = probes.smooth_end(e.rehearse(0.0)[0])
+        own = probes.smooth_end(e.rehearse(1.0)[0] if still else e.rehearse_as()[0])
+        if not e.left(own) > (AT_REST * e.left(resting) if still else 2 * e.left(end)):
             return None
     return Verdict(
         "learning rate too low",
@@ -353,6 +361,8 @@ def underfitting(e: Evidence) -> Verdict | None:
     third = losses.size // 3
     middle, end = np.median(losses[third : 2 * third]), np.median(losses[2 * third :])
     rests = _came_to_rest(e.left(losses[-third:]))
+    if e.left(e.now.training_loss) > ABOVE:
+        return None
     if e.left(end) < LEARNED or (e.left(end) < 0.9 * e.left(middle) and not rests):
         return None
     own = max(e.network_explains, 0.0)  # NaN stays NaN
@@ -363,6 +373,9 @@ def underfitting(e: Evidence) -> Verdict | None:
         return None
     if (frozen := frozen_at_random(e)) is not None:
         return frozen
+    remedy = _larger(e, own)
+    if not remedy:
+        return None
     return Verdict(
         "underfitting",
         "network",
@@ -370,7 +383,7 @@ def underfitting(e: Evidence) -> Verdict | None:
         f"The loss has come to {end:.3g} ({middle:.3g} in the middle third of training); the "
         f"network explains {share(own)} of {e.explained.what} on its own training rows, "
         f"but {by} {share(simple)}. {_size(e)}",
-        _larger(e),
+        remedy,
     )
 
 
@@ -389,8 +402,11 @@ def _modest_model(e: Evidence, rests: bool) -> tuple[float, str]:
     return max(near, (e.linear_explains, "a linear model explains")) if rests else near
 
 
-def _larger(e: Evidence) -> str:
-    """Recommend a larger network; on a table, where that is cheap, after trying it."""
+def _larger(e: Evidence, own: float) -> str:
+    """Recommend a larger network; on a table, where that is cheap, after trying it.
+
+    Empty if larger ones explain no more than it does itself: it is not the size, then.
+    """
     if again := trained_again_learns(e):
         came = f"{e.tried().loss:.3g} on rows that were held out, in {e.tried().steps} steps"
         if again == "trained on":
@@ -428,6 +444,8 @@ def _larger(e: Evidence) -> str:
         deeper = _tried_out(e, two)
         if not found > deeper - 0.05:
             best, found = two, deeper
+    if not found > own + GAINED:
+        return ""
     return (
         f"{text[best]} Tried on {len(e.probed)} rows with Adam(0.01), it explains "
         f"{share(max(found, 0))}; on a plateau, another random_state."
