@@ -33,7 +33,7 @@ from layerkit import (
     Softplus,
     Tanh,
 )
-from layerkit.inspection import health
+from layerkit.inspection import HealthMonitor, health
 from layerkit.inspection.diagnosis import (
     attention_verdicts,
     data_verdicts,
@@ -54,6 +54,7 @@ from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.losses import Huber, Loss, NegativeLogLikelihood
 from layerkit.optimizers import SGD
 from layerkit.sequences import Sequences
+from layerkit.training import train
 
 pytestmark = pytest.mark.usefixtures("verdicts_in_known_words")
 
@@ -1053,3 +1054,17 @@ def test_what_a_layer_can_give_is_what_it_gives_to_large_numbers(layer, low, hig
     if isinstance(layer, Sequential):
         layer[-1].params["s"][...] = -1
     assert target_verdicts._range_of(layer) == pytest.approx((low, high), abs=1e-2)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("how", ["health", "monitor"])
+def test_targets_of_every_step_of_rows_of_unequal_length_are_refused(how, weighted):
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(2 + i % 3, 2)) for i in range(12)]
+    y = [row[:, :1] for row in X]
+    weight = ([np.ones(len(row)) for row in X],) if weighted else ()
+    net, monitor = Sequential([Dense(1)]), HealthMonitor()
+    train(net, MSE(), SGD(0.01), (X, y, *weight), epochs=1, callbacks=[monitor])
+    message = "y must have one target for each row where rows differ in length, got one for every"
+    with pytest.raises(ValueError, match=message):
+        monitor.report() if how == "monitor" else health(net, X, y, MSE())

@@ -11,7 +11,13 @@ import numpy as np
 
 from layerkit.inspection.diagnosis.evidence import Course, Evidence
 from layerkit.inspection.diagnosis.report import HealthReport, report_on
-from layerkit.inspection.diagnosis.subject import Rows, Subject, rows_of, subject_of
+from layerkit.inspection.diagnosis.subject import (
+    Rows,
+    Subject,
+    refuse_steps,
+    rows_of,
+    subject_of,
+)
 from layerkit.inspection.paths import parameter_spans
 from layerkit.layer import Layer
 from layerkit.losses import Loss
@@ -334,6 +340,7 @@ class HealthMonitor:
 def _joined(batches: list[tuple[Any, ...]]) -> Rows:
     """Put batches together."""
     X, y, weight = zip(*batches, strict=True)
+    refuse_steps(X[0], y[0])
     rows: Any
     if isinstance(X[0], np.ndarray | Sequences):
         long = [x for x in X if isinstance(x, Sequences)]

@@ -16,7 +16,7 @@ from layerkit.losses import (
     MeanSquaredError,
 )
 from layerkit.parameters import brief, if_class
-from layerkit.sequences import Sequences, as_sequences, refuse_misread
+from layerkit.sequences import Sequences, as_sequences, refuse_misread, step_values
 from layerkit.training import History
 from layerkit.training.batches import as_targets
 
@@ -148,6 +148,15 @@ def default_loss(network: Layer, y: np.ndarray) -> Loss:
     return BinaryCrossEntropy() if binary else MeanSquaredError()
 
 
+def refuse_steps(X: Any, y: Any, name: str = "") -> None:
+    """Refuse targets of every step of rows of unequal length."""
+    if isinstance(X, Sequences) and step_values(X, y, f"{name}y") is not None:
+        raise ValueError(
+            f"{name}y must have one target for each row where rows differ in length, got one for "
+            "every step; to have them examined, bring X and y to one length: (n, time, k)"
+        )
+
+
 def rows_of(X: Any, y: Any, weight: Any = None, name: str = "") -> Rows:
     """Arrays with equally many rows, or sparse rows, or rows of unequal length.
 
@@ -157,6 +166,7 @@ def rows_of(X: Any, y: Any, weight: Any = None, name: str = "") -> Rows:
         refuse_misread(values, f"{name}{what}")
     X = X.tocsr() if hasattr(X, "tocsr") else as_sequences(X)
     X = X if hasattr(X, "tocsr") or isinstance(X, Sequences) else np.asarray(X)
+    refuse_steps(X, y, name)
     y = np.asarray(y)
     if X.ndim == 0 or y.ndim == 0 or X.shape[0] == 0 or X.shape[0] != len(y):
         raise ValueError(f"{name}X and y must have equally many rows, got {X.shape} and {y.shape}")

@@ -175,10 +175,7 @@ def rate_too_low(e: Evidence) -> Verdict | None:
 
 
 def _usual_steps(e: Evidence, what: str, reached: float, still: bool) -> Verdict | None:
-    """Training that stands still, or has not come down to a constant's loss.
-
-    The usual steps move it, where no multiple of its own does.
-    """
+    """Steps that no multiple makes long enough, where the usual ones are."""
     losses, broke = e.rehearse_usual(Adam(USUAL_RATE))
     end = probes.smooth_end(losses)
     if broke or not e.left(end) < (MOVED if still else 0.5) * e.left(reached):
@@ -188,15 +185,9 @@ def _usual_steps(e: Evidence, what: str, reached: float, still: bool) -> Verdict
         own = probes.smooth_end(e.rehearse(1.0)[0] if still else e.rehearse_as()[0])
         if not e.left(own) > (AT_REST * e.left(resting) if still else 2 * e.left(end)):
             return None
-    return Verdict(
-        "learning rate too low",
-        "optimizer",
-        "critical",
-        f"{what} In a rehearsal of {len(losses)} steps with Adam({USUAL_RATE}) it falls to "
-        f"{end:.3g}.",
-        f"Use Adam(learning_rate={USUAL_RATE}), or a learning rate that is a hundred times as "
-        "large or more.",
-    )
+    said = f"{what} In a rehearsal of {len(losses)} steps with Adam({USUAL_RATE}) it falls to"
+    remedy = f"Use Adam(learning_rate={USUAL_RATE}), or a rate a hundred times as large or more."
+    return Verdict("learning rate too low", "optimizer", "critical", f"{said} {end:.3g}.", remedy)
 
 
 def _longer_steps(e: Evidence) -> dict[float, tuple[np.ndarray, str]]:
@@ -373,8 +364,7 @@ def underfitting(e: Evidence) -> Verdict | None:
         return None
     if (frozen := frozen_at_random(e)) is not None:
         return frozen
-    remedy = _larger(e, own)
-    if not remedy:
+    if not (remedy := _larger(e, own)):
         return None
     return Verdict(
         "underfitting",
