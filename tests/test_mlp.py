@@ -753,3 +753,24 @@ def test_two_outputs_for_two_classes_are_no_perceptrons():
         "2). SequentialClassifier.from_network takes any network",
     ):
         MLPClassifier.from_network(network)
+
+
+@pytest.mark.parametrize("name", ["coefs_", "intercepts_"])
+def test_lists_of_views_take_other_values_but_no_other_places(name):
+    model = MLPRegressor(hidden_layer_sizes=(3,), max_iter=1, random_state=0)
+    model.fit(np.ones((8, 2)), np.arange(8.0))
+    views = getattr(model, name)
+    for change in (
+        lambda: views.append(views[0]),
+        lambda: views.extend([views[0]]),
+        lambda: views.pop(),
+        lambda: views.__delitem__(0),
+        lambda: views.reverse(),
+    ):
+        with raises_exactly(
+            TypeError, "views of a network's parameters take other values, but no other places"
+        ):
+            change()
+    for copied in (pickle.loads(pickle.dumps(views)), copy.deepcopy(views)):
+        copied.append(1)
+        assert len(copied) == 3 and len(getattr(model, name)) == 2

@@ -412,6 +412,25 @@ def test_a_link_that_would_be_applied_twice_is_warned_of(layers, multilabel):
     np.testing.assert_allclose(probabilities, network.infer(X), rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [SequentialClassifier, SequentialRegressor])
+def test_another_network_in_the_place_of_the_fitted_one_gives_its_outputs_or_is_refused(kind):
+    model = kind([Dense(3)], max_iter=1, random_state=0).fit(X, Y)
+    model.predict(X)
+    network = Sequential([Dense(4), Tanh(), Dense(1)]).build(4, random_state=1)
+    model.network_ = network
+    outputs = network.infer(X)[:, 0]
+    scores = model.decision_function(X) if kind is SequentialClassifier else model.predict(X)
+    np.testing.assert_array_equal(scores, outputs)
+    model.network_ = Sequential([Dense(2)]).build(4)
+    with raises_exactly(
+        ValueError,
+        "network_ must give (n_samples, 1), as the network that "
+        f"{kind.__name__} was fitted with, but its output is (n_samples, 2): "
+        f"{kind.__name__}.from_network(network) makes a fitted estimator of another network",
+    ):
+        model.predict(X)
+
+
 def test_several_outputs_of_several_classes():
     network = Sequential([Dense(5)]).build(4, random_state=0)
     model = SequentialClassifier.from_network(network, [["a", "b", "c"], [1, 2]])

@@ -21,7 +21,7 @@ from layerkit.fused import plan, threads_for
 from layerkit.fused.planning import Plan
 from layerkit.layer import Layer
 from layerkit.sequences import Sequences
-from layerkit.shapes import size_of
+from layerkit.shapes import batch_shape, size_of
 from layerkit.training.batches import mapping_of, release
 from layerkit.training.run import joined
 
@@ -83,8 +83,22 @@ def plan_of(estimator: Any) -> Plan:
     """Return a plan of the network, kept because making one takes longer than a prediction."""
     made = _plans.get(estimator)
     if made is None or made.network is not estimator.network_:
+        _check_outputs(estimator)
         made = _plans[estimator] = plan(estimator.network_)
     return made
+
+
+def _check_outputs(estimator: Any) -> None:
+    """Refuse a network that was put in the place of the fitted one, if its outputs are others."""
+    given = estimator.network_.output_shape
+    known = getattr(estimator._target, "output_shape", given)
+    if given != known:
+        kind = type(estimator).__name__
+        raise ValueError(
+            f"network_ must give {batch_shape(known)}, as the network that {kind} was fitted "
+            f"with, but its output is {batch_shape(given)}: {kind}.from_network(network) makes a "
+            "fitted estimator of another network"
+        )
 
 
 def infer_in_batches(network: Layer, X: Any, planned: Plan | None = None) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -138,6 +138,15 @@ class Views(list):
             assign(self[key], value, str(key))
         else:
             self[key][...] = _fitting(key, self[key], value)
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("views of a network's parameters take other values, but no other places")
+
+    append = extend = insert = remove = pop = clear = sort = reverse = _refuse
+    __delitem__ = __iadd__ = __imul__ = _refuse  # type: ignore[assignment]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return list, (list(self),)  # a copy is anybody's
 
 
 def _views_property(name: str, parameter: str, what: str) -> Any:
