@@ -206,6 +206,17 @@ class Parameterized:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
+def plain(value: Any) -> Any:
+    """Return NumPy integers as Python's, which do not overflow, also those in tuples and lists."""
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
+        items = [plain(item) for item in value]
+        if any(item is not given for item, given in zip(items, value, strict=True)):
+            return type(value)(items)
+    return value
+
+
 def _short(value: Any) -> str:
     """`repr`, but a function or class by its name alone: ``he_uniform``."""
     return value.__name__ if callable(value) and hasattr(value, "__name__") else repr(value)

@@ -27,7 +27,7 @@ from layerkit.building import (
 )
 from layerkit.edits import ClosedDict, opened, renamed_settled, restoring, watch_hyper_parameters
 from layerkit.initializers import Initializer
-from layerkit.parameters import Parameterized, is_flag
+from layerkit.parameters import Parameterized, is_flag, plain
 from layerkit.seeds import as_seed_sequence, with_plain_seed, with_seed
 from layerkit.shapes import Shape, Slot, as_shape
 
@@ -192,6 +192,8 @@ class Tree(Parameterized):
     def declare(self, input_shape: Shape) -> Shape:
         """Run ``setup`` and store the shapes; containers call it on their children."""
         self.check_stored()
+        held = vars(self)
+        held |= {n: plain(held[n]) for n in type(self).__signature__.parameters if n in held}
         self._forget()
         self._declared, self._own_buffers = {}, {}
         self._input_shape = tuple(input_shape)

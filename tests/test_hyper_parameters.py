@@ -6,7 +6,9 @@ import re
 import numpy as np
 import pytest
 from cases import CASES
+from sklearn.base import clone
 
+import layerkit as lk
 import layerkit.layers as nn
 from layerkit import initializers, losses, optimizers, schedules
 
@@ -293,3 +295,108 @@ def taken_by_schedules(name, parameter, value):
 def test_what_is_just_allowed_is_taken(taken, name, parameter, edges):
     for value in edges:
         taken(name, parameter, value)
+
+
+# ---------------------------------------------------------------- integers that could overflow
+
+SMALL = [np.int8, np.uint8]
+SIZED = {
+    "Dense": (lambda n: lk.Dense(n(100)), (100,)),
+    "two of them": (lambda n: lk.Sequential([lk.Dense(n(100)), lk.Dense(n(90))]), (4,)),
+    "Conv2D": (lambda n: lk.Conv2D(n(20), n(3), stride=n(2), padding=n(1)), (30, 30, 20)),
+    "pairs": (lambda n: lk.Conv2D(n(20), (n(3), n(5)), dilation=[n(2), n(1)]), (30, 30, 20)),
+    "Flatten behind": (lambda n: lk.Sequential([lk.Conv2D(n(9), 3), lk.Flatten()]), (20, 20, 3)),
+    "Conv1D": (lambda n: lk.Conv1D(n(4), n(3), dilation=n(100), padding="same"), (300, 2)),
+    "SeparableConv2D": (lambda n: lk.SeparableConv2D(n(60), n(3)), (9, 9, 60)),
+    "ConvTranspose2D": (lambda n: lk.ConvTranspose2D(n(20), n(3), stride=n(2)), (90, 9, 20)),
+    "MaxPool2D": (lambda n: lk.MaxPool2D(n(2), stride=n(1), padding=n(1)), (200, 9, 1)),
+    "UpSample2D": (lambda n: lk.UpSample2D(n(100)), (9, 9, 1)),
+    "ZeroPad2D": (lambda n: lk.ZeroPad2D(((n(100), n(100)), (n(1), n(2)))), (254, 3, 1)),
+    "Reshape": (lambda n: lk.Reshape((n(20), n(10))), (200,)),
+    "Maxout": (lambda n: lk.Maxout(n(50), n(4)), (100,)),
+    "Embedding": (lambda n: lk.Embedding(n(100), n(100)), (3,)),
+    "GroupNorm": (lambda n: lk.GroupNorm(n(2)), (20, 20, 8)),
+    "LSTM": (lambda n: lk.LSTM(n(100)), (3, 100)),
+    "GRU": (lambda n: lk.Bidirectional(lk.GRU(n(60))), (3, 100)),
+    "attention": (lambda n: lk.MultiHeadAttention(n(2)), (300, 4)),
+    "transformer": (lambda n: lk.TransformerEncoderBlock(n(2), n(100)), (5, 100)),
+    "positions": (lambda n: lk.PositionalEmbedding(n(100)), (100, 4)),
+    "BatchEnsemble": (lambda n: lk.BatchEnsemble(n(4)), (100,)),
+}
+
+
+@pytest.mark.parametrize("small", SMALL)
+@pytest.mark.parametrize("kind", SIZED)
+def test_sizes_may_be_small_integers_of_numpy(kind, small):
+    make, shape = SIZED[kind]
+    network, expected = make(small), make(int).build(shape, random_state=0)
+    network.build(tuple(map(small, shape)) if max(shape) < 128 else shape, random_state=0)
+    assert repr(network) == repr(expected)
+    assert network.output_shape == expected.output_shape
+    assert network.n_params == expected.n_params
+    x = np.random.default_rng(0).integers(0, 9, (2, *shape)).astype(np.float32)
+    np.testing.assert_array_equal(network.infer(x), expected.infer(x))
+
+
+@pytest.mark.parametrize("small", SMALL)
+def test_an_edit_and_a_clone_may_be_small_integers_of_numpy(small):
+    network = lk.Sequential([lk.Conv2D(2, 3, padding="same")]).build((9, 9, 1))
+    network[0].padding = (small(1), small(1))
+    assert network[0].padding == (1, 1) and type(network[0].padding[0]) is int
+    given = lk.Dense(small(100))
+    assert type(given.units) is small and clone(given).units is given.units
+    assert type(given.build(100).units) is int
+
+
+COUNTED = {
+    "train": lambda n: lk.training.train(
+        lk.Sequential([lk.Dense(2)]),
+        losses.CategoricalCrossEntropy(),
+        optimizers.SGD(schedules.Warmup(schedules.StepDecay(0.1, n(40)), n(50))),
+        (np.ones((300, 2)), np.arange(300) % 2),
+        epochs=n(3),
+        batch_size=n(4),
+        patience=n(2),
+        random_state=0,
+    )["loss"],
+    "an estimator": lambda n: (
+        lk.SequentialClassifier(
+            [lk.Dense(n(100))],
+            max_iter=n(3),
+            batch_size=n(7),
+            n_iter_no_change=n(2),
+            random_state=n(0),
+        )
+        .fit(np.ones((300, 2)), np.arange(300) % 2)
+        .loss_curve_
+    ),
+    "an MLP": lambda n: (
+        lk.MLPRegressor(
+            hidden_layer_sizes=(n(100),),
+            max_iter=n(3),
+            batch_size=n(7),
+            n_iter_no_change=n(100),
+            random_state=n(0),
+        )
+        .fit(np.ones((300, 2)), np.arange(300) % 2)
+        .loss_curve_
+    ),
+    "a tabular one": lambda n: (
+        lk.TabularRegressor(
+            members=n(2),
+            max_iter=n(2),
+            hidden_layer_sizes=(n(100),),
+            batch_size=n(100),
+            random_state=0,
+        )
+        .fit(np.eye(300, 2), np.arange(300) % 7)
+        .predict(np.eye(2))
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("small", SMALL)
+@pytest.mark.parametrize("kind", COUNTED)
+def test_counts_may_be_small_integers_of_numpy(kind, small):
+    np.testing.assert_array_equal(COUNTED[kind](small), COUNTED[kind](int))

@@ -173,7 +173,7 @@ class Recipe:
     def batch_size(self, n_rows: int) -> int:
         """Return the rows of a batch."""
         size = self.estimator.batch_size
-        return self.auto_batch(n_rows) if isinstance(size, str) else size
+        return self.auto_batch(n_rows) if isinstance(size, str) else int(size)
 
     def batches(self, task: Task, optimizer: Any) -> dict[str, Any]:
         """Return the arguments of `train` that say what is minimised, with which batches."""

@@ -33,7 +33,7 @@ class StepDecay(Schedule):
         self._check_numbers("learning_rate")
         self._check_count("every")
         self._check_fraction("factor")
-        return float(self.learning_rate * self.factor ** (step // self.every))
+        return float(self.learning_rate * self.factor ** (step // int(self.every)))
 
 
 @dataclass(eq=False, repr=False)

@@ -112,9 +112,10 @@ class Warmup(Schedule):
         ok = callable(self.schedule) and not isinstance(self.schedule, type)
         self.check(ok, "schedule", "a function of the step")
         self._check_count("steps", 0)
-        if step < self.steps:
-            return float(self.schedule(0) * (step + 1) / self.steps)
-        return float(self.schedule(step - self.steps))
+        steps = int(self.steps)
+        if step < steps:
+            return float(self.schedule(0) * (step + 1) / steps)
+        return float(self.schedule(step - steps))
 
     def update(self, value: float) -> None:
         if isinstance(self.schedule, Schedule):

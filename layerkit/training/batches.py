@@ -86,7 +86,7 @@ class ArrayBatches(Table):
                     "relative to their mean, so divide them by their maximum"
                 )
         self.rng = rng
-        n_rows = self.X.shape[0]
+        n_rows, batch_size = self.X.shape[0], int(batch_size)
         starts = list(range(0, n_rows, batch_size))
         if len(starts) > 1 and n_rows % batch_size == 1:
             starts.pop()

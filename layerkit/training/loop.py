@@ -22,6 +22,7 @@ from layerkit.parameters import (
     is_flag,
     is_number,
     is_size,
+    plain,
     written_as,
 )
 from layerkit.seeds import as_seed_sequence
@@ -216,6 +217,7 @@ def train(
         ("resume", resume, is_flag(resume), "True or False"),
         ("verbose", verbose, is_flag(verbose) or is_size(verbose, 0), "True or False"),
     )
+    epochs, patience = plain(epochs), plain(patience)
     whole = isinstance(optimizer, LBFGS)  # a step takes all data
     expected = f"{{}}, as in {_LINE}"
     check_object("network", network, ("walk", "build"), expected.format("a network"))

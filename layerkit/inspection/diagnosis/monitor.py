@@ -22,7 +22,7 @@ from layerkit.inspection.paths import parameter_spans
 from layerkit.layer import Layer
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
-from layerkit.parameters import brief, check_arguments, if_class, is_size, written_as
+from layerkit.parameters import brief, check_arguments, if_class, is_size, plain, written_as
 from layerkit.sequences import Sequences
 from layerkit.training import History, TrainingState
 
@@ -199,8 +199,8 @@ class HealthMonitor:
             ("every", every, is_size(every), "a positive integer"),
             ("keep_rows", keep_rows, is_size(keep_rows), "a positive integer"),
         )
-        self.every = every
-        self.keep_rows = keep_rows
+        self.every = plain(every)
+        self.keep_rows = plain(keep_rows)
         self._forget()
 
     def _forget(self) -> None:
