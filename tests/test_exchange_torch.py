@@ -108,6 +108,35 @@ def test_an_input_shape_may_be_a_number():
         from_pytorch(tnn.Linear(5, 2), 0)
 
 
+NEEDS_A_LENGTH = {
+    "Flatten": lambda: [nn.Flatten(), nn.Dense(2)],
+    "Reshape": lambda: [nn.Reshape((24,)), nn.Dense(2)],
+    "Conv1D": lambda: [nn.Conv1D(3, 2)],
+    "MaxPool1D": lambda: [nn.MaxPool1D(2)],
+    "GroupNorm": lambda: [nn.GroupNorm(2)],
+    "InstanceNorm": lambda: [nn.InstanceNorm()],
+    "Permute": lambda: [nn.Permute((2, 1)), nn.Dense(2)],
+    "Softmax": lambda: [nn.Softmax(axis=1)],
+    "Concat": lambda: [nn.Concat([nn.Identity(), nn.Dense(4)], axis=1)],
+}
+OPEN = {
+    "GRU": lambda: nn.GRU(4, return_sequences=True),
+    "attention": lambda: nn.MultiHeadAttention(2),
+}
+
+
+@pytest.mark.parametrize("first", OPEN)
+@pytest.mark.parametrize("behind", NEEDS_A_LENGTH)
+def test_a_length_that_is_needed_is_asked_for(behind, first):
+    network = nn.Sequential([OPEN[first](), *NEEDS_A_LENGTH[behind]()]).build((6, 4), 0)
+    module = to_pytorch(network)
+    with pytest.raises(ValueError, match=r"one length.*; tell .* input_shape=\(time, n_features\)"):
+        from_pytorch(module)
+    x = np.random.default_rng(0).normal(size=(3, 6, 4)).astype(np.float32)
+    back = from_pytorch(module, (6, 4))
+    np.testing.assert_allclose(back.infer(x), network.infer(x), rtol=1e-5, atol=1e-6)
+
+
 def test_what_the_modules_say_needs_no_input_shape():
     assert from_pytorch(tnn.Sequential(tnn.Linear(5, 2))).input_shape == (5,)
     assert from_pytorch(tnn.GRU(5, 2, batch_first=True)).input_shape == (None, 5)

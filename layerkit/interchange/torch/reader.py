@@ -57,7 +57,13 @@ def read_module(module: tnn.Module, input_shape: Shape | None) -> nn.Sequential:
     tensors = (*module.parameters(), *module.buffers())
     is_double = any(tensor.dtype == torch.float64 for tensor in tensors)
     first = _has_channels_first(module, shape)
-    trail = read(module, Trail(shape, first, start=shape), "module")
+    try:
+        trail = read(module, Trail(shape, first, start=shape), "module")
+    except ValueError as error:
+        if input_shape is not None or "rows of one length" not in str(error):
+            raise
+        told = "tell from_pytorch how long they are, input_shape=(time, n_features)"
+        raise ValueError(f"{error}; {told}") from error
     as_it_came = len(trail.shape) == 2 or len(shape) == 3
     comes_first = first if as_it_came else len(trail.shape) == 3
     return trail.in_order(comes_first).network(np.float64 if is_double else np.float32)
@@ -320,6 +326,7 @@ def _layer_norm(module: Any, trail: Trail) -> Trail:
 def _flatten(module: Any, trail: Trail) -> Trail:
     end = module.end_dim % (len(trail.shape) + 1)
     demand(module.start_dim == 1 and end == len(trail.shape), "all axes but the batch")
+    demand(None not in trail.shape, "rows of one length")
     return trail.reshaped((int(np.prod(trail.shape)),))
 
 
