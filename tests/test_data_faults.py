@@ -790,6 +790,51 @@ def test_a_masked_array_without_a_masked_value_is_an_array():
     np.testing.assert_array_equal(first, second)
 
 
+class Raises:
+    """A callback that stops whatever it is called in."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __call__(self, state):
+        raise self.error
+
+
+LEARN = {
+    "fit": lambda model, X, y: model.fit(X, y),
+    "refit": lambda model, X, y: model.refit(X, y),
+    "weighted fit": lambda model, X, y: model.fit(X, y, sample_weight=np.zeros(len(y))),
+}
+FAIL = {
+    "rows of another number": ("fit", ValueError, CLASSES[:-1], None),
+    "y that is missing": ("fit", ValueError, np.full(40, np.nan), None),
+    "weights": ("weighted fit", ValueError, CLASSES, None),
+    "a callback": ("fit", RuntimeError, CLASSES, Raises(RuntimeError())),
+    "a callback of refit": ("refit", RuntimeError, CLASSES, Raises(RuntimeError())),
+    "the system": ("fit", SystemExit, CLASSES, Raises(SystemExit())),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", FITTED)
+@pytest.mark.parametrize("failure", FAIL)
+def test_a_fit_that_fails_leaves_what_was_known_of_the_columns(failure, kind):
+    learn, error, y, callback = FAIL[failure]
+    table = pd.DataFrame(ROWS, columns=["a", "b", "c"])
+    model = FITTED[kind]().fit(table, CLASSES)
+    before = model.predict(table)
+    if callback is not None:
+        model.set_callbacks(callback)
+    with pytest.raises(error):
+        LEARN[learn](model, table[["b", "a"]].rename(columns=str.upper), y)
+    assert model.n_features_in_ == 3 and list(model.feature_names_in_) == ["a", "b", "c"]
+    np.testing.assert_array_equal(model.predict(table), before)
+    unfitted = clone(model)
+    with pytest.raises(ValueError, match="inconsistent numbers"):
+        unfitted.fit(table, CLASSES[:-1])
+    assert not hasattr(unfitted, "n_features_in_") and not hasattr(unfitted, "feature_names_in_")
+
+
 NO_WEIGHTS = {
     "text": np.full(40, "1.0"),
     "dates": np.full(40, np.datetime64("2020-01-01")),

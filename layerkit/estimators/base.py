@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from functools import partial
-from typing import Any, ClassVar, Self, TypeVar
+from functools import partial, wraps
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
 import numpy as np
 from scipy.sparse import issparse
@@ -33,7 +33,9 @@ from layerkit.sequences import Sequences, is_collection, refuse_misread
 from layerkit.training import Checkpoint
 from layerkit.training.checkpoint import as_checkpoint
 
+P = ParamSpec("P")
 Result = TypeVar("Result")
+_OF_COLUMNS = ("n_features_in_", "feature_names_in_")
 
 
 def learns_in_batches(estimator: NetworkEstimator) -> bool:
@@ -41,6 +43,25 @@ def learns_in_batches(estimator: NetworkEstimator) -> bool:
     if estimator._recipe().takes_all_rows():
         raise AttributeError("partial_fit needs an optimizer that steps in batches, not LBFGS")
     return True
+
+
+def _or_as_before(learn: Callable[P, Result]) -> Callable[P, Result]:
+    """Decorate a method that learns: without a new network all columns are what they were."""
+
+    @wraps(learn)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Result:
+        held: Any = vars(args[0])
+        before = {name: held[name] for name in ("network_", *_OF_COLUMNS) if name in held}
+        try:
+            return learn(*args, **kwargs)
+        except BaseException:
+            if held.get("network_") is before.get("network_"):
+                for name in _OF_COLUMNS:
+                    held.pop(name, None)
+                held.update(before)
+            raise
+
+    return call
 
 
 class _LastHidden(TransformerMixin):
@@ -91,6 +112,7 @@ class NetworkEstimator(
     # ---------------------------------------------------------------- learning
 
     @told_by_habits
+    @_or_as_before
     def fit(
         self,
         X: Any,
@@ -198,6 +220,7 @@ class NetworkEstimator(
                 )
             raise
 
+    @_or_as_before
     def refit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train a new network on all rows, for the ``best_iter_`` epochs that validation found.
 
@@ -220,6 +243,7 @@ class NetworkEstimator(
         recipe.check()
         return self._learn(prepare(self, X, y, sample_weight), recipe)
 
+    @_or_as_before
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
         """Train for one epoch, continuing from the current weights."""
         recipe = self._recipe(keep=True, patient=True)
