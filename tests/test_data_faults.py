@@ -68,7 +68,8 @@ from layerkit.losses import (
     Poisson,
     Quantile,
 )
-from layerkit.optimizers import LBFGS, Adam, Optimizer
+from layerkit.optimizers import LBFGS, SGD, Adam, Optimizer
+from layerkit.schedules import ReduceOnPlateau
 from layerkit.training import train
 from layerkit.training.history import History
 
@@ -833,6 +834,58 @@ def test_a_fit_that_fails_leaves_what_was_known_of_the_columns(failure, kind):
     with pytest.raises(ValueError, match="inconsistent numbers"):
         unfitted.fit(table, CLASSES[:-1])
     assert not hasattr(unfitted, "n_features_in_") and not hasattr(unfitted, "feature_names_in_")
+
+
+UNSUITABLE = {
+    "labels": (CategoricalCrossEntropy(), (ROWS, CLASSES + 5), {}),
+    "labels in the second batch": (CategoricalCrossEntropy(), (ROWS, np.arange(40) // 35 * 9), {}),
+    "a shape of targets": (MeanSquaredError(), (ROWS, np.ones((40, 3))), {}),
+    "validation data": (CategoricalCrossEntropy(), (ROWS, CLASSES), {"rows": ROWS[:, :2]}),
+    "weights": (CategoricalCrossEntropy(), (ROWS, CLASSES, -np.ones(40)), {}),
+    "a batch": (CategoricalCrossEntropy(), [(ROWS, CLASSES), (ROWS[:, :2], CLASSES)], {}),
+    "LBFGS": (CategoricalCrossEntropy(), (ROWS, CLASSES + 5), {"optimizer": LBFGS()}),
+}
+
+
+@pytest.mark.parametrize("what", UNSUITABLE)
+def test_a_new_network_that_train_cannot_fit_to_the_data_stays_new(what):
+    loss, data, how = UNSUITABLE[what]
+    kept = Dense(3).build(3, random_state=0)
+    network = Sequential([kept, ReLU(), Dense(2)])
+    before = [vars(layer).copy() for _, layer in network.walk()]
+    held_out = {"validation_data": (how["rows"], CLASSES)} if "rows" in how else {}
+    optimizer = how.get("optimizer", Adam())
+    with pytest.raises(ValueError, match=r"y_true|sample_weight|expects"):
+        train(network, loss, optimizer, data, epochs=2, shuffle=False, **held_out)
+    assert not network.is_built and network[0] is kept
+    assert [vars(layer) for _, layer in network.walk()] == before
+    network.layers[-1].units = 4  # as if it had never been tried
+    train(network, CategoricalCrossEntropy(), optimizer, (ROWS, np.arange(40) % 4), epochs=1)
+    assert network.output_shape == (4,)
+
+
+def test_what_was_learned_before_a_fault_is_kept():
+    def late(state):
+        if state.epoch == 2:
+            raise ValueError("mine")
+
+    network = Sequential([Dense(2)])
+    with pytest.raises(ValueError, match="mine"):
+        train(
+            network, CategoricalCrossEntropy(), Adam(), (ROWS, CLASSES), epochs=3, callbacks=[late]
+        )
+    assert network.is_built
+
+
+def test_a_schedule_that_another_optimizer_used_starts_anew():
+    schedule, weights = ReduceOnPlateau(0.1, patience=0), []
+    for _ in range(2):
+        network = Sequential([Dense(2)]).build(3, random_state=0)
+        data = {"data": (ROWS, 1 - CLASSES), "validation_data": (ROWS, CLASSES)}
+        train(network, CategoricalCrossEntropy(), SGD(schedule), **data, epochs=9, random_state=0)
+        assert schedule.state["reductions"]
+        weights.append(network.flat_params)
+    np.testing.assert_array_equal(*weights)
 
 
 NO_WEIGHTS = {

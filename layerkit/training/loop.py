@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from math import isfinite
 from typing import Any
@@ -251,28 +251,51 @@ def train(
     check = partial(_check_data, network, batches, validation)
     ranks.agree(check) if ranks else check()
     reseeds = random_state is not None
-    _make_ready(network, batches, init_seed, noise_seed, reseeds, ranks)
-    batches.shape_targets(loss, network)
-    if validation is not None:
-        validation.shape_targets(loss, network)
-    warn_of_double_link(network, loss)
-    warn_of_channels_first(network)
-    warn_of_nothing_to_learn(network)
+    history = History()
+    with _new_until_an_epoch_ends(network, optimizer, history):
+        _make_ready(network, batches, init_seed, noise_seed, reseeds, ranks)
+        batches.shape_targets(loss, network)
+        if validation is not None:
+            validation.shape_targets(loss, network)
+        warn_of_double_link(network, loss)
+        warn_of_channels_first(network)
+        warn_of_nothing_to_learn(network)
 
-    state = TrainingState(network, loss, optimizer, epochs, validation=validation)
-    run = Run(state, score, monitor, patience, tol, callbacks, ranks)
-    if checkpoint is not None:
-        checkpoint.begin(run, batches, resume)
-    run.bind_schedules(1 if whole else len(batches))
-    if verbose and (ranks is None or ranks.first):
-        run.bar = Progress(state, len(batches))
-        run.observe(run.bar)
+        state = TrainingState(
+            network, loss, optimizer, epochs, validation=validation, history=history
+        )
+        run = Run(state, score, monitor, patience, tol, callbacks, ranks)
+        if checkpoint is not None:
+            checkpoint.begin(run, batches, resume)
+        run.bind_schedules(1 if whole else len(batches))
+        if verbose and (ranks is None or ranks.first):
+            run.bar = Progress(state, len(batches))
+            run.observe(run.bar)
+        try:
+            _learn_until_the_end(run, batches, checkpoint)
+        except KeyboardInterrupt as interrupt:
+            interrupt.history = state.history  # type: ignore[attr-defined]
+            raise
+        return state.history
+
+
+@contextmanager
+def _new_until_an_epoch_ends(network: Layer, optimizer: Any, history: History) -> Iterator[None]:
+    """Leave what was new, network or optimizer, as it was where data are refused before that."""
+    layers = [] if network.is_built else [layer for _, layer in network.walk()]
+    before = [(layer, vars(layer).copy()) for layer in layers]
+    is_new = isinstance(optimizer, Optimizer) and not optimizer.steps_done
+    if is_new:
+        optimizer.reset()  # of its schedule too, which another optimizer may have used
     try:
-        _learn_until_the_end(run, batches, checkpoint)
-    except KeyboardInterrupt as interrupt:
-        interrupt.history = state.history  # type: ignore[attr-defined]
+        yield
+    except (TypeError, ValueError):
+        if not len(history):
+            for layer, held in before:
+                layer.__dict__ = held
+            if is_new:
+                optimizer.reset()
         raise
-    return state.history
 
 
 def _learn_until_the_end(run: Run, batches: Batches, checkpoint: Checkpoint | None) -> None:
