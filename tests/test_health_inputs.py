@@ -332,6 +332,14 @@ def test_outputs_are_far_from_the_targets_beyond_these_losses(
         assert verdict.remedy.startswith(remedy) and "layers.4" in verdict.remedy
 
 
+def test_of_outputs_that_are_not_finite_no_initial_loss_is_wrong():
+    y, course = columns([0], [1]), SimpleNamespace(losses=np.array([61.0]))
+    e = begun(columns([1], [9.0]), 61, loss=MSE(), rows=Rows(y, y), course=course)
+    assert data_verdicts.wrong_initial_loss(e).name == "wrong initial loss"
+    e.start.finite = False
+    assert data_verdicts.wrong_initial_loss(e) is None
+
+
 # ------------------------------------------------------------------------------- rows
 
 
@@ -493,6 +501,9 @@ def rated(ends, broke=(), **known):
         ({100.0: 0.3}, {"counted": 59, "reached": 1.0}, 100),
         ({100.0: 0.3}, {"counted": 60, "reached": 0.98}, 100),
         ({100.0: 0.3}, {"losses": []}, None),
+        ({100.0: 0.3}, {"start": None, "losses": [1.0] + [0.9] * 19, "reached": 0.9}, 100),
+        ({100.0: 0.3}, {"start": None, "losses": [1.0] + [0.7] * 19, "reached": 0.7}, None),
+        ({100.0: 0.3}, {"start": None, "losses": [0.9] + [1.0] * 19}, None),  # it rose
         ({100.0: 0.3}, {"optimizer": None}, None),
         ({100.0: 0.76}, {"trained": False}, 100),
         ({100.0: 0.78}, {"trained": False}, None),
