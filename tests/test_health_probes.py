@@ -1,15 +1,18 @@
 """What health measures of rows and targets, held to scikit-learn or to a sum written out."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from clinic import BCE, CCE, MSE
+from evidence_by_hand import evidence
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 from sklearn.neighbors import NearestNeighbors
 
 from layerkit import LSTM, Dense, ReLU, Sequential, SimpleRNN
-from layerkit.inspection.diagnosis import probes, time_verdicts
+from layerkit.inspection.diagnosis import probes, target_verdicts, time_verdicts
 from layerkit.inspection.diagnosis.explained import Deviance, Squares, measure_of
 from layerkit.inspection.diagnosis.subject import Rows, default_loss, rows_of
 from layerkit.losses import Hinge, MeanAbsoluteError, NegativeLogLikelihood, Poisson
@@ -347,3 +350,60 @@ def test_rows_are_arrays_with_as_many_targets():
             isinstance(rows.X, kind) and rows.weight.dtype == np.float64 and len(rows) == len(given)
         )
     assert rows_of(sp.csc_array(X), Y).X.format == "csr"
+
+
+LABELS = np.arange(30) % 3
+COUNTS = np.arange(30.0)[:, np.newaxis] % 4
+INF = np.inf
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "width", "low", "high", "expected"),
+    [
+        (MSE(), Y, 2, -INF, INF, 0.0),
+        (MSE(), Y, 2, 0.0, INF, np.square(np.minimum(Y, 0)).mean()),
+        (MSE(), Y, 2, -1.0, 1.0, np.square(Y - np.clip(Y, -1, 1)).mean()),
+        (MSE(), 0.1 * Y, 2, -INF, INF, 0.0),
+        (CCE(), LABELS, 3, 0.0, 1.0, np.log(1 + 2 / np.e)),
+        (CCE(), LABELS, 3, 0.0, INF, 0.0),
+        (CCE(), LABELS, 3, -INF, 0.0, 0.0),
+        (BCE(), (LABELS > 0)[:, np.newaxis].astype(float), 1, -INF, INF, 0.0),
+        (
+            BCE(),
+            (LABELS > 0)[:, np.newaxis].astype(float),
+            1,
+            0.0,
+            1.0,
+            (np.log(2) + 2 * np.log(1 + 1 / np.e)) / 3,
+        ),
+        (
+            Poisson(),
+            COUNTS,
+            1,
+            0.0,
+            1.0,
+            (1 + 1 + (2 - 2 * np.log(2)) + (np.e - 3)) * 7 / 30 + (1 + 1) / 30,
+        ),
+    ],
+    ids=str,
+)
+def test_the_best_loss_in_a_range_is_that_of_the_best_output_of_every_row(
+    loss, y, width, low, high, expected
+):
+    outputs = RNG.normal(size=(30, width))
+    e = evidence(loss=loss, rows=Rows(X, y), now=SimpleNamespace(outputs=outputs))
+    found = target_verdicts._best_between(e, low, high)
+    assert found == pytest.approx(expected, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-INF, INF, "(-inf, inf)"),
+        (0.0, INF, "[0, inf)"),
+        (-INF, 1.0, "(-inf, 1]"),
+        (-1.04999, 0.12345, "[-1.05, 0.123]"),
+    ],
+)
+def test_a_range_is_written_as_an_interval(low, high, words):
+    assert target_verdicts._interval(low, high) == words
