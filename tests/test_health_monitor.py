@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from clinic import BCE, MSE
+from sklearn.base import clone
+from sklearn.feature_selection import SelectKBest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from layerkit import Dense, ReLU, Sequential, SequentialClassifier, SimpleRNN, Tanh
 from layerkit.inspection import HealthMonitor, health
@@ -237,3 +241,34 @@ def test_health_of_an_estimator_takes_what_it_knows(examined):
     told = health(model, X, labels, MSE(), batch_size=9, optimizer=SGD(0.3))
     assert isinstance(told.loss, MSE) and told.subject.batch_size == 9
     assert isinstance(told.optimizer, SGD)
+
+
+def test_health_of_a_pipeline_looks_at_rows_as_they_reach_its_end(examined):
+    labels = (X[:, 0] > 0).astype(int)
+    last = SequentialClassifier([Dense(4), ReLU()], max_iter=3, random_state=0)
+    held = (X[:9] + 5, labels[:9])
+    scaled = StandardScaler().fit(X)
+    pipeline = make_pipeline(StandardScaler(), last)
+    for fitted in (False, True):
+        if fitted:
+            pipeline.fit(X, labels)
+        e = health(pipeline, X, labels, validation_data=held)
+        np.testing.assert_allclose(e.rows.X, scaled.transform(X), rtol=1e-6)
+        np.testing.assert_allclose(e.validation.X, scaled.transform(held[0]), rtol=1e-6)
+        assert e.trained is fitted
+    other = health(pipeline, 3 + X, labels)  # the scaler that was fitted is the one that is used
+    np.testing.assert_allclose(other.rows.X, scaled.transform(3 + X), rtol=1e-6)
+    alone = health(make_pipeline(pipeline[-1]), X, labels)
+    np.testing.assert_allclose(alone.rows.X, X, rtol=1e-6)
+    choosing = make_pipeline(SelectKBest(k=1), clone(last))  # whose first step needs the labels
+    np.testing.assert_allclose(health(choosing, X, labels).rows.X, X[:, :1], rtol=1e-6)
+
+
+def test_a_network_that_is_not_built_is_built_for_the_rows(examined):
+    for rows, dtype in ((X, np.float64), (X.astype(np.float32), np.float32), (X > 0, np.float32)):
+        net = Sequential([Dense(4), ReLU(), Dense(2)])
+        e = health(net, rows, Y)
+        assert not net.is_built and e.network.dtype == dtype and not e.trained
+        assert isinstance(e.loss, MSE)
+        expected = Sequential([Dense(4), ReLU(), Dense(2)]).build(3, random_state=0, dtype=dtype)
+        np.testing.assert_array_equal(e.network.flat_params, expected.flat_params)
