@@ -11,8 +11,13 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 from sklearn.neighbors import NearestNeighbors
 
-from layerkit import LSTM, Dense, ReLU, Sequential, SimpleRNN
-from layerkit.inspection.diagnosis import probes, target_verdicts, time_verdicts
+from layerkit import LSTM, Dense, Embedding, ReLU, Sequential, SimpleRNN
+from layerkit.inspection.diagnosis import (
+    design_verdicts,
+    probes,
+    target_verdicts,
+    time_verdicts,
+)
 from layerkit.inspection.diagnosis.explained import Deviance, Squares, measure_of
 from layerkit.inspection.diagnosis.subject import Rows, default_loss, rows_of
 from layerkit.losses import Hinge, MeanAbsoluteError, NegativeLogLikelihood, Poisson
@@ -407,3 +412,56 @@ def test_the_best_loss_in_a_range_is_that_of_the_best_output_of_every_row(
 )
 def test_a_range_is_written_as_an_interval(low, high, words):
     assert target_verdicts._interval(low, high) == words
+
+
+class Bent:
+    """A linear map of what it is given, in place of a network; the sums are off by so much."""
+
+    def __init__(self, off=0.0, offset=0.0, dtype=np.float64):
+        self.off, self.offset, self.dtype, self.calls = off, offset, dtype, []
+
+    def walk(self):
+        return [("", self)]
+
+    def infer(self, x):
+        self.calls.append(x)
+        return x.sum(axis=1, keepdims=True) + self.offset + self.off * (len(self.calls) == 3)
+
+
+def size_of(rows):
+    half = len(rows) // 2
+    sums = design_verdicts.STRETCH * rows[: 2 * half].sum(axis=1)
+    return np.abs(sums).max()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "border"), [(np.float64, design_verdicts.AFFINE), (np.float32, 1e-3)]
+)
+@pytest.mark.parametrize("rows", [X[:16], X[:7], X[:2]], ids=["even", "odd", "two"])
+def test_a_linear_map_is_one_up_to_rounding(rows, dtype, border):
+    for part, is_one in ((0.9, True), (1.1, False), (-0.9, True), (-1.1, False)):
+        network = Bent(part * border * size_of(rows), dtype=dtype)
+        assert design_verdicts._is_affine(network, rows) is is_one
+        a, b, both, nothing = network.calls
+        half = len(rows) // 2
+        np.testing.assert_allclose(a, design_verdicts.STRETCH * rows[:half])
+        np.testing.assert_allclose(b, design_verdicts.STRETCH * rows[half : 2 * half])
+        np.testing.assert_allclose(both, a + b)
+        assert not nothing.any() and nothing.shape == a.shape
+
+
+def test_outputs_that_hardly_depend_on_the_rows_tell_nothing():
+    for share, is_one in ((1.2, False), (0.8, True)):
+        network = Bent(offset=share * size_of(X[:16]) / design_verdicts.VARIES)
+        assert design_verdicts._is_affine(network, X) is is_one
+
+
+def test_a_linear_map_is_looked_for_in_numbers_only():
+    assert design_verdicts._is_affine(Bent(), sp.csr_array(X))
+    network = Bent()
+    design_verdicts._is_affine(network, np.tile(X, (9, 1)))
+    assert len(network.calls[0]) == design_verdicts.CHECKED_ROWS
+    for rows in (UNEQUAL, CLASSES[:, np.newaxis], X[:1]):
+        assert not design_verdicts._is_affine(Bent(), rows)
+    codes = Sequential([Embedding(5, 2), Dense(1)]).build(2, random_state=0)
+    assert not design_verdicts._is_affine(codes, np.ones((8, 2)))
