@@ -206,3 +206,15 @@ def test_weights_that_the_last_step_made_infinite_are_taken_back_in_that_epoch(b
         )
     np.testing.assert_array_equal(net.flat_params, before)
     assert history.stopped.startswith("diverged")
+
+
+def test_validation_rows_whose_infinite_numbers_do_no_harm_are_no_error():
+    """A rectifier makes zeros of them: the loss is finite, and training goes on."""
+    network = lk.Sequential([lk.Dense(2), lk.ReLU(), lk.Dense(1)]).build(1, random_state=0)
+    network[0].params["W"][...] = 1
+    X = np.ones((4, 1))
+    hidden = np.array([[-np.inf], [1.0]])
+    history = train(
+        network, MeanSquaredError(), SGD(1e-3), (X, X), epochs=2, validation_data=(hidden, X[:2])
+    )
+    assert np.isfinite(history["validation_loss"]).all() and len(history) == 2

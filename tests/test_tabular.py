@@ -12,13 +12,19 @@ from errors import raises_exactly, theirs
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.inspection import permutation_importance
+from sklearn.linear_model import RidgeCV
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV, KFold, train_test_split
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from layerkit import TableEncoder, TabularClassifier, TabularRegressor
 from layerkit.estimators.preparing import splitting_seed
-from layerkit.estimators.tabular.learning import temperature_for, tempered
+from layerkit.estimators.tabular.learning import (
+    LinearPart,
+    Rows,
+    temperature_for,
+    tempered,
+)
 from layerkit.estimators.tabular.preparing import Table, split
 from layerkit.inspection import TableDisplay
 from layerkit.interchange import load, save, to_onnx
@@ -235,6 +241,32 @@ def test_classes_are_in_both_parts_where_there_are_enough_of_each(counts, fracti
     np.testing.assert_array_equal(out, plain[1])
     if held is not None:
         assert np.bincount(y[out]).tolist() == list(held)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_linear_part_is_the_ridge_regression_whose_residual_is_learned(weighted):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4)) * [1, 30, 0, 1] + [0, 5, 7, 0]  # a column never changes
+    y = np.column_stack([X @ [3, 0.1, 0, 9] + 4, 5 * X[:, 0] + 2]) + rng.normal(size=(60, 2))
+    weight = rng.random(60) if weighted else None
+    columns = [0, 1, 2]
+    part = LinearPart.of(columns, Rows(X, y, weight))
+    scaled = X[:, columns] / [X[:, 0].std(), X[:, 1].std(), 1]
+    ridge = RidgeCV(np.logspace(-2, 4, 13)).fit(scaled, y, sample_weight=weight)
+    expected = ridge.predict(scaled)
+    np.testing.assert_allclose(part.predict(X), expected)
+    np.testing.assert_allclose(part.spread, (y - expected).std(axis=0))
+    np.testing.assert_allclose(part.residual(X, y), (y - expected) / part.spread)
+    assert part.residual(X, y.astype(np.float32)).dtype == np.float32
+    exact = LinearPart.of(columns, Rows(X, np.zeros((60, 2)), weight))
+    assert exact.spread.tolist() == [1e-6, 1e-6]  # nothing is divided by nothing
+
+    def score(y_true, raw, weight):
+        return np.average(np.square(y_true - raw).sum(axis=1), weights=weight)
+
+    residual = rng.normal(size=(60, 2))
+    found = part.scored(score, Rows(X, y, weight))(None, residual, weight)
+    assert found == pytest.approx(score(y, expected + part.spread * residual, weight))
 
 
 def test_refit_learns_from_all_rows():
