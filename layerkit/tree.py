@@ -27,7 +27,7 @@ from layerkit.building import (
 )
 from layerkit.edits import ClosedDict, opened, renamed_settled, restoring, watch_hyper_parameters
 from layerkit.initializers import Initializer
-from layerkit.parameters import Parameterized, is_flag, plain
+from layerkit.parameters import Parameterized, is_flag, plain, told_by_habits
 from layerkit.seeds import as_seed_sequence, with_plain_seed, with_seed
 from layerkit.shapes import Shape, Slot, as_shape
 
@@ -105,6 +105,7 @@ class Tree(Parameterized):
 
     # ---------------------------------------------------------------- building
 
+    @told_by_habits
     def build(
         self,
         input_shape: int | Shape,

@@ -837,6 +837,42 @@ def test_arguments_of_other_libraries_say_what_to_write(make, params, told):
         make(*needed.get(make, ()), **params)
 
 
+TOLD = {
+    "a network": (
+        lambda: Sequential([Dense(2)]).build(3, seed=0),
+        "Sequential.build: got an unexpected keyword argument 'seed'; it takes input_shape, "
+        "random_state, dtype, rebuild",
+    ),
+    "a layer": (
+        lambda: Dense(2).build(3, units=4),
+        "Dense.build: got an unexpected keyword argument 'units'; it takes input_shape, "
+        "random_state, dtype, rebuild; units is told to the constructor, Dense(..., units=4)",
+    ),
+    "Sequential": (
+        lambda: SequentialClassifier([Dense(4)]).partial_fit(X, LABELS, epochs=3),
+        "SequentialClassifier.partial_fit: got an unexpected keyword argument 'epochs'; it takes "
+        "X, y, classes, sample_weight; write max_iter, in the constructor",
+    ),
+    "MLP": (
+        lambda: MLPClassifier().partial_fit(X, LABELS, epochs=3),
+        "MLPClassifier.partial_fit: got an unexpected keyword argument 'epochs'; it takes "
+        "X, y, sample_weight, classes; write max_iter, in the constructor",
+    ),
+    "numbers": (
+        lambda: MLPRegressor().partial_fit(X, LABELS, verbose=1),
+        "MLPRegressor.partial_fit: got an unexpected keyword argument 'verbose'; it takes "
+        "X, y, sample_weight; verbose is told to the constructor, MLPRegressor(..., verbose=1)",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TOLD)
+def test_methods_name_their_own_class_and_what_they_take(kind):
+    call, told = TOLD[kind]
+    with raises_exactly(TypeError, told):
+        call()
+
+
 OF_ALL = {
     "write max_iter, in the constructor": "epochs n_epochs num_epochs max_epochs",
     "write random_state, in the constructor": "seed random_seed",

@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import is_multilabel
 
 from layerkit.estimators.base import NetworkEstimator, learns_in_batches
 from layerkit.estimators.targets import as_classes
+from layerkit.parameters import told_by_habits
 
 Kind = TypeVar("Kind")
 
@@ -43,6 +44,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     classes_: Any
 
     @available_if(learns_in_batches)
+    @told_by_habits
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train for one epoch, continuing from the current weights.
 
@@ -161,6 +163,7 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
     """Base of the regressors."""
 
     @available_if(learns_in_batches)
+    @told_by_habits
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for one epoch, continuing from the current weights.
 

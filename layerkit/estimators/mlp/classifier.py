@@ -16,6 +16,7 @@ from layerkit.estimators.mlp.recipe import MLPRecipe
 from layerkit.estimators.predictors import NetworkClassifier, share_docs
 from layerkit.estimators.rules import Activation
 from layerkit.layer import Layer
+from layerkit.parameters import told_by_habits
 
 
 @share_docs(DOCS)
@@ -148,6 +149,7 @@ class MLPClassifier(NetworkClassifier):
         return of_chain(cls, network, lambda _: some_labels(network, classes, multilabel), params)
 
     @available_if(learns_in_batches)
+    @told_by_habits
     def partial_fit(  # type: ignore[override]  # scikit-learn's order of the arguments
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
     ) -> Self:
