@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 import layerkit as lk
 from layerkit.losses import CategoricalCrossEntropy, MeanSquaredError
 from layerkit.optimizers import LBFGS, SGD, Adam
-from layerkit.training import DivergenceWarning, train
+from layerkit.training import DivergenceWarning, run, train
 
 TABLE = np.random.default_rng(3).normal(size=(40, 4))
 IMAGES = np.random.default_rng(3).normal(size=(40, 5, 5, 1)).astype(np.float32)
@@ -208,13 +208,13 @@ def test_weights_that_the_last_step_made_infinite_are_taken_back_in_that_epoch(b
     assert history.stopped.startswith("diverged")
 
 
-def test_validation_rows_whose_infinite_numbers_do_no_harm_are_no_error():
-    """A rectifier makes zeros of them: the loss is finite, and training goes on."""
-    network = lk.Sequential([lk.Dense(2), lk.ReLU(), lk.Dense(1)]).build(1, random_state=0)
-    network[0].params["W"][...] = 1
-    X = np.ones((4, 1))
-    hidden = np.array([[-np.inf], [1.0]])
-    history = train(
-        network, MeanSquaredError(), SGD(1e-3), (X, X), epochs=2, validation_data=(hidden, X[:2])
-    )
-    assert np.isfinite(history["validation_loss"]).all() and len(history) == 2
+def test_rows_of_validation_are_looked_through_only_where_their_loss_is_not_finite(monkeypatch):
+    looked = []
+    monkeypatch.setattr(run, "refuse_nonfinite", lambda network, x, name: looked.append(name))
+    for y, times in ((np.arange(4.0)[:, np.newaxis], 0), (np.full((4, 1), 1e200), 2)):
+        network = lk.Sequential([lk.Dense(1)]).build(3, random_state=0, dtype=np.float64)
+        X = np.ones((4, 3))
+        with np.errstate(over="ignore"):
+            train(network, MeanSquaredError(), SGD(0.1), (X, X[:, :1]), epochs=2,
+                  validation_data=(X, y))  # fmt: skip
+        assert looked == ["X of validation_data"] * times
