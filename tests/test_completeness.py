@@ -8,6 +8,7 @@ import loss_cases
 import optimizer_cases
 import pytest
 from cases import CASES
+from errors import raises_exactly
 
 import layerkit
 from layerkit import Layer, layers, losses, optimizers, schedules
@@ -71,9 +72,13 @@ LEFT_OPEN = [
 ]
 
 
+HAVE_NONE = ("layerkit.optimizers", "layerkit.schedules")
+
+
 @pytest.mark.parametrize(("base", "method"), LEFT_OPEN, ids=lambda v: getattr(v, "__name__", v))
 def test_what_a_base_class_leaves_open_is_named_where_it_is_missing(base, method):
     left = getattr(base, method)
     arguments = len(inspect.signature(left).parameters) - 1
-    with pytest.raises(NotImplementedError, match=f"^Mine .*{method}$"):
+    word = "has" if base.__module__.startswith(HAVE_NONE) else "defines"
+    with raises_exactly(NotImplementedError, f"Mine {word} no {method}"):
         left(object.__new__(type("Mine", (base,), {})), *[None] * arguments)

@@ -613,6 +613,11 @@ def test_loss_surface_along_the_path(rng):
     assert_nothing_clipped(display.plot().figure_)
 
 
+def test_a_display_of_no_layers_is_refused():
+    with raises_exactly(ValueError, "there are no layers to show"):
+        ActivationDisplay([])
+
+
 def test_loss_surface_refusals(rng):
     network = Dense(1).build(2, random_state=0)
     x, y, loss = np.ones((2, 2)), np.ones((2, 1)), MeanSquaredError()

@@ -460,3 +460,25 @@ def test_the_loop_of_steps_by_hand_is_what_the_kernels_compute():
         layer.backward(np.ones((4, 3)))
         grads.append(layer.flat_grads)
     assert_allclose(*grads, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"batch_size": 4}, "shuffled rows do not go on from one another; use shuffle=False"),
+        (
+            {"batch_size": 5, "shuffle": False},
+            "batches must be of one size, got [3, 5]; change batch_size",
+        ),
+    ],
+)
+def test_a_state_goes_on_between_batches_of_one_size_in_order(options, reason):
+    net = nn.Sequential([nn.GRU(3, stateful=True), nn.Dense(1)])
+    net.build((4, 2), random_state=0)
+    x, y, before = np.ones((8, 4, 2)), np.ones((8, 1)), net.flat_params.copy()
+    where = "in layers.0 GRU(units=3, stateful=True)"
+    told = f"{where}: row i of a batch goes on from row i before; {reason}"
+    with raises_exactly(ValueError, told):
+        train(net, MeanSquaredError(), SGD(0.1), (x, y), epochs=1, **options)
+    assert_array_equal(net.flat_params, before)
+    train(net, MeanSquaredError(), SGD(0.1), (x, y), epochs=1, batch_size=4, shuffle=False)

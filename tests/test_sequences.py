@@ -4,6 +4,7 @@ import pickle
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from errors import error_of, raises_exactly, warns_exactly
 from lengths import LAYERS, built, rows_of
@@ -15,7 +16,7 @@ from layerkit import SequentialClassifier, SequentialRegressor, check_gradients
 from layerkit.interchange import load, save
 from layerkit.losses import MeanSquaredError
 from layerkit.optimizers import Adam
-from layerkit.sequences import Sequences
+from layerkit.sequences import Sequences, as_sequences, step_values
 from layerkit.training import train
 
 
@@ -375,3 +376,98 @@ def test_steps_without_features_are_no_rows_of_a_layer_without_time():
         "(), float64",
     ):
         nn.ReLU().build(()).infer(Sequences([np.ones(3), np.ones(2)]))
+
+
+# ---------------------------------------------------------------- what is said of them
+
+TWO = Sequences([np.ones((2, 3)), np.ones((4, 3))])
+SAID = {
+    "no rows": (
+        lambda: Sequences([]),
+        ValueError,
+        "sequences must have at least one row, got none",
+    ),
+    "another width": (
+        lambda: Sequences([np.ones((2, 3)), np.ones((2, 3)), np.ones((4, 5))]),
+        ValueError,
+        "row 2 has steps of shape (5,), row 0 of (3,): all rows of sequences must have the same "
+        "width",
+    ),
+    "columns in another order": (
+        lambda: Sequences([pd.DataFrame(np.ones((2, 2)), columns=list(c)) for c in ("ab", "ba")]),
+        ValueError,
+        "row 1 has the columns ['b', 'a'], row 0 ['a', 'b']: all rows of sequences must have the "
+        "same columns, in the same order",
+    ),
+    **{
+        f"lengths: {lengths}": (
+            lambda lengths=lengths: Sequences.from_steps(np.ones((6, 1)), lengths),
+            ValueError,
+            f"lengths must be positive integers, one a row, got {np.asarray(lengths)}",
+        )
+        for lengths in ([6, 0], [7, -1], [3.0, 3.0], [[3, 3]], 6)
+    },
+    "a sum": (
+        lambda: Sequences.from_steps(np.ones((6, 1)), [2, 3]),
+        ValueError,
+        "lengths add up to 5, but there are 6 steps",
+    ),
+    "an addition": (
+        lambda: TWO + TWO[::-1],
+        ValueError,
+        f"cannot add {TWO} and {TWO[::-1]}: their rows differ in length",
+    ),
+    "an array": (
+        lambda: TWO.to_array(),
+        ValueError,
+        f"rows of unequal length are no array: {TWO}",
+    ),
+    "a generator": (
+        lambda: as_sequences(iter([np.ones((2, 3))])),
+        TypeError,
+        "rows must be a list of arrays, got a list_iterator, which can be read only once; "
+        "list(...) makes a list of it",
+    ),
+    "images": (
+        lambda: Sequences([np.ones((2, 3)), np.ones((2, 3, 1))]),
+        ValueError,
+        "row 1 must have shape (time, n_features), got (2, 3, 1)",
+    ),
+    "no steps": (
+        lambda: Sequences([np.ones((2, 3)), np.ones((0, 3))]),
+        ValueError,
+        "row 1 has no steps, its shape is (0, 3)",
+    ),
+    "text": (
+        lambda: Sequences([np.full((2, 1), "a")]),
+        TypeError,
+        "row 0 must hold numbers, got dtype <U1",
+    ),
+    "targets of too few rows": (
+        lambda: step_values(TWO, [np.ones(2), np.ones(4), np.ones(1)], "y"),
+        ValueError,
+        "y must have 2 rows, one for each of X, got 3",
+    ),
+    "targets of other steps": (
+        lambda: step_values(TWO, [np.ones(2), np.ones(3)], "y"),
+        ValueError,
+        "y must have a value for every step, or one for every row: row 1 has 4 steps, but 3 values "
+        "in y",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_what_makes_no_sequences_is_told_word_by_word(what):
+    call, error, told = SAID[what]
+    with raises_exactly(error, told):
+        call()
+
+
+def test_rows_of_one_length_are_an_array_and_what_is_no_sequence_is_not_added():
+    rows = np.arange(12.0).reshape(2, 3, 2)
+    same = Sequences.from_array(rows)
+    assert np.shares_memory(same.to_array(), rows)
+    np.testing.assert_array_equal((same + same).to_array(), 2 * rows)
+    with pytest.raises(TypeError):
+        same + 1
