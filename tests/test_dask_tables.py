@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from errors import raises_exactly
+from errors import raises_exactly, theirs
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import TargetEncoder
 
@@ -300,6 +300,11 @@ REFUSED = {
         lambda: (frame(TABLE), column(NUMBERS), None, frame(TABLE)),
         ValueError,
         "X_val and y_val belong together, y_val is None",
+    ),
+    "other columns in X_val": (
+        lambda: (frame(TABLE), column(NUMBERS), None, TABLE.drop(columns="size"), NUMBERS),
+        ValueError,
+        theirs("Feature names seen at fit time, yet now missing:\n- size\n"),
     ),
     "y missing": (lambda: (frame(TABLE), None), TypeError,
      "y must be a Dask array, DataFrame or Series, as X is a Dask collection, got NoneType"),
