@@ -441,6 +441,9 @@ def test_rows_are_unrelated_where_nothing_explains_the_targets(known, is_named):
         assert "neighbours explain 0.02 of the variance of y, the network " in found.evidence
         assert f"{known['network_explains']:.2f} on its own training rows." in found.evidence
         assert (f"loss is {held:.2f} times that of a constant." in found.evidence) == (held > 0)
+        known_by_heart = known["network_explains"] > data_verdicts.LEARNED
+        assert found.may_follow_from(SimpleNamespace(layer="inputs"))
+        assert found.may_follow_from(SimpleNamespace(layer="layers.1")) != known_by_heart
 
 
 # ------------------------------------------------------------------------------- rates

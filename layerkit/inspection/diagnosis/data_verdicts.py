@@ -62,6 +62,16 @@ class LinkAppliedTwice(Verdict):
         return not isinstance(cause, InputsNotScaled)
 
 
+class UnrelatedByHeart(Verdict):
+    """Rows that belong to other targets, and that the network knows all the same.
+
+    So no fault of a layer hides what relates them.
+    """
+
+    def may_follow_from(self, cause: Verdict) -> bool:
+        return cause.layer in ("inputs", "targets")
+
+
 def constant_inputs(e: Evidence) -> Verdict | None:
     """All rows are one and the same."""
     if len(e.rows) < 2 or not _is_constant(e.rows.X):
@@ -390,7 +400,8 @@ def _unrelated(e: Evidence) -> Verdict | None:
     validation = "" if math.isnan(held_out) else (
         f" On the validation data the network's loss is {held_out:.2f} times that of a constant."
     )  # fmt: skip
-    return Verdict(
+    kind = UnrelatedByHeart if e.network_explains > LEARNED else Verdict
+    return kind(
         "rows misaligned",
         "targets",
         "warning",
