@@ -80,7 +80,7 @@ class GradientCheck:
         lines = [
             f"gradient check of {self.subject}: {verdict}, largest relative error "
             f"{self.max_error:.1e} (allowed: {self.tolerance:.0e})",
-            f"{'mode':<10} {'array':<{width}} {'checked':>12} {'error':>9}  at",
+            f"{'mode':<10} {'array':<{width}} {'checked':<12} {'error':>9}  at",
         ]
         for c in self.comparisons:
             kinks = f" ({c.n_kinks} kinks)" if c.n_kinks else ""
