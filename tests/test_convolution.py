@@ -444,7 +444,7 @@ def test_multiply_adds(layer, shape, expected):
             Conv2D(2, 3),
             (5, 5),
             "in Conv2D(filters=2, kernel_size=3): expects (n_samples, height, width, "
-            "channels), got (n_samples, 5, 5)",
+            "channels), got (n_samples, 5, 5); Reshape((5, 5, 1)) before it adds the channel",
         ),
         (
             Conv2D(2, (3, 2)),
@@ -486,7 +486,8 @@ def test_multiply_adds(layer, shape, expected):
             DepthwiseConv2D(3),
             (5,),
             "in DepthwiseConv2D(kernel_size=3): expects (n_samples, height, width, "
-            "channels), got (n_samples, 5)",
+            "channels), got (n_samples, 5); "
+            "Reshape((height, width, channels)) before it makes images",
         ),
         (
             SeparableConv2D(0, 3),
@@ -504,13 +505,15 @@ def test_multiply_adds(layer, shape, expected):
             SeparableConv2D(2, 3),
             (5,),
             "in SeparableConv2D(filters=2, kernel_size=3): expects (n_samples, height, "
-            "width, channels), got (n_samples, 5)",
+            "width, channels), got (n_samples, 5); "
+            "Reshape((height, width, channels)) before it makes images",
         ),
         (
             ConvTranspose2D(2, 3),
             (5,),
             "in ConvTranspose2D(filters=2, kernel_size=3): expects (n_samples, height, "
-            "width, channels), got (n_samples, 5)",
+            "width, channels), got (n_samples, 5); "
+            "Reshape((height, width, channels)) before it makes images",
         ),
         (
             ConvTranspose2D(-1, 3),

@@ -360,7 +360,7 @@ WEIGHTS = [
     ({"low": -1.0}, "must be finite and not negative, got -1.0 for low"),
     ({"none": 2.0}, "has 'none', but the classes are ['high', 'low', 'middle']"),
     ([{"low": 1.0}], "must be None, 'balanced' or a dict, got [{'low': 1.0}]"),
-    ("even", "must be None, 'balanced' or a dict, got even"),
+    ("even", "must be None, 'balanced' or a dict, got 'even'"),
 ]
 
 

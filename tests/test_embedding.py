@@ -121,7 +121,7 @@ def test_no_input_gradient_where_nobody_needs_it():
 
 CODES = (
     ": it looks up codes of categories, whole numbers such as those of "
-    "sklearn.preprocessing.OrdinalEncoder; give check_gradients some of them, x=codes"
+    "sklearn.preprocessing.OrdinalEncoder; check_gradients needs some too, x=codes"
 )
 
 

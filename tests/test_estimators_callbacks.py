@@ -197,6 +197,7 @@ def test_what_is_no_callback(wrong):
     with raises_exactly(
         TypeError,
         "callbacks must be instances that follow scikit-learn's FitCallback protocol, "
-        f"or callables that take a TrainingState, got {wrong!r}",
+        f"or callables that take a TrainingState, got {wrong!r}"
+        + (f": that is the class, write {wrong.__name__}(...)" if isinstance(wrong, type) else ""),
     ):
         classifier().set_callbacks(wrong)

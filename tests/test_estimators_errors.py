@@ -198,9 +198,10 @@ PARAMETERS = [
         "layers",
         [Conv2D(3, 2)],
         "in layers.0 Conv2D(filters=3, kernel_size=2): expects (n_samples, height, "
-        "width, channels), got (n_samples, 4)",
+        "width, channels), got (n_samples, 4); "
+        "Reshape((height, width, channels)) before it makes images",
     ),
-    ("class_weight", "even", "class_weight must be None, 'balanced' or a dict, got even"),
+    ("class_weight", "even", "class_weight must be None, 'balanced' or a dict, got 'even'"),
     ("class_weight", {0: -1.0}, "class_weight must be finite and not negative, got -1.0 for 0"),
     ("class_weight", {0: "a"}, "class_weight must be finite and not negative, got 'a' for 0"),
     ("class_weight", {0: None}, "class_weight must be finite and not negative, got None for 0"),

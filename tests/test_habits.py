@@ -767,7 +767,7 @@ def test_codes_are_asked_for_where_numbers_came():
         re.compile(
             r"in layers\.0 Embedding\(num_embeddings=10, dim=3\): expects integers from 0 to 9, "
             r"got -?\d\.\d+ at \[0, 0\]: it looks up codes of categories, whole numbers such as "
-            r"those of sklearn\.preprocessing\.OrdinalEncoder; give check_gradients some of them, "
+            r"those of sklearn\.preprocessing\.OrdinalEncoder; check_gradients needs some too, "
             r"x=codes"
         ),
     ):

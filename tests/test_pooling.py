@@ -258,7 +258,8 @@ def test_large_windows():
         (
             AvgPool2D(),
             (4, 4),
-            "in AvgPool2D(): expects (n_samples, height, width, channels), got (n_samples, 4, 4)",
+            "in AvgPool2D(): expects (n_samples, height, width, channels), got (n_samples, 4, 4); "
+            "Reshape((4, 4, 1)) before it adds the channel",
         ),
         (
             MaxPool1D(),
@@ -275,13 +276,13 @@ def test_large_windows():
             GlobalAvgPool2D(),
             (4, 4),
             "in GlobalAvgPool2D(): expects (n_samples, height, width, channels), got "
-            "(n_samples, 4, 4)",
+            "(n_samples, 4, 4); Reshape((4, 4, 1)) before it adds the channel",
         ),
         (
             GlobalMaxPool2D(),
             (4,),
             "in GlobalMaxPool2D(): expects (n_samples, height, width, channels), got "
-            "(n_samples, 4)",
+            "(n_samples, 4); Reshape((height, width, channels)) before it makes images",
         ),
         (
             GlobalAvgPool1D(),
@@ -291,7 +292,8 @@ def test_large_windows():
         (
             GlobalMaxPool1D(),
             (4,),
-            "in GlobalMaxPool1D(): expects (n_samples, time, channels), got (n_samples, 4)",
+            "in GlobalMaxPool1D(): expects (n_samples, time, channels), got (n_samples, 4); "
+            "Reshape((4, 1)) before it adds the channel",
         ),
     ],
 )

@@ -212,7 +212,8 @@ def test_up_sampling_refuses(size):
 def test_images_are_needed(layer):
     with raises_exactly(
         ValueError,
-        f"in {layer!r}: expects (n_samples, height, width, channels), got (n_samples, 8, 8)",
+        f"in {layer!r}: expects (n_samples, height, width, channels), got (n_samples, 8, 8); "
+        "Reshape((8, 8, 1)) before it adds the channel",
     ):
         layer.build((8, 8))
     assert math.prod(layer.build((8, 8, 1)).output_shape) > 64

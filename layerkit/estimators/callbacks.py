@@ -47,6 +47,8 @@ def as_fit_callbacks(callbacks: Iterable[Any]) -> list[Any]:
         if not follows or isinstance(given, type):
             listed = isinstance(given, list | tuple)
             hint = ": give each by itself, set_callbacks(first, second)" if listed else ""
+            if isinstance(given, type):
+                hint = f": that is the class, write {given.__name__}(...)"
             raise TypeError(
                 "callbacks must be instances that follow scikit-learn's FitCallback protocol, "
                 f"or callables that take a TrainingState, got {given!r}{hint}"

@@ -55,8 +55,8 @@ def _one_for_each(class_weight: Any, n_outputs: int) -> list[Any]:
         or len(specs) != n_outputs
         or not all(isinstance(spec, dict) for spec in specs)
     ):
-        expected = "a dict" if n_outputs == 1 else f"a list of {n_outputs} dicts"
-        raise ValueError(f"class_weight must be None, 'balanced' or {expected}, got {class_weight}")
+        dicts = "a dict" if n_outputs == 1 else f"a list of {n_outputs} dicts"
+        raise ValueError(f"class_weight must be None, 'balanced' or {dicts}, got {class_weight!r}")
     return specs
 
 

@@ -27,7 +27,17 @@ class Windows(NamedTuple):
 def check_spatial(layer: Any, input_shape: Shape, n_axes: int = 2) -> None:
     """Refuse what is no batch of images or, with one axis, of sequences."""
     axes = "height, width" if n_axes == 2 else "time"
-    layer.check_input(len(input_shape) == n_axes + 1, f"(n_samples, {axes}, channels)")
+    wanted = f"(n_samples, {axes}, channels)"
+    layer.check_input(len(input_shape) == n_axes + 1, wanted, _reshaped(input_shape, n_axes))
+
+
+def _reshaped(shape: Shape, n_axes: int) -> str:
+    """What to add to an error about a sample without channels, or about a row of numbers."""
+    if None in shape:
+        return ""
+    if len(shape) == n_axes:
+        return f"; Reshape({(*shape, 1)}) before it adds the channel"
+    return "; Reshape((height, width, channels)) before it makes images" if len(shape) == 1 else ""
 
 
 def as_images(x: np.ndarray) -> np.ndarray:

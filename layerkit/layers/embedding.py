@@ -13,7 +13,7 @@ from layerkit.shapes import Shape
 
 _CODES = (
     ": it looks up codes of categories, whole numbers such as those of "
-    "sklearn.preprocessing.OrdinalEncoder; give check_gradients some of them, x=codes"
+    "sklearn.preprocessing.OrdinalEncoder; check_gradients needs some too, x=codes"
 )
 
 

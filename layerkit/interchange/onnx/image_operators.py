@@ -248,7 +248,7 @@ def _batch_norm(node: Node) -> Trail:
     demand(node.get("spatial", 1), "spatial=1")
     names = ("gamma", "beta", "running_mean", "running_var")
     arrays = {name: node.constant(i + 1) for i, name in enumerate(names)}
-    layer = nn.BatchNorm(momentum=1 - node.get("momentum", 0.9), eps=_eps(node))
+    layer = nn.BatchNorm(momentum=round(1 - node.get("momentum", 0.9), 9), eps=_eps(node))
     return node.trail().with_channels_first().then(layer, **arrays)
 
 
