@@ -240,3 +240,17 @@ def test_packages_are_there_without_an_import_of_their_own():
     )
     assert loaded.stdout.split() == [f"layerkit.{name}" for name in packages]
     assert {*packages, "datasets", "initializers"} <= set(dir(layerkit))
+
+
+UNLISTED = """
+import layerkit
+for name in {packages}:
+    package = getattr(layerkit, name)
+    print(*{{*getattr(package, "__all__", ())}} - {{*dir(package)}})
+"""
+
+
+def test_public_names_are_listed_before_they_are_loaded():
+    """So that an editor or a notebook completes them."""
+    script = UNLISTED.format(packages=[path.parent.name for path in PACKAGE.glob("*/__init__.py")])
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).split() == []
