@@ -621,7 +621,7 @@ def test_a_column_that_knows_y_is_leaked(explained, second, n, is_named, k):
     found = targets.leaked_column(evidence(loss=MSE(), probed=Rows(X, asked)))
     assert (found is not None) == is_named
     if found:
-        taken_down(found, ("leaked column", "inputs", "warning", Verdict))
+        taken_down(found, ("leaked column", "inputs", "warning", targets.LeakedColumn))
         of = "y" if k == 1 else "one of the 2 columns of y"
         assert found.evidence.startswith(
             f"Column 2 of X alone explains {share(explained)} of the variance of {of}, by a "

@@ -102,7 +102,8 @@ def inputs_not_scaled(e: Evidence) -> Verdict | None:
     if not columns.any():
         return None
     mean, std = (moment[columns] for moment in probes.moments(X))
-    problem = _problem_of_scale(X.ndim == 2, np.flatnonzero(columns), mean, std)
+    which = [e.rows.column(i) for i in np.flatnonzero(columns).tolist()]
+    problem = _problem_of_scale(X.ndim == 2, which, mean, std)
     if not problem:
         return None
     ways = ["put sklearn.preprocessing.StandardScaler() before the network in a Pipeline"]
@@ -117,14 +118,14 @@ def inputs_not_scaled(e: Evidence) -> Verdict | None:
     return InputsNotScaled("inputs not scaled", "inputs", "critical", problem, remedy)
 
 
-def _problem_of_scale(table: bool, number: np.ndarray, mean: np.ndarray, std: np.ndarray) -> str:
+def _problem_of_scale(table: bool, which: list[str], mean: np.ndarray, std: np.ndarray) -> str:
     """What is wrong with the scale of columns of a table or channels of images, if anything is."""
     rms = np.hypot(mean, std)
     moving = std > 1e-9 * (rms.max() + 1e-300)
     if not moving.any():
         return ""
     kind, top = "column" if table else "channel", int(np.argmax(rms))
-    largest = f"{kind} {number[top]} of X has {spread(mean[top], std[top])}"
+    largest = f"{kind} {which[top]} of X has {spread(mean[top], std[top])}"
     if rms[top] > LARGE_INPUTS:
         rest = f"; the {kind}s have root mean squares from {rms.min():.2g} to {rms.max():.2g}"
         return f"{largest[0].upper()}{largest[1:]}{rest if rms.size > 1 else ''}."

@@ -26,18 +26,27 @@ Data = tuple[Any, Any, Any]
 
 @dataclass
 class Rows:
-    """Rows of data as the loss takes them, in the order in which they came."""
+    """Rows of data as the loss takes them, in the order in which they came.
+
+    ``names`` are those of the columns, where they have some.
+    """
 
     X: Any
     y: np.ndarray
     weight: np.ndarray | None = None
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.y)
 
     def take(self, rows: Any) -> Rows:
         """Return some of the rows."""
-        return Rows(self.X[rows], self.y[rows], None if self.weight is None else self.weight[rows])
+        weight = None if self.weight is None else self.weight[rows]
+        return Rows(self.X[rows], self.y[rows], weight, self.names)
+
+    def column(self, i: int) -> str:
+        """Return what to call a column in a sentence: its name, or its position."""
+        return repr(self.names[i]) if self.names else str(i)
 
     def some(self, n: int, seed: int = 0) -> Rows:
         """Return at most n of the rows, drawn at random, in random order."""
@@ -72,10 +81,11 @@ def subject_of(
 
     ``known`` holds history, optimizer and batch_size, None where they are not known.
     """
+    names = _names(data[0])
     if isinstance(source, Layer):
-        return _of_network(source, data, validation, loss, known)
+        return _of_network(source, data, validation, loss, known, names)
     if hasattr(source, "steps"):
-        source, data, validation = _last_step(source, data, validation)
+        source, data, validation, names = _last_step(source, data, validation, names)
     if isinstance(source, type) or not hasattr(source, "train_arguments"):
         raise TypeError(
             "network_or_estimator must be a layerkit network, an MLP or Sequential estimator, or a "
@@ -92,7 +102,7 @@ def subject_of(
     given = {name: value for name, value in known.items() if value is not None}
     loss = loss if isinstance(loss, Loss) else arguments["loss"]
     data, validation = arguments["data"], arguments["validation_data"]
-    return _of_network(arguments["network"], data, validation, loss, own | given)
+    return _of_network(arguments["network"], data, validation, loss, own | given, names)
 
 
 def _of_network(
@@ -101,9 +111,11 @@ def _of_network(
     validation: Data | None,
     loss: Loss | str,
     known: dict[str, Any],
+    names: tuple[str, ...],
 ) -> Subject:
     network, fresh = copy.deepcopy(network), not network.is_built
     rows = rows_of(*data)
+    rows.names = names
     if fresh:
         dtype = np.float64 if rows.X.dtype == np.float64 else np.float32
         network.build(rows.X.shape[1:], random_state=0, dtype=dtype)
@@ -117,24 +129,38 @@ def _of_network(
     return Subject(network, chosen, rows, held_out, **{"fresh": fresh} | known)
 
 
-def _last_step(pipeline: Any, data: Data, validation: Data | None) -> tuple[Any, Data, Data | None]:
-    """The last step of a Pipeline, and the rows as they reach it."""
+def _names(X: Any) -> tuple[str, ...]:
+    """Return the names of the columns of a DataFrame."""
+    names = tuple(getattr(X, "columns", ()))
+    return names if all(isinstance(name, str) for name in names) else ()
+
+
+def _last_step(
+    pipeline: Any, data: Data, validation: Data | None, names: tuple[str, ...]
+) -> tuple[Any, Data, Data | None, tuple[str, ...]]:
+    """The last step of a Pipeline, the rows as they reach it, and the names of their columns."""
     from sklearn.base import clone
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
 
     if len(pipeline.steps) == 1:
-        return pipeline[-1], data, validation
+        return pipeline[-1], data, validation, names
     before = pipeline[:-1]
     try:
-        check_is_fitted(before)
+        for step in before:  # a Pipeline asks its last step only
+            if step not in (None, "passthrough"):
+                check_is_fitted(step)
     except NotFittedError:
         before = clone(before).fit(*data[:2])
 
     def through(part: Data) -> Data:
         return before.transform(part[0]), *part[1:]
 
-    return pipeline[-1], through(data), validation and through(validation)
+    try:
+        names = tuple(before.get_feature_names_out()) if names else ()
+    except (AttributeError, ValueError):  # of a step that has none to tell
+        names = ()
+    return pipeline[-1], through(data), validation and through(validation), names
 
 
 def default_loss(network: Layer, y: np.ndarray) -> Loss:

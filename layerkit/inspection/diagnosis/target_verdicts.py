@@ -201,6 +201,13 @@ def _held_back(e: Evidence) -> str:
     )
 
 
+class LeakedColumn(Verdict):
+    """Found by `leaked_column` in X and y alone, whatever the network is like."""
+
+    def may_follow_from(self, cause: Verdict) -> bool:
+        return False
+
+
 def leaked_column(e: Evidence) -> Verdict | None:
     """One column of X that is y, or nearly."""
     X, targets = e.probed.X, probes.target_matrix(e.loss, e.probed.y)
@@ -220,23 +227,26 @@ def leaked_column(e: Evidence) -> Verdict | None:
     best, second = int(np.argmax(by_column)), int(np.argmax(rest))
     if by_column[second] > ALONE:
         return None  # well separated clusters show in many columns
+    names = [e.probed.column(i) for i in range(X.shape[1])]
+    known = share(by_column[best])
     of = "y" if len(asked) == 1 else f"one of the {len(asked)} columns of y"
     what = (
-        f"{share(by_column[best])} of the variance of column {best} of X lies between the classes"
+        f"{known} of the variance of column {names[best]} of X lies between the classes"
         if classes
-        else f"Column {best} of X alone explains {share(by_column[best])} of the variance of {of}, "
+        else f"Column {names[best]} of X alone explains {known} of the variance of {of}, "
         "by a straight line"
     )
-    others = [int(i) for i in np.flatnonzero(leaked) if i != best]
+    others = [names[i] for i in np.flatnonzero(leaked) if i != best]
     if others:
-        what += f" (and as much of column{'s' * (len(others) > 1)} {', '.join(map(str, others))})"
-    return Verdict(
+        what += f" (and as much of column{'s' * (len(others) > 1)} {', '.join(others)})"
+    return LeakedColumn(
         "leaked column",
         "inputs",
         "warning",
-        f"{what}; of the next best column, {second}, {share(max(by_column[second], 0))}. A column "
-        "that knows the answer is seldom known when it is asked for.",
-        f"Check where column {best} comes from; leave it out if it is made from y or after it.",
+        f"{what}; of the next best column, {names[second]}, {share(max(by_column[second], 0))}. "
+        "A column that knows the answer is seldom known when it is asked for.",
+        f"Check where column {names[best]} comes from; leave it out if it is made from y or after "
+        "it.",
     )
 
 
