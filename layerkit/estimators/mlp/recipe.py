@@ -139,9 +139,9 @@ class MLPRecipe(Recipe):
         super().check()
         sizes = self.estimator.hidden_layer_sizes
         layers = len(self.sizes()) if are_sizes(sizes) else 0
-        for name in ("activation", "dropout"):
+        for name, one in {"activation": "one name", "dropout": "one rate"}.items():
             count = len(self._one_for_each_layer(name))
-            expected = f"one, or one for each of {layers} hidden layers"
+            expected = f"{one}, or one for each of {layers} hidden layers"
             self.estimator.check(count == layers, name, expected)
 
     def stream_of(
