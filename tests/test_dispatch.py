@@ -292,3 +292,25 @@ def test_a_size_changes_nothing_but_the_time(module, name, trained, monkeypatch)
     for size in SIZES[module, name]:
         monkeypatch.setattr(module, name, size)
         np.testing.assert_allclose(learned_by(kind), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "c_out", "algorithm", "scatters"),
+    [
+        (8, 10, "auto", False),  # through each tap 1000 numbers are read, 512 are written
+        (8, 11, "auto", True),
+        (8, 11, "direct", True),
+        (8, 11, "winograd", False),
+        (4, 2, "auto", True),
+        (5, 2, "auto", False),
+    ],
+)
+def test_an_input_gradient_is_scattered_where_a_gather_would_read_much_more(
+    channels, c_out, algorithm, scatters, monkeypatch
+):
+    seen, scatter = [], convolution._scatter
+    monkeypatch.setattr(convolution, "_scatter", lambda *a: seen.append(scatter(*a)))
+    grad, kernel = np.ones((1, 8, 8, c_out)), np.ones((3, 3, channels, c_out))
+    with kernels.use("numpy"):
+        convolution.conv2d_input_grad(grad, kernel, (1, 10, 10, channels), algorithm=algorithm)
+    assert bool(seen) is scatters

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import clinic
 import numpy as np
@@ -11,6 +12,7 @@ import ward_of_long_trainings as long
 import ward_of_usual_data as usual
 import wards
 from clinic import CCE, Case, diagnose, trained
+from evidence_by_hand import evidence, snapshot
 from sklearn.preprocessing import StandardScaler
 
 from layerkit import (
@@ -28,7 +30,8 @@ from layerkit import (
     SimpleRNN,
     Softmax,
 )
-from layerkit.inspection.diagnosis import probes
+from layerkit.inspection.diagnosis import probes, training_verdicts
+from layerkit.inspection.diagnosis.subject import Rows
 from layerkit.optimizers import SGD
 
 SEED = 3000
@@ -162,3 +165,32 @@ def test_what_a_remedy_says_makes_the_network_better(make, said, cure):
     assert cured > sick + (CLEARLY if VERDICTS[make] != "overfitting" else CLEARLY / 2)
     if VERDICTS[make] != "overfitting" or said == "fewer units":
         assert VERDICTS[make] not in [verdict.name for verdict in report.verdicts]
+
+
+ONE = "Use more units (the widest hidden layer has 4): Dense(64), ReLU()."
+TWO = "Use two hidden layers: Dense(64), ReLU(), Dense(64), ReLU()."
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "neighbours", "own", "remedy"),
+    [
+        (0.9, 0.99, 0.5, 0.0, f"{ONE} Tried on 50 rows with Adam(0.01), it explains 90%"),
+        (0.5, 0.56, 0.5, 0.0, f"{TWO} Tried on 50 rows with Adam(0.01), it explains 56%"),
+        (0.5, 0.54, 0.5, 0.0, f"{ONE} Tried on 50 rows with Adam(0.01), it explains 50%"),
+        (0.9, 0.99, 0.5, 0.84, f"{ONE} Tried on 50 rows with Adam(0.01), it explains 90%"),
+        (0.9, 0.99, 0.5, 0.86, None),
+    ],
+)
+def test_the_smallest_network_that_helps_is_recommended(
+    one, two, neighbours, own, remedy, monkeypatch
+):
+    monkeypatch.setattr(training_verdicts, "trained_again_learns", lambda e: "")
+    monkeypatch.setattr(
+        training_verdicts, "_tried_out", lambda e, widths: (one, two)[len(widths) - 1]
+    )
+    network = Sequential([Dense(4), Dense(1)]).build(3)
+    shot = snapshot(1.0, 1.0, [SimpleNamespace(path=s.path, layer=s) for s in network])
+    rows = Rows(np.zeros((50, 3)), np.zeros(50))
+    e = evidence(now=shot, network=network, probed=rows, neighbours_explain=neighbours)
+    expected = f"{remedy}; on a plateau, another random_state." if remedy else ""
+    assert training_verdicts._larger(e, own) == expected
