@@ -36,6 +36,7 @@ from layerkit import (
     Tanh,
     kernels,
 )
+from layerkit.estimators.mlp.losses import HalfPoissonDeviance
 from layerkit.kernels import parts
 from layerkit.kernels._numpy import threads
 from layerkit.losses import (
@@ -97,6 +98,7 @@ LOSSES = {
     "squares": (MeanSquaredError, NUMBERS),
     "absolute": (MeanAbsoluteError, NUMBERS),
     "huber": (lambda: Huber(0.5), NUMBERS),
+    "poisson": (HalfPoissonDeviance, np.abs(NUMBERS)),
 }
 OPTIMIZERS = {
     "descent": lambda: SGD(0.05),
