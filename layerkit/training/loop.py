@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from math import isfinite
 from typing import Any
@@ -41,6 +41,7 @@ from layerkit.training.run import (
     TrainingState,
     adapt,
     first_nonfinite,
+    new_until_an_epoch_ends,
     put_back,
     warn_of_channels_first,
     warn_of_double_link,
@@ -252,7 +253,7 @@ def train(
     ranks.agree(check) if ranks else check()
     reseeds = random_state is not None
     history = History()
-    with _new_until_an_epoch_ends(network, optimizer, history):
+    with new_until_an_epoch_ends(network, optimizer, history):
         _make_ready(network, batches, init_seed, noise_seed, reseeds, ranks)
         batches.shape_targets(loss, network)
         if validation is not None:
@@ -277,25 +278,6 @@ def train(
             interrupt.history = state.history  # type: ignore[attr-defined]
             raise
         return state.history
-
-
-@contextmanager
-def _new_until_an_epoch_ends(network: Layer, optimizer: Any, history: History) -> Iterator[None]:
-    """Leave what was new, network or optimizer, as it was where data are refused before that."""
-    layers = [] if network.is_built else [layer for _, layer in network.walk()]
-    before = [(layer, vars(layer).copy()) for layer in layers]
-    is_new = isinstance(optimizer, Optimizer) and not optimizer.steps_done
-    if is_new:
-        optimizer.reset()  # of its schedule too, which another optimizer may have used
-    try:
-        yield
-    except (TypeError, ValueError):
-        if not len(history):
-            for layer, held in before:
-                layer.__dict__ = held
-            if is_new:
-                optimizer.reset()
-        raise
 
 
 def _learn_until_the_end(run: Run, batches: Batches, checkpoint: Checkpoint | None) -> None:

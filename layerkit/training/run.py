@@ -24,6 +24,7 @@ from layerkit.losses import (
     Loss,
     NegativeLogLikelihood,
 )
+from layerkit.optimizers import Optimizer
 from layerkit.parameters import Parameterized
 from layerkit.schedules import Progress
 from layerkit.sequences import Sequences, numbers
@@ -365,3 +366,22 @@ def warn_of_nothing_to_learn(network: Layer) -> None:
             f"nothing is learned: all {len(layers)} layers that have parameters are frozen. Set "
             "trainable = True on those that should learn, layer by layer",
         )
+
+
+@contextmanager
+def new_until_an_epoch_ends(network: Layer, optimizer: Any, history: History) -> Iterator[None]:
+    """Leave what was new, network or optimizer, as it was where data are refused before that."""
+    layers = [] if network.is_built else [layer for _, layer in network.walk()]
+    before = [(layer, vars(layer).copy()) for layer in layers]
+    is_new = isinstance(optimizer, Optimizer) and not optimizer.steps_done
+    if is_new:
+        optimizer.reset()  # of its schedule too, which another optimizer may have used
+    try:
+        yield
+    except (TypeError, ValueError):
+        if not len(history):
+            for layer, held in before:
+                layer.__dict__ = held
+            if is_new:
+                optimizer.reset()
+        raise
