@@ -104,6 +104,7 @@ OPTIMIZERS = {
     "descent": lambda: SGD(0.05),
     "decaying descent": lambda: SGD(0.05, weight_decay=0.1),
     "momentum": lambda: SGD(0.05, momentum=0.9),
+    "decaying momentum": lambda: SGD(0.05, momentum=0.9, weight_decay=0.1),
     "nesterov": lambda: SGD(0.05, momentum=0.9, nesterov=True, weight_decay=0.1),
     "adam": lambda: Adam(lambda t: 0.01 / (1 + t), weight_decay=0.1),
     "adamw": lambda: AdamW(0.01, weight_decay=0.5),

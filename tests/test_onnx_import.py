@@ -614,6 +614,7 @@ def test_a_gemm_adds_one_row(C):
         ("AveragePool", "", {**POOL, "pads": [1, 0, 1, 1], "count_include_pad": 1}, 17),
         ("AveragePool", "", {**POOL, "auto_pad": "SAME_UPPER"}, 17),
         ("MaxPool", "", {**POOL, "auto_pad": "SAME_UPPER", "storage_order": 1}, 17),
+        ("ReduceMean", "", {"noop_with_empty_axes": 1}, 18),
         ("Resize", ",F", HALF, 17),
         ("Resize", ",F", {**HALF, "nearest_mode": "round_prefer_ceil"}, 17),
         ("Resize", ",F", {**WHOLE, "nearest_mode": "floor"}, 17),
