@@ -174,9 +174,7 @@ class Sequences:
 
     def __getitem__(self, key: Any) -> Any:
         """Return one row by its position, or the rows of a slice, of positions or of a mask."""
-        if isinstance(key, tuple) and key[1:] == (Ellipsis,):  # as scikit-learn indexes rows
-            key = key[0]
-        rows = np.arange(len(self))[key]
+        rows = np.arange(len(self))[key]  # scikit-learn's key is (positions, ...)
         if rows.ndim == 0:
             return self.steps[self.offsets[rows] : self.offsets[rows + 1]]
         offsets = _offsets(self.lengths[rows])
