@@ -1,5 +1,6 @@
 """What health measures of rows and targets, held to scikit-learn or to a sum written out."""
 
+import copy
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +24,7 @@ from layerkit.inspection.diagnosis.subject import Rows, default_loss, rows_of
 from layerkit.losses import Hinge, MeanAbsoluteError, NegativeLogLikelihood, Poisson
 from layerkit.optimizers import Adam
 from layerkit.sequences import Sequences
+from layerkit.training import train
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(30, 4)) * [1, 5, 0.1, 2] + [0, 3, 9, -1]
@@ -465,3 +467,16 @@ def test_a_linear_map_is_looked_for_in_numbers_only():
         assert not design_verdicts._is_affine(Bent(), rows)
     codes = Sequential([Embedding(5, 2), Dense(1)]).build(2, random_state=0)
     assert not design_verdicts._is_affine(codes, np.ones((8, 2)))
+
+
+def test_a_rehearsal_begins_with_a_new_optimizer_and_leaves_the_one_given_as_it_was():
+    X = np.random.default_rng(0).standard_normal((40, 3))
+    rows = Rows(X, X[:, :1])
+    network, used = Sequential([Dense(1)]).build(3, random_state=0), Adam(0.1)
+    new, _ = probes.rehearse(network, MSE(), Adam(0.1), rows, 1.0, 6, 8)
+    train(copy.deepcopy(network), MSE(), used, (X, -9 * X[:, :1]), epochs=2, random_state=0)
+    state = {name: np.copy(value) for name, value in used.state.items()}
+    again, _ = probes.rehearse(network, MSE(), used, rows, 1.0, 6, 8)
+    np.testing.assert_array_equal(again, new)
+    assert used.learning_rate == 0.1 and state
+    assert all(np.array_equal(used.state[name], value) for name, value in state.items())

@@ -56,6 +56,14 @@ def test_the_automatic_step_is_about_the_best(method, rng):
     assert error(others[0]) > 100 * error("auto") and error(others[-1]) > 100 * error("auto")
 
 
+@pytest.mark.parametrize(("x", "size"), [(0.0, 1.0), (0.5, 1.0), (-1.5, 1.5), (8.0, 8.0)])
+def test_the_automatic_step_grows_with_numbers_beyond_one(x, size):
+    seen = []
+    numerical_gradient(lambda v: seen.append(float(v)) or 0.0, x, method="central")
+    moved = [abs(value - x) for value in seen if value != x]
+    np.testing.assert_allclose(moved, [AUTO_STEP["central"] * size] * 2, rtol=1e-6)
+
+
 def test_kink():
     assert numerical_gradient(np.abs, 0.0) == 0
     assert numerical_gradient(np.abs, 0.0, method="forward") == 1
