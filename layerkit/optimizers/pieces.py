@@ -135,6 +135,18 @@ def read_only(vector: np.ndarray) -> np.ndarray:
     return view
 
 
+def made_for_another(optimizer: Any, params: np.ndarray) -> bool:
+    """Whether the state comes from steps on other parameters, of which these are not a copy.
+
+    Only what this very object has done counts: a state that was set, copied or unpickled is meant.
+    """
+    last = optimizer._pieces
+    if last is None or last.params is params or not optimizer.steps_done:
+        return False
+    alike = last.params.shape == params.shape and last.params.dtype == params.dtype
+    return alike and not np.array_equal(last.params, params)  # others are refused by `step`
+
+
 def check_vectors(params: np.ndarray, grads: np.ndarray) -> None:
     """Refuse what is not a writeable vector and a gradient of the same size and dtype."""
     for name, vector in (("flat_params", params), ("flat_grads", grads)):

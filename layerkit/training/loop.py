@@ -43,6 +43,7 @@ from layerkit.training.run import (
     first_nonfinite,
     new_until_an_epoch_ends,
     put_back,
+    warn_of_another_network,
     warn_of_channels_first,
     warn_of_double_link,
     warn_of_nothing_to_learn,
@@ -268,6 +269,7 @@ def train(
         run = Run(state, score, monitor, patience, tol, callbacks, ranks)
         if checkpoint is not None:
             checkpoint.begin(run, batches, resume)
+        warn_of_another_network(network, optimizer)
         run.bind_schedules(1 if whole else len(batches))
         if verbose and (ranks is None or ranks.first):
             run.bar = Progress(state, len(batches))
@@ -402,9 +404,9 @@ def _minimize(run: Run, batches: Batches) -> None:
         network.flat_params[...] = flat_params
         network.reseed(noise)  # the same noise each time, as a line search needs a function
         network.reset_state()
-        if run.ranks is not None:
+        if at_once is None:
             return run.ranks.loss_and_grads(run, (x, y, weight, normalizer))
-        if at_once is not None and (found := at_once.value()) is not None:
+        if (found := at_once.value()) is not None:
             return found, network.flat_grads
         value = loss.forward(run.plan.forward(x, training=True), y, weight, normalizer)
         run.plan.backward(loss.backward())
