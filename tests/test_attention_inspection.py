@@ -1,6 +1,7 @@
 """Attention made visible: its weights, their picture, what health says of them, and a trace."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import layerkit.layers as nn
 from layerkit.inspection import AttentionDisplay, attention_weights, health, trace
+from layerkit.inspection.diagnosis import attention_verdicts as attention_verdicts_file
 from layerkit.inspection.diagnosis.evidence import Acquired
 from layerkit.losses import MeanSquaredError
 from layerkit.optimizers import Adam
@@ -226,3 +228,25 @@ def test_a_trace_walks_through_a_block():
     names = [step.name for step in walk.steps]
     assert "transformer_encoder_block_1.attention.body.multi_head_attention_1" in names
     assert "positional_encoding_1" in names and str(walk)
+
+
+def test_missing_positions_are_critical_and_named_where_attention_is(monkeypatch):
+    net = nn.Sequential([nn.Dense(4), nn.MultiHeadAttention(2), nn.GlobalAvgPool1D(), nn.Dense(1)])
+    net.build((5, 3), random_state=0)
+    X = np.random.default_rng(0).normal(size=(8, 5, 3)).astype(np.float32)
+    cure = SimpleNamespace(steps=9, where=" on held-out rows", before=1.5, after=0.25)
+    monkeypatch.setattr(attention_verdicts_file, "cured_for_others", lambda e, change: cure)
+    evidence = SimpleNamespace(
+        network=net,
+        trained=True,
+        now=SimpleNamespace(finite=True),
+        rows=SimpleNamespace(some=lambda n: SimpleNamespace(X=X)),
+        where=lambda path: path,
+    )
+    found = attention_verdicts_file.positions_missing(evidence)
+    assert (found.name, found.severity, found.layer) == (
+        "positions missing",
+        "critical",
+        "layers.1",
+    )
+    assert "of 9 steps the loss on held-out rows comes to 1.5 so and to 0.25" in found.evidence

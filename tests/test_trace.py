@@ -709,3 +709,12 @@ def test_layers_of_one_kind_have_the_same_line(name):
 def test_a_loss_has_a_line_for_its_value_and_one_for_its_derivative(name):
     lines = in_one_line(getattr(losses, name))
     assert len(lines) == 2 and not any("y_pred[" in line for line in lines)
+
+
+def test_a_trace_without_its_loss_is_told_what_to_write():
+    words = (
+        "trace: missing a required argument: 'loss'; write trace(network, x, y, loss); "
+        "of a fitted estimator the network is estimator.network_"
+    )
+    with raises_exactly(TypeError, words):
+        trace(Dense(1), [[1.0]], [[1.0]])

@@ -23,10 +23,13 @@ from layerkit.layers import Sequential
 from layerkit.layers.recurrent import Recurrent
 from layerkit.losses import Loss
 from layerkit.optimizers import LBFGS, Optimizer
-from layerkit.parameters import check_object
+from layerkit.parameters import check_object, written_as
 from layerkit.sequences import Sequences, as_sequences, numbers
 
+_LINE = "trace(network, x, y, loss); of a fitted estimator the network is estimator.network_"
 
+
+@written_as(_LINE)
 def trace(
     network: Layer,
     x: ArrayLike,
