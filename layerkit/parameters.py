@@ -262,15 +262,18 @@ def told_by_habits(method: Callable[P, R]) -> Callable[P, R]:
     @wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            signature.bind(*args, **kwargs)
-        except TypeError as error:
-            kind: Any = type(args[0])
-            unknown = [name for name in kwargs if name not in known]
-            hints = [_instead(kind, name, kwargs[name]) for name in unknown]
-            takes = ", ".join(name for name in known if name != "self")
-            told = f"{kind.__name__}.{method.__name__}: {error}; it takes {takes}"
-            raise TypeError("; ".join([told, *filter(None, hints)])) from None
-        return method(*args, **kwargs)
+            return method(*args, **kwargs)
+        except TypeError:
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                kind: Any = type(args[0])
+                unknown = [name for name in kwargs if name not in known]
+                hints = [_instead(kind, name, kwargs[name]) for name in unknown]
+                takes = ", ".join(name for name in known if name != "self")
+                told = f"{kind.__name__}.{method.__name__}: {error}; it takes {takes}"
+                raise TypeError("; ".join([told, *filter(None, hints)])) from None
+            raise
 
     return call
 

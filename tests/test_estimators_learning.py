@@ -46,7 +46,7 @@ def test_few_classes_stand_behind_a_perceptron(kind):
 def test_fit_is_prepare_and_learn(kind):
     model, fitted = model_of(kind), model_of(kind).fit(X, Y)
     recipe = model._recipe(model.max_iter)
-    task = hold_out(model, prepare(model, X, Y), None, None)
+    task = hold_out(model, prepare(model._recipe(), X, Y), None, None)
     attributes, history = learn(task, recipe)
     assert not hasattr(model, "network_")
     assert len(history) == 3

@@ -504,7 +504,7 @@ def test_a_warm_start_that_only_gets_worse_says_so():
 
 def test_held_out_rows_are_stratified_for_several_classes():
     mlp = MLPClassifier(5, early_stopping=True, max_iter=2, random_state=0)
-    task = hold_out(mlp, prepare(mlp, X_IRIS, Y_IRIS), None, None)
+    task = hold_out(mlp, prepare(mlp._recipe(), X_IRIS, Y_IRIS), None, None)
     assert np.bincount(task.validation[1]).tolist() == [5, 5, 5]
     rare = np.where(np.arange(150) == 7, 9, Y_IRIS)
     with warns_exactly(
@@ -521,6 +521,13 @@ def test_a_pickle_is_little_more_than_the_weights_and_predict_does_not_grow_it()
     assert size < 1.2 * mlp.network_.flat_params.nbytes
     mlp.predict(X)
     assert len(pickle.dumps(mlp)) == size
+
+
+def test_partial_fit_does_not_wait_for_a_stream_of_numbers_of_scikit_learn(monkeypatch):
+    """To start a Mersenne Twister takes a tenth of a call; weights have been drawn by then."""
+    mlp = MLPClassifier(5, random_state=0).partial_fit(X_IRIS, Y_IRIS, classes=[0, 1, 2])
+    monkeypatch.setattr(np.random, "MT19937", None)
+    mlp.partial_fit(X_IRIS, Y_IRIS)
 
 
 def test_partial_fit_goes_on_after_a_pickle():

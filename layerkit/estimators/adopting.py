@@ -22,7 +22,7 @@ def adopt(estimator: Estimator, network: Layer, y: np.ndarray) -> Estimator:
     """Be fitted with the weights of the network that the estimator was given as its layers."""
     recipe = estimator._recipe()
     recipe.check()
-    task = prepare(estimator, _some_rows(network, len(y)), y)
+    task = prepare(recipe, _some_rows(network, len(y)), y)
     warn_of_double_link(network, task.target.loss)
     vars(estimator).update(recipe.attributes(task, History()), optimizer_=recipe.optimizer())
     return estimator

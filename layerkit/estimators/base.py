@@ -204,7 +204,7 @@ class NetworkEstimator(
         seed = seed_of(checkpoint) if resume else None
         splitting = X_val is None and y_val is None and is_splitter(self.early_stopping)
         task = prepare(
-            self, X, y, sample_weight, groups, fresh=fresh, seed=seed, splitting=splitting
+            recipe, X, y, sample_weight, groups, fresh=fresh, seed=seed, splitting=splitting
         )
         task = hold_out(self, task, X_val, y_val)
         if checkpoint is not None:
@@ -241,7 +241,7 @@ class NetworkEstimator(
         check_is_fitted(self, "network_")
         recipe = self._recipe(max(self.best_iter_, 1), patient=True)
         recipe.check()
-        return self._learn(prepare(self, X, y, sample_weight), recipe)
+        return self._learn(prepare(recipe, X, y, sample_weight), recipe)
 
     @_or_as_before
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
@@ -249,7 +249,8 @@ class NetworkEstimator(
         recipe = self._recipe(keep=True, patient=True)
         recipe.check()
         fresh = not hasattr(self, "network_")
-        return self._learn(prepare(self, X, y, sample_weight, fresh=fresh, classes=classes), recipe)
+        task = prepare(recipe, X, y, sample_weight, fresh=fresh, classes=classes)
+        return self._learn(task, recipe)
 
     @with_callbacks
     def _learn(self, task: Task, recipe: Recipe) -> Self:
@@ -279,8 +280,9 @@ class NetworkEstimator(
             one, whose weight decay is the penalty of an MLP), ``data`` and ``validation_data`` with
             y encoded for the loss, and ``batch_size``.
         """
-        task = prepare(self, X, y, sample_weight, fresh=not hasattr(self, "network_"))
-        recipe, encode = self._recipe(), task.target.encode
+        recipe = self._recipe()
+        task = prepare(recipe, X, y, sample_weight, fresh=not hasattr(self, "network_"))
+        encode = task.target.encode
         optimizer, batch_size = recipe.optimizer(), recipe.batch_size(len(task.y))
         recipe.penalize(optimizer, batch_size)
         if validation_data is not None:

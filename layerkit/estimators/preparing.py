@@ -106,7 +106,7 @@ class Task:
 
 
 def prepare(
-    estimator: Any,
+    recipe: Any,
     X: Any,
     y: Any,
     sample_weight: Any = None,
@@ -121,7 +121,8 @@ def prepare(
 
     Parameters
     ----------
-    estimator : NetworkEstimator
+    recipe : Recipe
+        How the estimator is going to learn.
     X, y, sample_weight, groups : as `fit` takes them
     fresh : bool
         Whether to build a new network or go on with the estimator's.
@@ -132,7 +133,7 @@ def prepare(
     splitting : bool
         Leave rows without weight to `hold_out`, for a splitter whose positions count all rows.
     """
-    recipe = estimator._recipe()
+    estimator = recipe.estimator
     weight: np.ndarray | None = None
     batches: StreamedRows | None = None
     if is_collection(X):

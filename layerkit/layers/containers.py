@@ -117,7 +117,7 @@ class Sequential(Layer):
     def children(self) -> list[tuple[str, Layer]]:
         check_list("layers", self.layers)
         return [
-            (f"layers.{i}" if isinstance(entry, Layer) else f"layers.{entry[0]}", layer)
+            (f"layers.{entry[0] if isinstance(entry, tuple) else i}", layer)
             for i, (entry, layer) in enumerate(zip(self.layers, self.chain, strict=True))
         ]
 

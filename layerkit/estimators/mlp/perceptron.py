@@ -213,7 +213,7 @@ class Perceptron:
         """
         recipe: Any = self._recipe()
         recipe.check()
-        task = prepare(self, X, y)
+        task = prepare(recipe, X, y)
         assign(views_of(task.network, "W"), coefs, "coefs")
         assign(views_of(task.network, "b"), intercepts, "intercepts")
         rule = recipe.rule = Convergence()

@@ -233,7 +233,7 @@ class MLPRecipe(Recipe):
             data.table = self._shuffled(nothing, nothing, None, task.rng)
         penalized = Penalized(loss, alpha / task.mean_weight, network, optimizer)
         penalized.settle(self.batch_size(task.n_rows))  # or the optimizer would prepare twice
-        return {"loss": penalized, "data": data}
+        return {"loss": penalized, "data": data, "shuffle": False}  # they shuffle themselves
 
     def _shuffled(self, X: Any, y: np.ndarray, weight: Any, rng: Any) -> MiniBatches:
         size = int(self.batch_size(len(y)))
