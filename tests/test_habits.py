@@ -646,7 +646,7 @@ def model():
 
 def watched():
     monitor = HealthMonitor()
-    train(network(), LOSS, RULE, (X, Y), epochs=1, callbacks=[monitor])
+    train(network(), LOSS, Adam(), (X, Y), epochs=1, callbacks=[monitor])
     return monitor
 
 
