@@ -73,6 +73,18 @@ def test_another_network_of_equal_size_is_warned_of_where_something_is_remembere
     assert all("2 steps" in message and "optimizer.reset()" in message for message in told)
 
 
+def test_a_loop_of_ones_own_is_warned_at_its_first_step_on_other_parameters():
+    optimizer, grads = Adam(), np.ones(3)
+    mine, other = np.zeros(3), np.ones(3)
+    for _ in range(2):
+        optimizer.step(mine, grads)
+    with pytest.warns(UserWarning, match="goes on from 2 steps with another network"):
+        optimizer.step(other, grads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        optimizer.step(other[:], grads)  # a view of what it knows
+
+
 def test_a_reset_optimizer_starts_anew_in_silence():
     optimizer, fresh = Adam(), Adam()
     learn(network(0), optimizer)

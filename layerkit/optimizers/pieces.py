@@ -7,6 +7,7 @@ import numpy as np
 
 from layerkit.optimizers.clipping import Span
 from layerkit.shapes import Slot
+from layerkit.warning import warn
 
 _NO_SETTINGS = {"state", "rate", "memory", "steps_done"}  # properties
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -135,16 +136,22 @@ def read_only(vector: np.ndarray) -> np.ndarray:
     return view
 
 
-def made_for_another(optimizer: Any, params: np.ndarray) -> bool:
-    """Whether the state comes from steps on other parameters, of which these are not a copy.
+def warn_of_another(optimizer: Any, params: np.ndarray) -> None:
+    """Warn where what the optimizer remembers comes from other parameters, no copy of these.
 
     Only what this very object has done counts: a state that was set, copied or unpickled is meant.
     """
     last = optimizer._pieces
     if last is None or last.params is params or not optimizer.steps_done:
-        return False
-    alike = last.params.shape == params.shape and last.params.dtype == params.dtype
-    return alike and not np.array_equal(last.params, params)  # others are refused by `step`
+        return
+    if not optimizer.memory and not callable(optimizer.learning_rate):
+        return
+    if not np.array_equal(last.params, params):  # of one size, or the state would not fit
+        warn(
+            f"{optimizer!r} goes on from {optimizer.steps_done} steps with another network, whose "
+            "weights its averages and step count do not fit. Give each network a new optimizer, or "
+            "call optimizer.reset() first"
+        )
 
 
 def check_vectors(params: np.ndarray, grads: np.ndarray) -> None:

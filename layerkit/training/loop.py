@@ -43,7 +43,6 @@ from layerkit.training.run import (
     first_nonfinite,
     new_until_an_epoch_ends,
     put_back,
-    warn_of_another_network,
     warn_of_channels_first,
     warn_of_double_link,
     warn_of_nothing_to_learn,
@@ -269,7 +268,6 @@ def train(
         run = Run(state, score, monitor, patience, tol, callbacks, ranks)
         if checkpoint is not None:
             checkpoint.begin(run, batches, resume)
-        warn_of_another_network(network, optimizer)
         run.bind_schedules(1 if whole else len(batches))
         if verbose and (ranks is None or ranks.first):
             run.bar = Progress(state, len(batches))

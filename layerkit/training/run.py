@@ -25,7 +25,6 @@ from layerkit.losses import (
     NegativeLogLikelihood,
 )
 from layerkit.optimizers import Optimizer
-from layerkit.optimizers.pieces import made_for_another
 from layerkit.parameters import Parameterized
 from layerkit.schedules import Progress
 from layerkit.sequences import Sequences, numbers
@@ -366,18 +365,6 @@ def warn_of_nothing_to_learn(network: Layer) -> None:
         warn(
             f"nothing is learned: all {len(layers)} layers that have parameters are frozen. Set "
             "trainable = True on those that should learn, layer by layer",
-        )
-
-
-def warn_of_another_network(network: Layer, optimizer: Any) -> None:
-    """Warn when the optimizer would go on with what it remembers of another network."""
-    if not isinstance(optimizer, Optimizer) or not made_for_another(optimizer, network.flat_params):
-        return
-    if optimizer.memory or callable(optimizer.learning_rate):
-        warn(
-            f"{optimizer!r} goes on from {optimizer.steps_done} steps with another network, whose "
-            "averages and step count do not fit this one. Give each network a new optimizer, or "
-            "call optimizer.reset() first"
         )
 
 
