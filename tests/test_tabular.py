@@ -541,9 +541,10 @@ def test_callables_see_every_epoch_of_every_member_and_scikit_learn_every_member
     TabularRegressor(**QUICKEST, linear=False).set_callbacks(tasks).fit(X, y)
     assert tasks.seen == ["fit begins", *["member begins", "member ends"] * 2, "fit ends"]
     assert tasks.members == [1, 2, 2], "the model so far is at hand"
+    assert tasks.expected == [2, 0, 0], "for a bar of progress"
     tasks = Tasks()
     TabularRegressor(**QUICKEST, refit=True, n_jobs=2).set_callbacks(tasks).fit(X, y)
-    assert tasks.seen.count("member ends") == 4
+    assert tasks.seen.count("member ends") == tasks.expected[0] == 4
     with raises_exactly(
         TypeError,
         "callbacks must be instances that follow scikit-learn's FitCallback protocol, or "
@@ -556,7 +557,7 @@ class Tasks:
     """A callback of scikit-learn's protocol that notes what begins and ends."""
 
     def __init__(self):
-        self.seen, self.members = [], []
+        self.seen, self.members, self.expected = [], [], []
 
     def setup(self, estimator, context):
         pass
@@ -565,6 +566,7 @@ class Tasks:
 
     def on_fit_task_begin(self, estimator, context, *, X=None, y=None):
         self.seen.append(f"{context.task_name} begins")
+        self.expected.append(context.max_subtasks)
 
     def on_fit_task_end(self, estimator, context, *, fitted_estimator=None, X=None):
         self.seen.append(f"{context.task_name} ends")
