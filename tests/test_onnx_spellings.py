@@ -587,6 +587,8 @@ ATTRIBUTES = [
     *[("DepthToSpace", ["x"], {"blocksize": 2, **more}, IMAGE, 17) for more in (
         {}, {"mode": "DCR"}, {"mode": "CRD"})],
     ("SpaceToDepth", ["x"], {"blocksize": 2}, IMAGE, 17),
+    *[("SpaceToDepth", ["x"], {"blocksize": 2, **more}, IMAGE, 28) for more in (
+        {}, {"mode": "DCR"}, {"mode": "CRD"})],
     *[("Conv", ["x", "K2", "six"], more, IMAGE, 17) for more in (
         {}, {"strides": [2, 1]}, {"dilations": [1, 2]}, {"pads": [0, 1, 1, 0]},
         {"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_LOWER"}, {"auto_pad": "VALID"},
