@@ -634,6 +634,8 @@ ATTRIBUTES = [
 
 @pytest.mark.parametrize("op, inputs, more, shape, opset", ATTRIBUTES)
 def test_every_attribute_is_read_and_so_is_its_default(op, inputs, more, shape, opset):
+    if opset > onnx.defs.onnx_opset_version():
+        pytest.skip(f"this onnx does not know opset {opset}")
     model = model_of([(op, inputs, ["y"], more)], shape, opset, CONSTANTS | C_FIRST)
     network = from_onnx(model)
     check(model, network, shape, network.input_shape != shape)
