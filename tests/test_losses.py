@@ -265,6 +265,13 @@ def test_one_pass_gives_what_the_formulas_give(loss, targets, dtype, rtol, rng):
             assert_allclose(loss.backward(), expected[1], rtol=rtol, atol=rtol / 100)
 
 
+@pytest.mark.parametrize("k, in_one_pass", [(1, False), (2, True), (3, True)])
+def test_labels_of_two_classes_and_more_take_one_pass(k, in_one_pass):
+    logits, labels = np.zeros((4, k)), np.zeros(4, int)
+    found = CategoricalCrossEntropy().fused(logits, labels, None, None)
+    assert (found is not None) is in_one_pass
+
+
 @pytest.mark.parametrize("loss", [HalfSquaredError(), HalfPoissonDeviance(), LogLoss()], ids=str)
 @pytest.mark.parametrize("weights", [None, [0.5, 2.0, 0.0, 1.0]])
 def test_one_pass_of_a_sum_gives_what_its_formulas_give(loss, weights, rng):
