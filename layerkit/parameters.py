@@ -228,25 +228,32 @@ def if_class(value: Any) -> str:
     return f": that is the class, write {value.__name__}(...)" if is_class else ""
 
 
+def _answering(
+    function: Callable[P, R], answer: Callable[[TypeError, tuple[Any, ...], dict[str, Any]], str]
+) -> Callable[P, R]:
+    """Answer arguments that do not fit in words of ours; any other error is as it was."""
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except TypeError:
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(answer(error, args, kwargs)) from None
+            raise
+
+    return call
+
+
 def written_as(line: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a function so that arguments that do not fit are answered with the line to write."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        signature = inspect.signature(function)
         name = function.__qualname__.removesuffix(".__init__")
-
-        @wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            try:
-                return function(*args, **kwargs)
-            except TypeError:
-                try:
-                    signature.bind(*args, **kwargs)
-                except TypeError as error:
-                    raise TypeError(f"{name}: {error}; write {line}") from None
-                raise
-
-        return call
+        return _answering(function, lambda error, args, kwargs: f"{name}: {error}; write {line}")
 
     return decorate
 
@@ -256,26 +263,17 @@ def told_by_habits(method: Callable[P, R]) -> Callable[P, R]:
 
     What the constructor takes goes there; of other names the ``habits`` of the class know more.
     """
-    signature = inspect.signature(method)
-    known = signature.parameters.keys()
+    known = inspect.signature(method).parameters.keys()
 
-    @wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except TypeError:
-            try:
-                signature.bind(*args, **kwargs)
-            except TypeError as error:
-                kind: Any = type(args[0])
-                unknown = [name for name in kwargs if name not in known]
-                hints = [_instead(kind, name, kwargs[name]) for name in unknown]
-                takes = ", ".join(name for name in known if name != "self")
-                told = f"{kind.__name__}.{method.__name__}: {error}; it takes {takes}"
-                raise TypeError("; ".join([told, *filter(None, hints)])) from None
-            raise
+    def answer(error: TypeError, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        kind = type(args[0])
+        unknown = [name for name in kwargs if name not in known]
+        hints = [_instead(kind, name, kwargs[name]) for name in unknown]
+        takes = ", ".join(name for name in known if name != "self")
+        told = f"{kind.__name__}.{method.__name__}: {error}; it takes {takes}"
+        return "; ".join([told, *filter(None, hints)])
 
-    return call
+    return _answering(method, answer)
 
 
 def _instead(kind: type["Parameterized"], name: str, value: Any) -> str:

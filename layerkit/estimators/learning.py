@@ -6,7 +6,6 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
-from operator import itemgetter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -196,7 +195,7 @@ class Recipe:
         return classes | {
             "network_": task.network,
             "history_": whole,
-            "loss_curve_": list(map(itemgetter("loss"), whole.rows)),
+            "loss_curve_": [row["loss"] for row in whole.rows],
             "n_iter_": len(whole),
             "best_iter_": len(whole) if best is None else best,
             "_target": task.target,

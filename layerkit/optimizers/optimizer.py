@@ -17,7 +17,6 @@ from layerkit.optimizers.pieces import (
     settings_of,
     single_slot,
     state_for,
-    warn_of_another,
 )
 from layerkit.other_libraries import OF_OPTIMIZERS, refusing
 from layerkit.parameters import Parameterized, in_range, is_positive
@@ -436,7 +435,6 @@ class Optimizer(Parameterized):
         check_vectors(params, grads)
         slots = single_slot(params) if layout is None else layout
         state = state_for(self, self._state, params, len(slots))
-        warn_of_another(self, params)
         matrix = np.empty((len(self.memory), params.size), params.dtype)
         for row, name in zip(matrix, self.memory, strict=True):
             row[...] = state[name]

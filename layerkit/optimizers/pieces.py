@@ -136,24 +136,6 @@ def read_only(vector: np.ndarray) -> np.ndarray:
     return view
 
 
-def warn_of_another(optimizer: Any, params: np.ndarray) -> None:
-    """Warn where what the optimizer remembers comes from other parameters, no copy of these.
-
-    Only what this very object has done counts: a state that was set, copied or unpickled is meant.
-    """
-    last = optimizer._pieces
-    if last is None or last.params is params or not optimizer.steps_done:
-        return
-    if not optimizer.memory and not callable(optimizer.learning_rate):
-        return
-    if not np.array_equal(last.params, params):  # of one size, or the state would not fit
-        warn(
-            f"{optimizer!r} goes on from {optimizer.steps_done} steps with another network, whose "
-            "weights its averages and step count do not fit. Give each network a new optimizer, or "
-            "call optimizer.reset() first"
-        )
-
-
 def check_vectors(params: np.ndarray, grads: np.ndarray) -> None:
     """Refuse what is not a writeable vector and a gradient of the same size and dtype."""
     for name, vector in (("flat_params", params), ("flat_grads", grads)):
@@ -179,6 +161,7 @@ def state_for(
     """Return the state: new before the first step, otherwise checked against this vector."""
     state: dict[str, Any] = held or {"t": 0, "ages": [0] * n_slots}
     _check_state(optimizer, state, params, n_slots)
+    _warn_of_another(optimizer, params)
     for name in optimizer.memory:
         if name not in state:
             state[name] = np.zeros(params.shape, params.dtype)
@@ -200,6 +183,24 @@ def _check_state(
         raise ValueError(
             f"{optimizer!r} holds the state of a layout of {len(state['ages'])} slots, got "
             f"{n_slots}; reset() forgets it"
+        )
+
+
+def _warn_of_another(optimizer: Any, params: np.ndarray) -> None:
+    """Warn where what the optimizer remembers comes from other parameters, no copy of these.
+
+    Only what this very object has done counts: a state that was set, copied or unpickled is meant.
+    """
+    last = optimizer._pieces
+    if last is None or last.params is params or not optimizer.steps_done:
+        return
+    if not optimizer.memory and not callable(optimizer.learning_rate):
+        return
+    if not np.array_equal(last.params, params):
+        warn(
+            f"{optimizer!r} goes on from {optimizer.steps_done} steps with another network, whose "
+            "weights its averages and step count do not fit. Give each network a new optimizer, or "
+            "call optimizer.reset() first"
         )
 
 

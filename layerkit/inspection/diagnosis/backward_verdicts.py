@@ -156,7 +156,8 @@ def _guess(wrong: Comparison) -> str:
     if abs(ratio + 1) < 0.01:
         return " Its sign is turned."
     if 0 < ratio < 0.9 and abs(1 / ratio - round(1 / ratio)) < 0.01 / ratio:
-        return f" It is a {round(1 / ratio)}th: a mean where the sum is meant, or a factor."
+        share = f"1/{round(1 / ratio)}"
+        return f" It gives {share} of the slope: a mean where the sum is meant, or a factor."
     if ratio > 1.1 and abs(ratio - round(ratio)) < 0.01 * ratio:
         return f" It is {round(ratio)} times too large: a sum where a mean is meant, or a factor."
     return ""
